@@ -1,0 +1,1 @@
+//! One file a sub-command; each uses the modules, none of them uses it.

@@ -1,0 +1,1 @@
+//! Durations and sizes as Prometheus writes them: `1m30s`, `10MB`.

@@ -1,0 +1,1 @@
+//! Mistakes in a configuration: file, line, path of the key, a sentence.

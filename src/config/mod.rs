@@ -1,0 +1,90 @@
+//! The configuration: parsed strictly, defaults filled in, checked, then never typed text again.
+
+pub mod duration;
+pub mod error;
+
+use crate::labels::Labels;
+use crate::labels::relabel::RelabelRule;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A checked configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// `global`.
+    pub global: GlobalConfig,
+    /// `scrape_configs` and those of `scrape_config_files`, in order.
+    pub scrape_configs: Vec<Arc<ScrapeConfig>>,
+    /// Sentences about what was accepted without effect.
+    pub notes: Vec<String>,
+}
+
+/// `global`, as far as it lives on after its defaults went into the jobs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GlobalConfig {
+    /// `scrape_interval`, default 1m.
+    pub scrape_interval: Duration,
+    /// `scrape_timeout`, default 10s.
+    pub scrape_timeout: Duration,
+    /// `external_labels`, `${VAR}` expanded.
+    pub external_labels: Labels,
+}
+
+/// How to reach a target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum Scheme {
+    Http,
+    Https,
+}
+
+/// One entry of `scrape_configs`; limits of 0 mean none.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs, reason = "fields carry Prometheus' names and meaning")]
+pub struct ScrapeConfig {
+    pub job_name: String,
+    pub scrape_interval: Duration,
+    pub scrape_timeout: Duration,
+    pub metrics_path: String,
+    pub scheme: Scheme,
+    /// Name → values, sorted by name.
+    pub params: Vec<(String, Vec<String>)>,
+    pub honor_labels: bool,
+    pub honor_timestamps: bool,
+    pub track_timestamps_staleness: bool,
+    pub enable_compression: bool,
+    pub body_size_limit_bytes: u64,
+    pub sample_limit: u64,
+    pub keep_dropped_targets: u64,
+    pub relabel_configs: Vec<RelabelRule>,
+    pub metric_relabel_configs: Vec<RelabelRule>,
+    pub discovery: Vec<DiscoveryConfig>,
+}
+
+/// One provider of targets.
+#[derive(Clone, Debug, PartialEq)]
+pub enum DiscoveryConfig {
+    /// `static_configs`: all groups of the job.
+    Static(Vec<StaticConfig>),
+    /// One entry of `file_sd_configs`.
+    File(FileSdConfig),
+}
+
+/// One entry of `static_configs`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StaticConfig {
+    /// Addresses.
+    pub targets: Vec<String>,
+    /// Labels of all of them.
+    pub labels: Labels,
+}
+
+/// One entry of `file_sd_configs`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FileSdConfig {
+    /// Absolute paths; the last element may hold one `*` pattern.
+    pub files: Vec<PathBuf>,
+    /// Default 5m.
+    pub refresh_interval: Duration,
+}

@@ -1,0 +1,19 @@
+//! Discovery: one thread a provider, a manager that merges. Sends target sets, knows nothing of scraping.
+
+use crate::labels::Labels;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Targets that came together from one source, with the labels they share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TargetGroup {
+    /// Tells groups of one provider apart: an index, or a file name and an index.
+    pub source: String,
+    /// Labels of each target; `__address__` at least.
+    pub targets: Vec<Labels>,
+    /// Labels that all of them share; a target's own win.
+    pub labels: Labels,
+}
+
+/// Job name → its groups; jobs without targets are there with an empty list.
+pub type TargetSets = BTreeMap<String, Vec<Arc<TargetGroup>>>;

@@ -1,0 +1,1 @@
+//! Byte classes, quoted strings and numbers of the text formats.

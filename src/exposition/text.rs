@@ -1,0 +1,1 @@
+//! Text format 0.0.4.

@@ -1,0 +1,1 @@
+//! A label set as varint symbol pairs in one allocation.

@@ -1,0 +1,25 @@
+//! `scraped`: a scrape agent for edge hosts that speaks Prometheus.
+//!
+//! The modules stand in the order of a sample's life; `ARCHITECTURE.md` is the map.
+
+pub mod clock;
+pub mod flags;
+pub mod lifecycle;
+pub mod log;
+pub mod signals;
+
+pub mod labels;
+
+pub mod config;
+pub mod discovery;
+pub mod exposition;
+pub mod http;
+pub mod scrape;
+pub mod series;
+pub mod wal;
+
+pub mod metrics;
+pub mod web;
+
+pub mod commands;
+pub mod daemon;

@@ -1,0 +1,3 @@
+//! The `scraped` command.
+
+fn main() {}

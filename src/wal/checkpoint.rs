@@ -1,0 +1,1 @@
+//! Checkpoints: the series that older segments named, once those are gone.

@@ -1,0 +1,1 @@
+//! The lock file against a second process on the same data directory.

@@ -1,0 +1,1 @@
+//! The wal-maintenance thread: fsync, checkpoint, truncation by age and bytes.

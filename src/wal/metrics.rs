@@ -1,0 +1,1 @@
+//! Self-metrics of the WAL and the head under Prometheus' names.

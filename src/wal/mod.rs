@@ -1,0 +1,26 @@
+//! The write-ahead log in Prometheus' own format, and the head: the series it speaks of.
+//!
+//! Nothing here knows what a target or a remote is.
+
+pub mod appender;
+pub mod checkpoint;
+pub mod error;
+pub mod head;
+pub mod lock;
+pub mod maintenance;
+pub mod metrics;
+pub mod page;
+pub mod reader;
+pub mod record;
+pub mod repair;
+pub mod replay;
+pub mod segment;
+pub mod writer;
+
+/// Bits of the NaN that says "this series ended" (`model/value/value.go`: `StaleNaN`).
+pub const STALE_NAN_BITS: u64 = 0x7ff0_0000_0000_0002;
+
+/// The staleness marker.
+pub fn stale_nan() -> f64 {
+    f64::from_bits(STALE_NAN_BITS)
+}

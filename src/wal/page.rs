@@ -1,0 +1,1 @@
+//! 32 KiB pages, record fragments, CRC-32C.

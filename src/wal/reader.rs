@@ -1,0 +1,1 @@
+//! Reads records from segments, for replay, repair and queries.

@@ -1,0 +1,1 @@
+//! Repair of damaged segments: loses only what is damaged.

@@ -1,0 +1,1 @@
+//! Start: checkpoint and segments into the series table.

@@ -1,0 +1,1 @@
+//! Segment files: names, listing, creation.

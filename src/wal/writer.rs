@@ -1,0 +1,1 @@
+//! Appends records to the newest segment; rotates; survives a full disk.

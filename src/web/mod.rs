@@ -1,0 +1,1 @@
+//! The web server: self-metrics, lifecycle, the API and the targets page.
