@@ -1,0 +1,246 @@
+//! Why a scrape failed, in Prometheus' own words: this text is `lastError` of the targets API, and people grep for it.
+//!
+//! Knows no socket and no parser; the HTTP client and the append path make these values.
+
+use crate::exposition::error::ExpositionError;
+use std::fmt;
+
+/// Why a scrape failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ScrapeError {
+    /// The host's name has no address.
+    Lookup {
+        /// The page's address.
+        url: String,
+        /// The name that was looked up.
+        host: String,
+        /// "no such host" or what the system said.
+        cause: String,
+    },
+    /// No connection.
+    Connect {
+        /// The page's address.
+        url: String,
+        /// Address and port that were tried.
+        address: String,
+        /// What the system said, in lower case as Go prints it: "connection refused".
+        cause: String,
+    },
+    /// The connection broke or spoke nonsense before the end of the head ("EOF", "stopped after 10 redirects").
+    Request {
+        /// The page's address.
+        url: String,
+        /// What happened.
+        cause: String,
+    },
+    /// `scrape_timeout` ran out before the end of the head.
+    Timeout {
+        /// The page's address.
+        url: String,
+    },
+    /// `scrape_timeout` ran out inside the body.
+    BodyTimeout,
+    /// Another status than 200.
+    Status {
+        /// The code.
+        code: u16,
+        /// The words behind it.
+        reason: String,
+    },
+    /// The connection broke inside the body ("unexpected EOF").
+    Body {
+        /// What happened.
+        cause: String,
+    },
+    /// The body says gzip and is not ("gzip: invalid header").
+    Gzip {
+        /// What happened, without the prefix.
+        cause: String,
+    },
+    /// The body, unpacked, reached `body_size_limit`.
+    BodySizeLimit {
+        /// The limit in bytes.
+        limit_bytes: u64,
+    },
+    /// The job sets no `body_size_limit` and the body reached the cap that every body has.
+    BodySizeCap {
+        /// The cap in bytes.
+        cap_bytes: u64,
+    },
+    /// Bodies in flight hold the whole budget and none came free in time.
+    BodyBudget {
+        /// Bytes this body needed.
+        needed_bytes: u64,
+        /// The budget in bytes.
+        budget_bytes: u64,
+    },
+    /// No `Content-Type` and no `fallback_scrape_protocol`.
+    BlankContentType,
+    /// A `Content-Type` that is none.
+    UnparsableContentType {
+        /// As sent.
+        content_type: String,
+        /// What is wrong with it.
+        cause: &'static str,
+    },
+    /// A `Content-Type` that is no exposition format.
+    UnsupportedContentType {
+        /// As sent.
+        content_type: String,
+    },
+    /// An exposition format that this release does not read.
+    FormatNotBuilt {
+        /// The media type.
+        media_type: String,
+    },
+    /// Something that this release does not do for this job, though the configuration asks for it.
+    NotBuilt {
+        /// The part that is missing, as in "scheme https".
+        what: &'static str,
+    },
+    /// The page is malformed.
+    Exposition(ExpositionError),
+    /// More samples after relabelling than `sample_limit`.
+    SampleLimit {
+        /// Samples after relabelling.
+        samples: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// A series lost its name to relabelling.
+    NameLabelMandatory,
+    /// Relabelling made a label that no label may be.
+    InvalidLabels {
+        /// The label set as Prometheus prints it.
+        labels: String,
+    },
+    /// `target_limit` of the job is exceeded: none of its targets is scraped.
+    TargetLimit {
+        /// Targets of the job.
+        targets: usize,
+        /// The limit.
+        limit: u64,
+    },
+    /// All workers that suspects may use are taken.
+    NoWorker {
+        /// Suspect targets that wait.
+        waiting: usize,
+        /// Suspects that may run at once.
+        limit: usize,
+    },
+    /// The scrape ran into a bug; it was caught and counted.
+    Panicked,
+    /// The daemon is stopping or the target is gone: nothing is recorded.
+    Cancelled,
+    /// The log did not take the samples.
+    Wal {
+        /// What it said.
+        cause: String,
+    },
+}
+
+impl ScrapeError {
+    /// Whether the target gave an answer within its timeout, be it one that is of no use.
+    pub fn answered(&self) -> bool {
+        match self {
+            Self::Lookup { .. }
+            | Self::Connect { .. }
+            | Self::Request { .. }
+            | Self::Timeout { .. }
+            | Self::BodyTimeout
+            | Self::Body { .. }
+            | Self::NotBuilt { .. }
+            | Self::BodyBudget { .. }
+            | Self::TargetLimit { .. }
+            | Self::NoWorker { .. }
+            | Self::Panicked
+            | Self::Cancelled => false,
+            Self::Status { .. }
+            | Self::Gzip { .. }
+            | Self::BodySizeLimit { .. }
+            | Self::BodySizeCap { .. }
+            | Self::BlankContentType
+            | Self::UnparsableContentType { .. }
+            | Self::UnsupportedContentType { .. }
+            | Self::FormatNotBuilt { .. }
+            | Self::Exposition(_)
+            | Self::SampleLimit { .. }
+            | Self::NameLabelMandatory
+            | Self::InvalidLabels { .. }
+            | Self::Wal { .. } => true,
+        }
+    }
+}
+
+impl fmt::Display for ScrapeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Lookup { url, host, cause } => write!(f, "Get {url:?}: dial tcp: lookup {host}: {cause}"),
+            Self::Connect { url, address, cause } => {
+                write!(f, "Get {url:?}: dial tcp {address}: connect: {cause}")
+            }
+            Self::Request { url, cause } => write!(f, "Get {url:?}: {cause}"),
+            Self::Timeout { url } => write!(f, "Get {url:?}: context deadline exceeded"),
+            Self::BodyTimeout => f.write_str("context deadline exceeded"),
+            Self::Status { code, reason } if reason.is_empty() => {
+                write!(f, "server returned HTTP status {code}")
+            }
+            Self::Status { code, reason } => write!(f, "server returned HTTP status {code} {reason}"),
+            Self::Body { cause } => f.write_str(cause),
+            Self::Gzip { cause } => write!(f, "gzip: {cause}"),
+            Self::BodySizeLimit { limit_bytes } => {
+                write!(f, "body size limit exceeded (body_size_limit: {limit_bytes}B)")
+            }
+            Self::BodySizeCap { cap_bytes } => write!(
+                f,
+                "body size limit exceeded (cap without a body_size_limit: {cap_bytes}B, set body_size_limit for more)"
+            ),
+            Self::BodyBudget { needed_bytes, budget_bytes } => write!(
+                f,
+                "no memory for the body (needed: {needed_bytes}B, budget of all bodies in flight: {budget_bytes}B)"
+            ),
+            Self::BlankContentType => f.write_str(
+                "non-compliant scrape target sending blank Content-Type and no fallback_scrape_protocol specified \
+                 for target",
+            ),
+            Self::UnparsableContentType { content_type, cause } => write!(
+                f,
+                "cannot parse Content-Type {content_type:?} and no fallback_scrape_protocol for target: {cause}"
+            ),
+            Self::UnsupportedContentType { content_type } => write!(
+                f,
+                "received unsupported Content-Type {content_type:?} and no fallback_scrape_protocol specified for \
+                 target"
+            ),
+            Self::FormatNotBuilt { media_type } => write!(
+                f,
+                "received Content-Type {media_type}, which is not built yet; the target has to offer text/plain"
+            ),
+            Self::NotBuilt { what } => write!(f, "{what} is not built yet; the target is not scraped"),
+            Self::Exposition(error) => error.fmt(f),
+            Self::SampleLimit { samples, limit } => {
+                write!(f, "sample limit exceeded (samples: {samples}, sample_limit: {limit})")
+            }
+            Self::NameLabelMandatory => f.write_str("missing metric name (__name__ label)"),
+            Self::InvalidLabels { labels } => write!(f, "invalid metric name or label names: {labels}"),
+            Self::TargetLimit { targets, limit } => {
+                write!(f, "target_limit exceeded (number of targets: {targets}, limit: {limit})")
+            }
+            Self::NoWorker { waiting, limit } => {
+                write!(f, "no scrape worker free (suspect targets waiting: {waiting}, limit: {limit})")
+            }
+            Self::Panicked => f.write_str("scrape panicked: a bug; its series are stale, the next scrape starts anew"),
+            Self::Cancelled => f.write_str("context canceled"),
+            Self::Wal { cause } => f.write_str(cause),
+        }
+    }
+}
+
+impl std::error::Error for ScrapeError {}
+
+impl From<ExpositionError> for ScrapeError {
+    fn from(error: ExpositionError) -> Self {
+        Self::Exposition(error)
+    }
+}
