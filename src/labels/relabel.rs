@@ -2,6 +2,10 @@
 
 use crate::labels::builder::LabelsBuilder;
 
+/// What relabelling puts together on the way; part of a [`LabelsBuilder`].
+#[derive(Clone, Debug, Default)]
+pub(in crate::labels) struct Scratch {}
+
 /// What a rule does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the names are Prometheus' action names")]
