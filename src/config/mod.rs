@@ -1,4 +1,8 @@
 //! The configuration: parsed strictly, defaults filled in, checked, then never typed text again.
+//!
+//! Three steps: `yaml` keeps what was typed as a tree with lines, `fields` reads values out of that tree and collects
+//! every mistake, and `document` and its neighbours fill in Prometheus' defaults and check what depends on more than one
+//! field. Everything runs on the thread that calls [`load`]; nothing here knows a socket or a thread.
 
 pub mod duration;
 pub mod error;
@@ -16,6 +20,10 @@ pub struct Config {
     pub global: GlobalConfig,
     /// `scrape_configs` and those of `scrape_config_files`, in order.
     pub scrape_configs: Vec<Arc<ScrapeConfig>>,
+    /// How many of `scrape_configs` stand in the main file; only these are printed by [`Config::to_yaml`].
+    pub n_main_file_jobs: usize,
+    /// `scrape_config_files`: the patterns, joined with the directory of the main file.
+    pub scrape_config_files: Vec<PathBuf>,
     /// Sentences about what was accepted without effect.
     pub notes: Vec<String>,
 }
@@ -27,8 +35,20 @@ pub struct GlobalConfig {
     pub scrape_interval: Duration,
     /// `scrape_timeout`, default 10s.
     pub scrape_timeout: Duration,
+    /// `evaluation_interval`, default 1m; only printed.
+    pub evaluation_interval: Duration,
+    /// `rule_query_offset`, default 0; only printed.
+    pub rule_query_offset: Duration,
+    /// `query_log_file`, joined with the directory of the main file; only printed.
+    pub query_log_file: PathBuf,
     /// `external_labels`, `${VAR}` expanded.
     pub external_labels: Labels,
+    /// `body_size_limit`, default 0: none.
+    pub body_size_limit_bytes: u64,
+    /// `sample_limit`, default 0: none.
+    pub sample_limit: u64,
+    /// `keep_dropped_targets`, default 0: all.
+    pub keep_dropped_targets: u64,
 }
 
 /// How to reach a target.
@@ -54,11 +74,14 @@ pub struct ScrapeConfig {
     pub honor_timestamps: bool,
     pub track_timestamps_staleness: bool,
     pub enable_compression: bool,
+    /// Only printed: requests are HTTP/1.1 either way.
+    pub enable_http2: bool,
     pub body_size_limit_bytes: u64,
     pub sample_limit: u64,
     pub keep_dropped_targets: u64,
     pub relabel_configs: Vec<RelabelRule>,
     pub metric_relabel_configs: Vec<RelabelRule>,
+    /// All `static_configs` of the job are one element; each of `file_sd_configs` is one.
     pub discovery: Vec<DiscoveryConfig>,
 }
 
@@ -83,7 +106,7 @@ pub struct StaticConfig {
 /// One entry of `file_sd_configs`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FileSdConfig {
-    /// Absolute paths; the last element may hold one `*` pattern.
+    /// Paths, joined with the configuration file's directory unless absolute; the last element may hold one `*` pattern.
     pub files: Vec<PathBuf>,
     /// Default 5m.
     pub refresh_interval: Duration,
