@@ -1,62 +1,64 @@
-//! One GET.
+//! One GET a scrape: the request of a target, its connection, and the body as it came over the wire.
 
-use crate::config::ScrapeConfig;
-use crate::scrape::error::ScrapeError;
-use crate::scrape::target::TargetUrl;
 use std::time::{Duration, Instant};
 
-/// How a body is packed: only the exact word `gzip` is decoded, as Prometheus does.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ContentEncoding {
-    /// Not at all, or by a name that is not decoded.
-    #[default]
-    Identity,
-    /// Gzip.
-    Gzip,
-}
+use crate::config::ScrapeConfig;
+use crate::scrape::buffers::BodyBuffer;
+use crate::scrape::error::ScrapeError;
+use crate::scrape::target::TargetUrl;
 
-/// Head of an answer with status 200.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Fetched {
-    /// `Content-Type` as sent; empty when missing.
-    pub content_type: String,
-    /// `Content-Encoding`.
-    pub content_encoding: ContentEncoding,
-    /// Bytes of the body as sent.
-    pub wire_bytes: usize,
-}
-
-/// Asks one target.
+/// Fetches one target; owns its connection.
 #[derive(Debug)]
 pub struct Scraper {}
 
+/// What came back with the body.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Fetched {
+    /// `Content-Type` as sent; empty when it was not.
+    pub content_type: String,
+    /// How the body is packed.
+    pub content_encoding: ContentEncoding,
+    /// Size of the body as received.
+    pub wire_bytes: usize,
+}
+
+/// How a body is packed; only exactly `gzip` is unpacked, anything else is taken as it is (as Prometheus does).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ContentEncoding {
+    /// As it is.
+    #[default]
+    Identity,
+    /// `Content-Encoding: gzip`.
+    Gzip,
+}
+
+/// Ends a fetch that runs in another thread; clones cancel the same scraper, which stays cancelled.
+#[derive(Clone, Debug)]
+pub struct Canceller {}
+
 impl Scraper {
-    /// A scraper that has not connected yet.
-    pub fn new(url: &TargetUrl, config: &ScrapeConfig, timeout: Duration) -> Scraper {
+    /// A scraper of `url`; nothing is opened yet. `timeout` is what the target is told it has.
+    pub fn new(url: &TargetUrl, config: &ScrapeConfig, timeout: Duration) -> Self {
         let _ = (url, config, timeout);
-        Scraper {}
+        todo!("http helper")
     }
 
-    /// One GET, one deadline over the whole exchange; body still compressed, cut at the limit.
-    ///
-    /// # Errors
-    /// Everything between the address and the last byte of the body.
-    pub fn fetch(&mut self, deadline: Instant, body: &mut Vec<u8>) -> Result<Fetched, ScrapeError> {
+    /// One GET with one deadline over the whole exchange. `body` (of `BodyBudget::wire_buffer`, empty) gets the
+    /// body still compressed, never more than the limit.
+    pub fn fetch(&mut self, deadline: Instant, body: &mut BodyBuffer) -> Result<Fetched, ScrapeError> {
         let _ = (deadline, body);
         todo!("http helper")
     }
 
-    /// Ends a fetch from another thread.
+    /// A handle that ends a running fetch at once.
     pub fn canceller(&self) -> Canceller {
         Canceller {}
     }
 }
 
-/// Unblocks a fetch that runs in another thread.
-#[derive(Clone, Debug)]
-pub struct Canceller {}
-
 impl Canceller {
-    /// Ends the fetch at once with [`ScrapeError::Cancelled`]; later ones fail too.
-    pub fn cancel(&self) {}
+    /// The running fetch returns an error at once, later ones do as well.
+    pub fn cancel(&self) {
+        todo!("http helper")
+    }
 }
