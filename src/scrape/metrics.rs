@@ -1,10 +1,34 @@
-//! Counters of the scraping side.
+//! What scraping counts: Prometheus' names where the meaning is the same, ours beside them.
+//!
+//! Written by the scrape manager, the scheduler and the workers; read by the web server.
 
-use crate::metrics::Counter;
+use crate::metrics::page::Page;
+use crate::metrics::{Collect, Counter, Family, Gauge, Histogram, Summary};
 
-/// What scrapes count.
-#[derive(Debug, Default)]
+/// Upper bounds of `scraped_scrape_lateness_seconds`: from the tolerance of aligned timestamps to a whole interval.
+const LATENESS_BOUNDS_SECONDS: &[f64] = &[0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0, 5.0, 15.0];
+
+/// What scraping counts.
+#[derive(Debug)]
 pub struct ScrapeMetrics {
+    /// `prometheus_target_scrape_pools_total`.
+    pub scrape_pools: Counter,
+    /// `prometheus_target_scrape_pools_failed_total`: target sets of a job that the configuration does not know.
+    pub scrape_pools_failed: Counter,
+    /// `prometheus_target_scrape_pool_reloads_total`.
+    pub scrape_pool_reloads: Counter,
+    /// `prometheus_target_reload_length_seconds` by interval.
+    pub reload_length: Family<Summary>,
+    /// `prometheus_target_scrape_pool_targets` by job.
+    pub scrape_pool_targets: Family<Gauge>,
+    /// `prometheus_target_scrape_pool_sync_total` by job.
+    pub scrape_pool_syncs: Family<Counter>,
+    /// `prometheus_target_sync_length_seconds` by job.
+    pub sync_length: Family<Summary>,
+    /// `prometheus_target_sync_failed_total` by job.
+    pub sync_failed: Family<Counter>,
+    /// `prometheus_target_interval_length_seconds` by interval.
+    pub interval_length: Family<Summary>,
     /// `prometheus_target_scrapes_exceeded_sample_limit_total`.
     pub exceeded_sample_limit: Counter,
     /// `prometheus_target_scrapes_exceeded_body_size_limit_total`.
@@ -17,4 +41,169 @@ pub struct ScrapeMetrics {
     pub sample_out_of_bounds: Counter,
     /// `prometheus_target_scrapes_cache_flush_forced_total`.
     pub cache_flush_forced: Counter,
+    /// `scraped_scrape_workers` by state: `busy`, `idle`.
+    pub workers: Family<Gauge>,
+    /// `scraped_scrape_lateness_seconds`: start of a scrape against its slot, of targets that answered last time.
+    pub lateness: Histogram,
+    /// `scraped_suspect_targets`: targets that did not answer last time or were never asked.
+    pub suspect_targets: Gauge,
+    /// `scraped_scrapes_skipped_total` by reason: `late`, `no_worker`.
+    pub scrapes_skipped: Family<Counter>,
+    /// `scraped_panics_total` by thread.
+    pub panics: Family<Counter>,
+    /// `scraped_clock_steps_total` by direction: `forward`, `backward`.
+    pub clock_steps: Family<Counter>,
+    /// `scraped_target_set_reloads_total`: times that new target sets were worked in.
+    pub reloads: Counter,
+}
+
+impl ScrapeMetrics {
+    /// All at zero.
+    pub fn new() -> Self {
+        Self {
+            scrape_pools: Counter::default(),
+            scrape_pools_failed: Counter::default(),
+            scrape_pool_reloads: Counter::default(),
+            reload_length: Family::new(&["interval"]),
+            scrape_pool_targets: Family::new(&["scrape_job"]),
+            scrape_pool_syncs: Family::new(&["scrape_job"]),
+            sync_length: Family::new(&["scrape_job"]),
+            sync_failed: Family::new(&["scrape_job"]),
+            interval_length: Family::new(&["interval"]),
+            exceeded_sample_limit: Counter::default(),
+            exceeded_body_size_limit: Counter::default(),
+            sample_duplicate: Counter::default(),
+            sample_out_of_order: Counter::default(),
+            sample_out_of_bounds: Counter::default(),
+            cache_flush_forced: Counter::default(),
+            workers: Family::new(&["state"]),
+            lateness: Histogram::new(LATENESS_BOUNDS_SECONDS),
+            suspect_targets: Gauge::default(),
+            scrapes_skipped: Family::new(&["reason"]),
+            panics: Family::new(&["thread"]),
+            clock_steps: Family::new(&["direction"]),
+            reloads: Counter::default(),
+        }
+    }
+
+    /// Forgets what is told apart by a job that is gone.
+    pub fn forget_job(&self, job_name: &str) {
+        self.scrape_pool_targets.remove(&[job_name]);
+        self.scrape_pool_syncs.remove(&[job_name]);
+        self.sync_length.remove(&[job_name]);
+        self.sync_failed.remove(&[job_name]);
+    }
+}
+
+impl Default for ScrapeMetrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Collect for ScrapeMetrics {
+    fn collect(&self, page: &mut Page) {
+        page.counter(
+            "prometheus_target_scrape_pools_total",
+            "Total number of scrape pool creation attempts.",
+            &self.scrape_pools,
+        );
+        page.counter(
+            "prometheus_target_scrape_pools_failed_total",
+            "Total number of scrape pool creations that failed.",
+            &self.scrape_pools_failed,
+        );
+        page.counter(
+            "prometheus_target_scrape_pool_reloads_total",
+            "Total number of scrape pool reloads.",
+            &self.scrape_pool_reloads,
+        );
+        page.summaries(
+            "prometheus_target_reload_length_seconds",
+            "Actual interval to reload the scrape pool with a given configuration.",
+            &self.reload_length,
+        );
+        page.gauges(
+            "prometheus_target_scrape_pool_targets",
+            "Current number of targets in this scrape pool.",
+            &self.scrape_pool_targets,
+        );
+        page.counters(
+            "prometheus_target_scrape_pool_sync_total",
+            "Total number of syncs that were executed on a scrape pool.",
+            &self.scrape_pool_syncs,
+        );
+        page.summaries(
+            "prometheus_target_sync_length_seconds",
+            "Actual interval to sync the scrape pool.",
+            &self.sync_length,
+        );
+        page.counters(
+            "prometheus_target_sync_failed_total",
+            "Total number of target sync failures.",
+            &self.sync_failed,
+        );
+        page.summaries(
+            "prometheus_target_interval_length_seconds",
+            "Actual intervals between scrapes.",
+            &self.interval_length,
+        );
+        page.counter(
+            "prometheus_target_scrapes_exceeded_sample_limit_total",
+            "Total number of scrapes that hit the sample limit and were rejected.",
+            &self.exceeded_sample_limit,
+        );
+        page.counter(
+            "prometheus_target_scrapes_exceeded_body_size_limit_total",
+            "Total number of scrapes that hit the body size limit",
+            &self.exceeded_body_size_limit,
+        );
+        page.counter(
+            "prometheus_target_scrapes_sample_duplicate_timestamp_total",
+            "Total number of samples rejected due to duplicate timestamps but different values.",
+            &self.sample_duplicate,
+        );
+        page.counter(
+            "prometheus_target_scrapes_sample_out_of_order_total",
+            "Total number of samples rejected due to not being out of the expected order.",
+            &self.sample_out_of_order,
+        );
+        page.counter(
+            "prometheus_target_scrapes_sample_out_of_bounds_total",
+            "Total number of samples rejected due to timestamp falling outside of the time bounds.",
+            &self.sample_out_of_bounds,
+        );
+        page.counter(
+            "prometheus_target_scrapes_cache_flush_forced_total",
+            "How many times a scrape cache was flushed due to getting big while scrapes are failing.",
+            &self.cache_flush_forced,
+        );
+        page.gauges("scraped_scrape_workers", "Scrape worker threads by what they do.", &self.workers);
+        page.histogram(
+            "scraped_scrape_lateness_seconds",
+            "Start of a scrape against its slot on the grid, of targets that answered last time.",
+            &self.lateness,
+        );
+        page.gauge(
+            "scraped_suspect_targets",
+            "Targets that did not answer last time, or were not asked yet.",
+            &self.suspect_targets,
+        );
+        page.counters(
+            "scraped_scrapes_skipped_total",
+            "Slots on the grid without a scrape, by reason.",
+            &self.scrapes_skipped,
+        );
+        page.counters("scraped_panics_total", "Panics that were caught, by thread.", &self.panics);
+        page.counters(
+            "scraped_clock_steps_total",
+            "Steps of the wall clock against the monotonic clock by more than a second.",
+            &self.clock_steps,
+        );
+        page.counter(
+            "scraped_target_set_reloads_total",
+            "Times that the scrape pools were synced with new target sets.",
+            &self.reloads,
+        );
+    }
 }

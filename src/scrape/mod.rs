@@ -3,6 +3,7 @@
 pub mod buffers;
 pub mod decode;
 pub mod error;
+pub mod manager;
 pub mod metrics;
 pub mod permits;
 pub mod scrape_loop;

@@ -1,6 +1,12 @@
-//! What the API says of targets: one row a target, written after each scrape.
+//! What the API says of targets: one row a target, written after each scrape, and the board that lists them.
+//!
+//! Workers write rows, the scrape manager publishes a job's list after each sync, the web reads both. No lock here is
+//! held for longer than a copy.
 
-use parking_lot::Mutex;
+use crate::scrape::target::{Discovered, Target};
+use parking_lot::{Mutex, RwLock};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Result of one scrape, for people.
@@ -22,6 +28,28 @@ pub struct LastScrape {
     pub body_bytes: u64,
 }
 
+/// How a target fared in its last scrape.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// Not scraped yet.
+    Unknown,
+    /// The last scrape was stored.
+    Up,
+    /// The last scrape failed.
+    Down,
+}
+
+impl Health {
+    /// Prometheus' word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Up => "up",
+            Self::Down => "down",
+        }
+    }
+}
+
 /// One target's row.
 #[derive(Debug, Default)]
 pub struct TargetStatus {
@@ -32,5 +60,73 @@ impl TargetStatus {
     /// Replaces the row.
     pub fn record(&self, last: LastScrape) {
         *self.last.lock() = Some(last);
+    }
+
+    /// A copy of the row; `None` before the first scrape.
+    pub fn last(&self) -> Option<LastScrape> {
+        self.last.lock().clone()
+    }
+
+    /// The health that follows from the row.
+    pub fn health(&self) -> Health {
+        match &*self.last.lock() {
+            None => Health::Unknown,
+            Some(last) if last.error.is_none() => Health::Up,
+            Some(_) => Health::Down,
+        }
+    }
+}
+
+/// A target that is scraped.
+#[derive(Clone, Debug)]
+pub struct ActiveTarget {
+    /// The target.
+    pub target: Arc<Target>,
+    /// Where it came from.
+    pub discovered: Discovered,
+    /// Its row.
+    pub status: Arc<TargetStatus>,
+}
+
+/// The targets of one job after its last sync.
+#[derive(Debug, Default)]
+pub struct PoolStatus {
+    /// Targets that are scraped.
+    pub active: Vec<ActiveTarget>,
+    /// Targets that relabelling dropped, at most `keep_dropped_targets` of them.
+    pub dropped: Vec<Discovered>,
+    /// How many were dropped, those that are not kept included.
+    pub dropped_count: usize,
+}
+
+/// The lists of all jobs.
+#[derive(Debug, Default)]
+pub struct StatusBoard {
+    pools: RwLock<BTreeMap<String, Arc<PoolStatus>>>,
+}
+
+impl StatusBoard {
+    /// Puts up a job's list in place of its last one.
+    pub fn publish(&self, job_name: &str, pool: PoolStatus) {
+        let pool = Arc::new(pool);
+        let previous = self.pools.write().insert(job_name.to_owned(), pool);
+        // Thousands of labels are freed after the lock.
+        drop(previous);
+    }
+
+    /// Takes down the list of a job that is gone.
+    pub fn remove(&self, job_name: &str) {
+        let previous = self.pools.write().remove(job_name);
+        drop(previous);
+    }
+
+    /// All jobs in order of name with their lists.
+    pub fn pools(&self) -> Vec<(String, Arc<PoolStatus>)> {
+        self.pools.read().iter().map(|(job_name, pool)| (job_name.clone(), Arc::clone(pool))).collect()
+    }
+
+    /// One job's list.
+    pub fn pool(&self, job_name: &str) -> Option<Arc<PoolStatus>> {
+        self.pools.read().get(job_name).cloned()
     }
 }
