@@ -19,6 +19,27 @@ pub trait Collect: Send + Sync {
     fn collect(&self, page: &mut Page);
 }
 
+/// Everything that collects, in the order of the page. Modules register at start; the web server asks.
+#[derive(Default)]
+pub struct Registry(Mutex<Vec<Arc<dyn Collect>>>);
+
+impl Registry {
+    /// Adds a module's metrics.
+    pub fn register(&self, collector: Arc<dyn Collect>) {
+        self.0.lock().push(collector);
+    }
+
+    /// The whole page.
+    pub fn page(&self) -> String {
+        let collectors = self.0.lock().clone();
+        let mut page = Page::default();
+        for collector in collectors {
+            collector.collect(&mut page);
+        }
+        page.into_text()
+    }
+}
+
 /// A counter: only rises.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
