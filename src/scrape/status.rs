@@ -1,10 +1,9 @@
-//! What the API says of targets: one row a target, written after each scrape, and the board that lists them by job.
+//! What the API says of targets: one row a target, written after each scrape, and the board that lists them.
 //!
-//! Workers write rows, the scrape manager publishes pools, the web server reads copies. A lock is held for one row or
-//! one list at a time.
+//! Workers write rows, the scrape manager publishes a job's list after each sync, the web reads both. No lock here is
+//! held for longer than a copy.
 
-use crate::labels::Labels;
-use crate::scrape::target::Target;
+use crate::scrape::target::{Discovered, Target};
 use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,15 +28,26 @@ pub struct LastScrape {
     pub body_bytes: u64,
 }
 
-/// What is known of a target's health (`scrape/target.go: TargetHealth`).
+/// How a target fared in its last scrape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Health {
-    /// Never scraped.
+    /// Not scraped yet.
     Unknown,
-    /// The last scrape succeeded.
+    /// The last scrape was stored.
     Up,
     /// The last scrape failed.
     Down,
+}
+
+impl Health {
+    /// Prometheus' word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Up => "up",
+            Self::Down => "down",
+        }
+    }
 }
 
 /// One target's row.
@@ -57,7 +67,7 @@ impl TargetStatus {
         self.last.lock().clone()
     }
 
-    /// Health by the last scrape.
+    /// The health that follows from the row.
     pub fn health(&self) -> Health {
         match &*self.last.lock() {
             None => Health::Unknown,
@@ -70,44 +80,53 @@ impl TargetStatus {
 /// A target that is scraped.
 #[derive(Clone, Debug)]
 pub struct ActiveTarget {
-    /// What is scraped.
+    /// The target.
     pub target: Arc<Target>,
-    /// How it goes.
+    /// Where it came from.
+    pub discovered: Discovered,
+    /// Its row.
     pub status: Arc<TargetStatus>,
 }
 
-/// One job's targets.
-#[derive(Clone, Debug, Default)]
+/// The targets of one job after its last sync.
+#[derive(Debug, Default)]
 pub struct PoolStatus {
-    /// `job_name`.
-    pub job: String,
-    /// Scraped targets.
+    /// Targets that are scraped.
     pub active: Vec<ActiveTarget>,
-    /// Discovered labels of targets that relabelling dropped, at most `keep_dropped_targets`.
-    pub dropped: Vec<Labels>,
-    /// How many were dropped, kept or not.
+    /// Targets that relabelling dropped, at most `keep_dropped_targets` of them.
+    pub dropped: Vec<Discovered>,
+    /// How many were dropped, those that are not kept included.
     pub dropped_count: usize,
 }
 
-/// All jobs' targets.
+/// The lists of all jobs.
 #[derive(Debug, Default)]
 pub struct StatusBoard {
     pools: RwLock<BTreeMap<String, Arc<PoolStatus>>>,
 }
 
 impl StatusBoard {
-    /// Replaces what is known of a job.
-    pub fn publish(&self, pool: PoolStatus) {
-        self.pools.write().insert(pool.job.clone(), Arc::new(pool));
+    /// Puts up a job's list in place of its last one.
+    pub fn publish(&self, job_name: &str, pool: PoolStatus) {
+        let pool = Arc::new(pool);
+        let previous = self.pools.write().insert(job_name.to_owned(), pool);
+        // Thousands of labels are freed after the lock.
+        drop(previous);
     }
 
-    /// Forgets a job that left the configuration.
-    pub fn remove(&self, job: &str) {
-        self.pools.write().remove(job);
+    /// Takes down the list of a job that is gone.
+    pub fn remove(&self, job_name: &str) {
+        let previous = self.pools.write().remove(job_name);
+        drop(previous);
     }
 
-    /// All jobs in order of name.
-    pub fn pools(&self) -> Vec<Arc<PoolStatus>> {
-        self.pools.read().values().map(Arc::clone).collect()
+    /// All jobs in order of name with their lists.
+    pub fn pools(&self) -> Vec<(String, Arc<PoolStatus>)> {
+        self.pools.read().iter().map(|(job_name, pool)| (job_name.clone(), Arc::clone(pool))).collect()
+    }
+
+    /// One job's list.
+    pub fn pool(&self, job_name: &str) -> Option<Arc<PoolStatus>> {
+        self.pools.read().get(job_name).cloned()
     }
 }
