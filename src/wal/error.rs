@@ -1,7 +1,8 @@
-//! What can go wrong in the WAL, a sentence a variant.
+//! What can go wrong in the WAL, a sentence a variant: the fact, what happens next, the way out.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
 
 /// An error of the WAL.
 #[derive(Debug)]
@@ -15,10 +16,12 @@ pub enum WalError {
     /// The disk refused a write; the samples of this commit are lost and counted, the next commit tries again.
     Poisoned {
         /// What the system said.
-        cause: std::io::Error,
+        cause: io::Error,
     },
     /// 2³²−1 series exist.
     TooManySeries,
+    /// Segment number 2³²−1 is in use.
+    TooManySegments,
     /// Another process holds the data directory.
     Locked {
         /// The lock file.
@@ -31,15 +34,114 @@ pub enum WalError {
         /// The file or directory.
         path: PathBuf,
         /// What the system said.
-        cause: std::io::Error,
+        cause: io::Error,
     },
+}
+
+impl WalError {
+    /// For `map_err` after the operation `action` on `path`.
+    pub fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> WalError {
+        let path = path.to_owned();
+        move |cause| WalError::Io { action, path, cause }
+    }
+
+    /// The system's error, if one is behind this.
+    pub fn cause(&self) -> Option<&io::Error> {
+        match self {
+            WalError::Poisoned { cause } | WalError::Io { cause, .. } => Some(cause),
+            _ => None,
+        }
+    }
 }
 
 impl fmt::Display for WalError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let _ = f;
-        todo!("wal helper")
+        match self {
+            WalError::StaleSeries => {
+                f.write_str("series in the transaction were removed meanwhile; look them up again and commit once more")
+            }
+            WalError::Closed => f.write_str("the write-ahead log is closed because the daemon is stopping"),
+            WalError::Poisoned { cause } => {
+                write!(f, "cannot write to the write-ahead log: {cause}; the samples of this scrape are lost and ")?;
+                f.write_str("counted, the next scrape tries again")?;
+                way_out(f, cause)
+            }
+            WalError::TooManySeries => f.write_str(
+                "too many series (series: 4294967295, limit: 4294967295); new series are refused until old ones are \
+                 truncated; scrape fewer targets with this process",
+            ),
+            WalError::TooManySegments => f.write_str(
+                "segment numbers are used up (segment: 4294967295, limit: 4294967295); nothing more can be written; \
+                 choose another --storage.agent.path",
+            ),
+            WalError::Locked { path } => {
+                write!(f, "data directory is locked by another process ({}); ", path.display())?;
+                f.write_str("stop the other process or choose another --storage.agent.path")
+            }
+            WalError::Io { action, path, cause } => {
+                write!(f, "cannot {action} {}: {cause}", path.display())?;
+                way_out(f, cause)
+            }
+        }
     }
 }
 
-impl std::error::Error for WalError {}
+/// What the user can do about an error of the system, where there is something.
+fn way_out(f: &mut fmt::Formatter<'_>, cause: &io::Error) -> fmt::Result {
+    match cause.kind() {
+        ErrorKind::PermissionDenied => f.write_str(
+            "; give this user the rights to read and write there or choose another --storage.agent.path",
+        ),
+        ErrorKind::ReadOnlyFilesystem => {
+            f.write_str("; mount the file system writable or choose another --storage.agent.path")
+        }
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+            f.write_str("; make room or lower --storage.agent.retention.max-bytes")
+        }
+        ErrorKind::NotADirectory => f.write_str("; --storage.agent.path must be a directory"),
+        _ => Ok(()),
+    }
+}
+
+impl std::error::Error for WalError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.cause().map(|cause| cause as &(dyn std::error::Error + 'static))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::WalError;
+    use std::io::{Error, ErrorKind};
+    use std::path::{Path, PathBuf};
+
+    #[test]
+    fn a_sentence_has_the_way_out() {
+        let check = |error: WalError, expected: &str| {
+            let sentence = error.to_string();
+            assert!(sentence.ends_with(expected), "{sentence}");
+            assert!(!sentence.ends_with('.') && sentence.starts_with(|first: char| first.is_lowercase()));
+        };
+        let io =
+            |kind: ErrorKind| WalError::io("create segment", Path::new("d/wal/00000000"))(Error::from(kind));
+        check(
+            WalError::Locked { path: PathBuf::from("d/lock") },
+            "(d/lock); stop the other process or choose another --storage.agent.path",
+        );
+        check(io(ErrorKind::PermissionDenied), "choose another --storage.agent.path");
+        check(
+            io(ErrorKind::ReadOnlyFilesystem),
+            "mount the file system writable or choose another --storage.agent.path",
+        );
+        check(io(ErrorKind::StorageFull), "lower --storage.agent.retention.max-bytes");
+        check(io(ErrorKind::NotADirectory), "--storage.agent.path must be a directory");
+        check(
+            WalError::Poisoned { cause: Error::from(ErrorKind::StorageFull) },
+            "--storage.agent.retention.max-bytes",
+        );
+        check(WalError::TooManySeries, "scrape fewer targets with this process");
+        check(WalError::TooManySegments, "choose another --storage.agent.path");
+        check(WalError::StaleSeries, "commit once more");
+        check(WalError::Closed, "the daemon is stopping");
+    }
+}

@@ -3,7 +3,10 @@
 //! Nothing here knows what a target or a remote is.
 
 pub mod appender;
+pub mod batch;
+pub mod bulk;
 pub mod checkpoint;
+pub mod compression;
 pub mod error;
 pub mod head;
 pub mod lock;
