@@ -1,65 +1,84 @@
-//! Permits for the CPU: as many tokens in a channel as there are cores.
+//! Permits for the CPU: as many in a channel as there are cores.
 //!
-//! Waiting for a socket needs none; decoding, parsing and appending happen while one is held. So the memory for
-//! unpacked pages is bounded by cores and not by targets.
+//! Waiting for a socket needs none; decoding, parsing and appending happen while one is held. A permit carries the
+//! scratch space for that work, so that memory is bounded by cores and neither by workers nor by targets.
 
+use crate::labels::builder::LabelsBuilder;
+use crate::scrape::decode::Decoder;
+use crate::wal::appender::Appender;
+use crate::wal::head::Wal;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-/// The tokens; clones share them.
+/// The permits; clones share them.
 #[derive(Clone, Debug)]
 pub struct Permits {
-    give: Sender<()>,
-    take: Receiver<()>,
+    wal: Wal,
+    give: Sender<Box<Scratch>>,
+    take: Receiver<Box<Scratch>>,
+}
+
+/// What unpacking, parsing and appending one page need.
+#[derive(Debug)]
+pub struct Scratch {
+    /// The transaction.
+    pub appender: Appender,
+    /// Labels of the series being looked up.
+    pub builder: LabelsBuilder,
+    /// Inflate state.
+    pub decoder: Decoder,
+    /// The unpacked page.
+    pub decoded: Vec<u8>,
+}
+
+impl Scratch {
+    fn new(wal: &Wal) -> Self {
+        Self {
+            appender: wal.appender(),
+            builder: LabelsBuilder::new(),
+            decoder: Decoder::default(),
+            decoded: Vec::new(),
+        }
+    }
 }
 
 impl Permits {
-    /// `n_permits` tokens, at least one.
-    pub fn new(n_permits: usize) -> Self {
+    /// `n_permits` permits, at least one, whose transactions go to `wal`.
+    pub fn new(n_permits: usize, wal: &Wal) -> Self {
         let (give, take) = bounded(n_permits.max(1));
-        while give.try_send(()).is_ok() {}
-        Self { give, take }
+        while give.try_send(Box::new(Scratch::new(wal))).is_ok() {}
+        Self { wal: wal.clone(), give, take }
     }
 
-    /// Waits for a token. It goes back when the permit is dropped, also by a panic.
-    pub fn acquire(&self) -> Permit {
-        // Both ends live in `self`, so the channel cannot be closed.
-        let _ = self.take.recv();
-        Permit { give: self.give.clone() }
+    /// Waits for a permit. It goes back when it is dropped, also by a panic.
+    pub fn acquire(&self) -> Permit<'_> {
+        // Both ends live in `self`, so the channel is never closed.
+        let scratch = self.take.recv().unwrap_or_else(|_| Box::new(Scratch::new(&self.wal)));
+        Permit { permits: self, scratch: Some(scratch) }
     }
 }
 
-/// One token, held.
+/// One permit, held.
 #[derive(Debug)]
-pub struct Permit {
-    give: Sender<()>,
+pub struct Permit<'a> {
+    permits: &'a Permits,
+    scratch: Option<Box<Scratch>>,
 }
 
-impl Drop for Permit {
-    fn drop(&mut self) {
-        // Never full: this token came out of it.
-        let _ = self.give.try_send(());
+impl Permit<'_> {
+    /// The scratch space that comes with the permit.
+    pub fn scratch(&mut self) -> &mut Scratch {
+        self.scratch.get_or_insert_with(|| Box::new(Scratch::new(&self.permits.wal)))
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::Permits;
-
-    #[test]
-    fn a_permit_goes_back_after_a_panic() {
-        let permits = Permits::new(1);
-        for _ in 0..3 {
-            let permits = permits.clone();
-            let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
-                let _permit = permits.acquire();
-                panic!("a scrape went wrong");
-            }));
-            assert!(outcome.is_err());
-        }
-        assert_eq!(permits.take.len(), 1);
-        let held = permits.acquire();
-        assert_eq!(permits.take.len(), 0);
-        drop(held);
-        assert_eq!(permits.take.len(), 1);
+impl Drop for Permit<'_> {
+    fn drop(&mut self) {
+        // A panic may have left anything in there: the appender's drop rolls back, and a new one takes its place.
+        let scratch = match self.scratch.take() {
+            Some(scratch) if !std::thread::panicking() => scratch,
+            _ => Box::new(Scratch::new(&self.permits.wal)),
+        };
+        // Never full: this permit came out of it.
+        let _ = self.permits.give.try_send(scratch);
     }
 }

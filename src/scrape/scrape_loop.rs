@@ -13,7 +13,6 @@ use crate::scrape::permits::Permits;
 use crate::scrape::scraper::{Canceller, Scraper};
 use crate::scrape::status::TargetStatus;
 use crate::scrape::target::Target;
-use crate::wal::appender::Appender;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -40,7 +39,6 @@ pub enum Answered {
 /// What a worker thread owns and lends to each scrape.
 #[derive(Debug)]
 pub struct Worker {
-    appender: Appender,
     permits: Permits,
     budget: Arc<BodyBudget>,
     metrics: Arc<ScrapeMetrics>,
@@ -49,14 +47,8 @@ pub struct Worker {
 
 impl Worker {
     /// A worker's scratch space.
-    pub fn new(
-        appender: Appender,
-        permits: Permits,
-        budget: Arc<BodyBudget>,
-        metrics: Arc<ScrapeMetrics>,
-        clock: Clock,
-    ) -> Self {
-        Self { appender, permits, budget, metrics, clock }
+    pub fn new(permits: Permits, budget: Arc<BodyBudget>, metrics: Arc<ScrapeMetrics>, clock: Clock) -> Self {
+        Self { permits, budget, metrics, clock }
     }
 }
 
