@@ -1,54 +1,394 @@
 //! A byte budget that all bodies in flight share, and the buffers that hold them.
+//!
+//! Every worker thread takes its buffers here; memory is charged before it is allocated. A body waits for others to
+//! give back until its deadline, but never when nobody is left who could: a ring of bodies that wait for each other
+//! loses one at once and the rest go on. Knows neither sockets nor gzip.
 
+use std::mem;
 use std::ops::Deref;
 use std::sync::Arc;
+use std::time::Instant;
 
-/// Default of `--scrape.body-budget`: what all bodies in flight may hold together.
+use parking_lot::{Condvar, Mutex};
+
+use crate::scrape::error::ScrapeError;
+
+/// Default of `--scrape.body-budget`: what all bodies in flight may hold together, in bytes; one body may hold all.
 pub const DEFAULT_BODY_BUDGET_BYTES: u64 = 64 << 20;
 
-/// Default of `--scrape.max-body-bytes`: what one body may hold where `body_size_limit` is 0.
+/// Default of `--scrape.max-body-bytes`: what one body may hold where `body_size_limit` is 0; the budget binds too.
 pub const DEFAULT_MAX_BODY_BYTES: u64 = 256 << 20;
+
+/// Bodies up to this size also draw on a reserve of a quarter of the budget, so that a few huge or endless pages
+/// never make the many ordinary ones wait.
+const SMALL_BODY_BYTES: u64 = 1 << 20;
+
+/// The first allocation of a body whose size is not known: a small exporter's page in one piece.
+const FIRST_BUFFER_BYTES: u64 = 16 << 10;
+
+/// Memory of given-back buffers that is kept for the next scrape; larger single buffers are freed at once.
+const IDLE_BYTES_MAX: u64 = 1 << 20;
 
 /// The budget and the idle buffers; one a process.
 #[derive(Debug)]
-pub struct BodyBudget {}
+pub struct BodyBudget {
+    budget_bytes: u64,
+    max_body_bytes: u64,
+    state: Mutex<State>,
+    given_back: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    held_bytes: u64,
+    /// Buffers that hold bytes and do not wait for more, by kind.
+    n_running: [usize; 2],
+    idle: Vec<Vec<u8>>,
+    idle_bytes: u64,
+}
+
+/// What a buffer is filled from; decides whom it may wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// A socket.
+    Wire,
+    /// A decoder that holds a permit: it may only wait for other decoders, which hold permits as well, because
+    /// the socket side may in turn wait for a permit.
+    Decoded,
+}
 
 impl BodyBudget {
     /// A budget of `budget_bytes`, with `max_body_bytes` as the cap of one body.
     pub fn new(budget_bytes: u64, max_body_bytes: u64) -> Arc<Self> {
-        let _ = (budget_bytes, max_body_bytes);
-        Arc::new(Self {})
+        Arc::new(Self {
+            budget_bytes,
+            max_body_bytes: max_body_bytes.min(budget_bytes),
+            state: Mutex::default(),
+            given_back: Condvar::new(),
+        })
     }
 
     /// A buffer for a body as it comes over the wire; it holds nothing until bytes come.
     pub fn wire_buffer(self: &Arc<Self>) -> BodyBuffer {
-        BodyBuffer { budget: Arc::clone(self), bytes: Vec::new() }
+        self.buffer(Kind::Wire)
     }
 
     /// A buffer for an unpacked body, filled while a permit is held.
     pub fn decoded_buffer(self: &Arc<Self>) -> BodyBuffer {
-        BodyBuffer { budget: Arc::clone(self), bytes: Vec::new() }
+        self.buffer(Kind::Decoded)
+    }
+
+    /// Bytes that bodies hold now.
+    pub fn held_bytes(&self) -> u64 {
+        self.state.lock().held_bytes
+    }
+
+    fn buffer(self: &Arc<Self>, kind: Kind) -> BodyBuffer {
+        BodyBuffer { budget: Arc::clone(self), kind, bytes: Vec::new(), n_filled: 0 }
+    }
+
+    /// Charges `more_bytes` to a buffer that has `held_bytes` of its own.
+    fn charge(
+        &self,
+        kind: Kind,
+        held_bytes: u64,
+        more_bytes: u64,
+        deadline: Instant,
+    ) -> Result<(), ScrapeError> {
+        let needed_bytes = held_bytes + more_bytes;
+        let limit_bytes = if needed_bytes <= SMALL_BODY_BYTES {
+            self.budget_bytes + self.budget_bytes / 4
+        } else {
+            self.budget_bytes
+        };
+        let refusal = ScrapeError::BodyBudget { needed_bytes, budget_bytes: self.budget_bytes };
+        let is_holder = held_bytes > 0;
+        let mut state = self.state.lock();
+        if is_holder {
+            state.n_running[kind as usize] -= 1;
+        }
+        let mut outcome = Ok(());
+        while state.held_bytes + more_bytes > limit_bytes {
+            let n_could_give_back = match kind {
+                Kind::Wire => state.n_running.iter().sum(),
+                Kind::Decoded => state.n_running[Kind::Decoded as usize],
+            };
+            // Who holds nothing is in nobody's way and may wait for the ring to lose a member.
+            let may_wait = n_could_give_back > 0 || (kind == Kind::Wire && !is_holder);
+            if !may_wait || self.given_back.wait_until(&mut state, deadline).timed_out() {
+                outcome = Err(refusal);
+                break;
+            }
+        }
+        if outcome.is_ok() {
+            state.held_bytes += more_bytes;
+        }
+        // A holder that was refused gives back as soon as its scrape has failed: others may count on that.
+        if is_holder || outcome.is_ok() {
+            state.n_running[kind as usize] += 1;
+        }
+        outcome
+    }
+
+    /// Takes back a charge that memory could not follow.
+    fn uncharge(&self, kind: Kind, held_bytes: u64, more_bytes: u64) {
+        let mut state = self.state.lock();
+        state.held_bytes -= more_bytes;
+        if held_bytes == 0 {
+            state.n_running[kind as usize] -= 1;
+        }
+    }
+
+    fn give_back(&self, kind: Kind, bytes: Vec<u8>) {
+        let n_bytes = bytes.len() as u64;
+        let mut state = self.state.lock();
+        state.held_bytes -= n_bytes;
+        state.n_running[kind as usize] -= 1;
+        if state.idle_bytes + n_bytes <= IDLE_BYTES_MAX {
+            state.idle_bytes += n_bytes;
+            state.idle.push(bytes);
+        }
+        drop(state);
+        self.given_back.notify_all();
+    }
+
+    /// An idle buffer of at least `wanted_bytes` that is not much larger and at most `cap_bytes`.
+    fn take_idle(&self, wanted_bytes: u64, cap_bytes: u64) -> Option<Vec<u8>> {
+        let mut state = self.state.lock();
+        let most_bytes = cap_bytes.min(4 * wanted_bytes);
+        let fits = |bytes: &Vec<u8>| (wanted_bytes..=most_bytes).contains(&(bytes.len() as u64));
+        // From the end: the one used last is still in the processor's cache.
+        let idle_idx = state.idle.iter().rposition(fits)?;
+        let bytes = state.idle.swap_remove(idle_idx);
+        state.idle_bytes -= bytes.len() as u64;
+        Some(bytes)
+    }
+}
+
+impl Default for BodyBudget {
+    fn default() -> Self {
+        Self {
+            budget_bytes: DEFAULT_BODY_BUDGET_BYTES,
+            max_body_bytes: DEFAULT_MAX_BODY_BYTES.min(DEFAULT_BODY_BUDGET_BYTES),
+            state: Mutex::default(),
+            given_back: Condvar::new(),
+        }
     }
 }
 
 /// A body; reads like `&[u8]`. Dropping it gives its bytes back to the budget and its memory to the next scrape.
 #[derive(Debug)]
 pub struct BodyBuffer {
-    #[allow(dead_code, reason = "used once the budget counts")]
     budget: Arc<BodyBudget>,
+    kind: Kind,
+    /// All of it is charged and initialised; only the first `n_filled` bytes are the body.
     bytes: Vec<u8>,
+    n_filled: usize,
+}
+
+impl BodyBuffer {
+    /// Makes room for at least one more byte, at first for `hint_bytes` (0: not known). The body never holds more
+    /// than `limit_bytes` (0: none) or the cap of one body.
+    ///
+    /// # Errors
+    /// Limit or cap are reached, or the budget has nothing left until `deadline`.
+    pub fn grow(&mut self, hint_bytes: u64, limit_bytes: u64, deadline: Instant) -> Result<(), ScrapeError> {
+        if self.n_filled < self.bytes.len() {
+            return Ok(());
+        }
+        let have_bytes = self.bytes.len() as u64;
+        if limit_bytes > 0 && have_bytes >= limit_bytes {
+            return Err(ScrapeError::BodySizeLimit { limit_bytes });
+        }
+        let cap_bytes = self.budget.max_body_bytes;
+        if have_bytes >= cap_bytes {
+            return Err(ScrapeError::BodySizeCap { cap_bytes });
+        }
+        let cap_bytes = if limit_bytes > 0 { cap_bytes.min(limit_bytes) } else { cap_bytes };
+        let wanted_bytes =
+            if have_bytes < SMALL_BODY_BYTES { 2 * have_bytes } else { have_bytes + have_bytes / 2 };
+        let wanted_bytes = wanted_bytes.max(hint_bytes).max(FIRST_BUFFER_BYTES).min(cap_bytes);
+        if have_bytes == 0
+            && let Some(idle) = self.budget.take_idle(wanted_bytes, cap_bytes)
+        {
+            self.budget.charge(self.kind, 0, idle.len() as u64, deadline)?;
+            self.bytes = idle;
+            return Ok(());
+        }
+        let more_bytes = wanted_bytes - have_bytes;
+        self.budget.charge(self.kind, have_bytes, more_bytes, deadline)?;
+        // Fits: a Vec cannot be larger than memory, and the flags are checked against it.
+        let wanted = usize::try_from(wanted_bytes).unwrap_or(usize::MAX);
+        if self.bytes.try_reserve_exact(wanted - self.bytes.len()).is_err() {
+            self.budget.uncharge(self.kind, have_bytes, more_bytes);
+            return Err(ScrapeError::BodyBudget {
+                needed_bytes: wanted_bytes,
+                budget_bytes: self.budget.budget_bytes,
+            });
+        }
+        self.bytes.resize(wanted, 0);
+        Ok(())
+    }
+
+    /// The room behind the body.
+    pub fn room(&mut self) -> &mut [u8] {
+        &mut self.bytes[self.n_filled..]
+    }
+
+    /// The first `n_bytes` of the room have become body.
+    pub fn filled(&mut self, n_bytes: usize) {
+        self.n_filled = (self.n_filled + n_bytes).min(self.bytes.len());
+    }
+
+    /// Gives everything back at once.
+    pub fn release(&mut self) {
+        self.n_filled = 0;
+        let bytes = mem::take(&mut self.bytes);
+        if !bytes.is_empty() {
+            self.budget.give_back(self.kind, bytes);
+        }
+    }
 }
 
 impl Deref for BodyBuffer {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        &self.bytes
+        &self.bytes[..self.n_filled]
     }
 }
 
-impl Default for BodyBudget {
-    fn default() -> Self {
-        Self {}
+impl Drop for BodyBuffer {
+    fn drop(&mut self) {
+        self.release();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::thread;
+    use std::time::Duration;
+
+    const MIB: u64 = 1 << 20;
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_millis(50)
+    }
+
+    fn late() -> Instant {
+        Instant::now() + Duration::from_secs(60)
+    }
+
+    /// Fills `buffer` until it holds `n_bytes`.
+    fn fill(buffer: &mut BodyBuffer, n_bytes: u64, deadline: Instant) -> Result<(), ScrapeError> {
+        while (buffer.len() as u64) < n_bytes {
+            buffer.grow(0, 0, deadline)?;
+            let left = (n_bytes - buffer.len() as u64) as usize;
+            let n_room = buffer.room().len().min(left);
+            buffer.room()[..n_room].fill(b'x');
+            buffer.filled(n_room);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn one_body_may_hold_the_whole_budget_and_not_a_byte_more() {
+        let budget = BodyBudget::new(4 * MIB, u64::MAX);
+        let mut buffer = budget.wire_buffer();
+        fill(&mut buffer, 4 * MIB, soon()).expect("fits");
+        assert_eq!(budget.held_bytes(), 4 * MIB);
+        assert_eq!(buffer.grow(0, 0, soon()), Err(ScrapeError::BodySizeCap { cap_bytes: 4 * MIB }));
+        drop(buffer);
+        assert_eq!(budget.held_bytes(), 0);
+    }
+
+    #[test]
+    fn a_body_is_capped_below_the_budget() {
+        let budget = BodyBudget::new(64 * MIB, 2 * MIB);
+        let mut buffer = budget.wire_buffer();
+        assert_eq!(fill(&mut buffer, 3 * MIB, soon()), Err(ScrapeError::BodySizeCap { cap_bytes: 2 * MIB }));
+        assert_eq!(buffer.len() as u64, 2 * MIB);
+    }
+
+    #[test]
+    fn small_bodies_go_on_beside_a_huge_one() {
+        let budget = BodyBudget::new(4 * MIB, u64::MAX);
+        let mut huge = budget.wire_buffer();
+        fill(&mut huge, 4 * MIB, soon()).expect("fits");
+        let mut small = budget.wire_buffer();
+        fill(&mut small, MIB, soon()).expect("the reserve has room");
+        assert!(matches!(small.grow(0, 0, soon()), Err(ScrapeError::BodyBudget { budget_bytes, .. })
+            if budget_bytes == 4 * MIB));
+    }
+
+    #[test]
+    fn a_body_waits_until_another_gives_back() {
+        let budget = BodyBudget::new(4 * MIB, u64::MAX);
+        let mut first = budget.wire_buffer();
+        fill(&mut first, 4 * MIB, soon()).expect("fits");
+        let waiter = thread::scope(|scope| {
+            let waiter = scope.spawn(|| {
+                let mut second = budget.wire_buffer();
+                fill(&mut second, 3 * MIB, late())
+            });
+            thread::sleep(Duration::from_millis(20));
+            drop(first);
+            waiter.join().expect("no panic")
+        });
+        assert_eq!(waiter, Ok(()));
+    }
+
+    #[test]
+    fn bodies_that_wait_for_each_other_lose_one_at_once() {
+        let budget = BodyBudget::new(4 * MIB, u64::MAX);
+        let start = Instant::now();
+        let outcomes: Vec<_> = thread::scope(|scope| {
+            let scrape = || {
+                let mut body = budget.wire_buffer();
+                fill(&mut body, 3 * MIB, late())
+            };
+            let scrapes: Vec<_> = (0..8).map(|_| scope.spawn(scrape)).collect();
+            scrapes.into_iter().map(|scrape| scrape.join().expect("no panic")).collect()
+        });
+        assert!(start.elapsed() < Duration::from_secs(30), "nobody may wait until the deadline");
+        assert!(outcomes.iter().any(Result::is_ok), "somebody gets through: {outcomes:?}");
+        assert_eq!(budget.held_bytes(), 0);
+        assert_eq!(budget.state.lock().n_running, [0, 0]);
+    }
+
+    #[test]
+    fn a_decoder_never_waits_for_a_socket() {
+        let budget = BodyBudget::new(2 * MIB, u64::MAX);
+        let mut wire = budget.wire_buffer();
+        fill(&mut wire, 2 * MIB, soon()).expect("fits");
+        let mut decoded = budget.decoded_buffer();
+        let start = Instant::now();
+        assert!(matches!(fill(&mut decoded, 2 * MIB, late()), Err(ScrapeError::BodyBudget { .. })));
+        assert!(start.elapsed() < Duration::from_secs(30));
+    }
+
+    #[test]
+    fn memory_of_large_bodies_is_not_kept() {
+        let budget = BodyBudget::new(64 * MIB, u64::MAX);
+        let mut large = budget.wire_buffer();
+        fill(&mut large, 20 * MIB, soon()).expect("fits");
+        drop(large);
+        let mut ordinary: Vec<_> = (0..200).map(|_| budget.wire_buffer()).collect();
+        for buffer in &mut ordinary {
+            fill(buffer, 100_000, soon()).expect("fits");
+        }
+        drop(ordinary);
+        let state = budget.state.lock();
+        assert!(state.idle_bytes > 0 && state.idle_bytes <= IDLE_BYTES_MAX);
+        assert_eq!(state.idle.iter().map(|bytes| bytes.capacity() as u64).sum::<u64>(), state.idle_bytes);
+    }
+
+    #[test]
+    fn a_known_size_takes_one_allocation() {
+        let budget = Arc::new(BodyBudget::default());
+        let mut buffer = budget.wire_buffer();
+        buffer.grow(300_000, 0, soon()).expect("fits");
+        assert_eq!(buffer.room().len(), 300_000);
     }
 }
