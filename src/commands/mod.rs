@@ -1,1 +1,4 @@
 //! One file a sub-command; each uses the modules, none of them uses it.
+
+pub mod query;
+pub mod selector;

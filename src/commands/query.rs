@@ -1,0 +1,1 @@
+//! `scraped query`.
