@@ -3,10 +3,11 @@
 //! A leaf: it knows no configuration file, no series and no metrics.
 
 pub mod builder;
-pub mod packed;
+pub(crate) mod index;
+pub(crate) mod packed;
 pub mod quote;
 pub mod relabel;
-pub mod symbols;
+pub(crate) mod symbols;
 
 use crate::labels::quote::Quoted;
 use std::fmt;

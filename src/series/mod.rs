@@ -2,6 +2,7 @@
 //!
 //! Owned by the WAL's head (`wal/head.rs`) and only touched under its lock. Knows no file.
 
+mod slots;
 pub mod table;
 
 use std::num::NonZeroU32;
@@ -11,7 +12,7 @@ use std::num::NonZeroU32;
 pub struct SeriesRef(pub NonZeroU32);
 
 /// A ref with the generation of its slot: a handle held over a garbage collection is known to be stale.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SeriesHandle {
     /// The series.
     pub series_ref: SeriesRef,
