@@ -6,6 +6,8 @@
 
 pub mod duration;
 pub mod error;
+pub mod node;
+pub mod yaml;
 
 use crate::labels::Labels;
 use crate::labels::relabel::RelabelRule;
