@@ -117,7 +117,11 @@ impl<'de> Source<'de> {
     }
 
     fn line(&self, part: &str) -> u32 {
-        self.offset(part).map_or(0, |offset| line_number(self.line_ends.partition_point(|end| *end < offset)))
+        self.offset(part).map_or(0, |offset| self.line_at(offset))
+    }
+
+    fn line_at(&self, offset: usize) -> u32 {
+        line_number(self.line_ends.partition_point(|end| *end < offset))
     }
 
     fn is_quoted(&self, part: &str) -> bool {
@@ -128,8 +132,15 @@ impl<'de> Source<'de> {
     }
 
     fn explain(&self, error: &serde_yaml::Error) -> YamlError {
-        let line = error.location().and_then(|location| u32::try_from(location.line()).ok()).unwrap_or(0);
-        let message = error.to_string();
+        let mut line = error.location().and_then(|location| u32::try_from(location.line()).ok()).unwrap_or(0);
+        let mut message = error.to_string();
+        // The reader below the scanner knows only the byte.
+        if let Some((text, position)) = message.split_once(" at position ") {
+            if let Ok(offset) = position.parse() {
+                line = self.line_at(offset);
+            }
+            message = text.to_owned();
+        }
         let sentence = match message.split(" at line ").next().unwrap_or(&message) {
             text if text.contains("recursion limit exceeded") => "nested too deeply (limit: 128 levels)".to_owned(),
             text if text.contains("repetition limit exceeded") || text.contains(TOO_MANY) => {
@@ -183,6 +194,11 @@ impl<'de> Visitor<'de> for ShapeSeed<'_> {
     }
 
     fn visit_unit<E>(self) -> Result<Shape, E> {
+        Ok(Shape::Null)
+    }
+
+    /// A text without any document.
+    fn visit_none<E>(self) -> Result<Shape, E> {
         Ok(Shape::Null)
     }
 
@@ -260,7 +276,8 @@ impl<'de> DeserializeSeed<'de> for NodeSeed<'_, 'de> {
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Node, D::Error> {
         match self.shape {
-            Shape::Null | Shape::Typed | Shape::Text => deserializer.deserialize_str(self),
+            Shape::Null => deserializer.deserialize_any(self),
+            Shape::Typed | Shape::Text => deserializer.deserialize_str(self),
             Shape::List(_) => deserializer.deserialize_seq(self),
             Shape::Map(_) => deserializer.deserialize_map(self),
         }
@@ -278,21 +295,17 @@ impl<'de> Visitor<'de> for NodeSeed<'_, 'de> {
         Ok(Node { value: Value::Null, line: 0 })
     }
 
+    fn visit_none<E>(self) -> Result<Node, E> {
+        Ok(Node { value: Value::Null, line: 0 })
+    }
+
     fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Node, E> {
-        let line = self.source.line(text);
-        match self.shape {
-            // An empty value borrows from the place after it, which may be many lines down.
-            Shape::Null => Ok(Node { value: Value::Null, line: if text.is_empty() { 0 } else { line } }),
-            _ => Ok(self.scalar(text, line, self.source.is_quoted(text))),
-        }
+        Ok(self.scalar(text, self.source.line(text), self.source.is_quoted(text)))
     }
 
     /// A text with escapes, a block, or one that goes over several lines: nothing in the source to point at.
-    fn visit_str<E: Error>(self, text: &str) -> Result<Node, E> {
-        match self.shape {
-            Shape::Null => self.visit_unit(),
-            _ => Ok(self.scalar(text, 0, true)),
-        }
+    fn visit_str<E>(self, text: &str) -> Result<Node, E> {
+        Ok(self.scalar(text, 0, true))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Node, A::Error> {
@@ -440,18 +453,18 @@ mod tests {
             Value::Scalar(scalar) => write!(out, "{:?}@{}", scalar.text, node.line).unwrap(),
             Value::List(list) => {
                 out.push('[');
-                for item in list {
+                for (idx, item) in list.iter().enumerate() {
+                    out.push_str(if idx > 0 { " " } else { "" });
                     render(item, out);
-                    out.push(' ');
                 }
                 out.push(']');
             }
             Value::Map(map) => {
                 out.push('{');
-                for entry in map {
+                for (idx, entry) in map.iter().enumerate() {
+                    out.push_str(if idx > 0 { " " } else { "" });
                     write!(out, "{}{}@{}: ", if entry.merged { "<<" } else { "" }, entry.key, entry.line).unwrap();
                     render(&entry.node, out);
-                    out.push(' ');
                 }
                 out.push('}');
             }
@@ -475,23 +488,23 @@ mod tests {
         check("", "null@0");
         check("# only a comment\n", "null@0");
         check("1.10", "1.10@1");
-        check("a: 0x1F\nb: True\nc: yes\nd: 'yes'\ne: \"12\"\n", "{a@1: 0x1F@1 b@2: True@2 c@3: yes@3 d@4: \"yes\"@4 e@5: \"12\"@5 }");
-        check("a: ~\nb:\nc: null\nd: 'null'\n", "{a@1: null@1 b@2: null@0 c@3: null@3 d@4: \"null\"@4 }");
-        check("a: \"x\\ty\"\nb: |\n  1\nc: >\n  2\n", "{a@1: \"x\\ty\"@0 b@2: \"1\\n\"@0 c@3: \"2\\n\"@0 }");
-        check("a: ''\nb: x # y\n", "{a@1: \"\"@1 b@2: x@2 }");
-        check("\u{feff}a: b\n", "{a@1: b@1 }");
-        check("a: !!str 5\nb: !local 6\nc: &x 7\nd: *x\n", "{a@1: 5@1 b@2: 6@2 c@3: 7@3 d@4: 7@3 }");
-        check("{\"a\":1,\"b\":[\"c\", null]}", "{a@1: 1@1 b@1: [\"c\"@1 null@1 ]}");
-        check("- a\n-\n- - b\n", "[a@1 null@0 [b@3 ]]");
-        check("a: 1\n---\nb: [\n", "{a@1: 1@1 }");
-        check("1: a\ntrue: b\n: c\n", "{1@1: a@1 true@2: b@2 @3: c@3 }");
+        check("a: 0x1F\nb: True\nc: yes\nd: 'yes'\ne: \"12\"\n", "{a@1: 0x1F@1 b@2: True@2 c@3: yes@3 d@4: \"yes\"@4 e@5: \"12\"@5}");
+        check("a: ~\nb:\nc: null\nd: 'null'\n", "{a@1: null@0 b@2: null@0 c@3: null@0 d@4: \"null\"@4}");
+        check("a: \"x\\ty\"\nb: |\n  1\nc: >\n  2\n", "{a@1: \"x\\ty\"@0 b@2: \"1\\n\"@0 c@4: \"2\\n\"@0}");
+        check("a: ''\nb: x # y\n", "{a@1: \"\"@1 b@2: x@2}");
+        check("\u{feff}a: b\n", "{a@1: b@1}");
+        check("a: !!str 5\nb: !local 6\nc: &x 7\nd: *x\n", "{a@1: 5@1 b@2: 6@2 c@3: 7@3 d@4: 7@3}");
+        check("{\"a\":1,\"b\":[\"c\", null]}", "{a@1: 1@1 b@1: [\"c\"@1 null@0]}");
+        check("- a\n-\n- - b\n", "[a@1 null@0 [b@3]]");
+        check("a: 1\n---\nb: [\n", "{a@1: 1@1}");
+        check("1: a\ntrue: b\n: c\n", "{1@1: a@1 true@2: b@2 @3: c@3}");
     }
 
     #[test]
     fn merge_keys_are_unfolded() {
-        check("x: &x {a: 1, b: 2}\ny: {<<: *x, b: 3}\n", "{x@1: {a@1: 1@1 b@1: 2@1 } y@2: {<<a@1: 1@1 <<b@1: 2@1 b@2: 3@2 }}");
-        check("a: {<<: [{b: 1}, {c: 2}]}\n", "{a@1: {<<c@1: 2@1 <<b@1: 1@1 }}");
-        check("a: {'<<': 1}\n", "{a@1: {<<@1: 1@1 }}");
+        check("x: &x {a: 1, b: 2}\ny: {<<: *x, b: 3}\n", "{x@1: {a@1: 1@1 b@1: 2@1} y@2: {<<a@1: 1@1 <<b@1: 2@1 b@2: 3@2}}");
+        check("a: {<<: [{b: 1}, {c: 2}]}\n", "{a@1: {<<c@1: 2@1 <<b@1: 1@1}}");
+        check("a: {'<<': 1}\n", "{a@1: {<<@1: 1@1}}");
         check("a: {<<: 1}\n", "map merge requires map or sequence of maps as the value");
     }
 
@@ -502,8 +515,8 @@ mod tests {
         check("a: *x\n", "line 1: not valid YAML: unknown anchor");
         check("a: 'x\n", "line 2: not valid YAML: found unexpected end of stream");
         check("a: b: c\n", "line 1: not valid YAML: mapping values are not allowed in this context");
-        check("? [a]\n: b\n", "a key must be a single value");
-        check("a: \u{1}\n", "not valid YAML: control characters are not allowed");
+        check("? [a]\n: b\n", "line 1: a key must be a single value");
+        check("b: c\n\na: \u{1}\n", "line 3: not valid YAML: control characters are not allowed");
     }
 
     #[test]

@@ -161,7 +161,7 @@ mod tests {
 
     #[test]
     fn a_page() {
-        let counters = Family::new(&["job"]);
+        let counters = Family::<Counter>::new(&["job"]);
         counters.with(&["a\"b"]).add(2);
         let histogram = Histogram::new(&[0.5, 1.0]);
         histogram.observe(0.5);
