@@ -10,3 +10,5 @@ pub mod scrape_loop;
 pub mod scraper;
 pub mod status;
 pub mod target;
+pub mod target_url;
+pub mod timing;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::config::ScrapeConfig;
 use crate::scrape::buffers::BodyBuffer;
 use crate::scrape::error::ScrapeError;
-use crate::scrape::target::TargetUrl;
+use crate::scrape::target_url::TargetUrl;
 
 /// Fetches one target; owns its connection.
 #[derive(Debug)]

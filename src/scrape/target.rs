@@ -3,13 +3,30 @@
 //! Follows Prometheus' `scrape/target.go`. Runs inside a pool's sync on the rayon threads; opens no socket and knows no
 //! loop.
 
-use crate::config::ScrapeConfig;
+use crate::config::duration::{UnitError, format_duration, parse_duration};
+use crate::config::{Scheme, ScrapeConfig};
 use crate::discovery::TargetGroup;
 use crate::labels::Labels;
 use crate::labels::builder::LabelsBuilder;
+use crate::labels::quote::Quoted;
+use crate::labels::relabel::{Verdict, relabel};
+use crate::scrape::target_url::{PARAM_LABEL_PREFIX, TargetUrl};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
+
+const ADDRESS_LABEL: &str = "__address__";
+const SCHEME_LABEL: &str = "__scheme__";
+const METRICS_PATH_LABEL: &str = "__metrics_path__";
+const SCRAPE_INTERVAL_LABEL: &str = "__scrape_interval__";
+const SCRAPE_TIMEOUT_LABEL: &str = "__scrape_timeout__";
+const META_LABEL_PREFIX: &str = "__meta_";
+/// Labels that start like this steer the scrape and do not reach samples.
+const RESERVED_LABEL_PREFIX: &str = "__";
+const JOB_LABEL: &str = "job";
+const INSTANCE_LABEL: &str = "instance";
+
+const NANOS_PER_MS: i128 = 1_000_000;
 
 /// What is scraped; never changes, a reload makes a new one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,64 +43,28 @@ pub struct Target {
     pub hash: u64,
 }
 
-/// Address of a target's page.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TargetUrl {
-    /// What relabelling left in `__scheme__`.
-    pub scheme: UrlScheme,
-    /// Host and port as in `__address__`; no default port is added.
-    pub authority: String,
-    /// Escaped path and query; empty, or starts with `/` or `?`.
-    pub path_and_query: String,
-}
-
-/// Scheme of a target's URL.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the names say it")]
-pub enum UrlScheme {
-    Http,
-    Https,
-    /// Anything else; each scrape fails with `unsupported protocol scheme "ftp"`.
-    Unsupported(Box<str>),
-}
-
-impl UrlScheme {
-    /// As it stands in a URL.
-    pub fn as_str(&self) -> &str {
-        match self {
-            Self::Http => "http",
-            Self::Https => "https",
-            Self::Unsupported(scheme) => scheme,
-        }
-    }
-}
-
-impl TargetUrl {
-    /// Path and query for a request line: starts with `/`.
-    pub fn request_target(&self) -> String {
-        if self.path_and_query.starts_with('/') {
-            self.path_and_query.clone()
-        } else {
-            format!("/{}", self.path_and_query)
-        }
-    }
-}
-
-impl fmt::Display for TargetUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.scheme {
-            UrlScheme::Unsupported(scheme) if scheme.is_empty() => {}
-            scheme => write!(f, "{}:", scheme.as_str())?,
-        }
-        write!(f, "//{}{}", self.authority, self.path_and_query)
-    }
-}
-
 impl Target {
     /// A target with these labels, for code that has no configuration; its hash knows only what is given here.
     pub fn new(labels: Labels, url: TargetUrl, scrape_interval: Duration, scrape_timeout: Duration) -> Self {
-        let hash = identity(&labels, &url);
+        let hash = target_hash(labels.hash(), &url);
         Self { labels, url, scrape_interval, scrape_timeout, hash }
+    }
+
+    /// Hash of what samples and requests see of the target. Two targets that differ in nothing else write the same
+    /// series, so a scrape cache fits both.
+    pub fn identity(&self) -> u64 {
+        target_hash(self.labels.hash(), &self.url)
+    }
+
+    /// Time from `wall_ms` to the target's next slot: more than zero, at most the interval. Pinned to absolute time, so
+    /// that a restart keeps the phase; `offset_seed` differs by host and external labels, so that two daemons scrape
+    /// the same target at different times (`offset` in `scrape/target.go`).
+    pub fn until_next_slot(&self, wall_ms: i64, offset_seed: u64) -> Duration {
+        let interval_ns = self.scrape_interval.as_nanos().max(1) as i128;
+        let offset_ns = i128::from(self.hash ^ offset_seed) % interval_ns;
+        let into_slot_ns = (i128::from(wall_ms) * NANOS_PER_MS - offset_ns).rem_euclid(interval_ns);
+        // An interval fits in 64 bits: durations of the configuration end at 292 years.
+        Duration::from_nanos((interval_ns - into_slot_ns) as u64)
     }
 }
 
@@ -107,38 +88,166 @@ impl Discovered {
     }
 }
 
+/// Why a discovered address is no target, in Prometheus' words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names are the sentences")]
+pub enum TargetError {
+    NoAddress,
+    NotAHostname { address: String },
+    BadInterval { cause: UnitError },
+    ZeroInterval,
+    BadTimeout { cause: UnitError },
+    ZeroTimeout,
+    TimeoutOverInterval { timeout: String, interval: String },
+}
+
+impl fmt::Display for TargetError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoAddress => f.write_str("no address"),
+            Self::NotAHostname { address } => write!(f, "{} is not a valid hostname", Quoted(address)),
+            Self::BadInterval { cause } => write!(f, "error parsing scrape interval: {cause}"),
+            Self::ZeroInterval => f.write_str("scrape interval cannot be 0"),
+            Self::BadTimeout { cause } => write!(f, "error parsing scrape timeout: {cause}"),
+            Self::ZeroTimeout => f.write_str("scrape timeout cannot be 0"),
+            Self::TimeoutOverInterval { timeout, interval } => write!(
+                f,
+                "scrape timeout cannot be greater than scrape interval ({} > {})",
+                Quoted(timeout),
+                Quoted(interval)
+            ),
+        }
+    }
+}
+
+impl std::error::Error for TargetError {}
+
+/// What became of one discovered address: a target, dropped by relabelling (`None`), or an error.
+pub type Outcome = Result<Option<Target>, TargetError>;
+
+/// Calls `each` for every address of `group` (`TargetsFromGroup`).
+pub fn targets_from_group(
+    config: &Arc<ScrapeConfig>,
+    group: &Arc<TargetGroup>,
+    builder: &mut LabelsBuilder,
+    mut each: impl FnMut(Discovered, Outcome),
+) {
+    for (target_idx, target_labels) in (0u32..).zip(&group.targets) {
+        let outcome = populate(builder, config, target_labels, &group.labels);
+        each(Discovered { config: Arc::clone(config), group: Arc::clone(group), target_idx }, outcome);
+    }
+}
+
+/// Labels before relabelling (`PopulateDiscoveredLabels`).
 fn populate_discovered_labels(
     builder: &mut LabelsBuilder,
     config: &ScrapeConfig,
     target_labels: &Labels,
     group_labels: &Labels,
 ) {
-    let _ = (builder, config, target_labels, group_labels);
+    builder.reset(group_labels);
+    for (name, value) in target_labels.iter() {
+        builder.set(name, value);
+    }
+    let scheme = match config.scheme {
+        Scheme::Http => "http",
+        Scheme::Https => "https",
+    };
+    let defaults = [
+        (JOB_LABEL, config.job_name.as_str()),
+        (SCRAPE_INTERVAL_LABEL, &format_duration(config.scrape_interval)),
+        (SCRAPE_TIMEOUT_LABEL, &format_duration(config.scrape_timeout)),
+        (METRICS_PATH_LABEL, config.metrics_path.as_str()),
+        (SCHEME_LABEL, scheme),
+    ];
+    for (name, value) in defaults {
+        if builder.get(name).is_empty() {
+            builder.set(name, value);
+        }
+    }
+    for (param, values) in &config.params {
+        let name = format!("{PARAM_LABEL_PREFIX}{param}");
+        if let Some(first) = values.first()
+            && builder.get(&name).is_empty()
+        {
+            builder.set(&name, first);
+        }
+    }
 }
 
-/// Hash of what samples and requests see of a target.
-fn identity(labels: &Labels, url: &TargetUrl) -> u64 {
+/// `PopulateLabels`.
+fn populate(
+    builder: &mut LabelsBuilder,
+    config: &ScrapeConfig,
+    target_labels: &Labels,
+    group_labels: &Labels,
+) -> Outcome {
+    populate_discovered_labels(builder, config, target_labels, group_labels);
+    if relabel(builder, &config.relabel_configs) != Verdict::Keep {
+        return Ok(None);
+    }
+    let address = builder.get(ADDRESS_LABEL).to_owned();
+    if address.is_empty() {
+        return Err(TargetError::NoAddress);
+    }
+    if address.contains('/') {
+        return Err(TargetError::NotAHostname { address });
+    }
+    let interval_text = builder.get(SCRAPE_INTERVAL_LABEL);
+    let scrape_interval =
+        parse_duration(interval_text).map_err(|cause| TargetError::BadInterval { cause })?;
+    if scrape_interval.is_zero() {
+        return Err(TargetError::ZeroInterval);
+    }
+    let timeout_text = builder.get(SCRAPE_TIMEOUT_LABEL);
+    let scrape_timeout = parse_duration(timeout_text).map_err(|cause| TargetError::BadTimeout { cause })?;
+    if scrape_timeout.is_zero() {
+        return Err(TargetError::ZeroTimeout);
+    }
+    if scrape_timeout > scrape_interval {
+        return Err(TargetError::TimeoutOverInterval {
+            timeout: timeout_text.to_owned(),
+            interval: interval_text.to_owned(),
+        });
+    }
+    builder.retain(|name, _| !name.starts_with(META_LABEL_PREFIX));
+    if builder.get(INSTANCE_LABEL).is_empty() {
+        builder.set(INSTANCE_LABEL, &address);
+    }
+    let url = TargetUrl::build(
+        builder.get(SCHEME_LABEL),
+        &address,
+        builder.get(METRICS_PATH_LABEL),
+        &config.params,
+        builder.iter().filter_map(|(name, value)| Some((name.strip_prefix(PARAM_LABEL_PREFIX)?, value))),
+    );
+    let hash = target_hash(builder.hash(), &url);
+    builder.retain(|name, _| !name.starts_with(RESERVED_LABEL_PREFIX));
+    Ok(Some(Target { labels: builder.labels(), url, scrape_interval, scrape_timeout, hash }))
+}
+
+fn target_hash(labels_hash: u64, url: &TargetUrl) -> u64 {
     let mut fnv = Fnv64a::new();
-    fnv.write(format!("{:016}", labels.hash()).as_bytes());
+    fnv.write(format!("{labels_hash:016}").as_bytes());
     fnv.write(url.to_string().as_bytes());
     fnv.finish()
 }
 
 /// Go's `hash/fnv.New64a`.
-struct Fnv64a(u64);
+pub(in crate::scrape) struct Fnv64a(u64);
 
 impl Fnv64a {
-    fn new() -> Self {
+    pub(in crate::scrape) fn new() -> Self {
         Self(0xcbf2_9ce4_8422_2325)
     }
 
-    fn write(&mut self, bytes: &[u8]) {
+    pub(in crate::scrape) fn write(&mut self, bytes: &[u8]) {
         for byte in bytes {
             self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
         }
     }
 
-    fn finish(&self) -> u64 {
+    pub(in crate::scrape) fn finish(&self) -> u64 {
         self.0
     }
 }

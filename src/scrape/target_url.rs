@@ -1,0 +1,183 @@
+//! A target's URL: put together and printed as Go's `net/url` does it, since `scrapeUrl` of the API and the text of
+//! errors show it.
+//!
+//! Made during a pool's sync; opens nothing and resolves no name.
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Write};
+
+/// Labels that start like this are query parameters.
+pub const PARAM_LABEL_PREFIX: &str = "__param_";
+
+/// Address of a target's page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TargetUrl {
+    /// What relabelling left in `__scheme__`.
+    pub scheme: UrlScheme,
+    /// Host and port as in `__address__`; no default port is added.
+    pub authority: String,
+    /// Escaped path and query; empty, or starts with `/` or `?`.
+    pub path_and_query: String,
+}
+
+/// Scheme of a target's URL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum UrlScheme {
+    Http,
+    Https,
+    /// Anything else; each scrape fails with `unsupported protocol scheme "ftp"`.
+    Unsupported(Box<str>),
+}
+
+impl UrlScheme {
+    /// As it stands in a URL.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+            Self::Unsupported(scheme) => scheme,
+        }
+    }
+}
+
+impl TargetUrl {
+    /// `configured` are the job's `params`. Of a name that also stands in `labels` (without `__param_`) the label
+    /// replaces the first value; without the label the configured value holds.
+    pub fn build<'a>(
+        scheme: &str,
+        address: &str,
+        metrics_path: &str,
+        configured: &'a [(String, Vec<String>)],
+        labels: impl Iterator<Item = (&'a str, &'a str)>,
+    ) -> Self {
+        let scheme = match scheme {
+            "http" => UrlScheme::Http,
+            "https" => UrlScheme::Https,
+            other => UrlScheme::Unsupported(other.into()),
+        };
+        let mut params: BTreeMap<&str, Vec<&str>> = configured
+            .iter()
+            .map(|(name, values)| (name.as_str(), values.iter().map(String::as_str).collect()))
+            .collect();
+        for (name, value) in labels {
+            let values = params.entry(name).or_default();
+            match values.first_mut() {
+                Some(first) => *first = value,
+                None => values.push(value),
+            }
+        }
+        let mut path_and_query = String::new();
+        if !metrics_path.is_empty() && !metrics_path.starts_with('/') {
+            path_and_query.push('/');
+        }
+        escape(&mut path_and_query, metrics_path, |byte| b"$&+,/:;=@".contains(&byte));
+        let mut separator = '?';
+        for (name, values) in &params {
+            for value in values {
+                path_and_query.push(separator);
+                separator = '&';
+                escape_query(&mut path_and_query, name);
+                path_and_query.push('=');
+                escape_query(&mut path_and_query, value);
+            }
+        }
+        Self { scheme, authority: address.to_owned(), path_and_query }
+    }
+
+    /// Path and query for a request line: starts with `/`.
+    pub fn request_target(&self) -> String {
+        if self.path_and_query.starts_with('/') {
+            self.path_and_query.clone()
+        } else {
+            format!("/{}", self.path_and_query)
+        }
+    }
+}
+
+/// As `scrapeUrl` of the API shows it.
+impl fmt::Display for TargetUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.scheme.as_str().is_empty() {
+            write!(f, "{}:", self.scheme.as_str())?;
+        }
+        let mut host = String::new();
+        escape(&mut host, &self.authority, |byte| b"!$&'()*+,;=:[]<>\"".contains(&byte));
+        write!(f, "//{host}{}", self.path_and_query)
+    }
+}
+
+/// Go's `url.QueryEscape`.
+fn escape_query(out: &mut String, text: &str) {
+    for (idx, part) in text.split(' ').enumerate() {
+        if idx > 0 {
+            out.push('+');
+        }
+        escape(out, part, |_| false);
+    }
+}
+
+/// Go's `escape` in `net/url`: letters, digits, `-_.~` and what `also_plain` says stay as they are.
+fn escape(out: &mut String, text: &str, also_plain: impl Fn(u8) -> bool) {
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) || also_plain(byte) {
+            out.push(char::from(byte));
+        } else {
+            // Writing to a string cannot fail.
+            let _ = write!(out, "%{byte:02X}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(
+        (scheme, address, path): (&str, &str, &str),
+        configured: &[(&str, &[&str])],
+        labels: &[(&str, &str)],
+        want: &str,
+    ) {
+        let configured: Vec<(String, Vec<String>)> = configured
+            .iter()
+            .map(|(name, values)| ((*name).to_owned(), values.iter().map(|it| (*it).to_owned()).collect()))
+            .collect();
+        let url = TargetUrl::build(scheme, address, path, &configured, labels.iter().copied());
+        assert_eq!(url.to_string(), want);
+    }
+
+    #[test]
+    fn prints_as_go_prints_it() {
+        check(("http", "a:80", "/metrics"), &[], &[], "http://a:80/metrics");
+        check(("https", "a", "/metrics"), &[], &[], "https://a/metrics");
+        check(("http", "[::1]:9100", "/metrics"), &[], &[], "http://[::1]:9100/metrics");
+        check(("http", "a", "metrics"), &[], &[], "http://a/metrics");
+        check(("http", "a", ""), &[], &[], "http://a");
+        check(("", "a", "/m"), &[], &[], "//a/m");
+        check(("ftp", "a", "/m"), &[], &[], "ftp://a/m");
+        check(("http", "a", "/m?x=1&y"), &[], &[], "http://a/m%3Fx=1&y");
+        check(("http", "a", "/a b/ü%2f!*"), &[], &[], "http://a/a%20b/%C3%BC%252f%21%2A");
+        check(("http", "a b", "/m"), &[], &[], "http://a%20b/m");
+    }
+
+    #[test]
+    fn a_param_label_replaces_only_the_first_value() {
+        let params: &[(&str, &[&str])] = &[("module", &["a", "b"]), ("none", &[])];
+        check(("http", "h", "/p"), params, &[], "http://h/p?module=a&module=b");
+        check(("http", "h", "/p"), params, &[("module", "x y")], "http://h/p?module=x+y&module=b");
+        check(
+            ("http", "h", "/p"),
+            params,
+            &[("a/b", "&"), ("none", "1")],
+            "http://h/p?a%2Fb=%26&module=a&module=b&none=1",
+        );
+        check(("http", "h", ""), params, &[], "http://h?module=a&module=b");
+    }
+
+    #[test]
+    fn a_request_line_has_a_path() {
+        let url = TargetUrl::build("http", "h", "", &[], [("a", "1")].into_iter());
+        assert_eq!((url.to_string().as_str(), url.request_target().as_str()), ("http://h?a=1", "/?a=1"));
+    }
+}
