@@ -229,7 +229,10 @@ mod tests {
         check_bad_duration("15é", r#"unknown unit "é" in duration "15é""#);
         check_bad_duration("293y", r#"duration out of range: "293y""#);
         check_bad_duration("200y99999999999999999h", r#"duration out of range: "200y99999999999999999h""#);
-        check_bad_duration("99999999999999999999s", r#"not a valid duration string: "99999999999999999999s""#);
+        check_bad_duration(
+            "99999999999999999999s",
+            r#"not a valid duration string: "99999999999999999999s""#,
+        );
     }
 
     fn check_size(text: &str, bytes: u64, printed: &str) {

@@ -55,6 +55,8 @@ pub struct ReplaySummary {
     pub losses: Vec<String>,
     /// Timestamp of the newest sample in milliseconds.
     pub newest_ts_ms: Option<i64>,
+    /// A sentence if the log was written by another program and taken over.
+    pub takeover: Option<String>,
 }
 
 /// The log and its series; cheap to clone.

@@ -9,6 +9,8 @@ pub mod checkpoint;
 pub mod compression;
 pub mod error;
 pub mod head;
+pub mod import;
+pub mod loader;
 pub mod lock;
 pub mod maintenance;
 pub mod metrics;

@@ -391,7 +391,11 @@ mod tests {
 
     fn records(sizes: &[usize]) -> Vec<Vec<u8>> {
         let number = |idx: usize| (idx as u32).wrapping_mul(2_654_435_761).to_be_bytes()[0] | 1;
-        sizes.iter().enumerate().map(|(nth, size)| (0..*size).map(|idx| number(idx + nth)).collect()).collect()
+        sizes
+            .iter()
+            .enumerate()
+            .map(|(nth, size)| (0..*size).map(|idx| number(idx + nth)).collect())
+            .collect()
     }
 
     fn compression() -> impl Strategy<Value = Compression> {
@@ -433,7 +437,8 @@ mod tests {
         };
         for cut in 0..=bytes.len() {
             // A sparse walk through the middle, every byte near what matters.
-            if cut % 97 != 0 && !ends.iter().any(|end| end.abs_diff(cut as u64) < 20) && cut % PAGE_BYTES > 20 {
+            if cut % 97 != 0 && !ends.iter().any(|end| end.abs_diff(cut as u64) < 20) && cut % PAGE_BYTES > 20
+            {
                 continue;
             }
             let whole = ends.iter().filter(|end| **end <= cut as u64).count();

@@ -2,12 +2,21 @@
 //!
 //! Runs once, on the thread that opens the log, before anything else touches the directory: it may rewrite files
 //! (`repair`, `import`). Needs constant memory beside the table. Knows nothing of the writer.
+//!
+//! Whose log it is, is decided by what stands in it and not by a marker, so that a directory may go back and forth
+//! between programs: it is ours as long as every ref fits the table, no label set stands under two refs and there
+//! is no record of a type that we do not write. The first record that breaks this ends the replay and starts an
+//! import.
 
-use std::path::Path;
+use std::fs;
 
 use crate::series::table::SeriesTable;
 use crate::wal::error::WalError;
-use crate::wal::head::ReplaySummary;
+use crate::wal::head::{ReplaySummary, WalOptions};
+use crate::wal::import;
+use crate::wal::loader::{Loader, Stop};
+use crate::wal::repair::{self, Layout};
+use crate::wal::segment::SegmentInfo;
 
 /// What truncation needs to know of a segment that is no longer written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,13 +46,103 @@ pub struct Replayed {
     pub summary: ReplaySummary,
 }
 
-/// Repairs, imports and reads the log in `wal_dir` (made if it is missing).
+/// Repairs, imports and reads the log in `wal/` under the data directory (made if it is missing).
 ///
 /// `progress` is called with (segments read, segments in all).
 ///
 /// # Errors
 /// The directory cannot be read, or a file that must be rewritten cannot be written.
-pub fn replay(wal_dir: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Replayed, WalError> {
-    let _ = (wal_dir, progress);
-    todo!("wal-life helper")
+pub fn replay(options: &WalOptions, progress: &mut dyn FnMut(u64, u64)) -> Result<Replayed, WalError> {
+    let wal_dir = options.path.join("wal");
+    fs::create_dir_all(&wal_dir).map_err(WalError::io("create", &wal_dir))?;
+    import::finish_or_undo(&wal_dir)?;
+    let mut losses = Vec::new();
+    let mut takeover = None;
+    loop {
+        let layout = repair::put_in_order(&wal_dir, &mut losses)?;
+        match read(options, &layout, &mut losses, progress) {
+            Ok(mut replayed) => {
+                replayed.summary.losses = losses;
+                replayed.summary.takeover = takeover;
+                return Ok(replayed);
+            }
+            Err(Stop::Failed(error)) => return Err(error),
+            Err(Stop::Foreign(reason)) if takeover.is_none() => {
+                let imported = import::import(options, &wal_dir, &layout, progress)?;
+                losses.extend(imported.loss());
+                takeover = Some(imported.sentence(&reason));
+            }
+            Err(Stop::Foreign(reason)) => {
+                unreachable!("BUG: an imported write-ahead log is not ours: {reason}")
+            }
+        }
+    }
+}
+
+fn read(
+    options: &WalOptions,
+    layout: &Layout,
+    losses: &mut Vec<String>,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Replayed, Stop> {
+    let mut replay = Replay { options, loader: Loader::default(), losses, unknown_records: 0 };
+    let mut checkpoint_bytes = 0;
+    if let Some(checkpoint) = &layout.checkpoint {
+        let place = format!("checkpoint {:08}", checkpoint.number);
+        for file in checkpoint.segments()? {
+            checkpoint_bytes += replay.read_file(&file, checkpoint.number, &place)?.bytes;
+        }
+    }
+    let n_segments = layout.segments.len() as u64;
+    progress(0, n_segments);
+    let mut segments = Vec::with_capacity(layout.segments.len());
+    for (file, n_read) in layout.segments.iter().zip(1..) {
+        let place = format!("segment {:08}", file.number);
+        segments.push(replay.read_file(file, file.number, &place)?);
+        progress(n_read, n_segments);
+    }
+    if replay.unknown_records > 0 {
+        let n_records = replay.unknown_records;
+        log::warn!(
+            "write-ahead log: {n_records} records are of types this version does not know; they are skipped"
+        );
+    }
+    let last = segments.last().map(|segment| segment.number);
+    let last = last.or(layout.checkpoint.as_ref().map(|checkpoint| checkpoint.number));
+    let next_segment = match last {
+        Some(last) => last.checked_add(1).ok_or(WalError::TooManySegments)?,
+        None => 0,
+    };
+    let summary = ReplaySummary {
+        series: replay.loader.table.len(),
+        segments: segments.len(),
+        samples: segments.iter().map(|segment| segment.samples).sum(),
+        newest_ts_ms: replay.loader.newest_ts_ms,
+        ..ReplaySummary::default()
+    };
+    let checkpoint = layout.checkpoint.as_ref().map(|checkpoint| (checkpoint.number, checkpoint_bytes));
+    Ok(Replayed { table: replay.loader.table, segments, checkpoint, next_segment, summary })
+}
+
+struct Replay<'a> {
+    options: &'a WalOptions,
+    loader: Loader,
+    losses: &'a mut Vec<String>,
+    unknown_records: u64,
+}
+
+impl Replay<'_> {
+    /// Reads a file into the table; if something in it must not stay, rewrites it and reads it again.
+    fn read_file(&mut self, file: &SegmentInfo, number: u32, place: &str) -> Result<ClosedSegment, Stop> {
+        let mut counts = self.loader.load(file, number)?;
+        let mut bytes = file.bytes;
+        if counts.must_be_rewritten {
+            let loss = repair::rewrite(file, number, self.options.compression, &mut self.loader)?;
+            self.losses.extend(loss.sentence(place));
+            counts = self.loader.load_rewritten(file, number)?;
+            bytes = loss.bytes_after;
+        }
+        self.unknown_records += counts.unknown_records;
+        Ok(ClosedSegment { number, bytes, samples: counts.samples, newest_ts_ms: counts.newest_ts_ms })
+    }
 }

@@ -1,0 +1,258 @@
+//! Import: a log that another program wrote is re-logged once, under our refs and fresh segment numbers.
+//!
+//! A real `prometheus --agent` has sparse 64-bit refs and may know a label set under two of them; `replay` notices.
+//! Everything is read front to back with constant memory beside the table and the map of refs, and written into
+//! `import.tmp/`. Its rename to `import/` is the moment of truth: a kill before it starts over, a kill after it is
+//! finished at the next start. The old files go last.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::path::Path;
+
+use crate::labels::builder::LabelsBuilder;
+use crate::series::SeriesRef;
+use crate::series::table::SeriesTable;
+use crate::wal::bulk::BulkWriter;
+use crate::wal::checkpoint;
+use crate::wal::error::WalError;
+use crate::wal::head::{Compression, WalOptions};
+use crate::wal::reader::{SegmentReader, Tail};
+use crate::wal::record::{
+    self, Record, RecordType, Sample, Samples, SamplesEncoder, SeriesEncoder, SeriesEntries,
+};
+use crate::wal::repair::Layout;
+use crate::wal::segment::{self, SegmentInfo};
+
+/// The import while it is written.
+const UNFINISHED_DIR: &str = "import.tmp";
+
+/// The import once it is whole, until its files are in place.
+const FINISHED_DIR: &str = "import";
+
+/// Series a record of the new checkpoint.
+const SERIES_PER_RECORD: usize = 1000;
+
+/// What an import took over.
+#[derive(Debug, Default)]
+pub struct Imported {
+    series: usize,
+    samples: u64,
+    first_segment: u32,
+    last_segment: u32,
+    samples_without_series: u64,
+    damaged_places: u64,
+    left_out: BTreeMap<RecordType, u64>,
+}
+
+impl Imported {
+    /// For people: what happened, and why.
+    pub fn sentence(&self, reason: &str) -> String {
+        format!(
+            "write-ahead log of another program ({reason}): {} samples of {} series were taken over into segments \
+             {:08} to {:08}",
+            self.samples, self.series, self.first_segment, self.last_segment
+        )
+    }
+
+    /// What could not be taken over, if anything.
+    pub fn loss(&self) -> Option<String> {
+        let mut parts = Vec::new();
+        if self.damaged_places > 0 {
+            parts.push(format!("records in {} damaged places", self.damaged_places));
+        }
+        if self.samples_without_series > 0 {
+            parts.push(format!("{} samples without a series", self.samples_without_series));
+        }
+        for (record_type, n_records) in &self.left_out {
+            parts.push(format!("{n_records} records of type {}", record_type.name()));
+        }
+        let what = parts.join(", ");
+        (!parts.is_empty()).then(|| format!("write-ahead log of another program: {what} were not taken over"))
+    }
+}
+
+/// Finishes an import that was whole when its process was killed, removes one that was not.
+///
+/// # Errors
+/// Something cannot be moved or removed.
+pub fn finish_or_undo(wal_dir: &Path) -> Result<(), WalError> {
+    checkpoint::remove(&wal_dir.join(UNFINISHED_DIR))?;
+    let finished = wal_dir.join(FINISHED_DIR);
+    if !finished.exists() {
+        return Ok(());
+    }
+    for entry in fs::read_dir(&finished).map_err(WalError::io("read", &finished))? {
+        let entry = entry.map_err(WalError::io("read", &finished))?;
+        let place = wal_dir.join(entry.file_name());
+        fs::rename(entry.path(), &place).map_err(WalError::io("rename to", &place))?;
+    }
+    segment::sync_dir(wal_dir)?;
+    checkpoint::remove(&finished)
+}
+
+/// Re-logs everything in `layout`.
+///
+/// # Errors
+/// The disk refused, most likely for want of room: for a moment the log stands there twice. The log is as it was.
+pub fn import(
+    options: &WalOptions,
+    wal_dir: &Path,
+    layout: &Layout,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Imported, WalError> {
+    let unfinished = wal_dir.join(UNFINISHED_DIR);
+    fs::create_dir(&unfinished).map_err(WalError::io("create", &unfinished))?;
+    let imported = relog(options, &unfinished, layout, progress);
+    if imported.is_err() {
+        // The next start removes it as well; now room may be what is missing.
+        let _ = checkpoint::remove(&unfinished);
+        return imported;
+    }
+    let finished = wal_dir.join(FINISHED_DIR);
+    fs::rename(&unfinished, &finished).map_err(WalError::io("rename to", &finished))?;
+    segment::sync_dir(wal_dir)?;
+    finish_or_undo(wal_dir)?;
+    imported
+}
+
+fn relog(
+    options: &WalOptions,
+    dir: &Path,
+    layout: &Layout,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Imported, WalError> {
+    let checkpoint_number = layout.checkpoint.as_ref().map(|checkpoint| checkpoint.number);
+    let last = layout.segments.last().map(|segment| segment.number).or(checkpoint_number).unwrap_or(0);
+    // Neither is in use: the new checkpoint stands for all old files, which `repair` removes once it is there.
+    let new_checkpoint = last.checked_add(1).ok_or(WalError::TooManySegments)?;
+    let first_segment = new_checkpoint.checked_add(1).ok_or(WalError::TooManySegments)?;
+    let writer = BulkWriter::create(dir, first_segment, options.segment_size_bytes, options.compression)?;
+    let mut relog = Relog {
+        writer,
+        table: SeriesTable::new(),
+        refs: HashMap::default(),
+        labels: LabelsBuilder::new(),
+        record: Vec::new(),
+        imported: Imported { first_segment, ..Imported::default() },
+    };
+    if let Some(checkpoint) = &layout.checkpoint {
+        for file in checkpoint.segments()? {
+            relog.file(&file)?;
+        }
+    }
+    for (file, n_read) in layout.segments.iter().zip(1..) {
+        relog.file(file)?;
+        progress(n_read, layout.segments.len() as u64);
+    }
+    let Relog { writer, table, mut imported, .. } = relog;
+    imported.last_segment = writer.finish()?.last_segment;
+    checkpoint::create(dir, new_checkpoint, |checkpoint_dir| {
+        imported.series = write_series(checkpoint_dir, &table, options.compression)?;
+        Ok(())
+    })?;
+    Ok(imported)
+}
+
+struct Relog {
+    writer: BulkWriter,
+    table: SeriesTable,
+    /// Their ref to ours.
+    refs: HashMap<u64, SeriesRef, foldhash::fast::RandomState>,
+    labels: LabelsBuilder,
+    record: Vec<u8>,
+    imported: Imported,
+}
+
+impl Relog {
+    fn file(&mut self, file: &SegmentInfo) -> Result<(), WalError> {
+        let source = segment::open(&file.path).map_err(WalError::io("open segment", &file.path))?;
+        let mut reader = SegmentReader::new(source, file.number, Tail::Closed);
+        loop {
+            match reader.next_record() {
+                Ok(Some(raw)) => match record::decode(raw.bytes) {
+                    Record::Series(entries) => self.series(entries)?,
+                    Record::Samples(samples) => self.samples(samples)?,
+                    Record::Other(
+                        RecordType::Tombstones | RecordType::MmapMarkers | RecordType::MinValidTime,
+                    ) => {}
+                    Record::Other(record_type) => {
+                        *self.imported.left_out.entry(record_type).or_default() += 1;
+                    }
+                },
+                Ok(None) => return Ok(()),
+                Err(_) => self.imported.damaged_places += 1,
+            }
+        }
+    }
+
+    fn series(&mut self, entries: SeriesEntries<'_>) -> Result<(), WalError> {
+        for entry in entries {
+            let Ok(entry) = entry else {
+                self.imported.damaged_places += 1;
+                return Ok(());
+            };
+            self.labels.clear();
+            for (name, value) in entry.labels {
+                self.labels.set(name, value);
+            }
+            let lookup = self.table.get_or_create(&self.labels).ok_or(WalError::TooManySeries)?;
+            self.refs.insert(entry.series_ref, lookup.handle.series_ref);
+        }
+        Ok(())
+    }
+
+    fn samples(&mut self, samples: Samples<'_>) -> Result<(), WalError> {
+        self.record.clear();
+        let mut encoder = SamplesEncoder::start(&mut self.record);
+        let mut n_samples = 0;
+        for sample in samples {
+            let Ok(sample) = sample else {
+                self.imported.damaged_places += 1;
+                break;
+            };
+            let Some(series_ref) = self.refs.get(&sample.series_ref).copied() else {
+                self.imported.samples_without_series += 1;
+                continue;
+            };
+            let handle = self.table.handle(series_ref);
+            if let Some(state) = handle.and_then(|handle| self.table.state_mut(handle)) {
+                state.last_ts_ms = state.last_ts_ms.max(sample.ts_ms);
+            }
+            encoder.push(&mut self.record, Sample { series_ref: u64::from(series_ref.0.get()), ..sample });
+            n_samples += 1;
+        }
+        if n_samples > 0 {
+            self.writer.append(&self.record)?;
+        }
+        self.imported.samples += n_samples;
+        Ok(())
+    }
+}
+
+/// Writes the series that have samples as the one file of a checkpoint; returns their number.
+fn write_series(dir: &Path, table: &SeriesTable, compression: Compression) -> Result<usize, WalError> {
+    let mut writer = BulkWriter::create(dir, 0, u64::MAX, compression)?;
+    let mut record = Vec::new();
+    let mut after = None;
+    let mut n_series = 0;
+    loop {
+        let slice = table.slice(after, SERIES_PER_RECORD);
+        let Some((last, _)) = slice.last() else { break };
+        after = Some(last.series_ref);
+        record.clear();
+        let mut encoder = SeriesEncoder::start(&mut record);
+        let mut n_entries = 0;
+        for (handle, _) in slice.iter().filter(|(_, state)| state.last_ts_ms != i64::MIN) {
+            if let Some(labels) = table.label_pairs(handle.series_ref) {
+                encoder.push(&mut record, u64::from(handle.series_ref.0.get()), labels);
+                n_entries += 1;
+            }
+        }
+        if n_entries > 0 {
+            writer.append(&record)?;
+        }
+        n_series += n_entries;
+    }
+    writer.finish()?;
+    Ok(n_series)
+}

@@ -1,0 +1,289 @@
+//! Records of one file after the other into the series table, and out of a damaged file what may stay in it.
+//!
+//! Decides what belongs into a log of ours: one series record a label set, no sample without its series, refs that
+//! fit the table. Used by replay only. Opens files for reading and writes none.
+
+use std::collections::HashSet;
+use std::num::NonZeroU32;
+
+use crate::labels::builder::LabelsBuilder;
+use crate::series::SeriesRef;
+use crate::series::table::SeriesTable;
+use crate::wal::error::WalError;
+use crate::wal::reader::{SegmentReader, Tail};
+use crate::wal::record::{self, Record, RecordType, Samples, SamplesEncoder, SeriesEncoder, SeriesEntries};
+use crate::wal::segment::{self, SegmentInfo};
+
+/// Refs up to here are never called sparse: their slots take at most some 40 MiB.
+const DENSE_REFS: usize = 1 << 20;
+
+/// Above [`DENSE_REFS`], this many refs a series are sparse: the table has a slot for every ref up to the largest.
+const MAX_REFS_PER_SERIES: usize = 64;
+
+/// Why loading stopped.
+#[derive(Debug)]
+pub enum Stop {
+    /// A file operation failed.
+    Failed(WalError),
+    /// The log was written by another program; a sentence says what shows it.
+    Foreign(String),
+}
+
+impl From<WalError> for Stop {
+    fn from(error: WalError) -> Self {
+        Stop::Failed(error)
+    }
+}
+
+/// What stood in one file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FileCounts {
+    /// Samples loaded.
+    pub samples: u64,
+    /// Newest timestamp in milliseconds.
+    pub newest_ts_ms: Option<i64>,
+    /// Records of types that nobody knew when this was written; they stay.
+    pub unknown_records: u64,
+    /// Something must not stay in the file: damage, a sample without its series, a second record of a series.
+    pub must_be_rewritten: bool,
+}
+
+/// What may stay of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// All of it.
+    Whole,
+    /// What was written into the buffer.
+    Part,
+    /// Nothing: it was a repetition, or its samples have no series.
+    Nothing,
+    /// Nothing: it does not mean what its type says.
+    Damaged,
+}
+
+/// Fills a table from files in the order of the log.
+#[derive(Debug, Default)]
+pub struct Loader {
+    /// The series so far.
+    pub table: SeriesTable,
+    /// Newest timestamp so far in milliseconds.
+    pub newest_ts_ms: Option<i64>,
+    labels: LabelsBuilder,
+}
+
+/// State of one pass over a file that is being rewritten.
+#[derive(Debug, Default)]
+pub struct FilterPass {
+    /// Series whose record this pass kept.
+    kept_series: HashSet<SeriesRef, foldhash::fast::RandomState>,
+    /// Samples left out because their series is not known.
+    pub samples_without_series: u64,
+}
+
+/// Whether a second record of a series is a finding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Repetition {
+    Found,
+    SecondReading,
+}
+
+impl Loader {
+    /// Reads a file up to its end, or to the first thing in it that must not stay. `number` is that of the segment,
+    /// or that of the checkpoint the file belongs to.
+    ///
+    /// # Errors
+    /// [`Stop::Foreign`], or the file cannot be opened.
+    pub fn load(&mut self, file: &SegmentInfo, number: u32) -> Result<FileCounts, Stop> {
+        self.load_as(file, number, Repetition::Found)
+    }
+
+    /// Reads a file again that was rewritten after [`Loader::load`].
+    ///
+    /// # Errors
+    /// As [`Loader::load`].
+    pub fn load_rewritten(&mut self, file: &SegmentInfo, number: u32) -> Result<FileCounts, Stop> {
+        self.load_as(file, number, Repetition::SecondReading)
+    }
+
+    fn load_as(
+        &mut self,
+        file: &SegmentInfo,
+        number: u32,
+        repetition: Repetition,
+    ) -> Result<FileCounts, Stop> {
+        let source = segment::open(&file.path).map_err(WalError::io("open segment", &file.path))?;
+        let mut reader = SegmentReader::new(source, number, Tail::Closed);
+        let mut counts = FileCounts::default();
+        while !counts.must_be_rewritten {
+            match reader.next_record() {
+                Ok(Some(raw)) => self.load_record(raw.bytes, number, repetition, &mut counts)?,
+                Ok(None) => break,
+                Err(_) => counts.must_be_rewritten = true,
+            }
+        }
+        Ok(counts)
+    }
+
+    fn load_record(
+        &mut self,
+        bytes: &[u8],
+        number: u32,
+        repetition: Repetition,
+        counts: &mut FileCounts,
+    ) -> Result<(), Stop> {
+        match record::decode(bytes) {
+            // Checked as a whole first: a series must not be in the table if its record is thrown away.
+            Record::Series(entries) if entries.clone().any(|entry| entry.is_err()) => {
+                counts.must_be_rewritten = true;
+            }
+            Record::Series(entries) => {
+                for entry in entries.flatten() {
+                    let is_new = self.load_series(entry.series_ref, entry.labels, number)?.is_new;
+                    counts.must_be_rewritten |= !is_new && repetition == Repetition::Found;
+                }
+            }
+            Record::Samples(samples) => self.load_samples(samples, number, counts),
+            Record::Other(record_type) => counts.unknown_records += u64::from(check_other(record_type)?),
+        }
+        Ok(())
+    }
+
+    fn load_series<'r>(
+        &mut self,
+        series_ref: u64,
+        labels: impl Iterator<Item = (&'r str, &'r str)>,
+        number: u32,
+    ) -> Result<LoadedSeries, Stop> {
+        let Some(series_ref) = u32::try_from(series_ref).ok().and_then(NonZeroU32::new).map(SeriesRef) else {
+            return Err(Stop::Foreign(format!("series ref {series_ref} is not between 1 and {}", u32::MAX)));
+        };
+        let ref_number = series_ref.0.get() as usize;
+        if ref_number > DENSE_REFS && ref_number / MAX_REFS_PER_SERIES > self.table.len() {
+            return Err(Stop::Foreign(format!("series ref {ref_number} is far above the number of series")));
+        }
+        self.labels.clear();
+        for (name, value) in labels {
+            self.labels.set(name, value);
+        }
+        let handle = self.table.insert(series_ref, &self.labels);
+        let Some(state) = handle.and_then(|handle| self.table.state_mut(handle)) else {
+            let labels = self.labels.labels();
+            return Err(Stop::Foreign(format!("{labels} and ref {ref_number} do not belong to each other")));
+        };
+        let logged = number.saturating_add(1);
+        let (is_new, is_from_here) = (state.logged == 0, state.logged == logged);
+        if is_new {
+            state.logged = logged;
+            state.last_segment = state.last_segment.max(number);
+        }
+        Ok(LoadedSeries { series_ref, is_new, is_from_here })
+    }
+
+    fn load_samples(&mut self, samples: Samples<'_>, number: u32, counts: &mut FileCounts) {
+        for sample in samples {
+            let known = sample.ok().and_then(|sample| Some((sample, self.known(sample.series_ref)?)));
+            let Some((sample, series_ref)) = known else {
+                counts.must_be_rewritten = true;
+                return;
+            };
+            let handle = self.table.handle(series_ref);
+            if let Some(state) = handle.and_then(|handle| self.table.state_mut(handle)) {
+                state.last_ts_ms = state.last_ts_ms.max(sample.ts_ms);
+                state.last_segment = state.last_segment.max(number);
+            }
+            counts.samples += 1;
+            counts.newest_ts_ms = counts.newest_ts_ms.max(Some(sample.ts_ms));
+            self.newest_ts_ms = self.newest_ts_ms.max(Some(sample.ts_ms));
+        }
+    }
+
+    /// The ref of a series in the table.
+    fn known(&self, series_ref: u64) -> Option<SeriesRef> {
+        let series_ref = u32::try_from(series_ref).ok().and_then(NonZeroU32::new).map(SeriesRef)?;
+        self.table.handle(series_ref).map(|_| series_ref)
+    }
+
+    /// What may stay of a record of file `number`; [`Kept::Part`] stands in `out`, which is cleared first. Series
+    /// that stay are in the table afterwards.
+    ///
+    /// # Errors
+    /// [`Stop::Foreign`].
+    pub fn filter(
+        &mut self,
+        bytes: &[u8],
+        number: u32,
+        pass: &mut FilterPass,
+        out: &mut Vec<u8>,
+    ) -> Result<Kept, Stop> {
+        out.clear();
+        match record::decode(bytes) {
+            Record::Series(entries) => self.filter_series(entries, number, pass, out),
+            Record::Samples(samples) => Ok(self.filter_samples(samples, pass, out)),
+            Record::Other(record_type) => check_other(record_type).map(|_| Kept::Whole),
+        }
+    }
+
+    fn filter_series(
+        &mut self,
+        entries: SeriesEntries<'_>,
+        number: u32,
+        pass: &mut FilterPass,
+        out: &mut Vec<u8>,
+    ) -> Result<Kept, Stop> {
+        if entries.clone().any(|entry| entry.is_err()) {
+            return Ok(Kept::Damaged);
+        }
+        let mut encoder = SeriesEncoder::start(out);
+        let (mut n_entries, mut n_kept) = (0_usize, 0_usize);
+        for entry in entries.flatten() {
+            n_entries += 1;
+            let loaded = self.load_series(entry.series_ref, entry.labels, number)?;
+            if (loaded.is_new || loaded.is_from_here) && pass.kept_series.insert(loaded.series_ref) {
+                n_kept += 1;
+                encoder.push(out, entry.series_ref, self.labels.iter());
+            }
+        }
+        Ok(kept_of(n_kept, n_entries))
+    }
+
+    fn filter_samples(&self, samples: Samples<'_>, pass: &mut FilterPass, out: &mut Vec<u8>) -> Kept {
+        let mut encoder = SamplesEncoder::start(out);
+        let (mut n_samples, mut n_kept) = (0_usize, 0_usize);
+        for sample in samples {
+            let Ok(sample) = sample else { return Kept::Damaged };
+            n_samples += 1;
+            if self.known(sample.series_ref).is_some() {
+                n_kept += 1;
+                encoder.push(out, sample);
+            }
+        }
+        pass.samples_without_series += (n_samples - n_kept) as u64;
+        kept_of(n_kept, n_samples)
+    }
+}
+
+struct LoadedSeries {
+    series_ref: SeriesRef,
+    /// No record before named it.
+    is_new: bool,
+    /// The record that named it stands in the same file.
+    is_from_here: bool,
+}
+
+fn kept_of(n_kept: usize, n_all: usize) -> Kept {
+    match n_kept {
+        _ if n_kept == n_all => Kept::Whole,
+        0 => Kept::Nothing,
+        _ => Kept::Part,
+    }
+}
+
+/// True for a type nobody knows. Types that name series and that we neither write nor follow make the log foreign:
+/// a ref they hold would be given to another series one day.
+fn check_other(record_type: RecordType) -> Result<bool, Stop> {
+    match record_type {
+        RecordType::Unknown => Ok(true),
+        RecordType::Tombstones | RecordType::MmapMarkers | RecordType::MinValidTime => Ok(false),
+        other => Err(Stop::Foreign(format!("it holds records of type {}", other.name()))),
+    }
+}
