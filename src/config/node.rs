@@ -89,7 +89,9 @@ impl Scalar {
         }
         match self.text.as_str() {
             "y" | "Y" | "yes" | "Yes" | "YES" | "true" | "True" | "TRUE" | "on" | "On" | "ON" => Some(true),
-            "n" | "N" | "no" | "No" | "NO" | "false" | "False" | "FALSE" | "off" | "Off" | "OFF" => Some(false),
+            "n" | "N" | "no" | "No" | "NO" | "false" | "False" | "FALSE" | "off" | "Off" | "OFF" => {
+                Some(false)
+            }
             _ => None,
         }
     }
@@ -121,9 +123,11 @@ impl Scalar {
             return Some(number as f64);
         }
         let digits = self.text.replace('_', "");
-        let starts_like_number = digits.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '+' | '-' | '.'));
-        let only_float_characters =
-            digits.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'+' | b'-' | b'.' | b'e' | b'E'));
+        let starts_like_number =
+            digits.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '+' | '-' | '.'));
+        let only_float_characters = digits
+            .bytes()
+            .all(|byte| byte.is_ascii_digit() || matches!(byte, b'+' | b'-' | b'.' | b'e' | b'E'));
         if !starts_like_number || !only_float_characters {
             return None;
         }
@@ -167,11 +171,13 @@ impl Scalar {
 
 /// The timestamps of Go's yaml.v2, roughly: anything that starts `2006-1-2`, with a time or not.
 fn is_go_timestamp(text: &str) -> bool {
-    let (date, time) = text.split_once(['T', 't', ' ']).map_or((text, None), |(date, time)| (date, Some(time)));
+    let (date, time) =
+        text.split_once(['T', 't', ' ']).map_or((text, None), |(date, time)| (date, Some(time)));
     let fields: Vec<&str> = date.split('-').collect();
     let [year, month, day] = fields[..] else { return false };
     let number = |field: &str, max_len: usize| -> Option<u32> {
-        let all_digits = !field.is_empty() && field.len() <= max_len && field.bytes().all(|byte| byte.is_ascii_digit());
+        let all_digits =
+            !field.is_empty() && field.len() <= max_len && field.bytes().all(|byte| byte.is_ascii_digit());
         if all_digits { field.parse().ok() } else { None }
     };
     let date_is_good = year.len() == 4
@@ -232,10 +238,14 @@ mod tests {
 
     #[test]
     fn texts_that_would_change_their_meaning_need_quotes() {
-        for text in ["", "~", "null", "y", "No", "12", "1e3", "0x1", ".inf", "2020-01-01", "2020-1-2 10:00:00", "<<"] {
+        for text in
+            ["", "~", "null", "y", "No", "12", "1e3", "0x1", ".inf", "2020-01-01", "2020-1-2 10:00:00", "<<"]
+        {
             assert!(plain(text).needs_quotes(), "{text}");
         }
-        for text in ["a", "1.2.3.4", "12:30", "1m", "2020-13-01", "192.168.0.1:80", "nullable", "1e", "-", "2020-01"] {
+        for text in
+            ["a", "1.2.3.4", "12:30", "1m", "2020-13-01", "192.168.0.1:80", "nullable", "1e", "-", "2020-01"]
+        {
             assert!(!plain(text).needs_quotes(), "{text}");
         }
     }

@@ -6,7 +6,10 @@
 //!
 //! Everything is bounded: size, depth, and what aliases may unfold to.
 
-use serde::de::{DeserializeSeed, Deserializer, EnumAccess, Error, IgnoredAny, MapAccess, SeqAccess, VariantAccess, Visitor};
+use serde::de::{
+    DeserializeSeed, Deserializer, EnumAccess, Error, IgnoredAny, MapAccess, SeqAccess, VariantAccess,
+    Visitor,
+};
 use std::cell::Cell;
 use std::fmt::{self, Formatter};
 
@@ -37,9 +40,9 @@ pub fn parse(text: &str) -> Result<Node, YamlError> {
     let shape = result.map_err(|error| source.explain(&error))?;
     match serde_yaml::Deserializer::from_str(text).next() {
         None => Ok(Node { value: Value::Null, line: 0 }),
-        Some(document) => {
-            NodeSeed { shape: &shape, source: &source }.deserialize(document).map_err(|error| source.explain(&error))
-        }
+        Some(document) => NodeSeed { shape: &shape, source: &source }
+            .deserialize(document)
+            .map_err(|error| source.explain(&error)),
     }
 }
 
@@ -60,7 +63,10 @@ pub fn parse_bytes(bytes: &[u8]) -> Result<Node, YamlError> {
 pub fn text_of(bytes: &[u8]) -> Result<&str, YamlError> {
     std::str::from_utf8(bytes).map_err(|error| {
         let n_breaks = bytes.iter().take(error.valid_up_to()).filter(|byte| **byte == b'\n').count();
-        YamlError { line: line_number(n_breaks), sentence: "not UTF-8 text; save the file as UTF-8".to_owned() }
+        YamlError {
+            line: line_number(n_breaks),
+            sentence: "not UTF-8 text; save the file as UTF-8".to_owned(),
+        }
     })
 }
 
@@ -142,7 +148,9 @@ impl<'de> Source<'de> {
             message = text.to_owned();
         }
         let sentence = match message.split(" at line ").next().unwrap_or(&message) {
-            text if text.contains("recursion limit exceeded") => "nested too deeply (limit: 128 levels)".to_owned(),
+            text if text.contains("recursion limit exceeded") => {
+                "nested too deeply (limit: 128 levels)".to_owned()
+            }
             text if text.contains("repetition limit exceeded") || text.contains(TOO_MANY) => {
                 format!("too many values once its aliases are unfolded (limit: {MAX_NODES})")
             }
@@ -463,7 +471,8 @@ mod tests {
                 out.push('{');
                 for (idx, entry) in map.iter().enumerate() {
                     out.push_str(if idx > 0 { " " } else { "" });
-                    write!(out, "{}{}@{}: ", if entry.merged { "<<" } else { "" }, entry.key, entry.line).unwrap();
+                    write!(out, "{}{}@{}: ", if entry.merged { "<<" } else { "" }, entry.key, entry.line)
+                        .unwrap();
                     render(&entry.node, out);
                 }
                 out.push('}');
@@ -488,7 +497,10 @@ mod tests {
         check("", "null@0");
         check("# only a comment\n", "null@0");
         check("1.10", "1.10@1");
-        check("a: 0x1F\nb: True\nc: yes\nd: 'yes'\ne: \"12\"\n", "{a@1: 0x1F@1 b@2: True@2 c@3: yes@3 d@4: \"yes\"@4 e@5: \"12\"@5}");
+        check(
+            "a: 0x1F\nb: True\nc: yes\nd: 'yes'\ne: \"12\"\n",
+            "{a@1: 0x1F@1 b@2: True@2 c@3: yes@3 d@4: \"yes\"@4 e@5: \"12\"@5}",
+        );
         check("a: ~\nb:\nc: null\nd: 'null'\n", "{a@1: null@0 b@2: null@0 c@3: null@0 d@4: \"null\"@4}");
         check("a: \"x\\ty\"\nb: |\n  1\nc: >\n  2\n", "{a@1: \"x\\ty\"@0 b@2: \"1\\n\"@0 c@4: \"2\\n\"@0}");
         check("a: ''\nb: x # y\n", "{a@1: \"\"@1 b@2: x@2}");
@@ -502,7 +514,10 @@ mod tests {
 
     #[test]
     fn merge_keys_are_unfolded() {
-        check("x: &x {a: 1, b: 2}\ny: {<<: *x, b: 3}\n", "{x@1: {a@1: 1@1 b@1: 2@1} y@2: {<<a@1: 1@1 <<b@1: 2@1 b@2: 3@2}}");
+        check(
+            "x: &x {a: 1, b: 2}\ny: {<<: *x, b: 3}\n",
+            "{x@1: {a@1: 1@1 b@1: 2@1} y@2: {<<a@1: 1@1 <<b@1: 2@1 b@2: 3@2}}",
+        );
         check("a: {<<: [{b: 1}, {c: 2}]}\n", "{a@1: {<<c@1: 2@1 <<b@1: 1@1}}");
         check("a: {'<<': 1}\n", "{a@1: {<<@1: 1@1}}");
         check("a: {<<: 1}\n", "map merge requires map or sequence of maps as the value");
@@ -536,7 +551,10 @@ mod tests {
 
     #[test]
     fn bytes_that_are_no_text() {
-        assert_eq!(parse_bytes(b"a: 1\nb: \xff\n").unwrap_err().to_string(), "line 2: not UTF-8 text; save the file as UTF-8");
+        assert_eq!(
+            parse_bytes(b"a: 1\nb: \xff\n").unwrap_err().to_string(),
+            "line 2: not UTF-8 text; save the file as UTF-8"
+        );
     }
 
     #[test]

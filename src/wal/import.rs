@@ -232,6 +232,7 @@ impl Relog {
 /// Writes the series that have samples as the one file of a checkpoint; returns their number.
 fn write_series(dir: &Path, table: &SeriesTable, compression: Compression) -> Result<usize, WalError> {
     let mut writer = BulkWriter::create(dir, 0, u64::MAX, compression)?;
+    let mut labels = LabelsBuilder::new();
     let mut record = Vec::new();
     let mut after = None;
     let mut n_series = 0;
@@ -243,8 +244,8 @@ fn write_series(dir: &Path, table: &SeriesTable, compression: Compression) -> Re
         let mut encoder = SeriesEncoder::start(&mut record);
         let mut n_entries = 0;
         for (handle, _) in slice.iter().filter(|(_, state)| state.last_ts_ms != i64::MIN) {
-            if let Some(labels) = table.label_pairs(handle.series_ref) {
-                encoder.push(&mut record, u64::from(handle.series_ref.0.get()), labels);
+            if table.labels_into(handle.series_ref, &mut labels) {
+                encoder.push(&mut record, u64::from(handle.series_ref.0.get()), labels.iter());
                 n_entries += 1;
             }
         }
