@@ -120,7 +120,6 @@ impl BulkWriter {
 
     fn close_segment(&mut self) -> Result<(), WalError> {
         let path = self.segment.path().to_owned();
-        self.segment.pad().map_err(WalError::io("write segment", &path))?;
         self.segment.sync_handle().map_err(WalError::io("fsync segment", &path))?.sync()
     }
 

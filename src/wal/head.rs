@@ -3,12 +3,28 @@
 //! **Invariant:** a label set has exactly one series record in all kept WAL, and no sample stands before its series.
 
 use crate::labels::builder::LabelsBuilder;
-use crate::series::table::Lookup;
-use crate::wal::appender::Appender;
+use crate::metrics::Collect;
+use crate::metrics::page::Page;
+use crate::series::SeriesHandle;
+use crate::series::table::{Lookup, SeriesTable};
+use crate::wal::appender::{Appender, CommitReport, StagedSample};
+use crate::wal::commit::{CommitBuffers, CommitError};
 use crate::wal::error::WalError;
+use crate::wal::lock::{CleanStart, DirLock};
+use crate::wal::metrics::WalMetrics;
+use crate::wal::replay::{self, ClosedSegment};
+use crate::wal::segment::SyncHandle;
+use crate::wal::writer::{Position, Rotated, SegmentWriter};
+use crossbeam_channel::Sender;
+use parking_lot::Mutex;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// The log's directory in the data directory, as in Prometheus' agent.
+const WAL_DIR: &str = "wal";
 
 /// How records are compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +35,17 @@ pub enum Compression {
     Snappy,
     /// Zstandard frames.
     Zstd,
+}
+
+impl Compression {
+    /// As on the command line and in Prometheus' metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Compression::None => "none",
+            Compression::Snappy => "snappy",
+            Compression::Zstd => "zstd",
+        }
+    }
 }
 
 /// Settings of the log, from the command line.
@@ -53,7 +80,8 @@ pub struct ReplaySummary {
     pub samples: u64,
     /// Sentences about what repair lost; empty when nothing was damaged.
     pub losses: Vec<String>,
-    /// Timestamp of the newest sample in milliseconds.
+    /// Timestamp of the newest sample in milliseconds. If it is in the future, [`Wal::restart_order_check`] keeps the
+    /// samples until then from being refused.
     pub newest_ts_ms: Option<i64>,
     /// A sentence if the log was written by another program and taken over.
     pub takeover: Option<String>,
@@ -62,7 +90,33 @@ pub struct ReplaySummary {
 /// The log and its series; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Wal {
-    shared: Arc<()>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    options: WalOptions,
+    wal_dir: PathBuf,
+    metrics: Arc<WalMetrics>,
+    segments_at_start: Vec<ClosedSegment>,
+    checkpoint_at_start: Option<(u32, u64)>,
+    /// The head lock. Nothing is sent on a channel that could block, fsynced or logged at length while it is held.
+    head: Mutex<Head>,
+}
+
+#[derive(Debug)]
+struct Head {
+    table: SeriesTable,
+    /// `None` once the log is closed.
+    writer: Option<SegmentWriter>,
+    /// The last segment that is about to go, while a truncation runs.
+    truncating: Option<u32>,
+    commit: CommitBuffers,
+    /// Samples lost since the last write that worked; `None` if that was the last one.
+    poisoned: Option<u64>,
+    /// Wakes wal-maintenance: a file waits for its fsync, or the disk refused a write.
+    waker: Option<Sender<()>>,
+    lock: Option<DirLock>,
 }
 
 impl Wal {
@@ -76,37 +130,235 @@ impl Wal {
         options: WalOptions,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<(Wal, ReplaySummary), WalError> {
-        let _ = (options, progress);
-        todo!("wal helper")
+        let metrics = Arc::new(WalMetrics::new(options.compression));
+        fs::create_dir_all(&options.path).map_err(WalError::io("create data directory", &options.path))?;
+        let lock = if options.lock_file { Some(DirLock::acquire(&options.path)?) } else { None };
+        let clean_start = lock.as_ref().map_or(CleanStart::LockFileDisabled, DirLock::clean_start);
+        metrics.clean_start.set(clean_start.gauge_value());
+
+        let wal_dir = options.path.join(WAL_DIR);
+        let replay_start = Instant::now();
+        let replayed = replay::replay(&wal_dir, progress)?;
+        metrics.replay_duration.set(replay_start.elapsed().as_secs_f64());
+        metrics.corruptions.add(replayed.summary.losses.len() as u64);
+
+        let segment_size_bytes = options.segment_size_bytes;
+        let writer =
+            SegmentWriter::create(&wal_dir, replayed.next_segment, segment_size_bytes, Arc::clone(&metrics))?;
+        let head = Head {
+            table: replayed.table,
+            writer: Some(writer),
+            truncating: None,
+            commit: CommitBuffers::new(options.compression),
+            poisoned: None,
+            waker: None,
+            lock,
+        };
+        let shared = Shared {
+            options,
+            wal_dir,
+            metrics,
+            segments_at_start: replayed.segments,
+            checkpoint_at_start: replayed.checkpoint,
+            head: Mutex::new(head),
+        };
+        Ok((Wal { shared: Arc::new(shared) }, replayed.summary))
     }
 
     /// A new appender; a worker keeps one and reuses its memory.
     pub fn appender(&self) -> Appender {
-        todo!("wal helper")
+        Appender::new(self.clone())
     }
 
-    /// Finds or makes a series.
+    /// Finds or makes a series; with it comes the timestamp of its newest sample.
     pub(in crate::wal) fn lookup(&self, labels: &LabelsBuilder) -> Result<(Lookup, i64), WalError> {
-        let _ = labels;
-        todo!("wal helper")
+        let mut head = self.shared.head.lock();
+        let Head { table, writer, .. } = &mut *head;
+        let writer = writer.as_ref().ok_or(WalError::Closed)?;
+        let lookup = table.get_or_create(labels).ok_or(WalError::TooManySeries)?;
+        let state = table.state_mut(lookup.handle).ok_or(WalError::TooManySeries)?;
+        if lookup.created {
+            // Truncation takes it for a series of this segment until it is written, and removes it if it never is.
+            state.last_segment = writer.number();
+        }
+        Ok((lookup, state.last_ts_ms))
+    }
+
+    /// Removes those series that nobody has logged.
+    pub(in crate::wal) fn take_back(&self, created: &[SeriesHandle]) {
+        let mut head = self.shared.head.lock();
+        for handle in created {
+            if head.table.state(*handle).is_some_and(|state| state.logged == 0) {
+                head.table.remove(*handle);
+            }
+        }
+    }
+
+    /// Writes a transaction.
+    pub(in crate::wal) fn commit(&self, staged: &[StagedSample]) -> Result<CommitReport, WalError> {
+        let metrics = &self.shared.metrics;
+        let mut head = self.shared.head.lock();
+        let Head { table, writer, truncating, commit, poisoned, waker, .. } = &mut *head;
+        let writer = writer.as_mut().ok_or(WalError::Closed)?;
+        let segment_before = writer.number();
+        let committed = commit.commit(table, writer, *truncating, staged);
+        let recovered = match &committed {
+            Ok(report) => {
+                metrics.float_samples_appended.add(report.appended as u64);
+                metrics.out_of_order_samples.add(report.out_of_order as u64);
+                if report.appended > 0 { poisoned.take() } else { None }
+            }
+            Err(CommitError::Refused { samples, .. }) => {
+                metrics.samples_lost_to_writes.add(*samples as u64);
+                let first = poisoned.is_none();
+                *poisoned = Some(poisoned.unwrap_or(0) + *samples as u64);
+                metrics.poisoned.set(1.0);
+                wake(waker);
+                drop(head);
+                let error = committed.map_err(WalError::from);
+                if let (true, Err(error)) = (first, &error) {
+                    log::error!("{error}");
+                }
+                return error;
+            }
+            Err(CommitError::StaleSeries) => None,
+        };
+        if writer.number() != segment_before {
+            wake(waker);
+        }
+        drop(head);
+        if let Some(samples) = recovered {
+            metrics.poisoned.set(0.0);
+            log::info!("the write-ahead log is written again; {samples} samples were lost meanwhile");
+        }
+        committed.map_err(WalError::from)
     }
 
     /// After a step of the wall clock the next sample of every series is in order whatever its timestamp.
     pub fn restart_order_check(&self) {
-        let _ = &self.shared;
-        todo!("wal helper")
+        self.shared.head.lock().table.restart_order_check();
     }
 
     /// The data directory.
     pub fn path(&self) -> &Path {
-        todo!("wal helper")
+        &self.shared.options.path
     }
 
-    /// Flushes, fsyncs and closes; later commits fail with [`WalError::Closed`].
+    /// Number of series in the table.
+    pub fn active_series(&self) -> usize {
+        self.shared.head.lock().table.len()
+    }
+
+    /// Flushes, fsyncs and closes; later commits fail with [`WalError::Closed`]. The lock file is removed, so the
+    /// maintenance thread must have stopped. A second call does nothing.
     ///
     /// # Errors
     /// The last fsync failed.
     pub fn close(&self) -> Result<(), WalError> {
-        todo!("wal helper")
+        let (writer, lock) = {
+            let mut head = self.shared.head.lock();
+            (head.writer.take(), head.lock.take())
+        };
+        let closed = writer.map_or(Ok(()), |mut writer| writer.close());
+        if let Some(lock) = lock {
+            lock.release();
+        }
+        closed
+    }
+}
+
+/// What wal-maintenance works with.
+impl Wal {
+    pub(in crate::wal) fn options(&self) -> &WalOptions {
+        &self.shared.options
+    }
+
+    pub(in crate::wal) fn wal_dir(&self) -> &Path {
+        &self.shared.wal_dir
+    }
+
+    pub(in crate::wal) fn metrics(&self) -> &WalMetrics {
+        &self.shared.metrics
+    }
+
+    /// The segments that replay found, oldest first.
+    pub(in crate::wal) fn segments_at_start(&self) -> &[ClosedSegment] {
+        &self.shared.segments_at_start
+    }
+
+    /// Number and bytes of the checkpoint that replay found.
+    pub(in crate::wal) fn checkpoint_at_start(&self) -> Option<(u32, u64)> {
+        self.shared.checkpoint_at_start
+    }
+
+    /// From now on `waker` is told when a rotated file waits or the disk refuses a write. Its channel has room for
+    /// one; a full one has already been told.
+    pub(in crate::wal) fn wake_with(&self, waker: Sender<()>) {
+        self.shared.head.lock().waker = Some(waker);
+    }
+
+    /// The end of the newest commit; `None` once closed.
+    pub(in crate::wal) fn committed_end(&self) -> Option<Position> {
+        self.shared.head.lock().writer.as_ref().map(SegmentWriter::end)
+    }
+
+    /// The segment being written so far; `None` once closed.
+    pub(in crate::wal) fn current(&self) -> Option<ClosedSegment> {
+        self.shared.head.lock().writer.as_ref().map(SegmentWriter::current)
+    }
+
+    /// The file being written, to fsync it without the lock; `None` once closed.
+    ///
+    /// # Errors
+    /// No file descriptor is left.
+    pub(in crate::wal) fn current_file(&self) -> io::Result<Option<SyncHandle>> {
+        self.shared.head.lock().writer.as_ref().map(SegmentWriter::sync_handle).transpose()
+    }
+
+    /// Segments completed since the last call. Their files, and the directory for the names of their successors,
+    /// still have to be fsynced.
+    pub(in crate::wal) fn take_rotated(&self) -> Vec<Rotated> {
+        self.shared.head.lock().writer.as_mut().map(SegmentWriter::take_rotated).unwrap_or_default()
+    }
+
+    /// Completes the segment being written, unless it is empty.
+    ///
+    /// # Errors
+    /// The next segment cannot be made; [`WalError::Closed`].
+    pub(in crate::wal) fn rotate(&self) -> Result<(), WalError> {
+        self.shared.head.lock().writer.as_mut().ok_or(WalError::Closed)?.rotate()
+    }
+
+    /// True while the disk refuses writes.
+    pub(in crate::wal) fn is_poisoned(&self) -> bool {
+        self.shared.head.lock().poisoned.is_some()
+    }
+
+    /// Runs `work` on the table and the truncation mark under the head lock: commits wait, so it must be a slice of
+    /// at most some thousand series and no I/O. The mark must be less than the segment being written.
+    pub(in crate::wal) fn with_table<T>(
+        &self,
+        work: impl FnOnce(&mut SeriesTable, &mut Option<u32>) -> T,
+    ) -> T {
+        let mut head = self.shared.head.lock();
+        let Head { table, truncating, .. } = &mut *head;
+        work(table, truncating)
+    }
+}
+
+impl Collect for Wal {
+    fn collect(&self, page: &mut Page) {
+        {
+            let head = self.shared.head.lock();
+            self.shared.metrics.active_series.set(head.table.len() as f64);
+            self.shared.metrics.series_bytes.set(head.table.memory_bytes() as f64);
+        }
+        self.shared.metrics.collect(page);
+    }
+}
+
+fn wake(waker: &Option<Sender<()>>) {
+    if let Some(waker) = waker {
+        let _ = waker.try_send(());
     }
 }

@@ -6,6 +6,7 @@ pub mod appender;
 pub mod batch;
 pub mod bulk;
 pub mod checkpoint;
+mod commit;
 pub mod compression;
 pub mod error;
 pub mod head;

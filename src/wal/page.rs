@@ -118,11 +118,6 @@ fn fill_full_page(out: &mut Vec<u8>, start: u64) {
     }
 }
 
-/// Zeros that fill the page in which the offset `at` of a segment lies; none at a page's start.
-pub fn padding_bytes(at: u64) -> usize {
-    page_room(at) % PAGE_BYTES
-}
-
 /// Bytes from the offset `at` of a segment to the end of its page.
 fn page_room(at: u64) -> usize {
     PAGE_BYTES - (at % PAGE_BYTES as u64) as usize

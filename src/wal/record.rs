@@ -284,13 +284,24 @@ impl SeriesEncoder {
         &mut self,
         out: &mut Vec<u8>,
         series_ref: u64,
-        labels: impl ExactSizeIterator<Item = (&'a str, &'a str)>,
+        labels: impl Iterator<Item = (&'a str, &'a str)>,
     ) {
         out.extend_from_slice(&series_ref.to_be_bytes());
-        put_uvarint(out, labels.len() as u64);
+        // The count stands before the labels and is known after them: one byte for it is nearly always right.
+        let count_at = out.len();
+        out.push(0);
+        let mut n_labels = 0_u64;
         for (name, value) in labels {
             put_text(out, name);
             put_text(out, value);
+            n_labels += 1;
+        }
+        if n_labels < 0x80 {
+            out[count_at] = n_labels as u8;
+        } else {
+            let mut count = Vec::new();
+            put_uvarint(&mut count, n_labels);
+            out.splice(count_at..=count_at, count);
         }
     }
 }

@@ -3,7 +3,6 @@
 //! Nothing else may know whether the newest pages of a segment are in memory or in a file. Knows no record.
 
 use crate::wal::error::WalError;
-use crate::wal::page::padding_bytes;
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -170,13 +169,28 @@ impl Segment {
         self.file.set_len(self.bytes)
     }
 
-    /// Fills the last page with zeros, as Prometheus does when it leaves a segment.
+    /// Puts a new file with only the whole appends in the place of this one.
     ///
     /// # Errors
-    /// The disk refused; [`Segment::cut`] takes back what was written.
-    pub fn pad(&mut self) -> io::Result<()> {
-        let zeros = vec![0; padding_bytes(self.bytes)];
-        self.append(&zeros)
+    /// The disk refused; the old file is still in use.
+    pub fn rewrite(&mut self) -> io::Result<()> {
+        #[cfg(test)]
+        if let Some(disk) = &self.disk {
+            disk.check_rewrite()?;
+        }
+        let path = self.path.with_extension("tmp");
+        let mut file = File::create(&path)?;
+        let copied = io::copy(&mut File::open(&self.path)?.take(self.bytes), &mut file)?;
+        if copied < self.bytes {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        file.sync_all()?;
+        drop(file);
+        // Opened before it takes the old one's place, so that there is one to go on with in any case.
+        let file = OpenOptions::new().append(true).open(&path)?;
+        fs::rename(&path, &self.path)?;
+        self.file = file;
+        Ok(())
     }
 
     /// A second handle of the file, for an fsync without a lock.
@@ -240,6 +254,7 @@ pub(in crate::wal) mod tests {
         /// Bytes that can still be written; `None`: any number.
         pub(in crate::wal) room_bytes: Option<u64>,
         pub(in crate::wal) refuses_cuts: bool,
+        pub(in crate::wal) refuses_rewrites: bool,
         pub(in crate::wal) refuses_new_files: bool,
     }
 
@@ -259,6 +274,10 @@ pub(in crate::wal) mod tests {
 
         pub(in crate::wal) fn check_cut(&self) -> io::Result<()> {
             if self.0.lock().refuses_cuts { Err(ErrorKind::Other.into()) } else { Ok(()) }
+        }
+
+        pub(in crate::wal) fn check_rewrite(&self) -> io::Result<()> {
+            if self.0.lock().refuses_rewrites { Err(ErrorKind::StorageFull.into()) } else { Ok(()) }
         }
 
         pub(in crate::wal) fn check_create(&self) -> io::Result<()> {

@@ -1,1 +1,235 @@
-//! Appends records to the newest segment; rotates; survives a full disk.
+//! Appends batches of records to the newest segment: one write a batch, rotation before it, recovery after a failure.
+//!
+//! Owned by the head and only touched under its lock. Never fsyncs: rotated files are kept for wal-maintenance to
+//! take. Knows no record type and no series.
+
+use crate::wal::batch::{RecordBatch, shrink};
+use crate::wal::error::WalError;
+use crate::wal::metrics::WalMetrics;
+use crate::wal::replay::ClosedSegment;
+use crate::wal::segment::{Segment, SyncHandle, segment_path, sync_dir};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A place between two records.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position {
+    /// Number of the segment.
+    pub segment: u32,
+    /// Bytes from its start.
+    pub offset: u64,
+}
+
+/// A segment that is complete and whose file still has to be fsynced.
+#[derive(Debug)]
+pub struct Rotated {
+    /// What is in it.
+    pub closed: ClosedSegment,
+    /// Its file.
+    pub file: SyncHandle,
+}
+
+/// What a batch holds, for whoever truncates.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BatchSamples {
+    /// Number of samples.
+    pub samples: u64,
+    /// Newest timestamp in milliseconds.
+    pub newest_ts_ms: Option<i64>,
+}
+
+/// The end of the log.
+#[derive(Debug)]
+pub struct SegmentWriter {
+    dir: PathBuf,
+    segment_size_bytes: u64,
+    segment: Segment,
+    current: ClosedSegment,
+    rotated: Vec<Rotated>,
+    /// Bytes of a failed write may stand behind the last whole record.
+    torn: bool,
+    /// The segment is full and no other could be made; said once.
+    overlong: bool,
+    pages: Vec<u8>,
+    metrics: Arc<WalMetrics>,
+    #[cfg(test)]
+    disk: crate::wal::segment::tests::FullDisk,
+}
+
+impl SegmentWriter {
+    /// Starts segment `number` in `dir`.
+    ///
+    /// # Errors
+    /// The file exists, or the directory cannot be written.
+    pub fn create(
+        dir: &Path,
+        number: u32,
+        segment_size_bytes: u64,
+        metrics: Arc<WalMetrics>,
+    ) -> Result<Self, WalError> {
+        let segment = Segment::create(segment_path(dir, number), number)?;
+        sync_dir(dir)?;
+        metrics.segment_current.set(f64::from(number));
+        #[cfg(test)]
+        let disk = crate::wal::segment::tests::FullDisk::default();
+        Ok(Self {
+            dir: dir.to_owned(),
+            segment_size_bytes,
+            #[cfg(test)]
+            segment: segment.on(&disk),
+            #[cfg(not(test))]
+            segment,
+            current: ClosedSegment { number, ..ClosedSegment::default() },
+            rotated: Vec::new(),
+            torn: false,
+            overlong: false,
+            pages: Vec::new(),
+            metrics,
+            #[cfg(test)]
+            disk,
+        })
+    }
+
+    /// Number of the segment being written.
+    pub fn number(&self) -> u32 {
+        self.current.number
+    }
+
+    /// The end of the last whole batch.
+    pub fn end(&self) -> Position {
+        Position { segment: self.current.number, offset: self.current.bytes }
+    }
+
+    /// What the segment being written holds so far.
+    pub fn current(&self) -> ClosedSegment {
+        self.current
+    }
+
+    /// A second handle of the file being written.
+    ///
+    /// # Errors
+    /// No file descriptor is left.
+    pub fn sync_handle(&self) -> io::Result<SyncHandle> {
+        self.segment.sync_handle()
+    }
+
+    /// The segments rotated since the last call; their files are not fsynced yet.
+    pub fn take_rotated(&mut self) -> Vec<Rotated> {
+        std::mem::take(&mut self.rotated)
+    }
+
+    /// Writes a batch in one piece; returns the segment it is in.
+    ///
+    /// # Errors
+    /// The disk refused: nothing of the batch is in the log, the next call tries again.
+    pub fn append(&mut self, batch: &RecordBatch, holds: BatchSamples) -> io::Result<u32> {
+        let appended = self.try_append(batch, holds);
+        if appended.is_err() {
+            self.metrics.writes_failed.inc();
+        }
+        shrink(&mut self.pages);
+        appended
+    }
+
+    /// Leaves the segment for the next one, unless it is empty. Its last page is not padded: no reader asks for that,
+    /// and a crash leaves it so anyway.
+    ///
+    /// # Errors
+    /// The next file cannot be made; the segment stays in use.
+    pub fn rotate(&mut self) -> Result<(), WalError> {
+        if self.current.bytes == 0 {
+            return Ok(());
+        }
+        self.heal().map_err(WalError::io("write segment", self.segment.path()))?;
+        let number = self.current.number.checked_add(1).ok_or(WalError::TooManySegments)?;
+        let next = self.create_segment(number)?;
+        let closed = self.current;
+        let file = std::mem::replace(&mut self.segment, next).into_sync_handle();
+        self.rotated.push(Rotated { closed, file });
+        self.current = ClosedSegment { number, ..ClosedSegment::default() };
+        self.metrics.segment_current.set(f64::from(number));
+        Ok(())
+    }
+
+    /// Fsyncs everything; the writer is of no use afterwards.
+    ///
+    /// # Errors
+    /// The disk refused.
+    pub fn close(&mut self) -> Result<(), WalError> {
+        for rotated in self.take_rotated() {
+            rotated.file.sync()?;
+        }
+        let path = self.segment.path().to_owned();
+        self.heal().map_err(WalError::io("write segment", &path))?;
+        self.segment.sync_handle().map_err(WalError::io("fsync segment", &path))?.sync()?;
+        sync_dir(&self.dir)
+    }
+
+    fn try_append(&mut self, batch: &RecordBatch, holds: BatchSamples) -> io::Result<u32> {
+        self.heal()?;
+        self.pages.clear();
+        let mut fragments = batch.cut_into_pages(self.current.bytes, &mut self.pages);
+        let is_full = self.current.bytes + self.pages.len() as u64 > self.segment_size_bytes;
+        if is_full && self.current.bytes > 0 {
+            match self.rotate() {
+                Ok(()) => {
+                    self.overlong = false;
+                    self.pages.clear();
+                    fragments = batch.cut_into_pages(0, &mut self.pages);
+                }
+                // Without room for a new file there may still be room in this one: it gets longer than it should.
+                Err(error) if !self.overlong => {
+                    self.overlong = true;
+                    log::warn!("{error}; segment {:08} gets longer than it should", self.current.number);
+                }
+                Err(_) => {}
+            }
+        }
+        if let Err(error) = self.segment.append(&self.pages) {
+            self.torn = self.cut_or_rewrite().is_err();
+            return Err(error);
+        }
+        self.count_pages(fragments, batch.saved_bytes());
+        self.current.bytes = self.segment.bytes();
+        self.current.samples += holds.samples;
+        self.current.newest_ts_ms = self.current.newest_ts_ms.max(holds.newest_ts_ms);
+        Ok(self.current.number)
+    }
+
+    /// Takes back the bytes of an earlier failed write, if they are still there.
+    fn heal(&mut self) -> io::Result<()> {
+        if self.torn {
+            self.cut_or_rewrite()?;
+            self.torn = false;
+        }
+        Ok(())
+    }
+
+    /// Leaves nothing behind the last whole batch. A file system that cannot cut (one that copies on write may be too
+    /// full for it) gets a new file with the same name: a torn segment that has a successor makes Prometheus delete
+    /// the successor.
+    fn cut_or_rewrite(&mut self) -> io::Result<()> {
+        self.segment.cut().or_else(|_| self.segment.rewrite())
+    }
+
+    fn create_segment(&self, number: u32) -> Result<Segment, WalError> {
+        let path = segment_path(&self.dir, number);
+        #[cfg(test)]
+        self.disk.check_create().map_err(WalError::io("create segment", &path))?;
+        let segment = Segment::create(path, number)?;
+        #[cfg(test)]
+        let segment = segment.on(&self.disk);
+        Ok(segment)
+    }
+
+    fn count_pages(&self, fragments: u64, saved_bytes: u64) {
+        let end = self.segment.bytes();
+        let page = |at: u64| at / crate::wal::page::PAGE_BYTES as u64;
+        self.metrics.page_flushes.inc();
+        self.metrics.completed_pages.add(page(end) - page(end - self.pages.len() as u64));
+        self.metrics.record_part_writes.add(fragments);
+        self.metrics.record_parts_bytes_written.add(self.pages.len() as u64);
+        self.metrics.record_bytes_saved.add(saved_bytes);
+    }
+}
