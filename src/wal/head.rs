@@ -138,7 +138,7 @@ impl Wal {
 
         let wal_dir = options.path.join(WAL_DIR);
         let replay_start = Instant::now();
-        let replayed = replay::replay(&wal_dir, progress)?;
+        let replayed = replay::replay(&options, progress)?;
         metrics.replay_duration.set(replay_start.elapsed().as_secs_f64());
         metrics.corruptions.add(replayed.summary.losses.len() as u64);
 
