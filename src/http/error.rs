@@ -1,7 +1,10 @@
-//! Why an exchange failed, in the words of Go's client, because that is what people search for.
+//! Why an exchange failed, in the words of Go's client, because those are what people search for.
+//!
+//! Knows who failed (name, address, connection, peer, clock) and how far the exchange had come; what that means for
+//! the caller is the caller's business.
 
 use std::fmt;
-use std::time::Duration;
+use std::io;
 
 /// A failed exchange: the URL asked last (redirects move it) and what went wrong there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,7 +15,7 @@ pub struct HttpError {
     pub kind: HttpErrorKind,
 }
 
-/// How far an exchange had come.
+/// How far an exchange has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
     /// Looking up the host's name.
@@ -21,78 +24,152 @@ pub enum Phase {
     Connect,
     /// Sending the request.
     Send,
-    /// Waiting for the response's head.
+    /// Waiting for the head of the response.
     Head,
-    /// Reading the body, of which so many bytes had come.
-    Body {
-        /// Bytes received.
-        received_bytes: usize,
-    },
+    /// Reading the body.
+    Body,
 }
 
 /// What went wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HttpErrorKind {
-    /// Not a URL that can be asked.
+    /// Not a URL that can be asked; why.
     BadUrl(String),
     /// `https` is asked for and TLS is not built yet.
     TlsNotBuilt,
-    /// The name has no address.
-    NoSuchHost {
+    /// The name has no address, or nobody could tell.
+    Lookup {
         /// The name.
         host: String,
+        /// "no such host", or the system's words.
+        cause: String,
     },
-    /// No connection: address and the system's reason.
-    Dial {
-        /// `host:port` as tried.
-        addr: String,
-        /// The system's words, as Go writes them.
-        reason: String,
+    /// No connection.
+    Connect {
+        /// Address and port as tried last.
+        address: String,
+        /// The system's words.
+        cause: String,
     },
     /// The deadline over the whole exchange has passed.
-    Deadline {
-        /// How far it had come.
-        phase: Phase,
-        /// The time it had.
-        timeout: Duration,
-    },
+    Deadline(Phase),
     /// The peer closed before the end.
-    Eof {
-        /// How far it had come.
-        phase: Phase,
-    },
-    /// Reading or writing failed.
-    Io {
-        /// How far it had come.
-        phase: Phase,
-        /// The system's words, as Go writes them.
-        reason: String,
-    },
-    /// Not HTTP/1.1 as it should be.
-    Protocol(String),
-    /// The head is larger than what is kept of it.
+    Eof(Phase),
+    /// Reading or writing failed; the system's words.
+    Io(Phase, String),
+    /// Not HTTP/1.1 as it should be; what is wrong.
+    Protocol(Phase, String),
+    /// The head is larger than what is kept of one.
     HeadTooLarge {
-        /// The limit.
+        /// The limit in bytes.
         limit_bytes: usize,
     },
-    /// Too many redirects.
+    /// One redirect more than are followed.
     TooManyRedirects {
         /// Requests made.
-        n_requests: u32,
-    },
-    /// The body is as large as its limit or larger.
-    BodyTooLarge {
-        /// The limit.
-        limit_bytes: u64,
+        n_requests: usize,
     },
     /// Cancelled from another thread.
     Cancelled,
 }
 
+impl HttpErrorKind {
+    /// How far the exchange had come.
+    pub fn phase(&self) -> Phase {
+        match self {
+            Self::Deadline(phase) | Self::Eof(phase) | Self::Io(phase, _) | Self::Protocol(phase, _) => *phase,
+            Self::BadUrl(_) | Self::TlsNotBuilt | Self::Lookup { .. } => Phase::Resolve,
+            Self::Connect { .. } => Phase::Connect,
+            Self::HeadTooLarge { .. } | Self::TooManyRedirects { .. } | Self::Cancelled => Phase::Head,
+        }
+    }
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Resolve => "looking up the name",
+            Self::Connect => "connecting",
+            Self::Send => "sending the request",
+            Self::Head => "waiting for the response",
+            Self::Body => "reading the body",
+        })
+    }
+}
+
+impl fmt::Display for HttpErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BadUrl(cause) => write!(f, "invalid URL: {cause}"),
+            Self::TlsNotBuilt => f.write_str("scheme https is not built yet"),
+            Self::Lookup { host, cause } => write!(f, "dial tcp: lookup {host}: {cause}"),
+            Self::Connect { address, cause } => write!(f, "dial tcp {address}: connect: {cause}"),
+            Self::Deadline(phase) => write!(f, "context deadline exceeded (while {phase})"),
+            Self::Eof(Phase::Body) => f.write_str("unexpected EOF"),
+            Self::Eof(_) => f.write_str("EOF"),
+            Self::Io(_, cause) => f.write_str(cause),
+            Self::Protocol(_, cause) => write!(f, "malformed HTTP response: {cause}"),
+            Self::HeadTooLarge { limit_bytes } => {
+                write!(f, "response header is too large (limit: {limit_bytes}B)")
+            }
+            Self::TooManyRedirects { n_requests } => write!(f, "stopped after {n_requests} redirects"),
+            Self::Cancelled => f.write_str("context canceled"),
+        }
+    }
+}
+
 impl fmt::Display for HttpError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Get {:?}: {:?}", self.url, self.kind)
+        match self.kind.phase() {
+            // Go's client is done when the head is there: what happens in a body carries no URL.
+            Phase::Body => self.kind.fmt(f),
+            _ => write!(f, "Get {:?}: {}", self.url, self.kind),
+        }
     }
 }
 
 impl std::error::Error for HttpError {}
+
+/// The system's words for an error as Go prints them: lower case, without the number.
+pub(in crate::http) fn system_words(error: &io::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or_default();
+    let mut chars = text.chars();
+    match chars.next() {
+        Some(first) => first.to_lowercase().chain(chars).collect(),
+        None => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(kind: HttpErrorKind, text: &str) {
+        let error = HttpError { url: "http://127.0.0.1:1/metrics".to_owned(), kind };
+        assert_eq!(error.to_string(), text);
+    }
+
+    #[test]
+    fn the_words_are_those_of_go() {
+        let refused = io::Error::from_raw_os_error(libc::ECONNREFUSED);
+        check(
+            HttpErrorKind::Connect { address: "127.0.0.1:1".to_owned(), cause: system_words(&refused) },
+            "Get \"http://127.0.0.1:1/metrics\": dial tcp 127.0.0.1:1: connect: connection refused",
+        );
+        check(HttpErrorKind::Eof(Phase::Head), "Get \"http://127.0.0.1:1/metrics\": EOF");
+        check(HttpErrorKind::Eof(Phase::Body), "unexpected EOF");
+        check(
+            HttpErrorKind::Deadline(Phase::Head),
+            "Get \"http://127.0.0.1:1/metrics\": context deadline exceeded (while waiting for the response)",
+        );
+        check(
+            HttpErrorKind::Deadline(Phase::Body),
+            "context deadline exceeded (while reading the body)",
+        );
+        check(
+            HttpErrorKind::TooManyRedirects { n_requests: 10 },
+            "Get \"http://127.0.0.1:1/metrics\": stopped after 10 redirects",
+        );
+    }
+}

@@ -1,0 +1,96 @@
+//! What one client's parts tell each other about the exchange that runs, and how it is cancelled.
+//!
+//! The connector and the transport run inside ureq, on the caller's thread; the canceller on any other. ureq's own
+//! `Agent::shutdown` cannot interrupt a connect, and hung connects are the common way for a target to be dead, so
+//! the socket is known here from before it connects.
+
+use std::net::Shutdown;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
+use socket2::Socket;
+
+use crate::http::error::Phase;
+
+/// State of one client's exchange; one request at a time.
+#[derive(Debug, Default)]
+pub(in crate::http) struct Exchange {
+    is_cancelled: AtomicBool,
+    phase: AtomicU8,
+    /// A connection was opened for this request: it is not a kept one that the peer may have closed meanwhile.
+    is_fresh: AtomicBool,
+    /// Something of the response came.
+    has_input: AtomicBool,
+    /// The peer reset the connection. ureq takes that for the end of a body that is delimited by its end.
+    was_reset: AtomicBool,
+    socket: Mutex<Weak<Socket>>,
+}
+
+impl Exchange {
+    /// A new request begins.
+    pub(in crate::http) fn begin(&self) {
+        self.enter(Phase::Resolve);
+        self.is_fresh.store(false, Ordering::Relaxed);
+        self.has_input.store(false, Ordering::Relaxed);
+        self.was_reset.store(false, Ordering::Relaxed);
+    }
+
+    /// The exchange has come to `phase`.
+    pub(in crate::http) fn enter(&self, phase: Phase) {
+        self.phase.store(phase as u8, Ordering::Relaxed);
+    }
+
+    /// How far the exchange has come.
+    pub(in crate::http) fn phase(&self) -> Phase {
+        let phases = [Phase::Resolve, Phase::Connect, Phase::Send, Phase::Head, Phase::Body];
+        phases.get(usize::from(self.phase.load(Ordering::Relaxed))).copied().unwrap_or(Phase::Resolve)
+    }
+
+    /// A connection is being opened for this request.
+    pub(in crate::http) fn opens_connection(&self) {
+        self.is_fresh.store(true, Ordering::Relaxed);
+    }
+
+    /// Bytes of the response came.
+    pub(in crate::http) fn got_input(&self) {
+        self.has_input.store(true, Ordering::Relaxed);
+    }
+
+    /// The connection was reset.
+    pub(in crate::http) fn got_reset(&self) {
+        self.was_reset.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the connection was reset.
+    pub(in crate::http) fn was_reset(&self) -> bool {
+        self.was_reset.load(Ordering::Relaxed)
+    }
+
+    /// Whether a failure now may only mean that the peer had closed the connection it was asked on.
+    pub(in crate::http) fn was_stale(&self) -> bool {
+        !self.is_fresh.load(Ordering::Relaxed) && !self.has_input.load(Ordering::Relaxed)
+    }
+
+    /// `socket` is used from here on; false when the client is cancelled.
+    pub(in crate::http) fn uses(&self, socket: &Arc<Socket>) -> bool {
+        *self.socket.lock() = Arc::downgrade(socket);
+        // Looked at after the socket is known: a cancel either sees the socket or is seen here.
+        !self.is_cancelled()
+    }
+
+    /// Whether the client is cancelled; it stays so.
+    pub(in crate::http) fn is_cancelled(&self) -> bool {
+        self.is_cancelled.load(Ordering::SeqCst)
+    }
+
+    /// Ends what runs now, at once, and everything later.
+    pub(in crate::http) fn cancel(&self) {
+        self.is_cancelled.store(true, Ordering::SeqCst);
+        let socket = self.socket.lock().upgrade();
+        if let Some(socket) = socket {
+            // Also wakes a connect that waits. An error means that the socket is closed already.
+            let _ = socket.shutdown(Shutdown::Both);
+        }
+    }
+}
