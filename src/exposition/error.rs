@@ -1,6 +1,12 @@
-//! What is wrong with a page, and where.
+//! What is wrong with a page, and where: Prometheus' sentence, then our line and column.
+//!
+//! Excerpts of the page are quoted as Go's `%q` does and cut, so that a page of one endless line makes a short error.
 
-use std::fmt;
+use crate::exposition::lexer::Token;
+use std::fmt::{self, Write};
+
+/// An excerpt shows no more of the page than this.
+const MAX_EXCERPT_BYTES: usize = 120;
 
 /// Why a page was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -9,18 +15,203 @@ pub struct ExpositionError {
     pub line: u64,
     /// Byte in the line, from 1.
     pub column: u64,
-    /// What was found there.
-    pub kind: ErrorKind,
+    /// What was found there. Boxed: pages are mostly right, and every line pays for the size of the result.
+    pub kind: Box<ErrorKind>,
 }
 
 /// What is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum ErrorKind {}
+pub enum ErrorKind {
+    /// A token that cannot stand here.
+    UnexpectedToken {
+        /// As in "expected label name".
+        expected: Expected,
+        /// The token's text.
+        found: Excerpt,
+        /// What the token is.
+        token: Token,
+        /// The line up to here.
+        context: Excerpt,
+    },
+    /// A word behind `# TYPE name` that is no type.
+    InvalidMetricType(Excerpt),
+    /// A help text that is not UTF-8.
+    HelpNotUtf8(Excerpt),
+    /// A label value that is not UTF-8.
+    LabelValueNotUtf8(Excerpt),
+    /// A second quoted name inside the braces.
+    NameAlreadySet(Excerpt),
+    /// Neither a name before the braces nor a quoted one inside.
+    NameNotSet(Excerpt),
+    /// `p`, `P` or `_` in a value: Go reads these since 1.13, the format does not have them.
+    UnsupportedFloatCharacter(Excerpt),
+    /// A value or timestamp that is no number.
+    InvalidNumber {
+        /// What was to be read.
+        number: Number,
+        /// Its text.
+        text: Excerpt,
+        /// Why it is none.
+        problem: NumberProblem,
+        /// The line up to here.
+        context: Excerpt,
+    },
+}
+
+/// What could have stood there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the sentences are in `Display`")]
+pub enum Expected {
+    LineStart,
+    NameAfterType,
+    NameAfterHelp,
+    MetadataText,
+    LinebreakAfterMetadata,
+    LinebreakAfterComment,
+    LabelName,
+    Equal,
+    LabelValue,
+    Value,
+    TimestampOrRecord,
+    EntryAfterTimestamp,
+}
+
+/// Which kind of number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum Number {
+    Value,
+    Timestamp,
+}
+
+/// Why a number could not be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NumberProblem {
+    /// Not a number.
+    Syntax,
+    /// Too large for its type.
+    Range,
+}
+
+/// A quoted and possibly cut piece of the page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Excerpt(Box<str>);
+
+impl Excerpt {
+    /// Whether an excerpt of `bytes` does not show all of them.
+    pub fn is_cut(bytes: &[u8]) -> bool {
+        bytes.len() > MAX_EXCERPT_BYTES
+    }
+
+    /// Quotes the start of `bytes`.
+    pub fn new(bytes: &[u8]) -> Self {
+        let mut quoted = String::from("\"");
+        let shown = shown(bytes);
+        for chunk in shown.utf8_chunks() {
+            for it in chunk.valid().chars() {
+                push_quoted(&mut quoted, it);
+            }
+            for byte in chunk.invalid() {
+                let _ = write!(quoted, "\\x{byte:02x}");
+            }
+        }
+        quoted.push_str(if shown.len() < bytes.len() { "…\"" } else { "\"" });
+        Self(quoted.into())
+    }
+}
+
+/// As much of `bytes` as an excerpt shows, without half a character at its end.
+fn shown(bytes: &[u8]) -> &[u8] {
+    let Some(cut) = bytes.get(..MAX_EXCERPT_BYTES) else {
+        return bytes;
+    };
+    match std::str::from_utf8(cut) {
+        Err(error) if error.error_len().is_none() => cut.get(..error.valid_up_to()).unwrap_or(cut),
+        _ => cut,
+    }
+}
+
+fn push_quoted(quoted: &mut String, it: char) {
+    match it {
+        '"' => quoted.push_str("\\\""),
+        '\\' => quoted.push_str("\\\\"),
+        '\n' => quoted.push_str("\\n"),
+        '\r' => quoted.push_str("\\r"),
+        '\t' => quoted.push_str("\\t"),
+        '\x07' => quoted.push_str("\\a"),
+        '\x08' => quoted.push_str("\\b"),
+        '\x0b' => quoted.push_str("\\v"),
+        '\x0c' => quoted.push_str("\\f"),
+        '\0'..='\x1f' | '\x7f' => {
+            let _ = write!(quoted, "\\x{:02x}", u32::from(it));
+        }
+        '\u{80}'..='\u{9f}' => {
+            let _ = write!(quoted, "\\u{:04x}", u32::from(it));
+        }
+        _ => quoted.push(it),
+    }
+}
+
+impl fmt::Display for Excerpt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for Expected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::LineStart => "expected a valid start token",
+            Self::NameAfterType => "expected metric name after TYPE",
+            Self::NameAfterHelp => "expected metric name after HELP",
+            Self::MetadataText => "expected text after metric name",
+            Self::LinebreakAfterMetadata => "linebreak expected after metadata",
+            Self::LinebreakAfterComment => "linebreak expected after comment",
+            Self::LabelName => "expected label name",
+            Self::Equal => "expected equal",
+            Self::LabelValue => "expected label value",
+            Self::Value => "expected value after metric",
+            Self::TimestampOrRecord => "expected timestamp or new record",
+            Self::EntryAfterTimestamp => "expected next entry after timestamp",
+        })
+    }
+}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnexpectedToken { expected, found, token, context } => {
+                write!(f, "{expected}, got {found} (\"{}\") while parsing: {context}", token.as_str())
+            }
+            Self::InvalidMetricType(text) => write!(f, "invalid metric type {text}"),
+            Self::HelpNotUtf8(text) => write!(f, "help text {text} is not a valid utf8 string"),
+            Self::LabelValueNotUtf8(value) => write!(f, "invalid UTF-8 label value: {value}"),
+            Self::NameAlreadySet(context) => {
+                write!(f, "metric name already set while parsing: {context}")
+            }
+            Self::NameNotSet(context) => write!(f, "metric name not set while parsing: {context}"),
+            Self::UnsupportedFloatCharacter(context) => {
+                write!(f, "unsupported character in float while parsing: {context}")
+            }
+            Self::InvalidNumber { number, text, problem, context } => {
+                let function = match number {
+                    Number::Value => "ParseFloat",
+                    Number::Timestamp => "ParseInt",
+                };
+                let problem = match problem {
+                    NumberProblem::Syntax => "invalid syntax",
+                    NumberProblem::Range => "value out of range",
+                };
+                write!(f, "strconv.{function}: parsing {text}: {problem} while parsing: {context}")
+            }
+        }
+    }
+}
 
 impl fmt::Display for ExpositionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "line {}, column {}", self.line, self.column)
+        write!(f, "{} (line {}, column {})", self.kind, self.line, self.column)
     }
 }
 

@@ -2,8 +2,11 @@
 //!
 //! Knows neither labels nor series nor targets, and allocates nothing in the steady state.
 
+pub mod content_type;
 pub mod error;
+pub mod float;
 pub mod lexer;
+pub mod series_text;
 pub mod text;
 
 /// Kind of a metric family.
@@ -23,10 +26,12 @@ pub enum MetricType {
 /// One entry of a page, borrowed from it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Entry<'page> {
-    /// A sample. The parser that gave it also gives its labels.
+    /// A sample. [`series_text::visit_labels`] gives its labels.
     Series {
         /// Name and labels as spelled in the page: the key of the scrape cache.
         text: &'page [u8],
+        /// True if the caller knew this text, so that it was not read again.
+        known: bool,
         /// The value.
         value: f64,
         /// Explicit timestamp in milliseconds.
@@ -34,15 +39,15 @@ pub enum Entry<'page> {
     },
     /// `# TYPE`.
     Type {
-        /// Family name.
-        name: &'page str,
+        /// Family name as written, without quotes.
+        name: &'page [u8],
         /// Its kind.
         metric_type: MetricType,
     },
     /// `# HELP`.
     Help {
-        /// Family name.
-        name: &'page str,
+        /// Family name as written, without quotes.
+        name: &'page [u8],
         /// Text as written, escapes included.
         text: &'page str,
     },

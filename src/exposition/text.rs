@@ -1,1 +1,302 @@
-//! Text format 0.0.4.
+//! Text format 0.0.4, as Prometheus' `model/textparse/promparse.go` reads it: entries that borrow from the page.
+//!
+//! A caller that has seen a series' text before says so, and the parser goes on behind it: then a line costs a look
+//! at the text, at its value and at nothing else. Everything unusual goes through the lexer.
+
+use crate::exposition::error::{ErrorKind, Excerpt, Expected, ExpositionError, Number, NumberProblem};
+use crate::exposition::float::{self, FloatError};
+use crate::exposition::lexer::{Lexer, State, Token};
+use crate::exposition::{Entry, MetricType};
+use memchr::memchr_iter;
+
+type Result<T> = std::result::Result<T, ExpositionError>;
+
+/// Reads a page.
+#[derive(Clone, Debug)]
+pub struct TextParser<'page> {
+    lexer: Lexer<'page>,
+    /// First byte of the entry being read.
+    entry_start: usize,
+    /// Of the last TYPE line.
+    metric_type: MetricType,
+}
+
+impl<'page> TextParser<'page> {
+    /// A parser at the start of `page`.
+    pub fn new(page: &'page [u8]) -> Self {
+        Self { lexer: Lexer::new(page), entry_start: 0, metric_type: MetricType::Unknown }
+    }
+
+    /// Type of the last TYPE line: what decides how `le` and `quantile` are spelled.
+    pub fn metric_type(&self) -> MetricType {
+        self.metric_type
+    }
+
+    /// The next entry, or `None` at the end of the page.
+    ///
+    /// `known` is asked where a series may start, with the page from there on. It may answer with the length of a
+    /// series text that stands there and that this parser has given before; the text is not read again then.
+    ///
+    /// # Errors
+    /// The page is malformed. Nothing can be read from it any more.
+    pub fn next(
+        &mut self,
+        mut known: impl FnMut(&'page [u8]) -> Option<usize>,
+    ) -> Result<Option<Entry<'page>>> {
+        loop {
+            self.entry_start = self.lexer.pos;
+            let rest = self.lexer.slice(self.entry_start, self.lexer.page().len());
+            match rest.first() {
+                Some(b'#') => {}
+                Some(b'\n') => {
+                    self.lexer.pos += 1;
+                    continue;
+                }
+                Some(_) => {
+                    if let Some(text_len) = known(rest).filter(|text_len| ends_series_text(rest, *text_len)) {
+                        return self.known_series(text_len).map(Some);
+                    }
+                }
+                None => return Ok(None),
+            }
+            return match self.lexer.next_token() {
+                Token::Eof => Ok(None),
+                // Blanks before a line feed.
+                Token::Linebreak => continue,
+                Token::Help => self.help().map(Some),
+                Token::Type => self.metric_type_line().map(Some),
+                Token::Comment => {
+                    self.expect_linebreak(Expected::LinebreakAfterComment, Entry::Comment).map(Some)
+                }
+                Token::BraceOpen => self.braces(false).map(Some),
+                Token::MName => self.named_series().map(Some),
+                token => Err(self.unexpected(Expected::LineStart, token)),
+            };
+        }
+    }
+
+    fn help(&mut self) -> Result<Entry<'page>> {
+        let name = self.meta_name(Expected::NameAfterHelp)?;
+        let text = self.meta_text()?;
+        let Ok(text) = std::str::from_utf8(text) else {
+            return Err(self.error(ErrorKind::HelpNotUtf8(Excerpt::new(text))));
+        };
+        self.expect_linebreak(Expected::LinebreakAfterMetadata, Entry::Help { name, text })
+    }
+
+    fn metric_type_line(&mut self) -> Result<Entry<'page>> {
+        let name = self.meta_name(Expected::NameAfterType)?;
+        let metric_type = match self.meta_text()? {
+            b"counter" => MetricType::Counter,
+            b"gauge" => MetricType::Gauge,
+            b"histogram" => MetricType::Histogram,
+            b"summary" => MetricType::Summary,
+            b"untyped" => MetricType::Unknown,
+            text => return Err(self.error(ErrorKind::InvalidMetricType(Excerpt::new(text)))),
+        };
+        self.metric_type = metric_type;
+        self.expect_linebreak(Expected::LinebreakAfterMetadata, Entry::Type { name, metric_type })
+    }
+
+    fn meta_name(&mut self, expected: Expected) -> Result<&'page [u8]> {
+        match self.lexer.next_token() {
+            Token::MName => Ok(unquote(self.lexer.token())),
+            token => Err(self.unexpected(expected, token)),
+        }
+    }
+
+    /// The text behind a name and one blank.
+    fn meta_text(&mut self) -> Result<&'page [u8]> {
+        match self.lexer.next_token() {
+            Token::Text => Ok(self.lexer.token().get(1..).unwrap_or_default()),
+            token => Err(self.unexpected(Expected::MetadataText, token)),
+        }
+    }
+
+    fn expect_linebreak(&mut self, expected: Expected, entry: Entry<'page>) -> Result<Entry<'page>> {
+        match self.lexer.next_token() {
+            Token::Linebreak => Ok(entry),
+            token => Err(self.unexpected(expected, token)),
+        }
+    }
+
+    fn named_series(&mut self) -> Result<Entry<'page>> {
+        let text_end = self.lexer.end;
+        match self.lexer.next_token() {
+            Token::BraceOpen => self.braces(true),
+            token => self.sample(text_end, token, true),
+        }
+    }
+
+    /// Labels in braces, and the name if it stands there.
+    fn braces(&mut self, mut has_name: bool) -> Result<Entry<'page>> {
+        let mut token = self.lexer.next_token();
+        loop {
+            let label_start = self.lexer.start;
+            let is_quoted = match token {
+                Token::BraceClose => break,
+                Token::LName => false,
+                Token::QString => true,
+                _ => return Err(self.unexpected(Expected::LabelName, token)),
+            };
+            token = self.lexer.next_token();
+            if is_quoted && matches!(token, Token::Comma | Token::BraceClose) {
+                // A quoted string that stands alone is the metric's name.
+                if has_name {
+                    return Err(
+                        self.error(ErrorKind::NameAlreadySet(self.excerpt(self.entry_start, self.lexer.end)))
+                    );
+                }
+                has_name = true;
+                if token == Token::BraceClose {
+                    break;
+                }
+                token = self.lexer.next_token();
+                continue;
+            }
+            debug_assert!(label_start < self.lexer.start);
+            if token != Token::Equal {
+                return Err(self.unexpected(Expected::Equal, token));
+            }
+            token = self.lexer.next_token();
+            if token != Token::LValue {
+                return Err(self.unexpected(Expected::LabelValue, token));
+            }
+            if std::str::from_utf8(self.lexer.token()).is_err() {
+                return Err(self.error(ErrorKind::LabelValueNotUtf8(Excerpt::new(self.lexer.token()))));
+            }
+            // Commas may be left out or stand behind the last label.
+            token = self.lexer.next_token();
+            if token == Token::Comma {
+                token = self.lexer.next_token();
+            }
+        }
+        let text_end = self.lexer.end;
+        let token = self.lexer.next_token();
+        self.sample(text_end, token, has_name)
+    }
+
+    /// Value and timestamp, of which `token` is the first.
+    fn sample(&mut self, text_end: usize, token: Token, has_name: bool) -> Result<Entry<'page>> {
+        if !has_name {
+            return Err(self.error(ErrorKind::NameNotSet(self.excerpt(self.entry_start, self.lexer.end))));
+        }
+        if token != Token::Value {
+            return Err(self.unexpected(Expected::Value, token));
+        }
+        let value = match float::parse(self.lexer.token()) {
+            Ok(value) => value,
+            Err(FloatError::UnsupportedCharacter) => {
+                let context = self.excerpt(self.entry_start, self.lexer.end);
+                return Err(self.error(ErrorKind::UnsupportedFloatCharacter(context)));
+            }
+            Err(FloatError::Syntax) => return Err(self.invalid_number(Number::Value, NumberProblem::Syntax)),
+            Err(FloatError::Range) => return Err(self.invalid_number(Number::Value, NumberProblem::Range)),
+        };
+        let text = self.lexer.slice(self.entry_start, text_end);
+        self.timestamp(text, false, value)
+    }
+
+    fn timestamp(&mut self, text: &'page [u8], known: bool, value: f64) -> Result<Entry<'page>> {
+        match self.lexer.next_token() {
+            Token::Linebreak => Ok(Entry::Series { text, known, value, timestamp_ms: None }),
+            Token::Timestamp => {
+                let Some(timestamp_ms) = parse_timestamp(self.lexer.token()) else {
+                    return Err(self.invalid_number(Number::Timestamp, NumberProblem::Range));
+                };
+                let entry = Entry::Series { text, known, value, timestamp_ms: Some(timestamp_ms) };
+                self.expect_linebreak(Expected::EntryAfterTimestamp, entry)
+            }
+            token => Err(self.unexpected(Expected::TimestampOrRecord, token)),
+        }
+    }
+
+    /// The rest of a line whose first `text_len` bytes are a series text followed by one blank.
+    fn known_series(&mut self, text_len: usize) -> Result<Entry<'page>> {
+        let text_end = self.entry_start + text_len;
+        let text = self.lexer.slice(self.entry_start, text_end);
+        let rest = self.lexer.slice(text_end + 1, self.lexer.page().len());
+        if let Some((value, value_len)) = float::parse_short(rest) {
+            let value_end = text_end + 1 + value_len;
+            match rest.get(value_len) {
+                Some(b'\n') => {
+                    self.lexer.pos = value_end + 1;
+                    return Ok(Entry::Series { text, known: true, value, timestamp_ms: None });
+                }
+                Some(b' ') => {
+                    self.lexer.pos = value_end;
+                    self.lexer.state = State::Timestamp;
+                    return self.timestamp(text, true, value);
+                }
+                _ => {}
+            }
+        }
+        self.lexer.pos = text_end;
+        self.lexer.state = State::Value;
+        let token = self.lexer.next_token();
+        let entry = self.sample(text_end, token, true)?;
+        Ok(match entry {
+            Entry::Series { text, value, timestamp_ms, .. } => {
+                Entry::Series { text, known: true, value, timestamp_ms }
+            }
+            entry => entry,
+        })
+    }
+
+    fn excerpt(&self, from: usize, to: usize) -> Excerpt {
+        Excerpt::new(self.lexer.slice(from, to))
+    }
+
+    fn unexpected(&self, expected: Expected, token: Token) -> ExpositionError {
+        // As Prometheus prints it: with the byte behind the token, the added line feed included.
+        let to = self.lexer.pos + 1;
+        let excerpt = |from: usize| {
+            if to <= self.lexer.page().len() {
+                return self.excerpt(from, to);
+            }
+            let rest = self.lexer.slice(from, to);
+            match Excerpt::is_cut(rest) {
+                true => Excerpt::new(rest),
+                false => Excerpt::new(&[rest, b"\n".as_slice()].concat()),
+            }
+        };
+        let (found, context) = (excerpt(self.lexer.start), excerpt(self.entry_start));
+        self.error(ErrorKind::UnexpectedToken { expected, found, token, context })
+    }
+
+    fn invalid_number(&self, number: Number, problem: NumberProblem) -> ExpositionError {
+        let text = Excerpt::new(self.lexer.token());
+        let context = self.excerpt(self.entry_start, self.lexer.end);
+        self.error(ErrorKind::InvalidNumber { number, text, problem, context })
+    }
+
+    /// An error at the current token.
+    fn error(&self, kind: ErrorKind) -> ExpositionError {
+        let before = self.lexer.slice(0, self.lexer.start);
+        let mut line = 1;
+        let mut line_start = 0;
+        for line_feed in memchr_iter(b'\n', before) {
+            line += 1;
+            line_start = line_feed + 1;
+        }
+        let column = (before.len() - line_start) as u64 + 1;
+        ExpositionError { line, column, kind: Box::new(kind) }
+    }
+}
+
+/// Whether a series text of `text_len` bytes at the start of `rest` really ends there: one blank, then a value.
+fn ends_series_text(rest: &[u8], text_len: usize) -> bool {
+    rest.get(text_len) == Some(&b' ')
+        && rest.get(text_len + 1).is_some_and(|byte| !matches!(byte, b' ' | b'\t' | b'\n' | b'{'))
+}
+
+fn unquote(name: &[u8]) -> &[u8] {
+    match name {
+        [b'"', inner @ .., b'"'] => inner,
+        _ => name,
+    }
+}
+
+fn parse_timestamp(digits: &[u8]) -> Option<i64> {
+    digits.iter().try_fold(0i64, |number, digit| number.checked_mul(10)?.checked_add(i64::from(digit - b'0')))
+}
