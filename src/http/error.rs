@@ -35,6 +35,8 @@ pub enum Phase {
 pub enum HttpErrorKind {
     /// Not a URL that can be asked; why.
     BadUrl(String),
+    /// Neither `http` nor `https`.
+    UnsupportedScheme(String),
     /// `https` is asked for and TLS is not built yet.
     TlsNotBuilt,
     /// The name has no address, or nobody could tell.
@@ -77,8 +79,12 @@ impl HttpErrorKind {
     /// How far the exchange had come.
     pub fn phase(&self) -> Phase {
         match self {
-            Self::Deadline(phase) | Self::Eof(phase) | Self::Io(phase, _) | Self::Protocol(phase, _) => *phase,
-            Self::BadUrl(_) | Self::TlsNotBuilt | Self::Lookup { .. } => Phase::Resolve,
+            Self::Deadline(phase) | Self::Eof(phase) | Self::Io(phase, _) | Self::Protocol(phase, _) => {
+                *phase
+            }
+            Self::BadUrl(_) | Self::UnsupportedScheme(_) | Self::TlsNotBuilt | Self::Lookup { .. } => {
+                Phase::Resolve
+            }
             Self::Connect { .. } => Phase::Connect,
             Self::HeadTooLarge { .. } | Self::TooManyRedirects { .. } | Self::Cancelled => Phase::Head,
         }
@@ -101,6 +107,7 @@ impl fmt::Display for HttpErrorKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::BadUrl(cause) => write!(f, "invalid URL: {cause}"),
+            Self::UnsupportedScheme(scheme) => write!(f, "unsupported protocol scheme {scheme:?}"),
             Self::TlsNotBuilt => f.write_str("scheme https is not built yet"),
             Self::Lookup { host, cause } => write!(f, "dial tcp: lookup {host}: {cause}"),
             Self::Connect { address, cause } => write!(f, "dial tcp {address}: connect: {cause}"),
@@ -163,10 +170,7 @@ mod tests {
             HttpErrorKind::Deadline(Phase::Head),
             "Get \"http://127.0.0.1:1/metrics\": context deadline exceeded (while waiting for the response)",
         );
-        check(
-            HttpErrorKind::Deadline(Phase::Body),
-            "context deadline exceeded (while reading the body)",
-        );
+        check(HttpErrorKind::Deadline(Phase::Body), "context deadline exceeded (while reading the body)");
         check(
             HttpErrorKind::TooManyRedirects { n_requests: 10 },
             "Get \"http://127.0.0.1:1/metrics\": stopped after 10 redirects",

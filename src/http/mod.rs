@@ -20,7 +20,6 @@ use ureq::http::header::{LOCATION, USER_AGENT};
 use ureq::http::{HeaderMap, HeaderName, Request, StatusCode, Uri};
 use ureq::{Agent, BodyReader, Error};
 
-use crate::config::Scheme;
 use crate::http::error::{HttpError, HttpErrorKind, Phase, system_words};
 use crate::http::exchange::Exchange;
 use crate::http::names::Names;
@@ -117,7 +116,8 @@ impl HttpClient {
         let mut n_requests = 0;
         loop {
             n_requests += 1;
-            let response = self.ask(&url, deadline).map_err(|kind| HttpError { url: url.to_string(), kind })?;
+            let response =
+                self.ask(&url, deadline).map_err(|kind| HttpError { url: url.to_string(), kind })?;
             let Some(location) = redirect_location(&response) else {
                 self.exchange.enter(Phase::Body);
                 return Ok(Response::new(url, response, &self.exchange));
@@ -127,10 +127,6 @@ impl HttpClient {
                 let kind = HttpErrorKind::TooManyRedirects { n_requests };
                 return Err(HttpError { url: location.to_owned(), kind });
             }
-            let Some(next) = next else {
-                let kind = HttpErrorKind::BadUrl(format!("unsupported protocol scheme in {location:?}"));
-                return Err(HttpError { url: location.to_owned(), kind });
-            };
             // The connection is kept if the body ends within this; otherwise it is closed.
             let mut body = response.into_body().into_reader().take(REDIRECT_BODY_BYTES);
             let _ = io::copy(&mut body, &mut io::sink());
@@ -139,8 +135,10 @@ impl HttpClient {
     }
 
     fn ask(&self, url: &Url, deadline: Instant) -> Result<ureq::http::Response<ureq::Body>, HttpErrorKind> {
-        if url.scheme == Scheme::Https {
-            return Err(HttpErrorKind::TlsNotBuilt);
+        match url.scheme.as_str() {
+            "http" => {}
+            "https" => return Err(HttpErrorKind::TlsNotBuilt),
+            other => return Err(HttpErrorKind::UnsupportedScheme(other.to_owned())),
         }
         let request = self.request(url).map_err(|error| HttpErrorKind::BadUrl(error.to_string()))?;
         loop {
@@ -161,11 +159,12 @@ impl HttpClient {
     }
 
     fn request(&self, url: &Url) -> Result<Request<()>, ureq::http::Error> {
-        let uri = Uri::builder()
-            .scheme("http")
-            .authority(url.authority.as_str())
-            .path_and_query(url.path_and_query.as_str())
-            .build()?;
+        let uri = Uri::builder().scheme("http").authority(url.authority.as_str());
+        let uri = match url.path_and_query.starts_with('/') {
+            true => uri.path_and_query(url.path_and_query.as_str()),
+            false => uri.path_and_query(format!("/{}", url.path_and_query)),
+        };
+        let uri = uri.build()?;
         let authority = url.authority.as_str();
         let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
         let mut request = Request::get(uri)

@@ -80,13 +80,15 @@ impl Connector for TcpConnector {
         };
         let (host, port) = (authority.host(), authority.port_u16().unwrap_or(80));
         self.exchange.enter(Phase::Resolve);
-        let addresses = self
-            .names
-            .addresses(host, deadline.at, || self.exchange.is_cancelled())
-            .map_err(|error| match error {
-                LookupError::Failed(cause) => carry(HttpErrorKind::Lookup { host: host.to_owned(), cause }),
-                LookupError::Deadline => Error::Timeout(deadline.reason),
-                LookupError::Cancelled => carry(HttpErrorKind::Cancelled),
+        let addresses =
+            self.names.addresses(host, deadline.at, || self.exchange.is_cancelled()).map_err(|error| {
+                match error {
+                    LookupError::Failed(cause) => {
+                        carry(HttpErrorKind::Lookup { host: host.to_owned(), cause })
+                    }
+                    LookupError::Deadline => Error::Timeout(deadline.reason),
+                    LookupError::Cancelled => carry(HttpErrorKind::Cancelled),
+                }
             })?;
         self.exchange.enter(Phase::Connect);
         match self.connect_any(&addresses, port, deadline) {
@@ -106,12 +108,7 @@ impl Connector for TcpConnector {
 }
 
 impl TcpConnector {
-    fn connect_any(
-        &self,
-        addresses: &[IpAddr],
-        port: u16,
-        deadline: Deadline,
-    ) -> Result<Arc<Socket>, Error> {
+    fn connect_any(&self, addresses: &[IpAddr], port: u16, deadline: Deadline) -> Result<Arc<Socket>, Error> {
         let mut failure = Error::Timeout(deadline.reason);
         for (address_idx, address) in addresses.iter().enumerate() {
             let left = deadline.left()?;
@@ -252,7 +249,8 @@ impl Transport for TcpTransport {
         let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
         let probed = self.socket.recv_with_flags(&mut [MaybeUninit::uninit(); 1], flags);
         // Bytes that nobody asked for and the end of the stream both make the connection useless.
-        matches!(probed, Err(error) if error.kind() == io::ErrorKind::WouldBlock) && !self.exchange.is_cancelled()
+        matches!(probed, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+            && !self.exchange.is_cancelled()
     }
 }
 

@@ -5,35 +5,28 @@
 
 use std::fmt;
 
-use crate::config::Scheme;
-
 /// An absolute URL without user and fragment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Url {
-    /// `http` or `https`.
-    pub scheme: Scheme,
+    /// In lower case; only `http` can be asked.
+    pub scheme: String,
     /// Host and port as written; the port may be missing.
     pub authority: String,
-    /// Starts with `/`; already escaped.
+    /// Already escaped; empty, or starts with `/` or `?`.
     pub path_and_query: String,
 }
 
 impl Url {
-    /// What a `Location` of an answer from this URL means; `None` for schemes that are not HTTP.
-    pub fn join(&self, location: &str) -> Option<Self> {
+    /// What a `Location` of an answer from this URL means.
+    pub fn join(&self, location: &str) -> Self {
         let location = location.split('#').next().unwrap_or_default();
         if let Some((scheme, rest)) = location.split_once("://")
             && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
         {
-            let scheme = match scheme.to_ascii_lowercase().as_str() {
-                "http" => Scheme::Http,
-                "https" => Scheme::Https,
-                _ => return None,
-            };
-            return Some(Self::from_authority(scheme, rest));
+            return Self::from_authority(scheme.to_ascii_lowercase(), rest);
         }
         if let Some(rest) = location.strip_prefix("//") {
-            return Some(Self::from_authority(self.scheme, rest));
+            return Self::from_authority(self.scheme.clone(), rest);
         }
         let (path, query) = self.path_and_query.split_once('?').unwrap_or((&self.path_and_query, ""));
         let path_and_query = if location.is_empty() {
@@ -50,24 +43,23 @@ impl Url {
             };
             format!("{}{query}", without_dots(&format!("{directory}/{relative}")))
         };
-        Some(Self { scheme: self.scheme, authority: self.authority.clone(), path_and_query })
+        Self { scheme: self.scheme.clone(), authority: self.authority.clone(), path_and_query }
     }
 
-    fn from_authority(scheme: Scheme, rest: &str) -> Self {
+    fn from_authority(scheme: String, rest: &str) -> Self {
         let end_idx = rest.find(['/', '?']).unwrap_or(rest.len());
         let (authority, path) = rest.split_at(end_idx);
-        let path_and_query = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
-        Self { scheme, authority: authority.to_owned(), path_and_query }
+        Self { scheme, authority: authority.to_owned(), path_and_query: path.to_owned() }
     }
 }
 
 impl fmt::Display for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = match self.scheme {
-            Scheme::Http => "http",
-            Scheme::Https => "https",
-        };
-        write!(f, "{scheme}://{}{}", self.authority, self.path_and_query)
+        // As Go prints a URL without a scheme.
+        if !self.scheme.is_empty() {
+            write!(f, "{}:", self.scheme)?;
+        }
+        write!(f, "//{}{}", self.authority, self.path_and_query)
     }
 }
 
@@ -95,27 +87,27 @@ fn without_dots(path: &str) -> String {
 mod tests {
     use super::*;
 
-    fn check(location: &str, joined: Option<&str>) {
+    fn check(location: &str, joined: &str) {
         let base = Url {
-            scheme: Scheme::Http,
+            scheme: "http".to_owned(),
             authority: "box:9100".to_owned(),
             path_and_query: "/a/b/metrics?x=1".to_owned(),
         };
-        assert_eq!(base.join(location).map(|url| url.to_string()).as_deref(), joined, "{location}");
+        assert_eq!(base.join(location).to_string(), joined, "{location}");
     }
 
     #[test]
     fn locations_are_joined_as_rfc_3986_says() {
-        check("http://other/m", Some("http://other/m"));
-        check("HTTPS://other:1?q#f", Some("https://other:1/?q"));
-        check("//[::1]:9100/m", Some("http://[::1]:9100/m"));
-        check("/m?y=2", Some("http://box:9100/m?y=2"));
-        check("m", Some("http://box:9100/a/b/m"));
-        check("../m?y=/../2", Some("http://box:9100/a/m?y=/../2"));
-        check("../../../m/.", Some("http://box:9100/m/"));
-        check("?y=2", Some("http://box:9100/a/b/metrics?y=2"));
-        check("", Some("http://box:9100/a/b/metrics?x=1"));
-        check("#top", Some("http://box:9100/a/b/metrics?x=1"));
-        check("ftp://other/m", None);
+        check("http://other/m", "http://other/m");
+        check("HTTPS://other:1?q#f", "https://other:1?q");
+        check("//[::1]:9100/m", "http://[::1]:9100/m");
+        check("/m?y=2", "http://box:9100/m?y=2");
+        check("m", "http://box:9100/a/b/m");
+        check("../m?y=/../2", "http://box:9100/a/m?y=/../2");
+        check("../../../m/.", "http://box:9100/m/");
+        check("?y=2", "http://box:9100/a/b/metrics?y=2");
+        check("", "http://box:9100/a/b/metrics?x=1");
+        check("#top", "http://box:9100/a/b/metrics?x=1");
+        check("ftp://other/m", "ftp://other/m");
     }
 }

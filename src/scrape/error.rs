@@ -3,6 +3,7 @@
 //! Knows no socket and no parser; the HTTP client and the append path make these values.
 
 use crate::exposition::error::ExpositionError;
+use crate::http::error::Phase;
 use std::fmt;
 
 /// Why a scrape failed.
@@ -38,6 +39,8 @@ pub enum ScrapeError {
     Timeout {
         /// The page's address.
         url: String,
+        /// How far the exchange had come.
+        phase: Phase,
     },
     /// `scrape_timeout` ran out inside the body.
     BodyTimeout,
@@ -181,8 +184,10 @@ impl fmt::Display for ScrapeError {
                 write!(f, "Get {url:?}: dial tcp {address}: connect: {cause}")
             }
             Self::Request { url, cause } => write!(f, "Get {url:?}: {cause}"),
-            Self::Timeout { url } => write!(f, "Get {url:?}: context deadline exceeded"),
-            Self::BodyTimeout => f.write_str("context deadline exceeded"),
+            Self::Timeout { url, phase } => {
+                write!(f, "Get {url:?}: context deadline exceeded (while {phase})")
+            }
+            Self::BodyTimeout => write!(f, "context deadline exceeded (while {})", Phase::Body),
             Self::Status { code, reason } if reason.is_empty() => {
                 write!(f, "server returned HTTP status {code}")
             }
@@ -194,11 +199,13 @@ impl fmt::Display for ScrapeError {
             }
             Self::BodySizeCap { cap_bytes } => write!(
                 f,
-                "body size limit exceeded (cap without a body_size_limit: {cap_bytes}B, set body_size_limit for more)"
+                "body size limit exceeded (limit: {cap_bytes}B, the smaller of --scrape.max-body-bytes and \
+                 --scrape.body-budget)"
             ),
             Self::BodyBudget { needed_bytes, budget_bytes } => write!(
                 f,
-                "no memory for the body (needed: {needed_bytes}B, budget of all bodies in flight: {budget_bytes}B)"
+                "no memory for the body (needed: {needed_bytes}B, --scrape.body-budget of all bodies in flight: \
+                 {budget_bytes}B)"
             ),
             Self::BlankContentType => f.write_str(
                 "non-compliant scrape target sending blank Content-Type and no fallback_scrape_protocol specified \

@@ -1,17 +1,41 @@
 //! One GET a scrape: the request of a target, its connection, and the body as it came over the wire.
+//!
+//! Owned by the target's `ScrapeLoop` and used by the worker that holds it. The body stays packed: unpacking happens
+//! later, inside a permit. Knows nothing of what is in a page.
 
 use std::time::{Duration, Instant};
 
 use crate::config::ScrapeConfig;
+use crate::http::error::{HttpError, HttpErrorKind, Phase};
+use crate::http::url::Url;
+use crate::http::{Canceller as HttpCanceller, Headers, HttpClient, Response};
 use crate::scrape::buffers::BodyBuffer;
 use crate::scrape::error::ScrapeError;
 use crate::scrape::target_url::TargetUrl;
 
+/// What Prometheus sends for `scrape_protocols: [PrometheusText0.0.4]`, the one format this release reads
+/// (`scrape/scrape.go: acceptHeader`).
+const ACCEPT: &str = "text/plain;version=0.0.4;q=0.6,*/*;q=0.5";
+
+const USER_AGENT: &str = concat!("scraped/", env!("CARGO_PKG_VERSION"));
+
+/// Of a promised `Content-Length` so much is believed before bytes come: a peer that promises and does not send
+/// must not hold the budget of others.
+const BELIEVED_BYTES: u64 = 1 << 20;
+
+/// Bodies of error answers up to this size are read, to keep the connection.
+const ERROR_BODY_BYTES: usize = 16 << 10;
+
 /// Fetches one target; owns its connection.
 #[derive(Debug)]
-pub struct Scraper {}
+pub struct Scraper {
+    client: HttpClient,
+    body_size_limit_bytes: u64,
+    /// Size of the last body; the next one is taken to be alike.
+    last_wire_bytes: u64,
+}
 
-/// What came back with the body.
+/// Head of an answer with status 200.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fetched {
     /// `Content-Type` as sent; empty when it was not.
@@ -34,31 +58,145 @@ pub enum ContentEncoding {
 
 /// Ends a fetch that runs in another thread; clones cancel the same scraper, which stays cancelled.
 #[derive(Clone, Debug)]
-pub struct Canceller {}
+pub struct Canceller(HttpCanceller);
+
+impl Canceller {
+    /// The running fetch returns [`ScrapeError::Cancelled`] at once, later ones do as well.
+    pub fn cancel(&self) {
+        self.0.cancel();
+    }
+}
 
 impl Scraper {
     /// A scraper of `url`; nothing is opened yet. `timeout` is what the target is told it has.
     pub fn new(url: &TargetUrl, config: &ScrapeConfig, timeout: Duration) -> Self {
-        let _ = (url, config, timeout);
-        todo!("http helper")
+        let url = Url {
+            scheme: url.scheme.as_str().to_owned(),
+            authority: url.authority.clone(),
+            path_and_query: url.path_and_query.clone(),
+        };
+        let headers = Headers {
+            accept: ACCEPT,
+            accept_encoding: if config.enable_compression { "gzip" } else { "identity" },
+            user_agent: USER_AGENT,
+            others: vec![("x-prometheus-scrape-timeout-seconds", timeout.as_secs_f64().to_string())],
+        };
+        Self {
+            client: HttpClient::new(url, headers),
+            body_size_limit_bytes: config.body_size_limit_bytes,
+            last_wire_bytes: 0,
+        }
     }
 
     /// One GET with one deadline over the whole exchange. `body` (of `BodyBudget::wire_buffer`, empty) gets the
-    /// body still compressed, never more than the limit.
+    /// body still packed, never more than the limit.
+    ///
+    /// # Errors
+    /// Everything between the address and the last byte of the body, and every status but 200.
     pub fn fetch(&mut self, deadline: Instant, body: &mut BodyBuffer) -> Result<Fetched, ScrapeError> {
-        let _ = (deadline, body);
-        todo!("http helper")
+        let mut response = self.client.get(deadline)?;
+        if response.status() != 200 {
+            read_away(&mut response);
+            return Err(ScrapeError::Status {
+                code: response.status(),
+                reason: response.reason().to_owned(),
+            });
+        }
+        let content_encoding = match response.content_encoding() {
+            b"gzip" => ContentEncoding::Gzip,
+            _ => ContentEncoding::Identity,
+        };
+        let limit_bytes = self.body_size_limit_bytes;
+        let wire_limit_bytes = match content_encoding {
+            ContentEncoding::Identity => limit_bytes,
+            // The limit is on the unpacked size; packing makes a page larger by this at most, names of files in
+            // the header aside.
+            ContentEncoding::Gzip if limit_bytes > 0 => limit_bytes.saturating_add(limit_bytes / 100 + 1024),
+            ContentEncoding::Gzip => 0,
+        };
+        let content_type = response.content_type();
+        let promised_bytes = response.content_length();
+        if let Some(promised_bytes) = promised_bytes
+            && wire_limit_bytes > 0
+            && promised_bytes >= wire_limit_bytes
+        {
+            return Err(ScrapeError::BodySizeLimit { limit_bytes });
+        }
+        // One byte more than expected, so that the end shows without another buffer.
+        let hint_bytes = 1 + match promised_bytes {
+            Some(promised_bytes) => promised_bytes.min(BELIEVED_BYTES.max(2 * self.last_wire_bytes)),
+            None => self.last_wire_bytes + self.last_wire_bytes / 8,
+        };
+        loop {
+            // Memory is charged when bytes are there: a target that hangs after its head holds nothing.
+            let mut probe = [0; PROBE_BYTES];
+            if body.room().is_empty() {
+                let n_probed = response.read(&mut probe)?;
+                if n_probed == 0 {
+                    break;
+                }
+                let mut probed = &probe[..n_probed];
+                while !probed.is_empty() {
+                    body.grow(hint_bytes, wire_limit_bytes, deadline).map_err(|error| match error {
+                        ScrapeError::BodySizeLimit { .. } => ScrapeError::BodySizeLimit { limit_bytes },
+                        error => error,
+                    })?;
+                    let n_fits = probed.len().min(body.room().len());
+                    body.room()[..n_fits].copy_from_slice(&probed[..n_fits]);
+                    body.filled(n_fits);
+                    probed = &probed[n_fits..];
+                }
+            } else {
+                let n_read = response.read(body.room())?;
+                if n_read == 0 {
+                    break;
+                }
+                body.filled(n_read);
+            }
+        }
+        if content_encoding == ContentEncoding::Identity
+            && limit_bytes > 0
+            && body.len() as u64 >= limit_bytes
+        {
+            return Err(ScrapeError::BodySizeLimit { limit_bytes });
+        }
+        self.last_wire_bytes = body.len() as u64;
+        Ok(Fetched { content_type, content_encoding, wire_bytes: body.len() })
     }
 
     /// A handle that ends a running fetch at once.
     pub fn canceller(&self) -> Canceller {
-        Canceller {}
+        Canceller(self.client.canceller())
     }
 }
 
-impl Canceller {
-    /// The running fetch returns an error at once, later ones do as well.
-    pub fn cancel(&self) {
-        todo!("http helper")
+/// On the stack, for the first bytes of a body and for those after a buffer that is full.
+const PROBE_BYTES: usize = 1024;
+
+/// Reads the body of an answer that is of no use, if it is short.
+fn read_away(response: &mut Response<'_>) {
+    let mut n_left = ERROR_BODY_BYTES;
+    let mut scratch = [0; PROBE_BYTES];
+    while n_left > 0 {
+        match response.read(&mut scratch) {
+            Ok(0) | Err(_) => return,
+            Ok(n_read) => n_left = n_left.saturating_sub(n_read),
+        }
+    }
+}
+
+impl From<HttpError> for ScrapeError {
+    fn from(error: HttpError) -> Self {
+        let HttpError { url, kind } = error;
+        match kind {
+            HttpErrorKind::Lookup { host, cause } => Self::Lookup { url, host, cause },
+            HttpErrorKind::Connect { address, cause } => Self::Connect { url, address, cause },
+            HttpErrorKind::Deadline(Phase::Body) => Self::BodyTimeout,
+            HttpErrorKind::Deadline(phase) => Self::Timeout { url, phase },
+            HttpErrorKind::Cancelled => Self::Cancelled,
+            HttpErrorKind::TlsNotBuilt => Self::NotBuilt { what: "scheme https" },
+            kind if kind.phase() == Phase::Body => Self::Body { cause: kind.to_string() },
+            kind => Self::Request { url, cause: kind.to_string() },
+        }
     }
 }
