@@ -362,3 +362,7 @@ fn wake(waker: &Option<Sender<()>>) {
         let _ = waker.try_send(());
     }
 }
+
+#[cfg(test)]
+#[path = "head_tests.rs"]
+mod tests;

@@ -249,7 +249,7 @@ pub(in crate::wal) mod tests {
     #[derive(Clone, Debug, Default)]
     pub(in crate::wal) struct FullDisk(Arc<Mutex<DiskState>>);
 
-    #[derive(Debug, Default)]
+    #[derive(Clone, Copy, Debug, Default)]
     pub(in crate::wal) struct DiskState {
         /// Bytes that can still be written; `None`: any number.
         pub(in crate::wal) room_bytes: Option<u64>,

@@ -91,6 +91,12 @@ impl SegmentWriter {
         })
     }
 
+    /// The disk that the segments of a test are on.
+    #[cfg(test)]
+    pub(in crate::wal) fn disk(&self) -> crate::wal::segment::tests::FullDisk {
+        self.disk.clone()
+    }
+
     /// Number of the segment being written.
     pub fn number(&self) -> u32 {
         self.current.number
