@@ -1,1 +1,546 @@
-//! `scraped query`.
+//! `scraped query SELECTOR`: the series in a data directory and their samples, for people and scripts.
+//!
+//! Reads the checkpoint and the segments in order, also while the daemon writes them: a torn end is the end, and if a
+//! segment vanishes because the daemon truncated, reading starts over. Writes nothing to the directory and takes no
+//! lock. Memory grows with the answer only.
+//!
+//! `--format json` is what Prometheus answers to a range selector:
+//! `{"status":"success","data":{"resultType":"matrix","result":[{"metric":{"__name__":"up"},"values":[[1700000000.123,
+//! "1"]]}]}}`. Times are seconds, values strings (`"NaN"`, `"+Inf"`, `"-Inf"`); a staleness marker, which Prometheus
+//! never shows, is `"stale"`.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::commands::selector::{self, Selector, SelectorError};
+use crate::labels::builder::LabelsBuilder;
+use crate::labels::quote::Quoted;
+use crate::labels::{Labels, METRIC_NAME, is_legacy_label_name};
+use crate::wal::error::WalError;
+use crate::wal::reader::{SegmentReader, Tail};
+use crate::wal::record::{self, Record};
+use crate::wal::{STALE_NAN_BITS, checkpoint, segment};
+
+/// What to ask.
+#[derive(Clone, Debug)]
+pub struct QueryOptions {
+    /// A PromQL series selector.
+    pub selector: String,
+    /// How far back from the newest sample written; `None` is everything.
+    pub since: Option<Duration>,
+    /// `--storage.agent.path`.
+    pub path: PathBuf,
+    /// How to print.
+    pub format: QueryFormat,
+}
+
+/// How the answer is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QueryFormat {
+    /// A line a sample: series, time, value.
+    Table,
+    /// Prometheus' JSON.
+    Json,
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum QueryError {
+    /// The selector is none.
+    Selector(SelectorError),
+    /// There is no log in the directory.
+    NoData {
+        /// Where it should be.
+        wal_dir: PathBuf,
+    },
+    /// A file cannot be read.
+    Wal(WalError),
+    /// The daemon truncates faster than the log can be read.
+    Truncating,
+    /// The answer cannot be written.
+    Output(io::Error),
+}
+
+impl fmt::Display for QueryError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            QueryError::Selector(error) => error.fmt(f),
+            QueryError::NoData { wal_dir } => write!(
+                f,
+                "no write-ahead log in {}; start scraped first or name its data directory with --storage.agent.path",
+                wal_dir.display()
+            ),
+            QueryError::Wal(error) => error.fmt(f),
+            QueryError::Truncating => {
+                write!(
+                    f,
+                    "segments vanished while they were read ({MAX_ROUNDS} times, limit: {MAX_ROUNDS}); "
+                )?;
+                f.write_str("try again, or raise --storage.agent.retention.max-bytes of the daemon")
+            }
+            QueryError::Output(cause) => write!(f, "cannot write the answer: {cause}"),
+        }
+    }
+}
+
+impl std::error::Error for QueryError {}
+
+/// How often reading starts over because a segment vanished. Truncations are minutes apart.
+const MAX_ROUNDS: u32 = 5;
+
+/// Samples kept before those that `--since` leaves out are thrown away for the first time: 1 MiB.
+const PRUNE_SAMPLES: usize = 64 * 1024;
+
+/// Answers a query.
+///
+/// # Errors
+/// [`QueryError`]; a closed pipe behind `out` is none.
+pub fn run(options: QueryOptions, out: &mut dyn Write) -> Result<(), QueryError> {
+    let selector = Selector::parse(&options.selector).map_err(QueryError::Selector)?;
+    let wal_dir = options.path.join("wal");
+    if !wal_dir.is_dir() {
+        return Err(QueryError::NoData { wal_dir });
+    }
+    let answer = read(&wal_dir, &selector, options.since)?;
+    let printed = match options.format {
+        QueryFormat::Table => answer.print_table(&options.selector, out),
+        QueryFormat::Json => answer.print_json(out),
+    };
+    match printed.and_then(|()| out.flush()) {
+        Err(cause) if cause.kind() != io::ErrorKind::BrokenPipe => Err(QueryError::Output(cause)),
+        _ => Ok(()),
+    }
+}
+
+fn read(wal_dir: &Path, selector: &Selector, since: Option<Duration>) -> Result<Answer, QueryError> {
+    for _ in 0..MAX_ROUNDS {
+        let mut answer = Answer::new(since);
+        match answer.read_log(wal_dir, selector) {
+            Ok(()) => {
+                answer.finish();
+                return Ok(answer);
+            }
+            // The daemon has written a new checkpoint and removed what it stands for.
+            Err(WalError::Io { cause, .. }) if cause.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(QueryError::Wal(error)),
+        }
+    }
+    Err(QueryError::Truncating)
+}
+
+struct Answer {
+    since_ms: Option<i64>,
+    series: Vec<Series>,
+    by_labels: HashMap<Labels, usize, foldhash::fast::RandomState>,
+    /// What a ref means at this place of the log: only series that match.
+    by_ref: HashMap<u64, usize, foldhash::fast::RandomState>,
+    labels: LabelsBuilder,
+    /// Newest timestamp of the last record: the order in the log is the order of time, even if the clock was set.
+    now_ms: i64,
+    n_samples: usize,
+    prune_at: usize,
+    n_damaged: u64,
+}
+
+struct Series {
+    labels: Labels,
+    samples: Vec<(i64, f64)>,
+}
+
+impl Answer {
+    fn new(since: Option<Duration>) -> Self {
+        Answer {
+            since_ms: since.map(|since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX)),
+            series: Vec::new(),
+            by_labels: HashMap::default(),
+            by_ref: HashMap::default(),
+            labels: LabelsBuilder::new(),
+            now_ms: i64::MIN,
+            n_samples: 0,
+            prune_at: PRUNE_SAMPLES,
+            n_damaged: 0,
+        }
+    }
+
+    fn read_log(&mut self, wal_dir: &Path, selector: &Selector) -> Result<(), WalError> {
+        let checkpoint = checkpoint::list(wal_dir)?.pop();
+        let segments = segment::list(wal_dir)?;
+        if let Some(checkpoint) = &checkpoint {
+            for file in checkpoint.segments()? {
+                self.read_file(&file.path, checkpoint.number, Tail::Closed, selector)?;
+            }
+        }
+        let last = segments.last().map(|segment| segment.number);
+        for segment in &segments {
+            // A checkpoint stands for segments up to its number, also before the daemon has removed them.
+            if checkpoint.as_ref().is_some_and(|checkpoint| segment.number <= checkpoint.number) {
+                continue;
+            }
+            let tail = if Some(segment.number) == last { Tail::Live } else { Tail::Closed };
+            self.read_file(&segment.path, segment.number, tail, selector)?;
+        }
+        Ok(())
+    }
+
+    fn read_file(
+        &mut self,
+        path: &Path,
+        number: u32,
+        tail: Tail,
+        selector: &Selector,
+    ) -> Result<(), WalError> {
+        let source = segment::open(path).map_err(WalError::io("open segment", path))?;
+        let mut reader = SegmentReader::new(source, number, tail);
+        loop {
+            match reader.next_record() {
+                Ok(Some(raw)) => self.record(raw.bytes, selector),
+                Ok(None) => return Ok(()),
+                Err(_) if tail == Tail::Live => {}
+                Err(_) => self.n_damaged += 1,
+            }
+        }
+    }
+
+    fn record(&mut self, bytes: &[u8], selector: &Selector) {
+        match record::decode(bytes) {
+            Record::Series(entries) => {
+                for entry in entries.flatten() {
+                    self.labels.clear();
+                    for (name, value) in entry.labels {
+                        self.labels.set(name, value);
+                    }
+                    self.series(entry.series_ref, selector);
+                }
+            }
+            Record::Samples(samples) => {
+                let mut newest_ms = None;
+                for sample in samples.flatten() {
+                    newest_ms = newest_ms.max(Some(sample.ts_ms));
+                    let series_idx = self.by_ref.get(&sample.series_ref);
+                    if let Some(series) = series_idx.and_then(|idx| self.series.get_mut(*idx)) {
+                        series.samples.push((sample.ts_ms, sample.value));
+                        self.n_samples += 1;
+                    }
+                }
+                self.now_ms = newest_ms.unwrap_or(self.now_ms);
+                if self.n_samples > self.prune_at {
+                    self.prune();
+                    self.prune_at = PRUNE_SAMPLES + 2 * self.n_samples;
+                }
+            }
+            Record::Other(_) => {}
+        }
+    }
+
+    /// A series record: from here on the ref means these labels.
+    fn series(&mut self, series_ref: u64, selector: &Selector) {
+        if !selector.matches(|name| self.labels.get(name)) {
+            self.by_ref.remove(&series_ref);
+            return;
+        }
+        let labels = self.labels.labels();
+        let series_idx = *self.by_labels.entry(labels).or_insert_with_key(|labels| {
+            self.series.push(Series { labels: labels.clone(), samples: Vec::new() });
+            self.series.len() - 1
+        });
+        self.by_ref.insert(series_ref, series_idx);
+    }
+
+    /// Throws away what is older than `--since` allows.
+    fn prune(&mut self) {
+        let Some(since_ms) = self.since_ms else { return };
+        let oldest_ms = self.now_ms.saturating_sub(since_ms);
+        for series in &mut self.series {
+            series.samples.retain(|(ts_ms, _)| *ts_ms >= oldest_ms);
+        }
+        self.n_samples = self.series.iter().map(|series| series.samples.len()).sum();
+    }
+
+    fn finish(&mut self) {
+        self.prune();
+        self.series.retain(|series| !series.samples.is_empty());
+        self.series.sort_unstable_by(|left, right| left.labels.cmp(&right.labels));
+        for series in &mut self.series {
+            // In order already, unless the clock was set back or another program wrote the series under two refs.
+            series.samples.sort_by_key(|(ts_ms, _)| *ts_ms);
+            series.samples.dedup_by_key(|(ts_ms, _)| *ts_ms);
+        }
+        if self.n_damaged > 0 {
+            log::warn!(
+                "{} damaged places in the write-ahead log were passed over; the next start of the daemon repairs it",
+                self.n_damaged
+            );
+        }
+    }
+
+    fn print_table(&self, selector: &str, out: &mut dyn Write) -> io::Result<()> {
+        if self.series.is_empty() {
+            return writeln!(out, "no samples match {selector}");
+        }
+        let names: Vec<String> = self.series.iter().map(|series| series_name(&series.labels)).collect();
+        let width = names.iter().map(|name| name.chars().count()).max().unwrap_or_default();
+        writeln!(out, "{:width$}  {:24}  VALUE", "SERIES", "TIME")?;
+        for (series, name) in self.series.iter().zip(&names) {
+            for (ts_ms, value) in &series.samples {
+                writeln!(out, "{name:width$}  {:24}  {}", UtcTime(*ts_ms), Value(*value))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn print_json(&self, out: &mut dyn Write) -> io::Result<()> {
+        out.write_all(br#"{"status":"success","data":{"resultType":"matrix","result":["#)?;
+        for (idx, series) in self.series.iter().enumerate() {
+            out.write_all(if idx == 0 { br#"{"metric":{"# } else { br#",{"metric":{"# })?;
+            for (label_idx, (name, value)) in series.labels.iter().enumerate() {
+                if label_idx > 0 {
+                    out.write_all(b",")?;
+                }
+                serde_json::to_writer(&mut *out, name)?;
+                out.write_all(b":")?;
+                serde_json::to_writer(&mut *out, value)?;
+            }
+            out.write_all(br#"},"values":["#)?;
+            for (sample_idx, (ts_ms, value)) in series.samples.iter().enumerate() {
+                let comma = if sample_idx == 0 { "" } else { "," };
+                write!(out, "{comma}[{},\"{}\"]", Seconds(*ts_ms), Value(*value))?;
+            }
+            out.write_all(b"]}")?;
+        }
+        out.write_all(b"]}}\n")
+    }
+}
+
+/// A series as a selector that finds it: `up{job="x"}`, with quoted names where PromQL wants them.
+fn series_name(labels: &Labels) -> String {
+    let metric = labels.get(METRIC_NAME);
+    let is_plain = selector::is_plain_metric_name(metric);
+    let mut parts = Vec::new();
+    if !is_plain && !metric.is_empty() {
+        parts.push(Quoted(metric).to_string());
+    }
+    for (name, value) in labels.iter().filter(|(name, _)| *name != METRIC_NAME) {
+        let value = Quoted(value);
+        parts.push(match is_legacy_label_name(name) {
+            true => format!("{name}={value}"),
+            false => format!("{}={value}", Quoted(name)),
+        });
+    }
+    match (is_plain, parts.is_empty()) {
+        (true, true) => metric.to_owned(),
+        (true, false) => format!("{metric}{{{}}}", parts.join(",")),
+        (false, _) => format!("{{{}}}", parts.join(",")),
+    }
+}
+
+/// A value as Prometheus' API writes it (`strconv.FormatFloat(v, 'f', -1, 64)`), a staleness marker as `stale`.
+struct Value(f64);
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            stale if stale.to_bits() == STALE_NAN_BITS => f.write_str("stale"),
+            nan if nan.is_nan() => f.write_str("NaN"),
+            f64::INFINITY => f.write_str("+Inf"),
+            f64::NEG_INFINITY => f.write_str("-Inf"),
+            value => write!(f, "{value}"),
+        }
+    }
+}
+
+/// Milliseconds printed as seconds, with a fraction only where there is one (`web/api`: `MarshalTimestamp`).
+struct Seconds(i64);
+
+impl fmt::Display for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sign = if self.0 < 0 { "-" } else { "" };
+        let ms = self.0.unsigned_abs();
+        write!(f, "{sign}{}", ms / 1000)?;
+        if ms % 1000 > 0 { write!(f, ".{:03}", ms % 1000) } else { Ok(()) }
+    }
+}
+
+/// Milliseconds since the Unix epoch as `2026-01-31T12:00:00.000Z`.
+struct UtcTime(i64);
+
+impl fmt::Display for UtcTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const MS_A_DAY: i64 = 86_400_000;
+        let (days, ms) = (self.0.div_euclid(MS_A_DAY), self.0.rem_euclid(MS_A_DAY));
+        // Howard Hinnant's civil_from_days: years begin in March, eras have 400 of them.
+        let days = days + 719_468;
+        let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+        let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+        let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+        let month_from_march = (5 * day_of_year + 2) / 153;
+        let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+        let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+        let year = era * 400 + year_of_era + i64::from(month <= 2);
+        let (seconds, ms) = (ms / 1000, ms % 1000);
+        let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+        let time = format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}Z");
+        f.pad(&time)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wal::STALE_NAN_BITS;
+    use crate::wal::bulk::BulkWriter;
+    use crate::wal::head::Compression;
+    use crate::wal::record::{Sample, SamplesEncoder, SeriesEncoder};
+    use std::fs;
+
+    enum Write {
+        Series(u64, &'static [(&'static str, &'static str)]),
+        Sample(u64, i64, f64),
+    }
+    use Write::{Sample as S, Series as L};
+
+    fn write_segment(dir: &Path, number: u32, writes: &[Write]) {
+        fs::create_dir_all(dir).unwrap();
+        let mut writer = BulkWriter::create(dir, number, 1 << 20, Compression::Snappy).unwrap();
+        for write in writes {
+            let mut record = Vec::new();
+            match write {
+                L(series_ref, labels) => {
+                    SeriesEncoder::start(&mut record).push(&mut record, *series_ref, labels.iter().copied())
+                }
+                S(series_ref, ts_ms, value) => SamplesEncoder::start(&mut record)
+                    .push(&mut record, Sample { series_ref: *series_ref, ts_ms: *ts_ms, value: *value }),
+            }
+            writer.append(&record).unwrap();
+        }
+        writer.finish().unwrap();
+    }
+
+    const UP_A: &[(&str, &str)] = &[("__name__", "up"), ("job", "a")];
+    const UP_B: &[(&str, &str)] = &[("__name__", "up"), ("job", "b")];
+
+    fn query(dir: &Path, selector: &str, since: Option<u64>, format: QueryFormat) -> Result<String, String> {
+        let mut out = Vec::new();
+        let options = QueryOptions {
+            selector: selector.to_owned(),
+            since: since.map(Duration::from_secs),
+            path: dir.to_owned(),
+            format,
+        };
+        run(options, &mut out).map_err(|error| error.to_string())?;
+        Ok(String::from_utf8(out).unwrap())
+    }
+
+    #[test]
+    fn table_has_a_line_a_sample() {
+        let dir = tempfile::tempdir().unwrap();
+        let stale = f64::from_bits(STALE_NAN_BITS);
+        write_segment(&dir.path().join("wal/checkpoint.00000004"), 0, &[L(1, UP_A)]);
+        write_segment(&dir.path().join("wal"), 4, &[L(9, UP_A), S(9, 1, 17.0)]);
+        write_segment(&dir.path().join("wal"), 5, &[S(1, 1_700_000_000_123, 1.0), L(2, UP_B)]);
+        write_segment(
+            &dir.path().join("wal"),
+            6,
+            &[S(2, 951_782_400_000, 0.5), S(1, 1_700_000_005_000, stale)],
+        );
+        let answer = query(dir.path(), "up", None, QueryFormat::Table).unwrap();
+        let expected = "\
+SERIES         TIME                      VALUE
+up{job=\"a\"}  2023-11-14T22:13:20.123Z  1
+up{job=\"a\"}  2023-11-14T22:13:25.000Z  stale
+up{job=\"b\"}  2000-02-29T00:00:00.000Z  0.5
+"
+        .replace("SERIES         TIME", "SERIES       TIME");
+        assert_eq!(answer, expected);
+        assert_eq!(
+            query(dir.path(), r#"{job="none"}"#, None, QueryFormat::Table).unwrap(),
+            "no samples match {job=\"none\"}\n"
+        );
+    }
+
+    #[test]
+    fn json_is_prometheus_json() {
+        let dir = tempfile::tempdir().unwrap();
+        let samples =
+            [1.0, f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e21, 1e-7, f64::from_bits(STALE_NAN_BITS)];
+        let mut writes = vec![L(1, &[("__name__", "x"), ("q", "a\"\nü")])];
+        writes.extend(samples.iter().enumerate().map(|(idx, value)| S(1, 1000 + idx as i64, *value)));
+        write_segment(&dir.path().join("wal"), 0, &writes);
+        let answer = query(dir.path(), "x", None, QueryFormat::Json).unwrap();
+        assert_eq!(
+            answer,
+            concat!(
+                r#"{"status":"success","data":{"resultType":"matrix","result":[{"metric":{"__name__":"x","#,
+                r#""q":"a\"\nü"},"values":[[1,"1"],[1.001,"NaN"],[1.002,"+Inf"],[1.003,"-Inf"],"#,
+                r#"[1.004,"1000000000000000000000"],[1.005,"0.0000001"],[1.006,"stale"]]}]}}"#,
+                "\n"
+            )
+        );
+        let parsed: serde_json::Value = serde_json::from_str(&answer).unwrap();
+        assert_eq!(parsed["data"]["result"][0]["metric"]["q"], "a\"\nü");
+        let none = query(dir.path(), "y", None, QueryFormat::Json).unwrap();
+        assert_eq!(none, "{\"status\":\"success\",\"data\":{\"resultType\":\"matrix\",\"result\":[]}}\n");
+    }
+
+    #[test]
+    fn since_counts_from_the_newest_sample_of_any_series() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut writes = vec![L(1, UP_A), L(2, UP_B)];
+        writes.extend((0..200_000).map(|second| S(1, second * 1000, second as f64)));
+        writes.push(S(2, 200_009_000, 1.0));
+        write_segment(&dir.path().join("wal"), 0, &writes);
+        let answer = query(dir.path(), r#"up{job="a"}"#, Some(12), QueryFormat::Table).unwrap();
+        let values: Vec<&str> = answer.lines().skip(1).map(|line| line.rsplit(' ').next().unwrap()).collect();
+        assert_eq!(values, ["199997", "199998", "199999"]);
+    }
+
+    #[test]
+    fn names_can_be_used_as_selectors() {
+        for (pairs, expected) in [
+            (vec![("__name__", "up")], "up"),
+            (vec![("__name__", "up"), ("job", "a\"\n")], r#"up{job="a\"\n"}"#),
+            (vec![("__name__", "a.b"), ("c.d", "e")], r#"{"a.b","c.d"="e"}"#),
+            (vec![("job", "a")], r#"{job="a"}"#),
+        ] {
+            let labels = Labels::from_pairs(pairs);
+            let name = series_name(&labels);
+            assert_eq!(name, expected);
+            assert!(Selector::parse(&name).unwrap().matches(|label| labels.get(label)), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_ref_means_what_its_last_record_says() {
+        let dir = tempfile::tempdir().unwrap();
+        write_segment(&dir.path().join("wal"), 0, &[L(1, UP_A), S(1, 1, 1.0), L(1, UP_B), S(1, 2, 2.0)]);
+        let answer = query(dir.path(), r#"up{job="a"}"#, None, QueryFormat::Table).unwrap();
+        assert_eq!(answer.lines().count(), 2, "{answer}");
+    }
+
+    #[test]
+    fn torn_end_of_the_newest_segment_is_its_end() {
+        let dir = tempfile::tempdir().unwrap();
+        write_segment(&dir.path().join("wal"), 0, &[L(1, UP_A), S(1, 1, 1.0), S(1, 2, 2.0)]);
+        let path = dir.path().join("wal/00000000");
+        let whole = fs::read(&path).unwrap();
+        let end = whole.iter().rposition(|byte| *byte != 0).unwrap();
+        fs::write(&path, &whole[..end]).unwrap();
+        let answer = query(dir.path(), "up", None, QueryFormat::Table).unwrap();
+        assert_eq!(answer.lines().count(), 2, "{answer}");
+    }
+
+    #[test]
+    fn errors_are_sentences() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = query(dir.path(), "up", None, QueryFormat::Table).unwrap_err();
+        assert!(
+            error.starts_with("no write-ahead log in") && error.contains("--storage.agent.path"),
+            "{error}"
+        );
+        let error = query(dir.path(), "up{", None, QueryFormat::Table).unwrap_err();
+        assert!(error.starts_with("selector \"up{\", character 4"), "{error}");
+    }
+}

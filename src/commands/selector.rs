@@ -274,6 +274,13 @@ fn is_metric_name_char(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '_' | ':')
 }
 
+/// Whether a metric name needs no quotes in a selector.
+pub fn is_plain_metric_name(name: &str) -> bool {
+    !name.is_empty()
+        && !name.starts_with(|c: char| c.is_ascii_digit())
+        && name.chars().all(is_metric_name_char)
+}
+
 fn is_label_name_char(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == '_'
 }
