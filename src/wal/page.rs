@@ -122,3 +122,72 @@ fn fill_full_page(out: &mut Vec<u8>, start: u64) {
 fn page_room(at: u64) -> usize {
     PAGE_BYTES - (at % PAGE_BYTES as u64) as usize
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{FragmentType, HEADER_BYTES, Header, PAGE_BYTES, append_record};
+
+    /// Types and data sizes of the fragments of a record that starts `start` bytes into a segment.
+    fn fragments(start: u64, record_bytes: usize) -> Vec<(FragmentType, usize)> {
+        let record = vec![7; record_bytes];
+        let mut out = Vec::new();
+        let count = append_record(&mut out, start, &record, 0);
+        let (mut at, mut found) = (0, Vec::new());
+        while at < out.len() {
+            let header = Header::parse(&out[at..]).unwrap();
+            let place = (start as usize + at) % PAGE_BYTES;
+            if header.fragment_type == FragmentType::PageTerm {
+                assert!(out[at..].iter().take(PAGE_BYTES - place).all(|byte| *byte == 0));
+                at += PAGE_BYTES - place;
+                continue;
+            }
+            let data = header.data(&out[at..]).unwrap();
+            assert_eq!(crc32c::crc32c(data), header.checksum);
+            assert!(place + HEADER_BYTES + data.len() <= PAGE_BYTES, "a fragment crosses a page");
+            found.push((header.fragment_type, data.len()));
+            at += HEADER_BYTES + data.len();
+        }
+        assert_eq!(count, found.len() as u64);
+        found
+    }
+
+    #[test]
+    fn fragments_fit_their_pages() {
+        use FragmentType::{First, Full, Last, Middle};
+        let page = PAGE_BYTES - HEADER_BYTES;
+        assert_eq!(fragments(0, 10), [(Full, 10)]);
+        assert_eq!(fragments(0, page), [(Full, page)]);
+        assert_eq!(fragments(0, page + 1), [(First, page), (Last, 1)]);
+        assert_eq!(fragments(0, 2 * page + 5), [(First, page), (Middle, page), (Last, 5)]);
+        assert_eq!(fragments(100, page), [(First, page - 100), (Last, 100)]);
+        let end = PAGE_BYTES as u64;
+        assert_eq!(fragments(end - 8, 3), [(First, 1), (Last, 2)]);
+        // Prometheus writes a first fragment without data where only a header fits.
+        assert_eq!(fragments(end - 7, 3), [(First, 0), (Last, 3)]);
+        assert_eq!(fragments(end - 6, 3), [(Full, 3)]);
+    }
+
+    #[test]
+    fn less_than_a_header_of_room_is_filled_at_once() {
+        for left in 0..HEADER_BYTES + 1 {
+            let mut out = Vec::new();
+            append_record(&mut out, 0, &vec![1; PAGE_BYTES - HEADER_BYTES - left], 0);
+            let expected = if left < HEADER_BYTES { PAGE_BYTES } else { PAGE_BYTES - left };
+            assert_eq!(out.len(), expected, "{left} bytes left");
+        }
+    }
+
+    #[test]
+    fn headers_no_writer_makes_are_refused() {
+        let check = |first: u8, is_header: bool| {
+            assert_eq!(Header::parse(&[first, 0, 0, 0, 0, 0, 0]).is_some(), is_header, "{first:#04x}");
+        };
+        for first in [0x00, 0x01, 0x04, 0x09, 0x14] {
+            check(first, true);
+        }
+        for first in [0x05, 0x07, 0x08, 0x10, 0x19, 0x21, 0x81] {
+            check(first, false);
+        }
+        assert_eq!(Header::parse(&[1, 0, 0, 0, 0, 0]), None);
+    }
+}

@@ -401,3 +401,122 @@ impl<'a> Bytes<'a> {
         std::str::from_utf8(text).map_err(|_| DecodeError::NotUtf8)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{DecodeError, Record, RecordType, Sample, SamplesEncoder, SeriesEncoder, decode};
+    use crate::wal::{STALE_NAN_BITS, stale_nan};
+    use proptest::collection::vec;
+    use proptest::prelude::{any, proptest};
+
+    fn series(record: &[u8]) -> Result<Vec<(u64, Vec<(String, String)>)>, DecodeError> {
+        let Record::Series(entries) = decode(record) else { panic!("not a series record") };
+        let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+        entries.map(|it| it.map(|entry| (entry.series_ref, entry.labels.map(owned).collect()))).collect()
+    }
+
+    fn samples(record: &[u8]) -> Result<Vec<(u64, i64, u64)>, DecodeError> {
+        let Record::Samples(samples) = decode(record) else { panic!("not a samples record") };
+        samples.map(|it| it.map(|sample| (sample.series_ref, sample.ts_ms, sample.value.to_bits()))).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn series_come_back(expected in vec((any::<u64>(), vec((".{0,40}", ".{0,200}"), 0..200)), 0..8)) {
+            let mut record = Vec::new();
+            let mut encoder = SeriesEncoder::start(&mut record);
+            for (series_ref, labels) in &expected {
+                let labels = labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+                encoder.push(&mut record, *series_ref, labels);
+            }
+            assert_eq!(series(&record).unwrap(), expected);
+        }
+
+        #[test]
+        fn samples_come_back(expected in vec((any::<u64>(), any::<i64>(), any::<u64>()), 0..50)) {
+            let mut record = Vec::new();
+            let mut encoder = SamplesEncoder::start(&mut record);
+            for (series_ref, ts_ms, bits) in &expected {
+                let sample = Sample { series_ref: *series_ref, ts_ms: *ts_ms, value: f64::from_bits(*bits) };
+                encoder.push(&mut record, sample);
+            }
+            assert_eq!(samples(&record).unwrap(), expected);
+        }
+
+        #[test]
+        fn any_bytes_decode_to_something(record_type in 0..16_u8, body in vec(any::<u8>(), 0..300)) {
+            let record = [&[record_type], body.as_slice()].concat();
+            match decode(&record) {
+                Record::Series(entries) => drop(entries.map(|it| it.map(|entry| entry.labels.count())).count()),
+                Record::Samples(entries) => drop(entries.count()),
+                Record::Other(other) => drop(other.name()),
+            }
+        }
+    }
+
+    #[test]
+    fn bytes_are_those_of_prometheus() {
+        let mut record = Vec::new();
+        SeriesEncoder::start(&mut record).push(&mut record, 5, [("a", "b")].into_iter());
+        assert_eq!(record, b"\x01\0\0\0\0\0\0\0\x05\x01\x01a\x01b");
+
+        let mut record = Vec::new();
+        let mut encoder = SamplesEncoder::start(&mut record);
+        encoder.push(&mut record, Sample { series_ref: 5, ts_ms: 1000, value: 1.0 });
+        encoder.push(&mut record, Sample { series_ref: 4, ts_ms: 1064, value: stale_nan() });
+        let expected = b"\x02\0\0\0\0\0\0\0\x05\0\0\0\0\0\0\x03\xe8\
+            \0\0\x3f\xf0\0\0\0\0\0\0\
+            \x01\x80\x01\x7f\xf0\0\0\0\0\0\x02";
+        assert_eq!(record, expected);
+        assert_eq!(samples(&record).unwrap()[1], (4, 1064, STALE_NAN_BITS));
+    }
+
+    #[test]
+    fn samples_of_version_2_are_read() {
+        // Ref 5, t 1000, start time 7; then ref 6 without, ref 7 with the same, ref 8 with an explicit start time.
+        let record = b"\x0b\x0a\xd0\x0f\x0e\x3f\xf0\0\0\0\0\0\0\
+            \x02\x02\0\x40\0\0\0\0\0\0\0\
+            \x02\x04\x01\x40\0\0\0\0\0\0\0\
+            \x02\x06\x02\x08\x40\0\0\0\0\0\0\0";
+        let read: Vec<(u64, i64)> = samples(record).unwrap().iter().map(|it| (it.0, it.1)).collect();
+        assert_eq!(read, [(5, 1000), (6, 1001), (7, 1002), (8, 1003)]);
+    }
+
+    #[test]
+    fn a_record_that_is_cut_is_an_error_and_the_end() {
+        let mut record = Vec::new();
+        let mut encoder = SeriesEncoder::start(&mut record);
+        encoder.push(&mut record, 1, [("name", "value")].into_iter());
+        let whole = record.len();
+        encoder.push(&mut record, 2, [("name", "value")].into_iter());
+        for len in whole + 1..record.len() {
+            let Record::Series(mut entries) = decode(&record[..len]) else { panic!() };
+            assert_eq!(entries.next().unwrap().unwrap().series_ref, 1);
+            assert_eq!(entries.next().unwrap().unwrap_err(), DecodeError::Short);
+            assert!(entries.next().is_none());
+        }
+        let not_utf8 = b"\x01\0\0\0\0\0\0\0\x05\x01\x01\xff\x01b";
+        assert_eq!(series(not_utf8), Err(DecodeError::NotUtf8));
+        let long_number = b"\x01\0\0\0\0\0\0\0\x05\xff\xff\xff\xff\xff\xff\xff\xff\xff\x02";
+        assert_eq!(series(long_number), Err(DecodeError::Overflow));
+        let many_labels = b"\x01\0\0\0\0\0\0\0\x05\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01";
+        assert_eq!(series(many_labels), Err(DecodeError::Short));
+    }
+
+    #[test]
+    fn every_type_has_prometheus_name() {
+        for (number, name) in [
+            (1, "series"),
+            (5, "mmapmarkers"),
+            (9, "custom_buckets_histogram_samples"),
+            (14, "min_valid_time"),
+            (0, "unknown"),
+            (15, "unknown"),
+        ] {
+            assert_eq!(RecordType::of(&[number]).name(), name);
+        }
+        assert_eq!(RecordType::of(&[]), RecordType::Unknown);
+        assert_eq!(samples(&[2]), Ok(vec![]));
+        assert_eq!(samples(&[11]), Ok(vec![]));
+    }
+}
