@@ -5,9 +5,12 @@
 pub mod builder;
 pub(crate) mod index;
 pub(crate) mod packed;
+pub mod pattern;
 pub mod quote;
+pub(crate) mod re2;
 pub mod relabel;
 pub(crate) mod symbols;
+pub(crate) mod template;
 
 use crate::labels::quote::Quoted;
 use std::fmt;

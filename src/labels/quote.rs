@@ -1,4 +1,4 @@
-//! Text as Go writes it: quoted strings for messages and pages, and case mapping rune by rune.
+//! Text as Go sees it: quoted strings for messages and pages, case mapping rune by rune, what a letter is.
 //!
 //! Prometheus' output is compared byte for byte by people's scripts, so Go's tables decide, not Rust's `Debug`.
 
@@ -36,16 +36,33 @@ impl fmt::Display for Quoted<'_> {
 
 /// Go's `unicode.IsPrint`: letters, marks, numbers, punctuation, symbols and the ASCII space.
 fn is_printable(c: char) -> bool {
-    static PRINTABLE: OnceLock<Option<ClassUnicode>> = OnceLock::new();
+    static CLASS: OnceLock<ClassUnicode> = OnceLock::new();
 
     if c.is_ascii() {
         return c == ' ' || c.is_ascii_graphic();
     }
-    let class = PRINTABLE.get_or_init(|| match regex_syntax::parse(r"[\pL\pM\pN\pP\pS]").ok()?.into_kind() {
-        HirKind::Class(regex_syntax::hir::Class::Unicode(class)) => Some(class),
-        _ => None,
-    });
-    let Some(class) = class else { return !c.is_control() };
+    contains(CLASS.get_or_init(|| class(r"[\pL\pM\pN\pP\pS]")), c)
+}
+
+/// Go's `unicode.IsLetter` or `unicode.IsDigit`.
+pub(in crate::labels) fn is_letter_or_digit(c: char) -> bool {
+    static CLASS: OnceLock<ClassUnicode> = OnceLock::new();
+
+    if c.is_ascii() {
+        return c.is_ascii_alphanumeric();
+    }
+    contains(CLASS.get_or_init(|| class(r"[\pL\p{Nd}]")), c)
+}
+
+/// The tables are those that patterns need anyway.
+fn class(pattern: &str) -> ClassUnicode {
+    match regex_syntax::parse(pattern).map(|it| it.into_kind()) {
+        Ok(HirKind::Class(regex_syntax::hir::Class::Unicode(class))) => class,
+        _ => ClassUnicode::empty(),
+    }
+}
+
+fn contains(class: &ClassUnicode, c: char) -> bool {
     let idx = class.ranges().partition_point(|range| range.end() < c);
     class.ranges().get(idx).is_some_and(|range| range.start() <= c)
 }
