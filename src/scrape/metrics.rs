@@ -4,6 +4,8 @@
 
 use crate::metrics::page::Page;
 use crate::metrics::{Collect, Counter, Family, Gauge, Histogram, Summary};
+use std::sync::Arc;
+use std::time::Duration;
 
 /// Upper bounds of `scraped_scrape_lateness_seconds`: from the tolerance of aligned timestamps to a whole interval.
 const LATENESS_BOUNDS_SECONDS: &[f64] = &[0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0, 5.0, 15.0];
@@ -13,8 +15,8 @@ const LATENESS_BOUNDS_SECONDS: &[f64] = &[0.001, 0.002, 0.005, 0.01, 0.02, 0.05,
 pub struct ScrapeMetrics {
     /// `prometheus_target_scrape_pools_total`.
     pub scrape_pools: Counter,
-    /// `prometheus_target_scrape_pools_failed_total`: target sets of a job that the configuration does not know.
-    pub scrape_pools_failed: Counter,
+    /// `scraped_unknown_jobs_total`: target sets of a job that the configuration does not know.
+    pub unknown_jobs: Counter,
     /// `prometheus_target_scrape_pool_reloads_total`.
     pub scrape_pool_reloads: Counter,
     /// `prometheus_target_reload_length_seconds` by interval.
@@ -62,7 +64,7 @@ impl ScrapeMetrics {
     pub fn new() -> Self {
         Self {
             scrape_pools: Counter::default(),
-            scrape_pools_failed: Counter::default(),
+            unknown_jobs: Counter::default(),
             scrape_pool_reloads: Counter::default(),
             reload_length: Family::new(&["interval"]),
             scrape_pool_targets: Family::new(&["scrape_job"]),
@@ -84,6 +86,11 @@ impl ScrapeMetrics {
             clock_steps: Family::new(&["direction"]),
             reloads: Counter::default(),
         }
+    }
+
+    /// The child of `interval_length` for loops with this interval.
+    pub fn interval_length_of(&self, interval: Duration) -> Arc<Summary> {
+        self.interval_length.with(&[&go_duration(interval)])
     }
 
     /// Forgets what is told apart by a job that is gone.
@@ -109,9 +116,9 @@ impl Collect for ScrapeMetrics {
             &self.scrape_pools,
         );
         page.counter(
-            "prometheus_target_scrape_pools_failed_total",
-            "Total number of scrape pool creations that failed.",
-            &self.scrape_pools_failed,
+            "scraped_unknown_jobs_total",
+            "Target sets of a job that the configuration does not know, by reload.",
+            &self.unknown_jobs,
         );
         page.counter(
             "prometheus_target_scrape_pool_reloads_total",
@@ -205,5 +212,41 @@ impl Collect for ScrapeMetrics {
             "Times that the scrape pools were synced with new target sets.",
             &self.reloads,
         );
+    }
+}
+
+/// As Go prints a `time.Duration`, `1m0s`: the value of the label `interval`.
+pub(in crate::scrape) fn go_duration(duration: Duration) -> String {
+    let ms = duration.as_millis();
+    if ms < 1000 {
+        return format!("{ms}ms");
+    }
+    let (minutes, ms) = (ms / 60_000, ms % 60_000);
+    let mut seconds = format!("{}.{:03}", ms / 1000, ms % 1000);
+    seconds.truncate(seconds.trim_end_matches('0').trim_end_matches('.').len());
+    match (minutes / 60, minutes % 60) {
+        (0, 0) => format!("{seconds}s"),
+        (0, minutes) => format!("{minutes}m{seconds}s"),
+        (hours, minutes) => format!("{hours}h{minutes}m{seconds}s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn intervals_are_labelled_as_go_prints_them() {
+        let cases = [
+            (500, "500ms"),
+            (1000, "1s"),
+            (1500, "1.5s"),
+            (15_000, "15s"),
+            (60_000, "1m0s"),
+            (3_610_050, "1h0m10.05s"),
+        ];
+        for (ms, want) in cases {
+            assert_eq!(go_duration(Duration::from_millis(ms)), want);
+        }
     }
 }

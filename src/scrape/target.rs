@@ -26,6 +26,9 @@ const RESERVED_LABEL_PREFIX: &str = "__";
 const JOB_LABEL: &str = "job";
 const INSTANCE_LABEL: &str = "instance";
 
+/// The kernel's host name; containers and machines differ in it.
+const HOST_NAME_FILE: &str = "/proc/sys/kernel/hostname";
+
 const NANOS_PER_MS: i128 = 1_000_000;
 
 /// What is scraped; never changes, a reload makes a new one.
@@ -233,21 +236,30 @@ fn target_hash(labels_hash: u64, url: &TargetUrl) -> u64 {
     fnv.finish()
 }
 
+/// Makes the grids of two daemons differ: hash of host name and external labels (`setOffsetSeed` in `scrape/manager.go`,
+/// which also asks the name service for the host's full name; that may take seconds and is left out).
+pub fn offset_seed(external_labels: &Labels) -> u64 {
+    let host_name = std::fs::read_to_string(HOST_NAME_FILE).unwrap_or_default();
+    let mut fnv = Fnv64a::new();
+    fnv.write(format!("{}{external_labels}", host_name.trim_end()).as_bytes());
+    fnv.finish()
+}
+
 /// Go's `hash/fnv.New64a`.
-pub(in crate::scrape) struct Fnv64a(u64);
+struct Fnv64a(u64);
 
 impl Fnv64a {
-    pub(in crate::scrape) fn new() -> Self {
+    fn new() -> Self {
         Self(0xcbf2_9ce4_8422_2325)
     }
 
-    pub(in crate::scrape) fn write(&mut self, bytes: &[u8]) {
+    fn write(&mut self, bytes: &[u8]) {
         for byte in bytes {
             self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
         }
     }
 
-    pub(in crate::scrape) fn finish(&self) -> u64 {
+    fn finish(&self) -> u64 {
         self.0
     }
 }

@@ -1,0 +1,287 @@
+//! One job's targets: discovered groups in, changes to the running loops out.
+//!
+//! Synced on the rayon threads of the scrape manager, all pools at once. A pool holds no loop and no lock, only the keys
+//! of its loops: the loops live with the scheduler.
+
+use crate::config::ScrapeConfig;
+use crate::discovery::TargetGroup;
+use crate::labels::builder::LabelsBuilder;
+use crate::scrape::metrics::{ScrapeMetrics, go_duration};
+use crate::scrape::status::{ActiveTarget, PoolStatus, TargetStatus};
+use crate::scrape::target::{Discovered, Target, targets_from_group};
+use portable_atomic::{AtomicU64, Ordering};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Name of a scrape loop, given by its pool: the slots of the scheduler are nobody else's business.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LoopKey(u64);
+
+/// Where keys come from; all pools share it.
+#[derive(Debug, Default)]
+pub struct LoopKeys(AtomicU64);
+
+impl LoopKeys {
+    /// A key that was never given before.
+    pub fn next(&self) -> LoopKey {
+        LoopKey(self.0.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// What a loop needs to know.
+#[derive(Clone, Debug)]
+pub struct LoopSettings {
+    /// What to scrape.
+    pub target: Arc<Target>,
+    /// How.
+    pub config: Arc<ScrapeConfig>,
+    /// Its row for the API.
+    pub status: Arc<TargetStatus>,
+}
+
+/// What a sync changes for the scheduler.
+#[derive(Debug, Default)]
+pub struct LoopChanges {
+    /// New targets, and known ones whose scrape cache is of no use any more.
+    pub add: Vec<(LoopKey, LoopSettings)>,
+    /// Targets that are gone: their series get staleness markers two intervals later.
+    pub retire: Vec<LoopKey>,
+    /// Known targets with new settings; they keep their cache.
+    pub replace: Vec<(LoopKey, LoopSettings)>,
+}
+
+impl LoopChanges {
+    /// True if nothing changes.
+    pub fn is_empty(&self) -> bool {
+        self.add.is_empty() && self.retire.is_empty() && self.replace.is_empty()
+    }
+}
+
+/// The targets of one job.
+#[derive(Debug)]
+pub struct ScrapePool {
+    config: Arc<ScrapeConfig>,
+    /// By [`Target::hash`].
+    active: BTreeMap<u64, ActiveLoop>,
+}
+
+#[derive(Clone, Debug)]
+struct ActiveLoop {
+    key: LoopKey,
+    target: Arc<Target>,
+    status: Arc<TargetStatus>,
+}
+
+/// What becomes of a loop when its job's configuration changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reuse {
+    /// It does not notice.
+    Untouched,
+    /// New settings, same cache.
+    Cache,
+    /// A new loop; the old one ends as if its target were gone.
+    Nothing,
+}
+
+impl ScrapePool {
+    /// A pool without targets.
+    pub fn new(config: Arc<ScrapeConfig>) -> Self {
+        Self { config, active: BTreeMap::new() }
+    }
+
+    /// The configuration of the last sync.
+    pub fn config(&self) -> &Arc<ScrapeConfig> {
+        &self.config
+    }
+
+    /// Number of targets.
+    pub fn len(&self) -> usize {
+        self.active.len()
+    }
+
+    /// True without targets.
+    pub fn is_empty(&self) -> bool {
+        self.active.is_empty()
+    }
+
+    /// Works out what `groups` under `config` change (`scrapePool.Sync` and `reload` in Prometheus' `scrape/scrape.go`).
+    pub fn sync(
+        &mut self,
+        config: &Arc<ScrapeConfig>,
+        groups: &[Arc<TargetGroup>],
+        keys: &LoopKeys,
+        metrics: &ScrapeMetrics,
+    ) -> (LoopChanges, PoolStatus) {
+        let started = Instant::now();
+        let reuse = reuse(&self.config, config);
+        self.config = Arc::clone(config);
+        let (found, mut status) = self.find_targets(groups, metrics);
+        let mut changes = LoopChanges::default();
+        let mut gone = std::mem::take(&mut self.active);
+        let mut unknown = Vec::new();
+        for found in found {
+            match gone.remove(&found.target.hash) {
+                Some(known) => status.active.push(self.keep(known, found, reuse, keys, &mut changes)),
+                None => unknown.push(found),
+            }
+        }
+        // A target that differs only in its interval or in a `__` label continues where it was.
+        let mut gone_by_identity: BTreeMap<u64, ActiveLoop> = BTreeMap::new();
+        if !unknown.is_empty() {
+            gone_by_identity.extend(gone.values().map(|it| (it.target.identity(), it.clone())));
+        }
+        for found in unknown {
+            let active = match gone_by_identity.remove(&found.target.identity()) {
+                Some(known) => {
+                    gone.remove(&known.target.hash);
+                    let reuse = if reuse == Reuse::Untouched { Reuse::Cache } else { reuse };
+                    self.keep(known, found, reuse, keys, &mut changes)
+                }
+                None => self.add(found, Arc::default(), keys, &mut changes),
+            };
+            status.active.push(active);
+        }
+        changes.retire.extend(gone.into_values().map(|it| it.key));
+        if reuse != Reuse::Untouched {
+            metrics.scrape_pool_reloads.inc();
+            let interval = go_duration(self.config.scrape_interval);
+            metrics.reload_length.with(&[&interval]).observe_duration(started.elapsed());
+        }
+        let job_name = &[self.config.job_name.as_str()];
+        metrics.scrape_pool_targets.with(job_name).set(self.active.len() as f64);
+        metrics.scrape_pool_syncs.with(job_name).inc();
+        metrics.sync_length.with(job_name).observe_duration(started.elapsed());
+        (changes, status)
+    }
+
+    /// Targets of `groups`, each once; the dropped ones are in the status already.
+    fn find_targets(&self, groups: &[Arc<TargetGroup>], metrics: &ScrapeMetrics) -> (Vec<Found>, PoolStatus) {
+        let sync_failed = metrics.sync_failed.with(&[&self.config.job_name]);
+        let keep_dropped = match usize::try_from(self.config.keep_dropped_targets) {
+            Ok(0) | Err(_) => usize::MAX,
+            Ok(limit) => limit,
+        };
+        let mut builder = LabelsBuilder::new();
+        let mut seen = BTreeSet::new();
+        let mut found = Vec::new();
+        let mut status = PoolStatus::default();
+        for group in groups {
+            let mut target_idx = 0;
+            targets_from_group(&self.config, group, &mut builder, |discovered, outcome| {
+                match outcome {
+                    Ok(Some(target)) => {
+                        if seen.insert(target.hash) {
+                            found.push(Found { target: Arc::new(target), discovered });
+                        }
+                    }
+                    Ok(None) => {
+                        status.dropped_count += 1;
+                        if status.dropped.len() < keep_dropped {
+                            status.dropped.push(discovered);
+                        }
+                    }
+                    Err(error) => {
+                        sync_failed.inc();
+                        log::error!(
+                            "job {:?}: creating target failed: instance {target_idx} in group {:?}: {error}; it is not \
+                             scraped",
+                            self.config.job_name,
+                            group.source,
+                        );
+                    }
+                }
+                target_idx += 1;
+            });
+        }
+        (found, status)
+    }
+
+    fn keep(
+        &mut self,
+        known: ActiveLoop,
+        found: Found,
+        reuse: Reuse,
+        keys: &LoopKeys,
+        changes: &mut LoopChanges,
+    ) -> ActiveTarget {
+        match reuse {
+            Reuse::Untouched => {
+                let active = found.listed(Arc::clone(&known.target), Arc::clone(&known.status));
+                self.active.insert(known.target.hash, known);
+                active
+            }
+            Reuse::Cache => {
+                let target = Arc::clone(&found.target);
+                let known = ActiveLoop { target: Arc::clone(&target), ..known };
+                changes.replace.push((known.key, self.settings(&known)));
+                let active = found.listed(Arc::clone(&target), Arc::clone(&known.status));
+                self.active.insert(target.hash, known);
+                active
+            }
+            Reuse::Nothing => {
+                changes.retire.push(known.key);
+                self.add(found, known.status, keys, changes)
+            }
+        }
+    }
+
+    fn add(
+        &mut self,
+        found: Found,
+        status: Arc<TargetStatus>,
+        keys: &LoopKeys,
+        changes: &mut LoopChanges,
+    ) -> ActiveTarget {
+        let target = Arc::clone(&found.target);
+        let added = ActiveLoop { key: keys.next(), target: Arc::clone(&target), status: Arc::clone(&status) };
+        changes.add.push((added.key, self.settings(&added)));
+        self.active.insert(target.hash, added);
+        found.listed(target, status)
+    }
+
+    fn settings(&self, active: &ActiveLoop) -> LoopSettings {
+        LoopSettings {
+            target: Arc::clone(&active.target),
+            config: Arc::clone(&self.config),
+            status: Arc::clone(&active.status),
+        }
+    }
+}
+
+/// A target that discovery names now.
+struct Found {
+    target: Arc<Target>,
+    discovered: Discovered,
+}
+
+impl Found {
+    fn listed(self, target: Arc<Target>, status: Arc<TargetStatus>) -> ActiveTarget {
+        ActiveTarget { target, discovered: self.discovered, status }
+    }
+}
+
+/// Prometheus' `reusableCache`, with one case more: where only discovery changed, loops are none the wiser. (There, one
+/// target more in `static_configs` costs every target of the job its cache.)
+fn reuse(old: &Arc<ScrapeConfig>, new: &Arc<ScrapeConfig>) -> Reuse {
+    let without_discovery = |config: &ScrapeConfig| ScrapeConfig {
+        discovery: Vec::new(),
+        keep_dropped_targets: 0,
+        ..config.clone()
+    };
+    // What is blanked here changes neither which series a page gives nor what their labels are.
+    let what_caches_know = |config: &ScrapeConfig| ScrapeConfig {
+        scrape_interval: Duration::ZERO,
+        scrape_timeout: Duration::ZERO,
+        sample_limit: 0,
+        enable_http2: false,
+        ..without_discovery(config)
+    };
+    if Arc::ptr_eq(old, new) || without_discovery(old) == without_discovery(new) {
+        Reuse::Untouched
+    } else if what_caches_know(old) == what_caches_know(new) {
+        Reuse::Cache
+    } else {
+        Reuse::Nothing
+    }
+}
