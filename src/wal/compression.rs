@@ -26,7 +26,7 @@ pub struct Compressor {
 
 enum Kind {
     None,
-    Snappy(snap::raw::Encoder),
+    Snappy(Box<snap::raw::Encoder>),
     Zstd(zstd::bulk::Compressor<'static>),
 }
 
@@ -45,7 +45,7 @@ impl Compressor {
     pub fn new(compression: Compression) -> Self {
         let kind = match compression {
             Compression::None => Kind::None,
-            Compression::Snappy => Kind::Snappy(snap::raw::Encoder::new()),
+            Compression::Snappy => Kind::Snappy(Box::new(snap::raw::Encoder::new())),
             Compression::Zstd => {
                 zstd::bulk::Compressor::new(ZSTD_LEVEL).map(Kind::Zstd).unwrap_or(Kind::None)
             }

@@ -409,7 +409,9 @@ mod tests {
     use proptest::collection::vec;
     use proptest::prelude::{any, proptest};
 
-    fn series(record: &[u8]) -> Result<Vec<(u64, Vec<(String, String)>)>, DecodeError> {
+    type OwnedSeries = (u64, Vec<(String, String)>);
+
+    fn series(record: &[u8]) -> Result<Vec<OwnedSeries>, DecodeError> {
         let Record::Series(entries) = decode(record) else { panic!("not a series record") };
         let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
         entries.map(|it| it.map(|entry| (entry.series_ref, entry.labels.map(owned).collect()))).collect()
@@ -447,9 +449,11 @@ mod tests {
         fn any_bytes_decode_to_something(record_type in 0..16_u8, body in vec(any::<u8>(), 0..300)) {
             let record = [&[record_type], body.as_slice()].concat();
             match decode(&record) {
-                Record::Series(entries) => drop(entries.map(|it| it.map(|entry| entry.labels.count())).count()),
-                Record::Samples(entries) => drop(entries.count()),
-                Record::Other(other) => drop(other.name()),
+                Record::Series(entries) => {
+                    assert!(entries.flatten().all(|entry| entry.labels.count() < body.len()));
+                }
+                Record::Samples(entries) => entries.for_each(drop),
+                Record::Other(other) => assert!(!other.name().is_empty()),
             }
         }
     }
