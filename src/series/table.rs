@@ -1,6 +1,6 @@
 //! `SeriesTable`: label set → ref, ref → series. Slots in chunks, a hash index of slot numbers, labels as symbols.
 //!
-//! About 80 bytes a series at a million series with everything counted. Nothing in it grows by doubling at once: not
+//! About 66 bytes a series of nine labels, from a hundred thousand to a million, with everything counted. Nothing in it grows by doubling at once: not
 //! the slots, not the labels, and the index a shard at a time. Touched under the head's lock only; knows no file.
 
 use crate::labels::Labels;
