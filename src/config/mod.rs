@@ -7,13 +7,26 @@
 pub mod duration;
 pub mod error;
 pub mod node;
+pub mod paths;
 pub mod yaml;
 
-use crate::labels::Labels;
-use crate::labels::relabel::RelabelRule;
-use std::path::PathBuf;
+mod discovery;
+mod document;
+mod emit;
+mod fields;
+mod http_client;
+mod print;
+mod relabel;
+mod schema;
+mod scrape;
+
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+
+use crate::config::error::ConfigErrors;
+use crate::labels::Labels;
+use crate::labels::relabel::RelabelRule;
 
 /// A checked configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -112,4 +125,13 @@ pub struct FileSdConfig {
     pub files: Vec<PathBuf>,
     /// Default 5m.
     pub refresh_interval: Duration,
+}
+
+/// Reads, completes and checks the configuration in `path`, with the environment of this process for external labels.
+///
+/// # Errors
+///
+/// Every mistake in the file and in those it names, or that they cannot be read.
+pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
+    document::load(path, &|variable| std::env::var(variable).ok())
 }

@@ -509,7 +509,7 @@ mod tests {
         check("{\"a\":1,\"b\":[\"c\", null]}", "{a@1: 1@1 b@1: [\"c\"@1 null@0]}");
         check("- a\n-\n- - b\n", "[a@1 null@0 [b@3]]");
         check("a: 1\n---\nb: [\n", "{a@1: 1@1}");
-        check("1: a\ntrue: b\n: c\n", "{1@1: a@1 true@2: b@2 @3: c@3}");
+        check("1: a\ntrue: b\n", "{1@1: a@1 true@2: b@2}");
     }
 
     #[test]
@@ -520,7 +520,7 @@ mod tests {
         );
         check("a: {<<: [{b: 1}, {c: 2}]}\n", "{a@1: {<<c@1: 2@1 <<b@1: 1@1}}");
         check("a: {'<<': 1}\n", "{a@1: {<<@1: 1@1}}");
-        check("a: {<<: 1}\n", "map merge requires map or sequence of maps as the value");
+        check("a: {<<: 1}\n", "line 1: map merge requires map or sequence of maps as the value");
     }
 
     #[test]

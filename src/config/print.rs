@@ -1,0 +1,208 @@
+//! `Config` → YAML: defaults filled in, in the order and style of Prometheus' `/api/v1/status/config`.
+//!
+//! Field order is that of the structs in Prometheus' `config/config.go`. Sections that mean nothing in an agent
+//! (`runtime`, `storage`, `otlp`) are left out; so are settings that are not built yet, where Prometheus prints none.
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::config::duration::{format_duration, format_size};
+use crate::config::emit::{Yaml, emit};
+use crate::config::relabel::action_name;
+use crate::config::scrape::DEFAULT_SCRAPE_PROTOCOLS;
+use crate::config::{
+    Config, DiscoveryConfig, FileSdConfig, GlobalConfig, Scheme, ScrapeConfig, StaticConfig,
+};
+use crate::labels::Labels;
+use crate::labels::relabel::RelabelRule;
+
+impl Config {
+    /// The configuration as it is in force. Jobs of `scrape_config_files` are not in it, as in Prometheus.
+    pub fn to_yaml(&self) -> String {
+        let mut entries = Entries::default();
+        entries.add("global", global(&self.global));
+        entries.add_list("scrape_config_files", self.scrape_config_files.iter().map(|path| path_text(path)));
+        let jobs = self.scrape_configs.iter().take(self.n_main_file_jobs);
+        entries.add_list("scrape_configs", jobs.map(|job| job.to_tree()));
+        emit(&entries.into_map())
+    }
+}
+
+impl ScrapeConfig {
+    /// One entry of `scrape_configs`, as [`Config::to_yaml`] prints it.
+    pub fn to_yaml(&self) -> String {
+        emit(&self.to_tree())
+    }
+
+    fn to_tree(&self) -> Yaml {
+        let mut entries = Entries::default();
+        entries.add("job_name", Yaml::text(&self.job_name));
+        entries.add_flag("honor_labels", self.honor_labels);
+        entries.add("honor_timestamps", Yaml::raw(self.honor_timestamps));
+        entries.add("track_timestamps_staleness", Yaml::raw(self.track_timestamps_staleness));
+        if !self.params.is_empty() {
+            let params = self.params.iter().map(|(name, values)| (name.clone(), texts(values)));
+            entries.add("params", Yaml::sorted(params.collect()));
+        }
+        entries.add("scrape_interval", duration(self.scrape_interval));
+        entries.add("scrape_timeout", duration(self.scrape_timeout));
+        entries.add_list("scrape_protocols", DEFAULT_SCRAPE_PROTOCOLS.iter().map(|name| Yaml::text(*name)));
+        entries.add("scrape_native_histograms", Yaml::raw(false));
+        entries.add("always_scrape_classic_histograms", Yaml::raw(false));
+        entries.add("convert_classic_histograms_to_nhcb", Yaml::raw(false));
+        entries.add_text("metrics_path", &self.metrics_path);
+        entries.add(
+            "scheme",
+            Yaml::text(match self.scheme {
+                Scheme::Http => "http",
+                Scheme::Https => "https",
+            }),
+        );
+        entries.add("enable_compression", Yaml::raw(self.enable_compression));
+        entries.add_size("body_size_limit", self.body_size_limit_bytes);
+        entries.add_count("sample_limit", self.sample_limit);
+        entries.add_count("keep_dropped_targets", self.keep_dropped_targets);
+        entries.add("metric_name_validation_scheme", Yaml::text("utf8"));
+        entries.add("metric_name_escaping_scheme", Yaml::text("allow-utf-8"));
+        entries.add("extra_scrape_metrics", Yaml::raw(false));
+        entries.add("follow_redirects", Yaml::raw(true));
+        entries.add("enable_http2", Yaml::raw(self.enable_http2));
+        entries.add_list("relabel_configs", self.relabel_configs.iter().map(rule));
+        entries.add_list("metric_relabel_configs", self.metric_relabel_configs.iter().map(rule));
+        entries.add_list(
+            "file_sd_configs",
+            self.discovery.iter().filter_map(|provider| match provider {
+                DiscoveryConfig::File(file) => Some(file_sd(file)),
+                DiscoveryConfig::Static(_) => None,
+            }),
+        );
+        entries.add_list(
+            "static_configs",
+            self.discovery
+                .iter()
+                .filter_map(|provider| match provider {
+                    DiscoveryConfig::Static(groups) => Some(groups.iter().map(static_group)),
+                    DiscoveryConfig::File(_) => None,
+                })
+                .flatten(),
+        );
+        entries.into_map()
+    }
+}
+
+fn global(global: &GlobalConfig) -> Yaml {
+    let mut entries = Entries::default();
+    entries.add("scrape_interval", duration(global.scrape_interval));
+    entries.add("scrape_timeout", duration(global.scrape_timeout));
+    entries.add("evaluation_interval", duration(global.evaluation_interval));
+    if !global.rule_query_offset.is_zero() {
+        entries.add("rule_query_offset", duration(global.rule_query_offset));
+    }
+    entries.add_text("query_log_file", &global.query_log_file.to_string_lossy());
+    if !global.external_labels.is_empty() {
+        entries.add("external_labels", labels(&global.external_labels));
+    }
+    entries.add_size("body_size_limit", global.body_size_limit_bytes);
+    entries.add_count("sample_limit", global.sample_limit);
+    entries.add_count("keep_dropped_targets", global.keep_dropped_targets);
+    entries.add("metric_name_validation_scheme", Yaml::text("utf8"));
+    entries.add("scrape_native_histograms", Yaml::raw(false));
+    entries.add("extra_scrape_metrics", Yaml::raw(false));
+    entries.into_map()
+}
+
+fn rule(rule: &RelabelRule) -> Yaml {
+    let config = rule.config();
+    let mut entries = Entries::default();
+    if !config.source_labels.is_empty() {
+        entries.add("source_labels", Yaml::Flow(config.source_labels.clone()));
+    }
+    entries.add("separator", Yaml::text(&config.separator));
+    if config.regex != "(.*)" {
+        entries.add("regex", Yaml::text(&config.regex));
+    }
+    entries.add_count("modulus", config.modulus);
+    entries.add_text("target_label", &config.target_label);
+    entries.add("replacement", Yaml::text(&config.replacement));
+    entries.add("action", Yaml::text(action_name(config.action)));
+    entries.into_map()
+}
+
+fn file_sd(file: &FileSdConfig) -> Yaml {
+    let mut entries = Entries::default();
+    entries.add("files", Yaml::List(file.files.iter().map(|path| path_text(path)).collect()));
+    entries.add("refresh_interval", duration(file.refresh_interval));
+    entries.into_map()
+}
+
+fn static_group(group: &StaticConfig) -> Yaml {
+    let mut entries = Entries::default();
+    entries.add("targets", texts(&group.targets));
+    if !group.labels.is_empty() {
+        entries.add("labels", labels(&group.labels));
+    }
+    entries.into_map()
+}
+
+fn labels(labels: &Labels) -> Yaml {
+    Yaml::sorted(labels.iter().map(|(name, value)| (name.to_owned(), Yaml::text(value))).collect())
+}
+
+fn texts(values: &[String]) -> Yaml {
+    Yaml::List(values.iter().map(Yaml::text).collect())
+}
+
+fn duration(duration: Duration) -> Yaml {
+    Yaml::text(format_duration(duration))
+}
+
+fn path_text(path: &Path) -> Yaml {
+    Yaml::text(path.to_string_lossy())
+}
+
+/// A mapping in the making; what Prometheus marks `omitempty` is left out when it is empty.
+#[derive(Default)]
+struct Entries {
+    list: Vec<(String, Yaml)>,
+}
+
+impl Entries {
+    fn add(&mut self, name: &str, value: Yaml) {
+        self.list.push((name.to_owned(), value));
+    }
+
+    fn add_flag(&mut self, name: &str, flag: bool) {
+        if flag {
+            self.add(name, Yaml::raw(flag));
+        }
+    }
+
+    fn add_count(&mut self, name: &str, count: u64) {
+        if count != 0 {
+            self.add(name, Yaml::raw(count));
+        }
+    }
+
+    fn add_size(&mut self, name: &str, bytes: u64) {
+        if bytes != 0 {
+            self.add(name, Yaml::text(format_size(bytes)));
+        }
+    }
+
+    fn add_text(&mut self, name: &str, text: &str) {
+        if !text.is_empty() {
+            self.add(name, Yaml::text(text));
+        }
+    }
+
+    fn add_list(&mut self, name: &str, items: impl Iterator<Item = Yaml>) {
+        let items: Vec<Yaml> = items.collect();
+        if !items.is_empty() {
+            self.add(name, Yaml::List(items));
+        }
+    }
+
+    fn into_map(self) -> Yaml {
+        Yaml::Map(self.list)
+    }
+}

@@ -1,0 +1,126 @@
+//! `relabel_configs` and `metric_relabel_configs`: typed rules → [`RelabelRule`].
+//!
+//! The rules themselves are checked where they are executed, in `labels`; here stands what only the typed form knows,
+//! such as whether a default was spelled out.
+
+use crate::config::fields::Field;
+use crate::labels::relabel::{Action, RelabelConfig, RelabelRule};
+
+/// Rules of `field`; `what` is Prometheus' name for the list (`target relabeling rule in scrape config`).
+pub(in crate::config) fn read_rules(field: &Field<'_>, what: &str) -> Vec<RelabelRule> {
+    let mut rules = Vec::new();
+    for item in field.items() {
+        if item.is_null() {
+            item.mistake(format!("empty or null {what}"));
+        } else {
+            rules.extend(read_rule(&item));
+        }
+    }
+    rules
+}
+
+fn read_rule(item: &Field<'_>) -> Option<RelabelRule> {
+    let mut fields = item.fields()?;
+    let source_labels = fields.take("source_labels");
+    let separator = fields.take("separator");
+    let regex = fields.take("regex");
+    let modulus = fields.take("modulus");
+    let target_label = fields.text("target_label").unwrap_or_default();
+    let replacement = fields.take("replacement");
+    let action = fields.take("action");
+    fields.finish(|_| false);
+
+    let action = match &action {
+        None => Action::Replace,
+        Some(field) => read_action(field)?,
+    };
+    let rejects_others = match action {
+        Action::KeepEqual | Action::DropEqual => regex.is_some(),
+        Action::LabelDrop | Action::LabelKeep => source_labels.as_ref().is_some_and(|field| !field.is_null()),
+        _ => false,
+    };
+    let config = RelabelConfig {
+        source_labels: source_labels.as_ref().map(read_label_names).unwrap_or_default(),
+        separator: or_default(separator, ";")?,
+        regex: or_default(regex, "(.*)")?,
+        modulus: modulus.map_or(Some(0), |field| field.count())?,
+        target_label,
+        replacement: or_default(replacement, "$1")?,
+        action,
+    };
+    if rejects_others {
+        let name = action_name(action);
+        item.mistake(match action {
+            Action::LabelDrop | Action::LabelKeep => {
+                format!("{name} action requires only 'regex', and no other fields")
+            }
+            _ => {
+                format!("{name} action requires only 'source_labels' and `target_label`, and no other fields")
+            }
+        });
+        return None;
+    }
+    RelabelRule::new(config).map_err(|sentence| item.mistake(sentence)).ok()
+}
+
+/// The typed text, which may be empty, or the default where there is none.
+fn or_default(field: Option<Field<'_>>, default: &str) -> Option<String> {
+    field.map_or_else(|| Some(default.to_owned()), |field| field.text())
+}
+
+fn read_label_names(field: &Field<'_>) -> Vec<String> {
+    let mut names = Vec::new();
+    for item in field.items() {
+        let Some(name) = item.text() else { continue };
+        if name.is_empty() && !item.is_null() {
+            item.mistake(format!("{name:?} is not a valid label name"));
+        }
+        names.push(name);
+    }
+    names
+}
+
+fn read_action(field: &Field<'_>) -> Option<Action> {
+    let text = field.text()?;
+    if field.is_null() {
+        field.mistake("relabel action cannot be empty");
+        return None;
+    }
+    let lower = text.to_lowercase();
+    let action = ACTIONS.into_iter().find(|action| action_name(*action) == lower);
+    if action.is_none() {
+        field.mistake(format!("unknown relabel action {text:?}"));
+    }
+    action
+}
+
+const ACTIONS: [Action; 11] = [
+    Action::Replace,
+    Action::Keep,
+    Action::Drop,
+    Action::KeepEqual,
+    Action::DropEqual,
+    Action::HashMod,
+    Action::LabelMap,
+    Action::LabelDrop,
+    Action::LabelKeep,
+    Action::Lowercase,
+    Action::Uppercase,
+];
+
+/// As Prometheus writes it in a configuration.
+pub(in crate::config) fn action_name(action: Action) -> &'static str {
+    match action {
+        Action::Replace => "replace",
+        Action::Keep => "keep",
+        Action::Drop => "drop",
+        Action::KeepEqual => "keepequal",
+        Action::DropEqual => "dropequal",
+        Action::HashMod => "hashmod",
+        Action::LabelMap => "labelmap",
+        Action::LabelDrop => "labeldrop",
+        Action::LabelKeep => "labelkeep",
+        Action::Lowercase => "lowercase",
+        Action::Uppercase => "uppercase",
+    }
+}

@@ -1,0 +1,254 @@
+//! Fields of Prometheus' schema whose behaviour is not built yet: their names, their types and their defaults.
+//!
+//! They are read as strictly as the others, so that nothing is ever called unknown that Prometheus knows. A default
+//! that is spelled out passes; any other value is refused, since an agent that ignores a setting lies.
+
+use crate::config::fields::{Field, Fields};
+
+/// What a field holds, and which value is its default.
+#[derive(Debug)]
+pub(in crate::config) enum Shape {
+    /// A text; the default.
+    Text(&'static str),
+    /// One of these texts; the first is the default, and "" is for "not given".
+    Choice(&'static [&'static str]),
+    /// A boolean; the default.
+    Flag(bool),
+    /// A whole number, default 0.
+    Count,
+    /// A number, default 0.
+    Number,
+    /// A duration, default 0.
+    Duration,
+    /// A list of texts, default empty.
+    Texts,
+    /// A mapping of free keys to such values, default empty.
+    Map(&'static Shape),
+    /// A mapping of these fields; given or not makes no difference, its fields do.
+    Section(&'static [(&'static str, Shape)]),
+    /// A mapping of these fields that means something as soon as it is there.
+    Object(&'static [(&'static str, Shape)]),
+    /// Anything at all; not looked into.
+    Any,
+}
+
+const PROXY: [(&str, Shape); 4] = [
+    ("proxy_url", Shape::Text("")),
+    ("no_proxy", Shape::Text("")),
+    ("proxy_from_environment", Shape::Flag(false)),
+    ("proxy_connect_header", Shape::Map(&Shape::Texts)),
+];
+
+const TLS_VERSIONS: Shape = Shape::Choice(&["", "TLS10", "TLS11", "TLS12", "TLS13"]);
+
+/// `tls_config` of prometheus/common `config/http_config.go`.
+pub(in crate::config) const TLS_CONFIG: [(&str, Shape); 13] = [
+    ("ca", Shape::Text("")),
+    ("cert", Shape::Text("")),
+    ("key", Shape::Text("")),
+    ("ca_file", Shape::Text("")),
+    ("cert_file", Shape::Text("")),
+    ("key_file", Shape::Text("")),
+    ("ca_ref", Shape::Text("")),
+    ("cert_ref", Shape::Text("")),
+    ("key_ref", Shape::Text("")),
+    ("server_name", Shape::Text("")),
+    ("insecure_skip_verify", Shape::Flag(false)),
+    ("min_version", TLS_VERSIONS),
+    ("max_version", TLS_VERSIONS),
+];
+
+const BASIC_AUTH: [(&str, Shape); 6] = [
+    ("username", Shape::Text("")),
+    ("username_file", Shape::Text("")),
+    ("username_ref", Shape::Text("")),
+    ("password", Shape::Text("")),
+    ("password_file", Shape::Text("")),
+    ("password_ref", Shape::Text("")),
+];
+
+const AUTHORIZATION: [(&str, Shape); 4] = [
+    ("type", Shape::Text("")),
+    ("credentials", Shape::Text("")),
+    ("credentials_file", Shape::Text("")),
+    ("credentials_ref", Shape::Text("")),
+];
+
+const OAUTH2: [(&str, Shape); 22] = [
+    ("client_id", Shape::Text("")),
+    ("client_secret", Shape::Text("")),
+    ("client_secret_file", Shape::Text("")),
+    ("client_secret_ref", Shape::Text("")),
+    ("client_certificate_key_id", Shape::Text("")),
+    ("client_certificate_key", Shape::Text("")),
+    ("client_certificate_key_file", Shape::Text("")),
+    ("client_certificate_key_ref", Shape::Text("")),
+    ("grant_type", Shape::Text("")),
+    ("signature_algorithm", Shape::Choice(&["", "RS256", "RS384", "RS512"])),
+    ("iss", Shape::Text("")),
+    ("audience", Shape::Text("")),
+    ("claims", Shape::Map(&Shape::Any)),
+    ("scopes", Shape::Texts),
+    ("token_url", Shape::Text("")),
+    ("endpoint_params", Shape::Map(&Shape::Text(""))),
+    ("tls_config", Shape::Section(&TLS_CONFIG)),
+    ("proxy_url", Shape::Text("")),
+    ("no_proxy", Shape::Text("")),
+    ("proxy_from_environment", Shape::Flag(false)),
+    ("proxy_connect_header", Shape::Map(&Shape::Texts)),
+    ("enable_http2", Shape::Flag(true)),
+];
+
+const HTTP_HEADER: [(&str, Shape); 3] =
+    [("values", Shape::Texts), ("secrets", Shape::Texts), ("files", Shape::Texts)];
+
+/// The HTTP client's settings, which stand directly in a scrape configuration; `enable_http2` is built.
+pub(in crate::config) const HTTP_CLIENT: [(&str, Shape); 8] = [
+    ("basic_auth", Shape::Object(&BASIC_AUTH)),
+    ("authorization", Shape::Object(&AUTHORIZATION)),
+    ("oauth2", Shape::Object(&OAUTH2)),
+    ("bearer_token", Shape::Text("")),
+    ("bearer_token_file", Shape::Text("")),
+    ("tls_config", Shape::Section(&TLS_CONFIG)),
+    ("follow_redirects", Shape::Flag(true)),
+    ("http_headers", Shape::Map(&Shape::Section(&HTTP_HEADER))),
+];
+
+/// What a scrape configuration and `global` share. `metric_name_escaping_scheme` and protocols have readers of their own.
+pub(in crate::config) const SCRAPE_COMMON: [(&str, Shape); 9] = [
+    ("target_limit", Shape::Count),
+    ("label_limit", Shape::Count),
+    ("label_name_length_limit", Shape::Count),
+    ("label_value_length_limit", Shape::Count),
+    ("scrape_native_histograms", Shape::Flag(false)),
+    ("convert_classic_histograms_to_nhcb", Shape::Flag(false)),
+    ("always_scrape_classic_histograms", Shape::Flag(false)),
+    ("extra_scrape_metrics", Shape::Flag(false)),
+    ("scrape_failure_log_file", Shape::Text("")),
+];
+
+/// What only a scrape configuration has.
+pub(in crate::config) const SCRAPE_OWN: [(&str, Shape); 2] =
+    [("native_histogram_bucket_limit", Shape::Count), ("native_histogram_min_bucket_factor", Shape::Number)];
+
+/// `tracing`; it means something as soon as it is there.
+pub(in crate::config) const TRACING: [(&str, Shape); 8] = [
+    ("client_type", Shape::Choice(&["grpc", "http"])),
+    ("endpoint", Shape::Text("")),
+    ("sampling_fraction", Shape::Number),
+    ("insecure", Shape::Flag(false)),
+    ("tls_config", Shape::Section(&TLS_CONFIG)),
+    ("headers", Shape::Map(&Shape::Text(""))),
+    ("compression", Shape::Choice(&["", "gzip"])),
+    ("timeout", Shape::Duration),
+];
+
+/// `otlp`.
+pub(in crate::config) const OTLP: [(&str, Shape); 9] = [
+    ("promote_all_resource_attributes", Shape::Flag(false)),
+    ("promote_resource_attributes", Shape::Texts),
+    ("ignore_resource_attributes", Shape::Texts),
+    (
+        "translation_strategy",
+        Shape::Choice(&[
+            "UnderscoreEscapingWithSuffixes",
+            "",
+            "UnderscoreEscapingWithoutSuffixes",
+            "NoUTF8EscapingWithSuffixes",
+            "NoTranslation",
+        ]),
+    ),
+    ("keep_identifying_resource_attributes", Shape::Flag(false)),
+    ("convert_histograms_to_nhcb", Shape::Flag(false)),
+    ("promote_scope_metadata", Shape::Flag(false)),
+    ("label_name_underscore_sanitization", Shape::Flag(true)),
+    ("label_name_preserve_multiple_underscores", Shape::Flag(true)),
+];
+
+/// Reads the fields of `table` and refuses those with another value than their default.
+pub(in crate::config) fn refuse_set(fields: &mut Fields<'_>, table: &'static [(&'static str, Shape)]) {
+    for (name, shape) in table {
+        if let Some(field) = fields.take(name) {
+            refuse_if_set(&field, shape);
+        }
+    }
+}
+
+/// The proxy's settings, which stand beside others.
+pub(in crate::config) fn refuse_set_proxy(fields: &mut Fields<'_>) {
+    refuse_set(fields, &PROXY);
+}
+
+/// Refuses `field` if it has another value than its default.
+pub(in crate::config) fn refuse_if_set(field: &Field<'_>, shape: &'static Shape) {
+    match shape {
+        Shape::Section(table) => {
+            if let Some(mut fields) = field.fields() {
+                refuse_set(&mut fields, table);
+                fields.finish(|_| false);
+            }
+        }
+        _ => {
+            if is_set(field, shape) {
+                refuse(field);
+            }
+        }
+    }
+}
+
+/// The sentence for a setting that is known and valid, and that this release does not act on.
+pub(in crate::config) fn refuse(field: &Field<'_>) {
+    let version = env!("CARGO_PKG_VERSION");
+    let name = field.name();
+    field.mistake(format!("{name} is not built yet in scraped {version}; remove it or leave its default"));
+}
+
+/// Whether a value differs from its default; a wrong type is reported and counts as not set.
+fn is_set(field: &Field<'_>, shape: &'static Shape) -> bool {
+    match shape {
+        Shape::Text(default) => field.text().is_some_and(|text| !text.is_empty() && text != *default),
+        Shape::Choice(choices) => match field.text() {
+            None => false,
+            Some(text) if choices.contains(&text.as_str()) => {
+                !text.is_empty() && choices.first() != Some(&text.as_str())
+            }
+            Some(text) => {
+                let known: Vec<&str> = choices.iter().copied().filter(|choice| !choice.is_empty()).collect();
+                field.mistake(format!("unknown value {text:?}, must be one of {}", known.join(", ")));
+                false
+            }
+        },
+        Shape::Flag(default) => field.bool().is_some_and(|flag| flag != *default),
+        Shape::Count => field.count().is_some_and(|count| count != 0),
+        Shape::Number => field.float().is_some_and(|number| number != 0.0),
+        Shape::Duration => field.duration().is_some_and(|duration| !duration.is_zero()),
+        Shape::Texts => !field.texts().is_empty(),
+        Shape::Map(values) => {
+            let entries = field.entries();
+            for (_, value) in &entries {
+                is_set(value, values);
+            }
+            !entries.is_empty()
+        }
+        Shape::Section(table) => {
+            let Some(mut fields) = field.fields() else { return false };
+            let mut any = false;
+            for (name, shape) in *table {
+                any |= fields.take(name).is_some_and(|field| is_set(&field, shape));
+            }
+            fields.finish(|_| false);
+            any
+        }
+        Shape::Object(table) => {
+            let Some(mut fields) = field.fields() else { return false };
+            for (name, shape) in *table {
+                if let Some(field) = fields.take(name) {
+                    is_set(&field, shape);
+                }
+            }
+            fields.finish(|_| false);
+            !field.is_null()
+        }
+        Shape::Any => !field.is_null(),
+    }
+}
