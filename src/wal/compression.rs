@@ -105,15 +105,16 @@ impl Decompressor {
         limit: usize,
         out: &mut Vec<u8>,
     ) -> Result<(), String> {
-        out.clear();
         // Prometheus' reader takes a flagged record without data for an empty record.
         if data.is_empty() {
+            out.clear();
             return Ok(());
         }
         match compression_flag {
             SNAPPY_FLAG => decompress_snappy(data, limit, out),
             ZSTD_FLAG => self.decompress_zstd(data, limit, out),
             _ => {
+                out.clear();
                 out.extend_from_slice(data);
                 Ok(())
             }

@@ -21,6 +21,7 @@ pub mod record;
 pub mod repair;
 pub mod replay;
 pub mod segment;
+pub mod truncation;
 pub mod writer;
 
 /// Bits of the NaN that says "this series ended" (`model/value/value.go`: `StaleNaN`).

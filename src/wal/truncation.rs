@@ -1,0 +1,113 @@
+//! The table's side of a truncation: which series go into the checkpoint, and which are forgotten.
+//!
+//! Runs in the wal-maintenance thread while scrapes commit: the head lock is only held for a slice of the table at a
+//! time. The mark that is set meanwhile makes a commit log a series anew whose record is about to go. Knows nothing of
+//! when a truncation is due, and deletes no file.
+
+use crate::series::table::SeriesState;
+use crate::series::{SeriesHandle, SeriesRef};
+use crate::wal::bulk::BulkWriter;
+use crate::wal::error::WalError;
+use crate::wal::head::Wal;
+use crate::wal::record::SeriesEncoder;
+
+/// Series looked at under one hold of the head lock: some tenths of a millisecond.
+const SLICE_SERIES: usize = 4096;
+
+/// A truncation of the segments up to one number, which has to be less than the segment being written.
+///
+/// In order: [`SeriesTruncation::write_series`] into a checkpoint, which the caller makes durable;
+/// [`SeriesTruncation::finish`]; then the caller deletes segments. Dropped before it is finished it changes nothing
+/// for good.
+#[derive(Debug)]
+pub struct SeriesTruncation<'a> {
+    wal: &'a Wal,
+    last: u32,
+}
+
+impl<'a> SeriesTruncation<'a> {
+    /// Sets the mark: segments up to `last` are about to go.
+    pub fn begin(wal: &'a Wal, last: u32) -> Self {
+        wal.with_table(|_, truncating| *truncating = Some(last));
+        Self { wal, last }
+    }
+
+    /// Writes the series that have samples in kept segments and their record only in what goes; returns their number.
+    ///
+    /// # Errors
+    /// The disk refused: the checkpoint is of no use, the truncation is to be dropped.
+    pub fn write_series(&self, out: &mut BulkWriter) -> Result<u64, WalError> {
+        let mut n_series = 0;
+        let mut record = Vec::new();
+        let mut after = None;
+        loop {
+            record.clear();
+            let mut encoder = SeriesEncoder::start(&mut record);
+            let n_before = n_series;
+            after = self.wal.with_table(|table, _| {
+                let slice = table.slice(after, SLICE_SERIES);
+                for (handle, state) in &slice {
+                    if !self.needs_checkpoint(state) {
+                        continue;
+                    }
+                    let labels = table.label_pairs(handle.series_ref).into_iter().flatten();
+                    encoder.push(&mut record, u64::from(handle.series_ref.0.get()), labels);
+                    if let Some(state) = table.state_mut(*handle) {
+                        // The checkpoint counts as the segment whose number it has.
+                        state.logged = self.last.saturating_add(1);
+                    }
+                    n_series += 1;
+                }
+                last_of_full(&slice)
+            });
+            if n_series > n_before {
+                out.append(&record)?;
+            }
+            if after.is_none() {
+                return Ok(n_series);
+            }
+        }
+    }
+
+    /// Forgets the series without samples in kept segments and clears the mark; returns their number. The checkpoint
+    /// must be durable: from now on the refs may be given to other label sets.
+    pub fn finish(self) -> u64 {
+        let mut n_removed = 0;
+        let mut after = None;
+        loop {
+            after = self.wal.with_table(|table, _| {
+                let slice = table.slice(after, SLICE_SERIES);
+                for (handle, state) in &slice {
+                    // This holds for series that were never logged, too: nobody has written one for that long.
+                    if state.last_segment <= self.last {
+                        table.remove(*handle);
+                        n_removed += 1;
+                    }
+                }
+                last_of_full(&slice)
+            });
+            if after.is_none() {
+                break;
+            }
+        }
+        let wal = self.wal;
+        drop(self);
+        wal.with_table(|table, _| table.compact_symbols());
+        n_removed
+    }
+
+    fn needs_checkpoint(&self, state: &SeriesState) -> bool {
+        state.logged != 0 && state.logged <= self.last.saturating_add(1) && state.last_segment > self.last
+    }
+}
+
+impl Drop for SeriesTruncation<'_> {
+    fn drop(&mut self) {
+        self.wal.with_table(|_, truncating| *truncating = None);
+    }
+}
+
+/// Where the next slice goes on; `None` after the last one.
+fn last_of_full(slice: &[(SeriesHandle, SeriesState)]) -> Option<SeriesRef> {
+    if slice.len() < SLICE_SERIES { None } else { slice.last().map(|(handle, _)| handle.series_ref) }
+}
