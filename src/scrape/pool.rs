@@ -285,3 +285,115 @@ fn reuse(old: &Arc<ScrapeConfig>, new: &Arc<ScrapeConfig>) -> Reuse {
         Reuse::Nothing
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scrape::target::tests::{drop_with, group, job, set};
+
+    struct Fixture {
+        pool: ScrapePool,
+        keys: LoopKeys,
+        metrics: ScrapeMetrics,
+        status: PoolStatus,
+    }
+
+    impl Fixture {
+        fn new(config: ScrapeConfig) -> Self {
+            let pool = ScrapePool::new(Arc::new(config));
+            Self {
+                pool,
+                keys: LoopKeys::default(),
+                metrics: ScrapeMetrics::new(),
+                status: PoolStatus::default(),
+            }
+        }
+
+        /// Syncs and returns how many loops were added, retired and replaced.
+        fn sync(&mut self, config: &ScrapeConfig, groups: &[Arc<TargetGroup>]) -> (usize, usize, usize) {
+            let config = Arc::new(config.clone());
+            let (changes, status) = self.pool.sync(&config, groups, &self.keys, &self.metrics);
+            assert_eq!(status.active.len(), self.pool.len());
+            self.status = status;
+            (changes.add.len(), changes.retire.len(), changes.replace.len())
+        }
+    }
+
+    #[test]
+    fn targets_come_stay_and_go() {
+        let config = job("j");
+        let mut fixture = Fixture::new(config.clone());
+        let (a, b, c) = ("__address__=a", "__address__=b", "__address__=c");
+        assert_eq!(fixture.sync(&config, &[group(&[a, b], "")]), (2, 0, 0));
+        assert_eq!(fixture.sync(&config, &[group(&[b, a], "")]), (0, 0, 0));
+        // The same target twice is one.
+        assert_eq!(fixture.sync(&config, &[group(&[b, c], ""), group(&[b, c], "")]), (1, 1, 0));
+        assert_eq!(fixture.sync(&config, &[]), (0, 2, 0));
+        assert!(fixture.pool.is_empty());
+        assert_eq!(fixture.metrics.scrape_pool_syncs.with(&["j"]).get(), 4);
+    }
+
+    #[test]
+    fn a_reload_keeps_what_the_change_leaves_valid() {
+        let before = job("j");
+        let check = |after: ScrapeConfig, want| {
+            let mut fixture = Fixture::new(before.clone());
+            let groups = [group(&["__address__=a", "__address__=b"], "")];
+            assert_eq!(fixture.sync(&before, &groups), (2, 0, 0));
+            let status = Arc::clone(&fixture.status.active[0].status);
+            assert_eq!(fixture.sync(&after, &groups), want, "{after:?}");
+            assert!(Arc::ptr_eq(&status, &fixture.status.active[0].status));
+            let n_reloads = u64::from(want != (0, 0, 0));
+            assert_eq!(fixture.metrics.scrape_pool_reloads.get(), n_reloads);
+        };
+        let seconds = Duration::from_secs;
+        check(before.clone(), (0, 0, 0));
+        check(
+            ScrapeConfig {
+                discovery: vec![crate::config::DiscoveryConfig::Static(Vec::new())],
+                ..before.clone()
+            },
+            (0, 0, 0),
+        );
+        check(ScrapeConfig { scrape_interval: seconds(30), ..before.clone() }, (0, 0, 2));
+        check(ScrapeConfig { scrape_timeout: seconds(5), ..before.clone() }, (0, 0, 2));
+        check(ScrapeConfig { sample_limit: 5, ..before.clone() }, (0, 0, 2));
+        check(ScrapeConfig { honor_labels: true, ..before.clone() }, (2, 2, 0));
+        check(ScrapeConfig { metric_relabel_configs: vec![set("x", "y")], ..before.clone() }, (2, 2, 0));
+    }
+
+    #[test]
+    fn an_internal_label_that_changes_costs_no_cache() {
+        let config = job("j");
+        let mut fixture = Fixture::new(config.clone());
+        assert_eq!(fixture.sync(&config, &[group(&["__address__=a __x=1"], "")]), (1, 0, 0));
+        assert_eq!(fixture.sync(&config, &[group(&["__address__=a __x=2"], "")]), (0, 0, 1));
+        assert_eq!(
+            fixture.sync(&config, &[group(&["__address__=a __scrape_interval__=30s"], "")]),
+            (0, 0, 1)
+        );
+        assert_eq!(fixture.sync(&config, &[group(&["__address__=a x=seen"], "")]), (1, 1, 0));
+    }
+
+    #[test]
+    fn dropped_targets_are_kept_up_to_the_limit_and_all_counted() {
+        for (limit, want) in [(0, 3), (2, 2), (9, 3)] {
+            let rules = vec![drop_with("skip")];
+            let config = ScrapeConfig { relabel_configs: rules, keep_dropped_targets: limit, ..job("j") };
+            let mut fixture = Fixture::new(config.clone());
+            let (a, b, c) = ("__address__=a skip=1", "__address__=b skip=1", "__address__=c skip=1");
+            assert_eq!(fixture.sync(&config, &[group(&[a, b, "__address__=d", c], "")]), (1, 0, 0));
+            assert_eq!((fixture.status.dropped.len(), fixture.status.dropped_count), (want, 3));
+            assert_eq!(fixture.status.dropped[0].labels().get("__address__"), "a");
+        }
+    }
+
+    #[test]
+    fn a_bad_target_costs_only_itself() {
+        let config = job("j");
+        let mut fixture = Fixture::new(config.clone());
+        let groups = [group(&["__address__=http://a/b", "__address__=b", "no=address"], "")];
+        assert_eq!(fixture.sync(&config, &groups), (1, 0, 0));
+        assert_eq!(fixture.metrics.sync_failed.with(&["j"]).get(), 2);
+    }
+}
