@@ -61,7 +61,7 @@ pub fn visit_labels(
             visit(METRIC_NAME, name);
             continue;
         }
-        token = lexer.next_token();
+        lexer.next_token();
         let value = unescape(inside_quotes(lexer.token()), &mut scratch.value)?;
         let is_bound =
             matches!((metric_type, name), (MetricType::Histogram, "le") | (MetricType::Summary, "quantile"));

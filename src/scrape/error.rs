@@ -113,6 +113,11 @@ pub enum ScrapeError {
     },
     /// A series lost its name to relabelling.
     NameLabelMandatory,
+    /// A label stands twice in a series.
+    DuplicateLabel {
+        /// Its name.
+        name: String,
+    },
     /// Relabelling made a label that no label may be.
     InvalidLabels {
         /// The label set as Prometheus prints it.
@@ -170,6 +175,7 @@ impl ScrapeError {
             | Self::Exposition(_)
             | Self::SampleLimit { .. }
             | Self::NameLabelMandatory
+            | Self::DuplicateLabel { .. }
             | Self::InvalidLabels { .. }
             | Self::Wal { .. } => true,
         }
@@ -230,6 +236,7 @@ impl fmt::Display for ScrapeError {
                 write!(f, "sample limit exceeded (samples: {samples}, sample_limit: {limit})")
             }
             Self::NameLabelMandatory => f.write_str("missing metric name (__name__ label)"),
+            Self::DuplicateLabel { name } => write!(f, "label name \"{name}\" is not unique: invalid sample"),
             Self::InvalidLabels { labels } => write!(f, "invalid metric name or label names: {labels}"),
             Self::TargetLimit { targets, limit } => {
                 write!(f, "target_limit exceeded (number of targets: {targets}, limit: {limit})")

@@ -1,6 +1,11 @@
 //! Scraping: pools of targets, the schedule, the workers, and what happens in one scrape.
 
+mod slots;
+mod suspects;
+
+pub mod append;
 pub mod buffers;
+pub mod cache;
 pub mod decode;
 pub mod end_of_run;
 pub mod error;
@@ -8,12 +13,12 @@ pub mod manager;
 pub mod metrics;
 pub mod permits;
 pub mod pool;
+pub mod report;
+pub mod sample_labels;
 pub mod scheduler;
 pub mod scrape_loop;
 pub mod scraper;
-mod slots;
 pub mod status;
-mod suspects;
 pub mod target;
 pub mod target_url;
 pub mod timing;

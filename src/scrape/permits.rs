@@ -3,8 +3,9 @@
 //! Waiting for a socket needs none; decoding, parsing and appending happen while one is held. A permit carries the
 //! scratch space for that work, so that memory is bounded by cores and neither by workers nor by targets.
 
-use crate::labels::builder::LabelsBuilder;
+use crate::scrape::cache::Cursor;
 use crate::scrape::decode::Decoder;
+use crate::scrape::sample_labels::SampleLabels;
 use crate::wal::appender::Appender;
 use crate::wal::head::Wal;
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -23,20 +24,20 @@ pub struct Scratch {
     /// The transaction.
     pub appender: Appender,
     /// Labels of the series being looked up.
-    pub builder: LabelsBuilder,
+    pub labels: SampleLabels,
+    /// Where the page is in the target's cache.
+    pub cursor: Cursor,
     /// Inflate state.
     pub decoder: Decoder,
-    /// The unpacked page.
-    pub decoded: Vec<u8>,
 }
 
 impl Scratch {
     fn new(wal: &Wal) -> Self {
         Self {
             appender: wal.appender(),
-            builder: LabelsBuilder::new(),
+            labels: SampleLabels::default(),
+            cursor: Cursor::default(),
             decoder: Decoder::default(),
-            decoded: Vec::new(),
         }
     }
 }

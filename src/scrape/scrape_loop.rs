@@ -2,19 +2,31 @@
 //!
 //! A `ScrapeLoop` is moved from the scheduler to a worker and back, never locked: whoever holds the box may write.
 //! Waiting for the target happens outside the permit; unpacking, parsing and appending inside. Every scrape ends in
-//! exactly one commit that holds `up` and the report samples, whatever went wrong.
+//! exactly one commit that holds `up` and the report samples, whatever went wrong (Prometheus'
+//! `scrapeLoop.scrapeAndReport`).
 
 use crate::clock::Clock;
 use crate::config::ScrapeConfig;
+use crate::scrape::append::{LeftOut, Page, PageAppend};
 use crate::scrape::buffers::BodyBudget;
+use crate::scrape::cache::{PageFate, ScrapeCache};
 use crate::scrape::error::ScrapeError;
 use crate::scrape::metrics::ScrapeMetrics;
-use crate::scrape::permits::Permits;
+use crate::scrape::permits::{Permits, Scratch};
+use crate::scrape::report::{PageCounts, Report, ReportSeries};
 use crate::scrape::scraper::{Canceller, Scraper};
-use crate::scrape::status::TargetStatus;
+use crate::scrape::status::{LastScrape, TargetStatus};
 use crate::scrape::target::Target;
+use crate::wal::error::WalError;
+use crate::wal::stale_nan;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// Explicit timestamps may be ahead of the wall clock by this much (`maxAheadTime`).
+const MAX_AHEAD: Duration = Duration::from_secs(10 * 60);
+
+/// A commit finds stale handles at most twice: once among the series of the page, once among those to be marked.
+const MAX_COMMIT_ATTEMPTS: usize = 3;
 
 /// When a scrape happens.
 #[derive(Clone, Copy, Debug)]
@@ -36,7 +48,7 @@ pub enum Answered {
     No,
 }
 
-/// What a worker thread owns and lends to each scrape.
+/// What a worker thread has for its scrapes.
 #[derive(Debug)]
 pub struct Worker {
     permits: Permits,
@@ -46,7 +58,7 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// A worker's scratch space.
+    /// A worker's share of what all scrapes need.
     pub fn new(permits: Permits, budget: Arc<BodyBudget>, metrics: Arc<ScrapeMetrics>, clock: Clock) -> Self {
         Self { permits, budget, metrics, clock }
     }
@@ -59,46 +71,106 @@ pub struct ScrapeLoop {
     config: Arc<ScrapeConfig>,
     status: Arc<TargetStatus>,
     scraper: Scraper,
+    cache: ScrapeCache,
+    report: ReportSeries,
+}
+
+/// What a scrape came to, before it is written.
+#[derive(Debug, Default)]
+struct Staged {
+    counts: PageCounts,
+    left_out: LeftOut,
+    error: Option<ScrapeError>,
 }
 
 impl ScrapeLoop {
     /// A loop that has not scraped yet.
     pub fn new(target: Arc<Target>, config: Arc<ScrapeConfig>, status: Arc<TargetStatus>) -> Self {
         let scraper = Scraper::new(&target.url, &config, target.scrape_timeout);
-        Self { target, config, status, scraper }
+        Self { target, config, status, scraper, cache: ScrapeCache::new(), report: ReportSeries::default() }
     }
 
-    /// One scrape and exactly one commit (none if the fetch was cancelled).
+    /// One scrape and exactly one commit; none if the fetch was cancelled.
     ///
     /// A panic inside is a bug: the worker catches it and calls [`ScrapeLoop::after_panic`].
     pub fn scrape(&mut self, worker: &mut Worker, at: ScrapeTime) -> Answered {
-        let _ = (worker, at);
-        todo!("append helper")
+        let mut body = worker.budget.wire_buffer();
+        let fetched = match self.scraper.fetch(at.deadline, &mut body) {
+            Ok(fetched) => fetched,
+            Err(ScrapeError::Cancelled) => return Answered::No,
+            Err(error) => return self.store(worker, at, Err(error)),
+        };
+        let mut decoded = worker.budget.decoded_buffer();
+        let mut permit = worker.permits.acquire();
+        let scratch = permit.scratch();
+        let limit_bytes = self.config.body_size_limit_bytes;
+        let page = scratch
+            .decoder
+            .decode(fetched.content_encoding, &body, &mut decoded, limit_bytes, at.deadline)
+            .map(|bytes| Page { content_type: &fetched.content_type, bytes });
+        self.store_with(worker, scratch, at, page)
+    }
+
+    /// Stores what came of a fetch: the page, or the report that there is none.
+    pub fn store(
+        &mut self,
+        worker: &mut Worker,
+        at: ScrapeTime,
+        page: Result<Page<'_>, ScrapeError>,
+    ) -> Answered {
+        let mut permit = worker.permits.acquire();
+        self.store_with(worker, permit.scratch(), at, page)
     }
 
     /// Report only: stale markers for everything known, `up 0`, this error.
     pub fn report_failure(&mut self, worker: &mut Worker, at: ScrapeTime, error: ScrapeError) {
-        let _ = (worker, at, error);
-        todo!("append helper")
+        self.store(worker, at, Err(error));
     }
 
-    /// After a panic in [`ScrapeLoop::scrape`]: rolls back, writes stale markers for what the cache held and `up 0`,
-    /// and starts with a new cache.
+    /// After a panic in [`ScrapeLoop::scrape`]: writes stale markers for what the cache held and `up 0`, and starts
+    /// with a new cache.
     pub fn after_panic(&mut self, worker: &mut Worker, at: ScrapeTime) {
-        let _ = (worker, at);
-        todo!("append helper")
+        self.cache.rewind();
+        self.store(worker, at, Err(ScrapeError::Panicked));
+        self.cache = ScrapeCache::new();
     }
 
-    /// Stale markers for series and report series of a target that is gone; those that are out of order are ignored.
+    /// Stale markers for series and report series of a target that is gone. Those that are out of order are ignored:
+    /// the target is back.
     pub fn end_of_run(&mut self, worker: &mut Worker, ts_ms: i64) {
-        let _ = (worker, ts_ms);
-        todo!("append helper")
+        if !self.report.was_written() {
+            return;
+        }
+        let mut permit = worker.permits.acquire();
+        let Scratch { appender, cursor, labels, .. } = permit.scratch();
+        self.cache.begin(cursor);
+        self.cache.for_each_stale(PageFate::Failed, |handle| appender.append(handle, ts_ms, stale_nan()));
+        let staged = self.report.stage_end(appender, &mut labels.builder, &self.target.labels, ts_ms);
+        // A stale handle means that truncation has taken a series since: nothing is left of it to be marked.
+        if let Err(error) = staged.and_then(|()| appender.commit()) {
+            appender.rollback();
+            log::debug!(
+                "{}: stale markers of the target that is gone are not written: {error}",
+                self.target.url
+            );
+        }
+        self.cache = ScrapeCache::new();
+        self.report = ReportSeries::default();
     }
 
     /// New settings after a reload. Keeps the cache if only interval, timeout, `sample_limit` or client settings
-    /// changed.
+    /// changed (`reusableCache`).
     pub fn replace(&mut self, target: Arc<Target>, config: Arc<ScrapeConfig>) {
-        self.scraper = Scraper::new(&target.url, &config, target.scrape_timeout);
+        let is_same_target = target.identity() == self.target.identity();
+        if !is_same_target || !gives_same_samples(&config, &self.config) {
+            self.cache = ScrapeCache::new();
+        }
+        if !is_same_target {
+            self.report = ReportSeries::default();
+        }
+        if !is_same_target || config != self.config || target.scrape_timeout != self.target.scrape_timeout {
+            self.scraper = Scraper::new(&target.url, &config, target.scrape_timeout);
+        }
         self.target = target;
         self.config = config;
     }
@@ -117,4 +189,161 @@ impl ScrapeLoop {
     pub fn status(&self) -> &Arc<TargetStatus> {
         &self.status
     }
+
+    fn store_with(
+        &mut self,
+        worker: &Worker,
+        scratch: &mut Scratch,
+        at: ScrapeTime,
+        page: Result<Page<'_>, ScrapeError>,
+    ) -> Answered {
+        let mut attempt = 0;
+        let (mut staged, duration, committed) = loop {
+            attempt += 1;
+            let staged = self.stage(worker, scratch, at, &page);
+            let duration = worker.clock.now().saturating_duration_since(at.start);
+            let committed = self.report_and_commit(scratch, at, duration, &staged);
+            match committed {
+                Err(WalError::StaleSeries) if attempt < MAX_COMMIT_ATTEMPTS => {
+                    // First without the handles of the page, so that those to be marked keep theirs.
+                    match attempt {
+                        1 => self.cache.forget_seen(),
+                        _ => self.cache.forget_all(),
+                    }
+                    self.cache.rewind();
+                    self.report.forget();
+                }
+                committed => break (staged, duration, committed),
+            }
+        };
+        let out_of_order = match committed {
+            Ok(out_of_order) => {
+                self.finish(worker, scratch, &page, &staged);
+                out_of_order
+            }
+            Err(error) => {
+                scratch.appender.rollback();
+                self.cache.rewind();
+                self.report.forget();
+                staged.error.get_or_insert(ScrapeError::Wal { cause: error.to_string() });
+                0
+            }
+        };
+        self.count(worker, &staged, out_of_order);
+        let answered = match &staged.error {
+            Some(error) if !error.answered() => Answered::No,
+            _ => Answered::Yes,
+        };
+        if let Some(error) = &staged.error {
+            log::debug!("scrape of {} failed: {error}", self.target.url);
+        }
+        self.status.record(LastScrape {
+            ts_ms: at.ts_ms,
+            duration,
+            error: staged.error.map(|error| error.to_string()),
+            samples_scraped: staged.counts.scraped,
+            samples_post_metric_relabeling: staged.counts.post_metric_relabeling,
+            series_added: staged.counts.series_added,
+            body_bytes: page.map_or(0, |page| page.bytes.len() as u64),
+        });
+        answered
+    }
+
+    /// Stages the samples of the page and the ends of what is gone.
+    fn stage(
+        &mut self,
+        worker: &Worker,
+        scratch: &mut Scratch,
+        at: ScrapeTime,
+        page: &Result<Page<'_>, ScrapeError>,
+    ) -> Staged {
+        let Scratch { appender, cursor, labels, .. } = scratch;
+        self.cache.begin(cursor);
+        let mut staged = Staged::default();
+        match page {
+            // An empty page is a good one, whatever its type.
+            Ok(page) if page.bytes.is_empty() => {}
+            Ok(page) => {
+                let mut page_append = PageAppend {
+                    config: &self.config,
+                    target_labels: &self.target.labels,
+                    ts_ms: at.ts_ms,
+                    max_ts_ms: worker.clock.wall_ms().saturating_add(MAX_AHEAD.as_millis() as i64),
+                    cache: &mut self.cache,
+                    cursor,
+                    labels,
+                    appender,
+                    counts: PageCounts::default(),
+                    left_out: LeftOut::default(),
+                    n_limited: 0,
+                };
+                staged.error = page_append.append(*page).err();
+                if page_append.is_over_limit() {
+                    worker.metrics.exceeded_sample_limit.inc();
+                }
+                staged.counts = page_append.counts;
+                staged.left_out = page_append.left_out;
+            }
+            Err(error) => staged.error = Some(error.clone()),
+        }
+        let fate = match &staged.error {
+            None => PageFate::Stored,
+            Some(_) => {
+                appender.rollback();
+                PageFate::Failed
+            }
+        };
+        self.cache.for_each_stale(fate, |handle| appender.append(handle, at.ts_ms, stale_nan()));
+        staged
+    }
+
+    /// Gives how many samples the log left out.
+    fn report_and_commit(
+        &mut self,
+        scratch: &mut Scratch,
+        at: ScrapeTime,
+        duration: Duration,
+        staged: &Staged,
+    ) -> Result<usize, WalError> {
+        let Scratch { appender, labels, .. } = scratch;
+        let report = Report { is_up: staged.error.is_none(), duration, counts: staged.counts };
+        self.report.stage(appender, &mut labels.builder, &self.target.labels, at.ts_ms, report)?;
+        let committed = appender.commit()?;
+        self.report.written();
+        Ok(committed.out_of_order)
+    }
+
+    fn finish(
+        &mut self,
+        worker: &Worker,
+        scratch: &mut Scratch,
+        page: &Result<Page<'_>, ScrapeError>,
+        staged: &Staged,
+    ) {
+        let has_page = staged.error.is_none() && page.as_ref().is_ok_and(|page| !page.bytes.is_empty());
+        if has_page {
+            self.cache.finish_page(&mut scratch.cursor);
+        } else if self.cache.finish_without_page() {
+            worker.metrics.cache_flush_forced.inc();
+        }
+    }
+
+    fn count(&self, worker: &Worker, staged: &Staged, out_of_order: usize) {
+        let metrics = &worker.metrics;
+        if let Some(ScrapeError::BodySizeLimit { .. } | ScrapeError::BodySizeCap { .. }) = staged.error {
+            metrics.exceeded_body_size_limit.inc();
+        }
+        metrics.sample_duplicate.add(staged.left_out.duplicates);
+        metrics.sample_out_of_bounds.add(staged.left_out.out_of_bounds);
+        metrics.sample_out_of_order.add(staged.left_out.out_of_order + out_of_order as u64);
+    }
+}
+
+/// Whether two jobs make the same series of the same page, so that a cache serves both.
+fn gives_same_samples(a: &ScrapeConfig, b: &ScrapeConfig) -> bool {
+    let mut a = a.clone();
+    a.scrape_interval = b.scrape_interval;
+    a.scrape_timeout = b.scrape_timeout;
+    a.sample_limit = b.sample_limit;
+    a == *b
 }

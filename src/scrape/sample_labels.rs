@@ -1,0 +1,112 @@
+//! From the labels in a page to the labels of a series: target labels, `honor_labels`, `metric_relabel_configs`.
+//!
+//! Runs only for series that a target's cache does not know. Follows Prometheus' `mutateSampleLabels` and the checks
+//! behind it (`scrape/scrape.go`, `tsdb/agent/db.go`).
+
+use crate::config::ScrapeConfig;
+use crate::exposition::MetricType;
+use crate::exposition::series_text::{LabelScratch, visit_labels};
+use crate::labels::builder::LabelsBuilder;
+use crate::labels::relabel::{Verdict, relabel};
+use crate::labels::{Labels, METRIC_NAME};
+use crate::scrape::error::ScrapeError;
+
+/// Put before an exposed label whose name a target label takes.
+const EXPORTED_LABEL_PREFIX: &str = "exported_";
+
+/// Memory for the labels of one series.
+#[derive(Debug, Default)]
+pub struct SampleLabels {
+    /// The result of [`SampleLabels::build`].
+    pub builder: LabelsBuilder,
+    texts: LabelScratch,
+    /// Labels that stand there without a value.
+    empty_names: Vec<String>,
+}
+
+/// What becomes of a series.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sampled {
+    /// It is stored under the builder's labels.
+    Kept,
+    /// `metric_relabel_configs` drop it.
+    Dropped,
+}
+
+impl SampleLabels {
+    /// Puts the labels of the series spelled `text` in the builder.
+    ///
+    /// # Errors
+    /// No series may have these labels: the whole page is refused.
+    pub fn build(
+        &mut self,
+        text: &[u8],
+        metric_type: MetricType,
+        target_labels: &Labels,
+        config: &ScrapeConfig,
+    ) -> Result<Sampled, ScrapeError> {
+        let Self { builder, texts, empty_names } = self;
+        builder.clear();
+        empty_names.clear();
+        let mut repeated_name = None;
+        let mut has_nameless_label = false;
+        let visited = visit_labels(text, metric_type, texts, |name, value| {
+            has_nameless_label |= name.is_empty();
+            if value.is_empty() {
+                empty_names.push(name.to_owned());
+            } else if !builder.insert(name, value) && repeated_name.is_none() {
+                repeated_name = Some(name.to_owned());
+            }
+        });
+        if visited.is_err() || has_nameless_label {
+            return Err(ScrapeError::InvalidLabels { labels: String::from_utf8_lossy(text).into_owned() });
+        }
+        // A label without a value is no label, also where it has one a second time.
+        for name in &*empty_names {
+            builder.remove(name);
+        }
+
+        if config.honor_labels {
+            for (name, value) in target_labels.iter() {
+                // An exposed label without a value takes the target's label away.
+                if builder.get(name).is_empty() && !empty_names.iter().any(|it| it == name) {
+                    builder.set(name, value);
+                }
+            }
+        } else {
+            set_target_labels(builder, target_labels);
+        }
+
+        if relabel(builder, &config.metric_relabel_configs) != Verdict::Keep || builder.is_empty() {
+            return Ok(Sampled::Dropped);
+        }
+        if builder.get(METRIC_NAME).is_empty() {
+            return Err(ScrapeError::NameLabelMandatory);
+        }
+        match repeated_name {
+            Some(name) if !builder.get(&name).is_empty() => Err(ScrapeError::DuplicateLabel { name }),
+            _ => Ok(Sampled::Kept),
+        }
+    }
+}
+
+/// Target labels win; an exposed label of the same name moves to `exported_<name>`.
+fn set_target_labels(builder: &mut LabelsBuilder, target_labels: &Labels) {
+    let mut conflicting: Vec<(&str, String)> = Vec::new();
+    for (name, value) in target_labels.iter() {
+        let exposed = builder.get(name);
+        if !exposed.is_empty() {
+            conflicting.push((name, exposed.to_owned()));
+        }
+        builder.set(name, value);
+    }
+    // The shortest name first, so that `a` and `exported_a` do not depend on their order.
+    conflicting.sort_by_key(|(name, _)| name.len());
+    for (name, value) in conflicting {
+        let mut exported_name = format!("{EXPORTED_LABEL_PREFIX}{name}");
+        while !builder.get(&exported_name).is_empty() {
+            exported_name.insert_str(0, EXPORTED_LABEL_PREFIX);
+        }
+        builder.set(&exported_name, &value);
+    }
+}
