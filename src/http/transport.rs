@@ -119,7 +119,10 @@ impl TcpConnector {
                 Ok(socket) => return Ok(socket),
                 Err(_) if self.exchange.is_cancelled() => return Err(carry(HttpErrorKind::Cancelled)),
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                    deadline.left()?;
+                    if timeout == left {
+                        // The wait is rounded to milliseconds and may end a little before the deadline.
+                        return Err(Error::Timeout(deadline.reason));
+                    }
                     let cause = "i/o timeout".to_owned();
                     failure = carry(HttpErrorKind::Connect { address: address.to_string(), cause });
                 }

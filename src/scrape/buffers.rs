@@ -19,8 +19,12 @@ pub const DEFAULT_BODY_BUDGET_BYTES: u64 = 64 << 20;
 /// Default of `--scrape.max-body-bytes`: what one body may hold where `body_size_limit` is 0; the budget binds too.
 pub const DEFAULT_MAX_BODY_BYTES: u64 = 256 << 20;
 
-/// Bodies up to this size also draw on a reserve of a quarter of the budget, so that a few huge or endless pages
-/// never make the many ordinary ones wait.
+/// Above the budget a reserve of one part in so many stands open to small bodies and to decoders: a few huge or
+/// endless pages never make the many ordinary ones wait, and a page may unfold to the whole budget beside its packed
+/// self.
+const RESERVE_PART: u64 = 4;
+
+/// Bodies up to this size draw on the reserve.
 const SMALL_BODY_BYTES: u64 = 1 << 20;
 
 /// The first allocation of a body whose size is not known: a small exporter's page in one piece.
@@ -96,11 +100,9 @@ impl BodyBudget {
         deadline: Instant,
     ) -> Result<(), ScrapeError> {
         let needed_bytes = held_bytes + more_bytes;
-        let limit_bytes = if needed_bytes <= SMALL_BODY_BYTES {
-            self.budget_bytes + self.budget_bytes / 4
-        } else {
-            self.budget_bytes
-        };
+        let may_use_reserve = kind == Kind::Decoded || needed_bytes <= SMALL_BODY_BYTES;
+        let reserve_bytes = if may_use_reserve { self.budget_bytes / RESERVE_PART } else { 0 };
+        let limit_bytes = self.budget_bytes + reserve_bytes;
         let refusal = ScrapeError::BodyBudget { needed_bytes, budget_bytes: self.budget_bytes };
         let is_holder = held_bytes > 0;
         let mut state = self.state.lock();
@@ -359,9 +361,9 @@ mod tests {
 
     #[test]
     fn a_decoder_never_waits_for_a_socket() {
-        let budget = BodyBudget::new(2 * MIB, u64::MAX);
+        let budget = BodyBudget::new(4 * MIB, u64::MAX);
         let mut wire = budget.wire_buffer();
-        fill(&mut wire, 2 * MIB, soon()).expect("fits");
+        fill(&mut wire, 4 * MIB, soon()).expect("fits");
         let mut decoded = budget.decoded_buffer();
         let start = Instant::now();
         assert!(matches!(fill(&mut decoded, 2 * MIB, late()), Err(ScrapeError::BodyBudget { .. })));

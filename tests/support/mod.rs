@@ -1,0 +1,24 @@
+//! What integration tests share: targets that behave badly on purpose, and the real binary under a handle.
+//!
+//! Plain threads over real sockets on loopback; nothing here knows the library's types.
+
+#![allow(dead_code, unreachable_pub, reason = "every test binary uses a part of it")]
+#![allow(clippy::expect_used, reason = "a test that cannot be set up has to fail")]
+
+pub mod scraped;
+pub mod targets;
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long a test waits for something that normally takes milliseconds: the machine may be busy.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Waits until `holds`; panics with `what` when it does not within [`PATIENCE`].
+pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < PATIENCE, "still waiting for: {what}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}

@@ -1,0 +1,204 @@
+//! The real binary under a handle: started with a configuration in a directory of its own, watched, signalled, stopped.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::wait_until;
+
+/// A running `scraped`. Dropping it kills it.
+#[derive(Debug)]
+pub struct Scraped {
+    child: Child,
+    dir: Arc<TempDir>,
+    address: String,
+    stderr: Arc<Mutex<String>>,
+}
+
+/// An answer of the daemon's web server.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The status code.
+    pub status: u16,
+    /// The body.
+    pub body: String,
+}
+
+impl Scraped {
+    /// Starts with `config` as its configuration file and waits until it is ready.
+    pub fn start(config: &str) -> Self {
+        Self::start_with(config, &[])
+    }
+
+    /// The same with more arguments.
+    pub fn start_with(config: &str, arguments: &[&str]) -> Self {
+        let dir = TempDir::with_prefix("scraped-test-").expect("a directory");
+        fs::write(dir.path().join("scraped.yml"), config).expect("writable");
+        Self::start_in(Arc::new(dir), arguments)
+    }
+
+    /// Starts on a directory that holds a `scraped.yml`, perhaps with data of an earlier run, and waits until it is
+    /// ready.
+    pub fn start_in(dir: Arc<TempDir>, arguments: &[&str]) -> Self {
+        let scraped = Self::spawn_in(dir, arguments);
+        wait_until("the daemon is ready", || {
+            assert!(!scraped.has_ended(), "the daemon ended: {}", scraped.stderr());
+            scraped.try_get("/-/ready").is_some_and(|answer| answer.status == 200)
+        });
+        scraped
+    }
+
+    /// Starts and does not wait: for starts that fail.
+    pub fn spawn_in(dir: Arc<TempDir>, arguments: &[&str]) -> Self {
+        let address = free_address();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_scraped"))
+            .arg(format!("--config.file={}", dir.path().join("scraped.yml").display()))
+            .arg(format!("--storage.agent.path={}", dir.path().join("data").display()))
+            .arg(format!("--web.listen-address={address}"))
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary runs");
+        let stderr = Arc::new(Mutex::new(String::new()));
+        let collected = Arc::clone(&stderr);
+        let pipe = BufReader::new(child.stderr.take().expect("piped"));
+        let thread = thread::Builder::new().name("stderr".to_owned());
+        thread
+            .spawn(move || {
+                for line in pipe.lines().map_while(Result::ok) {
+                    let mut collected = collected.lock().expect("not poisoned");
+                    collected.push_str(&line);
+                    collected.push('\n');
+                }
+            })
+            .expect("a thread");
+        Self { child, dir, address, stderr }
+    }
+
+    /// `127.0.0.1:port` of its web server.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The directory with `scraped.yml` and `data`.
+    pub fn dir(&self) -> Arc<TempDir> {
+        Arc::clone(&self.dir)
+    }
+
+    /// `--storage.agent.path`.
+    pub fn data_dir(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    /// Writes a file beside the configuration, at once and whole.
+    pub fn write(&self, name: &str, content: &str) -> PathBuf {
+        write_whole(self.dir.path(), name, content)
+    }
+
+    /// What it has written to stderr.
+    pub fn stderr(&self) -> String {
+        self.stderr.lock().expect("not poisoned").clone()
+    }
+
+    /// GETs a path of its web server.
+    pub fn get(&self, path: &str) -> Answer {
+        self.try_get(path).expect("the web server answers")
+    }
+
+    /// The same; `None` when nobody answers.
+    pub fn try_get(&self, path: &str) -> Option<Answer> {
+        ask(&self.address, "GET", path)
+    }
+
+    /// POSTs to a path of its web server.
+    pub fn post(&self, path: &str) -> Answer {
+        ask(&self.address, "POST", path).expect("the web server answers")
+    }
+
+    /// Sends a signal, named as `kill` names it: `HUP`, `TERM`, `INT`, `KILL`.
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("kill").arg(format!("-{name}")).arg(self.id().to_string()).status();
+        assert!(status.expect("kill runs").success());
+    }
+
+    /// Replaces the configuration and reloads it by signal.
+    pub fn reload_with(&self, config: &str) {
+        self.write("scraped.yml", config);
+        self.signal("HUP");
+    }
+
+    /// Whether the process has ended.
+    pub fn has_ended(&self) -> bool {
+        // A zombie has no command line.
+        fs::read(format!("/proc/{}/cmdline", self.id())).map_or(true, |line| line.is_empty())
+    }
+
+    /// Sends SIGTERM and waits for the end.
+    pub fn stop(mut self) -> ExitStatus {
+        self.signal("TERM");
+        self.wait()
+    }
+
+    /// Waits for the end.
+    pub fn wait(&mut self) -> ExitStatus {
+        wait_until("the daemon ends", || self.has_ended());
+        let status = self.child.wait().expect("a child");
+        // The reader of stderr sees the end of the pipe a moment later.
+        thread::sleep(Duration::from_millis(50));
+        status
+    }
+}
+
+impl Drop for Scraped {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if thread::panicking() {
+            eprintln!("stderr of scraped:\n{}", self.stderr());
+        }
+    }
+}
+
+/// Writes beside and renames, as an editor does.
+pub fn write_whole(dir: &Path, name: &str, content: &str) -> PathBuf {
+    let path = dir.join(name);
+    let beside = dir.join(format!(".{name}.new"));
+    fs::write(&beside, content).expect("writable");
+    fs::rename(&beside, &path).expect("same directory");
+    path
+}
+
+/// A port that nobody listens on now.
+pub fn free_address() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("a bound socket").to_string()
+}
+
+fn ask(address: &str, method: &str, path: &str) -> Option<Answer> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    stream.set_read_timeout(Some(super::PATIENCE)).ok()?;
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).ok()?;
+    let mut response = Vec::new();
+    stream.read_to_end(&mut response).ok()?;
+    let response = String::from_utf8_lossy(&response);
+    let (head, body) = response.split_once("\r\n\r\n")?;
+    let status = head.split(' ').nth(1)?.parse().ok()?;
+    Some(Answer { status, body: body.to_owned() })
+}
