@@ -1,8 +1,16 @@
-//! What can happen to the daemon from outside: the events its main thread waits for.
+//! What can happen to the daemon from outside, and what it tells about itself.
 //!
-//! Signals and the web server send them; only `daemon` receives them.
+//! [`DaemonEvent`]s go to the main thread from signals and the web server; [`Running`] is what the main thread lets
+//! others read. Only `daemon` writes it.
 
+use crate::config::Config;
+use crate::metrics::page::Page;
+use crate::metrics::{Collect, Counter};
 use crossbeam_channel::Sender;
+use parking_lot::{Mutex, RwLock};
+use portable_atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// One event for the main thread.
 #[derive(Debug)]
@@ -17,4 +25,121 @@ pub enum DaemonEvent {
     Terminate,
     /// A thread that never ends by itself has ended: a bug; the daemon shuts down.
     ThreadEnded(String),
+}
+
+/// The daemon's state for readers: the web server's pages and metrics.
+#[derive(Debug)]
+pub struct Running {
+    started: SystemTime,
+    ready: AtomicBool,
+    config: RwLock<Arc<Config>>,
+    last_reload: Mutex<LastReload>,
+    replay: Mutex<ReplayProgress>,
+    /// Places where the log was damaged at start.
+    pub corruptions: Counter,
+}
+
+/// How the newest reload went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LastReload {
+    /// False while an older configuration goes on.
+    pub successful: bool,
+    /// When a configuration was last applied.
+    pub last_success: SystemTime,
+}
+
+/// How far replay is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReplayProgress {
+    /// Segments read.
+    pub current: u64,
+    /// Segments to read.
+    pub max: u64,
+}
+
+impl Running {
+    /// State at start: the first configuration is applied, nothing is ready.
+    pub fn new(config: Arc<Config>) -> Self {
+        let now = SystemTime::now();
+        Self {
+            started: now,
+            ready: AtomicBool::new(false),
+            config: RwLock::new(config),
+            last_reload: Mutex::new(LastReload { successful: true, last_success: now }),
+            replay: Mutex::default(),
+            corruptions: Counter::default(),
+        }
+    }
+
+    /// When the process started.
+    pub fn started(&self) -> SystemTime {
+        self.started
+    }
+
+    /// What `/-/ready` tells.
+    pub fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Acquire)
+    }
+
+    /// Says whether samples are being taken.
+    pub fn announce_ready(&self, ready: bool) {
+        self.ready.store(ready, Ordering::Release);
+    }
+
+    /// The configuration in force.
+    pub fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.config.read())
+    }
+
+    /// A new configuration is in force.
+    pub fn applied(&self, config: Arc<Config>) {
+        *self.config.write() = config;
+        *self.last_reload.lock() = LastReload { successful: true, last_success: SystemTime::now() };
+    }
+
+    /// A new configuration was refused.
+    pub fn refused(&self) {
+        self.last_reload.lock().successful = false;
+    }
+
+    /// How the newest reload went.
+    pub fn last_reload(&self) -> LastReload {
+        *self.last_reload.lock()
+    }
+
+    /// Replay got this far.
+    pub fn replayed(&self, progress: ReplayProgress) {
+        *self.replay.lock() = progress;
+    }
+
+    /// How far replay is.
+    pub fn replay(&self) -> ReplayProgress {
+        *self.replay.lock()
+    }
+}
+
+impl Collect for Running {
+    fn collect(&self, page: &mut Page) {
+        let name = "prometheus_build_info";
+        page.header(
+            name,
+            "A metric with a constant '1' value labeled by version from which scraped was built.",
+            "gauge",
+        );
+        page.sample(name, &[("version", env!("CARGO_PKG_VERSION")), ("goarch", std::env::consts::ARCH)], 1.0);
+        let ready = f64::from(u8::from(self.is_ready()));
+        page.gauge_value("prometheus_ready", "Whether scraped startup was fully completed.", ready);
+        let last_reload = self.last_reload();
+        page.gauge_value(
+            "prometheus_config_last_reload_successful",
+            "Whether the last configuration reload attempt was successful.",
+            f64::from(u8::from(last_reload.successful)),
+        );
+        let since_epoch = last_reload.last_success.duration_since(UNIX_EPOCH).unwrap_or_default();
+        page.gauge_value(
+            "prometheus_config_last_reload_success_timestamp_seconds",
+            "Timestamp of the last successful configuration reload.",
+            since_epoch.as_secs_f64(),
+        );
+    }
 }

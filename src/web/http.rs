@@ -64,7 +64,8 @@ impl Response {
     /// The bytes on the wire; the body is left out for `HEAD`, its length is not.
     pub fn into_bytes(self, request: Option<&Request>) -> Vec<u8> {
         let mut head = format!("HTTP/1.1 {} {}\r\n", self.status, reason(self.status));
-        let _ = write!(head, "Content-Type: {}\r\nContent-Length: {}\r\n", self.content_type, self.body.len());
+        let _ =
+            write!(head, "Content-Type: {}\r\nContent-Length: {}\r\n", self.content_type, self.body.len());
         for (name, value) in &self.headers {
             let _ = write!(head, "{name}: {value}\r\n");
         }
@@ -88,7 +89,8 @@ pub fn parse_head(bytes: &[u8]) -> Head {
         Ok(httparse::Status::Complete(head_bytes)) if head_bytes <= MAX_HEAD_BYTES => head_bytes,
         Ok(httparse::Status::Partial) if bytes.len() < MAX_HEAD_BYTES => return Head::Partial,
         Ok(_) | Err(httparse::Error::TooManyHeaders) => {
-            let limit = format!("request head too large (limit: {MAX_HEAD_BYTES} bytes, {MAX_HEADERS} headers)\n");
+            let limit =
+                format!("request head too large (limit: {MAX_HEAD_BYTES} bytes, {MAX_HEADERS} headers)\n");
             return Head::Refused(Response::text(431, limit));
         }
         Err(err) => return Head::Refused(Response::text(400, format!("not an HTTP request: {err}\n"))),
@@ -100,12 +102,14 @@ pub fn parse_head(bytes: &[u8]) -> Head {
         let mut found = parsed.headers.iter().filter(|header| header.name.eq_ignore_ascii_case(name));
         found.next().map(|header| String::from_utf8_lossy(header.value).into_owned())
     };
-    let has_body = header("transfer-encoding").is_some() || header("content-length").is_some_and(|n| n.trim() != "0");
+    let has_body =
+        header("transfer-encoding").is_some() || header("content-length").is_some_and(|n| n.trim() != "0");
     if has_body {
         return Head::Refused(Response::text(413, "request bodies are not read here; send none\n"));
     }
     let connection = header("connection").unwrap_or_default().to_ascii_lowercase();
-    let keep_alive = if minor == 0 { connection.contains("keep-alive") } else { !connection.contains("close") };
+    let keep_alive =
+        if minor == 0 { connection.contains("keep-alive") } else { !connection.contains("close") };
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let request =
         Request { method: method.to_owned(), path: path.to_owned(), query: query.to_owned(), keep_alive };
@@ -196,7 +200,8 @@ mod tests {
 
     #[test]
     fn an_answer_to_head_has_a_length_and_no_body() {
-        let request = Request { method: "HEAD".into(), path: "/".into(), query: String::new(), keep_alive: true };
+        let request =
+            Request { method: "HEAD".into(), path: "/".into(), query: String::new(), keep_alive: true };
         let bytes = Response::text(200, "hello").into_bytes(Some(&request));
         let text = String::from_utf8(bytes).unwrap();
         assert!(text.contains("Content-Length: 5\r\n") && text.ends_with("\r\n\r\n"), "{text}");

@@ -1,1 +1,78 @@
 //! The web server: self-metrics, lifecycle, the API and the targets page.
+//!
+//! One thread (`web`) serves everyone from snapshots; it holds no sender but the daemon's and knows how nothing of
+//! what it shows works.
+
+pub mod api;
+pub mod http;
+pub mod router;
+pub mod server;
+pub mod ui;
+
+use crate::lifecycle::{DaemonEvent, Running};
+use crate::metrics::Registry;
+use crate::scrape::status::StatusBoard;
+use crate::web::router::{Router, WebMetrics};
+use crossbeam_channel::Sender;
+use std::io;
+use std::net::TcpListener;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+/// Address space of the thread's stack; pages are rendered on it.
+const STACK_BYTES: usize = 256 * 1024;
+
+/// What the pages are made from.
+pub struct WebState {
+    /// Where reload and quit go.
+    pub daemon_events: Sender<DaemonEvent>,
+    /// `--web.enable-lifecycle`.
+    pub lifecycle_enabled: bool,
+    /// The daemon's own state.
+    pub running: Arc<Running>,
+    /// All metrics.
+    pub registry: Arc<Registry>,
+    /// The web server's own metrics.
+    pub metrics: Arc<WebMetrics>,
+    /// All targets.
+    pub board: Arc<StatusBoard>,
+    /// Flag name → text.
+    pub flags: Vec<(&'static str, String)>,
+    /// Text of the retention settings, as the API shows it.
+    pub storage_retention: String,
+}
+
+/// The running server.
+#[derive(Debug)]
+pub struct Handle {
+    stop: UnixStream,
+    thread: JoinHandle<()>,
+}
+
+impl Handle {
+    /// Starts serving on a bound listener.
+    ///
+    /// # Errors
+    /// The system refuses the thread or a socket pair.
+    pub fn spawn(listener: TcpListener, state: WebState) -> io::Result<Handle> {
+        let (stop, stopped) = UnixStream::pair()?;
+        let daemon_events = state.daemon_events.clone();
+        let thread =
+            std::thread::Builder::new().name("web".to_owned()).stack_size(STACK_BYTES).spawn(move || {
+                if let Err(err) = server::serve(&listener, &stopped, &mut Router::new(state)) {
+                    log::error!("the web server stopped: {err}");
+                    let _ = daemon_events.send(DaemonEvent::ThreadEnded("web".to_owned()));
+                }
+            })?;
+        Ok(Handle { stop, thread })
+    }
+
+    /// Closes all connections and ends the thread.
+    pub fn stop(self) {
+        drop(self.stop);
+        if self.thread.join().is_err() {
+            log::error!("BUG: the web thread panicked");
+        }
+    }
+}

@@ -39,7 +39,12 @@ pub enum Reply {
     /// Ready.
     Now(Response),
     /// Comes from another thread; a closed channel is a 500.
-    Later(Receiver<Response>),
+    Later {
+        /// Where it comes from.
+        outcome: Receiver<Result<(), String>>,
+        /// What it looks like.
+        render: fn(Result<(), String>) -> Response,
+    },
 }
 
 struct Connection {
@@ -52,8 +57,16 @@ struct Connection {
 
 enum State {
     Reading,
-    Pending { request: Request, answer: Receiver<Response> },
-    Writing { bytes: Vec<u8>, written: usize, keep_alive: bool },
+    Pending {
+        request: Request,
+        outcome: Receiver<Result<(), String>>,
+        render: fn(Result<(), String>) -> Response,
+    },
+    Writing {
+        bytes: Vec<u8>,
+        written: usize,
+        keep_alive: bool,
+    },
     Closed,
 }
 
@@ -65,7 +78,9 @@ pub fn serve(listener: &TcpListener, stop: &UnixStream, responder: &mut dyn Resp
         let mut fds = Vec::with_capacity(connections.len() + 2);
         fds.push(PollFd::new(stop, PollFlags::IN));
         fds.push(PollFd::new(listener, PollFlags::IN));
-        fds.extend(connections.iter().map(|connection| PollFd::new(&connection.stream, connection.interest())));
+        fds.extend(
+            connections.iter().map(|connection| PollFd::new(&connection.stream, connection.interest())),
+        );
         match poll(&mut fds, Some(&timeout(&connections))) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(err) => return Err(err.into()),
@@ -214,15 +229,17 @@ impl Connection {
         };
         match (request, reply) {
             (request, Reply::Now(response)) => self.answer(request.as_ref(), response, now),
-            (Some(request), Reply::Later(answer)) => self.state = State::Pending { request, answer },
-            (None, Reply::Later(_)) => self.state = State::Closed,
+            (Some(request), Reply::Later { outcome, render }) => {
+                self.state = State::Pending { request, outcome, render };
+            }
+            (None, Reply::Later { .. }) => self.state = State::Closed,
         }
     }
 
     fn collect_answer(&mut self, now: Instant) {
-        let State::Pending { request, answer } = &self.state else { return };
-        let response = match answer.try_recv() {
-            Ok(response) => response,
+        let State::Pending { request, outcome, render } = &self.state else { return };
+        let response = match outcome.try_recv() {
+            Ok(outcome) => render(outcome),
             Err(TryRecvError::Empty) => return,
             Err(TryRecvError::Disconnected) => Response::text(500, "the daemon is stopping\n"),
         };

@@ -1,0 +1,312 @@
+//! `/api/v1`: Prometheus' JSON, field for field (`web/api/v1/api.go`), from the agent's part of the API.
+
+use crate::config::Scheme;
+use crate::config::duration::format_duration;
+use crate::labels::Labels;
+use crate::log::rfc3339_ms;
+use crate::scrape::status::{ActiveTarget, Health, PoolStatus};
+use crate::scrape::target::TargetUrl;
+use crate::web::WebState;
+use crate::web::http::{Request, Response};
+use serde::{Serialize, Serializer};
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Go's zero time: a target that was never scraped.
+const NEVER: &str = "0001-01-01T00:00:00Z";
+/// Names of this machine that mean nothing to others (`scrape/target.go`, `web/api/v1`).
+const LOCALHOSTS: [&str; 3] = ["127.0.0.1", "localhost", "::1"];
+
+#[derive(Serialize)]
+struct Success<T> {
+    status: &'static str,
+    data: T,
+}
+
+#[derive(Serialize)]
+struct Failure<'a> {
+    status: &'static str,
+    #[serde(rename = "errorType")]
+    error_type: &'a str,
+    error: &'a str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Targets {
+    active_targets: Vec<Active>,
+    dropped_targets: Vec<Dropped>,
+    dropped_target_counts: Option<BTreeMap<String, usize>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Active {
+    #[serde(serialize_with = "as_map")]
+    discovered_labels: Labels,
+    #[serde(serialize_with = "as_map")]
+    labels: Labels,
+    scrape_pool: String,
+    scrape_url: String,
+    global_url: String,
+    last_error: String,
+    last_scrape: String,
+    last_scrape_duration: f64,
+    health: &'static str,
+    scrape_interval: String,
+    scrape_timeout: String,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Dropped {
+    #[serde(serialize_with = "as_map")]
+    discovered_labels: Labels,
+    scrape_pool: String,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ScrapePools {
+    scrape_pools: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Yaml {
+    yaml: String,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct BuildInfo {
+    version: &'static str,
+    revision: &'static str,
+    branch: &'static str,
+    build_user: &'static str,
+    build_date: &'static str,
+    go_version: &'static str,
+}
+
+#[derive(Serialize)]
+struct RuntimeInfo {
+    #[serde(rename = "startTime")]
+    start_time: String,
+    #[serde(rename = "CWD")]
+    cwd: String,
+    hostname: String,
+    #[serde(rename = "serverTime")]
+    server_time: String,
+    #[serde(rename = "reloadConfigSuccess")]
+    reload_config_success: bool,
+    #[serde(rename = "lastConfigTime")]
+    last_config_time: String,
+    #[serde(rename = "corruptionCount")]
+    corruption_count: u64,
+    #[serde(rename = "goroutineCount")]
+    goroutine_count: usize,
+    #[serde(rename = "GOMAXPROCS")]
+    gomaxprocs: usize,
+    #[serde(rename = "GOMEMLIMIT")]
+    gomemlimit: i64,
+    #[serde(rename = "GOGC")]
+    gogc: &'static str,
+    #[serde(rename = "GODEBUG")]
+    godebug: &'static str,
+    #[serde(rename = "storageRetention")]
+    storage_retention: String,
+}
+
+#[derive(Serialize)]
+struct WalReplay {
+    min: u64,
+    max: u64,
+    current: u64,
+}
+
+/// Answers a request under `/api/v1/`.
+pub(in crate::web) fn respond(state: &WebState, request: &Request) -> Response {
+    let endpoint = request.path.strip_prefix("/api/v1/").unwrap_or_default();
+    match endpoint {
+        "targets" => success(&targets(state, request)),
+        "scrape_pools" => {
+            let scrape_pools = state.board.pools().into_iter().map(|pool| pool.job).collect();
+            success(&ScrapePools { scrape_pools })
+        }
+        "status/config" => success(&Yaml { yaml: state.running.config().to_yaml() }),
+        "status/flags" => {
+            let flags: BTreeMap<&str, &str> =
+                state.flags.iter().map(|(name, text)| (*name, text.as_str())).collect();
+            success(&flags)
+        }
+        "status/buildinfo" => success(&BuildInfo {
+            version: env!("CARGO_PKG_VERSION"),
+            revision: "",
+            branch: "",
+            build_user: "",
+            build_date: "",
+            go_version: "",
+        }),
+        "status/runtimeinfo" => success(&runtime_info(state)),
+        "status/walreplay" => {
+            let replay = state.running.replay();
+            success(&WalReplay { min: 0, max: replay.max, current: replay.current })
+        }
+        endpoint if needs_a_server(endpoint) => {
+            failure(422, "execution", "unavailable with Prometheus Agent")
+        }
+        _ => Response::text(404, "404 page not found\n"),
+    }
+}
+
+/// Endpoints that Prometheus has and its agent refuses.
+fn needs_a_server(endpoint: &str) -> bool {
+    let exact = [
+        "alertmanagers",
+        "alerts",
+        "rules",
+        "query",
+        "query_range",
+        "query_exemplars",
+        "series",
+        "labels",
+        "format_query",
+        "parse_query",
+        "status/tsdb",
+    ];
+    exact.contains(&endpoint) || endpoint.starts_with("label/") || endpoint.starts_with("admin/")
+}
+
+fn targets(state: &WebState, request: &Request) -> Targets {
+    let wanted_state = request.query_values("state").into_iter().next().unwrap_or_default().to_lowercase();
+    let wanted_pool = request.query_values("scrapePool").into_iter().next().unwrap_or_default();
+    let shows = |which: &str| wanted_state.is_empty() || wanted_state == "any" || wanted_state == which;
+    let pools = state.board.pools().into_iter();
+    let pools: Vec<PoolStatus> =
+        pools.filter(|pool| wanted_pool.is_empty() || pool.job == wanted_pool).collect();
+    let mut targets =
+        Targets { active_targets: Vec::new(), dropped_targets: Vec::new(), dropped_target_counts: None };
+    if shows("active") {
+        let host = hostname();
+        let actives =
+            pools.iter().flat_map(|pool| pool.active.iter().map(|target| active(&pool.job, target, &host)));
+        targets.active_targets = actives.collect();
+    }
+    if shows("dropped") {
+        let dropped = pools.iter().flat_map(|pool| {
+            let drop = |labels: &Labels| Dropped {
+                discovered_labels: labels.clone(),
+                scrape_pool: pool.job.clone(),
+            };
+            pool.dropped.iter().map(drop)
+        });
+        targets.dropped_targets = dropped.collect();
+        let counts = pools.iter().map(|pool| (pool.job.clone(), pool.dropped_count));
+        targets.dropped_target_counts = Some(counts.collect());
+    }
+    targets
+}
+
+fn active(job: &str, active: &ActiveTarget, host: &str) -> Active {
+    let target = &active.target;
+    let last = active.status.last();
+    Active {
+        discovered_labels: target.discovered_labels.clone(),
+        labels: target.labels.clone(),
+        scrape_pool: job.to_owned(),
+        scrape_url: target.url.to_string(),
+        global_url: global_url(&target.url, host),
+        health: match active.status.health() {
+            Health::Unknown => "unknown",
+            Health::Up => "up",
+            Health::Down => "down",
+        },
+        last_scrape: last.as_ref().map_or_else(|| NEVER.to_owned(), |last| rfc3339_of_ms(last.ts_ms)),
+        last_scrape_duration: last.as_ref().map_or(0.0, |last| last.duration.as_secs_f64()),
+        last_error: last.and_then(|last| last.error).unwrap_or_default(),
+        scrape_interval: format_duration(target.scrape_interval),
+        scrape_timeout: format_duration(target.scrape_timeout),
+    }
+}
+
+/// The URL as others reach it: this machine's name in the place of a loopback address.
+fn global_url(url: &TargetUrl, host: &str) -> String {
+    let (name, port) = match url.authority.rsplit_once(':') {
+        Some((name, port)) if !port.ends_with(']') => (name, Some(port)),
+        _ => (url.authority.as_str(), None),
+    };
+    if !LOCALHOSTS.contains(&name.trim_matches(['[', ']'])) {
+        return url.to_string();
+    }
+    let scheme = match url.scheme {
+        Scheme::Http => "http",
+        Scheme::Https => "https",
+    };
+    let port = port.map(|port| format!(":{port}")).unwrap_or_default();
+    format!("{scheme}://{host}{port}{}", url.path_and_query)
+}
+
+fn runtime_info(state: &WebState) -> RuntimeInfo {
+    let last_reload = state.running.last_reload();
+    let cwd = std::env::current_dir().map(|dir| dir.display().to_string()).unwrap_or_default();
+    RuntimeInfo {
+        start_time: rfc3339_ms(state.running.started()),
+        cwd,
+        hostname: hostname(),
+        server_time: rfc3339_ms(SystemTime::now()),
+        reload_config_success: last_reload.successful,
+        last_config_time: rfc3339_ms(last_reload.last_success),
+        corruption_count: state.running.corruptions.get(),
+        goroutine_count: std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count),
+        gomaxprocs: std::thread::available_parallelism().map_or(1, usize::from),
+        // Go's "no limit".
+        gomemlimit: i64::MAX,
+        gogc: "",
+        godebug: "",
+        storage_retention: state.storage_retention.clone(),
+    }
+}
+
+fn hostname() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+fn rfc3339_of_ms(ts_ms: i64) -> String {
+    rfc3339_ms(UNIX_EPOCH + Duration::from_millis(u64::try_from(ts_ms).unwrap_or(0)))
+}
+
+fn success<T: Serialize>(data: &T) -> Response {
+    json(200, &Success { status: "success", data })
+}
+
+fn failure(status: u16, error_type: &str, error: &str) -> Response {
+    json(status, &Failure { status: "error", error_type, error })
+}
+
+fn json<T: Serialize>(status: u16, value: &T) -> Response {
+    match serde_json::to_vec(value) {
+        Ok(body) => Response::new(status, "application/json", body),
+        Err(err) => Response::text(500, format!("BUG: cannot write JSON: {err}\n")),
+    }
+}
+
+fn as_map<S: Serializer>(labels: &Labels, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(labels.iter())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loopback_addresses_get_the_hosts_name() {
+        let check = |authority: &str, expected: &str| {
+            let path_and_query = "/metrics".to_owned();
+            let url = TargetUrl { scheme: Scheme::Http, authority: authority.to_owned(), path_and_query };
+            assert_eq!(global_url(&url, "box"), expected);
+        };
+        check("127.0.0.1:9100", "http://box:9100/metrics");
+        check("localhost", "http://box/metrics");
+        check("[::1]:80", "http://box:80/metrics");
+        check("10.0.0.1:9100", "http://10.0.0.1:9100/metrics");
+    }
+}

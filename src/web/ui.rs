@@ -1,0 +1,124 @@
+//! The targets page: server-rendered, no script, readable in a text browser and on a phone.
+
+use crate::config::duration::format_duration;
+use crate::labels::Labels;
+use crate::scrape::status::{ActiveTarget, Health, PoolStatus};
+use crate::web::WebState;
+use crate::web::http::Response;
+use std::fmt::Write as _;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// The one stylesheet.
+pub(in crate::web) const STYLE: &str = include_str!("ui/style.css");
+const PAGE: &str = include_str!("ui/page.html");
+
+/// `/targets`: each job's targets with state, labels, last scrape, duration and error.
+pub(in crate::web) fn targets(state: &WebState) -> Response {
+    let pools = state.board.pools();
+    let mut content = String::new();
+    if pools.is_empty() {
+        content.push_str("<p>No jobs yet. The configuration names none, or discovery has not answered.</p>");
+    }
+    for pool in &pools {
+        write_pool(&mut content, pool);
+    }
+    let page = PAGE.replace("{{version}}", env!("CARGO_PKG_VERSION")).replace("{{content}}", &content);
+    Response::new(200, "text/html; charset=utf-8", page.into_bytes())
+}
+
+fn write_pool(out: &mut String, pool: &PoolStatus) {
+    let n_up = pool.active.iter().filter(|active| active.status.health() == Health::Up).count();
+    let job = escape(&pool.job);
+    let _ = write!(
+        out,
+        "<section><h2 id=\"job-{job}\">{job} <small>{n_up} of {} up{}</small></h2>",
+        pool.active.len(),
+        match pool.dropped_count {
+            0 => String::new(),
+            n => format!(", {n} dropped by relabelling"),
+        }
+    );
+    if !pool.active.is_empty() {
+        out.push_str(
+            "<table><thead><tr><th>Endpoint<th>State<th>Labels<th>Last scrape<th>Duration<th>Samples<th>Error</tr></thead><tbody>",
+        );
+        for active in &pool.active {
+            write_target(out, active);
+        }
+        out.push_str("</tbody></table>");
+    }
+    out.push_str("</section>\n");
+}
+
+fn write_target(out: &mut String, active: &ActiveTarget) {
+    let last = active.status.last();
+    let (class, word) = match active.status.health() {
+        Health::Unknown => ("unknown", "unknown"),
+        Health::Up => ("up", "up"),
+        Health::Down => ("down", "down"),
+    };
+    let url = escape(&active.target.url.to_string());
+    let _ = write!(
+        out,
+        "<tr><td data-label=Endpoint><a href=\"{url}\">{url}</a><td data-label=State class={class}>{word}\
+         <td data-label=Labels>{}",
+        labels(&active.target.labels)
+    );
+    match last {
+        None => out.push_str("<td data-label=\"Last scrape\">never<td><td><td>"),
+        Some(last) => {
+            let _ = write!(
+                out,
+                "<td data-label=\"Last scrape\">{}<td data-label=Duration>{:.1} ms<td data-label=Samples>{}\
+                 <td data-label=Error>{}",
+                ago(last.ts_ms),
+                last.duration.as_secs_f64() * 1e3,
+                last.samples_scraped,
+                escape(last.error.as_deref().unwrap_or_default())
+            );
+        }
+    }
+    out.push_str("</tr>\n");
+}
+
+fn labels(labels: &Labels) -> String {
+    let pairs =
+        labels.iter().map(|(name, value)| format!("<code>{}=\"{}\"</code>", escape(name), escape(value)));
+    pairs.collect::<Vec<String>>().join(" ")
+}
+
+fn ago(ts_ms: i64) -> String {
+    let then = UNIX_EPOCH + Duration::from_millis(u64::try_from(ts_ms).unwrap_or(0));
+    match SystemTime::now().duration_since(then) {
+        Ok(since) if since < Duration::from_secs(60) => format!("{:.1} s ago", since.as_secs_f64()),
+        Ok(since) => format!("{} ago", format_duration(Duration::from_secs(since.as_secs()))),
+        Err(_) => "just now".to_owned(),
+    }
+}
+
+/// Text as HTML; targets choose it, so nothing of it may act.
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            '\'' => escaped.push_str("&#39;"),
+            c => escaped.push(c),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_targets_say_cannot_act() {
+        assert_eq!(escape("<script>\"&'"), "&lt;script&gt;&quot;&amp;&#39;");
+        assert!(PAGE.contains("{{content}}") && PAGE.contains("{{version}}"));
+    }
+}
