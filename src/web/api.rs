@@ -10,6 +10,7 @@ use crate::web::WebState;
 use crate::web::http::{Request, Response};
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Go's zero time: a target that was never scraped.
@@ -129,7 +130,7 @@ pub(in crate::web) fn respond(state: &WebState, request: &Request) -> Response {
     match endpoint {
         "targets" => success(&targets(state, request)),
         "scrape_pools" => {
-            let scrape_pools = state.board.pools().into_iter().map(|pool| pool.job).collect();
+            let scrape_pools = state.board.pools().into_iter().map(|pool| pool.job.clone()).collect();
             success(&ScrapePools { scrape_pools })
         }
         "status/config" => success(&Yaml { yaml: state.running.config().to_yaml() }),
@@ -181,7 +182,7 @@ fn targets(state: &WebState, request: &Request) -> Targets {
     let wanted_pool = request.query_values("scrapePool").into_iter().next().unwrap_or_default();
     let shows = |which: &str| wanted_state.is_empty() || wanted_state == "any" || wanted_state == which;
     let pools = state.board.pools().into_iter();
-    let pools: Vec<PoolStatus> =
+    let pools: Vec<Arc<PoolStatus>> =
         pools.filter(|pool| wanted_pool.is_empty() || pool.job == wanted_pool).collect();
     let mut targets =
         Targets { active_targets: Vec::new(), dropped_targets: Vec::new(), dropped_target_counts: None };
