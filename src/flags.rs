@@ -2,7 +2,7 @@
 //!
 //! Read once in `main`; what a flag says goes to its module as a typed value and nothing reads a flag after that.
 
-use crate::config::duration::{parse_duration, parse_size};
+use crate::config::duration;
 use crate::log::LogFormat;
 use crate::wal::head::{Compression, WalOptions};
 use lexopt::{Arg, Parser};
@@ -338,6 +338,14 @@ const FLAGS: &[Flag] = &[
         },
     },
 ];
+
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    duration::parse_duration(text).map_err(|err| err.to_string())
+}
+
+fn parse_size(text: &str) -> Result<u64, String> {
+    duration::parse_size(text).map_err(|err| err.to_string())
+}
 
 fn switch(text: &str) -> Result<bool, String> {
     text.parse().map_err(|_| "must be true or false".to_owned())

@@ -1,10 +1,9 @@
 //! `/api/v1`: Prometheus' JSON, field for field (`web/api/v1/api.go`), from the agent's part of the API.
 
-use crate::config::Scheme;
 use crate::config::duration::format_duration;
 use crate::labels::Labels;
 use crate::log::rfc3339_ms;
-use crate::scrape::status::{ActiveTarget, Health, PoolStatus};
+use crate::scrape::status::{ActiveTarget, PoolStatus};
 use crate::scrape::target::TargetUrl;
 use crate::web::WebState;
 use crate::web::http::{Request, Response};
@@ -130,7 +129,7 @@ pub(in crate::web) fn respond(state: &WebState, request: &Request) -> Response {
     match endpoint {
         "targets" => success(&targets(state, request)),
         "scrape_pools" => {
-            let scrape_pools = state.board.pools().into_iter().map(|pool| pool.job.clone()).collect();
+            let scrape_pools = state.board.pools().into_iter().map(|(job, _)| job).collect();
             success(&ScrapePools { scrape_pools })
         }
         "status/config" => success(&Yaml { yaml: state.running.config().to_yaml() }),
@@ -182,26 +181,23 @@ fn targets(state: &WebState, request: &Request) -> Targets {
     let wanted_pool = request.query_values("scrapePool").into_iter().next().unwrap_or_default();
     let shows = |which: &str| wanted_state.is_empty() || wanted_state == "any" || wanted_state == which;
     let pools = state.board.pools().into_iter();
-    let pools: Vec<Arc<PoolStatus>> =
-        pools.filter(|pool| wanted_pool.is_empty() || pool.job == wanted_pool).collect();
+    let pools: Vec<(String, Arc<PoolStatus>)> =
+        pools.filter(|(job, _)| wanted_pool.is_empty() || *job == wanted_pool).collect();
     let mut targets =
         Targets { active_targets: Vec::new(), dropped_targets: Vec::new(), dropped_target_counts: None };
     if shows("active") {
         let host = hostname();
-        let actives =
-            pools.iter().flat_map(|pool| pool.active.iter().map(|target| active(&pool.job, target, &host)));
-        targets.active_targets = actives.collect();
+        for (job, pool) in &pools {
+            targets.active_targets.extend(pool.active.iter().map(|target| active(job, target, &host)));
+        }
     }
     if shows("dropped") {
-        let dropped = pools.iter().flat_map(|pool| {
-            let drop = |labels: &Labels| Dropped {
-                discovered_labels: labels.clone(),
-                scrape_pool: pool.job.clone(),
-            };
-            pool.dropped.iter().map(drop)
-        });
-        targets.dropped_targets = dropped.collect();
-        let counts = pools.iter().map(|pool| (pool.job.clone(), pool.dropped_count));
+        for (job, pool) in &pools {
+            let dropped = pool.dropped.iter();
+            let dropped = dropped.map(|it| Dropped { discovered_labels: it.labels(), scrape_pool: job.clone() });
+            targets.dropped_targets.extend(dropped);
+        }
+        let counts = pools.iter().map(|(job, pool)| (job.clone(), pool.dropped_count));
         targets.dropped_target_counts = Some(counts.collect());
     }
     targets
@@ -211,16 +207,12 @@ fn active(job: &str, active: &ActiveTarget, host: &str) -> Active {
     let target = &active.target;
     let last = active.status.last();
     Active {
-        discovered_labels: target.discovered_labels.clone(),
+        discovered_labels: active.discovered.labels(),
         labels: target.labels.clone(),
         scrape_pool: job.to_owned(),
         scrape_url: target.url.to_string(),
         global_url: global_url(&target.url, host),
-        health: match active.status.health() {
-            Health::Unknown => "unknown",
-            Health::Up => "up",
-            Health::Down => "down",
-        },
+        health: active.status.health().as_str(),
         last_scrape: last.as_ref().map_or_else(|| NEVER.to_owned(), |last| rfc3339_of_ms(last.ts_ms)),
         last_scrape_duration: last.as_ref().map_or(0.0, |last| last.duration.as_secs_f64()),
         last_error: last.and_then(|last| last.error).unwrap_or_default(),
@@ -238,12 +230,8 @@ fn global_url(url: &TargetUrl, host: &str) -> String {
     if !LOCALHOSTS.contains(&name.trim_matches(['[', ']'])) {
         return url.to_string();
     }
-    let scheme = match url.scheme {
-        Scheme::Http => "http",
-        Scheme::Https => "https",
-    };
     let port = port.map(|port| format!(":{port}")).unwrap_or_default();
-    format!("{scheme}://{host}{port}{}", url.path_and_query)
+    format!("{}://{host}{port}{}", url.scheme.as_str(), url.path_and_query)
 }
 
 fn runtime_info(state: &WebState) -> RuntimeInfo {
@@ -297,12 +285,13 @@ fn as_map<S: Serializer>(labels: &Labels, serializer: S) -> Result<S::Ok, S::Err
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scrape::target::UrlScheme;
 
     #[test]
     fn loopback_addresses_get_the_hosts_name() {
         let check = |authority: &str, expected: &str| {
             let path_and_query = "/metrics".to_owned();
-            let url = TargetUrl { scheme: Scheme::Http, authority: authority.to_owned(), path_and_query };
+            let url = TargetUrl { scheme: UrlScheme::Http, authority: authority.to_owned(), path_and_query };
             assert_eq!(global_url(&url, "box"), expected);
         };
         check("127.0.0.1:9100", "http://box:9100/metrics");

@@ -19,16 +19,16 @@ pub(in crate::web) fn targets(state: &WebState) -> Response {
     if pools.is_empty() {
         content.push_str("<p>No jobs yet. The configuration names none, or discovery has not answered.</p>");
     }
-    for pool in &pools {
-        write_pool(&mut content, pool);
+    for (job, pool) in &pools {
+        write_pool(&mut content, job, pool);
     }
     let page = PAGE.replace("{{version}}", env!("CARGO_PKG_VERSION")).replace("{{content}}", &content);
     Response::new(200, "text/html; charset=utf-8", page.into_bytes())
 }
 
-fn write_pool(out: &mut String, pool: &PoolStatus) {
+fn write_pool(out: &mut String, job: &str, pool: &PoolStatus) {
     let n_up = pool.active.iter().filter(|active| active.status.health() == Health::Up).count();
-    let job = escape(&pool.job);
+    let job = escape(job);
     let _ = write!(
         out,
         "<section><h2 id=\"job-{job}\">{job} <small>{n_up} of {} up{}</small></h2>",
@@ -52,15 +52,11 @@ fn write_pool(out: &mut String, pool: &PoolStatus) {
 
 fn write_target(out: &mut String, active: &ActiveTarget) {
     let last = active.status.last();
-    let (class, word) = match active.status.health() {
-        Health::Unknown => ("unknown", "unknown"),
-        Health::Up => ("up", "up"),
-        Health::Down => ("down", "down"),
-    };
+    let health = active.status.health().as_str();
     let url = escape(&active.target.url.to_string());
     let _ = write!(
         out,
-        "<tr><td data-label=Endpoint><a href=\"{url}\">{url}</a><td data-label=State class={class}>{word}\
+        "<tr><td data-label=Endpoint><a href=\"{url}\">{url}</a><td data-label=State class={health}>{health}\
          <td data-label=Labels>{}",
         labels(&active.target.labels)
     );
