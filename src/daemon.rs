@@ -1,1 +1,371 @@
-//! The daemon: owns every handle.
+//! The daemon: owns every handle, starts them in order, reloads, and stops them in order.
+//!
+//! Runs on the main thread, which waits for [`DaemonEvent`]s. Everything may be imported here and nobody imports this.
+
+use crate::clock::Clock;
+use crate::config::{self, Config, DiscoveryConfig};
+use crate::discovery;
+use crate::discovery::metrics::DiscoveryMetrics;
+use crate::flags::Flags;
+use crate::lifecycle::{DaemonEvent, ReplayProgress, Running};
+use crate::metrics::Registry;
+use crate::metrics::process::ProcessMetrics;
+use crate::scrape::buffers::BodyBudget;
+use crate::scrape::manager::{self, FirstScrape, ManagerOptions};
+use crate::scrape::metrics::ScrapeMetrics;
+use crate::scrape::status::StatusBoard;
+use crate::signals;
+use crate::wal::error::WalError;
+use crate::wal::head::{ReplaySummary, Wal};
+use crate::wal::maintenance;
+use crate::web::router::WebMetrics;
+use crate::web::{self, WebState};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
+use std::fmt;
+use std::io;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Target sets on their way to the scrape manager. Full: the discovery manager keeps the newest and offers it again.
+const TARGET_SETS_CAPACITY: usize = 1;
+/// Replay that takes longer says how far it is.
+const QUIET_REPLAY: Duration = Duration::from_secs(1);
+/// First and longest pause between two looks for the first samples; the pauses double.
+const FIRST_SAMPLES_PAUSE: Duration = Duration::from_millis(20);
+const FIRST_SAMPLES_LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// Why the daemon did not start: one sentence with the way out.
+#[derive(Debug)]
+pub enum StartError {
+    /// The configuration file is missing or wrong.
+    Config {
+        /// `--config.file`.
+        file: PathBuf,
+        /// Every mistake, a line each.
+        mistakes: String,
+    },
+    /// The web address cannot be bound.
+    Listen {
+        /// `--web.listen-address`.
+        address: String,
+        /// What the system said.
+        cause: io::Error,
+    },
+    /// The data directory cannot be used.
+    Wal(WalError),
+    /// The system refuses a thread.
+    Thread(io::Error),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StartError::Config { file, .. } if !file.exists() => write!(
+                f,
+                "no configuration file at {}; name one with --config.file=FILE, etc/scraped.yml is one to start from",
+                file.display()
+            ),
+            StartError::Config { mistakes, .. } => f.write_str(mistakes),
+            StartError::Listen { address, cause } if cause.kind() == io::ErrorKind::AddrInUse => write!(
+                f,
+                "{address} is in use by another process; stop that one or choose another address with \
+                 --web.listen-address=HOST:PORT"
+            ),
+            StartError::Listen { address, cause } => {
+                write!(
+                    f,
+                    "cannot listen on {address}: {cause}; choose another with --web.listen-address=HOST:PORT"
+                )
+            }
+            StartError::Wal(err) => err.fmt(f),
+            StartError::Thread(err) => {
+                write!(
+                    f,
+                    "cannot start a thread: {err}; raise the limit of processes or memory of this service"
+                )
+            }
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+impl From<WalError> for StartError {
+    fn from(err: WalError) -> Self {
+        StartError::Wal(err)
+    }
+}
+
+/// The running daemon. Fields stand in the order of their start.
+pub struct Daemon {
+    config_file: PathBuf,
+    running: Arc<Running>,
+    events: Receiver<DaemonEvent>,
+    signals: signals::Handle,
+    web: web::Handle,
+    wal: Wal,
+    maintenance: maintenance::Handle,
+    scrape: manager::Handle,
+    discovery: discovery::Handle,
+}
+
+impl Daemon {
+    /// Starts everything; scrapes run when it returns.
+    ///
+    /// # Errors
+    /// See [`StartError`]; what was started is stopped again by the end of the process.
+    pub fn start(flags: Flags) -> Result<Daemon, StartError> {
+        log::info!(
+            "scraped {} starts, configuration {}",
+            env!("CARGO_PKG_VERSION"),
+            flags.config_file.display()
+        );
+        let config = Arc::new(load(&flags.config_file)?);
+        announce(&config);
+        let (daemon_events, events) = unbounded();
+        let signals = signals::Handle::spawn(daemon_events.clone()).map_err(StartError::Thread)?;
+        let running = Arc::new(Running::new(Arc::clone(&config)));
+        let registry = Arc::new(Registry::default());
+        let board = Arc::new(StatusBoard::default());
+        let web = start_web(&flags, &running, &registry, &board, daemon_events.clone())?;
+
+        let (wal, summary) = open_wal(&flags, &running)?;
+        registry.register(wal.metrics());
+        announce_replay(&flags, &summary, &running);
+        let maintenance = maintenance::Handle::spawn(wal.clone()).map_err(StartError::Thread)?;
+
+        let scrape_metrics = Arc::new(ScrapeMetrics::default());
+        let discovery_metrics = Arc::new(DiscoveryMetrics::default());
+        registry.register(Arc::clone(&scrape_metrics) as _);
+        registry.register(Arc::clone(&discovery_metrics) as _);
+        let (target_sets_sender, target_sets) = bounded(TARGET_SETS_CAPACITY);
+        let options = manager_options(&flags, &wal, &board, scrape_metrics, &config, daemon_events);
+        let scrape = manager::Handle::spawn(options, target_sets).map_err(StartError::Thread)?;
+        let discovery = discovery::Handle::spawn(config, target_sets_sender, discovery_metrics);
+        let discovery = discovery.map_err(StartError::Thread)?;
+        running.announce_ready(true);
+        Ok(Daemon {
+            config_file: flags.config_file,
+            running,
+            events,
+            signals,
+            web,
+            wal,
+            maintenance,
+            scrape,
+            discovery,
+        })
+    }
+
+    /// Waits for events until one of them ends the daemon; true if that was asked for.
+    pub fn run(&self) -> bool {
+        let mut event = self.await_first_samples();
+        loop {
+            match event {
+                DaemonEvent::Reload { reply } => {
+                    if let Some(next) = self.reload_for_all(reply) {
+                        event = next;
+                        continue;
+                    }
+                }
+                DaemonEvent::Terminate => return true,
+                DaemonEvent::ThreadEnded(name) => {
+                    log::error!("BUG: thread {name} ended; stopping, a service manager may start me again");
+                    return false;
+                }
+            }
+            event = self.next_event();
+        }
+    }
+
+    fn next_event(&self) -> DaemonEvent {
+        self.events.recv().unwrap_or(DaemonEvent::Terminate)
+    }
+
+    /// Says once that samples are being written; looks less and less often for them.
+    fn await_first_samples(&self) -> DaemonEvent {
+        let mut pause = FIRST_SAMPLES_PAUSE;
+        loop {
+            if self.wal.samples_appended() > 0 {
+                log::info!("first samples written");
+                return self.next_event();
+            }
+            match self.events.recv_timeout(pause) {
+                Ok(event) => return event,
+                Err(RecvTimeoutError::Disconnected) => return DaemonEvent::Terminate,
+                Err(RecvTimeoutError::Timeout) => pause = (pause * 2).min(FIRST_SAMPLES_LONGEST_PAUSE),
+            }
+        }
+    }
+
+    /// One reload answers all requests that wait by now; returns the event behind them.
+    fn reload_for_all(&self, reply: Option<Sender<Result<(), String>>>) -> Option<DaemonEvent> {
+        let mut replies = vec![reply];
+        let mut next = None;
+        while let Ok(event) = self.events.try_recv() {
+            match event {
+                DaemonEvent::Reload { reply } => replies.push(reply),
+                other => {
+                    next = Some(other);
+                    break;
+                }
+            }
+        }
+        let outcome = self.reload();
+        for reply in replies.into_iter().flatten() {
+            let _ = reply.send(outcome.clone());
+        }
+        next
+    }
+
+    fn reload(&self) -> Result<(), String> {
+        let started = Instant::now();
+        match load(&self.config_file) {
+            Ok(config) => {
+                let config = Arc::new(config);
+                announce(&config);
+                // Pools know a job before its targets arrive.
+                self.scrape.apply(Arc::clone(&config));
+                self.discovery.apply(Arc::clone(&config));
+                self.running.applied(config);
+                log::info!("configuration loaded in {} ms", started.elapsed().as_millis());
+                Ok(())
+            }
+            Err(err) => {
+                self.running.refused();
+                let why = format!(
+                    "cannot load {}: {err}; continuing with the previous configuration",
+                    self.config_file.display()
+                );
+                log::error!("{why}");
+                Err(why)
+            }
+        }
+    }
+
+    /// Stops everything, the last started first; what is on disk is complete when it returns.
+    pub fn shutdown(self) {
+        let started = Instant::now();
+        self.running.announce_ready(false);
+        let step = |name: &str| log::debug!("stopped {name} after {:.3} s", started.elapsed().as_secs_f64());
+        self.discovery.stop();
+        step("discovery");
+        self.scrape.stop();
+        step("scraping");
+        if let Err(err) = self.wal.close() {
+            log::error!("{err}");
+        }
+        step("the log");
+        self.maintenance.stop();
+        step("wal-maintenance");
+        self.web.stop();
+        self.signals.stop();
+        log::info!("stopped in {:.3} s", started.elapsed().as_secs_f64());
+    }
+}
+
+fn load(file: &PathBuf) -> Result<Config, StartError> {
+    config::load(file).map_err(|err| StartError::Config { file: file.clone(), mistakes: err.to_string() })
+}
+
+fn announce(config: &Config) {
+    let statics =
+        config.scrape_configs.iter().flat_map(|job| &job.discovery).map(|discovery| match discovery {
+            DiscoveryConfig::Static(groups) => groups.iter().map(|group| group.targets.len()).sum(),
+            DiscoveryConfig::File(_) => 0,
+        });
+    let n_targets: usize = statics.sum();
+    log::info!("{} jobs, {n_targets} static targets", config.scrape_configs.len());
+    for note in &config.notes {
+        log::info!("{note}");
+    }
+}
+
+fn start_web(
+    flags: &Flags,
+    running: &Arc<Running>,
+    registry: &Arc<Registry>,
+    board: &Arc<StatusBoard>,
+    daemon_events: Sender<DaemonEvent>,
+) -> Result<web::Handle, StartError> {
+    let address = &flags.listen_address;
+    let listener =
+        TcpListener::bind(address).map_err(|cause| StartError::Listen { address: address.clone(), cause })?;
+    let bound = listener.local_addr().map_or_else(|_| address.clone(), |bound| bound.to_string());
+    log::info!("pages at http://{bound}/targets");
+    let metrics = Arc::new(WebMetrics::default());
+    registry.register(Arc::clone(running) as _);
+    registry.register(Arc::new(ProcessMetrics::default()));
+    registry.register(Arc::clone(&metrics) as _);
+    let text_of = |wanted: &str| {
+        let text = flags.texts.iter().find(|(name, _)| *name == wanted);
+        text.map_or("", |(_, text)| text.as_str())
+    };
+    let state = WebState {
+        daemon_events,
+        lifecycle_enabled: flags.enable_lifecycle,
+        running: Arc::clone(running),
+        registry: Arc::clone(registry),
+        metrics,
+        board: Arc::clone(board),
+        storage_retention: format!(
+            "{} or {}",
+            text_of("storage.agent.retention.max-time"),
+            text_of("storage.agent.retention.max-bytes")
+        ),
+        flags: flags.texts.clone(),
+    };
+    web::Handle::spawn(listener, state).map_err(StartError::Thread)
+}
+
+fn open_wal(flags: &Flags, running: &Running) -> Result<(Wal, ReplaySummary), StartError> {
+    let started = Instant::now();
+    let mut told = started;
+    let mut progress = |current: u64, max: u64| {
+        running.replayed(ReplayProgress { current, max });
+        if told.elapsed() > QUIET_REPLAY {
+            told = Instant::now();
+            log::info!("replaying the log: segment {current} of {max}");
+        }
+    };
+    Ok(Wal::open(flags.wal.clone(), &mut progress)?)
+}
+
+fn announce_replay(flags: &Flags, summary: &ReplaySummary, running: &Running) {
+    let path = flags.wal.path.display();
+    log::info!("data directory {path}: {} series, {} segments", summary.series, summary.segments);
+    for loss in &summary.losses {
+        running.corruptions.inc();
+        log::warn!("{loss}");
+    }
+}
+
+fn manager_options(
+    flags: &Flags,
+    wal: &Wal,
+    board: &Arc<StatusBoard>,
+    metrics: Arc<ScrapeMetrics>,
+    config: &Arc<Config>,
+    daemon_events: Sender<DaemonEvent>,
+) -> ManagerOptions {
+    let timestamp_tolerance =
+        if flags.adjust_timestamps { flags.timestamp_tolerance } else { Duration::ZERO };
+    let first_scrape = if flags.scrape_on_start { FirstScrape::AtOnce } else { FirstScrape::OnGrid };
+    ManagerOptions {
+        wal: wal.clone(),
+        clock: Clock::system(),
+        board: Arc::clone(board),
+        metrics,
+        budget: BodyBudget::new(flags.body_budget_bytes, flags.max_body_bytes),
+        config: Arc::clone(config),
+        discovery_reload_interval: flags.discovery_reload_interval,
+        first_scrape,
+        timestamp_tolerance,
+        max_workers: flags.max_workers,
+        thread_ended: Arc::new(move |name| {
+            let _ = daemon_events.send(DaemonEvent::ThreadEnded(name.to_owned()));
+        }),
+    }
+}

@@ -31,6 +31,7 @@ pub struct Flags {
     pub timestamp_tolerance: Duration,
     pub max_workers: usize,
     pub body_budget_bytes: u64,
+    pub max_body_bytes: u64,
     pub listen_address: String,
     pub enable_lifecycle: bool,
     pub log_level: LevelFilter,
@@ -282,6 +283,19 @@ const FLAGS: &[Flag] = &[
         },
     },
     Flag {
+        name: "scrape.max-body-bytes",
+        value: "SIZE",
+        default: "256MB",
+        doc: "Largest page of a job without a body_size_limit.",
+        apply: |flags, text| {
+            flags.max_body_bytes = match parse_size(text)? {
+                0 => return Err("must be more than 0".to_owned()),
+                bytes => bytes,
+            };
+            Ok(())
+        },
+    },
+    Flag {
         name: "web.listen-address",
         value: "HOST:PORT",
         default: "127.0.0.1:9090",
@@ -372,6 +386,7 @@ impl Default for Flags {
             timestamp_tolerance: Duration::ZERO,
             max_workers: 0,
             body_budget_bytes: 0,
+            max_body_bytes: 0,
             listen_address: String::new(),
             enable_lifecycle: false,
             log_level: LevelFilter::Info,

@@ -2,6 +2,7 @@
 //!
 //! The modules stand in the order of a sample's life; `ARCHITECTURE.md` is the map.
 
+pub mod allocator;
 pub mod clock;
 pub mod flags;
 pub mod lifecycle;

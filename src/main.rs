@@ -1,3 +1,61 @@
-//! The `scraped` command.
+//! The `scraped` command: flags, then the daemon or a sub-command, then an exit status.
 
-fn main() {}
+use scraped::commands::{check, query};
+use scraped::daemon::Daemon;
+use scraped::flags::{self, Command, Flags, QueryArgs};
+use scraped::log;
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+/// The daemon cannot start, or a sub-command found a mistake.
+const EXIT_FAILED: u8 = 1;
+/// A thread of the daemon died: a bug.
+const EXIT_BUG: u8 = 2;
+
+fn main() -> ExitCode {
+    scraped::allocator::tune();
+    match flags::parse(std::env::args_os().skip(1)) {
+        Ok(Command::Run(flags)) => run(*flags),
+        Ok(Command::CheckConfig { file }) => check_config(&file),
+        Ok(Command::Query(args)) => query(args),
+        Ok(Command::Help(text) | Command::Version(text)) => print(text.as_bytes()),
+        Err(why) => fail(&why),
+    }
+}
+
+fn run(flags: Flags) -> ExitCode {
+    log::init(flags.log_level, flags.log_format);
+    let daemon = match Daemon::start(flags) {
+        Ok(daemon) => daemon,
+        Err(why) => return fail(&why),
+    };
+    let asked_for = daemon.run();
+    daemon.shutdown();
+    if asked_for { ExitCode::SUCCESS } else { ExitCode::from(EXIT_BUG) }
+}
+
+fn check_config(file: &Path) -> ExitCode {
+    match check::check_config(file, &mut io::stdout().lock()) {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::from(EXIT_FAILED),
+    }
+}
+
+fn query(args: QueryArgs) -> ExitCode {
+    match query::run(args, &mut io::stdout().lock()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => fail(&why),
+    }
+}
+
+fn print(text: &[u8]) -> ExitCode {
+    // A closed pipe is the reader's wish.
+    let _ = io::stdout().lock().write_all(text);
+    ExitCode::SUCCESS
+}
+
+fn fail(why: &dyn std::fmt::Display) -> ExitCode {
+    let _ = writeln!(io::stderr().lock(), "scraped: {why}");
+    ExitCode::from(EXIT_FAILED)
+}

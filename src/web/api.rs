@@ -194,7 +194,8 @@ fn targets(state: &WebState, request: &Request) -> Targets {
     if shows("dropped") {
         for (job, pool) in &pools {
             let dropped = pool.dropped.iter();
-            let dropped = dropped.map(|it| Dropped { discovered_labels: it.labels(), scrape_pool: job.clone() });
+            let dropped =
+                dropped.map(|it| Dropped { discovered_labels: it.labels(), scrape_pool: job.clone() });
             targets.dropped_targets.extend(dropped);
         }
         let counts = pools.iter().map(|(job, pool)| (job.clone(), pool.dropped_count));
