@@ -1,0 +1,163 @@
+//! The shape of the source: who may import whom, how long a file may be, what may not be in the build.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Module → what it may import from this crate; a path like `scrape::status` allows only that part.
+/// `daemon` may import everything and stands in nobody's list.
+const MAY_IMPORT: &[(&str, &[&str])] = &[
+    ("allocator", &[]),
+    ("clock", &[]),
+    ("log", &[]),
+    ("metrics", &[]),
+    ("labels", &[]),
+    ("exposition", &[]),
+    ("config", &["labels"]),
+    ("lifecycle", &["config", "metrics"]),
+    ("signals", &["lifecycle"]),
+    ("flags", &["config::duration", "log", "wal::head"]),
+    ("http", &["config"]),
+    ("series", &["labels"]),
+    ("wal", &["labels", "metrics", "series"]),
+    ("discovery", &["config", "http", "labels", "metrics"]),
+    (
+        "scrape",
+        &[
+            "clock",
+            "config",
+            "discovery::TargetGroup",
+            "discovery::TargetSets",
+            "exposition",
+            "http",
+            "labels",
+            "metrics",
+            "series",
+            "wal",
+        ],
+    ),
+    ("web", &["config", "labels", "lifecycle", "log", "metrics", "scrape::status", "scrape::target"]),
+    ("commands", &["config", "exposition", "flags", "labels", "metrics", "scrape", "series", "wal"]),
+];
+
+const MAX_LINES: usize = 600;
+
+const ASYNC_CRATES: &[&str] =
+    &["tokio", "async-std", "smol", "hyper", "futures-executor", "async-executor", "async-io", "mio"];
+
+const GIVEN_CRATES: &[&str] =
+    &["crossbeam-channel", "ureq", "rayon", "serde_yaml", "parking_lot", "signal-hook"];
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn rust_files(dir: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() && path.file_name().unwrap() != "target" {
+            rust_files(&path, found);
+        } else if path.extension().is_some_and(|ext| ext == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+fn module_of(file: &Path, src: &Path) -> String {
+    let relative = file.strip_prefix(src).unwrap();
+    let first = relative.components().next().unwrap().as_os_str().to_string_lossy().into_owned();
+    first.strip_suffix(".rs").unwrap_or(&first).to_owned()
+}
+
+/// Every `crate::a::b::…` of a file outside its tests and comments.
+fn imports(text: &str) -> BTreeSet<String> {
+    let code = text.split("#[cfg(test)]\nmod tests").next().unwrap();
+    let mut imports = BTreeSet::new();
+    for line in code.lines().filter(|line| !line.trim_start().starts_with("//")) {
+        for rest in line.split("crate::").skip(1) {
+            let path: String =
+                rest.chars().take_while(|c| c.is_alphanumeric() || matches!(c, '_' | ':')).collect();
+            imports.insert(path.trim_end_matches(':').to_owned());
+        }
+    }
+    imports
+}
+
+#[test]
+fn imports_point_one_way() {
+    let src = root().join("src");
+    let mut files = Vec::new();
+    rust_files(&src, &mut files);
+    assert!(files.len() > 40, "only {} files found", files.len());
+    let mut mistakes = Vec::new();
+    for file in files {
+        let module = module_of(&file, &src);
+        if ["lib", "main", "daemon"].contains(&module.as_str()) {
+            continue;
+        }
+        let Some((_, allowed)) = MAY_IMPORT.iter().find(|(name, _)| *name == module) else {
+            mistakes.push(format!("{module}: not in the table of modules"));
+            continue;
+        };
+        for import in imports(&fs::read_to_string(&file).unwrap()) {
+            let own = import == module || import.starts_with(&format!("{module}::"));
+            let may = |path: &&str| import == **path || import.starts_with(&format!("{path}::"));
+            if !own && !allowed.iter().any(|path| may(&path)) {
+                mistakes.push(format!("{} imports crate::{import}", file.display()));
+            }
+        }
+    }
+    assert!(mistakes.is_empty(), "{}", mistakes.join("\n"));
+}
+
+#[test]
+fn only_http_knows_ureq_and_only_config_knows_yaml() {
+    let src = root().join("src");
+    let mut files = Vec::new();
+    rust_files(&src, &mut files);
+    for file in files {
+        let module = module_of(&file, &src);
+        let text = fs::read_to_string(&file).unwrap();
+        for (word, owner) in [("ureq::", "http"), ("serde_yaml::", "config"), ("rayon::", "scrape")] {
+            let knows = text.lines().any(|line| !line.trim_start().starts_with("//") && line.contains(word));
+            assert!(!knows || module == owner, "{} knows {word}", file.display());
+        }
+    }
+}
+
+#[test]
+fn no_file_is_too_long() {
+    let mut files = Vec::new();
+    rust_files(&root().join("src"), &mut files);
+    rust_files(&root().join("tests"), &mut files);
+    for file in files {
+        let n_lines = fs::read_to_string(&file).unwrap().lines().count();
+        assert!(n_lines <= MAX_LINES, "{}: {n_lines} lines (limit: {MAX_LINES})", file.display());
+    }
+}
+
+#[test]
+fn nothing_is_called_by_a_name_that_says_nothing() {
+    let mut files = Vec::new();
+    rust_files(&root().join("src"), &mut files);
+    for file in files {
+        let stem = file.file_stem().unwrap().to_string_lossy().into_owned();
+        assert!(
+            !["utils", "util", "common", "helpers", "misc"].contains(&stem.as_str()),
+            "{}",
+            file.display()
+        );
+    }
+}
+
+#[test]
+fn no_async_runtime_and_all_given_crates() {
+    let lock = fs::read_to_string(root().join("Cargo.lock")).unwrap();
+    let has = |name: &str| lock.contains(&format!("name = \"{name}\"\n"));
+    for name in ASYNC_CRATES {
+        assert!(!has(name), "{name} is an async runtime or belongs to one");
+    }
+    for name in GIVEN_CRATES {
+        assert!(has(name), "{name} is given and must do its job");
+    }
+}
