@@ -36,7 +36,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "wal",
         ],
     ),
-    ("web", &["config", "labels", "lifecycle", "log", "metrics", "scrape::status", "scrape::target"]),
+    ("web", &["config", "labels", "lifecycle", "log", "metrics", "scrape::status", "scrape::target_url"]),
     ("commands", &["config", "exposition", "flags", "labels", "metrics", "scrape", "series", "wal"]),
 ];
 

@@ -4,7 +4,7 @@ use crate::config::duration::format_duration;
 use crate::labels::Labels;
 use crate::log::rfc3339_ms;
 use crate::scrape::status::{ActiveTarget, PoolStatus};
-use crate::scrape::target::TargetUrl;
+use crate::scrape::target_url::TargetUrl;
 use crate::web::WebState;
 use crate::web::http::{Request, Response};
 use serde::{Serialize, Serializer};
@@ -286,7 +286,7 @@ fn as_map<S: Serializer>(labels: &Labels, serializer: S) -> Result<S::Ok, S::Err
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scrape::target::UrlScheme;
+    use crate::scrape::target_url::UrlScheme;
 
     #[test]
     fn loopback_addresses_get_the_hosts_name() {
