@@ -132,8 +132,10 @@ impl Daemon {
         let web = start_web(&flags, &running, &registry, &board, daemon_events.clone())?;
 
         let (wal, summary) = open_wal(&flags, &running)?;
-        registry.register(wal.metrics());
+        registry.register(Arc::new(wal.clone()));
         announce_replay(&flags, &summary, &running);
+        let clock = Clock::system();
+        mend_order(&wal, &summary, &clock);
         let maintenance = maintenance::Handle::spawn(wal.clone()).map_err(StartError::Thread)?;
 
         let scrape_metrics = Arc::new(ScrapeMetrics::default());
@@ -141,7 +143,7 @@ impl Daemon {
         registry.register(Arc::clone(&scrape_metrics) as _);
         registry.register(Arc::clone(&discovery_metrics) as _);
         let (target_sets_sender, target_sets) = bounded(TARGET_SETS_CAPACITY);
-        let options = manager_options(&flags, &wal, &board, scrape_metrics, &config, daemon_events);
+        let options = manager_options(&flags, &wal, clock, &board, scrape_metrics, &config, daemon_events);
         let scrape = manager::Handle::spawn(options, target_sets).map_err(StartError::Thread)?;
         let discovery = discovery::Handle::spawn(config, target_sets_sender, discovery_metrics);
         let discovery = discovery.map_err(StartError::Thread)?;
@@ -336,15 +338,31 @@ fn open_wal(flags: &Flags, running: &Running) -> Result<(Wal, ReplaySummary), St
 fn announce_replay(flags: &Flags, summary: &ReplaySummary, running: &Running) {
     let path = flags.wal.path.display();
     log::info!("data directory {path}: {} series, {} segments", summary.series, summary.segments);
+    if let Some(takeover) = &summary.takeover {
+        log::info!("{takeover}");
+    }
     for loss in &summary.losses {
         running.corruptions.inc();
         log::warn!("{loss}");
     }
 }
 
+/// A box without a clock battery starts in the past of its own log: nothing may be refused until it catches up.
+fn mend_order(wal: &Wal, summary: &ReplaySummary, clock: &Clock) {
+    let now_ms = clock.wall_ms();
+    if let Some(newest_ts_ms) = summary.newest_ts_ms.filter(|newest_ts_ms| *newest_ts_ms > now_ms) {
+        wal.restart_order_check();
+        let behind_s = (newest_ts_ms - now_ms) / 1000;
+        log::warn!(
+            "the clock is {behind_s} s behind the newest sample in the log; samples are taken with its time all the same"
+        );
+    }
+}
+
 fn manager_options(
     flags: &Flags,
     wal: &Wal,
+    clock: Clock,
     board: &Arc<StatusBoard>,
     metrics: Arc<ScrapeMetrics>,
     config: &Arc<Config>,
@@ -355,7 +373,7 @@ fn manager_options(
     let first_scrape = if flags.scrape_on_start { FirstScrape::AtOnce } else { FirstScrape::OnGrid };
     ManagerOptions {
         wal: wal.clone(),
-        clock: Clock::system(),
+        clock,
         board: Arc::clone(board),
         metrics,
         budget: BodyBudget::new(flags.body_budget_bytes, flags.max_body_bytes),

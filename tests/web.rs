@@ -75,7 +75,8 @@ fn pages_and_methods() {
     check("POST", "/-/quit", 403, "Lifecycle API is not enabled.");
     check("GET", "/metrics", 200, "prometheus_ready 1\n");
     check("GET", "/api/v1/status/flags", 200, r#"{"status":"success","data":{"config.file":"a.yml"}}"#);
-    let no_targets = r#"{"status":"success","data":{"activeTargets":[],"droppedTargets":[],"droppedTargetCounts":{}}}"#;
+    let no_targets =
+        r#"{"status":"success","data":{"activeTargets":[],"droppedTargets":[],"droppedTargetCounts":{}}}"#;
     check("GET", "/api/v1/targets", 200, no_targets);
     check(
         "GET",
@@ -126,7 +127,9 @@ fn stalled_clients_are_closed_and_good_ones_served() {
     }
     let started = Instant::now();
     for stream in &mut stalled {
-        stream.set_read_timeout(Some(PATIENCE.saturating_sub(started.elapsed()).max(Duration::from_millis(1)))).unwrap();
+        stream
+            .set_read_timeout(Some(PATIENCE.saturating_sub(started.elapsed()).max(Duration::from_millis(1))))
+            .unwrap();
         let mut rest = Vec::new();
         // Closed: the end of the stream, or a reset. Still open: the read times out.
         if let Err(err) = stream.read_to_end(&mut rest) {

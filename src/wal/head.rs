@@ -277,6 +277,11 @@ impl Wal {
         &self.shared.wal_dir
     }
 
+    /// Samples written since the start.
+    pub fn samples_appended(&self) -> u64 {
+        self.shared.metrics.float_samples_appended.get()
+    }
+
     pub(in crate::wal) fn metrics(&self) -> &WalMetrics {
         &self.shared.metrics
     }
