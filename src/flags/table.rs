@@ -1,0 +1,311 @@
+//! The table of flags: name, value, default, sentence, and what the value means. Everything that prints flags prints
+//! this table.
+
+use crate::config::duration;
+use crate::flags::Flags;
+use crate::log::LogFormat;
+use crate::wal::head::Compression;
+use log::LevelFilter;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The seed's `DiscoveryReloadInterval` and its least value (Prometheus `scrape/manager.go: reloader`).
+const MIN_DISCOVERY_RELOAD_INTERVAL: Duration = Duration::from_secs(5);
+/// Smaller segments cost more headers and checkpoints than they free.
+const MIN_SEGMENT_BYTES: u64 = 1 << 20;
+/// Prometheus' upper limit of a segment.
+const MAX_SEGMENT_BYTES: u64 = 256 << 20;
+
+/// A flag: `value` is empty for switches, which also have a `--no-…` form.
+pub(in crate::flags) struct Flag {
+    pub(in crate::flags) name: &'static str,
+    pub(in crate::flags) value: &'static str,
+    pub(in crate::flags) default: &'static str,
+    pub(in crate::flags) doc: &'static str,
+    pub(in crate::flags) apply: fn(&mut Flags, &str) -> Result<(), String>,
+}
+
+pub(in crate::flags) const FLAGS: &[Flag] = &[
+    Flag {
+        name: "config.file",
+        value: "FILE",
+        default: "prometheus.yml",
+        doc: "Configuration file, an ordinary prometheus.yml.",
+        apply: |flags, text| {
+            flags.config_file = PathBuf::from(text);
+            Ok(())
+        },
+    },
+    Flag {
+        name: "agent",
+        value: "",
+        default: "true",
+        doc: "Accepted for Prometheus' sake: agent mode is the only one.",
+        apply: |_, text| match switch(text)? {
+            true => Ok(()),
+            false => Err("there is no server mode; leave the flag out".to_owned()),
+        },
+    },
+    Flag {
+        name: "storage.agent.path",
+        value: "DIR",
+        default: "data-agent/",
+        doc: "Data directory; the log is in wal/ under it, in Prometheus' own format.",
+        apply: |flags, text| {
+            flags.wal.path = PathBuf::from(text);
+            Ok(())
+        },
+    },
+    Flag {
+        name: "storage.agent.retention.min-time",
+        value: "DURATION",
+        default: "1h",
+        doc: "Keep samples at least this long, room permitting.",
+        apply: |flags, text| {
+            flags.wal.retention_min_time = parse_duration(text)?;
+            Ok(())
+        },
+    },
+    Flag {
+        name: "storage.agent.retention.max-time",
+        value: "DURATION",
+        default: "0s",
+        doc: "Drop samples older than this even if nobody has them; 0s: no such limit.",
+        apply: |flags, text| {
+            flags.wal.retention_max_time = parse_duration(text)?;
+            Ok(())
+        },
+    },
+    Flag {
+        name: "storage.agent.retention.max-bytes",
+        value: "SIZE",
+        default: "auto",
+        doc: "Most bytes under the data directory, oldest go first; auto: 1GB or a tenth of the file system, \
+              whichever is less.",
+        apply: |flags, text| {
+            flags.wal.retention_max_bytes = match text {
+                "auto" => None,
+                size => Some(parse_size(size)?),
+            };
+            Ok(())
+        },
+    },
+    Flag {
+        name: "storage.agent.wal-segment-size",
+        value: "SIZE",
+        default: "8MB",
+        doc: "Size of a segment of the log, from 1MB to 256MB; the log is truncated by segments.",
+        apply: |flags, text| {
+            let bytes = parse_size(text)?;
+            if !(MIN_SEGMENT_BYTES..=MAX_SEGMENT_BYTES).contains(&bytes) {
+                return Err("must be between 1MB and 256MB".to_owned());
+            }
+            flags.wal.segment_size_bytes = bytes;
+            Ok(())
+        },
+    },
+    Flag {
+        name: "storage.agent.wal-compression",
+        value: "",
+        default: "true",
+        doc: "Compress the log.",
+        apply: |flags, text| {
+            if !switch(text)? {
+                flags.wal.compression = Compression::None;
+            }
+            Ok(())
+        },
+    },
+    Flag {
+        name: "storage.agent.wal-compression-type",
+        value: "TYPE",
+        default: "snappy",
+        doc: "snappy or zstd (smaller, a little slower).",
+        apply: |flags, text| {
+            let compression = match text {
+                "snappy" => Compression::Snappy,
+                "zstd" => Compression::Zstd,
+                _ => return Err("must be snappy or zstd".to_owned()),
+            };
+            if flags.wal.compression != Compression::None {
+                flags.wal.compression = compression;
+            }
+            Ok(())
+        },
+    },
+    Flag {
+        name: "storage.agent.no-lockfile",
+        value: "",
+        default: "false",
+        doc: "Do not lock the data directory against a second process.",
+        apply: |flags, text| {
+            flags.wal.lock_file = !switch(text)?;
+            Ok(())
+        },
+    },
+    Flag {
+        name: "wal.fsync-interval",
+        value: "DURATION",
+        default: "15s",
+        doc: "How much a power cut may take, at most.",
+        apply: |flags, text| {
+            flags.wal.fsync_interval = match parse_duration(text)? {
+                Duration::ZERO => return Err("must be more than 0s".to_owned()),
+                interval => interval,
+            };
+            Ok(())
+        },
+    },
+    Flag {
+        name: "scrape.discovery-reload-interval",
+        value: "DURATION",
+        default: "5s",
+        doc: "Changed target sets are taken over at most this often; at least 5s.",
+        apply: |flags, text| {
+            let interval = parse_duration(text)?;
+            if interval < MIN_DISCOVERY_RELOAD_INTERVAL {
+                return Err("must be at least 5s".to_owned());
+            }
+            flags.discovery_reload_interval = interval;
+            Ok(())
+        },
+    },
+    Flag {
+        name: "scrape.on-start",
+        value: "",
+        default: "true",
+        doc: "Scrape a new target at once, then on its grid; without it the first scrape waits for the grid, as in \
+              Prometheus.",
+        apply: |flags, text| {
+            flags.scrape_on_start = switch(text)?;
+            Ok(())
+        },
+    },
+    Flag {
+        name: "scrape.adjust-timestamps",
+        value: "",
+        default: "true",
+        doc: "Set timestamps on the grid when the scrape started close to it.",
+        apply: |flags, text| {
+            flags.adjust_timestamps = switch(text)?;
+            Ok(())
+        },
+    },
+    Flag {
+        name: "scrape.timestamp-tolerance",
+        value: "DURATION",
+        default: "2ms",
+        doc: "How close; at most 1 % of the interval.",
+        apply: |flags, text| {
+            flags.timestamp_tolerance = parse_duration(text)?;
+            Ok(())
+        },
+    },
+    Flag {
+        name: "scrape.max-workers",
+        value: "N",
+        default: "1024",
+        doc: "Most threads that wait for targets at one time; they start on demand and end when idle.",
+        apply: |flags, text| {
+            flags.max_workers = match text.parse() {
+                Ok(n) if (4..=65_536).contains(&n) => n,
+                _ => return Err("must be a number from 4 to 65536".to_owned()),
+            };
+            Ok(())
+        },
+    },
+    Flag {
+        name: "scrape.body-budget",
+        value: "SIZE",
+        default: "64MB",
+        doc: "Most memory for the pages in flight, all targets together; one page may use all of it.",
+        apply: |flags, text| {
+            flags.body_budget_bytes = match parse_size(text)? {
+                bytes if bytes < MIN_SEGMENT_BYTES => return Err("must be at least 1MB".to_owned()),
+                bytes => bytes,
+            };
+            Ok(())
+        },
+    },
+    Flag {
+        name: "scrape.max-body-bytes",
+        value: "SIZE",
+        default: "256MB",
+        doc: "Largest page of a job without a body_size_limit.",
+        apply: |flags, text| {
+            flags.max_body_bytes = match parse_size(text)? {
+                0 => return Err("must be more than 0".to_owned()),
+                bytes => bytes,
+            };
+            Ok(())
+        },
+    },
+    Flag {
+        name: "web.listen-address",
+        value: "HOST:PORT",
+        default: "127.0.0.1:9090",
+        doc: "Address of the pages, the API and /metrics; \":9090\" is every interface.",
+        apply: |flags, text| {
+            flags.listen_address = match text.strip_prefix(':') {
+                Some(port) => format!("0.0.0.0:{port}"),
+                None => text.to_owned(),
+            };
+            match flags.listen_address.rsplit_once(':') {
+                Some((_, port)) if port.parse::<u16>().is_ok() => Ok(()),
+                _ => Err("must be HOST:PORT".to_owned()),
+            }
+        },
+    },
+    Flag {
+        name: "web.enable-lifecycle",
+        value: "",
+        default: "false",
+        doc: "Allow reload and quit by POST to /-/reload and /-/quit.",
+        apply: |flags, text| {
+            flags.enable_lifecycle = switch(text)?;
+            Ok(())
+        },
+    },
+    Flag {
+        name: "log.level",
+        value: "LEVEL",
+        default: "info",
+        doc: "debug, info, warn or error.",
+        apply: |flags, text| {
+            flags.log_level = match text {
+                "debug" => LevelFilter::Debug,
+                "info" => LevelFilter::Info,
+                "warn" => LevelFilter::Warn,
+                "error" => LevelFilter::Error,
+                _ => return Err("must be debug, info, warn or error".to_owned()),
+            };
+            Ok(())
+        },
+    },
+    Flag {
+        name: "log.format",
+        value: "FORMAT",
+        default: "logfmt",
+        doc: "logfmt or json.",
+        apply: |flags, text| {
+            flags.log_format = match text {
+                "logfmt" => LogFormat::Logfmt,
+                "json" => LogFormat::Json,
+                _ => return Err("must be logfmt or json".to_owned()),
+            };
+            Ok(())
+        },
+    },
+];
+
+pub(in crate::flags) fn parse_duration(text: &str) -> Result<Duration, String> {
+    duration::parse_duration(text).map_err(|err| err.to_string())
+}
+
+fn parse_size(text: &str) -> Result<u64, String> {
+    duration::parse_size(text).map_err(|err| err.to_string())
+}
+
+fn switch(text: &str) -> Result<bool, String> {
+    text.parse().map_err(|_| "must be true or false".to_owned())
+}
