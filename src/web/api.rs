@@ -180,25 +180,26 @@ fn targets(state: &WebState, request: &Request) -> Targets {
     let wanted_state = request.query_values("state").into_iter().next().unwrap_or_default().to_lowercase();
     let wanted_pool = request.query_values("scrapePool").into_iter().next().unwrap_or_default();
     let shows = |which: &str| wanted_state.is_empty() || wanted_state == "any" || wanted_state == which;
-    let pools = state.board.pools().into_iter();
-    let pools: Vec<(String, Arc<PoolStatus>)> =
-        pools.filter(|(job, _)| wanted_pool.is_empty() || *job == wanted_pool).collect();
+    let all = state.board.pools();
+    let pools: Vec<&(String, Arc<PoolStatus>)> =
+        all.iter().filter(|(job, _)| wanted_pool.is_empty() || *job == wanted_pool).collect();
     let mut targets =
         Targets { active_targets: Vec::new(), dropped_targets: Vec::new(), dropped_target_counts: None };
     if shows("active") {
         let host = hostname();
-        for (job, pool) in &pools {
+        for (job, pool) in pools.iter().copied() {
             targets.active_targets.extend(pool.active.iter().map(|target| active(job, target, &host)));
         }
     }
     if shows("dropped") {
-        for (job, pool) in &pools {
+        for (job, pool) in pools.iter().copied() {
             let dropped = pool.dropped.iter();
             let dropped =
                 dropped.map(|it| Dropped { discovered_labels: it.labels(), scrape_pool: job.clone() });
             targets.dropped_targets.extend(dropped);
         }
-        let counts = pools.iter().map(|(job, pool)| (job.clone(), pool.dropped_count));
+        // As Prometheus: the counts are of all pools, whichever is asked for.
+        let counts = all.iter().map(|(job, pool)| (job.clone(), pool.dropped_count));
         targets.dropped_target_counts = Some(counts.collect());
     }
     targets

@@ -135,7 +135,7 @@ fn refusal(page: &Page, request: &Request, lifecycle_enabled: bool) -> Option<Re
                 403,
                 "Lifecycle API is not enabled. Start with --web.enable-lifecycle.\n",
             )),
-            _ => Some(Response::text(405, "Only POST or PUT requests allowed").header("Allow", "POST, PUT")),
+            _ => Some(Response::text(405, "Only POST or PUT requests allowed")),
         },
         _ if matches!(method, "GET" | "HEAD") => None,
         _ => Some(Response::text(405, "Method Not Allowed\n").header("Allow", "GET, HEAD")),
