@@ -1,8 +1,9 @@
 //! The `scraped` command: flags, then the daemon or a sub-command, then an exit status.
 
-use scraped::commands::{check, query};
+use scraped::commands::check::{self, Outcome};
+use scraped::commands::query::{self, QueryOptions};
 use scraped::daemon::Daemon;
-use scraped::flags::{self, Command, Flags, QueryArgs};
+use scraped::flags::{self, Command, Flags};
 use scraped::log;
 use std::io::{self, Write};
 use std::path::Path;
@@ -18,7 +19,7 @@ fn main() -> ExitCode {
     match flags::parse(std::env::args_os().skip(1)) {
         Ok(Command::Run(flags)) => run(*flags),
         Ok(Command::CheckConfig { file }) => check_config(&file),
-        Ok(Command::Query(args)) => query(args),
+        Ok(Command::Query(options)) => query(options),
         Ok(Command::Help(text) | Command::Version(text)) => print(text.as_bytes()),
         Err(why) => fail(&why),
     }
@@ -37,13 +38,15 @@ fn run(flags: Flags) -> ExitCode {
 
 fn check_config(file: &Path) -> ExitCode {
     match check::check_config(file, &mut io::stdout().lock()) {
-        true => ExitCode::SUCCESS,
-        false => ExitCode::from(EXIT_FAILED),
+        Ok(Outcome::Good) => ExitCode::SUCCESS,
+        Ok(Outcome::Bad) => ExitCode::from(EXIT_FAILED),
+        // A closed pipe is the reader's wish.
+        Err(_) => ExitCode::from(EXIT_FAILED),
     }
 }
 
-fn query(args: QueryArgs) -> ExitCode {
-    match query::run(args, &mut io::stdout().lock()) {
+fn query(options: QueryOptions) -> ExitCode {
+    match query::run(options, &mut io::stdout().lock()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => fail(&why),
     }

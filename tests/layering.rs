@@ -16,7 +16,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("config", &["labels"]),
     ("lifecycle", &["config", "metrics"]),
     ("signals", &["lifecycle"]),
-    ("flags", &["config::duration", "log", "wal::head"]),
+    ("flags", &["commands::query", "config::duration", "log", "wal::head"]),
     ("http", &["config"]),
     ("series", &["labels"]),
     ("wal", &["labels", "metrics", "series"]),

@@ -1,4 +1,5 @@
 //! One file a sub-command; each uses the modules, none of them uses it.
 
+pub mod check;
 pub mod query;
 pub mod selector;

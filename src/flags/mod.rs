@@ -4,6 +4,7 @@
 
 mod table;
 
+use crate::commands::query::{QueryFormat, QueryOptions};
 use crate::flags::table::{FLAGS, Flag, parse_duration};
 use crate::log::LogFormat;
 use crate::wal::head::{Compression, WalOptions};
@@ -46,24 +47,11 @@ pub enum Command {
         file: PathBuf,
     },
     /// `query SELECTOR`.
-    Query(QueryArgs),
+    Query(QueryOptions),
     /// `--help`: the text to print.
     Help(String),
     /// `--version`: the text to print.
     Version(String),
-}
-
-/// Arguments of `query`.
-#[derive(Debug)]
-pub struct QueryArgs {
-    /// A series selector.
-    pub selector: String,
-    /// How far back; `None` is everything.
-    pub since: Option<Duration>,
-    /// The data directory.
-    pub path: PathBuf,
-    /// JSON instead of a table.
-    pub json: bool,
 }
 
 impl Default for Flags {
@@ -168,8 +156,12 @@ fn parse_check(args: &[OsString]) -> Result<Command, String> {
 fn parse_query(args: Vec<OsString>) -> Result<Command, String> {
     const USAGE: &str =
         "usage: scraped query SELECTOR [--since 1h] [--storage.agent.path DIR] [--format table|json]";
-    let mut query =
-        QueryArgs { selector: String::new(), since: None, path: Flags::default().wal.path, json: false };
+    let mut query = QueryOptions {
+        selector: String::new(),
+        since: None,
+        path: Flags::default().wal.path,
+        format: QueryFormat::Table,
+    };
     let mut parser = Parser::from_args(args);
     while let Some(arg) = parser.next().map_err(|err| err.to_string())? {
         match arg {
@@ -185,8 +177,8 @@ fn parse_query(args: Vec<OsString>) -> Result<Command, String> {
                         let since = parse_duration(&text).map_err(|why| format!("--since={text}: {why}"))?;
                         query.since = Some(since);
                     }
-                    "format" if text == "json" => query.json = true,
-                    "format" if text == "table" => query.json = false,
+                    "format" if text == "json" => query.format = QueryFormat::Json,
+                    "format" if text == "table" => query.format = QueryFormat::Table,
                     "format" => return Err("--format must be table or json".to_owned()),
                     _ => query.path = PathBuf::from(value),
                 }

@@ -1,0 +1,104 @@
+//! `scraped check config FILE`: every mistake with file, line, key and a sentence, or a short summary.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use crate::config::{Config, DiscoveryConfig, load};
+
+/// What a check came to; the exit status of the command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Exit 0.
+    Good,
+    /// Exit 1.
+    Bad,
+}
+
+/// Checks the configuration in `path` and writes what it found.
+///
+/// # Errors
+///
+/// Those of `out`.
+pub fn check_config(path: &Path, out: &mut dyn Write) -> io::Result<Outcome> {
+    match load(path) {
+        Ok(config) => {
+            writeln!(out, "{}: good: {}", path.display(), summary(&config))?;
+            for note in &config.notes {
+                writeln!(out, "{}: note: {note}", path.display())?;
+            }
+            Ok(Outcome::Good)
+        }
+        Err(errors) => {
+            writeln!(out, "{errors}")?;
+            Ok(Outcome::Bad)
+        }
+    }
+}
+
+/// `3 jobs, 12 static targets, 1 target file pattern`.
+fn summary(config: &Config) -> String {
+    let (mut n_targets, mut n_patterns) = (0, 0);
+    for provider in config.scrape_configs.iter().flat_map(|job| &job.discovery) {
+        match provider {
+            DiscoveryConfig::Static(groups) => n_targets += groups.iter().map(|group| group.targets.len()).sum::<usize>(),
+            DiscoveryConfig::File(file) => n_patterns += file.files.len(),
+        }
+    }
+    let mut parts = vec![counted(config.scrape_configs.len(), "job"), counted(n_targets, "static target")];
+    if n_patterns > 0 {
+        parts.push(counted(n_patterns, "target file pattern"));
+    }
+    parts.join(", ")
+}
+
+fn counted(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Outcome, check_config};
+
+    fn check(text: &str, outcome: Outcome, want: &[&str]) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("c.yml");
+        std::fs::write(&path, text).unwrap();
+        let mut out = Vec::new();
+        assert_eq!(check_config(&path, &mut out).unwrap(), outcome);
+        let out = String::from_utf8(out).unwrap().replace(&path.display().to_string(), "c.yml");
+        assert_eq!(out.lines().collect::<Vec<_>>(), want, "{text}");
+    }
+
+    #[test]
+    fn good_and_bad() {
+        check("", Outcome::Good, &["c.yml: good: 0 jobs, 0 static targets"]);
+        check(
+            "global: {evaluation_interval: 1m}\n\
+             scrape_configs:\n\
+             - job_name: a\n  static_configs: [{targets: [a, b]}]\n  file_sd_configs: [{files: [x.yml]}]\n",
+            Outcome::Good,
+            &[
+                "c.yml: good: 1 job, 2 static targets, 1 target file pattern",
+                "c.yml: note: evaluation_interval has no effect in an agent",
+            ],
+        );
+        check(
+            "scrape_configs:\n- job_name: a\n  scrape_interval: 1\n- scheme: x\n",
+            Outcome::Bad,
+            &[
+                "c.yml:3: scrape_configs[0].scrape_interval: not a valid duration string: \"1\"",
+                "c.yml:4: scrape_configs[1].job_name: job_name is empty",
+                "c.yml:4: scrape_configs[1].scheme: scheme \"x\" is neither http nor https",
+            ],
+        );
+    }
+
+    #[test]
+    fn a_file_that_is_not_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut out = Vec::new();
+        assert_eq!(check_config(&dir.path().join("no.yml"), &mut out).unwrap(), Outcome::Bad);
+        let out = String::from_utf8(out).unwrap();
+        assert!(out.ends_with("no.yml: cannot read it: No such file or directory (os error 2)\n"), "{out}");
+    }
+}
