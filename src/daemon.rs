@@ -137,7 +137,12 @@ impl Daemon {
         announce_replay(&flags, &summary, &running);
         let clock = Clock::system();
         mend_order(&wal, &summary, &clock);
-        let maintenance = maintenance::Handle::spawn(wal.clone()).map_err(StartError::Thread)?;
+        let thread_ended = {
+            let daemon_events = daemon_events.clone();
+            move |name: &str| drop(daemon_events.send(DaemonEvent::ThreadEnded(name.to_owned())))
+        };
+        let maintenance =
+            maintenance::Handle::spawn(wal.clone(), thread_ended).map_err(StartError::Thread)?;
 
         let scrape_metrics = Arc::new(ScrapeMetrics::default());
         let discovery_metrics = Arc::new(DiscoveryMetrics::default());
@@ -257,12 +262,13 @@ impl Daemon {
         step("discovery");
         self.scrape.stop();
         step("scraping");
+        // Before the log: closing gives the directory to the next process, and this thread deletes files in it.
+        self.maintenance.stop();
+        step("wal-maintenance");
         if let Err(err) = self.wal.close() {
             log::error!("{err}");
         }
         step("the log");
-        self.maintenance.stop();
-        step("wal-maintenance");
         self.web.stop();
         self.signals.stop();
         log::info!("stopped in {:.3} s", started.elapsed().as_secs_f64());

@@ -5,12 +5,15 @@
 //! all. Knows nothing of when one is due.
 
 use std::ffi::OsStr;
-use std::fs;
-use std::io;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use crate::wal::batch::RecordBatch;
+use crate::wal::disk::Reserve;
 use crate::wal::error::WalError;
-use crate::wal::segment::{self, SegmentInfo};
+use crate::wal::head::Compression;
+use crate::wal::segment::{self, SegmentInfo, segment_path};
 
 const PREFIX: &str = "checkpoint.";
 
@@ -129,4 +132,63 @@ fn create_as<T>(
     fs::rename(temporary, path).map_err(WalError::io("rename checkpoint to", path))?;
     segment::sync_dir(wal_dir)?;
     Ok(written)
+}
+
+/// Writes the one file of a checkpoint.
+#[derive(Debug)]
+pub struct CheckpointWriter {
+    path: PathBuf,
+    file: File,
+    bytes: u64,
+    batch: RecordBatch,
+    pages: Vec<u8>,
+}
+
+impl CheckpointWriter {
+    /// Starts the file in `dir`. With a reserve, that becomes the file and is overwritten: the disk is full.
+    ///
+    /// # Errors
+    /// The file cannot be made.
+    pub fn create(
+        dir: &Path,
+        compression: Compression,
+        reserve: Option<&Reserve>,
+    ) -> Result<CheckpointWriter, WalError> {
+        let path = segment_path(dir, 0);
+        if let Some(reserve) = reserve {
+            reserve.spend(&path);
+        }
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .map_err(WalError::io("create checkpoint", &path))?;
+        let batch = RecordBatch::new(compression);
+        Ok(CheckpointWriter { path, file, bytes: 0, batch, pages: Vec::new() })
+    }
+
+    /// Adds a whole record.
+    ///
+    /// # Errors
+    /// The disk refused.
+    pub fn append(&mut self, record: &[u8]) -> Result<(), WalError> {
+        self.batch.clear();
+        self.batch.push(record);
+        self.pages.clear();
+        self.batch.cut_into_pages(self.bytes, &mut self.pages);
+        self.file.write_all(&self.pages).map_err(WalError::io("write checkpoint", &self.path))?;
+        self.bytes += self.pages.len() as u64;
+        Ok(())
+    }
+
+    /// Makes the file durable; returns its size.
+    ///
+    /// # Errors
+    /// The disk refused.
+    pub fn finish(self) -> Result<u64, WalError> {
+        let finished = self.file.set_len(self.bytes).and_then(|()| self.file.sync_all());
+        finished.map_err(WalError::io("fsync checkpoint", &self.path))?;
+        Ok(self.bytes)
+    }
 }

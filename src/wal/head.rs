@@ -9,10 +9,12 @@ use crate::series::SeriesHandle;
 use crate::series::table::{Lookup, SeriesTable};
 use crate::wal::appender::{Appender, CommitReport, StagedSample};
 use crate::wal::commit::{CommitBuffers, CommitError};
+use crate::wal::disk;
 use crate::wal::error::WalError;
 use crate::wal::lock::{CleanStart, DirLock};
 use crate::wal::metrics::WalMetrics;
 use crate::wal::replay::{self, ClosedSegment};
+use crate::wal::room::Room;
 use crate::wal::segment::SyncHandle;
 use crate::wal::writer::{Position, Rotated, SegmentWriter};
 use crossbeam_channel::Sender;
@@ -100,6 +102,8 @@ struct Shared {
     metrics: Arc<WalMetrics>,
     segments_at_start: Vec<ClosedSegment>,
     checkpoint_at_start: Option<(u32, u64)>,
+    /// Where a commit waits for room on a full disk. Never waited for with the head lock.
+    room: Room,
     /// The head lock. Nothing is sent on a channel that could block, fsynced or logged at length while it is held.
     head: Mutex<Head>,
 }
@@ -160,6 +164,7 @@ impl Wal {
             metrics,
             segments_at_start: replayed.segments,
             checkpoint_at_start: replayed.checkpoint,
+            room: Room::default(),
             head: Mutex::new(head),
         };
         Ok((Wal { shared: Arc::new(shared) }, replayed.summary))
@@ -194,44 +199,61 @@ impl Wal {
         }
     }
 
-    /// Writes a transaction.
+    /// Writes a transaction. If the disk is full, wal-maintenance is asked for room first: the oldest segments go
+    /// before new samples do.
     pub(in crate::wal) fn commit(&self, staged: &[StagedSample]) -> Result<CommitReport, WalError> {
+        let mut committed = self.try_commit(staged)?;
+        if matches!(&committed, Err(CommitError::Refused { cause, .. }) if disk::is_full(cause))
+            && self.shared.room.ask(|| self.wake())
+        {
+            committed = self.try_commit(staged)?;
+        }
+        let is_first_refused = match &committed {
+            Err(CommitError::Refused { samples, .. }) => self.note_refused(*samples as u64),
+            _ => false,
+        };
+        let committed = committed.map_err(WalError::from);
+        if let (true, Err(error)) = (is_first_refused, &committed) {
+            log::error!("{error}");
+        }
+        committed
+    }
+
+    fn try_commit(&self, staged: &[StagedSample]) -> Result<Result<CommitReport, CommitError>, WalError> {
         let metrics = &self.shared.metrics;
         let mut head = self.shared.head.lock();
         let Head { table, writer, truncating, commit, poisoned, waker, .. } = &mut *head;
         let writer = writer.as_mut().ok_or(WalError::Closed)?;
         let segment_before = writer.number();
         let committed = commit.commit(table, writer, *truncating, staged);
-        let recovered = match &committed {
-            Ok(report) => {
-                metrics.float_samples_appended.add(report.appended as u64);
-                metrics.out_of_order_samples.add(report.out_of_order as u64);
-                if report.appended > 0 { poisoned.take() } else { None }
-            }
-            Err(CommitError::Refused { samples, .. }) => {
-                metrics.samples_lost_to_writes.add(*samples as u64);
-                let first = poisoned.is_none();
-                *poisoned = Some(poisoned.unwrap_or(0) + *samples as u64);
-                metrics.poisoned.set(1.0);
-                wake(waker);
-                drop(head);
-                let error = committed.map_err(WalError::from);
-                if let (true, Err(error)) = (first, &error) {
-                    log::error!("{error}");
-                }
-                return error;
-            }
-            Err(CommitError::StaleSeries) => None,
-        };
         if writer.number() != segment_before {
             wake(waker);
         }
+        let Ok(report) = &committed else { return Ok(committed) };
+        metrics.float_samples_appended.add(report.appended as u64);
+        metrics.out_of_order_samples.add(report.out_of_order as u64);
+        let recovered = if report.appended > 0 { poisoned.take() } else { None };
         drop(head);
         if let Some(samples) = recovered {
             metrics.poisoned.set(0.0);
             log::info!("the write-ahead log is written again; {samples} samples were lost meanwhile");
         }
-        committed.map_err(WalError::from)
+        Ok(committed)
+    }
+
+    /// Remembers lost samples; true if the write before worked.
+    fn note_refused(&self, samples: u64) -> bool {
+        self.shared.metrics.samples_lost_to_writes.add(samples);
+        self.shared.metrics.poisoned.set(1.0);
+        let mut head = self.shared.head.lock();
+        let lost_before = head.poisoned;
+        head.poisoned = Some(lost_before.unwrap_or(0) + samples);
+        wake(&head.waker);
+        lost_before.is_none()
+    }
+
+    fn wake(&self) {
+        wake(&self.shared.head.lock().waker);
     }
 
     /// After a step of the wall clock the next sample of every series is in order whatever its timestamp.
@@ -280,6 +302,10 @@ impl Wal {
     /// Samples written since the start.
     pub fn samples_appended(&self) -> u64 {
         self.shared.metrics.float_samples_appended.get()
+    }
+
+    pub(in crate::wal) fn room(&self) -> &Room {
+        &self.shared.room
     }
 
     pub(in crate::wal) fn metrics(&self) -> &WalMetrics {

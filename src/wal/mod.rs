@@ -8,6 +8,7 @@ pub mod bulk;
 pub mod checkpoint;
 mod commit;
 pub mod compression;
+pub mod disk;
 pub mod error;
 pub mod head;
 pub mod import;
@@ -20,7 +21,10 @@ pub mod reader;
 pub mod record;
 pub mod repair;
 pub mod replay;
+pub mod retention;
+pub mod room;
 pub mod segment;
+pub mod truncate;
 pub mod truncation;
 pub mod writer;
 

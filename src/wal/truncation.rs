@@ -37,6 +37,17 @@ impl<'a> SeriesTruncation<'a> {
     /// # Errors
     /// The disk refused: the checkpoint is of no use, the truncation is to be dropped.
     pub fn write_series(&self, out: &mut BulkWriter) -> Result<u64, WalError> {
+        self.write_series_to(|record| out.append(record))
+    }
+
+    /// As [`SeriesTruncation::write_series`], into any writer of records.
+    ///
+    /// # Errors
+    /// Those of `append`.
+    pub fn write_series_to(
+        &self,
+        mut append: impl FnMut(&[u8]) -> Result<(), WalError>,
+    ) -> Result<u64, WalError> {
         let mut n_series = 0;
         let mut record = Vec::new();
         let mut after = None;
@@ -52,16 +63,12 @@ impl<'a> SeriesTruncation<'a> {
                     }
                     let labels = table.label_pairs(handle.series_ref).into_iter().flatten();
                     encoder.push(&mut record, u64::from(handle.series_ref.0.get()), labels);
-                    if let Some(state) = table.state_mut(*handle) {
-                        // The checkpoint counts as the segment whose number it has.
-                        state.logged = self.last.saturating_add(1);
-                    }
                     n_series += 1;
                 }
                 last_of_full(&slice)
             });
             if n_series > n_before {
-                out.append(&record)?;
+                append(&record)?;
             }
             if after.is_none() {
                 return Ok(n_series);
@@ -82,6 +89,12 @@ impl<'a> SeriesTruncation<'a> {
                     if state.last_segment <= self.last {
                         table.remove(*handle);
                         n_removed += 1;
+                    } else if self.needs_checkpoint(state)
+                        && let Some(state) = table.state_mut(*handle)
+                    {
+                        // The checkpoint counts as the segment whose number it has. Not said before it is durable:
+                        // if it fails, the next truncation may be a smaller one.
+                        state.logged = self.last.saturating_add(1);
                     }
                 }
                 last_of_full(&slice)

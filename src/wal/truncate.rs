@@ -1,0 +1,75 @@
+//! The files' side of a truncation: a checkpoint of the series that go on, then the old segments are deleted.
+//!
+//! Runs on wal-maintenance while scrapes commit. **Invariant:** at any moment a kill leaves a log that holds every
+//! sample of the segments that stay. The table's side is `truncation`; why a segment has to go is not known here.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use crate::wal::checkpoint::{self, CheckpointWriter};
+use crate::wal::disk::Reserve;
+use crate::wal::error::WalError;
+use crate::wal::head::Wal;
+use crate::wal::segment;
+use crate::wal::truncation::SeriesTruncation;
+
+/// What a truncation did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Truncated {
+    /// Size of the new checkpoint.
+    pub checkpoint_bytes: u64,
+    /// Series in it.
+    pub checkpoint_series: u64,
+    /// Series without samples in what stays: gone.
+    pub removed_series: u64,
+}
+
+/// Truncates the log up to segment `last`, which must not be the one being written. With a reserve, that is spent on
+/// the checkpoint.
+///
+/// # Errors
+/// The checkpoint could not be written: nothing has changed. Or a file could not be deleted: the next truncation and
+/// the next start try again.
+pub fn truncate(wal: &Wal, last: u32, reserve: Option<&Reserve>) -> Result<Truncated, WalError> {
+    let series = SeriesTruncation::begin(wal, last);
+    let metrics = wal.metrics();
+    metrics.checkpoint_creations.inc();
+    let written = checkpoint::create(wal.wal_dir(), last, |dir| {
+        let mut writer = CheckpointWriter::create(dir, wal.options().compression, reserve)?;
+        let checkpoint_series = series.write_series_to(|record| writer.append(record))?;
+        Ok(Truncated { checkpoint_bytes: writer.finish()?, checkpoint_series, removed_series: 0 })
+    });
+    let mut truncated = written.inspect_err(|_| metrics.checkpoint_creations_failed.inc())?;
+    truncated.removed_series = series.finish();
+    delete_files(wal, last)?;
+    Ok(truncated)
+}
+
+/// Deletes the segments that go, oldest first so that the numbers stay contiguous, and the checkpoints before.
+fn delete_files(wal: &Wal, last: u32) -> Result<(), WalError> {
+    let wal_dir = wal.wal_dir();
+    for segment in segment::list(wal_dir)? {
+        if segment.number <= last {
+            remove_segment(&segment.path)?;
+        }
+    }
+    let metrics = wal.metrics();
+    for checkpoint in checkpoint::list(wal_dir)? {
+        if checkpoint.number < last {
+            metrics.checkpoint_deletions.inc();
+            checkpoint::remove(&checkpoint.path)
+                .inspect_err(|_| metrics.checkpoint_deletions_failed.inc())?;
+        }
+    }
+    segment::sync_dir(wal_dir)
+}
+
+fn remove_segment(path: &Path) -> Result<(), WalError> {
+    match fs::remove_file(path) {
+        Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
+            Err(WalError::io("remove segment", path)(cause))
+        }
+        _ => Ok(()),
+    }
+}
