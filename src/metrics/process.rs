@@ -44,8 +44,8 @@ impl Stat {
         let fields = fields.split_whitespace().map(|field| field.parse().unwrap_or(0)).collect();
         Some(Stat {
             fields,
-            ticks_per_second: system_value(libc::_SC_CLK_TCK)?,
-            page_bytes: system_value(libc::_SC_PAGESIZE)?,
+            ticks_per_second: rustix::param::clock_ticks_per_second() as f64,
+            page_bytes: rustix::param::page_size() as f64,
         })
     }
 
@@ -84,13 +84,6 @@ fn max_open_files() -> Option<f64> {
     let text = fs::read_to_string("/proc/self/limits").ok()?;
     let line = text.lines().find(|line| line.starts_with("Max open files"))?;
     line.split_whitespace().nth(3)?.parse().ok()
-}
-
-#[allow(unsafe_code, reason = "sysconf has no safe wrapper in the standard library")]
-fn system_value(name: libc::c_int) -> Option<f64> {
-    // SAFETY: sysconf takes any name and touches no memory of ours.
-    let value = unsafe { libc::sysconf(name) };
-    (value > 0).then_some(value as f64)
 }
 
 #[cfg(test)]

@@ -4,9 +4,7 @@
 //! neither program opens a directory the other one holds. The lock belongs to the process: a file that a killed
 //! process left behind never blocks. Held by the head for as long as it lives.
 
-use std::fs::{self, File, OpenOptions};
-use std::io;
-use std::os::fd::AsRawFd;
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -65,12 +63,10 @@ impl DirLock {
                 .write(true)
                 .open(&path)
                 .map_err(|cause| WalError::Io { action: "open lock file", path: path.clone(), cause })?;
-            match try_flock(&file) {
+            match file.try_lock() {
                 Ok(()) => {}
-                Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => {
-                    return Err(WalError::Locked { path });
-                }
-                Err(cause) => return Err(WalError::Io { action: "lock", path, cause }),
+                Err(TryLockError::WouldBlock) => return Err(WalError::Locked { path }),
+                Err(TryLockError::Error(cause)) => return Err(WalError::Io { action: "lock", path, cause }),
             }
             // The last holder may have removed the file after we opened it: then the lock is on a file without a
             // name, and the next process would make and lock a new one.
@@ -92,13 +88,6 @@ impl DirLock {
         let _ = fs::remove_file(&self.path);
         drop(self.file);
     }
-}
-
-#[allow(unsafe_code, reason = "std's File::try_lock is newer than this package's rust-version")]
-fn try_flock(file: &File) -> io::Result<()> {
-    // SAFETY: the descriptor is open for the whole call, flock keeps nothing of ours.
-    let result = unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 fn is_same_file(file: &File, path: &Path) -> bool {
