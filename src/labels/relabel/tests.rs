@@ -78,7 +78,7 @@ fn cases_of_the_data_files() {
             n_cases += 1;
         }
     }
-    assert!(n_cases > 60, "only {n_cases} cases");
+    assert!(n_cases > 130, "only {n_cases} cases");
 }
 
 #[test]
