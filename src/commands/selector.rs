@@ -5,9 +5,8 @@
 
 use std::fmt;
 
-use regex::Regex;
-
 use crate::labels::METRIC_NAME;
+use crate::labels::pattern::Pattern;
 
 /// A parsed selector: a series matches if every matcher does.
 #[derive(Debug)]
@@ -26,8 +25,8 @@ struct Matcher {
 enum Test {
     Equal(String),
     NotEqual(String),
-    Like(Regex),
-    NotLike(Regex),
+    Like(Pattern),
+    NotLike(Pattern),
 }
 
 /// Why a selector was not understood.
@@ -161,9 +160,9 @@ impl Parser<'_> {
             return Err(format!("expected a quoted value after {name}{operator}"));
         };
         let mut pattern = |value: &str| {
-            anchored(value).map_err(|error| {
+            Pattern::of_matcher(value).map_err(|error| {
                 self.rest = start;
-                format!("not a regular expression: {}", last_line(&error))
+                error.to_string()
             })
         };
         Ok(match operator {
@@ -285,20 +284,6 @@ fn is_label_name_char(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == '_'
 }
 
-/// Prometheus matches the whole value, and `.` takes line ends (`model/labels/regexp.go`: `NewFastRegexMatcher`).
-fn anchored(pattern: &str) -> Result<Regex, regex::Error> {
-    // Alone first: a pattern must not close our group.
-    Regex::new(pattern)?;
-    Regex::new(&format!("^(?s:{pattern})$"))
-}
-
-/// The library draws the pattern over several lines; its last line is the reason.
-fn last_line(error: &regex::Error) -> String {
-    let text = error.to_string();
-    let line = text.lines().last().unwrap_or_default();
-    line.strip_prefix("error: ").unwrap_or(line).to_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -360,8 +345,8 @@ mod tests {
             (r#"up{job="x}"#, 8, "string has no end"),
             (r#"up{job="x" instance="y"}"#, 12, "expected , or }"),
             (r#"up{job="\q"}"#, 10, "unknown escape after \\"),
-            (r#"up{job=~"("}"#, 9, "not a regular expression: unclosed group"),
-            (r#"up{job=~"a)(b"}"#, 9, "not a regular expression: unopened group"),
+            (r#"up{job=~"("}"#, 9, "error parsing regexp: missing closing ): `(`"),
+            (r#"up{job=~"a)(b"}"#, 9, "error parsing regexp: unexpected ): `a)(b`"),
             ("up[5m]", 3, "expected the end of the selector"),
             (r#"up{"down"}"#, 4, "metric name must not be set twice"),
             ("1up", 1, "expected a metric name or {"),

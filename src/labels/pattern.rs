@@ -76,6 +76,16 @@ impl Pattern {
         Ok(Self { matcher, group_names: parsed.group_names.into() })
     }
 
+    /// Compiles the text of a pattern as Prometheus' `labels.NewFastRegexMatcher` does: it has to be a pattern also
+    /// by itself, so it cannot close the group around it.
+    ///
+    /// # Errors
+    /// As for [`Pattern::new`].
+    pub fn of_matcher(text: &str) -> Result<Self, PatternError> {
+        re2::parse(text).map_err(|error| PatternError(error.to_string()))?;
+        Self::new(text)
+    }
+
     /// True if the whole of `text` matches.
     pub fn is_match(&self, text: &str) -> bool {
         match &self.matcher {
@@ -183,6 +193,10 @@ mod tests {
         let mut slots = Slots::new();
         assert!(pattern.find_at("ab", 1, &mut slots));
         assert_eq!(slots[0].unwrap().get(), 1);
+
+        let error = Pattern::of_matcher("a)|(?s:b").unwrap_err().to_string();
+        assert_eq!(error, "error parsing regexp: unexpected ): `a)|(?s:b`");
+        assert!(Pattern::of_matcher("a|b").unwrap().is_match("b"));
     }
 
     #[test]
