@@ -1,14 +1,106 @@
-//! `prometheus_sd_*`: what discovery counts about itself.
+//! `prometheus_sd_*`: what discovery counts about itself, under Prometheus' names (`discovery/metrics.go`,
+//! `discovery/file/metrics.go`).
 
-use crate::metrics::Collect;
 use crate::metrics::page::Page;
+use crate::metrics::{Collect, Counter, Family, Gauge, Summary};
+
+/// Label `name`: the one discovery manager of an agent.
+const MANAGER_NAME: &str = "scrape";
 
 /// Counters of all discovery threads.
-#[derive(Debug, Default)]
-pub struct DiscoveryMetrics {}
+#[derive(Debug)]
+pub struct DiscoveryMetrics {
+    /// Providers that could not be started.
+    pub failed_configs: Gauge,
+    /// Targets a job.
+    pub discovered_targets: Family<Gauge>,
+    /// Sets of groups that came from providers.
+    pub received_updates: Counter,
+    /// Times that the receiver had not yet taken the sets before.
+    pub delayed_updates: Counter,
+    /// Target sets handed on.
+    pub sent_updates: Counter,
+    /// Files that could not be read or understood.
+    pub file_read_errors: Counter,
+    /// Seconds that a look at all files of a provider took, if anything was read.
+    pub file_scan_seconds: Summary,
+    /// Modification time of each file read, in seconds since 1970.
+    pub file_mtime_seconds: Family<Gauge>,
+}
+
+impl Default for DiscoveryMetrics {
+    fn default() -> Self {
+        Self {
+            failed_configs: Gauge::default(),
+            discovered_targets: Family::new(&["name", "config"]),
+            received_updates: Counter::default(),
+            delayed_updates: Counter::default(),
+            sent_updates: Counter::default(),
+            file_read_errors: Counter::default(),
+            file_scan_seconds: Summary::default(),
+            file_mtime_seconds: Family::new(&["filename"]),
+        }
+    }
+}
+
+impl DiscoveryMetrics {
+    /// The gauge of a job's targets.
+    pub(in crate::discovery) fn set_discovered(&self, job: &str, n_targets: usize) {
+        self.discovered_targets.with(&[MANAGER_NAME, job]).set(n_targets as f64);
+    }
+
+    /// A job is gone.
+    pub(in crate::discovery) fn forget_job(&self, job: &str) {
+        self.discovered_targets.remove(&[MANAGER_NAME, job]);
+    }
+}
 
 impl Collect for DiscoveryMetrics {
     fn collect(&self, page: &mut Page) {
-        let _ = page;
+        let name = "prometheus_sd_failed_configs";
+        let help = "Current number of service discovery configurations that failed to load.";
+        page.header(name, help, "gauge");
+        page.sample(name, &[("name", MANAGER_NAME)], self.failed_configs.get());
+        page.gauges(
+            "prometheus_sd_discovered_targets",
+            "Current number of discovered targets.",
+            &self.discovered_targets,
+        );
+        let updates = [
+            (
+                "prometheus_sd_received_updates_total",
+                "Total number of update events received from the SD providers.",
+                &self.received_updates,
+            ),
+            (
+                "prometheus_sd_updates_delayed_total",
+                "Total number of update events that couldn't be sent immediately.",
+                &self.delayed_updates,
+            ),
+            (
+                "prometheus_sd_updates_total",
+                "Total number of update events sent to the SD consumers.",
+                &self.sent_updates,
+            ),
+        ];
+        for (name, help, counter) in updates {
+            page.header(name, help, "counter");
+            page.sample(name, &[("name", MANAGER_NAME)], counter.get() as f64);
+        }
+        page.counter(
+            "prometheus_sd_file_read_errors_total",
+            "The number of File-SD read errors.",
+            &self.file_read_errors,
+        );
+        page.summary(
+            "prometheus_sd_file_scan_duration_seconds",
+            "The duration of the File-SD scan in seconds.",
+            &self.file_scan_seconds,
+        );
+        page.gauges(
+            "prometheus_sd_file_mtime_seconds",
+            "Timestamp (mtime) of files read by FileSD. Timestamp is set at read time.",
+            &self.file_mtime_seconds,
+        );
     }
 }

@@ -1,14 +1,26 @@
-//! Discovery: one thread a provider, a manager that merges. Sends target sets, knows nothing of scraping.
+//! Discovery: one thread a provider (`sd-static-0`, `sd-file-1`), and `sd-manager`, which merges what they find.
+//!
+//! Providers send all groups they know, each time; the manager keeps the last of each provider and sends the sets of
+//! all jobs. A provider that fails keeps quiet, and what it sent last stays. Knows nothing of scraping: target sets go
+//! into a channel.
 
+mod file;
+mod file_groups;
+mod manager;
 pub mod metrics;
+mod path_pattern;
+mod statics;
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
-use crossbeam_channel::Sender;
+use crossbeam_channel::{Receiver, Sender, bounded, select};
 
 use crate::config::Config;
+use crate::discovery::manager::{Manager, Outbox};
 use crate::discovery::metrics::DiscoveryMetrics;
 use crate::labels::Labels;
 
@@ -26,30 +38,108 @@ pub struct TargetGroup {
 /// Job name → its groups; jobs without targets are there with an empty list.
 pub type TargetSets = BTreeMap<String, Vec<Arc<TargetGroup>>>;
 
-/// The discovery threads: the manager and one a provider.
+/// Called with the name of a thread that ended by a panic.
+pub type ThreadEnded = Arc<dyn Fn(&str) + Send + Sync>;
+
+/// The address of a target before relabelling.
+const ADDRESS_LABEL: &str = "__address__";
+
+/// Updates of providers that wait for the manager; a provider waits when it is full.
+const UPDATES_CAPACITY: usize = 16;
+
+/// Only the daemon's main thread sends, and waits for the reply.
+const CONTROL_CAPACITY: usize = 1;
+
+/// How long a stop waits for threads that hang in the system, as on a dead network file system.
+const STOP_PATIENCE: Duration = Duration::from_secs(1);
+
+/// A source of target groups with a thread of its own.
+trait Discoverer: Send {
+    /// `static`, `file`: the middle of the thread's name.
+    fn kind(&self) -> &'static str;
+
+    /// Sends all groups, and again when they change, until `stop` is closed or nothing can change any more.
+    fn run(self: Box<Self>, groups: &GroupSender, stop: &Stop);
+}
+
+/// Never carries anything; that it is closed means stop, and waiting for that is the only way to sleep.
+type Stop = Receiver<Infallible>;
+
+/// One provider's way to the manager.
 #[derive(Debug)]
-pub struct Handle {}
+struct GroupSender {
+    provider: u64,
+    updates: Sender<Update>,
+    stop: Stop,
+}
+
+/// Everything that one provider knows.
+#[derive(Debug)]
+struct Update {
+    provider: u64,
+    groups: Vec<Arc<TargetGroup>>,
+}
+
+impl GroupSender {
+    /// Hands all groups on. Waits while the manager is busy, but not past a stop.
+    fn send(&self, groups: Vec<Arc<TargetGroup>>) {
+        let update = Update { provider: self.provider, groups };
+        select! {
+            // Nobody to send to is the same as a stop, and that is seen next.
+            send(self.updates, update) -> _ => {}
+            recv(self.stop) -> _ => {}
+        }
+    }
+}
+
+/// The main thread's word to the manager.
+#[derive(Debug)]
+struct Apply {
+    config: Arc<Config>,
+    applied: Sender<()>,
+}
+
+/// The discovery threads: the manager and one a provider. Dropping it stops them without waiting.
+#[derive(Debug)]
+pub struct Handle {
+    control: Sender<Apply>,
+    /// Closed when the last thread has ended.
+    alive: Receiver<Infallible>,
+}
 
 impl Handle {
     /// Starts the manager and the providers of `config`. `target_sets` has capacity 1: while it is full the
     /// manager keeps the newest sets and offers them again.
+    ///
+    /// # Errors
+    /// The system refuses a thread for the manager.
     pub fn spawn(
         config: Arc<Config>,
         target_sets: Sender<TargetSets>,
         metrics: Arc<DiscoveryMetrics>,
+        thread_ended: ThreadEnded,
     ) -> io::Result<Self> {
-        let _ = (config, target_sets, metrics);
-        todo!("http helper")
+        let (control, orders) = bounded(CONTROL_CAPACITY);
+        let (updates, received) = bounded(UPDATES_CAPACITY);
+        let (alive_token, alive) = bounded(0);
+        let outbox = Outbox::new(target_sets, Arc::clone(&metrics));
+        let manager = Manager::new(updates, alive_token, outbox, metrics, Arc::clone(&thread_ended), config);
+        manager::spawn(manager, orders, received, thread_ended)?;
+        Ok(Self { control, alive })
     }
 
     /// Takes over a new configuration; providers with equal settings go on. All sets are sent again.
     pub fn apply(&self, config: Arc<Config>) {
-        let _ = config;
-        todo!("http helper")
+        let (applied, reply) = bounded(1);
+        // A manager that is gone has been told of by `thread_ended`.
+        if self.control.send(Apply { config, applied }).is_ok() {
+            let _ = reply.recv();
+        }
     }
 
-    /// Stops every thread and waits for them.
+    /// Stops every thread and waits for them, a second at most: what hangs in the system is left behind.
     pub fn stop(self) {
-        todo!("http helper")
+        drop(self.control);
+        let _ = self.alive.recv_timeout(STOP_PATIENCE);
     }
 }

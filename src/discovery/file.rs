@@ -1,0 +1,287 @@
+//! `file_sd_configs`: target groups in files that others write.
+//!
+//! The thread `sd-file-<n>` looks at its files every second: a `stat` each, which costs less than it takes to explain
+//! why a watch missed a change on some file system. What has changed is read; a file that cannot be read or understood
+//! keeps the groups it had. Semantics are those of Prometheus' `discovery/file/file.go`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{File, Metadata};
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::RecvTimeoutError;
+use xxhash_rust::xxh64::xxh64;
+
+use crate::config::FileSdConfig;
+use crate::config::yaml::MAX_TEXT_BYTES;
+use crate::discovery::file_groups::{Format, parse};
+use crate::discovery::metrics::DiscoveryMetrics;
+use crate::discovery::path_pattern::matching_files;
+use crate::discovery::{Discoverer, GroupSender, Stop, TargetGroup};
+
+/// How often the files are looked at: a change is seen within about this.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A file that is being written is read when it has not changed for this long, so that half of it is not taken for
+/// all of it.
+const SETTLE_TIME: Duration = Duration::from_millis(50);
+
+/// After so many times the file is read as it is: somebody writes to it all the time.
+const SETTLE_ATTEMPTS: usize = 10;
+
+/// Time stamps of files have steps of up to two seconds: a file that has just changed may change again without
+/// showing it, and is read again for this long.
+const STAMP_STEP: Duration = Duration::from_secs(2);
+
+/// One entry of `file_sd_configs`.
+#[derive(Debug)]
+pub(in crate::discovery) struct FileDiscoverer {
+    config: FileSdConfig,
+    metrics: Arc<DiscoveryMetrics>,
+    files: BTreeMap<PathBuf, KnownFile>,
+    /// Directories that could not be listed, with the sentence that was logged.
+    unlisted: BTreeMap<PathBuf, String>,
+}
+
+#[derive(Debug, Default)]
+struct KnownFile {
+    stamp: Option<Stamp>,
+    content_hash: u64,
+    suspicious_until: Option<Instant>,
+    groups: Vec<Arc<TargetGroup>>,
+    /// The sentence that was logged, while the last attempt failed.
+    complaint: Option<String>,
+}
+
+/// Everything that shows a change without reading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    inode: (u64, u64),
+    size_bytes: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    fn of(metadata: &Metadata) -> Self {
+        Self {
+            inode: (metadata.dev(), metadata.ino()),
+            size_bytes: metadata.size(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+}
+
+impl Discoverer for FileDiscoverer {
+    fn kind(&self) -> &'static str {
+        "file"
+    }
+
+    fn run(mut self: Box<Self>, groups: &GroupSender, stop: &Stop) {
+        let mut refreshed_at = Instant::now();
+        self.look(Depth::Contents, stop);
+        // Also when there is nothing: the manager waits for the first word of every provider.
+        groups.send(self.groups());
+        let interval = LOOK_INTERVAL.min(self.config.refresh_interval);
+        while stop.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
+            let depth = if refreshed_at.elapsed() >= self.config.refresh_interval {
+                refreshed_at = Instant::now();
+                Depth::Contents
+            } else {
+                Depth::Stamps
+            };
+            if self.look(depth, stop) {
+                groups.send(self.groups());
+            }
+        }
+    }
+}
+
+/// What a look compares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Depth {
+    /// `refresh_interval`: every file is read.
+    Contents,
+    /// A file is read when its stamp differs.
+    Stamps,
+}
+
+impl FileDiscoverer {
+    /// A provider for one entry.
+    pub(in crate::discovery) fn new(config: FileSdConfig, metrics: Arc<DiscoveryMetrics>) -> Self {
+        Self { config, metrics, files: BTreeMap::new(), unlisted: BTreeMap::new() }
+    }
+
+    fn groups(&self) -> Vec<Arc<TargetGroup>> {
+        self.files.values().flat_map(|file| file.groups.iter().cloned()).collect()
+    }
+
+    /// Looks at all files; true when groups have changed.
+    fn look(&mut self, depth: Depth, stop: &Stop) -> bool {
+        let start = Instant::now();
+        let (listed, kept_directories) = self.list();
+        let mut changed = false;
+        let mut n_read = 0;
+        for path in &listed {
+            let mut file = self.files.remove(path).unwrap_or_default();
+            if file.must_be_read(path, depth) {
+                n_read += 1;
+                changed |= file.read(path, depth, &self.metrics, stop);
+            }
+            self.files.insert(path.clone(), file);
+        }
+        let gone: Vec<PathBuf> = self
+            .files
+            .keys()
+            .filter(|path| !listed.contains(*path))
+            .filter(|path| !path.parent().is_some_and(|parent| kept_directories.contains(parent)))
+            .cloned()
+            .collect();
+        for path in gone {
+            let file = self.files.remove(&path).unwrap_or_default();
+            changed |= !file.groups.is_empty();
+            self.metrics.file_mtime_seconds.remove(&[&path.to_string_lossy()]);
+            log::debug!("file_sd: {} is gone, its {} groups go with it", path.display(), file.groups.len());
+        }
+        if n_read > 0 {
+            self.metrics.file_scan_seconds.observe_duration(start.elapsed());
+        }
+        changed
+    }
+
+    /// Files there are now, and directories that could not be listed: what is known of them stays.
+    fn list(&mut self) -> (BTreeSet<PathBuf>, BTreeSet<PathBuf>) {
+        let mut listed = BTreeSet::new();
+        let mut kept_directories = BTreeSet::new();
+        for pattern in &self.config.files {
+            match matching_files(pattern) {
+                Ok(paths) => {
+                    listed.extend(paths);
+                    self.unlisted.remove(pattern);
+                }
+                Err(error) => {
+                    let sentence = error.to_string();
+                    if self.unlisted.get(pattern) != Some(&sentence) {
+                        self.metrics.file_read_errors.inc();
+                        log::error!(
+                            "file_sd: cannot list {}: {sentence}; the targets found there stay",
+                            pattern.display()
+                        );
+                        self.unlisted.insert(pattern.clone(), sentence);
+                    }
+                    kept_directories.extend(pattern.parent().map(Path::to_owned));
+                }
+            }
+        }
+        (listed, kept_directories)
+    }
+}
+
+impl Drop for FileDiscoverer {
+    fn drop(&mut self) {
+        for path in self.files.keys() {
+            self.metrics.file_mtime_seconds.remove(&[&path.to_string_lossy()]);
+        }
+    }
+}
+
+impl KnownFile {
+    fn must_be_read(&self, path: &Path, depth: Depth) -> bool {
+        depth == Depth::Contents
+            || self.suspicious_until.is_some_and(|until| Instant::now() < until)
+            || self.stamp != stamp_of(path)
+    }
+
+    /// Reads the file; true when its groups have changed.
+    fn read(&mut self, path: &Path, depth: Depth, metrics: &DiscoveryMetrics, stop: &Stop) -> bool {
+        let has_moved = self.stamp != stamp_of(path);
+        if has_moved && self.stamp.is_some() {
+            settle(path, stop);
+        }
+        let outcome = self.read_groups(path, metrics);
+        if has_moved {
+            self.suspicious_until = Some(Instant::now() + STAMP_STEP);
+        }
+        match outcome {
+            Ok(groups) => {
+                self.complaint = None;
+                let groups: Vec<_> = groups.into_iter().map(Arc::new).collect();
+                let changed = groups != self.groups;
+                self.groups = groups;
+                changed
+            }
+            Err(Unread::Unchanged) => false,
+            Err(Unread::Failed(sentence)) => {
+                if has_moved || depth == Depth::Contents {
+                    metrics.file_read_errors.inc();
+                }
+                if self.complaint.as_ref() != Some(&sentence) {
+                    log::error!(
+                        "file_sd: cannot read {}: {sentence}; the {} groups it had stay",
+                        path.display(),
+                        self.groups.len()
+                    );
+                    self.complaint = Some(sentence);
+                }
+                false
+            }
+        }
+    }
+
+    fn read_groups(&mut self, path: &Path, metrics: &DiscoveryMetrics) -> Result<Vec<TargetGroup>, Unread> {
+        let failed = |error: io::Error| Unread::Failed(error.to_string());
+        self.stamp = stamp_of(path);
+        // Opening a pipe would wait for its writer.
+        if !std::fs::metadata(path).map_err(failed)?.is_file() {
+            return Err(Unread::Failed("not a regular file".to_owned()));
+        }
+        let file = File::open(path).map_err(failed)?;
+        let metadata = file.metadata().map_err(failed)?;
+        let mut bytes = Vec::new();
+        // One byte more than allowed: the parser then says so.
+        file.take(MAX_TEXT_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
+        let content_hash = xxh64(&bytes, bytes.len() as u64);
+        if content_hash == self.content_hash && self.complaint.is_none() {
+            return Err(Unread::Unchanged);
+        }
+        let extension = path.extension().unwrap_or_default();
+        let format = if extension.eq_ignore_ascii_case("json") { Format::Json } else { Format::Yaml };
+        let shown_path = path.to_string_lossy();
+        let groups = parse(&bytes, format, &shown_path).map_err(Unread::Failed)?;
+        self.content_hash = content_hash;
+        metrics.file_mtime_seconds.with(&[&shown_path]).set(metadata.mtime() as f64);
+        Ok(groups)
+    }
+}
+
+/// Why there are no new groups.
+#[derive(Debug)]
+enum Unread {
+    /// The same bytes as before.
+    Unchanged,
+    /// The sentence why not.
+    Failed(String),
+}
+
+fn stamp_of(path: &Path) -> Option<Stamp> {
+    std::fs::metadata(path).ok().map(|metadata| Stamp::of(&metadata))
+}
+
+/// Waits until the file stays as it is for a moment.
+fn settle(path: &Path, stop: &Stop) {
+    let mut before = stamp_of(path);
+    for _ in 0..SETTLE_ATTEMPTS {
+        if stop.recv_timeout(SETTLE_TIME) != Err(RecvTimeoutError::Timeout) {
+            return;
+        }
+        let now = stamp_of(path);
+        if now == before {
+            return;
+        }
+        before = now;
+    }
+}

@@ -1,0 +1,249 @@
+//! What stands in a `file_sd` file: bytes in, target groups or a sentence out.
+//!
+//! Reads JSON and YAML as strictly as Prometheus' `discovery/targetgroup/targetgroup.go` does: unknown fields fail,
+//! JSON keys match in any case, and a number is a label value in YAML but not in JSON.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value as Json;
+
+use crate::config::node::{Entry, Node, Value};
+use crate::config::yaml;
+use crate::discovery::{ADDRESS_LABEL, TargetGroup};
+use crate::labels::Labels;
+
+/// Label with the path of the file.
+const FILEPATH_LABEL: &str = "__meta_filepath";
+
+/// How a file is written; told by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::discovery) enum Format {
+    /// `.json`.
+    Json,
+    /// Anything else.
+    Yaml,
+}
+
+/// A group as typed.
+#[derive(Debug, Default)]
+struct RawGroup {
+    targets: Vec<String>,
+    labels: Vec<(String, String)>,
+}
+
+/// The groups of a file at `path`, shown as it is configured.
+///
+/// # Errors
+/// A sentence about the first mistake.
+pub(in crate::discovery) fn parse(
+    bytes: &[u8],
+    format: Format,
+    path: &str,
+) -> Result<Vec<TargetGroup>, String> {
+    let raw_groups = match format {
+        Format::Json => json_groups(bytes)?,
+        Format::Yaml => yaml_groups(bytes)?,
+    };
+    let group = |(group_idx, raw): (usize, RawGroup)| {
+        let labels = raw.labels.into_iter().chain([(FILEPATH_LABEL.to_owned(), path.to_owned())]);
+        TargetGroup {
+            source: format!("{path}:{group_idx}"),
+            targets: raw
+                .targets
+                .into_iter()
+                .map(|target| Labels::from_pairs([(ADDRESS_LABEL, target)]))
+                .collect(),
+            labels: Labels::from_pairs(labels),
+        }
+    };
+    Ok(raw_groups.into_iter().enumerate().map(group).collect())
+}
+
+fn json_groups(bytes: &[u8]) -> Result<Vec<RawGroup>, String> {
+    if bytes.len() > yaml::MAX_TEXT_BYTES {
+        return Err(format!(
+            "{} bytes are too much for one file (limit: {})",
+            bytes.len(),
+            yaml::MAX_TEXT_BYTES
+        ));
+    }
+    if bytes.iter().all(u8::is_ascii_whitespace) {
+        return Err("the file is empty; `null` or `[]` mean no targets".to_owned());
+    }
+    let document: Json = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+    let items = match document {
+        Json::Null => return Ok(Vec::new()),
+        Json::Array(items) => items,
+        _ => return Err("not a list of target groups".to_owned()),
+    };
+    items.into_iter().enumerate().map(|(group_idx, item)| json_group(group_idx, item)).collect()
+}
+
+fn json_group(group_idx: usize, item: Json) -> Result<RawGroup, String> {
+    let fields = match item {
+        Json::Null => return Err(format!("nil target group item found (index {group_idx})")),
+        Json::Object(fields) => fields,
+        _ => return Err(format!("group {group_idx} is not an object")),
+    };
+    let mut group = RawGroup::default();
+    for (key, value) in fields {
+        let text = |value: Json, what: &str| match value {
+            Json::String(text) => Ok(text),
+            // Go leaves a text as it was, which is empty.
+            Json::Null => Ok(String::new()),
+            _ => Err(format!("group {group_idx}: {what} is not a string")),
+        };
+        match (key.to_lowercase().as_str(), value) {
+            ("targets" | "labels", Json::Null) => {}
+            ("targets", Json::Array(targets)) => {
+                let targets = targets.into_iter().map(|target| text(target, "a target"));
+                group.targets = targets.collect::<Result<_, _>>()?;
+            }
+            ("labels", Json::Object(labels)) => {
+                for (name, value) in labels {
+                    check_label_name(group_idx, &name)?;
+                    let value = text(value, &format!("the value of label {name:?}"))?;
+                    group.labels.push((name, value));
+                }
+            }
+            ("targets", _) => return Err(format!("group {group_idx}: targets is not a list")),
+            ("labels", _) => return Err(format!("group {group_idx}: labels is not an object")),
+            _ => return Err(format!("group {group_idx}: unknown field {key:?}")),
+        }
+    }
+    Ok(group)
+}
+
+fn yaml_groups(bytes: &[u8]) -> Result<Vec<RawGroup>, String> {
+    let document = yaml::parse_bytes(bytes).map_err(|error| error.to_string())?;
+    match document.value {
+        Value::Null => Ok(Vec::new()),
+        Value::List(items) => {
+            items.into_iter().enumerate().map(|(group_idx, item)| yaml_group(group_idx, item)).collect()
+        }
+        _ => Err(at(document.line, "not a list of target groups")),
+    }
+}
+
+fn yaml_group(group_idx: usize, item: Node) -> Result<RawGroup, String> {
+    let entries = match item.value {
+        Value::Null => {
+            return Err(at(item.line, &format!("nil target group item found (index {group_idx})")));
+        }
+        Value::Map(entries) => entries,
+        _ => return Err(at(item.line, &format!("group {group_idx} is not a mapping"))),
+    };
+    check_keys(&entries)?;
+    let mut group = RawGroup::default();
+    for Entry { key, line, node, .. } in entries {
+        match (key.as_str(), node.value) {
+            ("targets" | "labels", Value::Null) => {}
+            ("targets", Value::List(targets)) => {
+                let targets = targets.into_iter().map(|target| yaml_text(target, "a target"));
+                group.targets = targets.collect::<Result<_, _>>()?;
+            }
+            ("labels", Value::Map(labels)) => {
+                check_keys(&labels)?;
+                for Entry { key: name, node, .. } in labels {
+                    check_label_name(group_idx, &name)?;
+                    let value = yaml_text(node, &format!("the value of label {name:?}"))?;
+                    group.labels.push((name, value));
+                }
+            }
+            ("targets", _) => return Err(at(line, "targets is not a list")),
+            ("labels", _) => return Err(at(line, "labels is not a mapping")),
+            _ => return Err(at(line, &format!("unknown field {key:?}"))),
+        }
+    }
+    Ok(group)
+}
+
+/// Any scalar is a text as it is typed.
+fn yaml_text(node: Node, what: &str) -> Result<String, String> {
+    match node.value {
+        Value::Scalar(scalar) => Ok(scalar.text),
+        Value::Null => Ok(String::new()),
+        _ => Err(at(node.line, &format!("{what} is not a single value"))),
+    }
+}
+
+fn check_keys(entries: &[Entry]) -> Result<(), String> {
+    let mut seen = BTreeSet::new();
+    for entry in entries.iter().filter(|entry| !entry.merged) {
+        if !seen.insert(entry.key.as_str()) {
+            return Err(at(entry.line, &format!("key {:?} stands there twice", entry.key)));
+        }
+    }
+    Ok(())
+}
+
+fn check_label_name(group_idx: usize, name: &str) -> Result<(), String> {
+    if name.is_empty() { Err(format!("group {group_idx}: \"\" is not a valid label name")) } else { Ok(()) }
+}
+
+fn at(line: u32, sentence: &str) -> String {
+    if line == 0 { sentence.to_owned() } else { format!("line {line}: {sentence}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fmt::Write;
+
+    /// Groups as text: targets, then labels.
+    fn render(text: &str, format: Format) -> Result<String, String> {
+        let mut out = String::new();
+        for group in parse(text.as_bytes(), format, "/sd/a.yml")? {
+            let targets: Vec<&str> = group.targets.iter().map(|target| target.get(ADDRESS_LABEL)).collect();
+            write!(out, "{}[{}]{} ", group.source, targets.join(","), group.labels).expect("to memory");
+        }
+        Ok(out.trim_end().to_owned())
+    }
+
+    fn check(format: Format, text: &str, want: Result<&str, &str>) {
+        let got = render(text, format);
+        assert_eq!(got.as_deref().map_err(String::as_str), want, "{text}");
+    }
+
+    const ONE: &str = "/sd/a.yml:0[a:1,b:2]{__meta_filepath=\"/sd/a.yml\", env=\"1\"}";
+
+    #[test]
+    fn json() {
+        let check = |text, want| check(Format::Json, text, want);
+        check(r#"[{"targets": ["a:1", "b:2"], "labels": {"env": "1"}}]"#, Ok(ONE));
+        check(r#"[{"TARGETS": ["a:1", "b:2"], "Labels": {"env": "1", "__meta_filepath": "x"}}]"#, Ok(ONE));
+        check("null", Ok(""));
+        check("[]", Ok(""));
+        check(r#"[{"targets": null, "labels": null}]"#, Ok("/sd/a.yml:0[]{__meta_filepath=\"/sd/a.yml\"}"));
+        check("", Err("the file is empty; `null` or `[]` mean no targets"));
+        check("[null]", Err("nil target group item found (index 0)"));
+        check(
+            r#"[{"targets": [], "labels": {"env": 1}}]"#,
+            Err(r#"group 0: the value of label "env" is not a string"#),
+        );
+        check(r#"[{"targets": [9100]}]"#, Err("group 0: a target is not a string"));
+        check(r#"[{"target": ["a:1"]}]"#, Err("group 0: unknown field \"target\""));
+        check(r#"[{"labels": {"": "x"}}]"#, Err("group 0: \"\" is not a valid label name"));
+        check(r#"{"targets": ["a:1"]}"#, Err("not a list of target groups"));
+        check("[] []", Err("trailing characters at line 1 column 4"));
+    }
+
+    #[test]
+    fn yaml() {
+        let check = |text, want| check(Format::Yaml, text, want);
+        check("- targets: ['a:1', b:2]\n  labels: {env: 1}\n", Ok(ONE));
+        check("- targets: ['a:1', b:2]\n  labels: {env: 1}\n---\n- targets: [c]\n", Ok(ONE));
+        check("", Ok(""));
+        check("null", Ok(""));
+        check("# nothing\n", Ok(""));
+        check("- \n", Err("nil target group item found (index 0)"));
+        check("- target: [a:1]\n", Err("line 1: unknown field \"target\""));
+        check("- Targets: [a:1]\n", Err("line 1: unknown field \"Targets\""));
+        check("- targets: [a:1]\n  targets: [b:1]\n", Err("line 2: key \"targets\" stands there twice"));
+        check("- targets: a:1\n", Err("line 1: targets is not a list"));
+        check("targets: [a:1]\n", Err("line 1: not a list of target groups"));
+        check("- labels:\n    env: [x]\n", Err("line 2: the value of label \"env\" is not a single value"));
+        assert!(render("- targets: [a:1\n", Format::Yaml).is_err());
+        assert!(parse(&[0xff, 0xfe], Format::Yaml, "/sd/a.yml").is_err());
+    }
+}
