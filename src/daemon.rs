@@ -142,7 +142,7 @@ impl Daemon {
             move |name: &str| drop(daemon_events.send(DaemonEvent::ThreadEnded(name.to_owned())))
         };
         let maintenance =
-            maintenance::Handle::spawn(wal.clone(), thread_ended).map_err(StartError::Thread)?;
+            maintenance::Handle::spawn(wal.clone(), thread_ended.clone()).map_err(StartError::Thread)?;
 
         let scrape_metrics = Arc::new(ScrapeMetrics::default());
         let discovery_metrics = Arc::new(DiscoveryMetrics::default());
@@ -151,7 +151,9 @@ impl Daemon {
         let (target_sets_sender, target_sets) = bounded(TARGET_SETS_CAPACITY);
         let options = manager_options(&flags, &wal, clock, &board, scrape_metrics, &config, daemon_events);
         let scrape = manager::Handle::spawn(options, target_sets).map_err(StartError::Thread)?;
-        let discovery = discovery::Handle::spawn(config, target_sets_sender, discovery_metrics);
+        let thread_ended = Arc::new(thread_ended);
+        let discovery =
+            discovery::Handle::spawn(config, target_sets_sender, discovery_metrics, thread_ended);
         let discovery = discovery.map_err(StartError::Thread)?;
         running.announce_ready(true);
         Ok(Daemon {
