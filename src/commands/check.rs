@@ -40,7 +40,9 @@ fn summary(config: &Config) -> String {
     let (mut n_targets, mut n_patterns) = (0, 0);
     for provider in config.scrape_configs.iter().flat_map(|job| &job.discovery) {
         match provider {
-            DiscoveryConfig::Static(groups) => n_targets += groups.iter().map(|group| group.targets.len()).sum::<usize>(),
+            DiscoveryConfig::Static(groups) => {
+                n_targets += groups.iter().map(|group| group.targets.len()).sum::<usize>()
+            }
             DiscoveryConfig::File(file) => n_patterns += file.files.len(),
         }
     }
@@ -79,14 +81,14 @@ mod tests {
             Outcome::Good,
             &[
                 "c.yml: good: 1 job, 2 static targets, 1 target file pattern",
-                "c.yml: note: evaluation_interval has no effect in an agent",
+                "c.yml: note: global.evaluation_interval has no effect in an agent",
             ],
         );
         check(
             "scrape_configs:\n- job_name: a\n  scrape_interval: 1\n- scheme: x\n",
             Outcome::Bad,
             &[
-                "c.yml:3: scrape_configs[0].scrape_interval: not a valid duration string: \"1\"",
+                "c.yml:3: scrape_configs[0].scrape_interval: not a valid duration string: \"1\"; it needs a unit, as in 1s",
                 "c.yml:4: scrape_configs[1].job_name: job_name is empty",
                 "c.yml:4: scrape_configs[1].scheme: scheme \"x\" is neither http nor https",
             ],

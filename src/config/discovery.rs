@@ -143,7 +143,8 @@ fn read_file_sd(item: &Field<'_>, dir: &Path) -> Option<FileSdConfig> {
     }
     let mut fields = item.fields()?;
     let mut files: Vec<PathBuf> = Vec::new();
-    let names = fields.items("files");
+    let list = fields.take("files");
+    let names = list.as_ref().map(Field::items).unwrap_or_default();
     for name in &names {
         let Some(text) = name.text() else { continue };
         if is_file_sd_path(&text) {
@@ -151,11 +152,11 @@ fn read_file_sd(item: &Field<'_>, dir: &Path) -> Option<FileSdConfig> {
         } else {
             name.mistake(format!(
                 "path name {text:?} is not valid for file discovery; it must end in .json, .yml or .yaml, and only its last \
-                 element may hold one *"
+                 element may hold a *"
             ));
         }
     }
-    if names.is_empty() {
+    if list.is_none_or(|list| list.is_empty()) {
         item.mistake_below("files", "file service discovery config must contain at least one path name");
     }
     let refresh_interval = fields.take("refresh_interval").map_or(Some(FILE_SD_REFRESH_INTERVAL), |field| {

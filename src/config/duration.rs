@@ -62,7 +62,9 @@ pub fn parse_duration(text: &str) -> Result<Duration, UnitError> {
         let number: u64 = digits.parse().map_err(|_| invalid())?;
         let (unit, after) = split_while(after, |byte| !byte.is_ascii_digit());
         if unit.is_empty() {
-            return Err(invalid());
+            let hint =
+                if digits == text { format!("; it needs a unit, as in {text}s") } else { String::new() };
+            return Err(UnitError(format!("not a valid duration string: {text:?}{hint}")));
         }
         let Some(unit_idx) = DURATION_UNITS.iter().position(|(name, ..)| *name == unit) else {
             return Err(UnitError(format!("unknown unit {unit:?} in duration {text:?}")));
@@ -134,6 +136,9 @@ fn parse_size_with(text: &str, suffix: &str) -> Result<u64, UnitError> {
         };
         let (unit, after) = split_while(after, |byte| !byte.is_ascii_digit() && byte != b'.');
         let Some(factor) = size_factor(unit, suffix) else {
+            if unit.is_empty() {
+                return Err(UnitError(format!("a size needs a unit, as in {number}MB: {text:?}")));
+            }
             return Err(UnitError(format!("units: unknown unit {unit} in {text}")));
         };
         bytes += value * factor;
@@ -219,7 +224,7 @@ mod tests {
     #[test]
     fn not_durations() {
         check_bad_duration("", "empty duration string");
-        check_bad_duration("1", r#"not a valid duration string: "1""#);
+        check_bad_duration("1", r#"not a valid duration string: "1"; it needs a unit, as in 1s"#);
         check_bad_duration("1y1m1d", r#"not a valid duration string: "1y1m1d""#);
         check_bad_duration("1s1s", r#"not a valid duration string: "1s1s""#);
         check_bad_duration("-1w", r#"not a valid duration string: "-1w""#);
@@ -261,7 +266,7 @@ mod tests {
     #[test]
     fn not_sizes() {
         check_bad_size("", "units: invalid ");
-        check_bad_size("100", "units: unknown unit  in 100");
+        check_bad_size("100", r#"a size needs a unit, as in 100MB: "100""#);
         check_bad_size("1kB", "units: unknown unit kB in 1kB");
         check_bad_size("1KiB1KB", "units: unknown unit KiB in 1KiB1KB");
         check_bad_size("MB", "units: invalid MB");

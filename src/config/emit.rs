@@ -359,10 +359,11 @@ impl Analysis {
     }
 }
 
-/// yaml.v2's `is_printable`: nothing outside the basic plane is.
+/// yaml.v2's `is_printable`: nothing outside the basic plane is. Unlike there, the two rare line breaks are not either,
+/// since they are only safe as escapes.
 fn is_printable(character: char) -> bool {
     matches!(character, '\n' | ' '..='~' | '\u{a0}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}')
-        && character != '\u{feff}'
+        && !matches!(character, '\u{2028}' | '\u{2029}' | '\u{feff}')
 }
 
 /// yaml.v2's `keyList.Less`: letters after everything else, digits by their number.
@@ -440,10 +441,10 @@ mod tests {
 
     #[test]
     fn keys_are_sorted_as_go_sorts_them() {
-        let keys = ["b10", "b9", "a", "_x", "B", "1", "a1", "a-b"];
+        let keys = ["01", "b10", "b9", "a", "_x", "B", "1", "a1", "a-b"];
         let entries = keys.iter().map(|key| ((*key).to_owned(), Yaml::raw(0))).collect();
         let Yaml::Map(sorted) = Yaml::sorted(entries) else { panic!() };
         let sorted: Vec<&str> = sorted.iter().map(|(key, _)| key.as_str()).collect();
-        assert_eq!(sorted, ["1", "_x", "B", "a", "a-b", "a1", "b9", "b10"]);
+        assert_eq!(sorted, ["_x", "1", "01", "B", "a", "a-b", "a1", "b9", "b10"]);
     }
 }

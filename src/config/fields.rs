@@ -41,6 +41,10 @@ impl<'a> Field<'a> {
         self.path.rsplit('.').next().unwrap_or(&self.path)
     }
 
+    pub(in crate::config) fn path(&self) -> &str {
+        &self.path
+    }
+
     pub(in crate::config) fn mistakes(&self) -> &'a Mistakes {
         self.mistakes
     }
@@ -56,6 +60,11 @@ impl<'a> Field<'a> {
 
     pub(in crate::config) fn is_null(&self) -> bool {
         self.node.value == Value::Null
+    }
+
+    /// Null, or a list without items.
+    pub(in crate::config) fn is_empty(&self) -> bool {
+        self.is_null() || matches!(&self.node.value, Value::List(list) if list.is_empty())
     }
 
     fn wrong_kind(&self, wanted: &str) {
@@ -186,9 +195,14 @@ impl<'a> Field<'a> {
         if let Value::Scalar(scalar) = &self.node.value { scalar.as_bool() } else { None }
     }
 
-    /// Something else than null and the empty text.
+    /// Something else than null, the empty text, the empty list and the empty mapping.
     pub(in crate::config) fn is_given(&self) -> bool {
-        !self.is_null() && self.raw() != Some("")
+        match &self.node.value {
+            Value::Null => false,
+            Value::Scalar(scalar) => !scalar.text.is_empty(),
+            Value::List(list) => !list.is_empty(),
+            Value::Map(map) => !map.is_empty(),
+        }
     }
 
     fn map(&self) -> Option<&'a [Entry]> {
@@ -361,7 +375,7 @@ mod tests {
                 "f:1: flag: expected true or false, got \"maybe\"",
                 "f:2: count: expected a whole number that is not negative, got \"1\" in quotes",
                 "f:3: duration: unknown unit \"x\" in duration \"15x\"",
-                "f:4: size: units: unknown unit  in 10",
+                "f:4: size: a size needs a unit, as in 10MB: \"10\"",
                 "f:5: text: expected a single value, got a list",
                 "f:6: list: expected a list, got a mapping",
                 "f:7: free: expected a mapping, got a list",

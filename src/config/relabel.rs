@@ -6,6 +6,9 @@
 use crate::config::fields::Field;
 use crate::labels::relabel::{Action, RelabelConfig, RelabelRule};
 
+/// How a rule's error begins if it is about the pattern; as Go's `regexp` has it.
+const REGEX_ERROR: &str = "error parsing regexp";
+
 /// Rules of `field`; `what` is Prometheus' name for the list (`target relabeling rule in scrape config`).
 pub(in crate::config) fn read_rules(field: &Field<'_>, what: &str) -> Vec<RelabelRule> {
     let mut rules = Vec::new();
@@ -42,7 +45,7 @@ fn read_rule(item: &Field<'_>) -> Option<RelabelRule> {
     let config = RelabelConfig {
         source_labels: source_labels.as_ref().map(read_label_names).unwrap_or_default(),
         separator: or_default(separator, ";")?,
-        regex: or_default(regex, "(.*)")?,
+        regex: or_default(regex.clone(), "(.*)")?,
         modulus: modulus.map_or(Some(0), |field| field.count())?,
         target_label,
         replacement: or_default(replacement, "$1")?,
@@ -60,7 +63,12 @@ fn read_rule(item: &Field<'_>) -> Option<RelabelRule> {
         });
         return None;
     }
-    RelabelRule::new(config).map_err(|sentence| item.mistake(sentence)).ok()
+    RelabelRule::new(config)
+        .map_err(|sentence| match &regex {
+            Some(regex) if sentence.starts_with(REGEX_ERROR) => regex.mistake(sentence),
+            _ => item.mistake(sentence),
+        })
+        .ok()
 }
 
 /// The typed text, which may be empty, or the default where there is none.

@@ -88,7 +88,7 @@ pub(in crate::config) fn read_global(field: &Field<'_>, dir: &Path) -> GlobalCon
 /// For what Prometheus reads and an agent has no use for.
 pub(in crate::config) fn note_no_effect(field: &Field<'_>) {
     if !field.is_null() {
-        field.mistakes().note(format!("{} has no effect in an agent", field.name()));
+        field.mistakes().note(format!("{} has no effect in an agent", field.path()));
     }
 }
 

@@ -137,6 +137,13 @@ impl<'de> Source<'de> {
         matches!(before, Some(b'"' | b'\'')) && bytes.get(offset + part.len()) == before
     }
 
+    /// Tagged as base64, which serde_yaml does not tell.
+    fn is_binary(&self, part: &str) -> bool {
+        let before = self.offset(part).and_then(|offset| self.text.get(..offset)).unwrap_or_default();
+        let before = before.strip_suffix(['"', '\'']).unwrap_or(before).trim_end_matches([' ', '\t']);
+        before.ends_with("!!binary")
+    }
+
     fn explain(&self, error: &serde_yaml::Error) -> YamlError {
         let mut line = error.location().and_then(|location| u32::try_from(location.line()).ok()).unwrap_or(0);
         let mut message = error.to_string();
@@ -307,7 +314,10 @@ impl<'de> Visitor<'de> for NodeSeed<'_, 'de> {
         Ok(Node { value: Value::Null, line: 0 })
     }
 
-    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Node, E> {
+    fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Node, E> {
+        if self.source.is_binary(text) {
+            return Err(ours("!!binary values are not supported; write the text itself"));
+        }
         Ok(self.scalar(text, self.source.line(text), self.source.is_quoted(text)))
     }
 
