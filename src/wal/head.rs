@@ -113,14 +113,23 @@ struct Head {
     table: SeriesTable,
     /// `None` once the log is closed.
     writer: Option<SegmentWriter>,
-    /// The last segment that is about to go, while a truncation runs.
-    truncating: Option<u32>,
+    truncation: TruncationMark,
     commit: CommitBuffers,
     /// Samples lost since the last write that worked; `None` if that was the last one.
     poisoned: Option<u64>,
     /// Wakes wal-maintenance: a file waits for its fsync, or the disk refused a write.
     waker: Option<Sender<()>>,
     lock: Option<DirLock>,
+}
+
+/// Which segments are about to go. See `truncation`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::wal) struct TruncationMark {
+    /// The last of them, while a truncation runs; less than the segment being written.
+    pub(in crate::wal) running: Option<u32>,
+    /// The last of those that a truncation was about to remove when it was given up: the next one goes at least that
+    /// far, for series whose record stood there may have been logged anew behind samples of theirs.
+    pub(in crate::wal) given_up: Option<u32>,
 }
 
 impl Wal {
@@ -152,7 +161,7 @@ impl Wal {
         let head = Head {
             table: replayed.table,
             writer: Some(writer),
-            truncating: None,
+            truncation: TruncationMark::default(),
             commit: CommitBuffers::new(options.compression),
             poisoned: None,
             waker: None,
@@ -222,10 +231,10 @@ impl Wal {
     fn try_commit(&self, staged: &[StagedSample]) -> Result<Result<CommitReport, CommitError>, WalError> {
         let metrics = &self.shared.metrics;
         let mut head = self.shared.head.lock();
-        let Head { table, writer, truncating, commit, poisoned, waker, .. } = &mut *head;
+        let Head { table, writer, truncation, commit, poisoned, waker, .. } = &mut *head;
         let writer = writer.as_mut().ok_or(WalError::Closed)?;
         let segment_before = writer.number();
-        let committed = commit.commit(table, writer, *truncating, staged);
+        let committed = commit.commit(table, writer, truncation.running, staged);
         if writer.number() != segment_before {
             wake(waker);
         }
@@ -366,14 +375,14 @@ impl Wal {
     }
 
     /// Runs `work` on the table and the truncation mark under the head lock: commits wait, so it must be a slice of
-    /// at most some thousand series and no I/O. The mark must be less than the segment being written.
+    /// at most some thousand series and no I/O.
     pub(in crate::wal) fn with_table<T>(
         &self,
-        work: impl FnOnce(&mut SeriesTable, &mut Option<u32>) -> T,
+        work: impl FnOnce(&mut SeriesTable, &mut TruncationMark) -> T,
     ) -> T {
         let mut head = self.shared.head.lock();
-        let Head { table, truncating, .. } = &mut *head;
-        work(table, truncating)
+        let Head { table, truncation, .. } = &mut *head;
+        work(table, truncation)
     }
 }
 

@@ -374,7 +374,7 @@ fn series_that_only_the_truncated_part_knows_are_logged_anew() {
     commit(&mut appender, &["idle", "active"], 1).unwrap();
     wal.rotate().unwrap();
     commit(&mut appender, &["active"], 2).unwrap();
-    wal.with_table(|_, truncating| *truncating = Some(0));
+    wal.with_table(|_, mark| mark.running = Some(0));
     let logged = |appender: &mut Appender, name: &str| {
         let handle = lookup(appender, name);
         wal.with_table(|table, _| table.state(handle).unwrap().logged)

@@ -309,7 +309,7 @@ impl Maintenance {
             }
         };
         metrics.samples_lost_to_retention.add(truncation.lost_samples);
-        self.closed.retain(|segment| segment.number > truncation.last);
+        self.closed.retain(|segment| segment.number > truncated.last);
         self.checkpoint_bytes = truncated.checkpoint_bytes;
         if truncation.lost_samples > 0 {
             log::warn!(
@@ -322,7 +322,7 @@ impl Maintenance {
         log::info!(
             "write-ahead log truncated up to segment {:08} in {:.3} s: {} bytes removed, {} series in the checkpoint \
              ({} bytes), {} series ended",
-            truncation.last,
+            truncated.last,
             start.elapsed().as_secs_f64(),
             truncation.bytes,
             truncated.checkpoint_series,

@@ -17,6 +17,8 @@ use crate::wal::truncation::SeriesTruncation;
 /// What a truncation did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Truncated {
+    /// The last segment that went; more than was asked for if an earlier truncation was given up.
+    pub last: u32,
     /// Size of the new checkpoint.
     pub checkpoint_bytes: u64,
     /// Series in it.
@@ -33,12 +35,13 @@ pub struct Truncated {
 /// the next start try again.
 pub fn truncate(wal: &Wal, last: u32, reserve: Option<&Reserve>) -> Result<Truncated, WalError> {
     let series = SeriesTruncation::begin(wal, last);
+    let last = series.last();
     let metrics = wal.metrics();
     metrics.checkpoint_creations.inc();
     let written = checkpoint::create(wal.wal_dir(), last, |dir| {
         let mut writer = CheckpointWriter::create(dir, wal.options().compression, reserve)?;
         let checkpoint_series = series.write_series_to(|record| writer.append(record))?;
-        Ok(Truncated { checkpoint_bytes: writer.finish()?, checkpoint_series, removed_series: 0 })
+        Ok(Truncated { last, checkpoint_bytes: writer.finish()?, checkpoint_series, removed_series: 0 })
     });
     let mut truncated = written.inspect_err(|_| metrics.checkpoint_creations_failed.inc())?;
     truncated.removed_series = series.finish();

@@ -8,7 +8,7 @@ use crate::series::table::SeriesState;
 use crate::series::{SeriesHandle, SeriesRef};
 use crate::wal::bulk::BulkWriter;
 use crate::wal::error::WalError;
-use crate::wal::head::Wal;
+use crate::wal::head::{TruncationMark, Wal};
 use crate::wal::record::SeriesEncoder;
 
 /// Series looked at under one hold of the head lock: some tenths of a millisecond.
@@ -17,8 +17,9 @@ const SLICE_SERIES: usize = 4096;
 /// A truncation of the segments up to one number, which has to be less than the segment being written.
 ///
 /// In order: [`SeriesTruncation::write_series`] into a checkpoint, which the caller makes durable;
-/// [`SeriesTruncation::finish`]; then the caller deletes segments. Dropped before it is finished it changes nothing
-/// for good.
+/// [`SeriesTruncation::finish`]; then the caller deletes segments. It may be dropped instead of finished as long as no
+/// reader finds the checkpoint: then the series that returned meanwhile have two records until a later truncation or
+/// the next start, and what Prometheus forgets of them is what was to go.
 #[derive(Debug)]
 pub struct SeriesTruncation<'a> {
     wal: &'a Wal,
@@ -26,10 +27,20 @@ pub struct SeriesTruncation<'a> {
 }
 
 impl<'a> SeriesTruncation<'a> {
-    /// Sets the mark: segments up to `last` are about to go.
+    /// Sets the mark: segments up to `last` are about to go, or some more if an earlier truncation was given up that
+    /// went further; [`SeriesTruncation::last`] tells.
     pub fn begin(wal: &'a Wal, last: u32) -> Self {
-        wal.with_table(|_, truncating| *truncating = Some(last));
+        let last = wal.with_table(|_, mark| {
+            let last = mark.given_up.map_or(last, |given_up| given_up.max(last));
+            mark.running = Some(last);
+            last
+        });
         Self { wal, last }
+    }
+
+    /// The last segment that goes; the checkpoint has this number.
+    pub fn last(&self) -> u32 {
+        self.last
     }
 
     /// Writes the series that have samples in kept segments and their record only in what goes; returns their number.
@@ -67,7 +78,8 @@ impl<'a> SeriesTruncation<'a> {
                 }
                 last_of_full(&slice)
             });
-            if n_series > n_before {
+            // The last record may be empty: a checkpoint without any would look like a damaged one.
+            if n_series > n_before || (after.is_none() && n_series == 0) {
                 append(&record)?;
             }
             if after.is_none() {
@@ -103,9 +115,10 @@ impl<'a> SeriesTruncation<'a> {
                 break;
             }
         }
-        let wal = self.wal;
-        drop(self);
-        wal.with_table(|table, _| table.compact_symbols());
+        self.wal.with_table(|table, mark| {
+            *mark = TruncationMark::default();
+            table.compact_symbols();
+        });
         n_removed
     }
 
@@ -116,7 +129,11 @@ impl<'a> SeriesTruncation<'a> {
 
 impl Drop for SeriesTruncation<'_> {
     fn drop(&mut self) {
-        self.wal.with_table(|_, truncating| *truncating = None);
+        self.wal.with_table(|_, mark| {
+            if let Some(last) = mark.running.take() {
+                mark.given_up = Some(last);
+            }
+        });
     }
 }
 
@@ -124,3 +141,7 @@ impl Drop for SeriesTruncation<'_> {
 fn last_of_full(slice: &[(SeriesHandle, SeriesState)]) -> Option<SeriesRef> {
     if slice.len() < SLICE_SERIES { None } else { slice.last().map(|(handle, _)| handle.series_ref) }
 }
+
+#[cfg(test)]
+#[path = "truncation_tests.rs"]
+mod tests;
