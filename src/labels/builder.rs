@@ -12,6 +12,13 @@ use std::ops::Range;
 /// rules leave behind, so packing is rare.
 const DEAD_TEXT_SLACK_BYTES: usize = 16 * 1024;
 
+/// Text memory that a builder keeps when it is cleared. A page may hold one label of a hundred megabytes; its worker
+/// lives on.
+pub(in crate::labels) const TEXT_KEPT_BYTES: usize = 256 * 1024;
+
+/// Labels whose entries a builder keeps room for when it is cleared.
+const ENTRIES_KEPT: usize = 4096;
+
 /// A mutable label set; an empty value means the label is absent.
 #[derive(Clone, Default)]
 pub struct LabelsBuilder {
@@ -50,10 +57,12 @@ impl LabelsBuilder {
         Self::default()
     }
 
-    /// Removes everything and keeps the memory.
+    /// Removes everything and keeps the memory, except what only a monstrous label set needed.
     pub fn clear(&mut self) {
         self.text.clear();
+        self.text.shrink_to(TEXT_KEPT_BYTES);
         self.entries.clear();
+        self.entries.shrink_to(ENTRIES_KEPT);
         self.live_bytes = 0;
     }
 
@@ -288,6 +297,17 @@ mod tests {
             again.reset(&labels);
             prop_assert_eq!(&again, &builder);
         }
+    }
+
+    #[test]
+    fn the_memory_of_a_monster_is_given_back() {
+        let mut builder = LabelsBuilder::new();
+        builder.set("huge", &"v".repeat(8 * 1024 * 1024));
+        for idx in 0..10_000 {
+            builder.set(&format!("name_{idx}"), "v");
+        }
+        builder.clear();
+        assert!(builder.text.capacity() <= TEXT_KEPT_BYTES && builder.entries.capacity() <= ENTRIES_KEPT);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! Rules are checked and compiled with the configuration and run on whatever thread has the labels: the workers for
 //! samples, rayon's for targets. Warm, they allocate nothing. Knows no targets and no configuration file.
 
-use crate::labels::builder::LabelsBuilder;
+use crate::labels::builder::{LabelsBuilder, TEXT_KEPT_BYTES};
 use crate::labels::is_legacy_label_name;
 use crate::labels::pattern::{Pattern, Slots};
 use crate::labels::quote::{Quoted, push_lowercase, push_uppercase};
@@ -274,10 +274,23 @@ pub(in crate::labels) struct Scratch {
     mapped: Vec<(usize, usize)>,
 }
 
+impl Scratch {
+    fn shrink(&mut self) {
+        for text in [&mut self.value, &mut self.name, &mut self.result] {
+            if text.capacity() > TEXT_KEPT_BYTES {
+                *text = String::new();
+            }
+        }
+        self.mapped.clear();
+        self.mapped.shrink_to(TEXT_KEPT_BYTES / size_of::<(usize, usize)>());
+    }
+}
+
 /// Applies `rules` in order; stops at the rule that drops.
 pub fn relabel(labels: &mut LabelsBuilder, rules: &[RelabelRule]) -> Verdict {
     let mut scratch = std::mem::take(&mut labels.scratch);
     let dropped_by = rules.iter().position(|rule| !rule.apply(labels, &mut scratch));
+    scratch.shrink();
     labels.scratch = scratch;
     match dropped_by {
         Some(rule_idx) => Verdict::Drop { rule_idx },

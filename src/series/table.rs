@@ -17,6 +17,9 @@ use std::num::NonZeroU32;
 /// Below this much text the symbol table is never rebuilt: there is nothing to gain.
 const SYMBOL_REBUILD_MIN_BYTES: usize = 64 * 1024;
 
+/// Scratch larger than this is given back: a label set of a hundred thousand labels comes once.
+const SCRATCH_KEPT_BYTES: usize = 64 * 1024;
+
 /// What the head knows of one series beside its labels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SeriesState {
@@ -251,6 +254,7 @@ impl SeriesTable {
 
     fn create(&mut self, slot_idx: u32, hash: u32, labels: &LabelsBuilder) -> Option<SeriesHandle> {
         let series_ref = series_ref(slot_idx)?;
+        // What a failure left over.
         self.pairs.clear();
         for (name, value) in labels.iter() {
             let name = self.symbols.intern(name)?;
@@ -258,6 +262,8 @@ impl SeriesTable {
             packed::push_pair(&mut self.pairs, name, value);
         }
         let generation = self.slots.fill(slot_idx, hash, &self.pairs)?;
+        self.pairs.clear();
+        self.pairs.shrink_to(SCRATCH_KEPT_BYTES);
         let Self { index, slots, .. } = self;
         index.insert(hash, slot_idx, |it| hash_at(slots, it));
         Some(SeriesHandle { series_ref, generation })
@@ -307,5 +313,4 @@ fn series_ref(slot_idx: u32) -> Option<SeriesRef> {
 }
 
 #[cfg(test)]
-#[path = "table_tests.rs"]
 mod tests;

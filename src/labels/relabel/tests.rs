@@ -142,3 +142,20 @@ fn a_builder_relabels_many_label_sets_in_turn() {
         assert_eq!(builder.get("b"), want);
     }
 }
+
+#[test]
+fn the_memory_of_a_monster_is_given_back() {
+    let rule = RelabelRule::new(RelabelConfig {
+        source_labels: vec!["a".to_owned()],
+        target_label: "a".to_owned(),
+        replacement: "$1$1".to_owned(),
+        ..RelabelConfig::default()
+    })
+    .unwrap();
+    let mut builder = LabelsBuilder::new();
+    builder.set("a", &"v".repeat(1024 * 1024));
+    relabel(&mut builder, &[rule]);
+    assert_eq!(builder.get("a").len(), 2 * 1024 * 1024);
+    let Scratch { value, result, .. } = &builder.scratch;
+    assert!(value.capacity() <= TEXT_KEPT_BYTES && result.capacity() <= TEXT_KEPT_BYTES);
+}
