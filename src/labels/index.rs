@@ -5,8 +5,8 @@
 
 use hashbrown::HashTable;
 
-/// Enough that growing one shard of a million numbers moves 16 thousand of them, under a millisecond; few enough
-/// that empty shards weigh nothing.
+/// Enough that growing one shard of a million numbers moves 16 thousand of them, not all; few enough that empty
+/// shards weigh nothing.
 const N_SHARDS: usize = 64;
 
 /// The shard is chosen by the top bits of the hash, the place in it by the lower ones.

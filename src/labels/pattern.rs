@@ -13,8 +13,8 @@ use std::fmt;
 /// Largest compiled pattern, the `regex` crate's own default. Go stops at 128 MiB.
 const MAX_COMPILED_BYTES: usize = 10 * 1024 * 1024;
 
-/// States that the engine remembers, a pattern and a thread; it starts over when they are full. A twentieth of them
-/// is what usual patterns need.
+/// States that the engine remembers, a pattern and a thread; it starts over when they are full. A quarter of its
+/// default: patterns of rules are short, and there are many of them.
 const STATE_CACHE_BYTES: usize = 512 * 1024;
 
 /// What a pattern must not contain to be a plain word.
