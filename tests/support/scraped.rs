@@ -143,8 +143,9 @@ impl Scraped {
 
     /// Whether the process has ended.
     pub fn has_ended(&self) -> bool {
-        // A zombie has no command line.
-        fs::read(format!("/proc/{}/cmdline", self.id())).map_or(true, |line| line.is_empty())
+        // Its state stands behind its name; Z is a process that nobody has waited for yet.
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.id())).unwrap_or_default();
+        stat.rsplit(") ").next().is_none_or(|state| state.is_empty() || state.starts_with(['Z', 'X']))
     }
 
     /// Sends SIGTERM and waits for the end.
