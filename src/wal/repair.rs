@@ -155,10 +155,10 @@ fn close_gaps(
             is_changed = true;
             let (first, last) = (expected, segment.number - 1);
             let missing = match last - first {
-                0 => format!("segment {first:08} is missing"),
-                _ => format!("segments {first:08} to {last:08} are missing"),
+                0 => format!("segment {first:08} is missing; its"),
+                _ => format!("segments {first:08} to {last:08} are missing; their"),
             };
-            losses.push(format!("write-ahead log: {missing}; their samples are lost"));
+            losses.push(format!("write-ahead log: {missing} samples are lost"));
             if last - first < MAX_EMPTY_SEGMENTS {
                 for number in first..=last {
                     Segment::create(segment_path(wal_dir, number), number)?;
