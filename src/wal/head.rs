@@ -338,7 +338,7 @@ impl Wal {
     }
 
     /// The end of the newest commit; `None` once closed.
-    pub(in crate::wal) fn committed_end(&self) -> Option<Position> {
+    pub fn committed_end(&self) -> Option<Position> {
         self.shared.head.lock().writer.as_ref().map(SegmentWriter::end)
     }
 
@@ -367,11 +367,6 @@ impl Wal {
     /// The next segment cannot be made; [`WalError::Closed`].
     pub(in crate::wal) fn rotate(&self) -> Result<(), WalError> {
         self.shared.head.lock().writer.as_mut().ok_or(WalError::Closed)?.rotate()
-    }
-
-    /// True while the disk refuses writes.
-    pub(in crate::wal) fn is_poisoned(&self) -> bool {
-        self.shared.head.lock().poisoned.is_some()
     }
 
     /// Runs `work` on the table and the truncation mark under the head lock: commits wait, so it must be a slice of
