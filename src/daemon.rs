@@ -12,8 +12,8 @@ use crate::metrics::Registry;
 use crate::metrics::process::ProcessMetrics;
 use crate::scrape::buffers::BodyBudget;
 use crate::scrape::manager::{self, ManagerOptions};
-use crate::scrape::scheduler::FirstScrape;
 use crate::scrape::metrics::ScrapeMetrics;
+use crate::scrape::scheduler::FirstScrape;
 use crate::scrape::status::StatusBoard;
 use crate::signals;
 use crate::wal::error::WalError;
@@ -152,8 +152,7 @@ impl Daemon {
         let options = manager_options(&flags, &wal, clock, &board, scrape_metrics, &config, daemon_events);
         let scrape = manager::Handle::spawn(options, target_sets).map_err(StartError::Thread)?;
         let thread_ended = Arc::new(thread_ended);
-        let discovery =
-            discovery::Handle::spawn(config, target_sets_sender, discovery_metrics, thread_ended);
+        let discovery = discovery::Handle::spawn(config, target_sets_sender, discovery_metrics, thread_ended);
         let discovery = discovery.map_err(StartError::Thread)?;
         running.announce_ready(true);
         Ok(Daemon {

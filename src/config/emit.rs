@@ -139,7 +139,8 @@ impl Emitter {
 
     fn scalar(&mut self, text: &str, context: Context, indent: usize) {
         let analysis = Analysis::of(text);
-        let must_quote = needs_quotes(text);
+        // As a key it would be a merge, which yaml.v2 does not look out for.
+        let must_quote = needs_quotes(text) || (text == "<<" && context == Context::Key);
         let multiline = text.contains('\n');
         let plain_allowed = match context {
             Context::Flow => analysis.flow_plain,
@@ -422,6 +423,8 @@ mod tests {
         check("$1", "$1");
         check(";", ";");
         check("%x", "'%x'");
+        check("<<", "<<");
+        check("\u{2028}", r#""\L""#);
     }
 
     #[test]
@@ -433,9 +436,13 @@ mod tests {
             ),
             ("empty".to_owned(), Yaml::List(Vec::new())),
             ("flow".to_owned(), Yaml::Flow(vec!["a".to_owned(), "b,c".to_owned(), "".to_owned()])),
+            ("<<".to_owned(), Yaml::raw(2)),
             ("break".to_owned(), Yaml::text("\n")),
         ]);
-        assert_eq!(emit(&root), "list:\n- a\n- x: 1\nempty: []\nflow: [a, 'b,c', \"\"]\nbreak: |2+\n\n");
+        assert_eq!(
+            emit(&root),
+            "list:\n- a\n- x: 1\nempty: []\nflow: [a, 'b,c', \"\"]\n\"<<\": 2\nbreak: |2+\n\n"
+        );
         assert_eq!(emit(&Yaml::Map(Vec::new())), "{}\n");
     }
 

@@ -162,7 +162,7 @@ impl Scalar {
     /// True if a plain scalar of this text would be read as something else than a text.
     pub fn needs_quotes(&self) -> bool {
         let plain = Self { text: self.text.clone(), plain: true };
-        matches!(plain.text.as_str(), "" | "~" | "null" | "Null" | "NULL" | "<<")
+        matches!(plain.text.as_str(), "" | "~" | "null" | "Null" | "NULL")
             || plain.as_bool().is_some()
             || plain.as_f64().is_some()
             || is_go_timestamp(&plain.text)
@@ -239,7 +239,7 @@ mod tests {
     #[test]
     fn texts_that_would_change_their_meaning_need_quotes() {
         for text in
-            ["", "~", "null", "y", "No", "12", "1e3", "0x1", ".inf", "2020-01-01", "2020-1-2 10:00:00", "<<"]
+            ["", "~", "null", "y", "No", "12", "1e3", "0x1", ".inf", "2020-01-01", "2020-1-2 10:00:00"]
         {
             assert!(plain(text).needs_quotes(), "{text}");
         }

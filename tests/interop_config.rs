@@ -1,0 +1,233 @@
+//! The configuration against a real Prometheus: `promtool`'s verdict on every fixture, and what an agent prints.
+//!
+//! `scripts/peers` fetches both programs into `target/peers/bin`; `PROMTOOL` and `PROMETHEUS` name others. Where the peer
+//! is older than the schema that we read (3.14), the differences are listed here with their reason.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed test may panic")]
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use scraped::config::load;
+
+/// Ends of the sentences about what Prometheus has and this release does not.
+const NOT_HERE: [&str; 2] = [
+    concat!(" is not built yet in scraped ", env!("CARGO_PKG_VERSION"), "; remove it or leave its default"),
+    " is not supported; bridge with http_sd_configs or file_sd_configs",
+];
+
+/// Refused by us alone, on purpose.
+const STRICTER: [(&str, &str); 4] = [
+    ("bad/file_sd_interval_zero.yml", "a real Prometheus panics when it starts the ticker"),
+    ("bad/scheme_empty.yml", "every scrape would fail"),
+    ("bad/scheme_unknown.yml", "every scrape would fail"),
+    ("bad/size_negative.yml", "a riddle for: no limit"),
+];
+
+/// Fields that Prometheus got after 3.5; an older peer calls them unknown.
+const NEWER_FIELDS: [&str; 7] = [
+    "extra_scrape_metrics",
+    "scrape_native_histograms",
+    "label_name_underscore_sanitization",
+    "label_name_preserve_multiple_underscores",
+    "stale_series_compaction_threshold",
+    "chunk_encoding",
+    "retention",
+];
+
+/// How long the agent may take to answer at first; it needs well under a second.
+const START_DEADLINE: Duration = Duration::from_secs(60);
+
+fn data() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/config")
+}
+
+fn fixtures(dirs: &[&str]) -> Vec<PathBuf> {
+    let entries = dirs.iter().flat_map(|dir| fs::read_dir(data().join(dir)).unwrap());
+    let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "yml"));
+    files.sort();
+    assert!(!files.is_empty(), "no fixtures in {dirs:?}");
+    files
+}
+
+fn name_of(path: &Path) -> String {
+    path.strip_prefix(data()).unwrap().display().to_string()
+}
+
+/// The program that `variable` names, or the one that the script fetched.
+fn peer(variable: &str, name: &str) -> PathBuf {
+    let fetched = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/peers/bin").join(name);
+    let path = std::env::var_os(variable).map_or(fetched, PathBuf::from);
+    assert!(
+        path.exists(),
+        "{} is missing; run scripts/peers, or name a {name} with {variable}",
+        path.display()
+    );
+    path
+}
+
+/// What promtool says against the file, if anything.
+fn promtool_complaint(promtool: &Path, path: &Path) -> Option<String> {
+    let output = Command::new(promtool).args(["check", "config", "--agent"]).arg(path).output().unwrap();
+    let text =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    (!output.status.success()).then_some(text)
+}
+
+#[test]
+fn promtool_has_the_same_verdicts() {
+    let promtool = peer("PROMTOOL", "promtool");
+    let mut wrong = Vec::new();
+    let mut n_same = 0;
+    for path in
+        fixtures(&["bad", "ok", "ok/jobs.d", "prometheus", "prometheus/main", "prometheus/scrape_configs"])
+    {
+        let name = name_of(&path);
+        match (load(&path), promtool_complaint(&promtool, &path)) {
+            (Ok(_), None) | (Err(_), Some(_)) => n_same += 1,
+            (Ok(_), Some(complaint)) => {
+                let lines = complaint.lines().filter(|line| line.contains("not found in type"));
+                let only_newer = lines.map(|line| NEWER_FIELDS.iter().any(|field| line.contains(field)));
+                if !only_newer.reduce(|all, one| all && one).unwrap_or(false) {
+                    wrong.push(format!("{name}: accepted, promtool says: {complaint}"));
+                }
+            }
+            (Err(errors), None) => {
+                let meant = STRICTER.iter().any(|(stricter, _)| *stricter == name);
+                let not_here = |sentence: &str| NOT_HERE.iter().any(|end| sentence.ends_with(end));
+                if !meant && !errors.mistakes.iter().all(|mistake| not_here(&mistake.sentence)) {
+                    wrong.push(format!("{name}: promtool accepts it, we say: {errors}"));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(n_same > 150, "only {n_same} verdicts were compared");
+}
+
+#[test]
+fn an_agent_prints_the_same_configuration() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("prometheus.yml");
+    fs::write(&path, "").unwrap();
+    let agent = Agent::start(&path, dir.path());
+    let mut wrong = Vec::new();
+    let mut n_same = 0;
+    for fixture in fixtures(&["ok"]) {
+        fs::copy(&fixture, &path).unwrap();
+        let Ok(config) = load(&path) else { continue };
+        if agent.request("POST", "/-/reload").0 != 200 {
+            // The verdicts are the other test's business.
+            continue;
+        }
+        let (status, body) = agent.request("GET", "/api/v1/status/config");
+        assert_eq!(status, 200, "{body}");
+        let answer: serde_json::Value = serde_json::from_str(&body).unwrap();
+        let theirs = comparable(answer["data"]["yaml"].as_str().unwrap());
+        let ours = comparable(&config.to_yaml());
+        match ours == theirs {
+            true => n_same += 1,
+            false => wrong.push(format!("{}\n--- ours\n{ours}--- theirs\n{theirs}", name_of(&fixture))),
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(n_same > 12, "only {n_same} configurations were compared");
+}
+
+/// Without what differs between the versions of Prometheus, and sections that mean nothing in an agent.
+fn comparable(yaml: &str) -> String {
+    let mut kept = String::new();
+    let mut skipped: Option<usize> = None;
+    let mut section = "";
+    for line in yaml.lines() {
+        let indent = line.len() - line.trim_start_matches([' ']).len();
+        let text = line.trim_start();
+        let is_item = text.starts_with("- ") || text == "-";
+        // What is nested in something skipped, list items on its own level included.
+        if skipped.is_some_and(|level| indent > level || (indent == level && is_item)) {
+            continue;
+        }
+        skipped = None;
+        if indent == 0 && !is_item {
+            section = text.split(':').next().unwrap_or_default();
+        }
+        let key = text.split(':').next().unwrap_or_default();
+        let skip = match key {
+            "runtime" | "otlp" | "storage" if indent == 0 => true,
+            "scrape_native_histograms" | "extra_scrape_metrics" => true,
+            // Printed when it was typed, even if it is empty.
+            "proxy_url" => true,
+            "scrape_protocols" | "metric_name_validation_scheme" | "metric_name_escaping_scheme" => {
+                section == "global"
+            }
+            // 3.5 leaves these out when they are empty, 3.14 does not.
+            "separator" | "replacement" | "regex" => {
+                matches!(text.split_once(": "), Some((_, "\"\"" | "null")))
+            }
+            _ => false,
+        };
+        if skip {
+            skipped = Some(indent);
+        } else {
+            kept.push_str(line);
+            kept.push('\n');
+        }
+    }
+    kept
+}
+
+/// A `prometheus --agent`, killed when dropped.
+struct Agent {
+    child: Child,
+    port: u16,
+}
+
+impl Agent {
+    fn start(config: &Path, dir: &Path) -> Self {
+        // The port is free again when the agent asks for it, unless somebody else is very quick.
+        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+        let child = Command::new(peer("PROMETHEUS", "prometheus"))
+            .args(["--agent", "--web.enable-lifecycle", "--log.level=error"])
+            .arg(format!("--config.file={}", config.display()))
+            .arg(format!("--storage.agent.path={}", dir.join("data").display()))
+            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let agent = Self { child, port };
+        let deadline = Instant::now() + START_DEADLINE;
+        while agent.try_request("GET", "/-/ready").is_none_or(|(status, _)| status != 200) {
+            assert!(Instant::now() < deadline, "the agent is not ready after {START_DEADLINE:?}");
+            thread::sleep(Duration::from_millis(50));
+        }
+        agent
+    }
+
+    fn request(&self, method: &str, path: &str) -> (u16, String) {
+        self.try_request(method, path).expect("the agent answers")
+    }
+
+    /// Status and body; HTTP/1.0, so that the body ends with the connection.
+    fn try_request(&self, method: &str, path: &str) -> Option<(u16, String)> {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).ok()?;
+        write!(stream, "{method} {path} HTTP/1.0\r\nContent-Length: 0\r\n\r\n").ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        let (head, body) = answer.split_once("\r\n\r\n")?;
+        Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
