@@ -1,5 +1,7 @@
 //! Fetching over real sockets: every way a target can misbehave, and what it may cost.
 
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot be set up has to fail")]
+
 mod support;
 
 use std::sync::Arc;

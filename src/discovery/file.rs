@@ -50,6 +50,7 @@ pub(in crate::discovery) struct FileDiscoverer {
 struct KnownFile {
     stamp: Option<Stamp>,
     content_hash: u64,
+    /// `None` until it was first read.
     suspicious_until: Option<Instant>,
     groups: Vec<Arc<TargetGroup>>,
     /// The sentence that was logged, while the last attempt failed.
@@ -192,14 +193,15 @@ impl Drop for FileDiscoverer {
 impl KnownFile {
     fn must_be_read(&self, path: &Path, depth: Depth) -> bool {
         depth == Depth::Contents
-            || self.suspicious_until.is_some_and(|until| Instant::now() < until)
+            || self.suspicious_until.is_none_or(|until| Instant::now() < until)
             || self.stamp != stamp_of(path)
     }
 
     /// Reads the file; true when its groups have changed.
     fn read(&mut self, path: &Path, depth: Depth, metrics: &DiscoveryMetrics, stop: &Stop) -> bool {
-        let has_moved = self.stamp != stamp_of(path);
-        if has_moved && self.stamp.is_some() {
+        let is_new = self.suspicious_until.is_none();
+        let has_moved = is_new || self.stamp != stamp_of(path);
+        if has_moved && !is_new {
             settle(path, stop);
         }
         let outcome = self.read_groups(path, metrics);

@@ -165,6 +165,7 @@ impl Scraped {
 }
 
 impl Drop for Scraped {
+    #[allow(clippy::print_stderr, reason = "shown with the test that failed")]
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();

@@ -1,0 +1,271 @@
+//! Discovery with real threads and files: what reaches the receiver of target sets, and when.
+
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot be set up has to fail")]
+
+mod support;
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, bounded};
+use scraped::config::{self, Config};
+use scraped::discovery::metrics::DiscoveryMetrics;
+use scraped::discovery::{Handle, TargetSets};
+use scraped::metrics::Collect;
+use scraped::metrics::page::Page;
+use support::scraped::write_whole;
+use support::{PATIENCE, wait_until};
+use tempfile::TempDir;
+
+/// Discovery over a directory that holds `scraped.yml` and the files it names.
+struct Discovery {
+    dir: TempDir,
+    handle: Handle,
+    target_sets: Receiver<TargetSets>,
+    metrics: Arc<DiscoveryMetrics>,
+}
+
+impl Discovery {
+    /// Starts with `jobs` below `scrape_configs:`, after `files` are written.
+    fn start(jobs: &str, files: &[(&str, &str)]) -> Self {
+        let dir = TempDir::with_prefix("scraped-sd-").expect("a directory");
+        fs::create_dir(dir.path().join("sd")).expect("a directory");
+        for (name, content) in files {
+            fs::write(dir.path().join("sd").join(name), content).expect("writable");
+        }
+        let config = load(dir.path(), jobs);
+        let (sender, target_sets) = bounded(1);
+        let metrics = Arc::new(DiscoveryMetrics::default());
+        let thread_ended = Arc::new(|name: &str| panic!("{name} died"));
+        let handle = Handle::spawn(config, sender, Arc::clone(&metrics), thread_ended).expect("threads");
+        Self { dir, handle, target_sets, metrics }
+    }
+
+    fn write(&self, name: &str, content: &str) {
+        write_whole(&self.dir.path().join("sd"), name, content);
+    }
+
+    fn reload(&self, jobs: &str) {
+        self.handle.apply(load(self.dir.path(), jobs));
+    }
+
+    /// The next sets as text.
+    fn next(&self) -> String {
+        let sets = self.target_sets.recv_timeout(PATIENCE).expect("target sets");
+        self.render(&sets)
+    }
+
+    /// Waits for sets that read as `want`; others before them are skipped.
+    fn expect(&self, want: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        let mut last = String::new();
+        loop {
+            let Ok(sets) = self.target_sets.recv_deadline(deadline) else {
+                panic!("wanted {want}, last were {last}");
+            };
+            last = self.render(&sets);
+            if last == want {
+                return;
+            }
+        }
+    }
+
+    /// No other sets come for longer than a look at the files takes.
+    fn expect_silence(&self) {
+        if let Ok(sets) = self.target_sets.recv_timeout(Duration::from_millis(2500)) {
+            panic!("unwanted sets: {}", self.render(&sets));
+        }
+    }
+
+    /// `job: address{labels}`, one job after the other, without the directory.
+    fn render(&self, sets: &TargetSets) -> String {
+        let mut jobs = Vec::new();
+        for (job, groups) in sets {
+            let mut targets = Vec::new();
+            for group in groups {
+                for target in &group.targets {
+                    targets.push(format!("{}{}", target.get("__address__"), group.labels));
+                }
+            }
+            jobs.push(format!("{job}: {}", targets.join(" ")).trim_end().to_owned());
+        }
+        let directory = format!("{}/", self.dir.path().display());
+        jobs.join("; ").replace(&directory, "")
+    }
+
+    fn page(&self) -> String {
+        let mut page = Page::default();
+        self.metrics.collect(&mut page);
+        page.into_text()
+    }
+}
+
+fn load(dir: &Path, jobs: &str) -> Arc<Config> {
+    let path = write_whole(dir, "scraped.yml", &format!("scrape_configs:\n{jobs}"));
+    Arc::new(config::load(&path).expect("a good configuration"))
+}
+
+const FILE_JOB: &str = "- job_name: files\n  file_sd_configs: [{files: ['sd/*.yml', 'sd/*.json']}]\n";
+
+#[test]
+fn the_first_sets_have_every_job() {
+    let jobs = "- job_name: a\n  static_configs:\n  - {targets: ['a:1', 'a:2'], labels: {env: x}}\n  - targets: ['a:3']\n\
+                - job_name: none\n"
+        .to_owned()
+        + FILE_JOB;
+    let discovery = Discovery::start(&jobs, &[("one.yml", "- targets: ['f:1']\n")]);
+    let start = Instant::now();
+    assert_eq!(
+        discovery.next(),
+        "a: a:1{env=\"x\"} a:2{env=\"x\"} a:3{}; files: f:1{__meta_filepath=\"sd/one.yml\"}; none:"
+    );
+    assert!(start.elapsed() < PATIENCE / 2);
+    discovery.expect_silence();
+    let page = discovery.page();
+    for line in [
+        "prometheus_sd_discovered_targets{name=\"scrape\",config=\"a\"} 3\n",
+        "prometheus_sd_discovered_targets{name=\"scrape\",config=\"none\"} 0\n",
+        "prometheus_sd_updates_total{name=\"scrape\"} 1\n",
+        "prometheus_sd_received_updates_total{name=\"scrape\"} 2\n",
+        "prometheus_sd_file_read_errors_total 0\n",
+    ] {
+        assert!(page.contains(line), "{line} is not in\n{page}");
+    }
+    discovery.handle.stop();
+}
+
+#[test]
+fn files_come_change_break_and_go() {
+    let discovery = Discovery::start(FILE_JOB, &[("a.yml", "- targets: ['a:1']\n")]);
+    let a = "{__meta_filepath=\"sd/a.yml\"}";
+    let b = "{__meta_filepath=\"sd/b.json\"}";
+    assert_eq!(discovery.next(), format!("files: a:1{a}"));
+    discovery.write("b.json", r#"[{"targets": ["b:1"]}]"#);
+    discovery.expect(&format!("files: a:1{a} b:1{b}"));
+    discovery.write("a.yml", "- targets: ['a:1', 'a:2']\n");
+    discovery.expect(&format!("files: a:1{a} a:2{a} b:1{b}"));
+    // The same size, and perhaps the same time stamp.
+    discovery.write("a.yml", "- targets: ['a:1', 'a:3']\n");
+    discovery.expect(&format!("files: a:1{a} a:3{a} b:1{b}"));
+    // Bad content keeps the last good one and is counted.
+    discovery.write("a.yml", "- targets: [a:1\n");
+    discovery.write("b.json", "");
+    wait_until("both are found bad", || discovery.metrics.file_read_errors.get() >= 2);
+    discovery.write("c.yml", "- targets: ['c:1']\n");
+    discovery.expect(&format!("files: a:1{a} a:3{a} b:1{b} c:1{{__meta_filepath=\"sd/c.yml\"}}"));
+    // Until it is good again.
+    discovery.write("a.yml", "- targets: ['a:4']\n");
+    discovery.expect(&format!("files: a:4{a} b:1{b} c:1{{__meta_filepath=\"sd/c.yml\"}}"));
+    // `null` and a deleted file have no targets.
+    discovery.write("b.json", "null");
+    discovery.expect(&format!("files: a:4{a} c:1{{__meta_filepath=\"sd/c.yml\"}}"));
+    fs::remove_file(discovery.dir.path().join("sd/c.yml")).expect("removable");
+    discovery.expect(&format!("files: a:4{a}"));
+    let page = discovery.page();
+    assert!(page.contains("sd/a.yml\"} "), "{page}");
+    assert!(!page.contains("sd/c.yml"), "{page}");
+    fs::remove_dir_all(discovery.dir.path().join("sd")).expect("removable");
+    discovery.expect("files:");
+}
+
+#[test]
+fn unreadable_things_do_no_harm() {
+    let jobs =
+        "- job_name: files\n  file_sd_configs: [{files: ['sd/*.yml', 'missing/*.yml', 'sd/none.json']}]\n";
+    let discovery = Discovery::start(jobs, &[("a.yml", "- targets: ['a:1']\n")]);
+    let good = "files: a:1{__meta_filepath=\"sd/a.yml\"}";
+    assert_eq!(discovery.next(), good);
+    let sd = discovery.dir.path().join("sd");
+    fs::create_dir(sd.join("directory.yml")).expect("a directory");
+    std::os::unix::fs::symlink("nowhere", sd.join("dangling.yml")).expect("a link");
+    let made = std::process::Command::new("mkfifo").arg(sd.join("pipe.yml")).status().expect("mkfifo runs");
+    assert!(made.success());
+    wait_until("all three are found bad", || discovery.metrics.file_read_errors.get() >= 3);
+    discovery.write("b.yml", "- targets: ['b:1']\n");
+    discovery.expect(&format!("{good} b:1{{__meta_filepath=\"sd/b.yml\"}}"));
+    discovery.handle.stop();
+}
+
+#[test]
+fn a_reload_starts_stops_and_keeps_providers() {
+    let discovery = Discovery::start(FILE_JOB, &[("a.yml", "- targets: ['a:1']\n")]);
+    let a = "a:1{__meta_filepath=\"sd/a.yml\"}";
+    assert_eq!(discovery.next(), format!("files: {a}"));
+    let n_updates = discovery.metrics.received_updates.get();
+    // Nothing but a relabelling rule differs: the sets come again, the provider is not asked.
+    let start = Instant::now();
+    discovery.reload(&format!("{FILE_JOB}  relabel_configs: [{{target_label: x, replacement: 'y'}}]\n"));
+    assert_eq!(discovery.next(), format!("files: {a}"));
+    assert!(start.elapsed() < PATIENCE / 2);
+    assert_eq!(discovery.metrics.received_updates.get(), n_updates);
+    // A second job with equal settings shares it.
+    let second = FILE_JOB.replace("job_name: files", "job_name: second");
+    discovery.reload(&format!("{FILE_JOB}{second}"));
+    assert_eq!(discovery.next(), format!("files: {a}; second: {a}"));
+    assert_eq!(discovery.metrics.received_updates.get(), n_updates);
+    // Other settings: another provider. The job is never empty in between.
+    let other = "- job_name: files\n  file_sd_configs: [{files: ['sd/*.yml'], refresh_interval: 1m}]\n";
+    discovery.reload(other);
+    let sets = discovery.next();
+    assert_eq!(sets, format!("files: {a}"));
+    wait_until("the new one has spoken", || discovery.metrics.received_updates.get() > n_updates);
+    // Static targets instead.
+    discovery.reload("- job_name: fixed\n  static_configs: [{targets: ['s:1']}]\n");
+    discovery.expect("fixed: s:1{}");
+    let page = discovery.page();
+    assert!(!page.contains("config=\"files\""), "{page}");
+    wait_until("the file's time is forgotten", || !discovery.page().contains("sd/a.yml"));
+    discovery.handle.stop();
+}
+
+#[test]
+fn a_receiver_that_is_busy_gets_the_newest_sets() {
+    let discovery = Discovery::start(FILE_JOB, &[]);
+    // One set lies in the channel, and everything that follows waits behind it.
+    wait_until("the first set is sent", || !discovery.target_sets.is_empty());
+    for n_targets in 1..=3 {
+        let targets: Vec<String> = (0..n_targets).map(|n| format!("'a:{n}'")).collect();
+        discovery.write("a.yml", &format!("- targets: [{}]\n", targets.join(", ")));
+        let n_updates = discovery.metrics.received_updates.get();
+        wait_until("the change is seen", || discovery.metrics.received_updates.get() > n_updates);
+    }
+    wait_until("sets were replaced", || discovery.metrics.delayed_updates.get() > 0);
+    wait_until("the manager is calm", || discovery.page().contains("config=\"files\"} 3\n"));
+    assert_eq!(discovery.next(), "files:", "the one that lay there");
+    let a = "{__meta_filepath=\"sd/a.yml\"}";
+    assert_eq!(discovery.next(), format!("files: a:0{a} a:1{a} a:2{a}"));
+    discovery.expect_silence();
+}
+
+#[test]
+fn bursts_collapse() {
+    let discovery = Discovery::start(FILE_JOB, &[]);
+    assert_eq!(discovery.next(), "files:");
+    let start = Instant::now();
+    let mut n_changes = 0;
+    while start.elapsed() < Duration::from_secs(4) {
+        n_changes += 1;
+        discovery.write("a.yml", &format!("- targets: ['a:{n_changes}']\n"));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    discovery.expect(&format!("files: a:{n_changes}{{__meta_filepath=\"sd/a.yml\"}}"));
+    let n_sent = discovery.metrics.sent_updates.get();
+    assert!(n_sent < n_changes / 4, "{n_sent} sets for {n_changes} changes");
+}
+
+#[test]
+fn a_stop_ends_every_thread() {
+    let jobs = (0..20).map(|n| {
+        format!("- job_name: job{n}\n  file_sd_configs: [{{files: ['sd/{n}.yml'], refresh_interval: 1h}}]\n")
+    });
+    let discovery = Discovery::start(&jobs.collect::<String>(), &[]);
+    discovery.next();
+    let start = Instant::now();
+    discovery.handle.stop();
+    assert!(start.elapsed() < PATIENCE);
+    // The sender is gone with the manager.
+    let end = discovery.target_sets.recv_timeout(PATIENCE);
+    assert_eq!(end, Err(crossbeam_channel::RecvTimeoutError::Disconnected));
+}
