@@ -128,15 +128,16 @@ fn check_proxy(fields: &Fields<'_>) {
     let url = value_of(fields, "proxy_url");
     let from_environment =
         fields.get("proxy_from_environment").filter(|field| field.raw_bool() == Some(true));
-    if let Some(field) = value_of(fields, "proxy_connect_header") {
-        if url.is_none() && from_environment.is_none() {
-            field.mistake("if proxy_connect_header is configured, proxy_url or proxy_from_environment must also be configured");
-        }
+    if let Some(field) = value_of(fields, "proxy_connect_header")
+        && url.is_none()
+        && from_environment.is_none()
+    {
+        field.mistake(
+            "if proxy_connect_header is configured, proxy_url or proxy_from_environment must also be configured",
+        );
     }
-    if let Some(field) = &from_environment {
-        if url.is_some() {
-            field.mistake("if proxy_from_environment is configured, proxy_url must not be configured");
-        }
+    if let Some(field) = from_environment.as_ref().filter(|_| url.is_some()) {
+        field.mistake("if proxy_from_environment is configured, proxy_url must not be configured");
     }
     if let Some(field) = value_of(fields, "no_proxy") {
         if from_environment.is_some() {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::config::discovery::{self, TargetSpelling, is_other_provider, read_labels};
+use crate::config::duration::format_duration;
 use crate::config::fields::{Field, Fields};
 use crate::config::paths::join_dir;
 use crate::config::relabel::read_rules;
@@ -170,14 +171,12 @@ fn read_interval_and_timeout(
     let typed_interval = read(&interval_field);
     let timeout = read(&timeout_field);
     let interval = if typed_interval.is_zero() { inherited.0 } else { typed_interval };
-    if timeout > interval {
-        if let Some(field) = &timeout_field {
-            field.mistake(format!(
-                "{too_long} (scrape_timeout: {}, scrape_interval: {})",
-                crate::config::duration::format_duration(timeout),
-                crate::config::duration::format_duration(interval)
-            ));
-        }
+    if let Some(field) = timeout_field.filter(|_| timeout > interval) {
+        field.mistake(format!(
+            "{too_long} (scrape_timeout: {}, scrape_interval: {})",
+            format_duration(timeout),
+            format_duration(interval)
+        ));
     }
     (interval, if timeout.is_zero() { inherited.1.min(interval) } else { timeout })
 }
