@@ -94,6 +94,15 @@ impl Scraper {
     /// # Errors
     /// Everything between the address and the last byte of the body, and every status but 200.
     pub fn fetch(&mut self, deadline: Instant, body: &mut BodyBuffer) -> Result<Fetched, ScrapeError> {
+        let fetched = self.fetch_into(deadline, body);
+        if fetched.is_err() {
+            // Others may wait for it, and the failed scrape is still to be written.
+            body.release();
+        }
+        fetched
+    }
+
+    fn fetch_into(&mut self, deadline: Instant, body: &mut BodyBuffer) -> Result<Fetched, ScrapeError> {
         let mut response = self.client.get(deadline)?;
         if response.status() != 200 {
             read_away(&mut response);

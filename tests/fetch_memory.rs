@@ -1,0 +1,123 @@
+//! What a target costs while it idles or hangs: counted by the allocator, over real sockets.
+
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot be set up has to fail")]
+
+mod support;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicIsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use scraped::config::Scheme;
+use scraped::config::ScrapeConfig;
+use scraped::scrape::buffers::BodyBudget;
+use scraped::scrape::scraper::Scraper;
+use scraped::scrape::target_url::{TargetUrl, UrlScheme};
+use support::targets::{Behaviour, FakeTargets, page};
+use support::{PATIENCE, wait_until};
+
+struct Counting;
+
+static LIVE_BYTES: AtomicIsize = AtomicIsize::new(0);
+
+// SAFETY: everything is handed to the system's allocator as it came; only sizes are counted.
+#[allow(unsafe_code, reason = "an allocator is an unsafe trait")]
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        LIVE_BYTES.fetch_add(layout.size() as isize, Ordering::Relaxed);
+        // SAFETY: the caller's promise is passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        LIVE_BYTES.fetch_sub(layout.size() as isize, Ordering::Relaxed);
+        // SAFETY: the caller's promise is passed on.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+const N_TARGETS: usize = 100;
+
+/// Buffers of 16 and 8 KiB would show; an agent, a connection and the fake target's own share do not.
+const MAX_BYTES_A_TARGET: isize = 6 << 10;
+
+fn scraper(address: &str, path: &str) -> Scraper {
+    let config = ScrapeConfig {
+        job_name: "memory".to_owned(),
+        scrape_interval: Duration::from_secs(15),
+        scrape_timeout: Duration::from_secs(10),
+        metrics_path: path.to_owned(),
+        scheme: Scheme::Http,
+        params: Vec::new(),
+        honor_labels: false,
+        honor_timestamps: true,
+        track_timestamps_staleness: false,
+        enable_compression: true,
+        enable_http2: true,
+        body_size_limit_bytes: 0,
+        sample_limit: 0,
+        keep_dropped_targets: 0,
+        relabel_configs: Vec::new(),
+        metric_relabel_configs: Vec::new(),
+        discovery: Vec::new(),
+    };
+    let url =
+        TargetUrl { scheme: UrlScheme::Http, authority: address.to_owned(), path_and_query: path.to_owned() };
+    Scraper::new(&url, &config, Duration::from_secs(10))
+}
+
+fn check_bytes_a_target(what: &str, live_before: isize) {
+    let bytes_a_target = (LIVE_BYTES.load(Ordering::SeqCst) - live_before) / N_TARGETS as isize;
+    println!("{what}: {bytes_a_target} bytes a target");
+    assert!(bytes_a_target <= MAX_BYTES_A_TARGET, "{what}: {bytes_a_target} bytes a target");
+}
+
+/// One test, because both parts count the same allocator.
+#[test]
+fn idle_and_hung_targets_hold_no_buffers() {
+    let targets = FakeTargets::start();
+    targets.set("/page", Behaviour::Healthy(page(&"requests_total{path=\"/\"} 17\n".repeat(1000))));
+    targets.set("/hangs", Behaviour::Hangs);
+    let address = targets.address();
+    let budget = BodyBudget::new(16 << 20, u64::MAX);
+    let deadline = Instant::now() + 10 * PATIENCE;
+    let fetch = |scraper: &mut Scraper| {
+        let mut body = budget.wire_buffer();
+        scraper.fetch(deadline, &mut body).expect("a page");
+    };
+    // What is made once is not counted.
+    fetch(&mut scraper(&address, "/page"));
+    let live_before = LIVE_BYTES.load(Ordering::SeqCst);
+    let mut idle: Vec<Scraper> = (0..N_TARGETS).map(|_| scraper(&address, "/page")).collect();
+    check_bytes_a_target("never scraped", live_before);
+    for scraper in &mut idle {
+        fetch(scraper);
+    }
+    check_bytes_a_target("idle with a connection", live_before);
+    let start = Instant::now();
+    for _ in 0..20 {
+        idle.iter_mut().for_each(fetch);
+    }
+    println!("{:?} a fetch of 30 KB", start.elapsed() / (20 * N_TARGETS) as u32);
+    drop(idle);
+
+    let hung: Vec<Scraper> = (0..N_TARGETS).map(|_| scraper(&address, "/hangs")).collect();
+    let live_before = LIVE_BYTES.load(Ordering::SeqCst);
+    let cancellers: Vec<_> = hung.iter().map(Scraper::canceller).collect();
+    thread::scope(|scope| {
+        for mut scraper in hung {
+            let budget = &budget;
+            scope.spawn(move || scraper.fetch(deadline, &mut budget.wire_buffer()).expect_err("cancelled"));
+        }
+        wait_until("all hang", || targets.n_requests("/hangs") == N_TARGETS);
+        // The last one may still be on its way from sending to waiting.
+        thread::sleep(Duration::from_millis(100));
+        check_bytes_a_target("hung", live_before);
+        assert_eq!(budget.held_bytes(), 0);
+        cancellers.iter().for_each(|canceller| canceller.cancel());
+    });
+}
