@@ -15,10 +15,10 @@ use std::io::{self, Read};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
-use ureq::http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST};
-use ureq::http::header::{LOCATION, USER_AGENT};
-use ureq::http::{HeaderMap, HeaderName, Request, StatusCode, Uri};
-use ureq::{Agent, BodyReader, Error};
+use ureq::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
+use ureq::http::{HeaderMap, StatusCode};
+use ureq::typestate::WithoutBody;
+use ureq::{Agent, BodyReader, Error, RequestBuilder};
 
 use crate::http::error::{HttpError, HttpErrorKind, Phase, system_words};
 use crate::http::exchange::Exchange;
@@ -58,7 +58,7 @@ pub struct Headers {
     pub accept_encoding: &'static str,
     /// `User-Agent`.
     pub user_agent: &'static str,
-    /// Others: names in lower case.
+    /// Others, names as they are sent.
     pub others: Vec<(&'static str, String)>,
 }
 
@@ -140,15 +140,13 @@ impl HttpClient {
             "https" => return Err(HttpErrorKind::TlsNotBuilt),
             other => return Err(HttpErrorKind::UnsupportedScheme(other.to_owned())),
         }
-        let request = self.request(url).map_err(|error| HttpErrorKind::BadUrl(error.to_string()))?;
         loop {
             self.exchange.begin();
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Err(HttpErrorKind::Deadline(Phase::Resolve));
             }
-            let attempt = self.agent.configure_request(request.clone()).timeout_global(Some(left)).build();
-            match self.agent.run(attempt) {
+            match self.request(url, left).call() {
                 Ok(response) => return Ok(response),
                 // The peer closed the kept connection while the request was under way. A GET may be repeated, once:
                 // the next connection is fresh.
@@ -158,24 +156,22 @@ impl HttpClient {
         }
     }
 
-    fn request(&self, url: &Url) -> Result<Request<()>, ureq::http::Error> {
-        let uri = Uri::builder().scheme("http").authority(url.authority.as_str());
-        let uri = match url.path_and_query.starts_with('/') {
-            true => uri.path_and_query(url.path_and_query.as_str()),
-            false => uri.path_and_query(format!("/{}", url.path_and_query)),
-        };
-        let uri = uri.build()?;
+    fn request(&self, url: &Url, timeout: Duration) -> RequestBuilder<WithoutBody> {
         let authority = url.authority.as_str();
         let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-        let mut request = Request::get(uri)
-            .header(HOST, host)
-            .header(USER_AGENT, self.headers.user_agent)
-            .header(ACCEPT, self.headers.accept)
-            .header(ACCEPT_ENCODING, self.headers.accept_encoding);
+        let slash = if url.path_and_query.starts_with('/') { "" } else { "/" };
+        // Names as Go writes them: some small exporters compare them letter by letter.
+        let mut request = self
+            .agent
+            .get(format!("http://{authority}{slash}{}", url.path_and_query))
+            .header_raw("Host", host.as_bytes())
+            .header_raw("User-Agent", self.headers.user_agent.as_bytes())
+            .header_raw("Accept", self.headers.accept.as_bytes())
+            .header_raw("Accept-Encoding", self.headers.accept_encoding.as_bytes());
         for (name, value) in &self.headers.others {
-            request = request.header(HeaderName::from_static(name), value);
+            request = request.header_raw(name, value.as_bytes());
         }
-        request.body(())
+        request.config().timeout_global(Some(timeout)).build()
     }
 
     fn kind_of(&self, error: Error) -> HttpErrorKind {
@@ -200,6 +196,7 @@ fn kind_of(exchange: &Exchange, error: Error) -> HttpErrorKind {
         }
         Error::LargeResponseHeader(..) => HttpErrorKind::HeadTooLarge { limit_bytes: buffers::INPUT_BYTES },
         Error::BadUri(cause) => HttpErrorKind::BadUrl(cause),
+        Error::Http(error) => HttpErrorKind::BadUrl(error.to_string()),
         Error::Other(carried) => match carried.downcast::<Carried>() {
             Ok(carried) => carried.0,
             Err(other) => HttpErrorKind::Protocol(phase, other.to_string()),

@@ -79,7 +79,7 @@ impl Scraper {
             accept: ACCEPT,
             accept_encoding: if config.enable_compression { "gzip" } else { "identity" },
             user_agent: USER_AGENT,
-            others: vec![("x-prometheus-scrape-timeout-seconds", timeout.as_secs_f64().to_string())],
+            others: vec![("X-Prometheus-Scrape-Timeout-Seconds", timeout.as_secs_f64().to_string())],
         };
         Self {
             client: HttpClient::new(url, headers),
