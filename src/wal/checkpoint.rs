@@ -96,7 +96,8 @@ pub fn remove_unfinished(wal_dir: &Path) -> Result<(), WalError> {
     Ok(())
 }
 
-/// Makes a checkpoint: `write` fills the empty directory it is given with durable segments.
+/// Makes a checkpoint: `write` fills the empty directory it is given with durable segments. There must be none of this
+/// number yet: to replace one would leave a moment without any.
 ///
 /// # Errors
 /// The disk refused; nothing of it is left.
@@ -127,10 +128,9 @@ fn create_as<T>(
     fs::create_dir(temporary).map_err(WalError::io("create checkpoint", temporary))?;
     let written = write(temporary)?;
     segment::sync_dir(temporary)?;
-    // An older one of the same number would make the rename fail; its content is in the new one.
-    remove(path)?;
     fs::rename(temporary, path).map_err(WalError::io("rename checkpoint to", path))?;
-    segment::sync_dir(wal_dir)?;
+    // A checkpoint that readers find and nobody counts on would hide samples: it goes again.
+    segment::sync_dir(wal_dir).inspect_err(|_| drop(remove(path)))?;
     Ok(written)
 }
 

@@ -38,11 +38,19 @@ pub fn truncate(wal: &Wal, last: u32, reserve: Option<&Reserve>) -> Result<Trunc
     let last = series.last();
     let metrics = wal.metrics();
     metrics.checkpoint_creations.inc();
-    let written = checkpoint::create(wal.wal_dir(), last, |dir| {
-        let mut writer = CheckpointWriter::create(dir, wal.options().compression, reserve)?;
-        let checkpoint_series = series.write_series_to(|record| writer.append(record))?;
-        Ok(Truncated { last, checkpoint_bytes: writer.finish()?, checkpoint_series, removed_series: 0 })
-    });
+    let repeated = checkpoint::list(wal.wal_dir())?.into_iter().find(|it| it.number == last);
+    let written = match repeated {
+        // Its files could not be deleted the last time; it names every series that a new one would.
+        Some(checkpoint) => {
+            let checkpoint_bytes = checkpoint.segments()?.iter().map(|file| file.bytes).sum();
+            Ok(Truncated { last, checkpoint_bytes, ..Truncated::default() })
+        }
+        None => checkpoint::create(wal.wal_dir(), last, |dir| {
+            let mut writer = CheckpointWriter::create(dir, wal.options().compression, reserve)?;
+            let checkpoint_series = series.write_series_to(|record| writer.append(record))?;
+            Ok(Truncated { last, checkpoint_bytes: writer.finish()?, checkpoint_series, removed_series: 0 })
+        }),
+    };
     let mut truncated = written.inspect_err(|_| metrics.checkpoint_creations_failed.inc())?;
     truncated.removed_series = series.finish();
     delete_files(wal, last)?;

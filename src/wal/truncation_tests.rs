@@ -13,6 +13,7 @@ use crate::wal::head::{Compression, Wal, WalOptions};
 use crate::wal::reader::{SegmentReader, Tail};
 use crate::wal::record::{Record, decode};
 use crate::wal::segment::{self, SegmentInfo};
+use crate::wal::truncate::truncate;
 use proptest::collection::vec;
 use proptest::prelude::{any, prop_oneof, proptest};
 use proptest::strategy::{Just, Strategy};
@@ -311,4 +312,20 @@ fn a_series_that_is_gone_leaves_its_slot() {
     assert_eq!(model.wal.active_series(), 3);
     let refs: Vec<u32> = model.handles[0].values().map(|handle| handle.series_ref.0.get()).collect();
     assert!(refs.iter().all(|series_ref| *series_ref <= 3), "{refs:?}");
+}
+
+#[test]
+fn a_truncation_that_is_repeated_keeps_its_checkpoint() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut model = Model::open(dir.path());
+    let scrape = Op::Commit(Scrape { appender: 0, series: vec![1, 2] });
+    for op in [&scrape, &Op::Rotate, &scrape] {
+        model.run(op);
+    }
+    let first = truncate(&model.wal, 0, None).unwrap();
+    assert_eq!((first.last, first.checkpoint_series), (0, 2));
+    let again = truncate(&model.wal, 0, None).unwrap();
+    assert_eq!(again.checkpoint_bytes, first.checkpoint_bytes);
+    model.run(&scrape);
+    model.check();
 }
