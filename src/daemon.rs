@@ -25,7 +25,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 use std::fmt;
 use std::io;
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -276,8 +276,8 @@ impl Daemon {
     }
 }
 
-fn load(file: &PathBuf) -> Result<Config, StartError> {
-    config::load(file).map_err(|err| StartError::Config { file: file.clone(), mistakes: err.to_string() })
+fn load(file: &Path) -> Result<Config, StartError> {
+    config::load(file).map_err(|err| StartError::Config { file: file.to_owned(), mistakes: err.to_string() })
 }
 
 fn announce(config: &Config) {
