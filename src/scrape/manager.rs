@@ -330,8 +330,8 @@ impl Manager {
         // Discovery may send its old sets once more; until then nobody misses these.
         self.target_sets_now.retain(|job_name, _| configs.contains_key(job_name));
         let changes = self.sync(|pool, config| pool.config() != config);
+        // No reload now: it would find nothing new, and the sets that follow would have to wait for the next tick.
         (self.changes)(Changes { removed_jobs, ..changes });
-        self.pull_trigger();
     }
 
     fn adopt(&mut self, config: &Config) {
