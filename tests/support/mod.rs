@@ -5,6 +5,7 @@
 #![allow(dead_code, unreachable_pub, reason = "every test binary uses a part of it")]
 #![allow(clippy::expect_used, reason = "a test that cannot be set up has to fail")]
 
+pub mod api;
 pub mod command;
 pub mod scraped;
 pub mod targets;
