@@ -1,0 +1,225 @@
+//! A disk that fills up: what was committed stays, old segments go before new samples, writing resumes by itself.
+//!
+//! Uses a small tmpfs of its own, which needs root; without it the log's own tests still fill an injected disk
+//! (`wal/head_tests.rs`), and this one says that it did nothing.
+
+mod wal_support;
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use scraped::wal::error::WalError;
+use scraped::wal::maintenance::Handle;
+use tempfile::TempDir;
+use wal_support::{Answer, ask_all, check_log, open, series, stage};
+
+/// A file system of a few mebibytes; unmounted when dropped.
+struct SmallDisk {
+    dir: TempDir,
+}
+
+impl SmallDisk {
+    fn mount(size: &str) -> Option<SmallDisk> {
+        let dir = TempDir::with_prefix("scraped-test-").unwrap();
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", &format!("size={size}"), "none"]).arg(dir.path());
+        let is_mounted = mount.output().is_ok_and(|output| output.status.success());
+        if !is_mounted {
+            println!("no tmpfs can be mounted here: nothing was tested");
+        }
+        is_mounted.then_some(SmallDisk { dir })
+    }
+
+    fn data_dir(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    /// What another program does: takes all room there is but `left_bytes`.
+    fn fill(&self, left_bytes: u64) {
+        let mut file = File::create(self.dir.path().join("filler")).unwrap();
+        let chunk = [0_u8; 4096];
+        let mut written = 0;
+        while file.write_all(&chunk).is_ok() {
+            written += chunk.len() as u64;
+        }
+        file.set_len(written.saturating_sub(left_bytes)).unwrap();
+    }
+
+    fn free(&self) {
+        fs::remove_file(self.dir.path().join("filler")).unwrap();
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.dir.path()).status();
+    }
+}
+
+/// Scrapes of 200 series; remembers what was committed.
+struct Scraper {
+    wal: scraped::wal::head::Wal,
+    maintenance: Option<Handle>,
+    committed: BTreeMap<i64, Vec<f64>>,
+    refused: Vec<i64>,
+    noise: u64,
+}
+
+const N_SERIES: usize = 200;
+
+impl Scraper {
+    fn open(dir: &Path) -> Scraper {
+        let (wal, summary) = open(dir);
+        assert_eq!(summary.losses, Vec::<String>::new());
+        let maintenance = Handle::spawn(wal.clone(), |name| panic!("{name} ended")).unwrap();
+        Scraper { wal, maintenance: Some(maintenance), committed: BTreeMap::new(), refused: Vec::new(), noise: 1 }
+    }
+
+    fn scrape(&mut self, ts_ms: i64) -> bool {
+        let mut appender = self.wal.appender();
+        let mut values = Vec::new();
+        for idx in 0..N_SERIES {
+            self.noise = self.noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let value = (self.noise >> 12) as f64;
+            stage(&mut appender, &[&format!("series_{idx}")], ts_ms, value);
+            values.push(value);
+        }
+        match appender.commit() {
+            Ok(report) => {
+                assert_eq!(report.appended, N_SERIES);
+                self.committed.insert(ts_ms, values);
+                true
+            }
+            Err(WalError::Poisoned { .. }) => {
+                self.refused.push(ts_ms);
+                false
+            }
+            // A truncation took the series in between; the scrape loop would run once more.
+            Err(WalError::StaleSeries) => self.scrape(ts_ms),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// Everything from the oldest kept sample on must be there, and nothing that was refused.
+    fn check(&self, dir: &Path) -> usize {
+        let answer = ask_all(dir);
+        let oldest_ms = answer.values().map(|samples| samples[0].0).min().unwrap();
+        let mut expected = Answer::new();
+        for (ts_ms, values) in self.committed.range(oldest_ms..) {
+            for (idx, value) in values.iter().enumerate() {
+                let samples = expected.entry(series(&format!("series_{idx}"))).or_default();
+                samples.push((*ts_ms, format!("{value:?}")));
+            }
+        }
+        assert!(answer == expected, "from {oldest_ms} on, refused {:?}", self.refused);
+        self.committed.range(oldest_ms..).count()
+    }
+
+    fn stop(&mut self) {
+        self.maintenance.take().unwrap().stop();
+        self.wal.close().unwrap();
+    }
+}
+
+#[test]
+fn old_segments_go_before_new_samples() {
+    let Some(disk) = SmallDisk::mount("8m") else { return };
+    let dir = disk.data_dir();
+    let mut scraper = Scraper::open(&dir);
+    for ts_ms in 0..8000 {
+        scraper.scrape(ts_ms);
+    }
+    // 8000 scrapes of 200 samples are several times what the disk holds.
+    assert!(scraper.refused.len() < 10, "refused: {:?}", scraper.refused);
+    let kept = scraper.check(&dir);
+    assert!(kept > 500 && kept < 7000, "{kept}");
+    assert_eq!(scraper.committed.keys().last(), Some(&7999));
+    scraper.stop();
+    check_log(&dir);
+    scraper.check(&dir);
+    let mut again = Scraper::open(&dir);
+    assert!(again.scrape(10_000));
+    again.stop();
+    check_log(&dir);
+}
+
+#[test]
+fn a_disk_filled_by_others_costs_new_samples_only_until_there_is_room() {
+    let Some(disk) = SmallDisk::mount("6m") else { return };
+    let dir = disk.data_dir();
+    let mut scraper = Scraper::open(&dir);
+    let mut ts_ms = 0;
+    let mut scrape = |scraper: &mut Scraper, n_scrapes: i64| {
+        let mut n_committed = 0;
+        for _ in 0..n_scrapes {
+            ts_ms += 1;
+            n_committed += usize::from(scraper.scrape(ts_ms));
+        }
+        n_committed
+    };
+    assert_eq!(scrape(&mut scraper, 100), 100);
+    for left_bytes in [0, 1, 5000, 20_000] {
+        disk.fill(left_bytes);
+        for _ in 0..10 {
+            scrape(&mut scraper, 30);
+            // Others are always faster.
+            disk.fill(left_bytes);
+        }
+        scraper.check(&dir);
+        disk.free();
+        // By itself: no restart.
+        let start = Instant::now();
+        while scrape(&mut scraper, 1) == 0 {
+            assert!(start.elapsed() < Duration::from_secs(60), "writing does not resume");
+            thread::sleep(Duration::from_millis(20));
+        }
+        assert_eq!(scrape(&mut scraper, 100), 100);
+        scraper.check(&dir);
+    }
+    scraper.stop();
+    check_log(&dir);
+    scraper.check(&dir);
+}
+
+#[test]
+fn a_start_on_a_full_disk_keeps_everything_and_waits_for_room() {
+    let Some(disk) = SmallDisk::mount("6m") else { return };
+    let dir = disk.data_dir();
+    let mut scraper = Scraper::open(&dir);
+    for ts_ms in 0..300 {
+        assert!(scraper.scrape(ts_ms));
+    }
+    // A kill: nothing is closed. The last record is torn, as a full disk leaves it.
+    scraper.maintenance.take().unwrap().stop();
+    let committed = std::mem::take(&mut scraper.committed);
+    drop(scraper);
+    fs::remove_file(dir.join("lock")).unwrap();
+    fs::remove_file(dir.join("reserve")).unwrap();
+    let newest = scraped::wal::segment::list(&dir.join("wal")).unwrap().pop().unwrap();
+    File::options().write(true).open(&newest.path).unwrap().set_len(newest.bytes - 5).unwrap();
+    disk.fill(0);
+
+    let (wal, summary) = open(&dir);
+    assert_eq!(summary.losses.len(), 1, "{:?}", summary.losses);
+    let mut scraper =
+        Scraper { wal: wal.clone(), maintenance: None, committed, refused: Vec::new(), noise: 7 };
+    scraper.committed.remove(&299);
+    scraper.check(&dir);
+    scraper.maintenance = Some(Handle::spawn(wal, |name| panic!("{name} ended")).unwrap());
+    assert!(!scraper.scrape(999), "there is no room, and no reserve to make any");
+    scraper.check(&dir);
+    disk.free();
+    let start = Instant::now();
+    while !scraper.scrape(1000 + start.elapsed().as_millis() as i64) {
+        assert!(start.elapsed() < Duration::from_secs(60), "writing does not resume");
+        thread::sleep(Duration::from_millis(20));
+    }
+    scraper.stop();
+    check_log(&dir);
+    scraper.check(&dir);
+}

@@ -1,0 +1,279 @@
+//! A log that another program wrote is taken over: refs of any size, a label set under two of them, other records.
+
+mod wal_support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+use wal_support::{Answer, Foreign, MIB, ask_all, check_log, commit, copy_dir, normal, open, open_with, options, series, write_segment};
+
+fn labels(name: &'static str) -> [(&'static str, &'static str); 2] {
+    [("__name__", name), ("job", "test")]
+}
+
+/// Sparse refs, one over 32 bits, and `twice` under two of them; sample 5 stands in a checkpoint, as Prometheus does.
+fn foreign_log() -> TempDir {
+    let dir = TempDir::with_prefix("scraped-test-").unwrap();
+    let wal = dir.path().join("wal");
+    write_segment(
+        &wal.join("checkpoint.00000006"),
+        0,
+        &[
+            Foreign::Series(5, &labels("five")),
+            Foreign::Series(70_000_000, &labels("twice")),
+            Foreign::Series(6, &labels("without_samples")),
+            Foreign::Samples(&[(5, 1000, 1.0)]),
+        ],
+    );
+    write_segment(
+        &wal,
+        7,
+        &[
+            Foreign::Samples(&[(70_000_000, 2000, 2.0), (5, 2000, 2.0)]),
+            Foreign::Series(1 << 33, &labels("twice")),
+            Foreign::Series((1 << 33) + 1, &labels("large")),
+            Foreign::Samples(&[(1 << 33, 3000, 3.0), ((1 << 33) + 1, 3000, 3.0), (4_711, 3000, 3.0)]),
+        ],
+    );
+    write_segment(&wal, 8, &[Foreign::Samples(&[(70_000_000, 4000, 4.0), (5, 4000, 4.0)])]);
+    dir
+}
+
+fn expected() -> Answer {
+    let samples = |seconds: &[i64]| seconds.iter().map(|s| (s * 1000, format!("{:?}", *s as f64))).collect();
+    Answer::from([
+        (series("five"), samples(&[1, 2, 4])),
+        (series("twice"), samples(&[2, 3, 4])),
+        (series("large"), samples(&[3])),
+    ])
+}
+
+#[test]
+fn sparse_refs_and_a_label_set_under_two_refs_are_taken_over() {
+    let dir = foreign_log();
+    assert_eq!(ask_all(dir.path()), expected(), "the query reads it as it is");
+    let (wal, summary) = open(dir.path());
+    let takeover = summary.takeover.unwrap();
+    assert!(takeover.contains("7 samples of 3 series"), "{takeover}");
+    assert_eq!(
+        summary.losses,
+        ["write-ahead log of another program: 1 samples without a series were not taken over"]
+    );
+    assert_eq!((summary.series, summary.samples), (3, 7));
+    assert_eq!(ask_all(dir.path()), expected());
+    commit(&mut wal.appender(), &["five", "new"], 5000, 5.0);
+    wal.close().unwrap();
+    check_log(dir.path());
+    let mut after = expected();
+    after.get_mut(&series("five")).unwrap().push((5000, "5.0".to_owned()));
+    after.insert(series("new"), vec![(5000, "5.0".to_owned())]);
+    assert_eq!(ask_all(dir.path()), after);
+
+    let (_, summary) = open(dir.path());
+    assert_eq!((summary.takeover, summary.losses), (None, vec![]), "once is enough");
+}
+
+#[test]
+fn dense_refs_are_read_as_they_are() {
+    let dir = TempDir::with_prefix("scraped-test-").unwrap();
+    write_segment(
+        &dir.path().join("wal"),
+        0,
+        &[Foreign::Series(1, &labels("a")), Foreign::Samples(&[(1, 1000, 1.0)])],
+    );
+    let before = fs::read(dir.path().join("wal/00000000")).unwrap();
+    let (wal, summary) = open(dir.path());
+    assert_eq!((summary.takeover, summary.losses), (None, vec![]));
+    wal.close().unwrap();
+    assert_eq!(fs::read(dir.path().join("wal/00000000")).unwrap(), before);
+}
+
+#[test]
+fn one_huge_ref_among_few_series_takes_no_memory() {
+    let dir = TempDir::with_prefix("scraped-test-").unwrap();
+    write_segment(
+        &dir.path().join("wal"),
+        0,
+        &[Foreign::Series(4_000_000_000, &labels("a")), Foreign::Samples(&[(4_000_000_000, 1000, 1.0)])],
+    );
+    let (_, summary) = open(dir.path());
+    assert!(summary.takeover.is_some());
+    assert_eq!(ask_all(dir.path())[&series("a")], [(1000, "1.0".to_owned())]);
+}
+
+#[test]
+fn records_that_are_not_ours_are_left_out_and_counted() {
+    let dir = TempDir::with_prefix("scraped-test-").unwrap();
+    let exemplar = [4, 0, 0, 0, 0, 0, 0, 0, 1];
+    let tombstone = [3, 0, 0, 0, 0, 0, 0, 0, 1, 0, 2];
+    write_segment(
+        &dir.path().join("wal"),
+        0,
+        &[
+            Foreign::Series(1, &labels("a")),
+            Foreign::Raw(&tombstone),
+            Foreign::Samples(&[(1, 1000, 1.0)]),
+            Foreign::Raw(&exemplar),
+            Foreign::Raw(&exemplar),
+        ],
+    );
+    let (_, summary) = open(dir.path());
+    assert_eq!(
+        summary.losses,
+        ["write-ahead log of another program: 2 records of type exemplars were not taken over"]
+    );
+    check_log(dir.path());
+    assert_eq!(ask_all(dir.path())[&series("a")], [(1000, "1.0".to_owned())]);
+}
+
+#[test]
+fn a_damaged_foreign_log_gives_what_is_whole() {
+    let dir = foreign_log();
+    let path = dir.path().join("wal/00000008");
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[9] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    let (_, summary) = open(dir.path());
+    assert!(summary.losses.iter().any(|loss| loss.contains("damaged")), "{:?}", summary.losses);
+    let mut expected = expected();
+    expected.get_mut(&series("five")).unwrap().pop();
+    expected.get_mut(&series("twice")).unwrap().pop();
+    assert_eq!(ask_all(dir.path()), expected);
+}
+
+/// Every file below `dir` with its path, for comparing states.
+fn files(dir: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { files.extend(self::files(&path)) } else { files.push(path) }
+    }
+    files.sort();
+    files
+}
+
+#[test]
+fn a_kill_at_any_moment_of_the_import_changes_nothing() {
+    let foreign = foreign_log();
+    let imported = TempDir::with_prefix("scraped-test-").unwrap();
+    copy_dir(foreign.path(), imported.path());
+    drop(open(imported.path()));
+    // The empty segment that the start opened is not part of the import.
+    let mut new_files = files(&imported.path().join("wal"));
+    new_files.retain(|path| fs::metadata(path).unwrap().len() > 0);
+    assert_eq!(new_files.len(), 2, "{new_files:?}");
+    let new_files = &new_files[..];
+    let relative = |path: &Path| path.strip_prefix(imported.path().join("wal")).unwrap().to_owned();
+    let put = |path: &Path, place: &Path| {
+        fs::create_dir_all(place.parent().unwrap()).unwrap();
+        fs::copy(path, place).unwrap();
+    };
+
+    // Before the rename to `import/`: whatever is written so far is thrown away.
+    for n_written in 0..=new_files.len() {
+        let dir = TempDir::with_prefix("scraped-test-").unwrap();
+        copy_dir(foreign.path(), dir.path());
+        fs::create_dir(dir.path().join("wal/import.tmp")).unwrap();
+        for path in &new_files[..n_written] {
+            put(path, &dir.path().join("wal/import.tmp").join(relative(path)));
+        }
+        let (_, summary) = open(dir.path());
+        assert!(summary.takeover.is_some(), "{n_written}");
+        assert_eq!(ask_all(dir.path()), expected(), "{n_written} files written");
+        check_log(dir.path());
+    }
+    // After it: some of its entries are in place, the old files are all there.
+    for n_moved in 0..=new_files.len() {
+        let dir = TempDir::with_prefix("scraped-test-").unwrap();
+        copy_dir(foreign.path(), dir.path());
+        fs::create_dir(dir.path().join("wal/import")).unwrap();
+        for (idx, path) in new_files.iter().rev().enumerate() {
+            let place = if idx < n_moved { dir.path().join("wal") } else { dir.path().join("wal/import") };
+            put(path, &place.join(relative(path)));
+        }
+        let (_, summary) = open(dir.path());
+        assert_eq!((summary.takeover, summary.losses), (None, vec![]), "{n_moved}");
+        assert_eq!(ask_all(dir.path()), expected(), "{n_moved} files moved");
+        check_log(dir.path());
+    }
+    // While the old files are deleted, oldest first.
+    let old_files = files(&foreign.path().join("wal"));
+    for n_deleted in 0..old_files.len() {
+        let dir = TempDir::with_prefix("scraped-test-").unwrap();
+        for path in old_files.iter().filter(|path| path.parent().unwrap().ends_with("wal")).skip(n_deleted) {
+            put(path, &dir.path().join("wal").join(path.file_name().unwrap()));
+        }
+        for path in new_files {
+            put(path, &dir.path().join("wal").join(relative(path)));
+        }
+        open(dir.path());
+        assert_eq!(ask_all(dir.path()), expected(), "{n_deleted} files deleted");
+        check_log(dir.path());
+    }
+}
+
+#[test]
+fn a_large_foreign_log_becomes_segments_of_our_size() {
+    let dir = TempDir::with_prefix("scraped-test-").unwrap();
+    let mut noise = 1_u64;
+    let samples: Vec<(u64, i64, f64)> = (0..400_000)
+        .map(|idx| {
+            noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (1 << 40, idx, noise as f64)
+        })
+        .collect();
+    let labels = labels("a");
+    let mut records = vec![Foreign::Series(1 << 40, &labels)];
+    records.extend(samples.chunks(1000).map(Foreign::Samples));
+    write_segment(&dir.path().join("wal"), 0, &records);
+    let (wal, summary) = open_with(options(dir.path()));
+    assert_eq!(summary.samples, 400_000);
+    assert!(summary.segments >= 3, "{}", summary.segments);
+    wal.close().unwrap();
+    for file in files(&dir.path().join("wal")) {
+        assert!(fs::metadata(&file).unwrap().len() <= MIB, "{}", file.display());
+    }
+    assert_eq!(ask_all(dir.path())[&series("a")].len(), 400_000);
+    check_log(dir.path());
+}
+
+/// What a real agent wrote, and what `promtool` said of it.
+#[test]
+fn logs_of_real_agents_are_taken_over() {
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/wal");
+    let mut n_fixtures = 0;
+    for version in fs::read_dir(&data).unwrap() {
+        for fixture in fs::read_dir(version.unwrap().path()).unwrap() {
+            let fixture = fixture.unwrap().path();
+            n_fixtures += 1;
+            check_fixture(&fixture);
+        }
+    }
+    assert!(n_fixtures >= 5, "{n_fixtures} fixtures in {}", data.display());
+}
+
+fn check_fixture(fixture: &Path) {
+    let text = fs::read_to_string(fixture.join("expected.json")).unwrap();
+    let expected_json: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let mut expected = Answer::new();
+    for row in expected_json["series"].as_array().unwrap() {
+        let labels = row["labels"].as_object().unwrap();
+        let labels = scraped::labels::Labels::from_pairs(
+            labels.iter().map(|(name, value)| (name.as_str(), value.as_str().unwrap())),
+        );
+        let samples = row["samples"].as_array().unwrap().iter();
+        let samples = samples.map(|pair| (pair[0].as_i64().unwrap(), normal(pair[1].as_str().unwrap())));
+        expected.insert(labels.to_string(), samples.collect());
+    }
+    let dir = TempDir::with_prefix("scraped-test-").unwrap();
+    copy_dir(&fixture.join("wal"), &dir.path().join("wal"));
+    assert_eq!(ask_all(dir.path()), expected, "{}: as it is", fixture.display());
+    let (wal, summary) = open(dir.path());
+    let has_others = ["histograms", "exemplars"].iter().any(|kind| !expected_json[*kind].as_array().unwrap().is_empty());
+    assert_eq!(summary.losses.is_empty(), !has_others, "{}: {:?}", fixture.display(), summary.losses);
+    assert_eq!(ask_all(dir.path()), expected, "{}: taken over", fixture.display());
+    commit(&mut wal.appender(), &["after"], 1, 1.0);
+    wal.close().unwrap();
+    check_log(dir.path());
+}
