@@ -163,10 +163,7 @@ fn read_main(root: &Field<'_>, path: &Path, env: &dyn Fn(&str) -> Option<String>
 /// Sections that mean nothing here, that are not allowed in an agent, or that are not built yet.
 fn read_other_sections(fields: &mut Fields<'_>) {
     if let Some(mut runtime) = fields.take("runtime").and_then(|field| field.fields()) {
-        if let Some(gogc) = runtime.take("gogc") {
-            if gogc.raw().is_some_and(|text| text.strip_prefix('-').unwrap_or(text).parse::<u64>().is_err()) {
-                gogc.mistake("expected a whole number");
-            }
+        if let Some(gogc) = runtime.take("gogc").filter(|field| field.float().is_some()) {
             note_no_effect(&gogc);
         }
         runtime.finish(|_| false);
@@ -204,7 +201,7 @@ fn read_other_sections(fields: &mut Fields<'_>) {
 /// Only the out-of-order window reaches an agent's WAL; the rest is about blocks and the memory of a server.
 fn read_storage(storage: &mut Fields<'_>) {
     if let Some(mut exemplars) = storage.take("exemplars").and_then(|field| field.fields()) {
-        if let Some(field) = exemplars.take("max_exemplars") {
+        if let Some(field) = exemplars.take("max_exemplars").filter(|field| field.float().is_some()) {
             note_no_effect(&field);
         }
         exemplars.finish(|_| false);

@@ -15,11 +15,11 @@ use std::fmt::{self, Formatter};
 
 use crate::config::node::{Entry, Node, Scalar, Value, YamlError};
 
-/// Larger texts are refused: a configuration with a hundred thousand targets has about 5 MiB.
-pub const MAX_TEXT_BYTES: usize = 32 << 20;
+/// Larger texts are refused: a configuration with a hundred thousand targets has about 8 MiB.
+pub const MAX_TEXT_BYTES: usize = 16 << 20;
 
-/// Values in one document, aliases unfolded; about 100 bytes each.
-const MAX_NODES: usize = 2_000_000;
+/// Values that aliases may add to one document, about 200 bytes each; without aliases there is at most one a byte.
+const MAX_ALIASED_NODES: usize = 200_000;
 
 /// Open brackets in the raw text. The scanner's time is bytes times this depth; serde_yaml itself stops at 128 levels.
 const MAX_OPEN_BRACKETS: usize = 1000;
@@ -32,7 +32,7 @@ const MAX_OPEN_BRACKETS: usize = 1000;
 pub fn parse(text: &str) -> Result<Node, YamlError> {
     check_size(text)?;
     let source = Source::new(text);
-    let n_left = Cell::new(MAX_NODES);
+    let n_left = Cell::new(text.len() + MAX_ALIASED_NODES);
     let mut result = Ok(Shape::Null);
     if let Some(document) = serde_yaml::Deserializer::from_str(text).next() {
         result = ShapeSeed { n_left: &n_left }.deserialize(document);
@@ -159,7 +159,7 @@ impl<'de> Source<'de> {
                 "nested too deeply (limit: 128 levels)".to_owned()
             }
             text if text.contains("repetition limit exceeded") || text.contains(TOO_MANY) => {
-                format!("too many values once its aliases are unfolded (limit: {MAX_NODES})")
+                format!("too many values once its aliases are unfolded (limit: {MAX_ALIASED_NODES})")
             }
             text => match text.rsplit_once(OURS) {
                 Some((_, ours)) => ours.to_owned(),
@@ -554,7 +554,7 @@ mod tests {
             let previous = format!("*a{}", level - 1);
             writeln!(bomb, "a{level}: &a{level} [{}]", vec![previous; 10].join(", ")).unwrap();
         }
-        check(&bomb, "too many values once its aliases are unfolded (limit: 2000000)");
+        check(&bomb, "too many values once its aliases are unfolded (limit: 200000)");
         check("a: &a [*a]\n", "line 1: nested too deeply (limit: 128 levels)");
         check("a: &a {<<: *a}\n", "line 1: nested too deeply (limit: 128 levels)");
     }
