@@ -313,7 +313,8 @@ impl ScrapeCache {
             let is_stale = match fate {
                 _ if entry.last_iter != self.iter => entry.flags & TRACKED != 0,
                 PageFate::Stored => entry.flags & (TRACKED | WAS_TRACKED) == WAS_TRACKED,
-                PageFate::Failed => entry.flags & WAS_TRACKED != 0,
+                // A series that the page made the log look up went with the page's transaction.
+                PageFate::Failed => entry.flags & (WAS_TRACKED | FRESH) == WAS_TRACKED,
             };
             if is_stale && let Some(handle) = entry.handle() {
                 mark(handle);
@@ -401,3 +402,7 @@ impl ScrapeCache {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "cache_tests.rs"]
+mod tests;

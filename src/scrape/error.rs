@@ -219,7 +219,7 @@ impl fmt::Display for ScrapeError {
             ),
             Self::UnparsableContentType { content_type, cause } => write!(
                 f,
-                "cannot parse Content-Type {content_type:?} and no fallback_scrape_protocol for target: {cause}"
+                "cannot parse Content-Type {content_type:?} and no fallback_scrape_protocol for target\n{cause}"
             ),
             Self::UnsupportedContentType { content_type } => write!(
                 f,
@@ -256,5 +256,104 @@ impl std::error::Error for ScrapeError {}
 impl From<ExpositionError> for ScrapeError {
     fn from(error: ExpositionError) -> Self {
         Self::Exposition(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exposition::text::TextParser;
+
+    /// `want` is `lastError` of Prometheus 3.5.3; what we add comes behind it.
+    fn check(error: ScrapeError, want: &str, added: &str) {
+        assert_eq!(error.to_string(), format!("{want}{added}"));
+    }
+
+    fn url(path: &str) -> String {
+        format!("http://127.0.0.1:39001/{path}")
+    }
+
+    fn page_error(page: &str) -> ScrapeError {
+        let mut parser = TextParser::new(page.as_bytes());
+        loop {
+            match parser.next(|_| None) {
+                Ok(entry) => assert!(entry.is_some(), "{page:?} is a good page"),
+                Err(error) => return error.into(),
+            }
+        }
+    }
+
+    #[test]
+    fn speaks_prometheus() {
+        check(
+            ScrapeError::Connect {
+                url: "http://127.0.0.1:39009/metrics".to_owned(),
+                address: "127.0.0.1:39009".to_owned(),
+                cause: "connection refused".to_owned(),
+            },
+            r#"Get "http://127.0.0.1:39009/metrics": dial tcp 127.0.0.1:39009: connect: connection refused"#,
+            "",
+        );
+        check(
+            ScrapeError::Request { url: url("close"), cause: "EOF".to_owned() },
+            r#"Get "http://127.0.0.1:39001/close": EOF"#,
+            "",
+        );
+        check(ScrapeError::Body { cause: "unexpected EOF".to_owned() }, "unexpected EOF", "");
+        check(
+            ScrapeError::Status { code: 503, reason: "Service Unavailable".to_owned() },
+            "server returned HTTP status 503 Service Unavailable",
+            "",
+        );
+        check(ScrapeError::Gzip { cause: "invalid header".to_owned() }, "gzip: invalid header", "");
+        check(
+            ScrapeError::BodySizeLimit { limit_bytes: 10 },
+            "body size limit exceeded",
+            " (body_size_limit: 10B)",
+        );
+        check(
+            ScrapeError::UnsupportedContentType { content_type: "text/html; charset=utf-8".to_owned() },
+            r#"received unsupported Content-Type "text/html; charset=utf-8" and no fallback_scrape_protocol specified for target"#,
+            "",
+        );
+        check(
+            ScrapeError::UnparsableContentType {
+                content_type: ";;;".to_owned(),
+                cause: "mime: no media type",
+            },
+            "cannot parse Content-Type \";;;\" and no fallback_scrape_protocol for target\nmime: no media type",
+            "",
+        );
+        check(
+            ScrapeError::BlankContentType,
+            "non-compliant scrape target sending blank Content-Type and no fallback_scrape_protocol specified for target",
+            "",
+        );
+        check(
+            page_error("a 1\nb{x=\"1\" 2\nc 3\n"),
+            r#"expected label name, got "2" ("INVALID") while parsing: "b{x=\"1\" 2""#,
+            " (line 2, column 9)",
+        );
+        check(
+            page_error("a 1\nb foo\nc 3\n"),
+            r#"strconv.ParseFloat: parsing "foo": invalid syntax while parsing: "b foo""#,
+            " (line 2, column 3)",
+        );
+        check(
+            ScrapeError::SampleLimit { samples: 3, limit: 2 },
+            "sample limit exceeded",
+            " (samples: 3, sample_limit: 2)",
+        );
+        check(
+            ScrapeError::TargetLimit { targets: 2, limit: 1 },
+            "target_limit exceeded (number of targets: 2, limit: 1)",
+            "",
+        );
+        check(ScrapeError::NameLabelMandatory, "missing metric name (__name__ label)", "");
+        check(
+            ScrapeError::DuplicateLabel { name: "b".to_owned() },
+            "label name \"b\" is not unique: invalid sample",
+            "",
+        );
     }
 }
