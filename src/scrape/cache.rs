@@ -370,18 +370,13 @@ impl ScrapeCache {
         }
     }
 
-    /// Handles are stale: series are looked up again when they are seen again. Those that are not seen again can only
-    /// be marked with their old handles, which [`ScrapeCache::forget_all`] takes as well.
-    pub fn forget_seen(&mut self) {
-        for entry in self.entries.iter_mut().filter(|entry| entry.last_iter == self.iter) {
-            entry.series_ref = 0;
-        }
-    }
-
-    /// No handle is of use any more. Texts stay known, so that their series do not count as added again.
-    pub fn forget_all(&mut self) {
+    /// Forgets the handles that the log no longer knows: those series are looked up when they are seen again. Their
+    /// texts stay known, so that they do not count as added again.
+    pub fn forget_stale(&mut self, is_live: impl Fn(SeriesHandle) -> bool) {
         for entry in &mut self.entries {
-            entry.series_ref = 0;
+            if entry.handle().is_some_and(|handle| !is_live(handle)) {
+                entry.series_ref = 0;
+            }
         }
     }
 

@@ -17,9 +17,8 @@ enum End {
     Failed,
     /// Not written; the same page comes again.
     Rewound,
-    /// Stale handles, then the same page again.
+    /// The handles of `a` and `b` are stale; then the same page again.
     Forgot,
-    ForgotAll,
 }
 
 fn handle(text: &str) -> SeriesHandle {
@@ -149,15 +148,9 @@ fn check(scrapes: &[(Vec<(String, bool)>, End)]) {
             }
             End::Forgot => {
                 scrape(&mut cache, &mut cursor, page, PageFate::Stored, &model);
-                cache.forget_seen();
                 cache.rewind();
-                model.forget(|text| page.iter().any(|(it, _)| it == text));
-            }
-            End::ForgotAll => {
-                scrape(&mut cache, &mut cursor, page, PageFate::Stored, &model);
-                cache.forget_all();
-                cache.rewind();
-                model.forget(|_| true);
+                cache.forget_stale(|it| it != handle("a") && it != handle("b"));
+                model.forget(|text| text == "a" || text == "b");
             }
         }
         let fate = if *end == End::Failed { PageFate::Failed } else { PageFate::Stored };
@@ -176,7 +169,6 @@ fn scrapes() -> impl Strategy<Value = Vec<(Vec<(String, bool)>, End)>> {
     let page = prop::collection::vec((text, prop::bool::weighted(0.8)), 0..10);
     let end = prop_oneof![
         4 => Just(End::Stored), 2 => Just(End::Failed), 1 => Just(End::Rewound), 1 => Just(End::Forgot),
-        1 => Just(End::ForgotAll),
     ];
     prop::collection::vec((page, end), 0..12)
 }

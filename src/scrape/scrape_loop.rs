@@ -25,8 +25,8 @@ use std::time::{Duration, Instant};
 /// Explicit timestamps may be ahead of the wall clock by this much (`maxAheadTime`).
 const MAX_AHEAD: Duration = Duration::from_secs(10 * 60);
 
-/// A commit finds stale handles at most twice: once among the series of the page, once among those to be marked.
-const MAX_COMMIT_ATTEMPTS: usize = 3;
+/// Commits that find stale handles are tried anew: a truncation may just be running.
+const MAX_COMMIT_ATTEMPTS: usize = 5;
 
 /// When a scrape happens.
 #[derive(Clone, Copy, Debug)]
@@ -205,12 +205,8 @@ impl ScrapeLoop {
             let committed = self.report_and_commit(scratch, at, duration, &staged);
             match committed {
                 Err(WalError::StaleSeries) if attempt < MAX_COMMIT_ATTEMPTS => {
-                    // First without the handles of the page, so that those to be marked keep theirs.
-                    match attempt {
-                        1 => self.cache.forget_seen(),
-                        _ => self.cache.forget_all(),
-                    }
                     self.cache.rewind();
+                    self.cache.forget_stale(|handle| scratch.appender.is_live(handle));
                     self.report.forget();
                 }
                 committed => break (staged, duration, committed),
@@ -347,3 +343,7 @@ fn gives_same_samples(a: &ScrapeConfig, b: &ScrapeConfig) -> bool {
     a.sample_limit = b.sample_limit;
     a == *b
 }
+
+#[cfg(test)]
+#[path = "scrape_loop_tests.rs"]
+mod tests;

@@ -69,6 +69,11 @@ impl Appender {
         self.staged.push(StagedSample { handle, ts_ms, value });
     }
 
+    /// False once truncation has taken the series away: for those whose commit found [`WalError::StaleSeries`].
+    pub fn is_live(&self, handle: SeriesHandle) -> bool {
+        self.wal.is_live(handle)
+    }
+
     /// Number of staged samples.
     pub fn staged(&self) -> usize {
         self.staged.len()

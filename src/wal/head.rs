@@ -198,6 +198,11 @@ impl Wal {
         Ok((lookup, state.last_ts_ms))
     }
 
+    /// Whether the handle is not stale.
+    pub(in crate::wal) fn is_live(&self, handle: SeriesHandle) -> bool {
+        self.shared.head.lock().table.state(handle).is_some()
+    }
+
     /// Removes those series that nobody has logged.
     pub(in crate::wal) fn take_back(&self, created: &[SeriesHandle]) {
         let mut head = self.shared.head.lock();
@@ -389,6 +394,26 @@ impl Collect for Wal {
             self.shared.metrics.series_bytes.set(head.table.memory_bytes() as f64);
         }
         self.shared.metrics.collect(page);
+    }
+}
+
+/// What tests of those who commit do to a log.
+#[cfg(test)]
+impl Wal {
+    /// From now on the disk has room for so many bytes; `None` for any number.
+    pub(crate) fn limit_disk(&self, room_bytes: Option<u64>) {
+        if let Some(writer) = &self.shared.head.lock().writer {
+            let state = crate::wal::segment::tests::DiskState { room_bytes, ..Default::default() };
+            writer.disk().set(state);
+        }
+    }
+
+    /// Takes a series away as truncation does with one that had no sample for long.
+    pub(crate) fn remove_series(&self, labels: &LabelsBuilder) {
+        let mut head = self.shared.head.lock();
+        if let Some(lookup) = head.table.get_or_create(labels) {
+            head.table.remove(lookup.handle);
+        }
     }
 }
 
