@@ -3,7 +3,8 @@
 //! Runs on the main thread, which waits for [`DaemonEvent`]s. Everything may be imported here and nobody imports this.
 
 use crate::clock::Clock;
-use crate::config::{self, Config, DiscoveryConfig};
+use crate::commands::check;
+use crate::config::{self, Config};
 use crate::discovery;
 use crate::discovery::metrics::DiscoveryMetrics;
 use crate::flags::Flags;
@@ -281,13 +282,7 @@ fn load(file: &Path) -> Result<Config, StartError> {
 }
 
 fn announce(config: &Config) {
-    let statics =
-        config.scrape_configs.iter().flat_map(|job| &job.discovery).map(|discovery| match discovery {
-            DiscoveryConfig::Static(groups) => groups.iter().map(|group| group.targets.len()).sum(),
-            DiscoveryConfig::File(_) => 0,
-        });
-    let n_targets: usize = statics.sum();
-    log::info!("{} jobs, {n_targets} static targets", config.scrape_configs.len());
+    log::info!("{}", check::summary(config));
     for note in &config.notes {
         log::info!("{note}");
     }
@@ -345,7 +340,8 @@ fn open_wal(flags: &Flags, running: &Running) -> Result<(Wal, ReplaySummary), St
 
 fn announce_replay(flags: &Flags, summary: &ReplaySummary, running: &Running) {
     let path = flags.wal.path.display();
-    log::info!("data directory {path}: {} series, {} segments", summary.series, summary.segments);
+    let segments = check::counted(summary.segments, "segment");
+    log::info!("data directory {path}: {} series, {segments}", summary.series);
     if let Some(takeover) = &summary.takeover {
         log::info!("{takeover}");
     }

@@ -36,7 +36,7 @@ pub fn check_config(path: &Path, out: &mut dyn Write) -> io::Result<Outcome> {
 }
 
 /// `3 jobs, 12 static targets, 1 target file pattern`.
-fn summary(config: &Config) -> String {
+pub fn summary(config: &Config) -> String {
     let (mut n_targets, mut n_patterns) = (0, 0);
     for provider in config.scrape_configs.iter().flat_map(|job| &job.discovery) {
         match provider {
@@ -53,7 +53,8 @@ fn summary(config: &Config) -> String {
     parts.join(", ")
 }
 
-fn counted(count: usize, noun: &str) -> String {
+/// `1 job`, `2 jobs`.
+pub fn counted(count: usize, noun: &str) -> String {
     format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
