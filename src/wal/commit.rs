@@ -81,7 +81,11 @@ impl CommitBuffers {
         if staged.iter().any(|sample| table.state(sample.handle).is_none()) {
             return Err(CommitError::StaleSeries);
         }
-        self.clear();
+        if !self.kept.is_empty() {
+            // An earlier commit panicked half-way: what it marked was never written.
+            self.take_back(table);
+            self.clear();
+        }
         let holds = self.encode(table, truncating, staged);
         let appended = self.kept.len();
         let report = CommitReport { appended, out_of_order: staged.len() - appended };
@@ -89,15 +93,14 @@ impl CommitBuffers {
             return Ok(report);
         }
         let written = writer.append(&self.batch, holds);
+        match &written {
+            Ok(segment) => self.mark_written(table, *segment),
+            Err(_) => self.take_back(table),
+        }
+        self.clear();
         match written {
-            Ok(segment) => {
-                self.mark_written(table, segment);
-                Ok(report)
-            }
-            Err(cause) => {
-                self.take_back(table);
-                Err(CommitError::Refused { samples: appended, cause })
-            }
+            Ok(_) => Ok(report),
+            Err(cause) => Err(CommitError::Refused { samples: appended, cause }),
         }
     }
 
