@@ -112,6 +112,7 @@ impl CommitBuffers {
         staged: &[StagedSample],
     ) -> BatchSamples {
         let mut holds = BatchSamples::default();
+        self.kept.reserve_exact(staged.len());
         let mut series_encoder = None;
         let mut samples_encoder = None;
         for sample in staged {

@@ -417,3 +417,28 @@ fn metrics_are_on_the_page() {
         assert!(page.lines().any(|it| it == line), "{line} is missing in\n{page}");
     }
 }
+
+#[test]
+fn a_large_commit_that_is_refused_late_is_taken_back_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let wal = open_compressed(dir.path(), Compression::None);
+    let mut appender = wal.appender();
+    commit(&mut appender, &["a"], 1).unwrap();
+    let end = wal.committed_end().unwrap();
+    let long = "x".repeat(1000);
+    for round in 2..=3 {
+        disk(&wal).set(DiskState { room_bytes: (round == 2).then_some(2_500_000), ..DiskState::default() });
+        for n in 0..4000 {
+            let handle = lookup(&mut appender, &format!("{long}_{n}"));
+            appender.append(handle, round, 0.0);
+        }
+        let refused = matches!(appender.commit(), Err(WalError::Poisoned { .. }));
+        assert_eq!(refused, round == 2);
+        if refused {
+            let last = segment::list(&dir.path().join("wal")).unwrap().pop().unwrap();
+            assert!(last.number > end.segment && last.bytes == 0, "{last:?}");
+        }
+    }
+    wal.close().unwrap();
+    assert_eq!(read(dir.path()).len(), 4001);
+}

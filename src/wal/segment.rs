@@ -157,31 +157,33 @@ impl Segment {
         Ok(())
     }
 
-    /// Takes back what stands after the last whole append.
+    /// Takes back what stands behind the first `bytes` bytes.
     ///
     /// # Errors
     /// The disk refused.
-    pub fn cut(&mut self) -> io::Result<()> {
+    pub fn cut(&mut self, bytes: u64) -> io::Result<()> {
         #[cfg(test)]
         if let Some(disk) = &self.disk {
             disk.check_cut()?;
         }
-        self.file.set_len(self.bytes)
+        self.file.set_len(bytes)?;
+        self.bytes = bytes;
+        Ok(())
     }
 
-    /// Puts a new file with only the whole appends in the place of this one.
+    /// Puts a new file with only the first `bytes` bytes in the place of this one.
     ///
     /// # Errors
     /// The disk refused; the old file is still in use.
-    pub fn rewrite(&mut self) -> io::Result<()> {
+    pub fn rewrite(&mut self, bytes: u64) -> io::Result<()> {
         #[cfg(test)]
         if let Some(disk) = &self.disk {
             disk.check_rewrite()?;
         }
         let path = self.path.with_extension("tmp");
         let mut file = File::create(&path)?;
-        let copied = io::copy(&mut File::open(&self.path)?.take(self.bytes), &mut file)?;
-        if copied < self.bytes {
+        let copied = io::copy(&mut File::open(&self.path)?.take(bytes), &mut file)?;
+        if copied < bytes {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         file.sync_all()?;
@@ -190,6 +192,7 @@ impl Segment {
         let file = OpenOptions::new().append(true).open(&path)?;
         fs::rename(&path, &self.path)?;
         self.file = file;
+        self.bytes = bytes;
         Ok(())
     }
 
@@ -318,7 +321,7 @@ pub(in crate::wal) mod tests {
         disk.set(DiskState { room_bytes: Some(3), ..DiskState::default() });
         assert_eq!(segment.append(b"record").unwrap_err().kind(), ErrorKind::StorageFull);
         assert_eq!(fs::read(&path).unwrap(), b"wholerec");
-        segment.cut().unwrap();
+        segment.cut(5).unwrap();
         disk.set(DiskState::default());
         segment.append(b" again").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"whole again");

@@ -174,16 +174,9 @@ impl SegmentWriter {
 
     fn try_append(&mut self, batch: &RecordBatch, holds: BatchSamples) -> io::Result<u32> {
         self.heal()?;
-        self.pages.clear();
-        let mut fragments = batch.cut_into_pages(self.current.bytes, &mut self.pages);
-        let is_full = self.current.bytes + self.pages.len() as u64 > self.segment_size_bytes;
-        if is_full && self.current.bytes > 0 {
+        if self.current.bytes > 0 && self.current.bytes + batch.max_bytes() > self.segment_size_bytes {
             match self.rotate() {
-                Ok(()) => {
-                    self.overlong = false;
-                    self.pages.clear();
-                    fragments = batch.cut_into_pages(0, &mut self.pages);
-                }
+                Ok(()) => self.overlong = false,
                 // Without room for a new file there may still be room in this one: it gets longer than it should.
                 Err(error) if !self.overlong => {
                     self.overlong = true;
@@ -192,21 +185,26 @@ impl SegmentWriter {
                 Err(_) => {}
             }
         }
-        if let Err(error) = self.segment.append(&self.pages) {
-            self.torn = self.cut_or_rewrite().is_err();
-            return Err(error);
-        }
-        self.count_pages(fragments, batch.saved_bytes());
+        let start = self.current.bytes;
+        let Self { segment, pages, .. } = self;
+        let fragments = match batch.cut_into_pieces(start, pages, |piece| segment.append(piece)) {
+            Ok(fragments) => fragments,
+            Err(error) => {
+                self.torn = self.take_back().is_err();
+                return Err(error);
+            }
+        };
         self.current.bytes = self.segment.bytes();
         self.current.samples += holds.samples;
         self.current.newest_ts_ms = self.current.newest_ts_ms.max(holds.newest_ts_ms);
+        self.count_pages(start, fragments, batch.saved_bytes());
         Ok(self.current.number)
     }
 
     /// Takes back the bytes of an earlier failed write, if they are still there.
     fn heal(&mut self) -> io::Result<()> {
         if self.torn {
-            self.cut_or_rewrite()?;
+            self.take_back()?;
             self.torn = false;
         }
         Ok(())
@@ -215,8 +213,9 @@ impl SegmentWriter {
     /// Leaves nothing behind the last whole batch. A file system that cannot cut (one that copies on write may be too
     /// full for it) gets a new file with the same name: a torn segment that has a successor makes Prometheus delete
     /// the successor.
-    fn cut_or_rewrite(&mut self) -> io::Result<()> {
-        self.segment.cut().or_else(|_| self.segment.rewrite())
+    fn take_back(&mut self) -> io::Result<()> {
+        let end = self.current.bytes;
+        self.segment.cut(end).or_else(|_| self.segment.rewrite(end))
     }
 
     fn create_segment(&self, number: u32) -> Result<Segment, WalError> {
@@ -229,13 +228,13 @@ impl SegmentWriter {
         Ok(segment)
     }
 
-    fn count_pages(&self, fragments: u64, saved_bytes: u64) {
-        let end = self.segment.bytes();
+    fn count_pages(&self, start: u64, fragments: u64, saved_bytes: u64) {
+        let end = self.current.bytes;
         let page = |at: u64| at / crate::wal::page::PAGE_BYTES as u64;
         self.metrics.page_flushes.inc();
-        self.metrics.completed_pages.add(page(end) - page(end - self.pages.len() as u64));
+        self.metrics.completed_pages.add(page(end) - page(start));
         self.metrics.record_part_writes.add(fragments);
-        self.metrics.record_parts_bytes_written.add(self.pages.len() as u64);
+        self.metrics.record_parts_bytes_written.add(end - start);
         self.metrics.record_bytes_saved.add(saved_bytes);
     }
 }
