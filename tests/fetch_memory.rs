@@ -1,6 +1,7 @@
 //! What a target costs while it idles or hangs: counted by the allocator, over real sockets.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot be set up has to fail")]
+#![allow(clippy::print_stdout, reason = "figures for whoever runs it with --nocapture")]
 
 mod support;
 

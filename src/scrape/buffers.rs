@@ -24,7 +24,7 @@ pub const DEFAULT_MAX_BODY_BYTES: u64 = 256 << 20;
 /// self.
 const RESERVE_PART: u64 = 4;
 
-/// Bodies up to this size draw on the reserve.
+/// Bodies up to this size draw on the reserve, and do not count where large ones are weighed against the budget.
 const SMALL_BODY_BYTES: u64 = 1 << 20;
 
 /// The first allocation of a body whose size is not known: a small exporter's page in one piece.
@@ -45,6 +45,8 @@ pub struct BodyBudget {
 #[derive(Debug, Default)]
 struct State {
     held_bytes: u64,
+    /// Of these in bodies that are not small.
+    large_bytes: u64,
     /// Buffers that hold bytes and do not wait for more, by kind.
     n_running: [usize; 2],
     idle: Vec<Vec<u8>>,
@@ -100,9 +102,9 @@ impl BodyBudget {
         deadline: Instant,
     ) -> Result<(), ScrapeError> {
         let needed_bytes = held_bytes + more_bytes;
-        let may_use_reserve = kind == Kind::Decoded || needed_bytes <= SMALL_BODY_BYTES;
-        let reserve_bytes = if may_use_reserve { self.budget_bytes / RESERVE_PART } else { 0 };
-        let limit_bytes = self.budget_bytes + reserve_bytes;
+        let all_bytes = self.budget_bytes + self.budget_bytes / RESERVE_PART;
+        let large_limit_bytes = if kind == Kind::Decoded { all_bytes } else { self.budget_bytes };
+        let more_large_bytes = large_part(needed_bytes) - large_part(held_bytes);
         let refusal = ScrapeError::BodyBudget { needed_bytes, budget_bytes: self.budget_bytes };
         let is_holder = held_bytes > 0;
         let mut state = self.state.lock();
@@ -110,7 +112,9 @@ impl BodyBudget {
             state.n_running[kind as usize] -= 1;
         }
         let mut outcome = Ok(());
-        while state.held_bytes + more_bytes > limit_bytes {
+        while state.held_bytes + more_bytes > all_bytes
+            || (more_large_bytes > 0 && state.large_bytes + more_large_bytes > large_limit_bytes)
+        {
             let n_could_give_back = match kind {
                 Kind::Wire => state.n_running.iter().sum(),
                 Kind::Decoded => state.n_running[Kind::Decoded as usize],
@@ -124,6 +128,7 @@ impl BodyBudget {
         }
         if outcome.is_ok() {
             state.held_bytes += more_bytes;
+            state.large_bytes += more_large_bytes;
         }
         // A holder that was refused gives back as soon as its scrape has failed: others may count on that.
         if is_holder || outcome.is_ok() {
@@ -136,6 +141,7 @@ impl BodyBudget {
     fn uncharge(&self, kind: Kind, held_bytes: u64, more_bytes: u64) {
         let mut state = self.state.lock();
         state.held_bytes -= more_bytes;
+        state.large_bytes -= large_part(held_bytes + more_bytes) - large_part(held_bytes);
         if held_bytes == 0 {
             state.n_running[kind as usize] -= 1;
         }
@@ -145,6 +151,7 @@ impl BodyBudget {
         let n_bytes = bytes.len() as u64;
         let mut state = self.state.lock();
         state.held_bytes -= n_bytes;
+        state.large_bytes -= large_part(n_bytes);
         state.n_running[kind as usize] -= 1;
         if state.idle_bytes + n_bytes <= IDLE_BYTES_MAX {
             state.idle_bytes += n_bytes;
@@ -176,6 +183,11 @@ impl Default for BodyBudget {
             given_back: Condvar::new(),
         }
     }
+}
+
+/// What a body of this size counts as a large one.
+fn large_part(body_bytes: u64) -> u64 {
+    if body_bytes > SMALL_BODY_BYTES { body_bytes } else { 0 }
 }
 
 /// A body; reads like `&[u8]`. Dropping it gives its bytes back to the budget and its memory to the next scrape.
@@ -314,10 +326,13 @@ mod tests {
     }
 
     #[test]
-    fn small_bodies_go_on_beside_a_huge_one() {
+    fn small_bodies_and_a_huge_one_go_on_beside_each_other() {
         let budget = BodyBudget::new(4 * MIB, u64::MAX);
+        let mut first = budget.wire_buffer();
+        fill(&mut first, 100_000, soon()).expect("fits");
         let mut huge = budget.wire_buffer();
         fill(&mut huge, 4 * MIB, soon()).expect("fits");
+        drop(first);
         let mut small = budget.wire_buffer();
         fill(&mut small, MIB, soon()).expect("the reserve has room");
         assert!(matches!(small.grow(0, 0, soon()), Err(ScrapeError::BodyBudget { budget_bytes, .. })
@@ -356,7 +371,8 @@ mod tests {
         assert!(start.elapsed() < Duration::from_secs(30), "nobody may wait until the deadline");
         assert!(outcomes.iter().any(Result::is_ok), "somebody gets through: {outcomes:?}");
         assert_eq!(budget.held_bytes(), 0);
-        assert_eq!(budget.state.lock().n_running, [0, 0]);
+        let state = budget.state.lock();
+        assert_eq!((state.n_running, state.large_bytes), ([0, 0], 0));
     }
 
     #[test]

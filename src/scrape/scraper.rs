@@ -103,6 +103,7 @@ impl Scraper {
     }
 
     fn fetch_into(&mut self, deadline: Instant, body: &mut BodyBuffer) -> Result<Fetched, ScrapeError> {
+        let last_wire_bytes = self.last_wire_bytes;
         let mut response = self.client.get(deadline)?;
         if response.status() != 200 {
             read_away(&mut response);
@@ -131,11 +132,6 @@ impl Scraper {
         {
             return Err(ScrapeError::BodySizeLimit { limit_bytes });
         }
-        // One byte more than expected, so that the end shows without another buffer.
-        let hint_bytes = 1 + match promised_bytes {
-            Some(promised_bytes) => promised_bytes.min(BELIEVED_BYTES.max(2 * self.last_wire_bytes)),
-            None => self.last_wire_bytes + self.last_wire_bytes / 8,
-        };
         loop {
             // Memory is charged when bytes are there: a target that hangs after its head holds nothing.
             let mut probe = [0; PROBE_BYTES];
@@ -146,6 +142,7 @@ impl Scraper {
                 }
                 let mut probed = &probe[..n_probed];
                 while !probed.is_empty() {
+                    let hint_bytes = expected_bytes(promised_bytes, body.len() as u64, last_wire_bytes);
                     body.grow(hint_bytes, wire_limit_bytes, deadline).map_err(|error| match error {
                         ScrapeError::BodySizeLimit { .. } => ScrapeError::BodySizeLimit { limit_bytes },
                         error => error,
@@ -177,6 +174,18 @@ impl Scraper {
     pub fn canceller(&self) -> Canceller {
         Canceller(self.client.canceller())
     }
+}
+
+/// The size to expect of a body of which so much has come: one byte more, so that the end shows without another
+/// buffer.
+fn expected_bytes(promised_bytes: Option<u64>, received_bytes: u64, last_wire_bytes: u64) -> u64 {
+    let expected_bytes = match promised_bytes {
+        // Who has sent that much means it. To ask for all at once beats waiting for the rest while holding a part.
+        Some(promised_bytes) if received_bytes >= BELIEVED_BYTES => promised_bytes,
+        Some(promised_bytes) => promised_bytes.min(BELIEVED_BYTES.max(2 * last_wire_bytes)),
+        None => last_wire_bytes + last_wire_bytes / 8,
+    };
+    expected_bytes.saturating_add(1)
 }
 
 /// On the stack, for the first bytes of a body and for those after a buffer that is full.

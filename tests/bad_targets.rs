@@ -1,0 +1,133 @@
+//! The daemon among targets that misbehave in every way at once: each gets its error, none disturbs another, and memory
+//! stays within the budget.
+
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot be set up has to fail")]
+
+mod support;
+
+use std::fs;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use support::scraped::{Scraped, free_address};
+use support::targets::{Behaviour, FakeTargets, FullBacklog, page};
+use support::{PATIENCE, wait_until};
+
+const BUDGET_BYTES: u64 = 16 << 20;
+
+/// What the process may hold beside bodies: text, stacks, the series of the test, and what the allocator keeps.
+const BESIDE_BYTES: u64 = 40 << 20;
+
+/// Path, behaviour and a part of the error that the API has to show.
+fn bad_targets() -> Vec<(&'static str, Behaviour, &'static str)> {
+    let dribble = Duration::from_millis(200);
+    let long_page = page(&"dribbled_total 1\n".repeat(1000));
+    // They want the whole budget at the same time, so either it is the limit of one body or that of all of them.
+    let cap = "--scrape.body-budget";
+    vec![
+        ("/hangs", Behaviour::Hangs, "context deadline exceeded (while waiting for the response)"),
+        (
+            "/dribbles",
+            Behaviour::Dribbles(long_page.clone(), dribble),
+            "deadline exceeded (while reading the body)",
+        ),
+        (
+            "/dribbles-head",
+            Behaviour::DribblesHead(dribble),
+            "context deadline exceeded (while waiting for the",
+        ),
+        ("/endless", Behaviour::Endless, cap),
+        ("/line", Behaviour::LongLine(200 << 20), cap),
+        ("/huge", Behaviour::Huge(100 << 20), cap),
+        ("/bomb", Behaviour::GzipBomb(1 << 30), cap),
+        ("/bad-gzip", Behaviour::BadGzip, "gzip: invalid header"),
+        ("/resets", Behaviour::Resets, "connection reset by peer"),
+        ("/closes", Behaviour::Closes, "EOF"),
+        ("/cut", Behaviour::CutsBody(long_page.clone(), 100), "unexpected EOF"),
+        ("/reset-in-body", Behaviour::ResetsInBody(long_page.clone(), 100), "connection reset by peer"),
+        (
+            "/type",
+            Behaviour::ContentType(long_page.clone(), "text/html".to_owned()),
+            "unsupported Content-Type",
+        ),
+        ("/no-type", Behaviour::NoContentType(long_page), "blank Content-Type"),
+        ("/circle", Behaviour::Redirects(302, "/circle".to_owned()), "stopped after 10 redirects"),
+        ("/status", Behaviour::Status(503), "server returned HTTP status 503 Service Unavailable"),
+        ("/head", Behaviour::HugeHead(1 << 20), "response header is too large"),
+        ("/nonsense", Behaviour::Raw(page("SSH-2.0-OpenSSH_9.2p1\r\n")), "malformed HTTP response"),
+        ("/broken", Behaviour::Healthy(page("fine 1\nbroken{ 1\n")), "line 2"),
+    ]
+}
+
+#[test]
+fn each_gets_its_error_and_nobody_elses_trouble() {
+    let targets = FakeTargets::start();
+    targets.set("/healthy", Behaviour::Counter);
+    let mut jobs = String::new();
+    let mut add_job = |name: &str, address: &str, path: &str| {
+        jobs.push_str(&format!(
+            "- job_name: {name}\n  metrics_path: {path}\n  static_configs: [{{targets: ['{address}']}}]\n"
+        ));
+    };
+    add_job("healthy", &targets.address(), "/healthy");
+    let bad = bad_targets();
+    for (path, behaviour, _) in &bad {
+        targets.set(path, behaviour.clone());
+        add_job(&path[1..], &targets.address(), path);
+    }
+    let (refusing, full) = (free_address(), FullBacklog::new());
+    add_job("refuses", &refusing, "/metrics");
+    add_job("unconnected", &full.address(), "/metrics");
+    add_job("unknown", "no-such-host.invalid:9100", "/metrics");
+    let config = format!("global: {{scrape_interval: 3s, scrape_timeout: 2500ms}}\nscrape_configs:\n{jobs}");
+    let budget = format!("--scrape.body-budget={BUDGET_BYTES}B");
+    let scraped = Scraped::start_with(&config, &[&budget]);
+
+    let mut expected: Vec<(&str, &str)> = bad.iter().map(|(path, _, error)| (&path[1..], *error)).collect();
+    expected.push(("refuses", "connect: connection refused"));
+    expected.push(("unconnected", "context deadline exceeded (while connecting)"));
+    expected.push(("unknown", "lookup no-such-host.invalid: "));
+    for (job, error) in expected {
+        // A busy machine may cut a target off in time instead.
+        let start = Instant::now();
+        loop {
+            let target = target(&scraped, job);
+            let last_error = target["lastError"].as_str().unwrap_or_default();
+            if last_error.contains(error) {
+                assert_eq!(target["health"], "down", "{job}");
+                break;
+            }
+            assert_ne!(target["health"], "up", "{job}");
+            assert!(start.elapsed() < PATIENCE, "{job}: {last_error:?}, wanted {error:?}");
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+    // The healthy one was scraped on time all along, and still is.
+    let n_scrapes = targets.n_requests("/healthy");
+    wait_until("three more scrapes", || targets.n_requests("/healthy") >= n_scrapes + 3);
+    let healthy = target(&scraped, "healthy");
+    assert_eq!((healthy["health"].as_str(), healthy["lastError"].as_str()), (Some("up"), Some("")));
+
+    let peak_bytes = peak_resident_bytes(&scraped);
+    assert!(peak_bytes < BUDGET_BYTES + BUDGET_BYTES / 4 + BESIDE_BYTES, "{peak_bytes} bytes at the peak");
+    let metrics = scraped.get("/metrics").body;
+    let panics = metrics.lines().find(|line| line.starts_with("scraped_panics_total"));
+    assert!(panics.is_none_or(|line| line.ends_with(" 0")), "{panics:?}");
+    // Requests that hang do not hold up the stop.
+    assert!(scraped.stop().success());
+}
+
+/// The only target of a job, as the API shows it.
+fn target(scraped: &Scraped, job: &str) -> Value {
+    let answer = scraped.get(&format!("/api/v1/targets?scrapePool={job}"));
+    let document: Value = serde_json::from_str(&answer.body).expect("JSON");
+    document["data"]["activeTargets"][0].clone()
+}
+
+fn peak_resident_bytes(scraped: &Scraped) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", scraped.id())).expect("a running process");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a peak");
+    let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
+    kib << 10
+}
