@@ -3,6 +3,8 @@
 //! `ok/NAME.prom` and `err/NAME.prom` are pages, `NAME.expect` beside them what comes out. Most cases are those of
 //! Prometheus' `model/textparse/promparse_test.go`. `UPDATE_EXPECT=1` rewrites the expectations: read the difference.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use proptest::prelude::*;
 use scraped::exposition::error::ExpositionError;
 use scraped::exposition::float::{Layout, format_go};

@@ -6,6 +6,8 @@
 //! every sample: time, series, value. Labels that are the target's own are left out; the report of a scrape is one
 //! line. What the sections show of a real Prometheus is said above them.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use scraped::clock::Clock;
 use scraped::commands::query::{self, QueryFormat, QueryOptions};
 use scraped::config::{self, ScrapeConfig};
@@ -32,9 +34,7 @@ const JOB: &str = "node";
 
 struct Bench {
     dir: tempfile::TempDir,
-    wal: Wal,
     worker: Worker,
-    metrics: Arc<ScrapeMetrics>,
     scrape_loop: ScrapeLoop,
 }
 
@@ -44,10 +44,10 @@ impl Bench {
         let wal = open(&dir.path().join("data"));
         let metrics = Arc::new(ScrapeMetrics::new());
         let budget = BodyBudget::new(1 << 20, 1 << 20);
-        let worker = Worker::new(Permits::new(1, &wal), budget, Arc::clone(&metrics), Clock::system());
+        let worker = Worker::new(Permits::new(1, &wal), budget, metrics, Clock::system());
         let (target, config) = job(dir.path(), job_lines);
         let scrape_loop = ScrapeLoop::new(target, config, Arc::new(TargetStatus::default()));
-        Bench { dir, wal, worker, metrics, scrape_loop }
+        Bench { dir, worker, scrape_loop }
     }
 
     fn scrape(&mut self, at_seconds: i64, page: Result<Page<'_>, ScrapeError>) {

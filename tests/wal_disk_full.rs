@@ -77,7 +77,13 @@ impl Scraper {
         let (wal, summary) = open(dir);
         assert_eq!(summary.losses, Vec::<String>::new());
         let maintenance = Handle::spawn(wal.clone(), |name| panic!("{name} ended")).unwrap();
-        Scraper { wal, maintenance: Some(maintenance), committed: BTreeMap::new(), refused: Vec::new(), noise: 1 }
+        Scraper {
+            wal,
+            maintenance: Some(maintenance),
+            committed: BTreeMap::new(),
+            refused: Vec::new(),
+            noise: 1,
+        }
     }
 
     fn scrape(&mut self, ts_ms: i64) -> bool {

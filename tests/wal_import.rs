@@ -6,7 +6,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
-use wal_support::{Answer, Foreign, MIB, ask_all, check_log, commit, copy_dir, normal, open, open_with, options, series, write_segment};
+use wal_support::{
+    Answer, Foreign, MIB, ask_all, check_log, commit, copy_dir, normal, open, open_with, options, series,
+    write_segment,
+};
 
 fn labels(name: &'static str) -> [(&'static str, &'static str); 2] {
     [("__name__", name), ("job", "test")]
@@ -270,7 +273,8 @@ fn check_fixture(fixture: &Path) {
     copy_dir(&fixture.join("wal"), &dir.path().join("wal"));
     assert_eq!(ask_all(dir.path()), expected, "{}: as it is", fixture.display());
     let (wal, summary) = open(dir.path());
-    let has_others = ["histograms", "exemplars"].iter().any(|kind| !expected_json[*kind].as_array().unwrap().is_empty());
+    let has_others =
+        ["histograms", "exemplars"].iter().any(|kind| !expected_json[*kind].as_array().unwrap().is_empty());
     assert_eq!(summary.losses.is_empty(), !has_others, "{}: {:?}", fixture.display(), summary.losses);
     assert_eq!(ask_all(dir.path()), expected, "{}: taken over", fixture.display());
     commit(&mut wal.appender(), &["after"], 1, 1.0);

@@ -37,14 +37,19 @@ fn round(options: &WalOptions) {
 
 fn minutes(dir: &Path, name: &str) -> Vec<i64> {
     let answer = ask(dir, name);
-    answer.get(&series(name)).map_or(Vec::new(), |samples| samples.iter().map(|(ts, _)| ts / MINUTE_MS).collect())
+    answer
+        .get(&series(name))
+        .map_or(Vec::new(), |samples| samples.iter().map(|(ts, _)| ts / MINUTE_MS).collect())
 }
 
 fn counter(wal: &Wal, sample: &str) -> u64 {
     let mut page = Page::default();
     wal.collect(&mut page);
     let page = page.into_text();
-    let line = page.lines().find(|line| line.starts_with(sample)).unwrap_or_else(|| panic!("no {sample} in\n{page}"));
+    let line = page
+        .lines()
+        .find(|line| line.starts_with(sample))
+        .unwrap_or_else(|| panic!("no {sample} in\n{page}"));
     line.rsplit(' ').next().unwrap().parse().unwrap()
 }
 
@@ -240,7 +245,10 @@ fn a_query_beside_a_busy_daemon_sees_whole_series() {
             let answer = ask(dir.path(), "steady");
             let samples = &answer[&series("steady")];
             let first = samples[0].0;
-            assert!(samples.iter().enumerate().all(|(idx, (ts_ms, _))| *ts_ms == first + idx as i64), "a gap");
+            assert!(
+                samples.iter().enumerate().all(|(idx, (ts_ms, _))| *ts_ms == first + idx as i64),
+                "a gap"
+            );
             n_answers += 1;
         }
         assert!(n_answers > 0);

@@ -1,6 +1,9 @@
 //! What a target says its page is: `Content-Type` read as Go's `mime.ParseMediaType` reads it, then Prometheus' choice
 //! of parser (`model/textparse/interface.go`: `extractMediaType`).
 
+/// Each is compared with all others, and a target may send 16 KiB of them.
+const MAX_PARAMETERS: usize = 64;
+
 /// A format that Prometheus knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
@@ -73,17 +76,22 @@ fn check_media_type(media_type: &str) -> Result<(), &'static str> {
 
 /// `parameters` starts with a semicolon or is empty.
 fn check_parameters(parameters: &str) -> Result<(), &'static str> {
-    let mut seen: Vec<(String, &str)> = Vec::new();
+    if parameters.bytes().filter(|byte| *byte == b';').count() > MAX_PARAMETERS {
+        return Err("mime: invalid media parameter");
+    }
     let mut rest = parameters.trim_start();
     while !rest.is_empty() {
         let Some((name, value, behind)) = parameter(rest) else {
             return if rest.trim() == ";" { Ok(()) } else { Err("mime: invalid media parameter") };
         };
-        let name = name.to_ascii_lowercase();
-        if seen.iter().any(|(seen_name, seen_value)| *seen_name == name && *seen_value != value) {
-            return Err("mime: duplicate parameter name");
+        // There are two or three of them: looking again allocates nothing.
+        let mut later = behind.trim_start();
+        while let Some((later_name, later_value, behind)) = parameter(later) {
+            if later_name.eq_ignore_ascii_case(name) && later_value != value {
+                return Err("mime: duplicate parameter name");
+            }
+            later = behind.trim_start();
         }
-        seen.push((name, value));
         rest = behind.trim_start();
     }
     Ok(())

@@ -1,0 +1,138 @@
+//! A page that looks like the last one costs no allocation: parse, cache, transaction and write.
+//!
+//! A binary of its own because it counts every allocation of its thread.
+
+#![allow(unsafe_code, reason = "a global allocator cannot be written without")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use scraped::clock::Clock;
+use scraped::config;
+use scraped::labels::Labels;
+use scraped::scrape::append::Page;
+use scraped::scrape::buffers::BodyBudget;
+use scraped::scrape::metrics::ScrapeMetrics;
+use scraped::scrape::permits::Permits;
+use scraped::scrape::scrape_loop::{ScrapeLoop, ScrapeTime, Worker};
+use scraped::scrape::status::TargetStatus;
+use scraped::scrape::target::Target;
+use scraped::scrape::target_url::{TargetUrl, UrlScheme};
+use scraped::wal::head::{Compression, Wal, WalOptions};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::fmt::Write;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+thread_local! {
+    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+}
+
+struct Counting;
+
+fn count() {
+    // Nothing is counted while the thread ends.
+    let _ = ALLOCATIONS.try_with(|it| it.set(it.get() + 1));
+}
+
+// SAFETY: every call goes to the system's allocator with the same arguments.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        count();
+        unsafe { System.realloc(pointer, layout, new_size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Types, help texts, labels with escapes, bounds, values of all kinds: as exporters write them.
+fn page(round: u32) -> String {
+    let mut page = String::new();
+    for family in 0..40 {
+        writeln!(
+            page,
+            "# HELP family_{family} A family with a \\\\ in its help.\n# TYPE family_{family} histogram"
+        )
+        .unwrap();
+        for bound in ["0.005", "1", "2.5", "+Inf"] {
+            writeln!(
+                page,
+                "family_{family}_bucket{{path=\"/a\\\"b\",le=\"{bound}\"}} {}",
+                round * 7 + family
+            )
+            .unwrap();
+        }
+        writeln!(page, "family_{family}_sum{{path=\"/a\\\"b\"}} {}.{family}e-05", round + 1).unwrap();
+        writeln!(page, "family_{family}_count 12345678901234567890{round}").unwrap();
+        writeln!(page, "{{\"quoted.{family}\",\"a.b\"=\"c\"}} NaN").unwrap();
+        writeln!(page, "dropped_{family} {round}").unwrap();
+    }
+    page
+}
+
+#[test]
+fn a_page_like_the_last_one_allocates_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = WalOptions {
+        path: dir.path().to_owned(),
+        segment_size_bytes: 64 << 20,
+        compression: Compression::Snappy,
+        retention_min_time: Duration::from_secs(3600),
+        retention_max_time: Duration::ZERO,
+        retention_max_bytes: None,
+        fsync_interval: Duration::from_secs(15),
+        lock_file: false,
+    };
+    let wal = Wal::open(options, &mut |_, _| {}).unwrap().0;
+    let budget = BodyBudget::new(1 << 20, 1 << 20);
+    let metrics = Arc::new(ScrapeMetrics::new());
+    let mut worker = Worker::new(Permits::new(1, &wal), budget, metrics, Clock::system());
+    let config_path = dir.path().join("scraped.yml");
+    std::fs::write(
+        &config_path,
+        "scrape_configs:\n  - job_name: node\n    metric_relabel_configs:\n      \
+         - {source_labels: [__name__], regex: dropped_.*, action: drop}\n",
+    )
+    .unwrap();
+    let config = Arc::clone(&config::load(&config_path).unwrap().scrape_configs[0]);
+    let labels = Labels::from_pairs([("instance", "host:9100"), ("job", "node")]);
+    let url = TargetUrl {
+        scheme: UrlScheme::Http,
+        authority: "host:9100".to_owned(),
+        path_and_query: "/metrics".to_owned(),
+    };
+    let target = Arc::new(Target::new(labels, url, Duration::from_secs(10), Duration::from_secs(10)));
+    let status = Arc::new(TargetStatus::default());
+    let mut scrape_loop = ScrapeLoop::new(target, config, Arc::clone(&status));
+
+    for round in 0..10 {
+        let page = page(round);
+        let start = Instant::now();
+        let at = ScrapeTime {
+            start,
+            ts_ms: i64::from(round) * 10_000 + 1000,
+            deadline: start + Duration::from_secs(10),
+        };
+        let page = Page { content_type: "text/plain; version=0.0.4; charset=utf-8", bytes: page.as_bytes() };
+        let before = ALLOCATIONS.get();
+        scrape_loop.store(&mut worker, at, Ok(page));
+        let n_allocations = ALLOCATIONS.get() - before;
+        let last = status.last().unwrap();
+        assert_eq!((last.error, last.samples_scraped, last.samples_post_metric_relabeling), (None, 320, 280));
+        match round {
+            0 => assert!(n_allocations > 100, "{n_allocations}: nothing is counted"),
+            // Buffers grow to their size.
+            1..=2 => {}
+            _ => assert_eq!(n_allocations, 0, "round {round}"),
+        }
+    }
+}
