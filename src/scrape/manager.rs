@@ -29,9 +29,9 @@ use std::time::{Duration, Instant};
 /// Capacity of the trigger. Full means that a reload is already asked for.
 const TRIGGER_CAPACITY: usize = 1;
 
-/// Capacity of the control channel. Full means that a change of configuration is being worked in; the daemon, its only
-/// sender, waits.
-const CONTROL_CAPACITY: usize = 1;
+/// Capacity of the control channel: the daemon, its only sender, waits until the manager takes the change. With room for
+/// one, a change sent while the thread ends would lie there unread and its sender wait for the reply for ever.
+const CONTROL_CAPACITY: usize = 0;
 
 /// Capacity of the channel for one reply: the manager never waits for the daemon to take it.
 const REPLY_CAPACITY: usize = 1;
