@@ -2,6 +2,8 @@
 //!
 //! Needs what `scripts/peers` fetches; fails without it.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has to fail")]
+
 mod wal_support;
 
 use std::fs;
@@ -15,7 +17,7 @@ use scraped::wal::head::{Compression, Wal};
 use scraped::wal::maintenance::Maintenance;
 use scraped::wal::{segment, stale_nan};
 use tempfile::TempDir;
-use wal_support::peers::{Server, dump};
+use wal_support::peers::{Server, dump, run_agent};
 use wal_support::{
     Answer, MIB, ask, ask_all, check_log, commit, copy_dir, open, open_with, options, series, stage,
 };
@@ -215,7 +217,7 @@ fn a_repaired_log_opens_with_every_survivor() {
         }
     }
     let n_bytes = |name: &str| fs::metadata(dir.path().join("wal").join(name)).unwrap().len() as usize;
-    let damages: &[(&str, &dyn Fn(&Path))] = &[
+    let damages: &[(&str, Damage<'_>)] = &[
         ("flip at the start", &|wal| flip(&wal.join("00000000"), 9)),
         ("flip in the middle", &|wal| flip(&wal.join("00000001"), n_bytes("00000001") / 2)),
         ("flip of the last byte", &|wal| flip(&wal.join("00000001"), n_bytes("00000001") - 1)),
@@ -243,6 +245,8 @@ fn a_repaired_log_opens_with_every_survivor() {
     }
 }
 
+type Damage<'a> = &'a dyn Fn(&Path);
+
 fn flip(path: &Path, at: usize) {
     let mut bytes = fs::read(path).unwrap();
     bytes[at] ^= 0x10;
@@ -258,6 +262,52 @@ fn zero(path: &Path, range: std::ops::Range<usize>) {
     let mut bytes = fs::read(path).unwrap();
     bytes[range].fill(0);
     fs::write(path, bytes).unwrap();
+}
+
+/// What a real agent wrote is ours now: promtool reads it as before, and our samples behind it.
+#[test]
+fn logs_that_were_taken_over_open_again() {
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/wal");
+    for version in fs::read_dir(data).unwrap() {
+        for fixture in fs::read_dir(version.unwrap().path()).unwrap() {
+            let fixture = fixture.unwrap().path();
+            let dir = TempDir::with_prefix("scraped-test-").unwrap();
+            copy_dir(&fixture.join("wal"), &dir.path().join("wal"));
+            let before = dump(dir.path());
+            let (wal, _) = open(dir.path());
+            assert_eq!(dump(dir.path()), before, "{}", fixture.display());
+            commit(&mut wal.appender(), &["after"], 1, 1.0);
+            wal.close().unwrap();
+            assert_eq!(dump(dir.path()), ask_all(dir.path()), "{}", fixture.display());
+        }
+    }
+}
+
+/// The other way round: a real agent goes on where we stopped, and we where it stopped.
+#[test]
+fn a_real_agent_and_we_take_turns() {
+    let dir = TempDir::with_prefix("scraped-test-").unwrap();
+    let now_ms = now_ms();
+    for turn in 0..2 {
+        let (wal, summary) = open(dir.path());
+        assert_eq!(summary.losses, Vec::<String>::new());
+        commit(&mut wal.appender(), &["ours", &format!("turn_{turn}")], now_ms + turn * 1000, turn as f64);
+        wal.close().unwrap();
+        let log = run_agent(dir.path());
+        for word in ["level=ERROR", "corruption", "repair", "non-existing series"] {
+            assert!(!log.contains(word), "{word} in {log}");
+        }
+    }
+    let (wal, summary) = open(dir.path());
+    assert_eq!(summary.losses, Vec::<String>::new());
+    wal.close().unwrap();
+    check_log(dir.path());
+    let answer = ask_all(dir.path());
+    assert_eq!(answer[&series("ours")].len(), 2);
+    let own = ask(dir.path(), r#"up{job="itself"}"#);
+    let n_own: usize = own.values().map(Vec::len).sum();
+    assert!(n_own >= 2, "the agent scraped itself in its turns: {answer:?}");
+    assert_eq!(dump(dir.path()), answer);
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Damage of every kind: the start always succeeds, only what is damaged is lost, and the log is whole afterwards.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has to fail")]
+
 mod wal_support;
 
 use std::fs;

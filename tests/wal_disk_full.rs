@@ -3,6 +3,9 @@
 //! Uses a small tmpfs of its own, which needs root; without it the log's own tests still fill an injected disk
 //! (`wal/head_tests.rs`), and this one says that it did nothing.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has to fail")]
+#![allow(clippy::print_stdout, reason = "the test says that it could not do anything")]
+
 mod wal_support;
 
 use std::collections::BTreeMap;

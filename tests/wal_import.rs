@@ -1,5 +1,7 @@
 //! A log that another program wrote is taken over: refs of any size, a label set under two of them, other records.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has to fail")]
+
 mod wal_support;
 
 use std::fs;

@@ -360,7 +360,8 @@ impl fmt::Display for Seconds {
         let sign = if self.0 < 0 { "-" } else { "" };
         let ms = self.0.unsigned_abs();
         write!(f, "{sign}{}", ms / 1000)?;
-        if ms % 1000 > 0 { write!(f, ".{:03}", ms % 1000) } else { Ok(()) }
+        let fraction_ms = ms % 1000;
+        if fraction_ms > 0 { write!(f, ".{fraction_ms:03}") } else { Ok(()) }
     }
 }
 

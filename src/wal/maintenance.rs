@@ -89,10 +89,12 @@ impl Handle {
     }
 }
 
+type ThreadEnded = Box<dyn FnOnce(&str) + Send>;
+
 struct Guard {
     wal: Wal,
     /// Taken at a regular end.
-    thread_ended: Option<Box<dyn FnOnce(&str) + Send>>,
+    thread_ended: Option<ThreadEnded>,
 }
 
 impl Drop for Guard {

@@ -48,6 +48,10 @@ pub fn dump(dir: &Path) -> Answer {
         // {__name__="up", job="x"} 1 1700000000000
         let (line, ts_ms) = line.rsplit_once(' ').expect("a time");
         let (series, value) = line.rsplit_once(' ').expect("a value");
+        // A histogram is printed in braces, with blanks.
+        if value.parse::<f64>().is_err() {
+            continue;
+        }
         let sample = (ts_ms.parse().expect("a time"), normal(value));
         answer.entry(series.to_owned()).or_default().push(sample);
     }
@@ -55,6 +59,63 @@ pub fn dump(dir: &Path) -> Answer {
         samples.sort();
     }
     answer
+}
+
+/// Runs a real agent on the directory itself until it has scraped itself, and stops it; returns what it said.
+pub fn run_agent(dir: &Path) -> String {
+    let config = TempDir::with_prefix("scraped-test-").expect("a directory");
+    let address = free_address();
+    let file = config.path().join("prometheus.yml");
+    let yaml = format!(
+        "global: {{scrape_interval: 200ms, scrape_timeout: 200ms}}\n\
+         scrape_configs: [{{job_name: itself, static_configs: [{{targets: [{address:?}]}}]}}]\n"
+    );
+    fs::write(&file, yaml).expect("writable");
+    let log_path = config.path().join("log");
+    let mut child = Command::new(program("prometheus", "PROMETHEUS"))
+        .arg("--agent")
+        .arg(format!("--config.file={}", file.display()))
+        .arg(format!("--storage.agent.path={}", dir.display()))
+        .arg(format!("--web.listen-address={address}"))
+        .arg("--scrape.discovery-reload-interval=1s")
+        .stdout(Stdio::null())
+        .stderr(fs::File::create(&log_path).expect("writable"))
+        .spawn()
+        .expect("prometheus runs");
+    let log = || fs::read_to_string(&log_path).unwrap_or_default();
+    let start = Instant::now();
+    let has_scraped = || {
+        let (_, page) = get(&address, "/metrics")?;
+        let line = page
+            .lines()
+            .find(|line| line.starts_with("prometheus_agent_samples_appended_total{type=\"float\"}"))?;
+        line.rsplit(' ').next()?.parse::<f64>().ok().filter(|samples| *samples > 0.0)
+    };
+    while has_scraped().is_none() {
+        assert!(child.try_wait().expect("a state").is_none(), "prometheus ended: {}", log());
+        assert!(start.elapsed() < PATIENCE, "prometheus does not scrape: {}", log());
+        thread::sleep(Duration::from_millis(50));
+    }
+    let pid = child.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs").success());
+    assert!(child.wait().expect("a state").success(), "{}", log());
+    log()
+}
+
+fn free_address() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("an address").to_string()
+}
+
+fn get(address: &str, path: &str) -> Option<(u16, String)> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    stream.set_read_timeout(Some(PATIENCE)).ok()?;
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n").ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    let status = head.split(' ').nth(1)?.parse().ok()?;
+    Some((status, body.to_owned()))
 }
 
 /// A real server on a copy of a log. Dropping it kills it.
@@ -68,10 +129,7 @@ impl Server {
     /// Starts a server on a copy of `wal/` and waits until it is ready.
     pub fn start(dir: &Path) -> Server {
         let copy = copy(dir);
-        let address = {
-            let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-            listener.local_addr().expect("an address").to_string()
-        };
+        let address = free_address();
         fs::write(copy.path().join("prometheus.yml"), "{}").expect("writable");
         let log = fs::File::create(copy.path().join("log")).expect("writable");
         let child = Command::new(program("prometheus", "PROMETHEUS"))
@@ -122,14 +180,7 @@ impl Server {
     }
 
     fn get(&self, path: &str) -> Option<(u16, String)> {
-        let mut stream = TcpStream::connect(&self.address).ok()?;
-        stream.set_read_timeout(Some(PATIENCE)).ok()?;
-        write!(stream, "GET {path} HTTP/1.0\r\nHost: {}\r\n\r\n", self.address).ok()?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).ok()?;
-        let (head, body) = answer.split_once("\r\n\r\n")?;
-        let status = head.split(' ').nth(1)?.parse().ok()?;
-        Some((status, body.to_owned()))
+        get(&self.address, path)
     }
 }
 
