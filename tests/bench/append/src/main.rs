@@ -1,0 +1,143 @@
+//! What a page costs on one core: read, looked up in the cache, written to the log.
+//!
+//! `cargo run --release --manifest-path tests/bench/append/Cargo.toml [PAGE [COPIES]]` takes a saved page of
+//! node_exporter, or PAGE, as often as COPIES says with a label more. Prints the best of several rounds.
+
+use scraped::clock::Clock;
+use scraped::config;
+use scraped::exposition::Entry;
+use scraped::exposition::text::TextParser;
+use scraped::labels::Labels;
+use scraped::scrape::append::Page;
+use scraped::scrape::buffers::BodyBudget;
+use scraped::scrape::metrics::ScrapeMetrics;
+use scraped::scrape::permits::Permits;
+use scraped::scrape::scrape_loop::{ScrapeLoop, ScrapeTime, Worker};
+use scraped::scrape::status::TargetStatus;
+use scraped::scrape::target::Target;
+use scraped::scrape::target_url::{TargetUrl, UrlScheme};
+use scraped::wal::head::{Compression, Wal, WalOptions};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+const ROUNDS: usize = 200;
+
+fn main() {
+    let mut args = std::env::args().skip(1);
+    let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../data/exposition/ok/node_exporter.prom");
+    let path = args.next().map_or(default, Into::into);
+    let n_copies: usize = args.next().map_or(1, |it| it.parse().expect("COPIES is a number"));
+    let page = copies(&std::fs::read_to_string(&path).expect("PAGE can be read"), n_copies);
+    let n_samples = count(&page);
+    println!("{}: {} bytes, {n_samples} samples", path.display(), page.len());
+
+    let read = best(|| {
+        assert_eq!(count(&page), n_samples);
+    });
+    print("read, every text for the first time", read, n_samples, page.len());
+
+    let lens = text_lens(&page);
+    let read = best(|| {
+        let mut parser = TextParser::new(page.as_bytes());
+        let mut lens = lens.iter().copied();
+        let mut due = lens.next();
+        while let Ok(Some(entry)) = parser.next(|_| due) {
+            if matches!(entry, Entry::Series { .. }) {
+                due = lens.next();
+            }
+        }
+    });
+    print("read, every text known", read, n_samples, page.len());
+
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let (mut scrape_loop, mut worker, wal) = bench(dir.path());
+    let mut ts_ms = 0;
+    let mut scrape = || {
+        ts_ms += 15_000;
+        let start = Instant::now();
+        let at = ScrapeTime { start, ts_ms, deadline: start + Duration::from_secs(10) };
+        let page = Page { content_type: "text/plain; version=0.0.4", bytes: page.as_bytes() };
+        scrape_loop.store(&mut worker, at, Ok(page));
+    };
+    let start = Instant::now();
+    scrape();
+    print("first scrape", start.elapsed(), n_samples, page.len());
+    let repeated = best(&mut scrape);
+    print("scrape, read to write", repeated, n_samples, page.len());
+    let last = scrape_loop.status().last().expect("it was scraped");
+    assert_eq!((last.error, last.samples_scraped as usize), (None, n_samples));
+    println!("{} series", wal.active_series());
+}
+
+fn print(what: &str, took: Duration, n_samples: usize, n_bytes: usize) {
+    let ns_a_sample = took.as_nanos() as f64 / n_samples as f64;
+    let mb_a_second = n_bytes as f64 / took.as_secs_f64() / 1e6;
+    println!("{what:<40} {ns_a_sample:8.1} ns/sample {mb_a_second:8.0} MB/s");
+}
+
+fn best(mut work: impl FnMut()) -> Duration {
+    let rounds = (0..ROUNDS).map(|_| {
+        let start = Instant::now();
+        work();
+        start.elapsed()
+    });
+    rounds.min().unwrap_or_default()
+}
+
+/// The samples of the page with `copy="N"` as first label.
+fn copies(page: &str, n_copies: usize) -> String {
+    let mut copies = page.to_owned();
+    for copy in 1..n_copies {
+        for line in page.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+            let (name, rest) = line.split_at(line.find(['{', ' ']).expect("a sample"));
+            match rest.strip_prefix('{') {
+                Some(labels) => copies.push_str(&format!("{name}{{copy=\"{copy}\",{labels}\n")),
+                None => copies.push_str(&format!("{name}{{copy=\"{copy}\"}}{rest}\n")),
+            }
+        }
+    }
+    copies
+}
+
+fn count(page: &str) -> usize {
+    text_lens(page).len()
+}
+
+fn text_lens(page: &str) -> Vec<usize> {
+    let mut parser = TextParser::new(page.as_bytes());
+    let mut lens = Vec::new();
+    while let Some(entry) = parser.next(|_| None).expect("a good page") {
+        if let Entry::Series { text, .. } = entry {
+            lens.push(text.len());
+        }
+    }
+    lens
+}
+
+fn bench(dir: &Path) -> (ScrapeLoop, Worker, Wal) {
+    let options = WalOptions {
+        path: dir.to_owned(),
+        segment_size_bytes: 8 << 20,
+        compression: Compression::Snappy,
+        retention_min_time: Duration::from_secs(3600),
+        retention_max_time: Duration::ZERO,
+        retention_max_bytes: None,
+        fsync_interval: Duration::from_secs(15),
+        lock_file: false,
+    };
+    let (wal, _) = Wal::open(options, &mut |_, _| {}).expect("the log can be opened");
+    let budget = BodyBudget::new(64 << 20, 64 << 20);
+    let worker = Worker::new(Permits::new(1, &wal), budget, Arc::new(ScrapeMetrics::new()), Clock::system());
+    let config_path = dir.join("scraped.yml");
+    std::fs::write(&config_path, "scrape_configs: [{job_name: node}]").expect("a file can be written");
+    let config = Arc::clone(&config::load(&config_path).expect("a good configuration").scrape_configs[0]);
+    let labels = Labels::from_pairs([("instance", "host:9100"), ("job", "node")]);
+    let url = TargetUrl {
+        scheme: UrlScheme::Http,
+        authority: "host:9100".to_owned(),
+        path_and_query: "/metrics".to_owned(),
+    };
+    let target = Arc::new(Target::new(labels, url, Duration::from_secs(15), Duration::from_secs(10)));
+    (ScrapeLoop::new(target, config, Arc::default()), worker, wal)
+}
