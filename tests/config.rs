@@ -114,6 +114,13 @@ fn check_printed(config: &Config, copy: &Path) {
 }
 
 #[test]
+fn the_sample_configuration_is_good() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("etc/scraped.yml");
+    let config = load(&path).unwrap_or_else(|errors| panic!("{errors}"));
+    assert!(config.notes.is_empty(), "{:?}", config.notes);
+}
+
+#[test]
 fn jobs_of_other_files_follow_and_are_not_printed() {
     let config = load(&data("ok/more_jobs.yml")).unwrap();
     let jobs: Vec<(&str, u64)> = config

@@ -85,8 +85,12 @@ fn has_pattern(text: &str) -> bool {
     text.contains(['*', '?', '[', '\\'])
 }
 
-/// Whether one path element matches; the whole pattern is read in any case, so that a wrong one is always found.
-fn matches_element(pattern: &str, name: &str) -> Result<bool, BadPattern> {
+/// Whether the name of a file matches one element of a pattern, as Go's `filepath.Match` has it.
+///
+/// # Errors
+///
+/// A pattern that is wrong in itself, whether or not the name would have matched up to there.
+pub fn matches_element(pattern: &str, name: &str) -> Result<bool, BadPattern> {
     let tokens = tokens(pattern)?;
     let name: Vec<char> = name.chars().collect();
     // Where to go on after a mismatch: the last star, and how much of the name it swallowed.
@@ -207,6 +211,10 @@ mod tests {
         check("a*b*c", "aXbYbZc", Ok(true));
         check("a*b*c", "aXbYbZ", Ok(false));
         check("a?c", "abc", Ok(true));
+        check("?.yml", "é.yml", Ok(true));
+        check("?.yml", ".yml", Ok(false));
+        check("*.yml", "a.yml.bak", Ok(false));
+        check("*a*a*a*a*a*a*a*a*a*b", &"a".repeat(200), Ok(false));
         check("[a-c]x", "bx", Ok(true));
         check("[^a-c]x", "bx", Ok(false));
         check("\\*", "*", Ok(true));
