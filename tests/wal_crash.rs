@@ -7,6 +7,10 @@ mod wal_support;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use proptest::collection::vec;
+use proptest::prelude::{any, prop_oneof, proptest};
+use proptest::strategy::{Just, Strategy};
+use proptest::test_runner::Config;
 use scraped::wal::checkpoint;
 use scraped::wal::maintenance::Maintenance;
 use scraped::wal::reader::{SegmentReader, Tail};
@@ -346,4 +350,137 @@ fn losses_are_sentences_with_place_and_size() {
     let expected = format!("write-ahead log: segment 00000003 is damaged at offset 0: {end} bytes");
     assert!(summary.losses[1].starts_with(&expected), "{:?}", summary.losses);
     assert!(summary.losses.iter().all(|loss| !loss.ends_with('.')));
+}
+
+/// One thing that happens to a log on a bad day.
+#[derive(Clone, Debug)]
+enum Accident {
+    Flip { file: usize, at: usize, mask: u8 },
+    Cut { file: usize, at: usize },
+    Fill { file: usize, at: usize, n_bytes: usize, byte: u8 },
+    Insert { file: usize, at: usize, bytes: Vec<u8> },
+    Remove { file: usize },
+    Copy { from: usize, to: usize },
+    Stray { name: &'static str, bytes: Vec<u8> },
+}
+
+fn accident() -> impl Strategy<Value = Accident> {
+    let (file, at) = (0..100_usize, 0..100_000_usize);
+    prop_oneof![
+        4 => (file.clone(), at.clone(), 1..=255_u8).prop_map(|(file, at, mask)| Accident::Flip { file, at, mask }),
+        2 => (file.clone(), at.clone()).prop_map(|(file, at)| Accident::Cut { file, at }),
+        2 => (file.clone(), at.clone(), 1..40_000_usize, any::<u8>())
+            .prop_map(|(file, at, n_bytes, byte)| Accident::Fill { file, at, n_bytes, byte }),
+        1 => (file.clone(), at, vec(any::<u8>(), 1..50)).prop_map(|(file, at, bytes)| Accident::Insert { file, at, bytes }),
+        1 => file.clone().prop_map(|file| Accident::Remove { file }),
+        1 => (file.clone(), file).prop_map(|(from, to)| Accident::Copy { from, to }),
+        1 => (prop_oneof![
+            Just("00000009"),
+            Just("checkpoint.00000000.tmp"),
+            Just("00000001.rewrite"),
+            Just("00000003.repair"),
+            Just("notes.txt"),
+        ], vec(any::<u8>(), 0..50)).prop_map(|(name, bytes)| Accident::Stray { name, bytes }),
+    ]
+}
+
+fn happen(wal_dir: &Path, accident: &Accident) {
+    let mut files: Vec<PathBuf> = Vec::new();
+    for checkpoint in checkpoint::list(wal_dir).unwrap() {
+        files.extend(checkpoint.segments().unwrap().into_iter().map(|file| file.path));
+    }
+    files.extend(segment::list(wal_dir).unwrap().into_iter().map(|file| file.path));
+    if files.is_empty() {
+        return;
+    }
+    let pick = |idx: usize| files[idx % files.len()].clone();
+    let change = |file: usize, change: &dyn Fn(&mut Vec<u8>)| {
+        let path = pick(file);
+        let mut bytes = fs::read(&path).unwrap();
+        if !bytes.is_empty() {
+            change(&mut bytes);
+            fs::write(&path, bytes).unwrap();
+        }
+    };
+    match accident {
+        Accident::Flip { file, at, mask } => change(*file, &|bytes| {
+            let at = at % bytes.len();
+            bytes[at] ^= mask;
+        }),
+        Accident::Cut { file, at } => change(*file, &|bytes| bytes.truncate(at % bytes.len())),
+        Accident::Fill { file, at, n_bytes, byte } => change(*file, &|bytes| {
+            let at = at % bytes.len();
+            let end = (at + n_bytes).min(bytes.len());
+            bytes[at..end].fill(*byte);
+        }),
+        Accident::Insert { file, at, bytes: inserted } => change(*file, &|bytes| {
+            let at = at % bytes.len();
+            bytes.splice(at..at, inserted.iter().copied());
+        }),
+        Accident::Remove { file } => fs::remove_file(pick(*file)).unwrap(),
+        Accident::Copy { from, to } => drop(fs::copy(pick(*from), pick(*to)).unwrap()),
+        Accident::Stray { name, bytes } => fs::write(wal_dir.join(name), bytes).unwrap(),
+    }
+}
+
+/// A checkpoint and four segments, one of several pages.
+fn log_to_break() -> TempDir {
+    let (dir, _) = log_with_a_checkpoint();
+    let (wal, _) = open(dir.path());
+    let mut appender = wal.appender();
+    let names: Vec<String> = (0..300).map(|idx| format!("many_{idx}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    for scrape in 0..60 {
+        commit(&mut appender, &names, 18_000_000 + scrape * 1000, (scrape as f64).sqrt());
+    }
+    wal.close().unwrap();
+    drop((appender, wal));
+    let (wal, _) = open(dir.path());
+    commit(&mut wal.appender(), &["old", "last", "many_7"], 19_000_000, 1.5);
+    dir
+}
+
+fn config() -> Config {
+    let cases = if std::env::var_os("SCRAPED_LONG").is_some() { 5000 } else { 60 };
+    Config { cases, failure_persistence: None, ..Config::default() }
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    /// Whatever happens: the log opens, holds nothing that was never written, is whole, and takes new samples.
+    #[test]
+    fn any_accident_leaves_a_log_that_works(accidents in vec(accident(), 1..4)) {
+        thread_local!(static LOG: (TempDir, Answer) = {
+            let dir = log_to_break();
+            let answer = ask_all(dir.path());
+            (dir, answer)
+        });
+        LOG.with(|(log, before)| {
+            let copy = copy_of(log.path());
+            for accident in &accidents {
+                happen(&copy.path().join("wal"), accident);
+            }
+            let (wal, summary) = open(copy.path());
+            let after = ask_all(copy.path());
+            for (name, samples) in &after {
+                let known = before.get(name).unwrap_or_else(|| panic!("{name} was never written"));
+                assert!(samples.iter().all(|sample| known.contains(sample)), "{name}: {samples:?}");
+            }
+            // What is cut at a record's end or removed at the log's end leaves no trace; changed bytes do.
+            let is_traceable =
+                |accident| matches!(accident, &Accident::Flip { .. } | &Accident::Insert { .. });
+            if after != *before && accidents.iter().all(is_traceable) {
+                assert!(!summary.losses.is_empty(), "a loss without a word");
+            }
+            commit(&mut wal.appender(), &["old", "after", "many_7"], 99_000_000, 99.0);
+            wal.close().unwrap();
+            drop(wal);
+            check_log(copy.path());
+            let (_, summary) = open(copy.path());
+            assert_eq!(summary.losses, Vec::<String>::new());
+            let newest = &ask_all(copy.path())[&series("old")];
+            assert_eq!(newest.last(), Some(&(99_000_000, "99.0".to_owned())));
+        });
+    }
 }
