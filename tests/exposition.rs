@@ -2,6 +2,10 @@
 //!
 //! `ok/NAME.prom` and `err/NAME.prom` are pages, `NAME.expect` beside them what comes out. Most cases are those of
 //! Prometheus' `model/textparse/promparse_test.go`. `UPDATE_EXPECT=1` rewrites the expectations: read the difference.
+//!
+//! All were scraped by Prometheus 3.5.3 as well. It says the same, our line and column aside, but for three: blanks
+//! before a name belong to the name there (`ok/blanks`), a NUL behind a label value makes the closing quote part of
+//! it (`ok/nul_behind_label_value`), and a bare name in braces ends the whole process (`err/bare_name_in_braces`).
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
