@@ -1,14 +1,18 @@
-//! Targets that hang must cost nobody else a scrape, and neither a stop. Over fake targets, hundreds at a time; what is
-//! asserted are counts of scrapes and of threads, not milliseconds.
+//! Targets that hang must cost nobody else a scrape, and neither a stop. Hundreds at a time, over fake targets and over
+//! real sockets; what is asserted are counts of scrapes and of threads, not milliseconds.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod fake_targets;
+mod support;
 
 use fake_targets::{Act, Fixture, target};
 use scraped::scrape::scheduler::FirstScrape;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use support::scraped::Scraped;
+use support::targets::{Behaviour, FakeTargets, page};
+use support::{api, command, wait_until};
 
 #[test]
 fn half_of_400_targets_hang_and_the_live_half_keeps_its_scrapes() {
@@ -116,4 +120,55 @@ fn workers_are_as_many_as_there_is_work_at_once() {
     // The one target that answers shares its worker or has one of its own.
     assert!((24..=25).contains(&(workers("busy") + workers("idle"))));
     fixture.stop();
+}
+
+#[test]
+fn over_real_sockets_half_of_200_targets_hang_and_the_live_half_stays_up() {
+    let targets = FakeTargets::start();
+    let mut file = String::new();
+    for idx in 0..100 {
+        for (kind, behaviour) in [("hung", Behaviour::Hangs), ("live", Behaviour::Healthy(page("a 1\n")))] {
+            targets.set(&format!("/{kind}{idx}"), behaviour);
+            let labels = format!("{{__metrics_path__: /{kind}{idx}, kind: {kind}, instance: {kind}{idx}}}");
+            file.push_str(&format!("- {{targets: [{:?}], labels: {labels}}}\n", targets.address()));
+        }
+    }
+    let config = "scrape_configs:\n- job_name: j\n  scrape_interval: 1s\n  scrape_timeout: 1s\n  file_sd_configs:\n  \
+                  - files: [targets.yml]\n";
+    let dir = Arc::new(tempfile::TempDir::with_prefix("scraped-test-").expect("a directory"));
+    std::fs::write(dir.path().join("targets.yml"), file).expect("writable");
+    std::fs::write(dir.path().join("scraped.yml"), config).expect("writable");
+    let scraped = Scraped::start_in(dir, &["--scrape.max-workers=32"]);
+    let live = |what: &str| {
+        let active = api::active(&scraped, "j");
+        active.iter().filter(|it| it.labels["kind"] == "live" && it.health == what).count()
+    };
+    wait_until("every live target to prove itself", || live("up") == 100);
+    let n_before: Vec<usize> = (0..100).map(|idx| targets.n_requests(&format!("/live{idx}"))).collect();
+    let n_intervals = 8;
+    std::thread::sleep(Duration::from_secs(n_intervals as u64));
+    assert_eq!(live("down"), 0);
+    for (idx, n_before) in n_before.into_iter().enumerate() {
+        let n = targets.n_requests(&format!("/live{idx}")) - n_before;
+        assert!(n + 2 >= n_intervals, "live{idx} was scraped {n} times in {n_intervals} intervals");
+    }
+    assert_eq!(api::metric(&scraped, r#"scraped_panics_total{thread="scrape-worker"}"#), None);
+    let data_dir = scraped.data_dir();
+    let dir = scraped.dir();
+    let started = Instant::now();
+    assert!(scraped.stop().success());
+    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+    // In the log: hung ones are down in every slot, live ones up in each once they were up.
+    let ups = command::query(&data_dir, "up");
+    assert_eq!(ups.len(), 200);
+    for (labels, samples) in ups {
+        let values: String = samples.iter().map(|(_, value)| value.as_str()).collect();
+        if labels.contains("hung") {
+            assert!(values.len() >= n_intervals / 2 && !values.contains('1'), "{labels}: {values}");
+        } else {
+            let after_proof = values.trim_start_matches('0');
+            assert!(after_proof.len() + 2 >= n_intervals && !after_proof.contains('0'), "{labels}: {values}");
+        }
+    }
+    drop(dir);
 }
