@@ -341,6 +341,9 @@ fn gives_same_samples(a: &ScrapeConfig, b: &ScrapeConfig) -> bool {
     a.scrape_interval = b.scrape_interval;
     a.scrape_timeout = b.scrape_timeout;
     a.sample_limit = b.sample_limit;
+    a.enable_http2 = b.enable_http2;
+    a.discovery.clone_from(&b.discovery);
+    a.keep_dropped_targets = b.keep_dropped_targets;
     a == *b
 }
 

@@ -345,51 +345,54 @@ fn perform<L: Scrapeable>(
     context: &WorkerContext<L>,
 ) -> (TaskOutcome, bool) {
     let start = context.clock.now();
-    let slot = match &task {
-        Task::Scrape(slot) | Task::Report(slot, _) => Some(*slot),
-        Task::EndOfRun { .. } => None,
-    };
-    let at = slot.map(|slot| slot.scrape_time(start));
-    let attempt = catch_unwind(AssertUnwindSafe(|| {
-        let worker = scratch.get_or_insert_with(|| (context.make_worker)());
-        match (task, at) {
-            (Task::Scrape(_), Some(at)) => {
-                let answered = scrape_loop.scrape(worker, at);
-                TaskOutcome::Scraped { start, answered }
-            }
-            (Task::Report(_, error), Some(at)) => {
-                scrape_loop.report_failure(worker, at, error);
-                TaskOutcome::Written
-            }
-            (Task::EndOfRun { ts_ms }, _) => {
-                scrape_loop.end_of_run(worker, ts_ms);
-                TaskOutcome::Written
-            }
-            (_, None) => TaskOutcome::Written,
+    let (at, after_panic) = match &task {
+        Task::Scrape(slot) => {
+            (Some(slot.scrape_time(start)), TaskOutcome::Scraped { start, answered: Answered::No })
         }
-    }));
-    let panic = match attempt {
-        Ok(outcome) => return (outcome, true),
-        Err(panic) => panic,
+        Task::Report(slot, _) => (Some(slot.scrape_time(start)), TaskOutcome::Written),
+        Task::EndOfRun { .. } => (None, TaskOutcome::Written),
     };
-    context.metrics.panics.with(&["scrape-worker"]).inc();
-    log::error!(
-        "BUG: a scrape panicked: {}; the target is reported down and starts with a new cache",
-        panic_text(panic.as_ref())
-    );
-    // What the panic left half-done goes; dropping an appender is its rollback.
-    *scratch = None;
-    let is_usable = at.is_none_or(|at| {
-        catch_unwind(AssertUnwindSafe(|| {
-            let worker = scratch.get_or_insert_with(|| (context.make_worker)());
-            scrape_loop.after_panic(worker, at);
-        }))
-        .is_ok()
+    let attempt = guarded(scratch, context, |worker| match task {
+        Task::Scrape(slot) => {
+            let answered = scrape_loop.scrape(worker, slot.scrape_time(start));
+            TaskOutcome::Scraped { start, answered }
+        }
+        Task::Report(slot, error) => {
+            scrape_loop.report_failure(worker, slot.scrape_time(start), error);
+            TaskOutcome::Written
+        }
+        Task::EndOfRun { ts_ms } => {
+            scrape_loop.end_of_run(worker, ts_ms);
+            TaskOutcome::Written
+        }
     });
-    if !is_usable {
+    match attempt {
+        Ok(outcome) => (outcome, true),
+        Err(panic) => {
+            context.metrics.panics.with(&["scrape-worker"]).inc();
+            log::error!(
+                "BUG: a scrape panicked: {}; the target is reported down and starts with a new cache",
+                panic_text(panic.as_ref())
+            );
+            let told = at.map(|at| guarded(scratch, context, |worker| scrape_loop.after_panic(worker, at)));
+            (after_panic, !matches!(told, Some(Err(_))))
+        }
+    }
+}
+
+/// Lends the scratch space and catches a panic. What that left half-done goes; a transaction that is dropped is rolled
+/// back.
+fn guarded<L: Scrapeable, R>(
+    scratch: &mut Option<L::Worker>,
+    context: &WorkerContext<L>,
+    run: impl FnOnce(&mut L::Worker) -> R,
+) -> thread::Result<R> {
+    let result =
+        catch_unwind(AssertUnwindSafe(|| run(scratch.get_or_insert_with(|| (context.make_worker)()))));
+    if result.is_err() {
         *scratch = None;
     }
-    (TaskOutcome::Scraped { start, answered: Answered::No }, is_usable)
+    result
 }
 
 impl Slot {
