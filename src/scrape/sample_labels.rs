@@ -14,6 +14,9 @@ use crate::scrape::error::ScrapeError;
 /// Put before an exposed label whose name a target label takes.
 const EXPORTED_LABEL_PREFIX: &str = "exported_";
 
+/// An error shows no more of a series than this.
+const MAX_SHOWN_BYTES: usize = 240;
+
 /// Memory for the labels of one series.
 #[derive(Debug, Default)]
 pub struct SampleLabels {
@@ -51,7 +54,7 @@ impl SampleLabels {
         let mut repeated_name = None;
         let mut has_nameless_label = false;
         let visited = visit_labels(text, metric_type, texts, |name, value| {
-            has_nameless_label |= name.is_empty();
+            has_nameless_label |= name.is_empty() && !value.is_empty();
             if value.is_empty() {
                 empty_names.push(name.to_owned());
             } else if !builder.insert(name, value) && repeated_name.is_none() {
@@ -59,7 +62,7 @@ impl SampleLabels {
             }
         });
         if visited.is_err() || has_nameless_label {
-            return Err(ScrapeError::InvalidLabels { labels: String::from_utf8_lossy(text).into_owned() });
+            return Err(ScrapeError::InvalidLabels { labels: shown(text) });
         }
         // A label without a value is no label, also where it has one a second time.
         for name in &*empty_names {
@@ -84,9 +87,19 @@ impl SampleLabels {
             return Err(ScrapeError::NameLabelMandatory);
         }
         match repeated_name {
-            Some(name) if !builder.get(&name).is_empty() => Err(ScrapeError::DuplicateLabel { name }),
+            Some(name) if !builder.get(&name).is_empty() => {
+                Err(ScrapeError::DuplicateLabel { name: shown(name.as_bytes()) })
+            }
             _ => Ok(Sampled::Kept),
         }
+    }
+}
+
+/// The start of a text that a target made as long as it liked.
+fn shown(text: &[u8]) -> String {
+    match text.get(..MAX_SHOWN_BYTES) {
+        Some(start) => format!("{}…", String::from_utf8_lossy(start)),
+        None => String::from_utf8_lossy(text).into_owned(),
     }
 }
 
