@@ -89,7 +89,7 @@ pub(in crate::config) fn read(
         providers.push(DiscoveryConfig::Static(groups));
     }
     for (key, field) in fields.ending_in("_sd_configs") {
-        if field.is_null() {
+        if field.is_empty() {
             continue;
         }
         if TO_COME.contains(&key) {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use crate::config::error::{ConfigError, ConfigErrors, Mistakes};
 use crate::config::fields::{Field, Fields};
+use crate::config::locate::line_of;
 use crate::config::node::YamlError;
 use crate::config::paths::{dir_of, glob, join_dir};
 use crate::config::schema::{OTLP, Shape, TRACING, refuse, refuse_if_set};
@@ -113,7 +114,7 @@ fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
 fn locate(text: &str, key: &str) -> u32 {
     let mut key = key;
     loop {
-        if let Some(line) = yaml::line_of(text, key) {
+        if let Some(line) = line_of(text, key) {
             return line;
         }
         match key.rfind(['.', '[']) {

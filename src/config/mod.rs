@@ -15,6 +15,7 @@ mod document;
 mod emit;
 mod fields;
 mod http_client;
+mod locate;
 mod print;
 mod relabel;
 mod schema;

@@ -1,17 +1,18 @@
-//! YAML and JSON text → [`Node`]: the only file that knows serde_yaml.
+//! YAML and JSON text → [`Node`]: the only file that knows serde_yaml, but for `locate.rs`.
 //!
 //! serde_yaml gives every scalar a type and forgets how it was typed, and it names a line only in errors. So a document
 //! is walked twice: once for its shape, and once with every scalar asked for as a text, which then points into the source
-//! and tells line and quoting. [`line_of`] finds the few lines that are left by failing on purpose at the wanted place.
+//! and tells line and quoting. The few lines that are left are found on demand (`locate.rs`).
 //!
 //! Everything is bounded: size, depth, and what aliases may unfold to.
+
+use std::cell::Cell;
+use std::fmt::{self, Formatter};
 
 use serde::de::{
     DeserializeSeed, Deserializer, EnumAccess, Error, IgnoredAny, MapAccess, SeqAccess, VariantAccess,
     Visitor,
 };
-use std::cell::Cell;
-use std::fmt::{self, Formatter};
 
 use crate::config::node::{Entry, Node, Scalar, Value, YamlError};
 
@@ -68,16 +69,6 @@ pub fn text_of(bytes: &[u8]) -> Result<&str, YamlError> {
             sentence: "not UTF-8 text; save the file as UTF-8".to_owned(),
         }
     })
-}
-
-/// Line of the value at `path` (`scrape_configs[2].static_configs`), from 1, if the first document has it.
-pub fn line_of(text: &str, path: &str) -> Option<u32> {
-    let document = serde_yaml::Deserializer::from_str(text).next()?;
-    let error = LocateSeed { wanted: path, at: String::new() }.deserialize(document).err()?;
-    if !error.to_string().contains(FOUND) {
-        return None;
-    }
-    error.location().and_then(|location| u32::try_from(location.line()).ok())
 }
 
 fn check_size(text: &str) -> Result<(), YamlError> {
@@ -173,7 +164,6 @@ impl<'de> Source<'de> {
 /// Marks our own sentences inside serde_yaml's errors, which may put a path before them.
 const OURS: &str = "\u{1}";
 const TOO_MANY: &str = "\u{1}too many values";
-const FOUND: &str = "\u{1}found";
 
 /// What a document is made of; scalars only say whether they had another type than text.
 enum Shape {
@@ -383,83 +373,9 @@ fn merge<E: Error>(map: &mut Vec<Entry>, node: Node) -> Result<(), E> {
     }
 }
 
-/// Walks to a path and fails there, since errors carry the line that nothing else does.
-struct LocateSeed<'a> {
-    wanted: &'a str,
-    at: String,
-}
-
-impl LocateSeed<'_> {
-    /// The seed for the value at `at`, or none if the wanted path does not lead through it.
-    fn deeper(&self, at: String) -> Option<Self> {
-        let rest = self.wanted.strip_prefix(at.as_str())?;
-        (rest.is_empty() || rest.starts_with(['.', '['])).then_some(Self { wanted: self.wanted, at })
-    }
-
-    fn fail<T, E: Error>(&self) -> Result<T, E> {
-        Err(E::custom(FOUND))
-    }
-
-    fn is_here(&self) -> bool {
-        self.at == self.wanted
-    }
-}
-
-impl<'de> DeserializeSeed<'de> for LocateSeed<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for LocateSeed<'_> {
-    type Value = ();
-
-    /// Every scalar that is not the wanted one ends here as well, as serde's default methods reject it.
-    fn expecting(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.is_here() { FOUND } else { "a place on the way" })
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
-        if self.is_here() {
-            return self.fail();
-        }
-        for idx in 0.. {
-            let found = match self.deeper(format!("{}[{idx}]", self.at)) {
-                Some(seed) => items.next_element_seed(seed)?.is_some(),
-                None => items.next_element::<IgnoredAny>()?.is_some(),
-            };
-            if !found {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
-        if self.is_here() {
-            return self.fail();
-        }
-        while let Some(key) = entries.next_key::<String>()? {
-            let at = if self.at.is_empty() { key } else { format!("{}.{key}", self.at) };
-            match self.deeper(at) {
-                Some(seed) => entries.next_value_seed(seed)?,
-                None => entries.next_value::<IgnoredAny>().map(|_| ())?,
-            }
-        }
-        Ok(())
-    }
-
-    fn visit_enum<A: EnumAccess<'de>>(self, access: A) -> Result<(), A::Error> {
-        let (IgnoredAny, inner) = access.variant()?;
-        inner.newtype_variant_seed(self)
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{line_of, parse, parse_bytes};
+    use super::{parse, parse_bytes};
     use crate::config::node::{Node, Value};
     use std::fmt::Write;
 
@@ -519,6 +435,7 @@ mod tests {
         check("{\"a\":1,\"b\":[\"c\", null]}", "{a@1: 1@1 b@1: [\"c\"@1 null@0]}");
         check("- a\n-\n- - b\n", "[a@1 null@0 [b@3]]");
         check("a: 1\n---\nb: [\n", "{a@1: 1@1}");
+        check("a: b\r\nc: d # e\r\n", "{a@1: b@1 c@2: d@2}");
         check("1: a\ntrue: b\n", "{1@1: a@1 true@2: b@2}");
     }
 
@@ -565,19 +482,5 @@ mod tests {
             parse_bytes(b"a: 1\nb: \xff\n").unwrap_err().to_string(),
             "line 2: not UTF-8 text; save the file as UTF-8"
         );
-    }
-
-    #[test]
-    fn lines_are_found_on_demand() {
-        let text = "a:\n  - b: 1\n  -\n  - \"x\\ty\"\n  - |\n    z\nc.d:\n  e: {}\n  ee: []\n";
-        assert_eq!(line_of(text, "a[1]"), Some(3));
-        assert_eq!(line_of(text, "a[2]"), Some(4));
-        assert_eq!(line_of(text, "a[3]"), Some(5));
-        assert_eq!(line_of(text, "a[0].b"), Some(2));
-        assert_eq!(line_of(text, "c.d.e"), Some(8));
-        assert_eq!(line_of(text, "c.d.ee"), Some(9));
-        assert_eq!(line_of(text, "a[4]"), None);
-        assert_eq!(line_of(text, "q"), None);
-        assert_eq!(line_of("[", "q"), None);
     }
 }
