@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use scraped::wal::error::WalError;
 use scraped::wal::maintenance::Handle;
 use tempfile::TempDir;
-use wal_support::{Answer, ask_all, check_log, open, series, stage};
+use wal_support::{Answer, Foreign, ask_all, check_log, open, series, stage, write_segment};
 
 /// A file system of a few mebibytes; unmounted when dropped.
 struct SmallDisk {
@@ -231,4 +231,55 @@ fn a_start_on_a_full_disk_keeps_everything_and_waits_for_room() {
     scraper.stop();
     check_log(&dir);
     scraper.check(&dir);
+}
+
+#[test]
+fn a_repair_on_a_full_disk_spends_the_reserve() {
+    let Some(disk) = SmallDisk::mount("6m") else { return };
+    let dir = disk.data_dir();
+    let mut scraper = Scraper::open(&dir);
+    for ts_ms in 0..300 {
+        assert!(scraper.scrape(ts_ms));
+    }
+    scraper.stop();
+    assert!(dir.join("reserve").exists());
+    // Damage in the middle: the segment must be written anew.
+    let path = dir.join("wal/00000000");
+    let mut bytes = fs::read(&path).unwrap();
+    let at = bytes.len() / 2;
+    bytes[at] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    disk.fill(0);
+    let (wal, summary) = open(&dir);
+    assert_eq!(summary.losses.len(), 1, "{:?}", summary.losses);
+    assert_eq!(summary.samples, 299 * N_SERIES as u64);
+    drop(wal);
+    check_log(&dir);
+}
+
+#[test]
+fn an_import_without_room_for_two_logs_takes_the_newest_samples() {
+    let Some(disk) = SmallDisk::mount("8m") else { return };
+    let dir = disk.data_dir();
+    let labels = [("__name__", "a"), ("job", "test")];
+    let mut noise = 1_u64;
+    for number in 0..5 {
+        let samples: Vec<(u64, i64, f64)> = (0..100_000)
+            .map(|idx| {
+                noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                (1 << 40, i64::from(number) * 100_000 + idx, (noise >> 12) as f64)
+            })
+            .collect();
+        let mut records = vec![Foreign::Series(1 << 40, &labels)];
+        records.truncate(usize::from(number == 0));
+        records.extend(samples.chunks(1000).map(Foreign::Samples));
+        write_segment(&dir.join("wal"), number, &records);
+    }
+    let (wal, summary) = open(&dir);
+    assert!(summary.losses[0].contains("for want of room"), "{:?}", summary.losses);
+    wal.close().unwrap();
+    check_log(&dir);
+    let samples = &ask_all(&dir)[&series("a")];
+    assert_eq!(samples.last().unwrap().0, 499_999);
+    assert!(samples.len() >= 100_000 && samples.len() < 500_000 && samples.len() as u64 == summary.samples);
 }

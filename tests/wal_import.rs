@@ -133,6 +133,26 @@ fn records_that_are_not_ours_are_left_out_and_counted() {
 }
 
 #[test]
+fn records_that_concern_nobody_are_passed_over_and_counted() {
+    let dir = TempDir::with_prefix("scraped-test-").unwrap();
+    let labels = labels("a");
+    let records = [
+        Foreign::Series(1, &labels),
+        Foreign::Raw(&[3, 0, 0, 0, 0, 0, 0, 0, 1, 0, 2]),
+        Foreign::Raw(&[200, 1, 2, 3]),
+        Foreign::Samples(&[(1, 1000, 1.0)]),
+        Foreign::Raw(&[200]),
+    ];
+    write_segment(&dir.path().join("wal"), 0, &records);
+    let before = fs::read(dir.path().join("wal/00000000")).unwrap();
+    let (_, summary) = open(dir.path());
+    assert_eq!((summary.takeover, summary.losses), (None, vec![]));
+    assert_eq!(summary.skipped_records.into_iter().collect::<Vec<_>>(), [("tombstones", 1), ("unknown", 2)]);
+    assert_eq!(fs::read(dir.path().join("wal/00000000")).unwrap(), before);
+    assert_eq!(ask_all(dir.path())[&series("a")], [(1000, "1.0".to_owned())]);
+}
+
+#[test]
 fn a_damaged_foreign_log_gives_what_is_whole() {
     let dir = foreign_log();
     let path = dir.path().join("wal/00000008");

@@ -114,6 +114,11 @@ impl Reserve {
         filled.map_err(WalError::io("set room aside in", &self.path))
     }
 
+    /// Gives the room back at once, for a repair at start. False if there is none.
+    pub fn release(&self) -> bool {
+        fs::remove_file(&self.path).is_ok()
+    }
+
     /// Gives the file away: it becomes `place`, content and all. False if there is none.
     pub fn spend(&self, place: &Path) -> bool {
         fs::rename(&self.path, place).is_ok()

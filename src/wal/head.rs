@@ -19,6 +19,7 @@ use crate::wal::segment::SyncHandle;
 use crate::wal::writer::{Position, Rotated, SegmentWriter};
 use crossbeam_channel::Sender;
 use parking_lot::Mutex;
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -87,6 +88,8 @@ pub struct ReplaySummary {
     pub newest_ts_ms: Option<i64>,
     /// A sentence if the log was written by another program and taken over.
     pub takeover: Option<String>,
+    /// Records of types that are passed over, by Prometheus' name of the type.
+    pub skipped_records: BTreeMap<&'static str, u64>,
 }
 
 /// The log and its series; cheap to clone.
@@ -154,6 +157,9 @@ impl Wal {
         let replayed = replay::replay(&options, progress)?;
         metrics.replay_duration.set(replay_start.elapsed().as_secs_f64());
         metrics.corruptions.add(replayed.summary.losses.len() as u64);
+        for (record_type, n_records) in &replayed.summary.skipped_records {
+            metrics.records_skipped.with(&[record_type]).add(*n_records);
+        }
 
         let segment_size_bytes = options.segment_size_bytes;
         let writer =

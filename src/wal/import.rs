@@ -14,6 +14,7 @@ use crate::series::SeriesRef;
 use crate::series::table::SeriesTable;
 use crate::wal::bulk::BulkWriter;
 use crate::wal::checkpoint;
+use crate::wal::disk::FileSystem;
 use crate::wal::error::WalError;
 use crate::wal::head::{Compression, WalOptions};
 use crate::wal::reader::{SegmentReader, Tail};
@@ -29,6 +30,9 @@ const UNFINISHED_DIR: &str = "import.tmp";
 /// The import once it is whole, until its files are in place.
 const FINISHED_DIR: &str = "import";
 
+/// Left free by an import: for its checkpoint, and for the log to go on.
+const MIN_FREE_BYTES: u64 = 1024 * 1024;
+
 /// Series a record of the new checkpoint.
 const SERIES_PER_RECORD: usize = 1000;
 
@@ -40,6 +44,7 @@ pub struct Imported {
     first_segment: u32,
     last_segment: u32,
     samples_without_series: u64,
+    samples_without_room: u64,
     damaged_places: u64,
     left_out: BTreeMap<RecordType, u64>,
 }
@@ -62,6 +67,12 @@ impl Imported {
         }
         if self.samples_without_series > 0 {
             parts.push(format!("{} samples without a series", self.samples_without_series));
+        }
+        if self.samples_without_room > 0 {
+            parts.push(format!(
+                "the {} oldest samples, for want of room on the disk,",
+                self.samples_without_room
+            ));
         }
         for (record_type, n_records) in &self.left_out {
             parts.push(format!("{n_records} records of type {}", record_type.name()));
@@ -90,10 +101,11 @@ pub fn finish_or_undo(wal_dir: &Path) -> Result<(), WalError> {
     checkpoint::remove(&finished)
 }
 
-/// Re-logs everything in `layout`.
+/// Re-logs everything in `layout`. For a moment the log stands there twice: without room for that, the oldest samples
+/// are left out.
 ///
 /// # Errors
-/// The disk refused, most likely for want of room: for a moment the log stands there twice. The log is as it was.
+/// The disk refused. The log is as it was.
 pub fn import(
     options: &WalOptions,
     wal_dir: &Path,
@@ -128,6 +140,7 @@ fn relog(
     let first_segment = new_checkpoint.checked_add(1).ok_or(WalError::TooManySegments)?;
     let writer = BulkWriter::create(dir, first_segment, options.segment_size_bytes, options.compression)?;
     let mut relog = Relog {
+        has_room: true,
         writer,
         table: SeriesTable::new(),
         refs: HashMap::default(),
@@ -135,12 +148,15 @@ fn relog(
         record: Vec::new(),
         imported: Imported { first_segment, ..Imported::default() },
     };
+    let n_without_room = n_without_room(dir, &layout.segments);
+    relog.has_room = n_without_room == 0;
     if let Some(checkpoint) = &layout.checkpoint {
         for file in checkpoint.segments()? {
             relog.file(&file)?;
         }
     }
     for (file, n_read) in layout.segments.iter().zip(1..) {
+        relog.has_room = n_read > n_without_room;
         relog.file(file)?;
         progress(n_read, layout.segments.len() as u64);
     }
@@ -153,7 +169,22 @@ fn relog(
     Ok(imported)
 }
 
+/// How many of the oldest segments must be left out. Ours may get larger than theirs: their records may be longer, or
+/// compressed in another way.
+fn n_without_room(dir: &Path, segments: &[SegmentInfo]) -> u64 {
+    let Ok(file_system) = FileSystem::of(dir) else { return 0 };
+    let room_bytes = file_system.available_bytes.saturating_sub(MIN_FREE_BYTES) / 3 * 2;
+    let mut wanted_bytes = 0_u64;
+    let fitting = segments.iter().rev().take_while(|segment| {
+        wanted_bytes = wanted_bytes.saturating_add(segment.bytes);
+        wanted_bytes <= room_bytes
+    });
+    (segments.len() - fitting.count()) as u64
+}
+
 struct Relog {
+    /// Samples are taken over; if not, series are all the same, for later samples may be theirs.
+    has_room: bool,
     writer: BulkWriter,
     table: SeriesTable,
     /// Their ref to ours.
@@ -202,6 +233,10 @@ impl Relog {
     }
 
     fn samples(&mut self, samples: Samples<'_>) -> Result<(), WalError> {
+        if !self.has_room {
+            self.imported.samples_without_room += samples.count() as u64;
+            return Ok(());
+        }
         self.record.clear();
         let mut encoder = SamplesEncoder::start(&mut self.record);
         let mut n_samples = 0;

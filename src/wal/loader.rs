@@ -3,7 +3,7 @@
 //! Decides what belongs into a log of ours: one series record a label set, no sample without its series, refs that
 //! fit the table. Used by replay only. Opens files for reading and writes none.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::num::NonZeroU32;
 
 use crate::labels::builder::LabelsBuilder;
@@ -42,8 +42,6 @@ pub struct FileCounts {
     pub samples: u64,
     /// Newest timestamp in milliseconds.
     pub newest_ts_ms: Option<i64>,
-    /// Records of types that nobody knew when this was written; they stay.
-    pub unknown_records: u64,
     /// Something must not stay in the file: damage, a sample without its series, a second record of a series.
     pub must_be_rewritten: bool,
 }
@@ -68,6 +66,8 @@ pub struct Loader {
     pub table: SeriesTable,
     /// Newest timestamp so far in milliseconds.
     pub newest_ts_ms: Option<i64>,
+    /// Records of types that are passed over, by Prometheus' name of the type.
+    pub skipped_records: BTreeMap<&'static str, u64>,
     labels: LabelsBuilder,
 }
 
@@ -143,7 +143,12 @@ impl Loader {
                 }
             }
             Record::Samples(samples) => self.load_samples(samples, number, counts),
-            Record::Other(record_type) => counts.unknown_records += u64::from(check_other(record_type)?),
+            Record::Other(record_type) => {
+                check_other(record_type)?;
+                if repetition == Repetition::Found {
+                    *self.skipped_records.entry(record_type.name()).or_default() += 1;
+                }
+            }
         }
         Ok(())
     }
@@ -219,7 +224,7 @@ impl Loader {
         match record::decode(bytes) {
             Record::Series(entries) => self.filter_series(entries, number, pass, out),
             Record::Samples(samples) => Ok(self.filter_samples(samples, pass, out)),
-            Record::Other(record_type) => check_other(record_type).map(|_| Kept::Whole),
+            Record::Other(record_type) => check_other(record_type).map(|()| Kept::Whole),
         }
     }
 
@@ -278,12 +283,13 @@ fn kept_of(n_kept: usize, n_all: usize) -> Kept {
     }
 }
 
-/// True for a type nobody knows. Types that name series and that we neither write nor follow make the log foreign:
-/// a ref they hold would be given to another series one day.
-fn check_other(record_type: RecordType) -> Result<bool, Stop> {
+/// Types that name series and that we neither write nor follow make the log foreign: a ref they hold would be given to
+/// another series one day. The others are passed over.
+fn check_other(record_type: RecordType) -> Result<(), Stop> {
     match record_type {
-        RecordType::Unknown => Ok(true),
-        RecordType::Tombstones | RecordType::MmapMarkers | RecordType::MinValidTime => Ok(false),
+        RecordType::Unknown | RecordType::Tombstones | RecordType::MmapMarkers | RecordType::MinValidTime => {
+            Ok(())
+        }
         other => Err(Stop::Foreign(format!("it holds records of type {}", other.name()))),
     }
 }

@@ -40,6 +40,8 @@ pub enum CorruptionCause {
     },
     /// The rest of a page should be zeros and is not.
     NonZeroPadding,
+    /// A page of zeros with others behind it: the disk lost what stood there.
+    Hole,
     /// A fragment does not continue the one before it.
     UnexpectedFragment {
         /// The fragment's type.
@@ -66,6 +68,7 @@ impl fmt::Display for CorruptionCause {
             }
             CorruptionCause::InvalidLength { data_bytes } => write!(f, "invalid record size {data_bytes}"),
             CorruptionCause::NonZeroPadding => f.write_str("unexpected non-zero byte in padded page"),
+            CorruptionCause::Hole => f.write_str("unexpected page of zeros"),
             CorruptionCause::UnexpectedFragment { fragment_type } => {
                 write!(f, "unexpected fragment of type {fragment_type:?}")
             }
@@ -123,6 +126,8 @@ pub struct SegmentReader<R> {
     page_start: u64,
     /// Set at the end of the source and after a read error.
     ended: bool,
+    /// The first of the pages of zeros right before this one.
+    hole_start: Option<u64>,
     /// Fragments up to the next whole or first one belong to a record that was given up.
     skipping: bool,
     chain: Option<Chain>,
@@ -159,6 +164,7 @@ impl<R: Read> SegmentReader<R> {
             at: 0,
             page_start: 0,
             ended: false,
+            hole_start: None,
             skipping: false,
             chain: None,
             data: Vec::new(),
@@ -218,6 +224,20 @@ impl<R: Read> SegmentReader<R> {
             }
             return Err(self.damaged(offset, CorruptionCause::InvalidHeader { first_byte }));
         };
+        if self.at == 0
+            && header.fragment_type == FragmentType::PageTerm
+            && rest.iter().all(|byte| *byte == 0)
+        {
+            // Behind the last record it is padding (Prometheus' repair leaves such a page); no writer makes another.
+            self.hole_start.get_or_insert(offset);
+            self.at = self.page_bytes;
+            return Ok(Step::More);
+        }
+        if let Some(hole_start) = self.hole_start.take() {
+            self.skipping = true;
+            self.data.clear();
+            return Err((self.chain.take().map_or(hole_start, |chain| chain.start), CorruptionCause::Hole));
+        }
         if header.fragment_type == FragmentType::PageTerm {
             if rest.iter().any(|byte| *byte != 0) {
                 return Err(self.damaged(offset, CorruptionCause::NonZeroPadding));
@@ -387,6 +407,22 @@ mod tests {
                 Err(error) => damage.push((error.offset, error.cause)),
             }
         }
+    }
+
+    #[test]
+    fn a_page_of_zeros_between_records_is_a_hole() {
+        let size = PAGE_BYTES - 7;
+        let records = records(&[size, size, size, 5]);
+        let whole = segment(&records, Compression::None);
+        let mut damaged = whole.clone();
+        damaged[PAGE_BYTES..3 * PAGE_BYTES].fill(0);
+        let (back, damage) = read(&damaged, Tail::Closed);
+        assert_eq!(back, [records[0].clone(), records[3].clone()]);
+        assert!(matches!(damage[..], [(32_768, CorruptionCause::Hole)]), "{damage:?}");
+
+        let padded = [whole, vec![0; 3 * PAGE_BYTES]].concat();
+        let (back, damage) = read(&padded, Tail::Closed);
+        assert_eq!((back, damage.len()), (records, 0));
     }
 
     fn records(sizes: &[usize]) -> Vec<Vec<u8>> {

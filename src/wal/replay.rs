@@ -11,6 +11,7 @@
 use std::fs;
 
 use crate::series::table::SeriesTable;
+use crate::wal::disk::{self, Reserve};
 use crate::wal::error::WalError;
 use crate::wal::head::{ReplaySummary, WalOptions};
 use crate::wal::import;
@@ -58,6 +59,7 @@ pub fn replay(options: &WalOptions, progress: &mut dyn FnMut(u64, u64)) -> Resul
     import::finish_or_undo(&wal_dir)?;
     let mut losses = Vec::new();
     let mut takeover = None;
+    let reserve = Reserve::in_dir(&options.path);
     loop {
         let layout = repair::put_in_order(&wal_dir, &mut losses)?;
         match read(options, &layout, &mut losses, progress) {
@@ -66,6 +68,8 @@ pub fn replay(options: &WalOptions, progress: &mut dyn FnMut(u64, u64)) -> Resul
                 replayed.summary.takeover = takeover;
                 return Ok(replayed);
             }
+            // A repair found no room: what is set aside for a checkpoint is spent on it.
+            Err(Stop::Failed(error)) if error.cause().is_some_and(disk::is_full) && reserve.release() => {}
             Err(Stop::Failed(error)) => return Err(error),
             Err(Stop::Foreign(reason)) if takeover.is_none() => {
                 let imported = import::import(options, &wal_dir, &layout, progress)?;
@@ -85,7 +89,7 @@ fn read(
     losses: &mut Vec<String>,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Replayed, Stop> {
-    let mut replay = Replay { options, loader: Loader::default(), losses, unknown_records: 0 };
+    let mut replay = Replay { options, loader: Loader::default(), losses };
     let mut checkpoint_bytes = 0;
     if let Some(checkpoint) = &layout.checkpoint {
         let place = format!("checkpoint {:08}", checkpoint.number);
@@ -101,12 +105,6 @@ fn read(
         segments.push(replay.read_file(file, file.number, &place)?);
         progress(n_read, n_segments);
     }
-    if replay.unknown_records > 0 {
-        let n_records = replay.unknown_records;
-        log::warn!(
-            "write-ahead log: {n_records} records are of types this version does not know; they are skipped"
-        );
-    }
     let last = segments.last().map(|segment| segment.number);
     let last = last.or(layout.checkpoint.as_ref().map(|checkpoint| checkpoint.number));
     let next_segment = match last {
@@ -118,6 +116,7 @@ fn read(
         segments: segments.len(),
         samples: segments.iter().map(|segment| segment.samples).sum(),
         newest_ts_ms: replay.loader.newest_ts_ms,
+        skipped_records: replay.loader.skipped_records,
         ..ReplaySummary::default()
     };
     let checkpoint = layout.checkpoint.as_ref().map(|checkpoint| (checkpoint.number, checkpoint_bytes));
@@ -128,7 +127,6 @@ struct Replay<'a> {
     options: &'a WalOptions,
     loader: Loader,
     losses: &'a mut Vec<String>,
-    unknown_records: u64,
 }
 
 impl Replay<'_> {
@@ -142,7 +140,6 @@ impl Replay<'_> {
             counts = self.loader.load_rewritten(file, number)?;
             bytes = loss.bytes_after;
         }
-        self.unknown_records += counts.unknown_records;
         Ok(ClosedSegment { number, bytes, samples: counts.samples, newest_ts_ms: counts.newest_ts_ms })
     }
 }
