@@ -219,19 +219,6 @@ fn a_closed_channel_ends_the_thread() {
     manager.stop();
 }
 
-#[test]
-fn no_async_runtime_is_in_the_lock_file() {
-    let lock =
-        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.lock")).expect("a lock file");
-    let packages: Vec<&str> = lock.lines().filter_map(|line| line.strip_prefix("name = ")).collect();
-    assert!(packages.contains(&r#""crossbeam-channel""#));
-    for runtime in
-        ["tokio", "async-std", "smol", "futures", "futures-core", "futures-util", "async-executor", "mio"]
-    {
-        assert!(!packages.contains(&format!("{runtime:?}").as_str()), "{runtime} came in");
-    }
-}
-
 fn set(target_label: &str, replacement: &str) -> RelabelRule {
     RelabelRule::new(RelabelConfig {
         source_labels: Vec::new(),

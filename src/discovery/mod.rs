@@ -47,8 +47,9 @@ const ADDRESS_LABEL: &str = "__address__";
 /// Updates of providers that wait for the manager; a provider waits when it is full.
 const UPDATES_CAPACITY: usize = 16;
 
-/// Only the daemon's main thread sends, and waits for the reply.
-const CONTROL_CAPACITY: usize = 1;
+/// Only the daemon's main thread sends, and waits for the reply. With room for one, an order sent while the manager ends
+/// would lie there unread and its sender wait for ever.
+const CONTROL_CAPACITY: usize = 0;
 
 /// How long a stop waits for threads that hang in the system, as on a dead network file system.
 const STOP_PATIENCE: Duration = Duration::from_secs(1);
