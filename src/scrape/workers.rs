@@ -173,6 +173,7 @@ pub struct WorkerContext<L: Scrapeable> {
 pub struct Workers<L: Scrapeable> {
     context: Arc<WorkerContext<L>>,
     max_workers: usize,
+    stack_bytes: usize,
     threads: Vec<Option<WorkerThread<L>>>,
     n_threads: usize,
     /// Parked workers and since when; the last one in is the first one out.
@@ -197,6 +198,7 @@ impl<L: Scrapeable> Workers<L> {
         Self {
             context: Arc::new(context),
             max_workers: max_workers.max(1),
+            stack_bytes: WORKER_STACK_BYTES,
             threads: Vec::new(),
             n_threads: 0,
             parked: Vec::new(),
@@ -291,7 +293,7 @@ impl<L: Scrapeable> Workers<L> {
         let context = Arc::clone(&self.context);
         let thread = thread::Builder::new()
             .name(format!("scrape-worker-{worker_idx}"))
-            .stack_size(WORKER_STACK_BYTES)
+            .stack_size(self.stack_bytes)
             .spawn(move || run_worker(worker_idx, &jobs, &context))?;
         let worker = Some(WorkerThread { handoff, thread });
         match free {
@@ -411,3 +413,7 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
         (None, None) => "no message",
     }
 }
+
+#[cfg(test)]
+#[path = "workers_tests.rs"]
+mod tests;
