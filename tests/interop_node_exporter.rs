@@ -3,6 +3,8 @@
 //!
 //! Needs what `scripts/peers` fetches; fails without it.
 
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot be set up has to fail")]
+
 mod support;
 mod wal_support;
 
