@@ -7,7 +7,7 @@ use crate::config::fields::{Field, Fields};
 use crate::config::schema::{HTTP_CLIENT, refuse_set, refuse_set_proxy};
 
 /// Headers that the scraper sets itself.
-const RESERVED_HEADERS: [&str; 18] = [
+pub(in crate::config) const RESERVED_HEADERS: [&str; 18] = [
     "authorization",
     "host",
     "content-encoding",

@@ -134,6 +134,78 @@ impl HttpClient {
         }
     }
 
+    /// POSTs a body to the URL with these headers beside `Host` and `User-Agent`; follows redirects that keep the method.
+    /// Everything up to the last byte of the answer must happen before `deadline`. A request may be sent twice if the
+    /// peer closed the kept connection meanwhile.
+    ///
+    /// # Errors
+    /// As [`HttpClient::get`].
+    pub fn post(
+        &mut self,
+        body: &[u8],
+        headers: &[(&str, &str)],
+        deadline: Instant,
+    ) -> Result<Response<'_>, HttpError> {
+        let mut url = self.url.clone();
+        let mut n_requests = 0;
+        loop {
+            n_requests += 1;
+            let response = self
+                .send(&url, body, headers, deadline)
+                .map_err(|kind| HttpError { url: url.to_string(), kind })?;
+            let keeps_method = matches!(response.status().as_u16(), 307 | 308);
+            let Some(location) = redirect_location(&response).filter(|_| keeps_method) else {
+                self.exchange.enter(Phase::Body);
+                return Ok(Response::new(url, response, &self.exchange));
+            };
+            let next = url.join(location);
+            if n_requests == MAX_REQUESTS {
+                let kind = HttpErrorKind::TooManyRedirects { n_requests };
+                return Err(HttpError { url: location.to_owned(), kind });
+            }
+            let mut body = response.into_body().into_reader().take(REDIRECT_BODY_BYTES);
+            let _ = io::copy(&mut body, &mut io::sink());
+            url = next;
+        }
+    }
+
+    fn send(
+        &self,
+        url: &Url,
+        body: &[u8],
+        headers: &[(&str, &str)],
+        deadline: Instant,
+    ) -> Result<ureq::http::Response<ureq::Body>, HttpErrorKind> {
+        match url.scheme.as_str() {
+            "http" => {}
+            "https" => return Err(HttpErrorKind::TlsNotBuilt),
+            other => return Err(HttpErrorKind::UnsupportedScheme(other.to_owned())),
+        }
+        let authority = url.authority.as_str();
+        let slash = if url.path_and_query.starts_with('/') { "" } else { "/" };
+        loop {
+            self.exchange.begin();
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(HttpErrorKind::Deadline(Phase::Resolve));
+            }
+            let mut request = self
+                .agent
+                .post(format!("http://{authority}{slash}{}", url.path_and_query))
+                .header_raw("Host", authority.as_bytes())
+                .header_raw("User-Agent", self.headers.user_agent.as_bytes());
+            for (name, value) in headers {
+                request = request.header_raw(*name, value.as_bytes());
+            }
+            let request = request.config().timeout_global(Some(left)).build();
+            match request.send(body) {
+                Ok(response) => return Ok(response),
+                Err(Error::Io(_)) if self.exchange.was_stale() && !self.exchange.is_cancelled() => {}
+                Err(error) => return Err(self.kind_of(error)),
+            }
+        }
+    }
+
     fn ask(&self, url: &Url, deadline: Instant) -> Result<ureq::http::Response<ureq::Body>, HttpErrorKind> {
         match url.scheme.as_str() {
             "http" => {}
@@ -248,6 +320,11 @@ impl<'client> Response<'client> {
     /// `Content-Encoding` as sent; empty when missing.
     pub fn content_encoding(&self) -> &[u8] {
         self.headers.get(CONTENT_ENCODING).map(|value| value.as_bytes()).unwrap_or_default()
+    }
+
+    /// A header as sent; `None` when missing or not ASCII.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
     }
 
     /// `Content-Length`, a promise of the peer's.
