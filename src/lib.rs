@@ -15,6 +15,7 @@ pub mod config;
 pub mod discovery;
 pub mod exposition;
 pub mod http;
+pub mod remote;
 pub mod scrape;
 pub mod series;
 pub mod wal;

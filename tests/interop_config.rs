@@ -5,14 +5,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed test may panic")]
 
-use std::fs;
-use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+#[path = "support/peers.rs"]
+mod peers;
 
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use peers::{Peer, promtool};
 use scraped::config::load;
 
 /// Ends of the sentences about what Prometheus has and this release does not.
@@ -40,9 +39,6 @@ const NEWER_FIELDS: [&str; 7] = [
     "retention",
 ];
 
-/// How long the agent may take to answer at first; it needs well under a second.
-const START_DEADLINE: Duration = Duration::from_secs(60);
-
 fn data() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/config")
 }
@@ -60,21 +56,9 @@ fn name_of(path: &Path) -> String {
     path.strip_prefix(data()).unwrap().display().to_string()
 }
 
-/// The program that `variable` names, or the one that the script fetched.
-fn peer(variable: &str, name: &str) -> PathBuf {
-    let fetched = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/peers/bin").join(name);
-    let path = std::env::var_os(variable).map_or(fetched, PathBuf::from);
-    assert!(
-        path.exists(),
-        "{} is missing; run scripts/peers, or name a {name} with {variable}",
-        path.display()
-    );
-    path
-}
-
 /// What promtool says against the file, if anything.
-fn promtool_complaint(promtool: &Path, path: &Path) -> Option<String> {
-    let output = Command::new(promtool).args(["check", "config", "--agent"]).arg(path).output().unwrap();
+fn promtool_complaint(path: &Path) -> Option<String> {
+    let output = promtool().args(["check", "config", "--agent"]).arg(path).output().unwrap();
     let text =
         String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     (!output.status.success()).then_some(text)
@@ -82,14 +66,13 @@ fn promtool_complaint(promtool: &Path, path: &Path) -> Option<String> {
 
 #[test]
 fn promtool_has_the_same_verdicts() {
-    let promtool = peer("PROMTOOL", "promtool");
     let mut wrong = Vec::new();
     let mut n_same = 0;
     for path in
         fixtures(&["bad", "ok", "ok/jobs.d", "prometheus", "prometheus/main", "prometheus/scrape_configs"])
     {
         let name = name_of(&path);
-        match (load(&path), promtool_complaint(&promtool, &path)) {
+        match (load(&path), promtool_complaint(&path)) {
             (Ok(_), None) | (Err(_), Some(_)) => n_same += 1,
             (Ok(_), Some(complaint)) => {
                 let lines = complaint.lines().filter(|line| line.contains("not found in type"));
@@ -116,7 +99,7 @@ fn an_agent_prints_the_same_configuration() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("prometheus.yml");
     fs::write(&path, "").unwrap();
-    let agent = Agent::start(&path, dir.path());
+    let agent = Peer::agent(&path, &dir.path().join("data"));
     let mut wrong = Vec::new();
     let mut n_same = 0;
     for fixture in fixtures(&["ok"]) {
@@ -180,54 +163,4 @@ fn comparable(yaml: &str) -> String {
         }
     }
     kept
-}
-
-/// A `prometheus --agent`, killed when dropped.
-struct Agent {
-    child: Child,
-    port: u16,
-}
-
-impl Agent {
-    fn start(config: &Path, dir: &Path) -> Self {
-        // The port is free again when the agent asks for it, unless somebody else is very quick.
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
-        let child = Command::new(peer("PROMETHEUS", "prometheus"))
-            .args(["--agent", "--web.enable-lifecycle", "--log.level=error"])
-            .arg(format!("--config.file={}", config.display()))
-            .arg(format!("--storage.agent.path={}", dir.join("data").display()))
-            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let agent = Self { child, port };
-        let deadline = Instant::now() + START_DEADLINE;
-        while agent.try_request("GET", "/-/ready").is_none_or(|(status, _)| status != 200) {
-            assert!(Instant::now() < deadline, "the agent is not ready after {START_DEADLINE:?}");
-            thread::sleep(Duration::from_millis(50));
-        }
-        agent
-    }
-
-    fn request(&self, method: &str, path: &str) -> (u16, String) {
-        self.try_request(method, path).expect("the agent answers")
-    }
-
-    /// Status and body; HTTP/1.0, so that the body ends with the connection.
-    fn try_request(&self, method: &str, path: &str) -> Option<(u16, String)> {
-        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).ok()?;
-        write!(stream, "{method} {path} HTTP/1.0\r\nContent-Length: 0\r\n\r\n").ok()?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).ok()?;
-        let (head, body) = answer.split_once("\r\n\r\n")?;
-        Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
-    }
-}
-
-impl Drop for Agent {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }

@@ -36,6 +36,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "wal",
         ],
     ),
+    ("remote", &["clock", "config", "http", "labels", "metrics", "series", "wal"]),
     ("web", &["config", "labels", "lifecycle", "log", "metrics", "scrape::status", "scrape::target_url"]),
     ("commands", &["config", "exposition", "flags", "labels", "metrics", "scrape", "series", "wal"]),
 ];

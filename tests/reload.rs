@@ -1,5 +1,7 @@
 //! Reloads of the real binary: what changes, what must not notice, what is refused.
 
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot be set up has to fail")]
+
 mod support;
 
 use std::fs;

@@ -1,5 +1,7 @@
 //! The command from outside: what it says at start, how it refuses, how it ends, what a second start finds.
 
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot be set up has to fail")]
+
 mod support;
 
 use std::collections::BTreeMap;

@@ -1,5 +1,6 @@
 //! One file a sub-command; each uses the modules, none of them uses it.
 
 pub mod check;
+pub mod matrix;
 pub mod query;
 pub mod selector;

@@ -154,8 +154,10 @@ impl<'page> Lexer<'page> {
         self.byte(self.pos)
     }
 
+    /// Steps over a name; no state that has names skips NULs.
     fn skip_class(&mut self, class: &[bool; 256]) {
-        while is(class, self.step()) {}
+        let rest = self.page.get(self.pos + 1..).unwrap_or_default();
+        self.pos += 1 + rest.iter().take_while(|byte| is(class, **byte)).count();
     }
 
     fn skip_blanks(&mut self) -> u8 {
@@ -207,14 +209,19 @@ impl<'page> Lexer<'page> {
 
     fn lex_init(&mut self, byte: u8) -> Token {
         match byte {
-            b'#' => match self.step() {
-                b' ' | b'\t' => {
-                    let byte = self.skip_blanks();
-                    self.state = State::Comment;
-                    self.lex_comment(byte)
+            b'#' => {
+                if let Some(token) = self.usual_keyword() {
+                    return token;
                 }
-                _ => self.comment_to_end(),
-            },
+                match self.step() {
+                    b' ' | b'\t' => {
+                        let byte = self.skip_blanks();
+                        self.state = State::Comment;
+                        self.lex_comment(byte)
+                    }
+                    _ => self.comment_to_end(),
+                }
+            }
             b'\n' => {
                 self.step();
                 self.give(Token::Linebreak)
@@ -234,6 +241,21 @@ impl<'page> Lexer<'page> {
             }
             _ => self.give(Token::Invalid),
         }
+    }
+
+    /// The keyword of a line that starts as nearly every comment does.
+    fn usual_keyword(&mut self) -> Option<Token> {
+        let rest = self.page.get(self.pos..)?;
+        let token = match rest.get(..7)? {
+            b"# HELP " => Token::Help,
+            b"# TYPE " => Token::Type,
+            _ => return None,
+        };
+        if !is(&METRIC_NAME_START, *rest.get(7)?) {
+            return None;
+        }
+        self.pos += 7;
+        Some(self.give_then(token, State::MetaName))
     }
 
     fn lex_comment(&mut self, byte: u8) -> Token {

@@ -13,11 +13,12 @@ use crate::wal::disk;
 use crate::wal::error::WalError;
 use crate::wal::lock::{CleanStart, DirLock};
 use crate::wal::metrics::WalMetrics;
+use crate::wal::readers::Readers;
 use crate::wal::replay::{self, ClosedSegment};
 use crate::wal::room::Room;
 use crate::wal::segment::SyncHandle;
 use crate::wal::writer::{Position, Rotated, SegmentWriter};
-use crossbeam_channel::Sender;
+use crossbeam_channel::{Sender, TrySendError};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::fs;
@@ -107,6 +108,8 @@ struct Shared {
     checkpoint_at_start: Option<(u32, u64)>,
     /// Where a commit waits for room on a full disk. Never waited for with the head lock.
     room: Room,
+    /// Never locked while the head lock is waited for.
+    readers: Readers,
     /// The head lock. Nothing is sent on a channel that could block, fsynced or logged at length while it is held.
     head: Mutex<Head>,
 }
@@ -122,6 +125,8 @@ struct Head {
     poisoned: Option<u64>,
     /// Wakes wal-maintenance: a file waits for its fsync, or the disk refused a write.
     waker: Option<Sender<()>>,
+    /// Told after every commit; each channel has room for one.
+    followers: Vec<Sender<()>>,
     lock: Option<DirLock>,
 }
 
@@ -133,6 +138,8 @@ pub(in crate::wal) struct TruncationMark {
     /// The last of those that a truncation was about to remove when it was given up: the next one goes at least that
     /// far, for series whose record stood there may have been logged anew behind samples of theirs.
     pub(in crate::wal) given_up: Option<u32>,
+    /// The last of those whose series may be forgotten already: their refs mean nothing to a reader any more.
+    pub(in crate::wal) truncated: Option<u32>,
 }
 
 impl Wal {
@@ -171,6 +178,7 @@ impl Wal {
             commit: CommitBuffers::new(options.compression),
             poisoned: None,
             waker: None,
+            followers: Vec::new(),
             lock,
         };
         let shared = Shared {
@@ -180,6 +188,7 @@ impl Wal {
             segments_at_start: replayed.segments,
             checkpoint_at_start: replayed.checkpoint,
             room: Room::default(),
+            readers: Readers::default(),
             head: Mutex::new(head),
         };
         Ok((Wal { shared: Arc::new(shared) }, replayed.summary))
@@ -253,6 +262,8 @@ impl Wal {
         metrics.float_samples_appended.add(report.appended as u64);
         metrics.out_of_order_samples.add(report.out_of_order as u64);
         let recovered = if report.appended > 0 { poisoned.take() } else { None };
+        head.followers
+            .retain(|follower| !matches!(follower.try_send(()), Err(TrySendError::Disconnected(()))));
         drop(head);
         if let Some(samples) = recovered {
             metrics.poisoned.set(0.0);
@@ -324,6 +335,21 @@ impl Wal {
         self.shared.metrics.float_samples_appended.get()
     }
 
+    /// Those who read while the log is written.
+    pub(in crate::wal) fn readers(&self) -> &Readers {
+        &self.shared.readers
+    }
+
+    /// From now on `follower`, a channel with room for one, is told after every commit.
+    pub fn notify(&self, follower: Sender<()>) {
+        self.shared.head.lock().followers.push(follower);
+    }
+
+    /// Timestamp of the newest sample in the segment being written; `None` once closed or while that is empty.
+    pub fn newest_ts_ms(&self) -> Option<i64> {
+        self.current()?.newest_ts_ms
+    }
+
     pub(in crate::wal) fn room(&self) -> &Room {
         &self.shared.room
     }
@@ -358,12 +384,17 @@ impl Wal {
         self.shared.head.lock().writer.as_ref().map(SegmentWriter::current)
     }
 
-    /// The file being written, to fsync it without the lock; `None` once closed.
+    /// The end of the log and what has to be fsynced for it to be durable; `None` once closed, or while a rotated
+    /// file waits for wal-maintenance.
     ///
     /// # Errors
     /// No file descriptor is left.
-    pub(in crate::wal) fn current_file(&self) -> io::Result<Option<SyncHandle>> {
-        self.shared.head.lock().writer.as_ref().map(SegmentWriter::sync_handle).transpose()
+    pub(in crate::wal) fn end_to_sync(&self) -> io::Result<Option<(Position, SyncHandle)>> {
+        let head = self.shared.head.lock();
+        let Some(writer) = head.writer.as_ref().filter(|writer| !writer.has_rotated()) else {
+            return Ok(None);
+        };
+        Ok(Some((writer.end(), writer.sync_handle()?)))
     }
 
     /// Segments completed since the last call. Their files, and the directory for the names of their successors,

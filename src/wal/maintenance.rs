@@ -198,10 +198,8 @@ impl Maintenance {
     }
 
     fn sync_current(&self) -> Result<(), WalError> {
-        let file = self.wal.current_file().map_err(WalError::io("fsync segment in", self.wal.wal_dir()))?;
-        let Some(file) = file else { return Ok(()) };
         let start = Instant::now();
-        let synced = file.sync();
+        let synced = self.wal.sync();
         self.wal.metrics().fsync_duration.observe_duration(start.elapsed());
         synced
     }
@@ -255,8 +253,7 @@ impl Maintenance {
             );
         }
         let bounds = Bounds { max_bytes: max_bytes.max(floor_bytes), ..self.bounds };
-        let usage =
-            Usage { closed: &self.closed, current, checkpoint_bytes: self.checkpoint_bytes, total_bytes };
+        let usage = self.usage(current, total_bytes);
         if let Some(truncation) = retention::due(bounds, usage) {
             self.truncate(truncation, Cause::Due);
         }
@@ -273,8 +270,7 @@ impl Maintenance {
         }
         let Some(current) = self.wal.current() else { return false };
         let total_bytes = self.measure();
-        let usage =
-            Usage { closed: &self.closed, current, checkpoint_bytes: self.checkpoint_bytes, total_bytes };
+        let usage = self.usage(current, total_bytes);
         // Room for the next reserve and checkpoint, and some to write on; not the whole log on a small disk.
         let closed_bytes: u64 = self.closed.iter().map(|segment| segment.bytes).sum();
         let to_write_bytes = self.wal.options().segment_size_bytes.min(closed_bytes / 4);
@@ -291,6 +287,16 @@ impl Maintenance {
         is_truncated
     }
 
+    fn usage(&self, current: ClosedSegment, total_bytes: u64) -> Usage<'_> {
+        Usage {
+            closed: &self.closed,
+            current,
+            checkpoint_bytes: self.checkpoint_bytes,
+            total_bytes,
+            needed_from: self.wal.readers().needed_from(),
+        }
+    }
+
     /// True if the segments are gone.
     fn truncate(&mut self, truncation: Truncation, cause: Cause) -> bool {
         let start = Instant::now();
@@ -300,6 +306,8 @@ impl Maintenance {
             Cause::Due => None,
             Cause::FullDisk => Some(&self.reserve),
         };
+        let going = self.closed.iter().filter(|segment| segment.number <= truncation.last);
+        self.wal.readers().note_going(going);
         let truncated = truncate(&self.wal, truncation.last, reserve);
         metrics.truncate_duration.observe_duration(start.elapsed());
         let truncated = match truncated {

@@ -124,6 +124,8 @@ pub struct SegmentReader<R> {
     at: usize,
     /// Where `page` starts in the segment.
     page_start: u64,
+    /// Where the first page that is loaded goes on.
+    resume_at: usize,
     /// Set at the end of the source and after a read error.
     ended: bool,
     /// The first of the pages of zeros right before this one.
@@ -163,6 +165,7 @@ impl<R: Read> SegmentReader<R> {
             page_bytes: 0,
             at: 0,
             page_start: 0,
+            resume_at: 0,
             ended: false,
             hole_start: None,
             skipping: false,
@@ -171,6 +174,16 @@ impl<R: Read> SegmentReader<R> {
             unfolded: Vec::new(),
             decompressor: Decompressor::default(),
         }
+    }
+
+    /// A reader that goes on behind a record that ends at `offset`; `source` starts with the page that holds this
+    /// place.
+    pub fn resume(source: R, segment: u32, tail: Tail, offset: u64) -> Self {
+        let in_page = offset % PAGE_BYTES as u64;
+        let mut reader = Self::new(source, segment, tail);
+        reader.page_start = offset - in_page;
+        reader.resume_at = in_page as usize;
+        reader
     }
 
     /// Bytes read of the segment so far, padding included.
@@ -322,6 +335,7 @@ impl<R: Read> SegmentReader<R> {
                     }
                 }
             }
+            self.at = std::mem::take(&mut self.resume_at).min(self.page_bytes);
             if self.page_bytes > 0 {
                 return Ok(Step::More);
             }
@@ -529,6 +543,28 @@ mod tests {
         let source = std::io::Read::take(std::io::repeat(0), 300 << 20);
         zstd::stream::copy_encode(source, &mut unsized_bomb, 1).unwrap();
         check(&unsized_bomb, crate::wal::page::ZSTD_FLAG, "too small");
+    }
+
+    #[test]
+    fn reading_goes_on_behind_any_record() {
+        let bytes = segment(&records(&[30, 40_000, 20, 26_000, 9, 32_700, 5]), Compression::Snappy);
+        let all = read(&bytes, Tail::Live).0;
+        let mut ends = vec![0];
+        let mut reader = SegmentReader::new(&bytes[..], 0, Tail::Live);
+        while let Some(record) = reader.next_record().unwrap() {
+            ends.push(record.end);
+        }
+        for (n_read, end) in ends.iter().enumerate() {
+            let page_start = *end as usize / PAGE_BYTES * PAGE_BYTES;
+            let rest = bytes.get(page_start..).unwrap_or_default();
+            let mut reader = SegmentReader::resume(rest, 0, Tail::Live, *end);
+            let mut back = Vec::new();
+            while let Some(record) = reader.next_record().unwrap() {
+                assert!(ends.contains(&record.end), "{} is no end", record.end);
+                back.push(record.bytes.to_vec());
+            }
+            assert_eq!(back, all[n_read..], "behind record {n_read}");
+        }
     }
 
     #[test]

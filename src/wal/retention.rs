@@ -38,6 +38,8 @@ pub struct Usage<'a> {
     pub checkpoint_bytes: u64,
     /// Bytes of everything under the data directory.
     pub total_bytes: u64,
+    /// The first segment that a reader still needs: it stays unless a bound is broken. `None` without readers.
+    pub needed_from: Option<u32>,
 }
 
 /// A decision: all closed segments up to this one go.
@@ -72,7 +74,9 @@ pub fn due(bounds: Bounds, usage: Usage<'_>) -> Option<Truncation> {
     let n_aged = too_old(bounds.min_age_ms);
     let aged_bytes: u64 = usage.closed.iter().take(n_aged).map(|segment| segment.bytes).sum();
     let is_worth_it = aged_bytes >= usage.checkpoint_bytes.saturating_mul(MIN_GAIN_OF_CHECKPOINT);
-    let n_by_age = if is_worth_it { n_aged } else { 0 };
+    let is_done = |segment: &ClosedSegment| usage.needed_from.is_none_or(|needed| segment.number < needed);
+    let n_done = usage.closed.iter().take_while(|segment| is_done(segment)).count();
+    let n_by_age = if is_worth_it { n_aged.min(n_done) } else { 0 };
     let n_by_max_age = bounds.max_age_ms.map_or(0, too_old);
     let over_bytes = usage.total_bytes.saturating_sub(bounds.max_bytes);
     let n_by_bytes = if over_bytes == 0 { 0 } else { n_for_bytes(gain_at_limit(usage, over_bytes), usage) };
@@ -163,6 +167,7 @@ mod tests {
             current: ClosedSegment { number, bytes: MIB, samples: 1000, newest_ts_ms },
             checkpoint_bytes,
             total_bytes: closed.iter().map(|segment| segment.bytes).sum::<u64>() + MIB + checkpoint_bytes,
+            needed_from: None,
         }
     }
 
@@ -183,6 +188,17 @@ mod tests {
         check(BOUNDS, usage(&[], Some(2), 0), None, 0);
         check(BOUNDS, usage(&closed(&[None, Some(5), None]), None, 0), None, 0);
         check(BOUNDS, usage(&closed(&[None, Some(3), Some(5), None]), None, 0), Some(11), 0);
+    }
+
+    #[test]
+    fn what_a_reader_needs_stays_within_the_bounds() {
+        let hours = closed(&[Some(1), Some(2), Some(3), Some(4)]);
+        let needed = |from: u32| Usage { needed_from: Some(from), ..usage(&hours, Some(9), 0) };
+        check(BOUNDS, needed(10), None, 0);
+        check(BOUNDS, needed(12), Some(11), 0);
+        check(BOUNDS, needed(99), Some(13), 0);
+        check(Bounds { max_bytes: 4 * MIB, ..BOUNDS }, needed(10), Some(10), 0);
+        check(Bounds { max_age_ms: Some(6 * HOUR_MS), ..BOUNDS }, needed(10), Some(11), 0);
     }
 
     #[test]

@@ -94,7 +94,8 @@ impl<'a> SeriesTruncation<'a> {
         let mut n_removed = 0;
         let mut after = None;
         loop {
-            after = self.wal.with_table(|table, _| {
+            after = self.wal.with_table(|table, mark| {
+                mark.truncated = Some(self.last);
                 let slice = table.slice(after, SLICE_SERIES);
                 for (handle, state) in &slice {
                     // This holds for series that were never logged, too: nobody has written one for that long.
@@ -116,7 +117,7 @@ impl<'a> SeriesTruncation<'a> {
             }
         }
         self.wal.with_table(|table, mark| {
-            *mark = TruncationMark::default();
+            *mark = TruncationMark { truncated: mark.truncated, ..TruncationMark::default() };
             table.compact_symbols();
         });
         n_removed

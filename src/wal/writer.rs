@@ -120,6 +120,11 @@ impl SegmentWriter {
         self.segment.sync_handle()
     }
 
+    /// Whether segments wait to be fsynced.
+    pub fn has_rotated(&self) -> bool {
+        !self.rotated.is_empty()
+    }
+
     /// The segments rotated since the last call; their files are not fsynced yet.
     pub fn take_rotated(&mut self) -> Vec<Rotated> {
         std::mem::take(&mut self.rotated)

@@ -7,6 +7,7 @@
 
 pub mod api;
 pub mod command;
+pub mod peers;
 pub mod scraped;
 pub mod targets;
 

@@ -126,7 +126,12 @@ impl Scraped {
 
     /// POSTs to a path of its web server.
     pub fn post(&self, path: &str) -> Answer {
-        ask(&self.address, "POST", path).expect("the web server answers")
+        self.ask("POST", path)
+    }
+
+    /// Any request to its web server.
+    pub fn ask(&self, method: &str, path: &str) -> Answer {
+        ask(&self.address, method, path).expect("the web server answers")
     }
 
     /// Sends a signal, named as `kill` names it: `HUP`, `TERM`, `INT`, `KILL`.

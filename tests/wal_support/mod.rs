@@ -10,13 +10,15 @@ pub mod peers;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use scraped::commands::query::{self, QueryFormat, QueryOptions};
 use scraped::labels::Labels;
 use scraped::labels::builder::LabelsBuilder;
 use scraped::wal::appender::Appender;
 use scraped::wal::bulk::BulkWriter;
+use scraped::wal::error::WalError;
 use scraped::wal::head::{Compression, ReplaySummary, Wal, WalOptions};
 use scraped::wal::reader::{SegmentReader, Tail};
 use scraped::wal::record::{self, Record, Sample, SamplesEncoder, SeriesEncoder};
@@ -27,6 +29,9 @@ pub const MIB: u64 = 1024 * 1024;
 
 /// Series in Prometheus' notation → samples in order of time; values normalised, every NaN is `NaN`.
 pub type Answer = BTreeMap<String, Vec<(i64, String)>>;
+
+/// How long a process may take from its fork to its own program.
+const FORK_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Settings for small logs: everything is kept unless a test says otherwise.
 pub fn options(dir: &Path) -> WalOptions {
@@ -49,7 +54,16 @@ pub fn open(dir: &Path) -> (Wal, ReplaySummary) {
 
 /// The same with other settings.
 pub fn open_with(options: WalOptions) -> (Wal, ReplaySummary) {
-    Wal::open(options, &mut |_, _| {}).expect("the log opens")
+    let start = Instant::now();
+    loop {
+        match Wal::open(options.clone(), &mut |_, _| {}) {
+            // A peer that another test is just starting has a copy of the lock until it is its own program.
+            Err(WalError::Locked { .. }) if start.elapsed() < FORK_PATIENCE => {
+                thread::sleep(Duration::from_millis(5));
+            }
+            opened => return opened.expect("the log opens"),
+        }
+    }
 }
 
 /// Commits one sample of each series `{__name__=name,job="test"}`.

@@ -13,7 +13,6 @@ use scraped::scrape::buffers::BodyBudget;
 use scraped::scrape::metrics::ScrapeMetrics;
 use scraped::scrape::permits::Permits;
 use scraped::scrape::scrape_loop::{ScrapeLoop, ScrapeTime, Worker};
-use scraped::scrape::status::TargetStatus;
 use scraped::scrape::target::Target;
 use scraped::scrape::target_url::{TargetUrl, UrlScheme};
 use scraped::wal::head::{Compression, Wal, WalOptions};

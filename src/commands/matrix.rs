@@ -1,0 +1,159 @@
+//! Series and their samples on paper: as a table for people, as Prometheus' JSON for scripts.
+//!
+//! Knows nothing of where they come from.
+
+use std::fmt;
+use std::io::{self, Write};
+
+use crate::commands::selector;
+use crate::labels::quote::Quoted;
+use crate::labels::{Labels, METRIC_NAME, is_legacy_label_name};
+use crate::wal::STALE_NAN_BITS;
+
+/// One series of an answer.
+#[derive(Debug)]
+pub struct Series {
+    /// Its labels.
+    pub labels: Labels,
+    /// Milliseconds since the Unix epoch and value, in order of time.
+    pub samples: Vec<(i64, f64)>,
+}
+
+/// A line a sample: series, time, value.
+///
+/// # Errors
+/// `out` refuses.
+pub fn print_table(matrix: &[Series], selector: &str, out: &mut dyn Write) -> io::Result<()> {
+    if matrix.is_empty() {
+        return writeln!(out, "no samples match {selector}");
+    }
+    let names: Vec<String> = matrix.iter().map(|series| series_name(&series.labels)).collect();
+    let width = names.iter().map(|name| name.chars().count()).max().unwrap_or_default();
+    writeln!(out, "{:width$}  {:24}  VALUE", "SERIES", "TIME")?;
+    for (series, name) in matrix.iter().zip(&names) {
+        for (ts_ms, value) in &series.samples {
+            writeln!(out, "{name:width$}  {:24}  {}", UtcTime(*ts_ms), Value(*value))?;
+        }
+    }
+    Ok(())
+}
+
+/// What Prometheus answers to a range selector; `query` says how it looks.
+///
+/// # Errors
+/// `out` refuses.
+pub fn print_json(matrix: &[Series], out: &mut dyn Write) -> io::Result<()> {
+    out.write_all(br#"{"status":"success","data":{"resultType":"matrix","result":["#)?;
+    for (idx, series) in matrix.iter().enumerate() {
+        out.write_all(if idx == 0 { br#"{"metric":{"# } else { br#",{"metric":{"# })?;
+        for (label_idx, (name, value)) in series.labels.iter().enumerate() {
+            if label_idx > 0 {
+                out.write_all(b",")?;
+            }
+            serde_json::to_writer(&mut *out, name)?;
+            out.write_all(b":")?;
+            serde_json::to_writer(&mut *out, value)?;
+        }
+        out.write_all(br#"},"values":["#)?;
+        for (sample_idx, (ts_ms, value)) in series.samples.iter().enumerate() {
+            let comma = if sample_idx == 0 { "" } else { "," };
+            write!(out, "{comma}[{},\"{}\"]", Seconds(*ts_ms), Value(*value))?;
+        }
+        out.write_all(b"]}")?;
+    }
+    out.write_all(b"]}}\n")
+}
+
+/// A series as a selector that finds it: `up{job="x"}`, with quoted names where PromQL wants them.
+fn series_name(labels: &Labels) -> String {
+    let metric = labels.get(METRIC_NAME);
+    let is_plain = selector::is_plain_metric_name(metric);
+    let mut parts = Vec::new();
+    if !is_plain && !metric.is_empty() {
+        parts.push(Quoted(metric).to_string());
+    }
+    for (name, value) in labels.iter().filter(|(name, _)| *name != METRIC_NAME) {
+        let value = Quoted(value);
+        parts.push(match is_legacy_label_name(name) {
+            true => format!("{name}={value}"),
+            false => format!("{}={value}", Quoted(name)),
+        });
+    }
+    match (is_plain, parts.is_empty()) {
+        (true, true) => metric.to_owned(),
+        (true, false) => format!("{metric}{{{}}}", parts.join(",")),
+        (false, _) => format!("{{{}}}", parts.join(",")),
+    }
+}
+
+/// A value as Prometheus' API writes it (`strconv.FormatFloat(v, 'f', -1, 64)`), a staleness marker as `stale`.
+struct Value(f64);
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            stale if stale.to_bits() == STALE_NAN_BITS => f.write_str("stale"),
+            nan if nan.is_nan() => f.write_str("NaN"),
+            f64::INFINITY => f.write_str("+Inf"),
+            f64::NEG_INFINITY => f.write_str("-Inf"),
+            value => write!(f, "{value}"),
+        }
+    }
+}
+
+/// Milliseconds printed as seconds, with a fraction only where there is one (`web/api`: `MarshalTimestamp`).
+struct Seconds(i64);
+
+impl fmt::Display for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sign = if self.0 < 0 { "-" } else { "" };
+        let ms = self.0.unsigned_abs();
+        write!(f, "{sign}{}", ms / 1000)?;
+        let fraction_ms = ms % 1000;
+        if fraction_ms > 0 { write!(f, ".{fraction_ms:03}") } else { Ok(()) }
+    }
+}
+
+/// Milliseconds since the Unix epoch as `2026-01-31T12:00:00.000Z`.
+struct UtcTime(i64);
+
+impl fmt::Display for UtcTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const MS_A_DAY: i64 = 86_400_000;
+        let (days, ms) = (self.0.div_euclid(MS_A_DAY), self.0.rem_euclid(MS_A_DAY));
+        // Howard Hinnant's civil_from_days: years begin in March, eras have 400 of them.
+        let days = days + 719_468;
+        let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+        let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+        let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+        let month_from_march = (5 * day_of_year + 2) / 153;
+        let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+        let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+        let year = era * 400 + year_of_era + i64::from(month <= 2);
+        let (seconds, ms) = (ms / 1000, ms % 1000);
+        let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+        let time = format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}Z");
+        f.pad(&time)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::selector::Selector;
+
+    #[test]
+    fn names_can_be_used_as_selectors() {
+        for (pairs, expected) in [
+            (vec![("__name__", "up")], "up"),
+            (vec![("__name__", "up"), ("job", "a\"\n")], r#"up{job="a\"\n"}"#),
+            (vec![("__name__", "a.b"), ("c.d", "e")], r#"{"a.b","c.d"="e"}"#),
+            (vec![("job", "a")], r#"{job="a"}"#),
+        ] {
+            let labels = Labels::from_pairs(pairs);
+            let name = series_name(&labels);
+            assert_eq!(name, expected);
+            assert!(Selector::parse(&name).unwrap().matches(|label| labels.get(label)), "{name}");
+        }
+    }
+}

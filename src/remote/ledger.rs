@@ -1,0 +1,81 @@
+//! The ledger of an endpoint: samples taken from the log = sent + pending + dropped, by reason.
+//!
+//! Plain numbers; who counts when is `progress`, how they are kept over restarts is `position`.
+
+/// Why a sample is never sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum DropReason {
+    /// `write_relabel_configs` say so.
+    DroppedSeries,
+    /// Older than `sample_age_limit`.
+    TooOld,
+    /// The endpoint refused it for good.
+    Rejected,
+    /// Its series was forgotten by the log before it could be sent.
+    WalTruncated,
+}
+
+impl DropReason {
+    /// All of them, in the order of [`Ledger::dropped`].
+    pub const ALL: [DropReason; 4] =
+        [DropReason::DroppedSeries, DropReason::TooOld, DropReason::Rejected, DropReason::WalTruncated];
+
+    /// As in the label `reason` of the metrics; Prometheus' names where it has them.
+    pub fn name(self) -> &'static str {
+        match self {
+            DropReason::DroppedSeries => "dropped_series",
+            DropReason::TooOld => "too_old",
+            DropReason::Rejected => "rejected",
+            DropReason::WalTruncated => "wal_truncated",
+        }
+    }
+}
+
+/// What became of samples.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ledger {
+    /// Read from the log.
+    pub taken: u64,
+    /// Acknowledged.
+    pub sent: u64,
+    /// By reason, in the order of [`DropReason::ALL`].
+    pub dropped: [u64; DropReason::ALL.len()],
+}
+
+/// What became of a sample.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// The endpoint has it.
+    Sent,
+    /// Nobody will send it.
+    Dropped(DropReason),
+}
+
+impl Ledger {
+    /// Taken and neither sent nor dropped.
+    pub fn pending(&self) -> u64 {
+        self.taken.saturating_sub(self.sent + self.dropped.iter().sum::<u64>())
+    }
+
+    /// Counts `n` samples that met `fate`.
+    pub fn settle(&mut self, fate: Fate, n: u64) {
+        match fate {
+            Fate::Sent => self.sent += n,
+            Fate::Dropped(reason) => {
+                if let Some(dropped) = self.dropped.get_mut(reason as usize) {
+                    *dropped += n;
+                }
+            }
+        }
+    }
+
+    /// Adds another ledger to this one.
+    pub fn add(&mut self, other: &Ledger) {
+        self.taken += other.taken;
+        self.sent += other.sent;
+        for (dropped, more) in self.dropped.iter_mut().zip(other.dropped) {
+            *dropped += more;
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! Remote write: samples go from the log to other engines, and nothing that reached the disk is lost on the way.
+//!
+//! The words: an *endpoint* is one section of `remote_write`. Its *watcher* (thread `wal-watcher-<name>`) reads the log
+//! from the endpoint's *position* on and deals samples out to *shards* (threads `remote-shard-<name>-<n>`), a series
+//! always to the same one, in *batches*. A shard has one request in flight. What became of each sample is written into
+//! the endpoint's *progress*; the place before which everything is settled is its *watermark*, and the manager (thread
+//! `remote-manager`) remembers it on disk. The log is the queue: memory holds only what is in flight.
+
+pub mod encode;
+pub mod ledger;
+pub mod position;
+pub mod progress;

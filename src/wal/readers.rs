@@ -1,0 +1,195 @@
+//! Those who read the log while it is written: what truncation keeps for them, and what it takes from them.
+//!
+//! A reader is nothing but a position here. Truncation by age waits for the lowest of them; the bounds in bytes and
+//! time, and a full disk, do not. Then the reader is told how many samples it has lost. Also: up to where the log is
+//! durable, for those who remember positions in it.
+
+use crate::series::SeriesHandle;
+use crate::series::SeriesRef;
+use crate::series::table::LabelPairs;
+use crate::wal::error::WalError;
+use crate::wal::head::Wal;
+use crate::wal::replay::ClosedSegment;
+use crate::wal::segment;
+use crate::wal::writer::Position;
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+
+/// Refs looked up under one hold of the head lock: some tens of microseconds.
+const SLICE_REFS: usize = 1024;
+
+/// Label sets read under one hold of the head lock.
+const SLICE_LABELS: usize = 128;
+
+/// What the log knows of its readers.
+#[derive(Debug, Default)]
+pub(in crate::wal) struct Readers(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    last_id: u64,
+    kept: BTreeMap<u64, Position>,
+    /// Samples of segments that went although a reader needed them.
+    gone: BTreeMap<u32, u64>,
+    synced_end: Position,
+}
+
+impl Readers {
+    /// The first segment that a reader needs; `None` without readers.
+    pub(in crate::wal) fn needed_from(&self) -> Option<u32> {
+        self.0.lock().kept.values().map(|position| position.segment).min()
+    }
+
+    /// These segments are about to go: what they hold is remembered for readers that have not come so far.
+    pub(in crate::wal) fn note_going<'a>(&self, segments: impl Iterator<Item = &'a ClosedSegment>) {
+        let mut state = self.0.lock();
+        let Some(needed_from) = state.kept.values().map(|position| position.segment).min() else { return };
+        for segment in segments.filter(|segment| segment.number >= needed_from) {
+            state.gone.insert(segment.number, segment.samples);
+        }
+    }
+
+    fn keep(&self, id: u64, position: Position) {
+        let mut state = self.0.lock();
+        state.kept.insert(id, position);
+        state.forget_gone();
+    }
+}
+
+impl State {
+    fn forget_gone(&mut self) {
+        match self.kept.values().map(|position| position.segment).min() {
+            Some(needed_from) => self.gone = self.gone.split_off(&needed_from),
+            None => self.gone.clear(),
+        }
+    }
+}
+
+/// A reader's claim on the log; dropping it ends the claim.
+#[derive(Debug)]
+pub struct ReaderMark {
+    wal: Wal,
+    id: u64,
+}
+
+impl ReaderMark {
+    /// What stands before `position` is not needed any more.
+    pub fn keep_from(&self, position: Position) {
+        self.wal.readers().keep(self.id, position);
+    }
+}
+
+impl Drop for ReaderMark {
+    fn drop(&mut self) {
+        let mut state = self.wal.readers().0.lock();
+        state.kept.remove(&self.id);
+        state.forget_gone();
+    }
+}
+
+/// The record's segment was truncated: its refs may belong to other series by now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Truncated {
+    /// The last segment that went.
+    pub last: u32,
+}
+
+impl Wal {
+    /// From now on truncation by age leaves what stands behind `position`.
+    pub fn register_reader(&self, position: Position) -> ReaderMark {
+        let id = {
+            let mut state = self.readers().0.lock();
+            state.last_id += 1;
+            state.last_id
+        };
+        self.readers().keep(id, position);
+        ReaderMark { wal: self.clone(), id }
+    }
+
+    /// The start of the oldest segment.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    pub fn oldest_position(&self) -> Result<Position, WalError> {
+        let segments = segment::list(self.wal_dir())?;
+        let truncated = self.truncated();
+        let is_kept = |number: u32| truncated.is_none_or(|last| number > last);
+        let oldest = segments.into_iter().map(|segment| segment.number).find(|number| is_kept(*number));
+        Ok(Position { segment: oldest.unwrap_or_default(), offset: 0 })
+    }
+
+    /// The last segment that was truncated since the start.
+    pub fn truncated(&self) -> Option<u32> {
+        self.with_table(|_, mark| mark.truncated)
+    }
+
+    /// Samples that went in the segments from `first` to `last`.
+    pub(in crate::wal) fn samples_gone(&self, first: u32, last: u32) -> u64 {
+        if first > last {
+            return 0;
+        }
+        self.readers().0.lock().gone.range(first..=last).map(|(_, samples)| *samples).sum()
+    }
+
+    /// Everything before this place survives a loss of power.
+    pub fn synced_end(&self) -> Position {
+        self.readers().0.lock().synced_end
+    }
+
+    /// Makes what is written durable, unless a rotated file waits for wal-maintenance.
+    ///
+    /// # Errors
+    /// The disk refused, or no file descriptor is left.
+    pub fn sync(&self) -> Result<(), WalError> {
+        let to_sync = self.end_to_sync().map_err(WalError::io("fsync segment in", self.wal_dir()))?;
+        let Some((end, file)) = to_sync else { return Ok(()) };
+        file.sync()?;
+        let mut state = self.readers().0.lock();
+        state.synced_end = state.synced_end.max(end);
+        Ok(())
+    }
+
+    /// The series of refs that stand in a record of `segment`, into `handles`; `None` for a ref without a series.
+    ///
+    /// # Errors
+    /// The segment was truncated meanwhile.
+    pub fn handles(
+        &self,
+        segment: u32,
+        refs: &[u64],
+        handles: &mut Vec<Option<SeriesHandle>>,
+    ) -> Result<(), Truncated> {
+        handles.clear();
+        for slice in refs.chunks(SLICE_REFS) {
+            self.with_table(|table, mark| {
+                if let Some(last) = mark.truncated.filter(|last| segment <= *last) {
+                    return Err(Truncated { last });
+                }
+                handles.extend(slice.iter().map(|number| {
+                    let number = u32::try_from(*number).ok().and_then(NonZeroU32::new)?;
+                    table.handle(SeriesRef(number))
+                }));
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Calls `visit` with the labels of each series in turn, `None` for one that is gone. Runs under the head lock, in
+    /// slices: `visit` only copies.
+    pub fn visit_labels(
+        &self,
+        handles: &[SeriesHandle],
+        mut visit: impl FnMut(usize, Option<LabelPairs<'_>>),
+    ) {
+        for (slice, first_idx) in handles.chunks(SLICE_LABELS).zip((0..).step_by(SLICE_LABELS)) {
+            self.with_table(|table, _| {
+                for (handle, idx) in slice.iter().zip(first_idx..) {
+                    let is_live = table.state(*handle).is_some();
+                    visit(idx, is_live.then(|| table.label_pairs(handle.series_ref)).flatten());
+                }
+            });
+        }
+    }
+}
