@@ -94,12 +94,16 @@ fn what_is_printed_can_be_read() {
     }
 }
 
-/// Two things cannot survive: dollar signs of external labels, which would be expanded once more, and an empty
+/// Secrets come back as `<secret>`. Two things cannot survive: dollar signs of external labels, which would be expanded once more, and an empty
 /// `metrics_path`, which Prometheus does not print.
 fn check_printed(config: &Config, copy: &Path) {
     let printed = config.to_yaml();
     fs::write(copy, &printed).unwrap();
     let again = load(copy).unwrap_or_else(|errors| panic!("{errors}\n{printed}"));
+    if printed.contains("<secret>") {
+        assert_eq!(again.to_yaml(), printed);
+        return;
+    }
     let has_dollar = config.global.external_labels.iter().any(|(_, value)| value.contains('$'));
     if has_dollar || config.scrape_configs.iter().any(|job| job.metrics_path.is_empty()) {
         return;

@@ -62,6 +62,7 @@ fn scraper(address: &str, path: &str) -> Scraper {
         body_size_limit_bytes: 0,
         sample_limit: 0,
         keep_dropped_targets: 0,
+        http_client: std::sync::Arc::default(),
         relabel_configs: Vec::new(),
         metric_relabel_configs: Vec::new(),
         discovery: Vec::new(),

@@ -125,7 +125,9 @@ fn only_http_knows_ureq_and_only_config_knows_yaml() {
     for file in files {
         let module = module_of(&file, &src);
         let text = fs::read_to_string(&file).unwrap();
-        for (word, owner) in [("ureq::", "http"), ("serde_yaml::", "config"), ("rayon::", "scrape")] {
+        for (word, owner) in
+            [("ureq::", "http"), ("rustls::", "http"), ("serde_yaml::", "config"), ("rayon::", "scrape")]
+        {
             let knows = text.lines().any(|line| !line.trim_start().starts_with("//") && line.contains(word));
             assert!(!knows || module == owner || is_test_file(&file), "{} knows {word}", file.display());
         }

@@ -165,7 +165,7 @@ fn read_main(root: &Field<'_>, path: &Path, env: &dyn Fn(&str) -> Option<String>
         main.scrape_config_files.push(pattern);
     }
     if let Some(field) = fields.take("remote_write") {
-        main.remote_write = remote_write::read(&field).into_iter().map(Arc::new).collect();
+        main.remote_write = remote_write::read(&field, &dir).into_iter().map(Arc::new).collect();
     }
     read_other_sections(&mut fields);
     fields.finish(|_| false);

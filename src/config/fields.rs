@@ -185,11 +185,6 @@ impl<'a> Field<'a> {
         map.iter().map(|entry| (entry.key.as_str(), self.entry(entry)))
     }
 
-    /// The text of a scalar, without any report.
-    pub(in crate::config) fn raw(&self) -> Option<&'a str> {
-        if let Value::Scalar(scalar) = &self.node.value { Some(&scalar.text) } else { None }
-    }
-
     /// The boolean that a scalar reads as, without any report.
     pub(in crate::config) fn raw_bool(&self) -> Option<bool> {
         if let Value::Scalar(scalar) = &self.node.value { scalar.as_bool() } else { None }

@@ -1,10 +1,107 @@
-//! The HTTP client's settings: not built yet, but read and checked as Prometheus does it.
+//! The HTTP client's settings, for scrapes and remote write alike: read, checked, and printed without their secrets.
 //!
-//! After `HTTPClientConfig.Validate`, `TLSConfig.Validate` and `ProxyConfig.Validate` of prometheus/common
-//! `config/http_config.go`.
+//! After `HTTPClientConfig`, `TLSConfig` and `ProxyConfig` of prometheus/common `config/http_config.go`, with their
+//! `Validate` methods, and `Headers` of `config/headers.go`. Files are only named here; `http` reads them.
+
+use std::path::Path;
 
 use crate::config::fields::{Field, Fields};
-use crate::config::schema::{HTTP_CLIENT, refuse_set, refuse_set_proxy};
+use crate::config::paths::join_dir;
+use crate::config::schema::{HTTP_CLIENT, refuse, refuse_set, refuse_set_proxy, refuse_value};
+use crate::config::secret::{Secret, Source};
+
+/// How requests are made; the same for every request of a job or an endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpClientConfig {
+    /// What the `Authorization` header says.
+    pub auth: Option<Auth>,
+    /// `tls_config`.
+    pub tls: TlsConfig,
+    /// `follow_redirects`, default true.
+    pub follow_redirects: bool,
+    /// `http_headers`, sorted by name.
+    pub headers: Vec<Header>,
+}
+
+impl Default for HttpClientConfig {
+    fn default() -> Self {
+        Self { auth: None, tls: TlsConfig::default(), follow_redirects: true, headers: Vec::new() }
+    }
+}
+
+/// What the `Authorization` header says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Auth {
+    /// `basic_auth`; what is not given is empty.
+    Basic {
+        /// `username`, `username_file`.
+        username: Option<Source>,
+        /// `password`, `password_file`.
+        password: Option<Source>,
+    },
+    /// `authorization`, `bearer_token`, `bearer_token_file`.
+    Credentials {
+        /// `type`, default `Bearer`.
+        kind: String,
+        /// `credentials`, `credentials_file`; what is not given is empty.
+        credentials: Option<Source>,
+    },
+}
+
+/// `tls_config`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TlsConfig {
+    /// `ca`, `ca_file`: whose certificates are accepted; by default those that the system trusts.
+    pub ca: Option<Source>,
+    /// `cert`, `cert_file`, `key`, `key_file`: who we are.
+    pub identity: Option<Identity>,
+    /// `server_name`: the name that the certificate must have, if not that of the URL; empty: not given.
+    pub server_name: String,
+    /// `insecure_skip_verify`.
+    pub insecure_skip_verify: bool,
+    /// `min_version`.
+    pub min_version: Option<TlsVersion>,
+    /// `max_version`.
+    pub max_version: Option<TlsVersion>,
+}
+
+/// A client certificate with its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The certificate, others that lead to its issuer after it.
+    pub cert: Source,
+    /// Its private key.
+    pub key: Source,
+}
+
+/// Versions of TLS that are built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum TlsVersion {
+    Tls12,
+    Tls13,
+}
+
+impl TlsVersion {
+    /// As in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tls12 => "TLS12",
+            Self::Tls13 => "TLS13",
+        }
+    }
+}
+
+/// One name of `http_headers`; each value is a header line of its own, in this order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// As typed.
+    pub name: String,
+    /// `values`.
+    pub values: Vec<String>,
+    /// `secrets` and `files`: not sent to another host.
+    pub secrets: Vec<Source>,
+}
 
 /// Headers that the scraper sets itself.
 pub(in crate::config) const RESERVED_HEADERS: [&str; 18] = [
@@ -61,13 +158,24 @@ const EXCLUSIVE: [(&str, &[&str], &str); 9] = [
     ),
 ];
 
-/// Reads every setting of the client that stands in `fields`, and refuses what is not a default.
-pub(in crate::config) fn refuse_set_client(fields: &mut Fields<'_>) {
+/// Reads every setting of the client that stands in `fields`, but for `enable_http2`; paths are taken from `dir`.
+pub(in crate::config) fn read_client(fields: &mut Fields<'_>, dir: &Path) -> HttpClientConfig {
     refuse_set(fields, &HTTP_CLIENT);
     refuse_set_proxy(fields);
+    let basic = fields.take("basic_auth").and_then(|field| read_basic_auth(&field, dir));
+    let authorization = fields.take("authorization").and_then(|field| read_authorization(&field, dir));
+    let bearer = {
+        let token = text_of(fields.take("bearer_token").inspect(|field| drop(header_value(field))))
+            .map(|token| Source::Inline(Secret::new(token)));
+        let file = text_of(fields.take("bearer_token_file")).map(|path| Source::File(join_dir(dir, &path)));
+        token.or(file).map(|token| Auth::Credentials { kind: "Bearer".to_owned(), credentials: Some(token) })
+    };
+    let tls = fields.take("tls_config").map(|field| read_tls(&field, dir)).unwrap_or_default();
+    let follow_redirects = fields.bool("follow_redirects").unwrap_or(true);
+    let headers = fields.take("http_headers").map(|field| read_headers(&field, dir)).unwrap_or_default();
     for (section, names, sentence) in EXCLUSIVE {
         let is_set = |name: &&&'static str| match section {
-            "" => value_of(fields, name).is_some(),
+            "" => is_kind_given(fields, name),
             section => fields
                 .get(section)
                 .and_then(|section| section.get(name))
@@ -81,9 +189,182 @@ pub(in crate::config) fn refuse_set_client(fields: &mut Fields<'_>) {
         }
     }
     check_tls(fields);
-    check_authorization(fields);
+    check_oauth2(fields);
     check_proxy(fields);
-    check_headers(fields);
+    HttpClientConfig { auth: basic.or(authorization).or(bearer), tls, follow_redirects, headers }
+}
+
+/// `headers` of `remote_write`: names and values as they are sent.
+pub(in crate::config) fn read_plain_headers(field: &Field<'_>) -> Vec<(String, String)> {
+    let mut headers = Vec::new();
+    for (name, value) in field.entries() {
+        if name.eq_ignore_ascii_case("authorization") {
+            value.mistake(
+                "authorization header must be changed via the basic_auth, authorization, oauth2, sigv4, azuread or \
+                 google_iam parameter",
+            );
+        } else if RESERVED_HEADERS.contains(&name.to_ascii_lowercase().as_str()) {
+            value.mistake(format!("{name} is a reserved header. It must not be changed"));
+        }
+        check_header_name(&value, name);
+        if let Some(text) = header_value(&value) {
+            headers.push((name.to_owned(), text));
+        }
+    }
+    headers
+}
+
+/// The text of a field that is given and not empty.
+fn text_of(field: Option<Field<'_>>) -> Option<String> {
+    field?.text().filter(|text| !text.is_empty())
+}
+
+/// The value of `inline` or of the file that `file` names; the caller says that both is a mistake.
+fn read_source(
+    fields: &mut Fields<'_>,
+    inline: &'static str,
+    file: &'static str,
+    dir: &Path,
+) -> Option<Source> {
+    let text = text_of(fields.take(inline)).map(|text| Source::Inline(Secret::new(text)));
+    let path = text_of(fields.take(file)).map(|path| Source::File(join_dir(dir, &path)));
+    text.or(path)
+}
+
+fn read_basic_auth(field: &Field<'_>, dir: &Path) -> Option<Auth> {
+    let mut fields = field.fields()?;
+    let username = read_source(&mut fields, "username", "username_file", dir);
+    let password = read_source(&mut fields, "password", "password_file", dir);
+    for name in ["username_ref", "password_ref"] {
+        refuse_if_given(fields.take(name));
+    }
+    fields.finish(|_| false);
+    (!field.is_null()).then_some(Auth::Basic { username, password })
+}
+
+fn read_authorization(field: &Field<'_>, dir: &Path) -> Option<Auth> {
+    let mut fields = field.fields()?;
+    let kind_field = fields.take("type");
+    let kind = text_of(kind_field.clone()).unwrap_or_default();
+    let kind = if kind.trim().is_empty() { "Bearer" } else { kind.trim() };
+    if let Some(kind_field) = kind_field {
+        if kind.eq_ignore_ascii_case("basic") {
+            kind_field.mistake(r#"authorization type cannot be set to "basic", use "basic_auth" instead"#);
+        } else if !is_header_text(kind) {
+            kind_field.mistake(NOT_A_HEADER_VALUE);
+        }
+    }
+    let credentials = read_source(&mut fields, "credentials", "credentials_file", dir);
+    fields.get("credentials").as_ref().and_then(header_value);
+    refuse_if_given(fields.take("credentials_ref"));
+    fields.finish(|_| false);
+    (!field.is_null()).then(|| Auth::Credentials { kind: kind.to_owned(), credentials })
+}
+
+fn read_tls(field: &Field<'_>, dir: &Path) -> TlsConfig {
+    let Some(mut fields) = field.fields() else { return TlsConfig::default() };
+    let ca = read_source(&mut fields, "ca", "ca_file", dir);
+    let cert = read_source(&mut fields, "cert", "cert_file", dir);
+    let key = read_source(&mut fields, "key", "key_file", dir);
+    for name in ["ca_ref", "cert_ref", "key_ref"] {
+        refuse_if_given(fields.take(name));
+    }
+    let min_version = fields.take("min_version").and_then(|field| read_tls_version(&field));
+    let max_version = fields.take("max_version").and_then(|field| read_tls_version(&field));
+    if let (Some(min), Some(max)) = (min_version, max_version)
+        && max < min
+    {
+        field.mistake(
+            "tls_config.max_version must be greater than or equal to tls_config.min_version if both are specified",
+        );
+    }
+    let tls = TlsConfig {
+        ca,
+        identity: cert.zip(key).map(|(cert, key)| Identity { cert, key }),
+        server_name: fields.text("server_name").unwrap_or_default(),
+        insecure_skip_verify: fields.bool("insecure_skip_verify").unwrap_or(false),
+        min_version,
+        max_version,
+    };
+    fields.finish(|_| false);
+    tls
+}
+
+fn read_tls_version(field: &Field<'_>) -> Option<TlsVersion> {
+    match field.text()?.as_str() {
+        "" => None,
+        "TLS12" => Some(TlsVersion::Tls12),
+        "TLS13" => Some(TlsVersion::Tls13),
+        old @ ("TLS10" | "TLS11") => {
+            refuse_value(field, old);
+            None
+        }
+        other => {
+            field.mistake(format!("unknown value {other:?}, must be one of TLS10, TLS11, TLS12, TLS13"));
+            None
+        }
+    }
+}
+
+fn read_headers(field: &Field<'_>, dir: &Path) -> Vec<Header> {
+    let mut headers = Vec::new();
+    for (name, field) in field.entries() {
+        if RESERVED_HEADERS.contains(&name.to_ascii_lowercase().as_str()) {
+            field.mistake(format!("setting header {name:?} is not allowed"));
+        }
+        check_header_name(&field, name);
+        let Some(mut fields) = field.fields() else { continue };
+        let values = fields.items("values").iter().filter_map(header_value).collect();
+        let texts = fields.items("secrets");
+        let inline = texts.iter().filter_map(header_value).map(|text| Source::Inline(Secret::new(text)));
+        let mut secrets: Vec<Source> = inline.collect();
+        for path in fields.items("files").iter().filter_map(Field::text) {
+            secrets.push(Source::File(join_dir(dir, &path)));
+        }
+        fields.finish(|_| false);
+        headers.push(Header { name: name.to_owned(), values, secrets });
+    }
+    headers.sort_by(|a: &Header, b| a.name.cmp(&b.name));
+    headers
+}
+
+const NOT_A_HEADER_VALUE: &str = "a control character cannot stand in a header";
+
+/// What can be sent as the value of a header.
+pub fn is_header_text(text: &str) -> bool {
+    !text.bytes().any(|byte| (byte < b' ' && byte != b'\t') || byte == 0x7f)
+}
+
+fn header_value(field: &Field<'_>) -> Option<String> {
+    let text = field.text()?;
+    if !is_header_text(&text) {
+        field.mistake(NOT_A_HEADER_VALUE);
+        return None;
+    }
+    Some(text)
+}
+
+fn check_header_name(field: &Field<'_>, name: &str) {
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    if name.is_empty() || !name.bytes().all(is_token) {
+        field.mistake(format!("{name:?} is not a valid header name"));
+    }
+}
+
+/// Credentials of these kinds exclude each other as soon as they are there, the texts as soon as they say something.
+fn is_kind_given(fields: &Fields<'_>, name: &str) -> bool {
+    match name {
+        "basic_auth" | "authorization" | "oauth2" => fields.get(name).is_some_and(|field| !field.is_null()),
+        _ => value_of(fields, name).is_some(),
+    }
+}
+
+fn refuse_if_given(field: Option<Field<'_>>) {
+    if let Some(field) = field
+        && field.text().is_some_and(|text| !text.is_empty())
+    {
+        refuse(&field);
+    }
 }
 
 fn value_of<'a>(fields: &Fields<'a>, name: &str) -> Option<Field<'a>> {
@@ -108,13 +389,7 @@ fn check_tls(fields: &Fields<'_>) {
     }
 }
 
-fn check_authorization(fields: &Fields<'_>) {
-    let kind = fields.get("authorization").and_then(|section| section.get("type"));
-    if let Some(kind) =
-        kind.filter(|kind| kind.raw().is_some_and(|text| text.trim().eq_ignore_ascii_case("basic")))
-    {
-        kind.mistake(r#"authorization type cannot be set to "basic", use "basic_auth" instead"#);
-    }
+fn check_oauth2(fields: &Fields<'_>) {
     if let Some(oauth2) = value_of(fields, "oauth2") {
         for name in ["client_id", "token_url"] {
             if !oauth2.get(name).is_some_and(|field| field.is_given()) {
@@ -144,15 +419,6 @@ fn check_proxy(fields: &Fields<'_>) {
             field.mistake("if proxy_from_environment is configured, no_proxy must not be configured");
         } else if url.is_none() {
             field.mistake("if no_proxy is configured, proxy_url must also be configured");
-        }
-    }
-}
-
-fn check_headers(fields: &Fields<'_>) {
-    let Some(headers) = fields.get("http_headers") else { return };
-    for (name, field) in headers.children() {
-        if RESERVED_HEADERS.contains(&name.to_ascii_lowercase().as_str()) {
-            field.mistake(format!("setting header {name:?} is not allowed"));
         }
     }
 }

@@ -6,16 +6,17 @@
 
 pub mod duration;
 pub mod error;
+pub mod http_client;
 pub mod node;
 pub mod paths;
 pub mod remote_write;
+pub mod secret;
 pub mod yaml;
 
 mod discovery;
 mod document;
 mod emit;
 mod fields;
-mod http_client;
 mod locate;
 mod print;
 mod relabel;
@@ -27,6 +28,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::error::ConfigErrors;
+use crate::config::http_client::HttpClientConfig;
 use crate::config::remote_write::RemoteWriteConfig;
 use crate::labels::Labels;
 use crate::labels::relabel::RelabelRule;
@@ -99,6 +101,7 @@ pub struct ScrapeConfig {
     pub body_size_limit_bytes: u64,
     pub sample_limit: u64,
     pub keep_dropped_targets: u64,
+    pub http_client: Arc<HttpClientConfig>,
     pub relabel_configs: Vec<RelabelRule>,
     pub metric_relabel_configs: Vec<RelabelRule>,
     /// All `static_configs` of the job are one element; each of `file_sd_configs` is one.

@@ -3,11 +3,13 @@
 //! After `RemoteWriteConfig`, `QueueConfig` and `MetadataConfig` of Prometheus' `config/config.go`; `in_order` and
 //! `backlog_share` are ours.
 
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::emit::Yaml;
 use crate::config::fields::{Field, Fields};
-use crate::config::http_client::{self, RESERVED_HEADERS};
+use crate::config::http_client::{self, HttpClientConfig, read_plain_headers};
 use crate::config::print::{Entries, duration, rule};
 use crate::config::relabel::read_rules;
 use crate::config::schema::{Shape, refuse_if_set};
@@ -41,6 +43,8 @@ pub struct RemoteWriteConfig {
     pub write_relabel_configs: Vec<RelabelRule>,
     /// `protobuf_message`.
     pub protobuf_message: ProtobufMessage,
+    /// The HTTP client's settings.
+    pub http_client: Arc<HttpClientConfig>,
     /// `queue_config`.
     pub queue: QueueConfig,
 }
@@ -138,8 +142,7 @@ impl RemoteWriteConfig {
         entries.add_list("write_relabel_configs", self.write_relabel_configs.iter().map(rule));
         entries.add_text("name", &self.name);
         entries.add("protobuf_message", Yaml::text(self.protobuf_message.name()));
-        entries.add("follow_redirects", Yaml::raw(true));
-        entries.add("enable_http2", Yaml::raw(false));
+        self.http_client.print(&mut entries, false);
         let mut queue = Entries::default();
         queue.add("capacity", Yaml::raw(self.queue.capacity));
         queue.add("max_shards", Yaml::raw(self.queue.max_shards));
@@ -158,7 +161,7 @@ impl RemoteWriteConfig {
 }
 
 /// The entries of `remote_write`.
-pub(in crate::config) fn read(field: &Field<'_>) -> Vec<RemoteWriteConfig> {
+pub(in crate::config) fn read(field: &Field<'_>, dir: &Path) -> Vec<RemoteWriteConfig> {
     let mut configs: Vec<RemoteWriteConfig> = Vec::new();
     for item in field.items() {
         if item.is_null() {
@@ -166,7 +169,7 @@ pub(in crate::config) fn read(field: &Field<'_>) -> Vec<RemoteWriteConfig> {
             continue;
         }
         let Some(config) = item.fields().map(|mut fields| {
-            let config = read_section(&mut fields);
+            let config = read_section(&mut fields, dir);
             fields.finish(|_| false);
             config
         }) else {
@@ -192,13 +195,13 @@ pub(in crate::config) fn read(field: &Field<'_>) -> Vec<RemoteWriteConfig> {
     configs
 }
 
-fn read_section(fields: &mut Fields<'_>) -> RemoteWriteConfig {
+fn read_section(fields: &mut Fields<'_>, dir: &Path) -> RemoteWriteConfig {
     let url = fields.take("url");
     let config = RemoteWriteConfig {
         url: read_url(fields.owner(), url.as_ref()),
         name: fields.text("name").unwrap_or_default(),
         remote_timeout: read_timeout(fields),
-        headers: fields.take("headers").map(|field| read_headers(&field)).unwrap_or_default(),
+        headers: fields.take("headers").map(|field| read_plain_headers(&field)).unwrap_or_default(),
         write_relabel_configs: fields
             .take("write_relabel_configs")
             .map(|field| read_rules(&field, "relabeling rule in remote write config"))
@@ -207,6 +210,7 @@ fn read_section(fields: &mut Fields<'_>) -> RemoteWriteConfig {
             .take("protobuf_message")
             .map(|field| read_message(&field))
             .unwrap_or_default(),
+        http_client: Arc::new(http_client::read_client(fields, dir)),
         queue: fields.take("queue_config").map(|field| read_queue(&field)).unwrap_or_default(),
     };
     if let Some(field) = fields.take("metadata_config") {
@@ -221,7 +225,6 @@ fn read_section(fields: &mut Fields<'_>) -> RemoteWriteConfig {
         // Requests are HTTP/1.1 either way.
         field.bool();
     }
-    http_client::refuse_set_client(fields);
     config
 }
 
@@ -232,17 +235,13 @@ fn read_url(owner: &Field<'_>, field: Option<&Field<'_>>) -> String {
         return text;
     };
     let (scheme, rest) = text.split_once("://").unwrap_or(("", &text));
+    // User and password are no host.
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    let version = env!("CARGO_PKG_VERSION");
+    let authority = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    let authority = authority.strip_prefix(':').map_or(authority, |_| "");
     match scheme.to_ascii_lowercase().as_str() {
         _ if authority.is_empty() => field.mistake("the URL names no host"),
-        "http" if authority.contains('@') => field.mistake(format!(
-            "a user in the URL is not built yet in scraped {version}; remove it or leave its default"
-        )),
-        "http" => {}
-        "https" => field.mistake(format!(
-            "scheme https is not built yet in scraped {version}; remove it or leave its default"
-        )),
+        "http" | "https" => {}
         _ => field.mistake(format!("unsupported protocol scheme {scheme:?}, must be http or https")),
     }
     text
@@ -255,30 +254,6 @@ fn read_timeout(fields: &mut Fields<'_>) -> Duration {
         field.mistake("remote_timeout must be positive: no request is answered in no time");
     }
     timeout
-}
-
-fn read_headers(field: &Field<'_>) -> Vec<(String, String)> {
-    let mut headers = Vec::new();
-    for (name, value) in field.entries() {
-        let lower = name.to_ascii_lowercase();
-        if lower == "authorization" {
-            value.mistake(
-                "authorization header must be changed via the basic_auth, authorization, oauth2, sigv4, azuread or \
-                 google_iam parameter",
-            );
-        } else if RESERVED_HEADERS.contains(&lower.as_str()) {
-            value.mistake(format!("{name} is a reserved header. It must not be changed"));
-        }
-        let text = value.text().unwrap_or_default();
-        let is_name = !name.is_empty()
-            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte));
-        if !is_name || text.bytes().any(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
-            value.mistake("not a header: a name or value may not hold these characters");
-        }
-        headers.push((name.to_owned(), text));
-    }
-    headers.sort();
-    headers
 }
 
 fn read_message(field: &Field<'_>) -> ProtobufMessage {
@@ -328,10 +303,9 @@ fn read_queue(field: &Field<'_>) -> QueueConfig {
     if let Some(in_order) = &in_order {
         refuse_if_set(in_order, &Shape::Flag(true));
     }
-    if let Some(share) = fields.take("backlog_share").filter(|share| share.float().is_some()) {
-        if is_in_order {
-            share.mistake("backlog_share means something only with in_order: false");
-        }
+    let share = fields.take("backlog_share").filter(|share| share.float().is_some());
+    if let Some(share) = share.filter(|_| is_in_order) {
+        share.mistake("backlog_share means something only with in_order: false");
     }
     fields.finish(|_| false);
     queue

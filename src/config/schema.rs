@@ -58,22 +58,6 @@ pub(in crate::config) const TLS_CONFIG: [(&str, Shape); 13] = [
     ("max_version", TLS_VERSIONS),
 ];
 
-const BASIC_AUTH: [(&str, Shape); 6] = [
-    ("username", Shape::Text("")),
-    ("username_file", Shape::Text("")),
-    ("username_ref", Shape::Text("")),
-    ("password", Shape::Text("")),
-    ("password_file", Shape::Text("")),
-    ("password_ref", Shape::Text("")),
-];
-
-const AUTHORIZATION: [(&str, Shape); 4] = [
-    ("type", Shape::Text("")),
-    ("credentials", Shape::Text("")),
-    ("credentials_file", Shape::Text("")),
-    ("credentials_ref", Shape::Text("")),
-];
-
 const OAUTH2: [(&str, Shape); 22] = [
     ("client_id", Shape::Text("")),
     ("client_secret", Shape::Text("")),
@@ -99,20 +83,8 @@ const OAUTH2: [(&str, Shape); 22] = [
     ("enable_http2", Shape::Flag(true)),
 ];
 
-const HTTP_HEADER: [(&str, Shape); 3] =
-    [("values", Shape::Texts), ("secrets", Shape::Texts), ("files", Shape::Texts)];
-
-/// The HTTP client's settings, which stand directly in a scrape configuration; `enable_http2` is built.
-pub(in crate::config) const HTTP_CLIENT: [(&str, Shape); 8] = [
-    ("basic_auth", Shape::Object(&BASIC_AUTH)),
-    ("authorization", Shape::Object(&AUTHORIZATION)),
-    ("oauth2", Shape::Object(&OAUTH2)),
-    ("bearer_token", Shape::Text("")),
-    ("bearer_token_file", Shape::Text("")),
-    ("tls_config", Shape::Section(&TLS_CONFIG)),
-    ("follow_redirects", Shape::Flag(true)),
-    ("http_headers", Shape::Map(&Shape::Section(&HTTP_HEADER))),
-];
+/// What is not built of the HTTP client's settings, which stand directly in a scrape configuration.
+pub(in crate::config) const HTTP_CLIENT: [(&str, Shape); 1] = [("oauth2", Shape::Object(&OAUTH2))];
 
 /// What a scrape configuration and `global` share. `metric_name_escaping_scheme` and protocols have readers of their own.
 pub(in crate::config) const SCRAPE_COMMON: [(&str, Shape); 9] = [
@@ -201,6 +173,15 @@ pub(in crate::config) fn refuse(field: &Field<'_>) {
     let version = env!("CARGO_PKG_VERSION");
     let name = field.name();
     field.mistake(format!("{name} is not built yet in scraped {version}; remove it or leave its default"));
+}
+
+/// The same for a value that is not built, of a field that is.
+pub(in crate::config) fn refuse_value(field: &Field<'_>, value: &str) {
+    let version = env!("CARGO_PKG_VERSION");
+    let name = field.name();
+    field.mistake(format!(
+        "{name} {value} is not built yet in scraped {version}; remove it or leave its default"
+    ));
 }
 
 /// Whether a value differs from its default; a wrong type is reported and counts as not set.

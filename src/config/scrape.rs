@@ -3,6 +3,7 @@
 //! After `GlobalConfig.UnmarshalYAML` and `ScrapeConfig.Validate` of Prometheus' `config/config.go`.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::discovery::{self, TargetSpelling, is_other_provider, read_labels};
@@ -144,6 +145,7 @@ pub(in crate::config) fn read_job(
             .map(|field| read_rules(&field, "metric relabeling rule in scrape config"))
             .unwrap_or_default(),
         discovery: discovery::read(&mut fields, spelling, dir),
+        http_client: Arc::new(http_client::read_client(&mut fields, dir)),
         job_name,
     };
     if let Some(protocol) = fields.take("fallback_scrape_protocol") {
@@ -154,7 +156,6 @@ pub(in crate::config) fn read_job(
     }
     read_unbuilt_common(&mut fields);
     refuse_set(&mut fields, &SCRAPE_OWN);
-    http_client::refuse_set_client(&mut fields);
     fields.finish(is_other_provider);
     Some(config)
 }
@@ -184,13 +185,7 @@ fn read_interval_and_timeout(
 fn read_scheme(field: &Field<'_>) -> Scheme {
     match field.text().as_deref() {
         Some("http") | None => Scheme::Http,
-        Some("https") => {
-            field.mistake(format!(
-                "scheme https is not built yet in scraped {}; remove it or leave its default",
-                env!("CARGO_PKG_VERSION")
-            ));
-            Scheme::Https
-        }
+        Some("https") => Scheme::Https,
         Some(other) => {
             field.mistake(format!("scheme {other:?} is neither http nor https"));
             Scheme::Http

@@ -9,10 +9,20 @@ use std::io;
 /// A failed exchange: the URL asked last (redirects move it) and what went wrong there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpError {
+    /// What was asked.
+    pub method: Method,
     /// The URL of the last request, as in Go's `Get "…": …`.
     pub url: String,
     /// What went wrong.
     pub kind: HttpErrorKind,
+}
+
+/// What is asked of a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum Method {
+    Get,
+    Post,
 }
 
 /// How far an exchange has come.
@@ -22,6 +32,8 @@ pub enum Phase {
     Resolve,
     /// Connecting.
     Connect,
+    /// Agreeing on TLS.
+    Handshake,
     /// Sending the request.
     Send,
     /// Waiting for the head of the response.
@@ -37,8 +49,17 @@ pub enum HttpErrorKind {
     BadUrl(String),
     /// Neither `http` nor `https`.
     UnsupportedScheme(String),
-    /// `https` is asked for and TLS is not built yet.
-    TlsNotBuilt,
+    /// Credentials or certificates of ours cannot be read or used; which ones, and why.
+    Setup(String),
+    /// TLS failed, in the words of Go's `crypto/tls`.
+    Tls(String),
+    /// A redirect that makes a GET of a POST: an answer to that would say nothing of what was posted.
+    PostRedirected {
+        /// 301, 302 or 303.
+        status: u16,
+        /// Where to.
+        location: String,
+    },
     /// The name has no address, or nobody could tell.
     Lookup {
         /// The name.
@@ -82,11 +103,15 @@ impl HttpErrorKind {
             Self::Deadline(phase) | Self::Eof(phase) | Self::Io(phase, _) | Self::Protocol(phase, _) => {
                 *phase
             }
-            Self::BadUrl(_) | Self::UnsupportedScheme(_) | Self::TlsNotBuilt | Self::Lookup { .. } => {
+            Self::BadUrl(_) | Self::UnsupportedScheme(_) | Self::Setup(_) | Self::Lookup { .. } => {
                 Phase::Resolve
             }
             Self::Connect { .. } => Phase::Connect,
-            Self::HeadTooLarge { .. } | Self::TooManyRedirects { .. } | Self::Cancelled => Phase::Head,
+            Self::Tls(_) => Phase::Handshake,
+            Self::HeadTooLarge { .. }
+            | Self::TooManyRedirects { .. }
+            | Self::PostRedirected { .. }
+            | Self::Cancelled => Phase::Head,
         }
     }
 }
@@ -96,6 +121,7 @@ impl fmt::Display for Phase {
         f.write_str(match self {
             Self::Resolve => "looking up the name",
             Self::Connect => "connecting",
+            Self::Handshake => "shaking hands for TLS",
             Self::Send => "sending the request",
             Self::Head => "waiting for the response",
             Self::Body => "reading the body",
@@ -108,7 +134,12 @@ impl fmt::Display for HttpErrorKind {
         match self {
             Self::BadUrl(cause) => write!(f, "invalid URL: {cause}"),
             Self::UnsupportedScheme(scheme) => write!(f, "unsupported protocol scheme {scheme:?}"),
-            Self::TlsNotBuilt => f.write_str("scheme https is not built yet"),
+            Self::Setup(cause) | Self::Tls(cause) => f.write_str(cause),
+            Self::PostRedirected { status, location } => write!(
+                f,
+                "redirected with status {status} to {location:?}, which would make a GET of the POST; nothing was \
+                 delivered, use that URL or let the server answer with 307 or 308"
+            ),
             Self::Lookup { host, cause } => write!(f, "dial tcp: lookup {host}: {cause}"),
             Self::Connect { address, cause } => write!(f, "dial tcp {address}: connect: {cause}"),
             Self::Deadline(phase) => write!(f, "context deadline exceeded (while {phase})"),
@@ -130,7 +161,7 @@ impl fmt::Display for HttpError {
         match self.kind.phase() {
             // Go's client is done when the head is there: what happens in a body carries no URL.
             Phase::Body => self.kind.fmt(f),
-            _ => write!(f, "Get {:?}: {}", self.url, self.kind),
+            _ => write!(f, "{:?} {:?}: {}", self.method, self.url, self.kind),
         }
     }
 }
@@ -153,7 +184,7 @@ mod tests {
     use super::*;
 
     fn check(kind: HttpErrorKind, text: &str) {
-        let error = HttpError { url: "http://127.0.0.1:1/metrics".to_owned(), kind };
+        let error = HttpError { method: Method::Get, url: "http://127.0.0.1:1/metrics".to_owned(), kind };
         assert_eq!(error.to_string(), text);
     }
 

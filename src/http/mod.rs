@@ -1,30 +1,42 @@
-//! The one HTTP client: scrapes now, discovery and remote write later. The only place that knows ureq.
+//! The one HTTP client, for scrapes and remote write alike. The only place that knows ureq and rustls.
 //!
 //! A client asks one URL over one kept connection, on whatever thread calls it. ureq's pool renumbers all idle
 //! connections for each request, so every client has an agent of its own; while it idles it holds a socket and no
-//! buffers. Bodies come as they are sent, still packed. Knows nothing of scraping.
+//! buffers. What many clients share (certificates, secrets) is their profile. Bodies come as they are sent, still
+//! packed. Knows nothing of scraping.
 
 mod buffers;
+mod credentials;
 pub mod error;
 mod exchange;
 mod names;
+mod profile;
+pub mod response;
+mod tls;
 mod transport;
 pub mod url;
+mod watched;
+mod wire;
 
+use std::borrow::Cow;
 use std::io::{self, Read};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
-use ureq::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
-use ureq::http::{HeaderMap, StatusCode};
-use ureq::typestate::WithoutBody;
-use ureq::{Agent, BodyReader, Error, RequestBuilder};
+use rustls::ClientConfig;
+use ureq::http::header::LOCATION;
+use ureq::{Agent, Error, RequestBuilder};
 
-use crate::http::error::{HttpError, HttpErrorKind, Phase, system_words};
+use crate::config::http_client::HttpClientConfig;
+use crate::http::credentials::{Audience, Line};
+use crate::http::error::{HttpError, HttpErrorKind, Method, Phase, system_words};
 use crate::http::exchange::Exchange;
 use crate::http::names::Names;
-use crate::http::transport::{Carried, NoResolver, TcpConnector};
-use crate::http::url::Url;
+use crate::http::profile::ClientProfile;
+use crate::http::response::{Answer, Response, UreqResponse};
+use crate::http::transport::{NetConnector, NoResolver};
+use crate::http::url::{Url, without_password};
+use crate::http::wire::Carried;
 
 /// Go's client gives up when it would make one request more.
 const MAX_REQUESTS: usize = 10;
@@ -45,21 +57,20 @@ static NAMES: LazyLock<Arc<Names>> = LazyLock::new(Names::system);
 pub struct HttpClient {
     url: Url,
     headers: Headers,
+    profile: Arc<ClientProfile>,
     agent: Agent,
     exchange: Arc<Exchange>,
+    /// What kept connections were made with; another one means that they are not to be used any more.
+    tls: Option<Arc<ClientConfig>>,
 }
 
-/// Headers of every request, beside `Host`.
-#[derive(Clone, Debug)]
+/// Headers of every request, beside `Host` and those of the configuration; names as they are sent.
+#[derive(Clone, Debug, Default)]
 pub struct Headers {
-    /// `Accept`.
-    pub accept: &'static str,
-    /// `Accept-Encoding`.
-    pub accept_encoding: &'static str,
-    /// `User-Agent`.
-    pub user_agent: &'static str,
-    /// Others, names as they are sent.
-    pub others: Vec<(&'static str, String)>,
+    /// The same for every client of a kind.
+    pub fixed: &'static [(&'static str, &'static str)],
+    /// The client's own.
+    pub others: Vec<(Cow<'static, str>, String)>,
 }
 
 /// Ends exchanges of one client from another thread.
@@ -73,27 +84,22 @@ impl Canceller {
     }
 }
 
+/// What a request asks for.
+#[derive(Clone, Copy, Debug)]
+struct Ask<'a> {
+    method: Method,
+    /// Headers of this request alone.
+    headers: &'a [(&'a str, &'a str)],
+    body: &'a [u8],
+}
+
 impl HttpClient {
-    /// A client of `url`; nothing is opened yet.
-    pub fn new(url: Url, headers: Headers) -> Self {
+    /// A client of `url`; nothing is opened and no file of `config` is read yet.
+    pub fn new(url: Url, headers: Headers, config: &Arc<HttpClientConfig>) -> Self {
         let exchange = Arc::new(Exchange::default());
-        let connector = TcpConnector { exchange: Arc::clone(&exchange), names: Arc::clone(&NAMES) };
-        let config = Agent::config_builder()
-            .proxy(None)
-            .http_status_as_error(false)
-            // Redirects are followed here: which ones, and how often, is Go's rule and not ureq's.
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .max_idle_connections(1)
-            .max_idle_connections_per_host(1)
-            .max_idle_age(MAX_IDLE_AGE)
-            .max_response_header_size(buffers::INPUT_BYTES)
-            // Whatever is sent is set on the request; empty means: not by default.
-            .user_agent("")
-            .accept("")
-            .accept_encoding("")
-            .build();
-        Self { url, headers, agent: Agent::with_parts(config, connector, NoResolver), exchange }
+        let profile = ClientProfile::of(config);
+        let agent = new_agent(&exchange, &profile);
+        Self { url, headers, profile, agent, exchange, tls: None }
     }
 
     /// The URL it asks.
@@ -112,20 +118,57 @@ impl HttpClient {
     /// # Errors
     /// Everything that can go wrong before the end of the head. An error status is no error.
     pub fn get(&mut self, deadline: Instant) -> Result<Response<'_>, HttpError> {
+        let (url, response) =
+            self.exchange(Ask { method: Method::Get, headers: &[], body: &[] }, deadline)?;
+        Ok(Response::new(url, response, &self.exchange))
+    }
+
+    /// POSTs `body` with `headers` beside those of the client, and gives the answer with the start of its body.
+    /// Everything must happen before `deadline`. Redirects with 307 and 308 are followed; one that would make a GET
+    /// of it is an error, since whatever answers that says nothing of what was posted.
+    ///
+    /// # Errors
+    /// Everything that can go wrong before the end of the head. An error status is no error.
+    pub fn post(
+        &mut self,
+        headers: &[(&str, &str)],
+        body: &[u8],
+        deadline: Instant,
+    ) -> Result<Answer, HttpError> {
+        let (url, response) = self.exchange(Ask { method: Method::Post, headers, body }, deadline)?;
+        Ok(Answer::read(Response::new(url, response, &self.exchange)))
+    }
+
+    fn exchange(&mut self, ask: Ask<'_>, deadline: Instant) -> Result<(Url, UreqResponse), HttpError> {
+        let method = ask.method;
         let mut url = self.url.clone();
+        let mut audience = Audience::Own;
         let mut n_requests = 0;
         loop {
             n_requests += 1;
-            let response =
-                self.ask(&url, deadline).map_err(|kind| HttpError { url: url.to_string(), kind })?;
-            let Some(location) = redirect_location(&response) else {
+            let response = self.ask(&url, audience, ask, deadline).map_err(|kind| HttpError {
+                method,
+                url: url.to_string(),
+                kind,
+            })?;
+            let location = redirect_location(&response).filter(|_| self.profile.config().follow_redirects);
+            let Some(location) = location else {
                 self.exchange.enter(Phase::Body);
-                return Ok(Response::new(url, response, &self.exchange));
+                return Ok((url, response));
             };
             let next = url.join(location);
+            let status = response.status().as_u16();
+            if method == Method::Post && matches!(status, 301..=303) {
+                let kind = HttpErrorKind::PostRedirected { status, location: next.to_string() };
+                return Err(HttpError { method, url: url.to_string(), kind });
+            }
             if n_requests == MAX_REQUESTS {
                 let kind = HttpErrorKind::TooManyRedirects { n_requests };
-                return Err(HttpError { url: location.to_owned(), kind });
+                return Err(HttpError { method, url: without_password(location), kind });
+            }
+            if !next.is_site_of(&self.url) {
+                // For good: who was sent elsewhere once may be sent back by anybody.
+                audience = Audience::Other;
             }
             // The connection is kept if the body ends within this; otherwise it is closed.
             let mut body = response.into_body().into_reader().take(REDIRECT_BODY_BYTES);
@@ -134,121 +177,102 @@ impl HttpClient {
         }
     }
 
-    /// POSTs a body to the URL with these headers beside `Host` and `User-Agent`; follows redirects that keep the method.
-    /// Everything up to the last byte of the answer must happen before `deadline`. A request may be sent twice if the
-    /// peer closed the kept connection meanwhile.
-    ///
-    /// # Errors
-    /// As [`HttpClient::get`].
-    pub fn post(
+    fn ask(
         &mut self,
-        body: &[u8],
-        headers: &[(&str, &str)],
-        deadline: Instant,
-    ) -> Result<Response<'_>, HttpError> {
-        let mut url = self.url.clone();
-        let mut n_requests = 0;
-        loop {
-            n_requests += 1;
-            let response = self
-                .send(&url, body, headers, deadline)
-                .map_err(|kind| HttpError { url: url.to_string(), kind })?;
-            let keeps_method = matches!(response.status().as_u16(), 307 | 308);
-            let Some(location) = redirect_location(&response).filter(|_| keeps_method) else {
-                self.exchange.enter(Phase::Body);
-                return Ok(Response::new(url, response, &self.exchange));
-            };
-            let next = url.join(location);
-            if n_requests == MAX_REQUESTS {
-                let kind = HttpErrorKind::TooManyRedirects { n_requests };
-                return Err(HttpError { url: location.to_owned(), kind });
-            }
-            let mut body = response.into_body().into_reader().take(REDIRECT_BODY_BYTES);
-            let _ = io::copy(&mut body, &mut io::sink());
-            url = next;
-        }
-    }
-
-    fn send(
-        &self,
         url: &Url,
-        body: &[u8],
-        headers: &[(&str, &str)],
+        audience: Audience,
+        ask: Ask<'_>,
         deadline: Instant,
-    ) -> Result<ureq::http::Response<ureq::Body>, HttpErrorKind> {
+    ) -> Result<UreqResponse, HttpErrorKind> {
         match url.scheme.as_str() {
             "http" => {}
-            "https" => return Err(HttpErrorKind::TlsNotBuilt),
+            "https" => self.follow_changes_of_tls()?,
             other => return Err(HttpErrorKind::UnsupportedScheme(other.to_owned())),
         }
-        let authority = url.authority.as_str();
-        let slash = if url.path_and_query.starts_with('/') { "" } else { "/" };
+        let lines = self.profile.credentials.lines(audience, url.userinfo()).map_err(HttpErrorKind::Setup)?;
         loop {
             self.exchange.begin();
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Err(HttpErrorKind::Deadline(Phase::Resolve));
             }
-            let mut request = self
-                .agent
-                .post(format!("http://{authority}{slash}{}", url.path_and_query))
-                .header_raw("Host", authority.as_bytes())
-                .header_raw("User-Agent", self.headers.user_agent.as_bytes());
-            for (name, value) in headers {
-                request = request.header_raw(*name, value.as_bytes());
-            }
-            let request = request.config().timeout_global(Some(left)).build();
-            match request.send(body) {
+            let uri = url.without_userinfo();
+            let outcome = match ask.method {
+                Method::Get => {
+                    let request = self.with_headers(self.agent.get(uri), url, ask, &lines);
+                    request.config().timeout_global(Some(left)).build().call()
+                }
+                Method::Post => {
+                    let request = self.with_headers(self.agent.post(uri), url, ask, &lines);
+                    request.config().timeout_global(Some(left)).build().send(ask.body)
+                }
+            };
+            match outcome {
                 Ok(response) => return Ok(response),
+                // The peer closed the kept connection while the request was under way. A GET may be repeated, and so
+                // may what we post (delivery is at least once); once, for the next connection is fresh.
                 Err(Error::Io(_)) if self.exchange.was_stale() && !self.exchange.is_cancelled() => {}
-                Err(error) => return Err(self.kind_of(error)),
+                Err(error) => return Err(kind_of(&self.exchange, error)),
             }
         }
     }
 
-    fn ask(&self, url: &Url, deadline: Instant) -> Result<ureq::http::Response<ureq::Body>, HttpErrorKind> {
-        match url.scheme.as_str() {
-            "http" => {}
-            "https" => return Err(HttpErrorKind::TlsNotBuilt),
-            other => return Err(HttpErrorKind::UnsupportedScheme(other.to_owned())),
-        }
-        loop {
-            self.exchange.begin();
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(HttpErrorKind::Deadline(Phase::Resolve));
+    /// Certificates have changed: connections that were made with the old ones are given up.
+    fn follow_changes_of_tls(&mut self) -> Result<(), HttpErrorKind> {
+        let newest = self.profile.tls.client_config().map_err(HttpErrorKind::Setup)?;
+        if self.tls.as_ref().is_none_or(|tls| !Arc::ptr_eq(tls, &newest)) {
+            if self.tls.is_some() {
+                self.agent = new_agent(&self.exchange, &self.profile);
             }
-            match self.request(url, left).call() {
-                Ok(response) => return Ok(response),
-                // The peer closed the kept connection while the request was under way. A GET may be repeated, once:
-                // the next connection is fresh.
-                Err(Error::Io(_)) if self.exchange.was_stale() && !self.exchange.is_cancelled() => {}
-                Err(error) => return Err(self.kind_of(error)),
-            }
+            self.tls = Some(newest);
         }
+        Ok(())
     }
 
-    fn request(&self, url: &Url, timeout: Duration) -> RequestBuilder<WithoutBody> {
-        let authority = url.authority.as_str();
-        let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-        let slash = if url.path_and_query.starts_with('/') { "" } else { "/" };
+    fn with_headers<Kind>(
+        &self,
+        request: RequestBuilder<Kind>,
+        url: &Url,
+        ask: Ask<'_>,
+        lines: &[Line],
+    ) -> RequestBuilder<Kind> {
         // Names as Go writes them: some small exporters compare them letter by letter.
-        let mut request = self
-            .agent
-            .get(format!("http://{authority}{slash}{}", url.path_and_query))
-            .header_raw("Host", host.as_bytes())
-            .header_raw("User-Agent", self.headers.user_agent.as_bytes())
-            .header_raw("Accept", self.headers.accept.as_bytes())
-            .header_raw("Accept-Encoding", self.headers.accept_encoding.as_bytes());
+        let mut request = request.header_raw("Host", url.host_and_port().as_bytes());
+        for (name, value) in self.headers.fixed.iter().chain(ask.headers) {
+            request = request.header_raw(name, value.as_bytes());
+        }
         for (name, value) in &self.headers.others {
             request = request.header_raw(name, value.as_bytes());
         }
-        request.config().timeout_global(Some(timeout)).build()
+        for line in lines {
+            request = request.header_raw(&line.name, line.value.expose().as_bytes());
+        }
+        request
     }
+}
 
-    fn kind_of(&self, error: Error) -> HttpErrorKind {
-        kind_of(&self.exchange, error)
-    }
+fn new_agent(exchange: &Arc<Exchange>, profile: &Arc<ClientProfile>) -> Agent {
+    let connector = NetConnector {
+        exchange: Arc::clone(exchange),
+        names: Arc::clone(&NAMES),
+        profile: Arc::clone(profile),
+    };
+    let config = Agent::config_builder()
+        .proxy(None)
+        .http_status_as_error(false)
+        // Redirects are followed here: which ones, and how often, is Go's rule and not ureq's.
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .max_idle_connections(1)
+        .max_idle_connections_per_host(1)
+        .max_idle_age(MAX_IDLE_AGE)
+        .max_response_header_size(buffers::INPUT_BYTES)
+        // Whatever is sent is set on the request; empty means: not by default.
+        .user_agent("")
+        .accept("")
+        .accept_encoding("")
+        .build();
+    Agent::with_parts(config, connector, NoResolver)
 }
 
 fn kind_of(exchange: &Exchange, error: Error) -> HttpErrorKind {
@@ -279,74 +303,9 @@ fn kind_of(exchange: &Exchange, error: Error) -> HttpErrorKind {
 }
 
 /// Where a response sends to, if it is one that Go's client follows for a GET.
-fn redirect_location(response: &ureq::http::Response<ureq::Body>) -> Option<&str> {
+fn redirect_location(response: &UreqResponse) -> Option<&str> {
     match response.status().as_u16() {
         301 | 302 | 303 | 307 | 308 => response.headers().get(LOCATION)?.to_str().ok(),
         _ => None,
-    }
-}
-
-/// An answer whose body is still to be read.
-pub struct Response<'client> {
-    url: Url,
-    status: StatusCode,
-    headers: HeaderMap,
-    body: BodyReader<'static>,
-    exchange: &'client Exchange,
-}
-
-impl<'client> Response<'client> {
-    fn new(url: Url, response: ureq::http::Response<ureq::Body>, exchange: &'client Exchange) -> Self {
-        let (head, body) = response.into_parts();
-        Self { url, status: head.status, headers: head.headers, body: body.into_reader(), exchange }
-    }
-
-    /// The status code.
-    pub fn status(&self) -> u16 {
-        self.status.as_u16()
-    }
-
-    /// The usual words for the status; empty when there are none.
-    pub fn reason(&self) -> &'static str {
-        self.status.canonical_reason().unwrap_or_default()
-    }
-
-    /// `Content-Type` as sent; empty when missing, not UTF-8 read as if it were Latin-1.
-    pub fn content_type(&self) -> String {
-        let value = self.headers.get(CONTENT_TYPE).map(|value| value.as_bytes()).unwrap_or_default();
-        value.iter().map(|byte| char::from(*byte)).collect()
-    }
-
-    /// `Content-Encoding` as sent; empty when missing.
-    pub fn content_encoding(&self) -> &[u8] {
-        self.headers.get(CONTENT_ENCODING).map(|value| value.as_bytes()).unwrap_or_default()
-    }
-
-    /// A header as sent; `None` when missing or not ASCII.
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name)?.to_str().ok()
-    }
-
-    /// `Content-Length`, a promise of the peer's.
-    pub fn content_length(&self) -> Option<u64> {
-        self.headers.get(CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
-    }
-
-    /// Reads more of the body; 0 is its end. The connection is kept only if the end was seen.
-    ///
-    /// # Errors
-    /// The deadline, a cancel, or a connection that broke.
-    pub fn read(&mut self, buffer: &mut [u8]) -> Result<usize, HttpError> {
-        let outcome = match self.body.read(buffer) {
-            // A body without a length ends with the connection, however that ended.
-            Ok(0) if self.exchange.was_reset() || self.exchange.is_cancelled() => {
-                Err(io::Error::from(io::ErrorKind::ConnectionReset))
-            }
-            outcome => outcome,
-        };
-        outcome.map_err(|error| HttpError {
-            url: self.url.to_string(),
-            kind: kind_of(self.exchange, Error::from(error)),
-        })
     }
 }

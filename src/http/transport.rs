@@ -1,15 +1,15 @@
-//! TCP under ureq: a connector and a transport that cost almost nothing while a connection idles.
+//! Connections under ureq, with TLS or without: a connector and a transport that cost almost nothing while they idle.
 //!
 //! Both run inside ureq on the thread that asks. Buffers exist only from the first byte sent to the last byte read,
 //! and the input buffer not before the peer has answered: a hung target holds a socket and no buffer. The traits are
 //! ureq's `unversioned` ones: every bump of ureq is checked by this file's tests and those of `tests/fetch.rs`.
 
-use std::io::{self, Read, Write};
-use std::mem::MaybeUninit;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use rustls::pki_types::ServerName;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use ureq::Error;
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
@@ -19,33 +19,14 @@ use crate::http::buffers::ExchangeBuffers;
 use crate::http::error::{HttpErrorKind, Phase, system_words};
 use crate::http::exchange::Exchange;
 use crate::http::names::{LookupError, Names};
-
-/// A socket's own timeout may be this much behind the deadline: setting it anew for each read costs a system call.
-const TIMEOUT_SLACK: Duration = Duration::from_millis(20);
+use crate::http::profile::ClientProfile;
+use crate::http::tls::session::TlsSession;
+use crate::http::wire::{Deadline, Pending, Wire, carry};
 
 /// With several addresses each gets its part of the time left, but at least this (Go's `net.Dialer` does the same).
 const MIN_CONNECT_TIME: Duration = Duration::from_secs(2);
 
-/// Far away, where ureq sets no timeout.
-const NO_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 3600);
-
-/// An error of this client inside one of ureq's.
-#[derive(Debug)]
-pub(in crate::http) struct Carried(pub(in crate::http) HttpErrorKind);
-
-impl std::fmt::Display for Carried {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl std::error::Error for Carried {}
-
-fn carry(kind: HttpErrorKind) -> Error {
-    Error::Other(Box::new(Carried(kind)))
-}
-
-/// ureq resolves before it looks whether it has a connection; [`TcpConnector`] looks names up when it needs them.
+/// ureq resolves before it looks whether it has a connection; [`NetConnector`] looks names up when it needs them.
 #[derive(Debug)]
 pub(in crate::http) struct NoResolver;
 
@@ -62,23 +43,25 @@ impl Resolver for NoResolver {
     }
 }
 
-/// Opens TCP connections for one client.
+/// Opens connections for one client.
 #[derive(Debug)]
-pub(in crate::http) struct TcpConnector {
+pub(in crate::http) struct NetConnector {
     pub(in crate::http) exchange: Arc<Exchange>,
     pub(in crate::http) names: Arc<Names>,
+    pub(in crate::http) profile: Arc<ClientProfile>,
 }
 
-impl Connector for TcpConnector {
-    type Out = TcpTransport;
+impl Connector for NetConnector {
+    type Out = NetTransport;
 
-    fn connect(&self, details: &ConnectionDetails, _: Option<()>) -> Result<Option<TcpTransport>, Error> {
+    fn connect(&self, details: &ConnectionDetails, _: Option<()>) -> Result<Option<NetTransport>, Error> {
         self.exchange.opens_connection();
         let deadline = Deadline::of(details.timeout);
         let Some(authority) = details.uri.authority() else {
             return Err(carry(HttpErrorKind::BadUrl("no host in request URL".to_owned())));
         };
-        let (host, port) = (authority.host(), authority.port_u16().unwrap_or(80));
+        let default_port = if details.needs_tls() { 443 } else { 80 };
+        let (host, port) = (authority.host(), authority.port_u16().unwrap_or(default_port));
         self.exchange.enter(Phase::Resolve);
         let addresses =
             self.names.addresses(host, deadline.at, || self.exchange.is_cancelled()).map_err(|error| {
@@ -91,23 +74,19 @@ impl Connector for TcpConnector {
                 }
             })?;
         self.exchange.enter(Phase::Connect);
-        match self.connect_any(&addresses, port, deadline) {
-            Ok(socket) => Ok(Some(TcpTransport {
-                socket,
-                exchange: Arc::clone(&self.exchange),
-                buffers: ExchangeBuffers::default(),
-                read_timeout: Duration::ZERO,
-                write_timeout: Duration::ZERO,
-            })),
-            Err(error) => {
-                self.names.doubt(host);
-                Err(error)
-            }
-        }
+        let socket = self.connect_any(&addresses, port, deadline).inspect_err(|_| self.names.doubt(host))?;
+        let mut wire = Wire::new(socket, Arc::clone(&self.exchange));
+        let tls = if details.needs_tls() {
+            self.exchange.enter(Phase::Handshake);
+            Some(Box::new(self.shake_hands(host, &mut wire, deadline)?))
+        } else {
+            None
+        };
+        Ok(Some(NetTransport { wire, tls, buffers: ExchangeBuffers::default() }))
     }
 }
 
-impl TcpConnector {
+impl NetConnector {
     fn connect_any(&self, addresses: &[IpAddr], port: u16, deadline: Deadline) -> Result<Arc<Socket>, Error> {
         let mut failure = Error::Timeout(deadline.reason);
         for (address_idx, address) in addresses.iter().enumerate() {
@@ -144,91 +123,73 @@ impl TcpConnector {
         socket.connect_timeout(&SockAddr::from(address), timeout)?;
         Ok(socket)
     }
+
+    fn shake_hands(&self, host: &str, wire: &mut Wire, deadline: Deadline) -> Result<TlsSession, Error> {
+        let tls = &self.profile.config().tls;
+        let literal = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        let name = if tls.server_name.is_empty() { literal } else { &tls.server_name };
+        let name = ServerName::try_from(name.to_owned()).map_err(|_| {
+            carry(HttpErrorKind::Tls(format!("tls: {name:?} is not a name that a server can have")))
+        })?;
+        let config = self.profile.tls.client_config().map_err(|cause| carry(HttpErrorKind::Setup(cause)))?;
+        TlsSession::connect(config, name, wire, deadline)
+    }
 }
 
 /// One connection.
 #[derive(Debug)]
-pub(in crate::http) struct TcpTransport {
-    socket: Arc<Socket>,
-    exchange: Arc<Exchange>,
+pub(in crate::http) struct NetTransport {
+    wire: Wire,
+    tls: Option<Box<TlsSession>>,
     buffers: ExchangeBuffers,
-    /// As last set on the socket; zero: never.
-    read_timeout: Duration,
-    write_timeout: Duration,
 }
 
-impl TcpTransport {
-    /// Reads once; `Ok(0)` is the end of what the peer sends.
-    fn read(&mut self, deadline: Deadline, buffer: ReadInto) -> Result<usize, Error> {
-        loop {
-            let left = deadline.left()?;
-            if is_far(self.read_timeout, left) {
-                self.socket.set_read_timeout(Some(left))?;
-                self.read_timeout = left;
+impl NetTransport {
+    /// Waits for the first byte without a buffer for it; false at the end of what the peer sends.
+    fn await_bytes(&mut self, deadline: Deadline) -> Result<bool, Error> {
+        match &mut self.tls {
+            Some(tls) => tls.await_text(&mut self.wire, deadline),
+            None => self.wire.await_bytes(deadline),
+        }
+    }
+
+    /// Reads once into the input buffer; 0 is the end of what the peer sends.
+    fn read(&mut self, deadline: Deadline) -> Result<usize, Error> {
+        match &mut self.tls {
+            Some(tls) => {
+                let is_there = tls.await_text(&mut self.wire, deadline)?;
+                Ok(if is_there { tls.take_text(self.buffers.input_append_buf()) } else { 0 })
             }
-            let outcome = match buffer {
-                ReadInto::Buffers => (&*self.socket).read(self.buffers.input_append_buf()),
-                ReadInto::Nothing => {
-                    self.socket.recv_with_flags(&mut [MaybeUninit::uninit(); 1], libc::MSG_PEEK)
-                }
-            };
-            match outcome {
-                Ok(n_bytes) => return Ok(n_bytes),
-                Err(error) if is_passing(&error) => {}
-                Err(error) => {
-                    if error.kind() == io::ErrorKind::ConnectionReset {
-                        self.exchange.got_reset();
-                    }
-                    return Err(error.into());
-                }
-            }
+            None => self.wire.read(deadline, self.buffers.input_append_buf()),
         }
     }
 }
 
-#[derive(Clone, Copy, Debug)]
-enum ReadInto {
-    /// The input buffer.
-    Buffers,
-    /// Only wait until there is something.
-    Nothing,
-}
-
-impl Transport for TcpTransport {
+impl Transport for NetTransport {
     fn buffers(&mut self) -> &mut dyn Buffers {
         &mut self.buffers
     }
 
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
-        self.exchange.enter(Phase::Send);
-        if !self.exchange.uses(&self.socket) {
-            return Err(carry(HttpErrorKind::Cancelled));
-        }
+        self.wire.exchange().enter(Phase::Send);
+        self.wire.take_over()?;
         let deadline = Deadline::of(timeout.for_write());
-        let mut n_sent = 0;
-        while n_sent < amount {
-            let left = deadline.left()?;
-            if is_far(self.write_timeout, left) {
-                self.socket.set_write_timeout(Some(left))?;
-                self.write_timeout = left;
-            }
-            match (&*self.socket).write(&self.buffers.output()[n_sent..amount]) {
-                Ok(n_bytes) => n_sent += n_bytes,
-                Err(error) if is_passing(&error) => {}
-                Err(error) => return Err(error.into()),
-            }
+        let output = &self.buffers.output()[..amount];
+        match &mut self.tls {
+            Some(tls) => tls.write(&mut self.wire, deadline, output),
+            None => self.wire.write_all(deadline, output),
         }
-        Ok(())
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
         let deadline = Deadline::of(timeout.for_read());
-        if self.exchange.phase() != Phase::Body {
-            self.exchange.enter(Phase::Head);
+        let exchange = self.wire.exchange();
+        if exchange.phase() != Phase::Body {
+            exchange.enter(Phase::Head);
         }
         if !self.buffers.has_input_memory() {
             self.buffers.free_output();
-            if self.read(deadline, ReadInto::Nothing)? == 0 {
+            if !self.await_bytes(deadline)? {
                 return Ok(false);
             }
         }
@@ -237,9 +198,9 @@ impl Transport for TcpTransport {
             let n_bytes = self.buffers.input().len();
             return Err(Error::LargeResponseHeader(n_bytes, n_bytes));
         }
-        let n_bytes = self.read(deadline, ReadInto::Buffers)?;
+        let n_bytes = self.read(deadline)?;
         if n_bytes > 0 {
-            self.exchange.got_input();
+            self.wire.exchange().got_input();
             self.buffers.input_appended(n_bytes);
         }
         Ok(n_bytes > 0)
@@ -249,41 +210,15 @@ impl Transport for TcpTransport {
     /// needed in between.
     fn is_open(&mut self) -> bool {
         self.buffers = ExchangeBuffers::default();
-        let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
-        let probed = self.socket.recv_with_flags(&mut [MaybeUninit::uninit(); 1], flags);
-        // Bytes that nobody asked for and the end of the stream both make the connection useless.
-        matches!(probed, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
-            && !self.exchange.is_cancelled()
-    }
-}
-
-/// When a step must be done, and ureq's name for that.
-#[derive(Clone, Copy, Debug)]
-struct Deadline {
-    at: Instant,
-    reason: ureq::Timeout,
-}
-
-impl Deadline {
-    fn of(timeout: NextTimeout) -> Self {
-        let after = if timeout.after.is_not_happening() { NO_TIMEOUT } else { *timeout.after };
-        Self { at: Instant::now() + after, reason: timeout.reason }
+        // Text that nobody asked for and the end of the stream both make the connection useless.
+        let is_open = match &mut self.tls {
+            Some(tls) => tls.is_open(&self.wire),
+            None => self.wire.pending() == Pending::Nothing,
+        };
+        is_open && !self.wire.exchange().is_cancelled()
     }
 
-    /// Time left, never zero.
-    fn left(self) -> Result<Duration, Error> {
-        let left = self.at.saturating_duration_since(Instant::now());
-        // The system counts in microseconds and takes zero for "no timeout".
-        if left < Duration::from_micros(1) { Err(Error::Timeout(self.reason)) } else { Ok(left) }
+    fn is_tls(&self) -> bool {
+        self.tls.is_some()
     }
-}
-
-/// Whether a timeout set on the socket is too long for the time left, or so short that it would wake a lot.
-fn is_far(set: Duration, left: Duration) -> bool {
-    set > left + TIMEOUT_SLACK || set < left / 2
-}
-
-/// The socket's own timeout or a signal: the deadline decides whether to go on.
-fn is_passing(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted)
 }

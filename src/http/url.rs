@@ -5,18 +5,58 @@
 
 use std::fmt;
 
-/// An absolute URL without user and fragment.
+/// An absolute URL without fragment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Url {
-    /// In lower case; only `http` can be asked.
+    /// In lower case; only `http` and `https` can be asked.
     pub scheme: String,
-    /// Host and port as written; the port may be missing.
+    /// Host and port as written, user and password before them if given; the port may be missing.
     pub authority: String,
     /// Already escaped; empty, or starts with `/` or `?`.
     pub path_and_query: String,
 }
 
 impl Url {
+    /// An absolute URL as typed; `None` if it has no scheme or no host.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (scheme, rest) = text.split('#').next()?.split_once("://")?;
+        let is_scheme = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);
+        let url = Self::from_authority(scheme.to_ascii_lowercase(), rest);
+        (scheme.chars().all(is_scheme) && !scheme.is_empty() && !url.host().is_empty()).then_some(url)
+    }
+
+    /// `user:password` as typed.
+    pub(in crate::http) fn userinfo(&self) -> Option<&str> {
+        self.authority.rsplit_once('@').map(|(userinfo, _)| userinfo)
+    }
+
+    /// The authority without user and password.
+    pub(in crate::http) fn host_and_port(&self) -> &str {
+        self.authority.rsplit_once('@').map_or(self.authority.as_str(), |(_, host)| host)
+    }
+
+    fn host(&self) -> &str {
+        let host_and_port = self.host_and_port();
+        let port_idx = host_and_port.rfind(':').filter(|idx| !host_and_port[*idx..].contains(']'));
+        &host_and_port[..port_idx.unwrap_or(host_and_port.len())]
+    }
+
+    /// As it is asked.
+    pub(in crate::http) fn without_userinfo(&self) -> String {
+        let slash = if self.path_and_query.starts_with('/') { "" } else { "/" };
+        format!("{}://{}{slash}{}", self.scheme, self.host_and_port(), self.path_and_query)
+    }
+
+    /// Whether what `owner` may know is safe here: the same host or one below it (Go's `isDomainOrSubdomain`), and
+    /// not without TLS where there was TLS.
+    pub(in crate::http) fn is_site_of(&self, owner: &Self) -> bool {
+        let (host, parent) = (self.host().to_ascii_lowercase(), owner.host().to_ascii_lowercase());
+        let is_below = !parent.is_empty()
+            && !host.contains([':', '%'])
+            && host.strip_suffix(&parent).is_some_and(|before| before.ends_with('.'));
+        (host == parent || is_below) && (owner.scheme != "https" || self.scheme == "https")
+    }
+
     /// What a `Location` of an answer from this URL means.
     pub fn join(&self, location: &str) -> Self {
         let location = location.split('#').next().unwrap_or_default();
@@ -59,8 +99,17 @@ impl fmt::Display for Url {
         if !self.scheme.is_empty() {
             write!(f, "{}:", self.scheme)?;
         }
-        write!(f, "//{}{}", self.authority, self.path_and_query)
+        // A password is nobody's business.
+        match self.userinfo().and_then(|userinfo| userinfo.split_once(':')) {
+            Some((user, _)) => write!(f, "//{user}:***@{}{}", self.host_and_port(), self.path_and_query),
+            None => write!(f, "//{}{}", self.authority, self.path_and_query),
+        }
     }
+}
+
+/// A URL or a part of one as somebody sent it, without a password.
+pub(in crate::http) fn without_password(location: &str) -> String {
+    Url::parse(location).map_or_else(|| location.to_owned(), |url| url.to_string())
 }
 
 /// RFC 3986, section 5.2.4, for a path that starts with `/`.
@@ -109,5 +158,36 @@ mod tests {
         check("", "http://box:9100/a/b/metrics?x=1");
         check("#top", "http://box:9100/a/b/metrics?x=1");
         check("ftp://other/m", "ftp://other/m");
+    }
+
+    #[test]
+    fn passwords_are_not_printed_and_not_part_of_what_is_asked() {
+        let url = Url::parse("https://user:p@ss@box:443?q").expect("a URL");
+        assert_eq!(url.to_string(), "https://user:***@box:443?q");
+        assert_eq!(url.without_userinfo(), "https://box:443/?q");
+        assert_eq!((url.userinfo(), url.host()), (Some("user:p@ss"), "box"));
+        assert_eq!(without_password("http://a:b@c/d"), "http://a:***@c/d");
+        assert_eq!(without_password("/d"), "/d");
+        for text in ["", "box:9100/metrics", "://box", "http://", "http://:80/", "http:/box"] {
+            assert_eq!(Url::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn credentials_stay_with_their_host() {
+        let check = |owner: &str, other: &str, want: bool| {
+            let (owner, other) = (Url::parse(owner).expect("a URL"), Url::parse(other).expect("a URL"));
+            assert_eq!(other.is_site_of(&owner), want, "{owner} {other}");
+        };
+        check("http://box:1/", "http://BOX:2/", true);
+        check("http://box", "https://box", true);
+        check("https://box", "http://box", false);
+        check("http://box.lan", "http://a.box.lan", true);
+        check("http://box.lan", "http://abox.lan", false);
+        check("http://a.box.lan", "http://box.lan", false);
+        check("http://10.0.0.1", "http://10.0.0.2", false);
+        check("http://[::1]:1", "http://[::1]:2", true);
+        check("http://[::1]", "http://[::2]", false);
+        check("http://box", "http://user@evil/box", false);
     }
 }

@@ -4,21 +4,22 @@
 //! `storage/remote/client.go`; what nobody defined, such as a redirect that leads nowhere, means "later", so that
 //! nothing is lost to it.
 
+use std::borrow::Cow;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::config::remote_write::RemoteWriteConfig;
-use crate::http::error::{HttpError, HttpErrorKind, Phase};
+use crate::http::error::HttpErrorKind;
+use crate::http::response::Answer;
 use crate::http::url::Url;
-use crate::http::{Canceller, Headers, HttpClient, Response};
+use crate::http::{Canceller, Headers, HttpClient};
 use crate::remote::encode::Message;
 
-const USER_AGENT: &str = concat!("scraped/", env!("CARGO_PKG_VERSION"));
+/// Headers of every request.
+const FIXED_HEADERS: [(&str, &str); 2] =
+    [("User-Agent", concat!("scraped/", env!("CARGO_PKG_VERSION"))), ("Content-Encoding", "snappy")];
 
 /// Of an answer's body so much is shown (Prometheus: `maxErrMsgLen`).
 const SHOWN_BODY_BYTES: usize = 512;
-
-/// Of an answer's body so much is read, to keep the connection; a longer one costs it.
-const READ_BODY_BYTES: usize = 64 * 1024;
 
 /// Confirms that an endpoint took a 2.0 request for one.
 const SAMPLES_WRITTEN_HEADER: &str = "X-Prometheus-Remote-Write-Samples-Written";
@@ -56,18 +57,19 @@ pub enum SendOutcome {
 pub struct Client {
     http: HttpClient,
     timeout: Duration,
-    headers: Vec<(String, String)>,
     retry_on_http_429: bool,
 }
 
 impl Client {
     /// A client of an endpoint; nothing is opened yet.
     pub fn new(config: &RemoteWriteConfig) -> Self {
-        let headers = Headers { accept: "", accept_encoding: "", user_agent: USER_AGENT, others: Vec::new() };
+        let others = config.headers.iter().map(|(name, value)| (Cow::Owned(name.clone()), value.clone()));
+        let headers = Headers { fixed: &FIXED_HEADERS, others: others.collect() };
+        // Checked when the configuration was read.
+        let url = Url::parse(&config.url).unwrap_or_else(|| unreachable!("BUG: not a URL: {}", config.url));
         Self {
-            http: HttpClient::new(url_of(&config.url), headers),
+            http: HttpClient::new(url, headers, &config.http_client),
             timeout: config.remote_timeout,
-            headers: config.headers.clone(),
             retry_on_http_429: config.queue.retry_on_http_429,
         }
     }
@@ -81,30 +83,28 @@ impl Client {
     pub fn send(&mut self, message: Message, body: &[u8], attempt: u32) -> SendOutcome {
         let attempt_text = attempt.to_string();
         let mut headers = vec![
-            ("Content-Encoding", "snappy"),
             ("Content-Type", message.content_type()),
             ("X-Prometheus-Remote-Write-Version", message.version()),
         ];
         if attempt > 0 {
             headers.push(("Retry-Attempt", &attempt_text));
         }
-        headers.extend(self.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())));
-        let retry_on_http_429 = self.retry_on_http_429;
-        match self.http.post(body, &headers, Instant::now() + self.timeout) {
+        match self.http.post(&headers, body, Instant::now() + self.timeout) {
             Err(error) if error.kind == HttpErrorKind::Cancelled => SendOutcome::Cancelled,
-            Err(error) => SendOutcome::Later { error: words(&error), retry_after: None },
-            Ok(response) => outcome(response, message, retry_on_http_429),
+            Err(error) => SendOutcome::Later { error: error.to_string(), retry_after: None },
+            Ok(answer) => outcome(&answer, message, self.retry_on_http_429),
         }
     }
 }
 
-fn outcome(mut response: Response<'_>, message: Message, retry_on_http_429: bool) -> SendOutcome {
-    let status = response.status();
-    let is_confirmed = response.header(SAMPLES_WRITTEN_HEADER).is_some();
-    let retry_after = response.header("Retry-After").and_then(|text| retry_after(text, SystemTime::now()));
-    // The status is what counts: a body that breaks off changes nothing.
-    let body = read_body(&mut response);
-    let reason = response.reason();
+fn outcome(answer: &Answer, message: Message, retry_on_http_429: bool) -> SendOutcome {
+    let status = answer.status();
+    let is_confirmed = answer.header(SAMPLES_WRITTEN_HEADER).is_some();
+    let retry_after = answer.header("Retry-After").and_then(|text| retry_after(text, SystemTime::now()));
+    let body = answer.body.get(..SHOWN_BODY_BYTES).unwrap_or(&answer.body);
+    let body = String::from_utf8_lossy(body);
+    let body = body.trim_end();
+    let reason = answer.reason();
     let space = if reason.is_empty() { "" } else { " " };
     let error = format!("server returned HTTP status {status}{space}{reason}: {body}");
     match status {
@@ -117,42 +117,6 @@ fn outcome(mut response: Response<'_>, message: Message, retry_on_http_429: bool
         400..=499 => SendOutcome::Refused { status, error },
         500..=599 => SendOutcome::Later { error, retry_after },
         _ => SendOutcome::Later { error, retry_after: None },
-    }
-}
-
-fn read_body(response: &mut Response<'_>) -> String {
-    let mut shown = Vec::new();
-    let mut buffer = [0; 4096];
-    let mut n_read = 0;
-    while n_read < READ_BODY_BYTES {
-        match response.read(&mut buffer) {
-            Ok(0) | Err(_) => break,
-            Ok(more) => {
-                let free = SHOWN_BODY_BYTES.saturating_sub(shown.len()).min(more);
-                shown.extend_from_slice(buffer.get(..free).unwrap_or_default());
-                n_read += more;
-            }
-        }
-    }
-    String::from_utf8_lossy(&shown).trim_end().to_owned()
-}
-
-/// As Go's client says it.
-fn words(error: &HttpError) -> String {
-    match error.kind.phase() {
-        Phase::Body => error.kind.to_string(),
-        _ => format!("Post {:?}: {}", error.url, error.kind),
-    }
-}
-
-fn url_of(text: &str) -> Url {
-    let (scheme, rest) = text.split_once("://").unwrap_or(("http", text));
-    let rest = rest.split('#').next().unwrap_or_default();
-    let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
-    Url {
-        scheme: scheme.to_ascii_lowercase(),
-        authority: authority.to_owned(),
-        path_and_query: path.to_owned(),
     }
 }
 
@@ -191,7 +155,7 @@ fn http_date(text: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{http_date, retry_after, url_of};
+    use super::{http_date, retry_after};
     use std::time::{Duration, UNIX_EPOCH};
 
     #[test]
@@ -213,15 +177,5 @@ mod tests {
         check("Sun, 06 Nov 1994 08:49:37 GMT", Some(77));
         check("Sun, 06 Nov 1993 08:49:37 GMT", None);
         check("-1", None);
-    }
-
-    #[test]
-    fn urls_are_cut_into_their_parts() {
-        let url = url_of("HTTP://box:9090/api/v1/write?x=1#top");
-        assert_eq!(
-            (url.scheme.as_str(), url.to_string().as_str()),
-            ("http", "http://box:9090/api/v1/write?x=1")
-        );
-        assert_eq!(url_of("http://box").authority, "box");
     }
 }

@@ -29,6 +29,9 @@ const TICK: Duration = Duration::from_secs(1);
 /// Time between two saves of the positions.
 const SAVE_INTERVAL: Duration = Duration::from_secs(5);
 
+/// Told the name of a thread that ends by a panic.
+pub type ThreadEnded = Box<dyn FnOnce(&str) + Send>;
+
 /// What the manager starts with.
 pub struct ManagerOptions {
     /// The log.
@@ -44,7 +47,7 @@ pub struct ManagerOptions {
     /// What is shown.
     pub metrics: Arc<RemoteMetrics>,
     /// Told the name of a thread that ends by a panic.
-    pub thread_ended: Box<dyn FnOnce(&str) + Send>,
+    pub thread_ended: ThreadEnded,
 }
 
 /// The running manager.
@@ -108,7 +111,7 @@ impl Handle {
     }
 }
 
-struct Guard(Option<Box<dyn FnOnce(&str) + Send>>);
+struct Guard(Option<ThreadEnded>);
 
 impl Drop for Guard {
     fn drop(&mut self) {

@@ -97,11 +97,6 @@ pub enum ScrapeError {
         /// The media type.
         media_type: String,
     },
-    /// Something that this release does not do for this job, though the configuration asks for it.
-    NotBuilt {
-        /// The part that is missing, as in "scheme https".
-        what: &'static str,
-    },
     /// The page is malformed.
     Exposition(ExpositionError),
     /// More samples after relabelling than `sample_limit`.
@@ -158,7 +153,6 @@ impl ScrapeError {
             | Self::Timeout { .. }
             | Self::BodyTimeout
             | Self::Body { .. }
-            | Self::NotBuilt { .. }
             | Self::BodyBudget { .. }
             | Self::TargetLimit { .. }
             | Self::NoWorker { .. }
@@ -230,7 +224,6 @@ impl fmt::Display for ScrapeError {
                 f,
                 "received Content-Type {media_type}, which is not built yet; the target has to offer text/plain"
             ),
-            Self::NotBuilt { what } => write!(f, "{what} is not built yet; the target is not scraped"),
             Self::Exposition(error) => error.fmt(f),
             Self::SampleLimit { samples, limit } => {
                 write!(f, "sample limit exceeded (samples: {samples}, sample_limit: {limit})")

@@ -275,6 +275,7 @@ fn reuse(old: &Arc<ScrapeConfig>, new: &Arc<ScrapeConfig>) -> Reuse {
         scrape_timeout: Duration::ZERO,
         sample_limit: 0,
         enable_http2: false,
+        http_client: Arc::default(),
         ..without_discovery(config)
     };
     if Arc::ptr_eq(old, new) || without_discovery(old) == without_discovery(new) {

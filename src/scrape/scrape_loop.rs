@@ -342,6 +342,7 @@ fn gives_same_samples(a: &ScrapeConfig, b: &ScrapeConfig) -> bool {
     a.scrape_timeout = b.scrape_timeout;
     a.sample_limit = b.sample_limit;
     a.enable_http2 = b.enable_http2;
+    a.http_client.clone_from(&b.http_client);
     a.discovery.clone_from(&b.discovery);
     a.keep_dropped_targets = b.keep_dropped_targets;
     a == *b

@@ -7,17 +7,24 @@ use std::time::{Duration, Instant};
 
 use crate::config::ScrapeConfig;
 use crate::http::error::{HttpError, HttpErrorKind, Phase};
+use crate::http::response::Response;
 use crate::http::url::Url;
-use crate::http::{Canceller as HttpCanceller, Headers, HttpClient, Response};
+use crate::http::{Canceller as HttpCanceller, Headers, HttpClient};
 use crate::scrape::buffers::BodyBuffer;
 use crate::scrape::error::ScrapeError;
 use crate::scrape::target_url::TargetUrl;
 
 /// What Prometheus sends for `scrape_protocols: [PrometheusText0.0.4]`, the one format this release reads
 /// (`scrape/scrape.go: acceptHeader`).
-const ACCEPT: &str = "text/plain;version=0.0.4;q=0.6,*/*;q=0.5";
+const ACCEPT: (&str, &str) = ("Accept", "text/plain;version=0.0.4;q=0.6,*/*;q=0.5");
 
-const USER_AGENT: &str = concat!("scraped/", env!("CARGO_PKG_VERSION"));
+const USER_AGENT: (&str, &str) = ("User-Agent", concat!("scraped/", env!("CARGO_PKG_VERSION")));
+
+/// `enable_compression`.
+const PACKED: [(&str, &str); 3] = [USER_AGENT, ACCEPT, ("Accept-Encoding", "gzip")];
+
+/// The same without.
+const AS_IT_IS: [(&str, &str); 3] = [USER_AGENT, ACCEPT, ("Accept-Encoding", "identity")];
 
 /// Of a promised `Content-Length` so much is believed before bytes come: a peer that promises and does not send
 /// must not hold the budget of others.
@@ -75,14 +82,13 @@ impl Scraper {
             authority: url.authority.clone(),
             path_and_query: url.path_and_query.clone(),
         };
+        let timeout_seconds = timeout.as_secs_f64().to_string();
         let headers = Headers {
-            accept: ACCEPT,
-            accept_encoding: if config.enable_compression { "gzip" } else { "identity" },
-            user_agent: USER_AGENT,
-            others: vec![("X-Prometheus-Scrape-Timeout-Seconds", timeout.as_secs_f64().to_string())],
+            fixed: if config.enable_compression { &PACKED } else { &AS_IT_IS },
+            others: vec![("X-Prometheus-Scrape-Timeout-Seconds".into(), timeout_seconds)],
         };
         Self {
-            client: HttpClient::new(url, headers),
+            client: HttpClient::new(url, headers, &config.http_client),
             body_size_limit_bytes: config.body_size_limit_bytes,
             last_wire_bytes: 0,
         }
@@ -205,14 +211,13 @@ fn read_away(response: &mut Response<'_>) {
 
 impl From<HttpError> for ScrapeError {
     fn from(error: HttpError) -> Self {
-        let HttpError { url, kind } = error;
+        let HttpError { url, kind, .. } = error;
         match kind {
             HttpErrorKind::Lookup { host, cause } => Self::Lookup { url, host, cause },
             HttpErrorKind::Connect { address, cause } => Self::Connect { url, address, cause },
             HttpErrorKind::Deadline(Phase::Body) => Self::BodyTimeout,
             HttpErrorKind::Deadline(phase) => Self::Timeout { url, phase },
             HttpErrorKind::Cancelled => Self::Cancelled,
-            HttpErrorKind::TlsNotBuilt => Self::NotBuilt { what: "scheme https" },
             kind if kind.phase() == Phase::Body => Self::Body { cause: kind.to_string() },
             kind => Self::Request { url, cause: kind.to_string() },
         }

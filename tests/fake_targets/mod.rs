@@ -268,6 +268,7 @@ pub(crate) fn job(job_name: &str) -> ScrapeConfig {
         body_size_limit_bytes: 0,
         sample_limit: 0,
         keep_dropped_targets: 0,
+        http_client: Arc::default(),
         relabel_configs: Vec::new(),
         metric_relabel_configs: Vec::new(),
         discovery: Vec::new(),

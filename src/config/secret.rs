@@ -1,0 +1,59 @@
+//! Texts that nobody may see: they print as `<secret>` wherever they are printed.
+//!
+//! Only `http` takes them out again, when it writes a request or loads a key. Nothing here reads a file.
+
+use std::fmt::{self, Debug, Display, Formatter};
+use std::path::PathBuf;
+
+/// What stands in place of a secret, as in Prometheus.
+pub const SECRET_TOKEN: &str = "<secret>";
+
+/// A text that prints as [`SECRET_TOKEN`].
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Box<str>);
+
+impl Secret {
+    /// Hides `text` from here on.
+    pub fn new(text: impl Into<Box<str>>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text itself, for the request or the key that it belongs in; never for a log, an error or a page.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Debug for Secret {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(SECRET_TOKEN)
+    }
+}
+
+impl Display for Secret {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(SECRET_TOKEN)
+    }
+}
+
+/// Where a credential, a certificate or a key comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// It stands in the configuration.
+    Inline(Secret),
+    /// It is read when it is needed, and again when the file has changed.
+    File(PathBuf),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Secret, Source};
+
+    #[test]
+    fn nothing_prints_a_secret() {
+        let secret = Secret::new("hunter2");
+        let source = Source::Inline(secret.clone());
+        assert_eq!(format!("{secret} {secret:?} {source:?}"), "<secret> <secret> Inline(<secret>)");
+        assert_eq!(secret.expose(), "hunter2");
+    }
+}

@@ -1,0 +1,232 @@
+//! Header lines that a request carries for its job: `Authorization` and `http_headers`, secret files re-read.
+//!
+//! Decides what of it another host may see. Texts of secrets leave this file only as header lines.
+
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+
+use crate::config::http_client::{Auth, Header, HttpClientConfig, is_header_text};
+use crate::config::secret::{Secret, Source};
+use crate::http::watched::Watched;
+
+/// Who is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::http) enum Audience {
+    /// The host that the job names, or one below it.
+    Own,
+    /// Another host, or one that is asked because another one said so, or the own one without the TLS it had.
+    Other,
+}
+
+/// A header line, its value not for logs.
+#[derive(Debug)]
+pub(in crate::http) struct Line {
+    pub(in crate::http) name: String,
+    pub(in crate::http) value: Secret,
+}
+
+/// What the requests of a job carry.
+#[derive(Debug)]
+pub(in crate::http) struct Credentials {
+    auth: Option<AuthText>,
+    headers: Vec<HeaderText>,
+}
+
+#[derive(Debug)]
+enum AuthText {
+    Basic { username: Option<SecretText>, password: Option<SecretText> },
+    Credentials { kind: String, credentials: Option<SecretText> },
+}
+
+#[derive(Debug)]
+struct HeaderText {
+    name: String,
+    values: Vec<String>,
+    secrets: Vec<SecretText>,
+}
+
+/// A text that stands in the configuration or in a file.
+#[derive(Debug)]
+enum SecretText {
+    Inline(Secret),
+    File(Watched<Secret>),
+}
+
+impl Credentials {
+    /// What `config` says; no file is read yet.
+    pub(in crate::http) fn new(config: &HttpClientConfig) -> Self {
+        let text = |source: &Option<Source>| source.as_ref().map(SecretText::new);
+        let auth = config.auth.as_ref().map(|auth| match auth {
+            Auth::Basic { username, password } => {
+                AuthText::Basic { username: text(username), password: text(password) }
+            }
+            Auth::Credentials { kind, credentials } => {
+                AuthText::Credentials { kind: kind.clone(), credentials: text(credentials) }
+            }
+        });
+        let header = |header: &Header| HeaderText {
+            name: canonical(&header.name),
+            values: header.values.clone(),
+            secrets: header.secrets.iter().map(SecretText::new).collect(),
+        };
+        Self { auth, headers: config.headers.iter().map(header).collect() }
+    }
+
+    /// The lines of one request. `userinfo` is that of the URL: it counts where the job says nothing.
+    pub(in crate::http) fn lines(
+        &self,
+        audience: Audience,
+        userinfo: Option<&str>,
+    ) -> Result<Vec<Line>, String> {
+        let mut lines = Vec::new();
+        match (&self.auth, userinfo, audience) {
+            (Some(auth), _, Audience::Own) => lines.push(authorization(auth.value()?)),
+            (None, Some(userinfo), _) => {
+                let (username, password) = userinfo.split_once(':').unwrap_or((userinfo, ""));
+                lines.push(authorization(basic(&percent_decoded(username), &percent_decoded(password))));
+            }
+            _ => {}
+        }
+        for header in &self.headers {
+            let line = |value: &str| Line { name: header.name.clone(), value: Secret::new(value) };
+            lines.extend(header.values.iter().map(|value| line(value)));
+            if audience == Audience::Own {
+                for secret in &header.secrets {
+                    let value =
+                        secret.text().map_err(|cause| format!("unable to read headers file: {cause}"))?;
+                    lines.push(line(value.expose()));
+                }
+            }
+        }
+        Ok(lines)
+    }
+}
+
+impl AuthText {
+    fn value(&self) -> Result<String, String> {
+        let read = |text: &Option<SecretText>, what: &str| match text {
+            None => Ok(Secret::new("")),
+            Some(text) => text.text().map_err(|cause| format!("unable to read {what}: {cause}")),
+        };
+        Ok(match self {
+            Self::Basic { username, password } => {
+                let username = read(username, "basic auth username")?;
+                let password = read(password, "basic auth password")?;
+                basic(username.expose().as_bytes(), password.expose().as_bytes())
+            }
+            Self::Credentials { kind, credentials } => {
+                format!("{kind} {}", read(credentials, "authorization credentials")?.expose())
+            }
+        })
+    }
+}
+
+impl SecretText {
+    fn new(source: &Source) -> Self {
+        match source {
+            Source::Inline(secret) => Self::Inline(secret.clone()),
+            Source::File(path) => Self::File(Watched::new(path, parse_secret)),
+        }
+    }
+
+    fn text(&self) -> Result<Secret, String> {
+        match self {
+            Self::Inline(secret) => Ok(secret.clone()),
+            Self::File(watched) => watched.current().map(|secret| Arc::unwrap_or_clone(secret)),
+        }
+    }
+}
+
+fn parse_secret(bytes: &[u8]) -> Result<Secret, String> {
+    let text = str::from_utf8(bytes).map_err(|_| "holds something else than text".to_owned())?.trim();
+    if !is_header_text(text) {
+        return Err(
+            "holds more than one line, or a control character, which cannot stand in a header".to_owned()
+        );
+    }
+    Ok(Secret::new(text))
+}
+
+fn authorization(value: String) -> Line {
+    Line { name: "Authorization".to_owned(), value: Secret::new(value) }
+}
+
+fn basic(username: &[u8], password: &[u8]) -> String {
+    format!("Basic {}", BASE64_STANDARD.encode([username, b":", password].concat()))
+}
+
+fn percent_decoded(text: &str) -> Vec<u8> {
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, after @ ..] = rest {
+        let digits = after.get(..2).and_then(|digits| str::from_utf8(digits).ok());
+        let byte = digits.filter(|_| *first == b'%').and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        decoded.push(byte.unwrap_or(*first));
+        rest = if byte.is_some() { &after[2..] } else { after };
+    }
+    decoded
+}
+
+/// `x-api-key` → `X-Api-Key`, as Go writes it.
+fn canonical(name: &str) -> String {
+    let mut is_first = true;
+    let mut upper = |character: char| {
+        let written = if is_first { character.to_ascii_uppercase() } else { character.to_ascii_lowercase() };
+        is_first = character == '-';
+        written
+    };
+    name.chars().map(&mut upper).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secret(text: &str) -> Option<Source> {
+        Some(Source::Inline(Secret::new(text)))
+    }
+
+    fn check(config: &HttpClientConfig, audience: Audience, userinfo: Option<&str>, want: &[&str]) {
+        let lines = Credentials::new(config).lines(audience, userinfo).expect("no files");
+        let got: Vec<String> =
+            lines.iter().map(|line| format!("{}: {}", line.name, line.value.expose())).collect();
+        assert_eq!(got, want);
+    }
+
+    #[test]
+    fn lines_are_those_of_go() {
+        let basic = Auth::Basic { username: secret("Aladdin"), password: secret("open sesame") };
+        let mut config = HttpClientConfig { auth: Some(basic), ..Default::default() };
+        check(&config, Audience::Own, None, &["Authorization: Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="]);
+        check(&config, Audience::Other, None, &[]);
+        config.auth = Some(Auth::Credentials { kind: "Bearer".to_owned(), credentials: secret("t") });
+        config.headers.push(Header {
+            name: "x-scope-orgID".to_owned(),
+            values: vec!["a".to_owned(), "b".to_owned()],
+            secrets: secret("hidden").into_iter().collect(),
+        });
+        let own =
+            ["Authorization: Bearer t", "X-Scope-Orgid: a", "X-Scope-Orgid: b", "X-Scope-Orgid: hidden"];
+        check(&config, Audience::Own, Some("not:used"), &own);
+        check(&config, Audience::Other, None, &["X-Scope-Orgid: a", "X-Scope-Orgid: b"]);
+        let none = HttpClientConfig::default();
+        check(
+            &none,
+            Audience::Own,
+            Some("Aladdin:open%20sesame"),
+            &["Authorization: Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="],
+        );
+        check(&none, Audience::Own, Some("%zz"), &["Authorization: Basic JXp6Og=="]);
+    }
+
+    #[test]
+    fn secret_files_are_trimmed_and_checked() {
+        assert_eq!(parse_secret(b" token\n\n").expect("good").expose(), "token");
+        for bytes in [&b"a\nb"[..], b"a\0b", b"\xff"] {
+            let error = parse_secret(bytes).expect_err("refused");
+            assert!(!error.contains('a') || !error.contains("a\n"), "{error}");
+        }
+    }
+}

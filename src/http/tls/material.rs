@@ -1,0 +1,221 @@
+//! What the TLS connections of a job share, built from its settings and built anew when a file of theirs changes.
+//!
+//! A new certificate whose key has not been written yet does not replace the pair before it. Nothing here connects.
+
+use std::path::Path;
+use std::sync::{Arc, LazyLock};
+
+use parking_lot::Mutex;
+use rustls::client::Resumption;
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::ring::default_provider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::version::{TLS12, TLS13};
+use rustls::{ClientConfig, Error, SupportedProtocolVersion};
+
+use crate::config::http_client::{TlsConfig, TlsVersion};
+use crate::config::secret::Source;
+use crate::http::tls::roots::Roots;
+use crate::http::tls::verifier::{NoVerifier, RootsVerifier};
+use crate::http::watched::Watched;
+
+/// Nothing but HTTP/1.1 is spoken here.
+const PROTOCOL: &[u8] = b"http/1.1";
+
+static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| Arc::new(default_provider()));
+
+type Chain = Vec<CertificateDer<'static>>;
+type Key = PrivateKeyDer<'static>;
+
+/// TLS of one job.
+#[derive(Debug)]
+pub(in crate::http) struct TlsMaterial {
+    settings: TlsConfig,
+    ca: Option<Material<Roots>>,
+    identity: Option<(Material<Chain>, Material<Key>)>,
+    built: Mutex<Option<Built>>,
+}
+
+/// A text of the configuration, parsed, or a file.
+#[derive(Debug)]
+enum Material<T> {
+    Inline(Result<Arc<T>, String>),
+    File(Watched<T>),
+}
+
+/// What a configuration is built of; equal if nothing has changed.
+#[derive(Debug)]
+struct Parts {
+    roots: Option<Arc<Roots>>,
+    identity: Option<(Arc<Chain>, Arc<Key>)>,
+}
+
+#[derive(Debug)]
+struct Built {
+    parts: Parts,
+    outcome: Result<Arc<ClientConfig>, String>,
+}
+
+impl TlsMaterial {
+    /// TLS as `settings` want it; nothing is read yet.
+    pub(in crate::http) fn new(settings: &TlsConfig) -> Self {
+        Self {
+            ca: settings.ca.as_ref().map(|ca| Material::new(ca, Roots::parse_own)),
+            identity: settings.identity.as_ref().map(|identity| {
+                (Material::new(&identity.cert, parse_chain), Material::new(&identity.key, parse_key))
+            }),
+            settings: settings.clone(),
+            built: Mutex::new(None),
+        }
+    }
+
+    /// The newest configuration. The same `Arc` as before means that nothing changed; connections of another one are
+    /// of no use any more.
+    pub(in crate::http) fn client_config(&self) -> Result<Arc<ClientConfig>, String> {
+        let mut built = self.built.lock();
+        let parts = self.parts()?;
+        if let Some(before) = built.as_ref().filter(|before| before.parts == parts) {
+            return before.outcome.clone();
+        }
+        let before = built.take().and_then(|before| before.outcome.ok());
+        let outcome = match (self.build(&parts), before) {
+            (Err(failure), Some(before)) => {
+                log::warn!("{failure}; the certificates before stay in use");
+                Ok(before)
+            }
+            (outcome, _) => outcome.map(Arc::new),
+        };
+        built.insert(Built { parts, outcome }).outcome.clone()
+    }
+
+    fn parts(&self) -> Result<Parts, String> {
+        let roots = match &self.ca {
+            _ if self.settings.insecure_skip_verify => None,
+            Some(ca) => {
+                Some(ca.current().map_err(|cause| format!("unable to use specified CA cert: {cause}"))?)
+            }
+            None => Some(Roots::of_system()?),
+        };
+        let identity = match &self.identity {
+            None => None,
+            Some((chain, key)) => {
+                let chain = chain
+                    .current()
+                    .map_err(|cause| format!("unable to use specified client cert: {cause}"))?;
+                let key =
+                    key.current().map_err(|cause| format!("unable to use specified client key: {cause}"))?;
+                Some((chain, key))
+            }
+        };
+        Ok(Parts { roots, identity })
+    }
+
+    fn build(&self, parts: &Parts) -> Result<ClientConfig, String> {
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&PROVIDER))
+            .with_protocol_versions(self.versions())
+            .map_err(|error| format!("tls: {error}"))?
+            .dangerous();
+        let builder = match &parts.roots {
+            None => {
+                let provider = Arc::clone(&PROVIDER);
+                builder.with_custom_certificate_verifier(Arc::new(NoVerifier { provider }))
+            }
+            Some(roots) => {
+                builder.with_custom_certificate_verifier(Arc::new(RootsVerifier::new(roots, &PROVIDER)?))
+            }
+        };
+        let mut config = match &parts.identity {
+            None => builder.with_no_client_auth(),
+            Some((chain, key)) => {
+                let certified =
+                    CertifiedKey::from_der(chain.to_vec(), key.clone_key(), &PROVIDER).map_err(|error| {
+                        let (cert, key) = self.identity_words();
+                        format!(
+                            "unable to use specified client cert ({cert}) & key ({key}): {}",
+                            pair_words(&error)
+                        )
+                    })?;
+                builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(certified)))
+            }
+        };
+        config.alpn_protocols = vec![PROTOCOL.to_vec()];
+        // Connections are kept, so tickets would only hold memory; and a resumed one would show the certificate of
+        // before a rotation.
+        config.resumption = Resumption::disabled();
+        Ok(config)
+    }
+
+    fn versions(&self) -> &'static [&'static SupportedProtocolVersion] {
+        static BOTH: [&SupportedProtocolVersion; 2] = [&TLS12, &TLS13];
+        match (self.settings.min_version, self.settings.max_version) {
+            (Some(TlsVersion::Tls13), _) => &BOTH[1..],
+            (_, Some(TlsVersion::Tls12)) => &BOTH[..1],
+            _ => &BOTH,
+        }
+    }
+
+    fn identity_words(&self) -> (String, String) {
+        let words = |source: &Source| match source {
+            Source::Inline(_) => "inline".to_owned(),
+            Source::File(path) => format!("file {}", path.display()),
+        };
+        let identity = self.settings.identity.as_ref();
+        identity.map(|identity| (words(&identity.cert), words(&identity.key))).unwrap_or_default()
+    }
+}
+
+impl<T> Material<T> {
+    fn new(source: &Source, parse: fn(&[u8]) -> Result<T, String>) -> Self {
+        match source {
+            Source::Inline(text) => Self::Inline(parse(text.expose().as_bytes()).map(Arc::new)),
+            Source::File(path) => Self::File(Watched::new(Path::new(path), parse)),
+        }
+    }
+
+    fn current(&self) -> Result<Arc<T>, String> {
+        match self {
+            Self::Inline(parsed) => {
+                parsed.clone().map_err(|cause| format!("the one in the configuration {cause}"))
+            }
+            Self::File(watched) => watched.current(),
+        }
+    }
+}
+
+impl PartialEq for Parts {
+    fn eq(&self, other: &Self) -> bool {
+        let roots = match (&self.roots, &other.roots) {
+            (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+            (a, b) => a.is_none() && b.is_none(),
+        };
+        let identity = match (&self.identity, &other.identity) {
+            (Some(a), Some(b)) => Arc::ptr_eq(&a.0, &b.0) && Arc::ptr_eq(&a.1, &b.1),
+            (a, b) => a.is_none() && b.is_none(),
+        };
+        roots && identity
+    }
+}
+
+fn parse_chain(pem: &[u8]) -> Result<Chain, String> {
+    let chain: Chain = CertificateDer::pem_slice_iter(pem).filter_map(Result::ok).collect();
+    if chain.is_empty() {
+        return Err("tls: failed to find any PEM data in certificate input".to_owned());
+    }
+    Ok(chain)
+}
+
+fn parse_key(pem: &[u8]) -> Result<Key, String> {
+    // The parser's own words may hold a piece of what it could not read.
+    Key::from_pem_slice(pem).map_err(|_| "tls: failed to find any PEM data in key input".to_owned())
+}
+
+/// Go's words for a pair that is none.
+fn pair_words(error: &Error) -> String {
+    match error {
+        Error::InconsistentKeys(_) => "tls: private key does not match public key".to_owned(),
+        Error::InvalidCertificate(_) => "x509: malformed certificate".to_owned(),
+        _ => "tls: failed to parse private key".to_owned(),
+    }
+}

@@ -1,0 +1,193 @@
+//! Failures of TLS in the words of Go's `crypto/tls` and `crypto/x509`, because those are what people search for.
+
+use rustls::pki_types::{IpAddr as PkiIpAddr, ServerName, UnixTime};
+use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, PeerIncompatible};
+
+/// The sentence for a failure.
+pub(in crate::http) fn words(error: &Error) -> String {
+    match error {
+        Error::InvalidCertificate(error) => {
+            format!("tls: failed to verify certificate: x509: {}", certificate_words(error))
+        }
+        Error::AlertReceived(alert) => format!("remote error: tls: {}", alert_words(*alert)),
+        Error::PeerIncompatible(
+            PeerIncompatible::ServerDoesNotSupportTls12Or13
+            | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig
+            | PeerIncompatible::SupportedVersionsExtensionRequired
+            | PeerIncompatible::Tls12NotOffered
+            | PeerIncompatible::Tls12NotOfferedOrEnabled
+            | PeerIncompatible::Tls13RequiredForQuic,
+        ) => "tls: server selected unsupported protocol version".to_owned(),
+        Error::InvalidMessage(
+            InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion,
+        ) => "tls: first record does not look like a TLS handshake".to_owned(),
+        Error::NoApplicationProtocol => "remote error: tls: no application protocol".to_owned(),
+        Error::DecryptError => "local error: tls: bad record MAC".to_owned(),
+        Error::PeerSentOversizedRecord => "local error: tls: record overflow".to_owned(),
+        other => format!("tls: {other}"),
+    }
+}
+
+fn certificate_words(error: &CertificateError) -> String {
+    match error {
+        CertificateError::UnknownIssuer => "certificate signed by unknown authority".to_owned(),
+        CertificateError::Expired | CertificateError::NotValidYet => {
+            "certificate has expired or is not yet valid".to_owned()
+        }
+        CertificateError::ExpiredContext { time, not_after } => format!(
+            "certificate has expired or is not yet valid: current time {} is after {}",
+            rfc_3339(*time),
+            rfc_3339(*not_after)
+        ),
+        CertificateError::NotValidYetContext { time, not_before } => format!(
+            "certificate has expired or is not yet valid: current time {} is before {}",
+            rfc_3339(*time),
+            rfc_3339(*not_before)
+        ),
+        CertificateError::NotValidForNameContext { expected, presented } => name_words(expected, presented),
+        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+            "certificate specifies an incompatible key usage".to_owned()
+        }
+        CertificateError::UnhandledCriticalExtension => "unhandled critical extension".to_owned(),
+        CertificateError::BadEncoding => "malformed certificate".to_owned(),
+        CertificateError::BadSignature => "invalid signature".to_owned(),
+        CertificateError::Other(other) => match other.0.downcast_ref() {
+            Some(webpki::Error::CaUsedAsEndEntity) => {
+                "certificate of an authority is used as that of a server; name exactly this certificate in ca_file to \
+                 accept it"
+                    .to_owned()
+            }
+            _ => other.to_string(),
+        },
+        other => other.to_string(),
+    }
+}
+
+/// Go's `HostnameError`.
+fn name_words(expected: &ServerName<'_>, presented: &[String]) -> String {
+    // As webpki prints them: DnsName("a"), IpAddress(127.0.0.1).
+    let of_kind = |kind: &str| -> Vec<&str> {
+        let names = presented.iter().filter_map(|name| name.strip_prefix(kind)?.strip_suffix(')'));
+        names.map(|name| name.trim_matches('"')).collect()
+    };
+    let (names, expected) = match expected {
+        ServerName::IpAddress(address) => {
+            let address = match address {
+                PkiIpAddr::V4(address) => std::net::IpAddr::from(*address.as_ref()).to_string(),
+                PkiIpAddr::V6(address) => std::net::IpAddr::from(*address.as_ref()).to_string(),
+            };
+            let names = of_kind("IpAddress(");
+            if names.is_empty() {
+                return format!(
+                    "cannot validate certificate for {address} because it doesn't contain any IP SANs"
+                );
+            }
+            (names, address)
+        }
+        expected => (of_kind("DnsName("), expected.to_str().into_owned()),
+    };
+    if names.is_empty() {
+        return format!("certificate is not valid for any names, but wanted to match {expected}");
+    }
+    format!("certificate is valid for {}, not {expected}", names.join(", "))
+}
+
+/// Go's `alertText`.
+fn alert_words(alert: AlertDescription) -> String {
+    match alert {
+        AlertDescription::CloseNotify => "close notify",
+        AlertDescription::UnexpectedMessage => "unexpected message",
+        AlertDescription::BadRecordMac => "bad record MAC",
+        AlertDescription::RecordOverflow => "record overflow",
+        AlertDescription::HandshakeFailure => "handshake failure",
+        AlertDescription::BadCertificate => "bad certificate",
+        AlertDescription::UnsupportedCertificate => "unsupported certificate",
+        AlertDescription::CertificateRevoked => "revoked certificate",
+        AlertDescription::CertificateExpired => "expired certificate",
+        AlertDescription::CertificateUnknown => "unknown certificate",
+        AlertDescription::IllegalParameter => "illegal parameter",
+        AlertDescription::UnknownCA => "unknown certificate authority",
+        AlertDescription::AccessDenied => "access denied",
+        AlertDescription::DecodeError => "error decoding message",
+        AlertDescription::DecryptError => "error decrypting message",
+        AlertDescription::ProtocolVersion => "protocol version not supported",
+        AlertDescription::InsufficientSecurity => "insufficient security level",
+        AlertDescription::InternalError => "internal error",
+        AlertDescription::UserCanceled => "user canceled",
+        AlertDescription::MissingExtension => "missing extension",
+        AlertDescription::UnrecognisedName => "unrecognized name",
+        AlertDescription::CertificateRequired => "certificate required",
+        AlertDescription::NoApplicationProtocol => "no application protocol",
+        other => return format!("alert({})", u8::from(other)),
+    }
+    .to_owned()
+}
+
+/// UTC, to the second.
+fn rfc_3339(time: UnixTime) -> String {
+    let seconds = time.as_secs();
+    let (days, of_day) = (seconds / 86_400, seconds % 86_400);
+    // Days since March 1 of the year 0: leap days then stand at the end of a year (Howard Hinnant, civil_from_days).
+    let days = days + 719_468;
+    let (era, of_era) = (days / 146_097, days % 146_097);
+    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    let (hour, minute, second) = (of_day / 3600, of_day / 60 % 60, of_day % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn check(error: CertificateError, want: &str) {
+        assert_eq!(
+            words(&Error::InvalidCertificate(error)),
+            format!("tls: failed to verify certificate: x509: {want}")
+        );
+    }
+
+    fn at(seconds: u64) -> UnixTime {
+        UnixTime::since_unix_epoch(Duration::from_secs(seconds))
+    }
+
+    fn not_for(expected: &str, presented: &[&str], want: &str) {
+        let expected = ServerName::try_from(expected.to_owned()).expect("a name");
+        let presented = presented.iter().map(|name| (*name).to_owned()).collect();
+        check(CertificateError::NotValidForNameContext { expected, presented }, want);
+    }
+
+    #[test]
+    fn the_words_are_those_of_go() {
+        check(CertificateError::UnknownIssuer, "certificate signed by unknown authority");
+        check(
+            CertificateError::ExpiredContext { time: at(951_782_400), not_after: at(946_684_799) },
+            "certificate has expired or is not yet valid: current time 2000-02-29T00:00:00Z is after \
+             1999-12-31T23:59:59Z",
+        );
+        check(
+            CertificateError::NotValidYetContext { time: at(0), not_before: at(4_102_444_800) },
+            "certificate has expired or is not yet valid: current time 1970-01-01T00:00:00Z is before \
+             2100-01-01T00:00:00Z",
+        );
+        not_for(
+            "c",
+            &["DnsName(\"a\")", "IpAddress(127.0.0.1)", "DnsName(\"b\")"],
+            "certificate is valid for a, b, not c",
+        );
+        not_for("10.0.0.1", &["IpAddress(127.0.0.1)"], "certificate is valid for 127.0.0.1, not 10.0.0.1");
+        not_for(
+            "10.0.0.1",
+            &["DnsName(\"a\")"],
+            "cannot validate certificate for 10.0.0.1 because it doesn't contain any IP SANs",
+        );
+        not_for("c", &[], "certificate is not valid for any names, but wanted to match c");
+        let alert = Error::AlertReceived(AlertDescription::CertificateRequired);
+        assert_eq!(words(&alert), "remote error: tls: certificate required");
+    }
+}
