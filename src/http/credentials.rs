@@ -134,7 +134,7 @@ impl SecretText {
     fn text(&self) -> Result<Secret, String> {
         match self {
             Self::Inline(secret) => Ok(secret.clone()),
-            Self::File(watched) => watched.current().map(|secret| Arc::unwrap_or_clone(secret)),
+            Self::File(watched) => watched.current().map(Arc::unwrap_or_clone),
         }
     }
 }

@@ -203,7 +203,9 @@ impl HttpClient {
                     request.config().timeout_global(Some(left)).build().call()
                 }
                 Method::Post => {
+                    let length = ask.body.len().to_string();
                     let request = self.with_headers(self.agent.post(uri), url, ask, &lines);
+                    let request = request.header_raw("Content-Length", length.as_bytes());
                     request.config().timeout_global(Some(left)).build().send(ask.body)
                 }
             };

@@ -42,6 +42,8 @@ pub(in crate::http) struct TlsSession {
     outgoing: Vec<u8>,
     /// The peer said that nothing more comes.
     has_ended: bool,
+    /// Something was wrong; rustls is not to be asked again.
+    has_failed: bool,
 }
 
 /// What a session needs to go on.
@@ -80,6 +82,7 @@ impl TlsSession {
             taken: 0,
             outgoing: Vec::new(),
             has_ended: false,
+            has_failed: false,
         };
         loop {
             match session.step(None) {
@@ -181,6 +184,15 @@ impl TlsSession {
 
     /// Handles what came. With `to_send`, encrypts it as soon as that is possible, and only then is `Ready`.
     fn step(&mut self, to_send: Option<&[u8]>) -> Result<Step, rustls::Error> {
+        if self.has_failed {
+            return Err(rustls::Error::General("failed before".to_owned()));
+        }
+        let step = self.step_on(to_send);
+        self.has_failed = step.is_err();
+        step
+    }
+
+    fn step_on(&mut self, to_send: Option<&[u8]>) -> Result<Step, rustls::Error> {
         loop {
             let incoming = &mut self.incoming[..self.n_incoming];
             let UnbufferedStatus { mut discard, state } = self.connection.process_tls_records(incoming);
@@ -275,10 +287,17 @@ impl TlsSession {
         wire.write_all(deadline, &outgoing)
     }
 
-    /// Tells the peer why; if that fails, it learns from the closed connection.
+    /// After a failure: tells the peer why. If that fails too, it learns from the closed connection.
     fn send_alert(&mut self, wire: &mut Wire, deadline: Deadline) {
-        let _ = self.step(None);
-        let _ = self.send(wire, deadline);
+        // What is to be sent comes before anything else, and only that is wanted: what came is damaged.
+        let incoming = &mut self.incoming[..self.n_incoming];
+        let UnbufferedStatus { state, .. } = self.connection.process_tls_records(incoming);
+        if let Ok(ConnectionState::EncodeTlsData(mut record)) = state {
+            let mut alert = [0; RECORD_OVERHEAD_BYTES];
+            if let Ok(n_bytes) = record.encode(&mut alert) {
+                let _ = wire.write_all(deadline, &alert[..n_bytes]);
+            }
+        }
     }
 
     fn free_unused(&mut self) {

@@ -53,8 +53,8 @@ fn certificate_words(error: &CertificateError) -> String {
         CertificateError::BadSignature => "invalid signature".to_owned(),
         CertificateError::Other(other) => match other.0.downcast_ref() {
             Some(webpki::Error::CaUsedAsEndEntity) => {
-                "certificate of an authority is used as that of a server; name exactly this certificate in ca_file to \
-                 accept it"
+                "certificate signed by unknown authority (one that is marked as an authority's is accepted only if \
+                 ca_file holds exactly it)"
                     .to_owned()
             }
             _ => other.to_string(),
