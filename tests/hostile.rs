@@ -311,7 +311,6 @@ fn check_peak(scraped: &Scraped) {
     let status = fs::read_to_string(format!("/proc/{}/status", scraped.id())).expect("it runs");
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("every kernel has it");
     let peak_mib = line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") >> 10;
-    println!("{peak_mib} MiB resident at the peak");
     assert!(
         peak_mib < MAX_RESIDENT_MIB,
         "{peak_mib} MiB resident at the peak, limit: {MAX_RESIDENT_MIB} MiB"

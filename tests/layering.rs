@@ -1,5 +1,7 @@
 //! The shape of the source: who may import whom, how long a file may be, what may not be in the build.
 
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot be set up has to fail")]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
