@@ -110,7 +110,7 @@ fn imports_point_one_way() {
         for import in imports(&fs::read_to_string(&file).unwrap()) {
             let own = import == module || import.starts_with(&format!("{module}::"));
             let may = |path: &&str| import == **path || import.starts_with(&format!("{path}::"));
-            if !own && !allowed.iter().any(|path| may(path)) {
+            if !own && !allowed.iter().any(may) {
                 mistakes.push(format!("{} imports crate::{import}", file.display()));
             }
         }
