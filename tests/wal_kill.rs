@@ -2,7 +2,7 @@
 //!
 //! The test binary starts itself again as the writer, which says on standard output what it has committed.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has to fail")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot be set up has to fail")]
 #![allow(clippy::print_stdout, reason = "the writer tells the test what is committed")]
 
 mod wal_support;
