@@ -1,7 +1,8 @@
 //! What a page costs on one core: read, looked up in the cache, written to the log.
 //!
-//! `cargo run --release --manifest-path tests/bench/append/Cargo.toml [PAGE [COPIES]]` takes a saved page of
-//! node_exporter, or PAGE, as often as COPIES says with a label more. Prints the best of several rounds.
+//! `cargo run --release --target-dir target/bench --manifest-path tests/bench/append/Cargo.toml [-- PAGE [COPIES]]`
+//! takes a saved page of node_exporter, or PAGE, as often as COPIES says with a label more. Prints the best of several
+//! rounds.
 
 use scraped::clock::Clock;
 use scraped::config;
