@@ -256,7 +256,7 @@ fn a_monster_is_told_the_limit_it_broke() {
     let targets = FakeTargets::start();
     let address = targets.address();
     targets.set("/good", Behaviour::Counter);
-    let jobs = [monster_job("good", &address, "1s"), monster_job("monster", &address, "5s")];
+    let jobs = [monster_job("good", &address, "1s"), monster_job("monster", &address, "3s")];
     targets.set("/monster", Behaviour::Healthy(page("early 1\n")));
     let scraped = Scraped::start(&format!("scrape_configs:\n{}", jobs.concat()));
     for (name, behaviour) in monsters() {
