@@ -11,6 +11,8 @@ use crate::flags::Flags;
 use crate::lifecycle::{DaemonEvent, ReplayProgress, Running};
 use crate::metrics::Registry;
 use crate::metrics::process::ProcessMetrics;
+use crate::remote;
+use crate::remote::metrics::RemoteMetrics;
 use crate::scrape::buffers::BodyBudget;
 use crate::scrape::manager::{self, ManagerOptions};
 use crate::scrape::metrics::ScrapeMetrics;
@@ -109,6 +111,7 @@ pub struct Daemon {
     web: web::Handle,
     wal: Wal,
     maintenance: maintenance::Handle,
+    remote: remote::manager::Handle,
     scrape: manager::Handle,
     discovery: discovery::Handle,
 }
@@ -144,6 +147,7 @@ impl Daemon {
         };
         let maintenance =
             maintenance::Handle::spawn(wal.clone(), thread_ended.clone()).map_err(StartError::Thread)?;
+        let remote = start_remote(&flags, &wal, &summary, &clock, &registry, &config, thread_ended.clone())?;
 
         let scrape_metrics = Arc::new(ScrapeMetrics::default());
         let discovery_metrics = Arc::new(DiscoveryMetrics::default());
@@ -164,6 +168,7 @@ impl Daemon {
             web,
             wal,
             maintenance,
+            remote,
             scrape,
             discovery,
         })
@@ -236,6 +241,7 @@ impl Daemon {
             Ok(config) => {
                 let config = Arc::new(config);
                 announce(&config);
+                self.remote.apply(Arc::clone(&config));
                 // Pools know a job before its targets arrive.
                 self.scrape.apply(Arc::clone(&config));
                 self.discovery.apply(Arc::clone(&config));
@@ -264,6 +270,9 @@ impl Daemon {
         step("discovery");
         self.scrape.stop();
         step("scraping");
+        // While the log is open: what it holds now is all that is to be sent.
+        self.remote.stop();
+        step("remote write");
         // Before the log: closing gives the directory to the next process, and this thread deletes files in it.
         self.maintenance.stop();
         step("wal-maintenance");
@@ -336,6 +345,29 @@ fn open_wal(flags: &Flags, running: &Running) -> Result<(Wal, ReplaySummary), St
         }
     };
     Ok(Wal::open(flags.wal.clone(), &mut progress)?)
+}
+
+fn start_remote(
+    flags: &Flags,
+    wal: &Wal,
+    summary: &ReplaySummary,
+    clock: &Clock,
+    registry: &Registry,
+    config: &Arc<Config>,
+    thread_ended: impl FnOnce(&str) + Send + 'static,
+) -> Result<remote::manager::Handle, StartError> {
+    let metrics = Arc::new(RemoteMetrics::default());
+    registry.register(Arc::clone(&metrics) as _);
+    let options = remote::manager::ManagerOptions {
+        wal: wal.clone(),
+        clock: clock.clone(),
+        config: Arc::clone(config),
+        has_data: summary.samples > 0,
+        flush_deadline: flags.flush_deadline,
+        metrics,
+        thread_ended: Box::new(thread_ended),
+    };
+    remote::manager::Handle::spawn(options).map_err(StartError::Thread)
 }
 
 fn announce_replay(flags: &Flags, summary: &ReplaySummary, running: &Running) {

@@ -13,7 +13,8 @@ use crate::config::fields::{Field, Fields};
 use crate::config::locate::line_of;
 use crate::config::node::YamlError;
 use crate::config::paths::{dir_of, glob, join_dir};
-use crate::config::schema::{OTLP, Shape, TRACING, refuse, refuse_if_set};
+use crate::config::remote_write::{self, RemoteWriteConfig};
+use crate::config::schema::{OTLP, Shape, TRACING, refuse_if_set};
 use crate::config::scrape::{note_no_effect, read_global, read_job};
 use crate::config::{Config, GlobalConfig, ScrapeConfig, yaml};
 use crate::labels::Labels;
@@ -49,8 +50,14 @@ pub(in crate::config) fn load(
     if !mistakes.is_empty() {
         return Err(ConfigErrors { mistakes });
     }
-    let scrape_config_files = main.scrape_config_files;
-    Ok(Config { global: main.global, scrape_configs: jobs, n_main_file_jobs, scrape_config_files, notes })
+    Ok(Config {
+        global: main.global,
+        scrape_configs: jobs,
+        n_main_file_jobs,
+        remote_write: main.remote_write,
+        scrape_config_files: main.scrape_config_files,
+        notes,
+    })
 }
 
 /// What the main file says.
@@ -59,6 +66,7 @@ struct Main {
     global: GlobalConfig,
     /// With the lines of their names.
     jobs: Vec<(ScrapeConfig, u32)>,
+    remote_write: Vec<Arc<RemoteWriteConfig>>,
     scrape_config_files: Vec<PathBuf>,
     /// What these patterns match.
     more_files: Vec<PathBuf>,
@@ -156,6 +164,9 @@ fn read_main(root: &Field<'_>, path: &Path, env: &dyn Fn(&str) -> Option<String>
         }
         main.scrape_config_files.push(pattern);
     }
+    if let Some(field) = fields.take("remote_write") {
+        main.remote_write = remote_write::read(&field, &dir).into_iter().map(Arc::new).collect();
+    }
     read_other_sections(&mut fields);
     fields.finish(|_| false);
     main
@@ -180,9 +191,6 @@ fn read_other_sections(fields: &mut Fields<'_>) {
         if let Some(field) = fields.take(name).filter(|field| !field.items().is_empty()) {
             field.mistake(format!("field {name} is not allowed in agent mode"));
         }
-    }
-    if let Some(field) = fields.take("remote_write").filter(|field| !field.items().is_empty()) {
-        refuse(&field);
     }
     if let Some(field) = fields.take("tracing").filter(|field| !field.is_null()) {
         if !field.get("endpoint").is_some_and(|endpoint| endpoint.is_given()) {

@@ -104,7 +104,7 @@ pub struct Header {
 }
 
 /// Headers that the scraper sets itself.
-const RESERVED_HEADERS: [&str; 18] = [
+pub(in crate::config) const RESERVED_HEADERS: [&str; 18] = [
     "authorization",
     "host",
     "content-encoding",
@@ -195,7 +195,6 @@ pub(in crate::config) fn read_client(fields: &mut Fields<'_>, dir: &Path) -> Htt
 }
 
 /// `headers` of `remote_write`: names and values as they are sent.
-#[allow(dead_code, reason = "its caller is on its way")]
 pub(in crate::config) fn read_plain_headers(field: &Field<'_>) -> Vec<(String, String)> {
     let mut headers = Vec::new();
     for (name, value) in field.entries() {

@@ -9,6 +9,7 @@ pub mod error;
 pub mod http_client;
 pub mod node;
 pub mod paths;
+pub mod remote_write;
 pub mod secret;
 pub mod yaml;
 
@@ -28,6 +29,7 @@ use std::time::Duration;
 
 use crate::config::error::ConfigErrors;
 use crate::config::http_client::HttpClientConfig;
+use crate::config::remote_write::RemoteWriteConfig;
 use crate::labels::Labels;
 use crate::labels::relabel::RelabelRule;
 
@@ -40,6 +42,8 @@ pub struct Config {
     pub scrape_configs: Vec<Arc<ScrapeConfig>>,
     /// How many of `scrape_configs` stand in the main file; only these are printed by [`Config::to_yaml`].
     pub n_main_file_jobs: usize,
+    /// `remote_write`, in order.
+    pub remote_write: Vec<Arc<RemoteWriteConfig>>,
     /// `scrape_config_files`: the patterns, joined with the directory of the main file.
     pub scrape_config_files: Vec<PathBuf>,
     /// Sentences about what was accepted without effect.

@@ -26,6 +26,7 @@ impl Config {
         entries.add_list("scrape_config_files", self.scrape_config_files.iter().map(|path| path_text(path)));
         let jobs = self.scrape_configs.iter().take(self.n_main_file_jobs);
         entries.add_list("scrape_configs", jobs.map(|job| job.to_tree()));
+        entries.add_list("remote_write", self.remote_write.iter().map(|section| section.to_tree()));
         emit(&entries.into_map())
     }
 }
@@ -93,7 +94,7 @@ impl ScrapeConfig {
 
 impl HttpClientConfig {
     /// Its settings, which stand among others.
-    fn print(&self, entries: &mut Entries, enable_http2: bool) {
+    pub(in crate::config) fn print(&self, entries: &mut Entries, enable_http2: bool) {
         match &self.auth {
             None => {}
             Some(Auth::Basic { username, password }) => {
@@ -180,7 +181,7 @@ fn global(global: &GlobalConfig) -> Yaml {
     entries.into_map()
 }
 
-fn rule(rule: &RelabelRule) -> Yaml {
+pub(in crate::config) fn rule(rule: &RelabelRule) -> Yaml {
     let config = rule.config();
     let mut entries = Entries::default();
     if !config.source_labels.is_empty() {
@@ -221,7 +222,7 @@ fn texts(values: &[String]) -> Yaml {
     Yaml::List(values.iter().map(Yaml::text).collect())
 }
 
-fn duration(duration: Duration) -> Yaml {
+pub(in crate::config) fn duration(duration: Duration) -> Yaml {
     Yaml::text(format_duration(duration))
 }
 
@@ -231,34 +232,34 @@ fn path_text(path: &Path) -> Yaml {
 
 /// A mapping in the making; what Prometheus marks `omitempty` is left out when it is empty.
 #[derive(Default)]
-struct Entries {
+pub(in crate::config) struct Entries {
     list: Vec<(String, Yaml)>,
 }
 
 impl Entries {
-    fn add(&mut self, name: &str, value: Yaml) {
+    pub(in crate::config) fn add(&mut self, name: &str, value: Yaml) {
         self.list.push((name.to_owned(), value));
     }
 
-    fn add_flag(&mut self, name: &str, flag: bool) {
+    pub(in crate::config) fn add_flag(&mut self, name: &str, flag: bool) {
         if flag {
             self.add(name, Yaml::raw(flag));
         }
     }
 
-    fn add_count(&mut self, name: &str, count: u64) {
+    pub(in crate::config) fn add_count(&mut self, name: &str, count: u64) {
         if count != 0 {
             self.add(name, Yaml::raw(count));
         }
     }
 
-    fn add_size(&mut self, name: &str, bytes: u64) {
+    pub(in crate::config) fn add_size(&mut self, name: &str, bytes: u64) {
         if bytes != 0 {
             self.add(name, Yaml::text(format_size(bytes)));
         }
     }
 
-    fn add_text(&mut self, name: &str, text: &str) {
+    pub(in crate::config) fn add_text(&mut self, name: &str, text: &str) {
         if !text.is_empty() {
             self.add(name, Yaml::text(text));
         }
@@ -281,14 +282,14 @@ impl Entries {
         }
     }
 
-    fn add_list(&mut self, name: &str, items: impl Iterator<Item = Yaml>) {
+    pub(in crate::config) fn add_list(&mut self, name: &str, items: impl Iterator<Item = Yaml>) {
         let items: Vec<Yaml> = items.collect();
         if !items.is_empty() {
             self.add(name, Yaml::List(items));
         }
     }
 
-    fn into_map(self) -> Yaml {
+    pub(in crate::config) fn into_map(self) -> Yaml {
         Yaml::Map(self.list)
     }
 }

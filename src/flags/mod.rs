@@ -21,6 +21,7 @@ use std::time::Duration;
 pub struct Flags {
     pub config_file: PathBuf,
     pub wal: WalOptions,
+    pub flush_deadline: Duration,
     pub discovery_reload_interval: Duration,
     pub scrape_on_start: bool,
     pub adjust_timestamps: bool,
@@ -69,6 +70,7 @@ impl Default for Flags {
                 fsync_interval: Duration::ZERO,
                 lock_file: true,
             },
+            flush_deadline: Duration::ZERO,
             discovery_reload_interval: Duration::ZERO,
             scrape_on_start: true,
             adjust_timestamps: true,

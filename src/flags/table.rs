@@ -157,6 +157,16 @@ pub(in crate::flags) const FLAGS: &[Flag] = &[
         },
     },
     Flag {
+        name: "storage.remote.flush-deadline",
+        value: "DURATION",
+        default: "1m",
+        doc: "How long a stop may wait for remote endpoints; what is not sent by then stays in the log.",
+        apply: |flags, text| {
+            flags.flush_deadline = parse_duration(text)?;
+            Ok(())
+        },
+    },
+    Flag {
         name: "scrape.discovery-reload-interval",
         value: "DURATION",
         default: "5s",

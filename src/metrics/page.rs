@@ -56,15 +56,23 @@ impl Page {
     /// A family with one histogram.
     pub fn histogram(&mut self, name: &str, help: &str, histogram: &Histogram) {
         self.header(name, help, "histogram");
+        self.histogram_samples(name, &[], histogram);
+    }
+
+    /// The samples of one histogram of a family.
+    pub fn histogram_samples(&mut self, name: &str, labels: &[(&str, &str)], histogram: &Histogram) {
         let (bounds, state) = histogram.snapshot();
         let bucket_name = format!("{name}_bucket");
         let mut cumulative = 0;
         let bounds = bounds.iter().copied().chain([f64::INFINITY]);
         for (bound, count) in bounds.zip(state.buckets.iter()) {
             cumulative += count;
-            self.sample(&bucket_name, &[("le", &go_float(bound))], cumulative as f64);
+            let bound = go_float(bound);
+            let mut labels = labels.to_vec();
+            labels.push(("le", &bound));
+            self.sample(&bucket_name, &labels, cumulative as f64);
         }
-        self.sum_and_count(name, &[], state.sum, state.count);
+        self.sum_and_count(name, labels, state.sum, state.count);
     }
 
     /// A family with one summary, with Prometheus' quantiles.

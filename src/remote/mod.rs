@@ -6,7 +6,18 @@
 //! the endpoint's *progress*; the place before which everything is settled is its *watermark*, and the manager (thread
 //! `remote-manager`) remembers it on disk. The log is the queue: memory holds only what is in flight.
 
+pub mod backoff;
+pub mod client;
 pub mod encode;
 pub mod ledger;
+pub mod manager;
+pub mod metrics;
 pub mod position;
 pub mod progress;
+pub mod queue;
+pub mod series_labels;
+pub mod shard;
+pub mod shard_count;
+pub mod shards;
+pub mod shared;
+pub mod watcher;

@@ -174,9 +174,9 @@ fn decode(bytes: &[u8], identity: &str) -> Result<Saved, &'static str> {
     let segment = u32::from_be_bytes(take(&mut rest)?);
     let offset = u64::from_be_bytes(take(&mut rest)?);
     let fingerprint = u32::from_be_bytes(take(&mut rest)?);
-    let mut ledger = Ledger::default();
-    ledger.taken = u64::from_be_bytes(take(&mut rest)?);
-    ledger.sent = u64::from_be_bytes(take(&mut rest)?);
+    let taken = u64::from_be_bytes(take(&mut rest)?);
+    let sent = u64::from_be_bytes(take(&mut rest)?);
+    let mut ledger = Ledger { taken, sent, ..Ledger::default() };
     for dropped in &mut ledger.dropped {
         *dropped = u64::from_be_bytes(take(&mut rest)?);
     }

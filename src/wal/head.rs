@@ -297,6 +297,11 @@ impl Wal {
         &self.shared.options.path
     }
 
+    /// `--storage.agent.wal-segment-size`.
+    pub fn segment_size_bytes(&self) -> u64 {
+        self.shared.options.segment_size_bytes
+    }
+
     /// Number of series in the table.
     pub fn active_series(&self) -> usize {
         self.shared.head.lock().table.len()

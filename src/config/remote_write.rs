@@ -1,0 +1,323 @@
+//! `remote_write`: endpoints that samples are sent to.
+//!
+//! After `RemoteWriteConfig`, `QueueConfig` and `MetadataConfig` of Prometheus' `config/config.go`; `in_order` and
+//! `backlog_share` are ours.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::emit::Yaml;
+use crate::config::fields::{Field, Fields};
+use crate::config::http_client::{self, HttpClientConfig, read_plain_headers};
+use crate::config::print::{Entries, duration, rule};
+use crate::config::relabel::read_rules;
+use crate::config::schema::{Shape, refuse_if_set};
+use crate::labels::relabel::RelabelRule;
+
+const DEFAULT_REMOTE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What Prometheus has and this release does not.
+const UNBUILT: [(&str, Shape); 7] = [
+    ("send_exemplars", Shape::Flag(false)),
+    ("send_native_histograms", Shape::Flag(false)),
+    ("round_robin_dns", Shape::Flag(false)),
+    ("failed_request_logging", Shape::Flag(false)),
+    ("sigv4", Shape::Any),
+    ("azuread", Shape::Any),
+    ("google_iam", Shape::Any),
+];
+
+/// One entry of `remote_write`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RemoteWriteConfig {
+    /// `url`, absolute.
+    pub url: String,
+    /// `name`; may be empty.
+    pub name: String,
+    /// `remote_timeout`, over a whole request; default 30s.
+    pub remote_timeout: Duration,
+    /// `headers`, sorted by name as typed.
+    pub headers: Vec<(String, String)>,
+    /// `write_relabel_configs`.
+    pub write_relabel_configs: Vec<RelabelRule>,
+    /// `protobuf_message`.
+    pub protobuf_message: ProtobufMessage,
+    /// The HTTP client's settings.
+    pub http_client: Arc<HttpClientConfig>,
+    /// `queue_config`.
+    pub queue: QueueConfig,
+}
+
+/// `protobuf_message`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ProtobufMessage {
+    /// `prometheus.WriteRequest`: remote write 1.0.
+    #[default]
+    V1,
+    /// `io.prometheus.write.v2.Request`: remote write 2.0.
+    V2,
+}
+
+impl ProtobufMessage {
+    const ALL: [ProtobufMessage; 2] = [ProtobufMessage::V1, ProtobufMessage::V2];
+
+    /// As it is typed.
+    pub fn name(self) -> &'static str {
+        match self {
+            ProtobufMessage::V1 => "prometheus.WriteRequest",
+            ProtobufMessage::V2 => "io.prometheus.write.v2.Request",
+        }
+    }
+}
+
+/// `queue_config`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct QueueConfig {
+    /// Samples in memory a shard, beside those being sent.
+    pub capacity: usize,
+    /// Most requests in flight.
+    pub max_shards: usize,
+    /// Least.
+    pub min_shards: usize,
+    /// Samples a request.
+    pub max_samples_per_send: usize,
+    /// Age at which a batch is sent though it is not full.
+    pub batch_send_deadline: Duration,
+    /// First pause after a failure.
+    pub min_backoff: Duration,
+    /// Longest pause; each is twice the one before.
+    pub max_backoff: Duration,
+    /// Whether status 429 means "later"; otherwise the samples are dropped.
+    pub retry_on_http_429: bool,
+    /// Older samples are dropped; zero: none.
+    pub sample_age_limit: Duration,
+}
+
+impl Default for QueueConfig {
+    /// Prometheus' `DefaultQueueConfig`.
+    fn default() -> Self {
+        Self {
+            capacity: 10_000,
+            max_shards: 50,
+            min_shards: 1,
+            max_samples_per_send: 2000,
+            batch_send_deadline: Duration::from_secs(5),
+            min_backoff: Duration::from_millis(30),
+            max_backoff: Duration::from_secs(5),
+            retry_on_http_429: false,
+            sample_age_limit: Duration::ZERO,
+        }
+    }
+}
+
+impl RemoteWriteConfig {
+    /// What makes it the same endpoint over reloads and restarts: its name, or else its URL.
+    pub fn identity(&self) -> &str {
+        if self.name.is_empty() { &self.url } else { &self.name }
+    }
+
+    /// The URL without its password.
+    pub fn shown_url(&self) -> String {
+        let Some((scheme, rest)) = self.url.split_once("://") else { return self.url.clone() };
+        let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+        match authority.rsplit_once('@') {
+            Some((user, host)) if user.contains(':') => {
+                let user = user.split(':').next().unwrap_or_default();
+                format!("{scheme}://{user}:xxxxx@{host}{path}")
+            }
+            _ => self.url.clone(),
+        }
+    }
+
+    /// As Prometheus prints it.
+    pub(in crate::config) fn to_tree(&self) -> Yaml {
+        let mut entries = Entries::default();
+        entries.add("url", Yaml::text(self.shown_url()));
+        entries.add("remote_timeout", duration(self.remote_timeout));
+        if !self.headers.is_empty() {
+            let headers = self.headers.iter().map(|(name, value)| (name.clone(), Yaml::text(value)));
+            entries.add("headers", Yaml::sorted(headers.collect()));
+        }
+        entries.add_list("write_relabel_configs", self.write_relabel_configs.iter().map(rule));
+        entries.add_text("name", &self.name);
+        entries.add("protobuf_message", Yaml::text(self.protobuf_message.name()));
+        self.http_client.print(&mut entries, false);
+        let mut queue = Entries::default();
+        queue.add("capacity", Yaml::raw(self.queue.capacity));
+        queue.add("max_shards", Yaml::raw(self.queue.max_shards));
+        queue.add("min_shards", Yaml::raw(self.queue.min_shards));
+        queue.add("max_samples_per_send", Yaml::raw(self.queue.max_samples_per_send));
+        queue.add("batch_send_deadline", duration(self.queue.batch_send_deadline));
+        queue.add("min_backoff", duration(self.queue.min_backoff));
+        queue.add("max_backoff", duration(self.queue.max_backoff));
+        queue.add_flag("retry_on_http_429", self.queue.retry_on_http_429);
+        if !self.queue.sample_age_limit.is_zero() {
+            queue.add("sample_age_limit", duration(self.queue.sample_age_limit));
+        }
+        entries.add("queue_config", queue.into_map());
+        entries.into_map()
+    }
+}
+
+/// The entries of `remote_write`.
+pub(in crate::config) fn read(field: &Field<'_>, dir: &Path) -> Vec<RemoteWriteConfig> {
+    let mut configs: Vec<RemoteWriteConfig> = Vec::new();
+    for item in field.items() {
+        if item.is_null() {
+            item.mistake("empty or null remote write config section");
+            continue;
+        }
+        let Some(config) = item.fields().map(|mut fields| {
+            let config = read_section(&mut fields, dir);
+            fields.finish(|_| false);
+            config
+        }) else {
+            continue;
+        };
+        let is_named_twice = configs.iter().any(|other| !config.name.is_empty() && other.name == config.name);
+        let is_known_twice = configs.iter().any(|other| other.identity() == config.identity());
+        if is_named_twice {
+            item.mistake(format!("found multiple remote write configs with job name {:?}", config.name));
+        } else if is_known_twice && !config.url.is_empty() {
+            item.mistake(format!(
+                "found multiple remote write configs with URL {:?}; give each a name of its own",
+                config.shown_url()
+            ));
+        }
+        configs.push(config);
+    }
+    if !configs.is_empty() {
+        field
+            .mistakes()
+            .note(format!("remote_write: metadata is not sent yet by scraped {}", env!("CARGO_PKG_VERSION")));
+    }
+    configs
+}
+
+fn read_section(fields: &mut Fields<'_>, dir: &Path) -> RemoteWriteConfig {
+    let url = fields.take("url");
+    let config = RemoteWriteConfig {
+        url: read_url(fields.owner(), url.as_ref()),
+        name: fields.text("name").unwrap_or_default(),
+        remote_timeout: read_timeout(fields),
+        headers: fields.take("headers").map(|field| read_plain_headers(&field)).unwrap_or_default(),
+        write_relabel_configs: fields
+            .take("write_relabel_configs")
+            .map(|field| read_rules(&field, "relabeling rule in remote write config"))
+            .unwrap_or_default(),
+        protobuf_message: fields
+            .take("protobuf_message")
+            .map(|field| read_message(&field))
+            .unwrap_or_default(),
+        http_client: Arc::new(http_client::read_client(fields, dir)),
+        queue: fields.take("queue_config").map(|field| read_queue(&field)).unwrap_or_default(),
+    };
+    if let Some(field) = fields.take("metadata_config") {
+        read_metadata(&field);
+    }
+    for (name, shape) in &UNBUILT {
+        if let Some(field) = fields.take(name) {
+            refuse_if_set(&field, shape);
+        }
+    }
+    if let Some(field) = fields.take("enable_http2") {
+        // Requests are HTTP/1.1 either way.
+        field.bool();
+    }
+    config
+}
+
+fn read_url(owner: &Field<'_>, field: Option<&Field<'_>>) -> String {
+    let text = field.and_then(Field::text).unwrap_or_default();
+    let Some(field) = field.filter(|_| !text.is_empty()) else {
+        owner.mistake_below("url", "url for remote_write is empty");
+        return text;
+    };
+    let (scheme, rest) = text.split_once("://").unwrap_or(("", &text));
+    // User and password are no host.
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let authority = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    let authority = authority.strip_prefix(':').map_or(authority, |_| "");
+    match scheme.to_ascii_lowercase().as_str() {
+        _ if authority.is_empty() => field.mistake("the URL names no host"),
+        "http" | "https" => {}
+        _ => field.mistake(format!("unsupported protocol scheme {scheme:?}, must be http or https")),
+    }
+    text
+}
+
+fn read_timeout(fields: &mut Fields<'_>) -> Duration {
+    let Some(field) = fields.take("remote_timeout") else { return DEFAULT_REMOTE_TIMEOUT };
+    let timeout = field.duration().unwrap_or(DEFAULT_REMOTE_TIMEOUT);
+    if timeout.is_zero() {
+        field.mistake("remote_timeout must be positive: no request is answered in no time");
+    }
+    timeout
+}
+
+fn read_message(field: &Field<'_>) -> ProtobufMessage {
+    let text = field.text().unwrap_or_default();
+    let message = ProtobufMessage::ALL.into_iter().find(|message| message.name() == text);
+    message.unwrap_or_else(|| {
+        let names = ProtobufMessage::ALL.map(ProtobufMessage::name).join(", ");
+        field.mistake(format!(
+            "invalid protobuf_message value: unknown type for remote write protobuf message {text}, supported: {names}"
+        ));
+        ProtobufMessage::V1
+    })
+}
+
+fn read_queue(field: &Field<'_>) -> QueueConfig {
+    let mut queue = QueueConfig::default();
+    let Some(mut fields) = field.fields() else { return queue };
+    for (name, value) in [
+        ("max_shards", &mut queue.max_shards),
+        ("min_shards", &mut queue.min_shards),
+        ("max_samples_per_send", &mut queue.max_samples_per_send),
+        ("capacity", &mut queue.capacity),
+    ] {
+        let Some(field) = fields.take(name) else { continue };
+        *value = field.count().map_or(*value, |count| usize::try_from(count).unwrap_or(usize::MAX));
+        if *value == 0 {
+            field.mistake(format!("remote write queue {name} must be positive"));
+        }
+    }
+    for (name, value) in [
+        ("batch_send_deadline", &mut queue.batch_send_deadline),
+        ("min_backoff", &mut queue.min_backoff),
+        ("max_backoff", &mut queue.max_backoff),
+        ("sample_age_limit", &mut queue.sample_age_limit),
+    ] {
+        *value = fields.take(name).and_then(|field| field.duration()).unwrap_or(*value);
+    }
+    queue.retry_on_http_429 = fields.bool("retry_on_http_429").unwrap_or(false);
+    if queue.min_shards > queue.max_shards && queue.max_shards > 0 {
+        field.mistake("remote write queue min_shards must not be greater than max_shards");
+    }
+    if queue.max_backoff < queue.min_backoff {
+        field.mistake("remote write queue max_backoff must not be less than min_backoff");
+    }
+    let in_order = fields.take("in_order");
+    let is_in_order = in_order.as_ref().and_then(Field::bool).unwrap_or(true);
+    if let Some(in_order) = &in_order {
+        refuse_if_set(in_order, &Shape::Flag(true));
+    }
+    let share = fields.take("backlog_share").filter(|share| share.float().is_some());
+    if let Some(share) = share.filter(|_| is_in_order) {
+        share.mistake("backlog_share means something only with in_order: false");
+    }
+    fields.finish(|_| false);
+    queue
+}
+
+/// Read strictly; nothing of it has an effect yet.
+fn read_metadata(field: &Field<'_>) {
+    let Some(mut fields) = field.fields() else { return };
+    fields.bool("send");
+    if let Some(field) = fields.take("send_interval") {
+        field.duration();
+    }
+    fields.count("max_samples_per_send");
+    fields.finish(|_| false);
+}

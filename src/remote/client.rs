@@ -1,0 +1,181 @@
+//! One request to an endpoint, and what its answer means.
+//!
+//! Runs on a shard; a client keeps one connection. Which answers are final follows Prometheus'
+//! `storage/remote/client.go`; what nobody defined, such as a redirect that leads nowhere, means "later", so that
+//! nothing is lost to it.
+
+use std::borrow::Cow;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crate::config::remote_write::RemoteWriteConfig;
+use crate::http::error::HttpErrorKind;
+use crate::http::response::Answer;
+use crate::http::url::Url;
+use crate::http::{Canceller, Headers, HttpClient};
+use crate::remote::encode::Message;
+
+/// Headers of every request.
+const FIXED_HEADERS: [(&str, &str); 2] =
+    [("User-Agent", concat!("scraped/", env!("CARGO_PKG_VERSION"))), ("Content-Encoding", "snappy")];
+
+/// Of an answer's body so much is shown (Prometheus: `maxErrMsgLen`).
+const SHOWN_BODY_BYTES: usize = 512;
+
+/// Confirms that an endpoint took a 2.0 request for one.
+const SAMPLES_WRITTEN_HEADER: &str = "X-Prometheus-Remote-Write-Samples-Written";
+
+/// What became of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SendOutcome {
+    /// The endpoint has it.
+    Accepted,
+    /// Not now: the same again after a pause.
+    Later {
+        /// What happened.
+        error: String,
+        /// `Retry-After`.
+        retry_after: Option<Duration>,
+    },
+    /// Not like this: the same again would not be taken either.
+    Refused {
+        /// The status code.
+        status: u16,
+        /// What the endpoint said.
+        error: String,
+    },
+    /// The endpoint does not speak 2.0.
+    OnlyV1 {
+        /// What happened.
+        error: String,
+    },
+    /// Cancelled: nobody knows whether the endpoint has it.
+    Cancelled,
+}
+
+/// A connection to an endpoint.
+#[derive(Debug)]
+pub struct Client {
+    http: HttpClient,
+    timeout: Duration,
+    retry_on_http_429: bool,
+}
+
+impl Client {
+    /// A client of an endpoint; nothing is opened yet.
+    pub fn new(config: &RemoteWriteConfig) -> Self {
+        let others = config.headers.iter().map(|(name, value)| (Cow::Owned(name.clone()), value.clone()));
+        let headers = Headers { fixed: &FIXED_HEADERS, others: others.collect() };
+        // Checked when the configuration was read.
+        let url = Url::parse(&config.url).unwrap_or_else(|| unreachable!("BUG: not a URL: {}", config.url));
+        Self {
+            http: HttpClient::new(url, headers, &config.http_client),
+            timeout: config.remote_timeout,
+            retry_on_http_429: config.queue.retry_on_http_429,
+        }
+    }
+
+    /// Ends what runs, from another thread.
+    pub fn canceller(&self) -> Canceller {
+        self.http.canceller()
+    }
+
+    /// Sends a compressed message; `attempt` counts from 0.
+    pub fn send(&mut self, message: Message, body: &[u8], attempt: u32) -> SendOutcome {
+        let attempt_text = attempt.to_string();
+        let mut headers = vec![
+            ("Content-Type", message.content_type()),
+            ("X-Prometheus-Remote-Write-Version", message.version()),
+        ];
+        if attempt > 0 {
+            headers.push(("Retry-Attempt", &attempt_text));
+        }
+        match self.http.post(&headers, body, Instant::now() + self.timeout) {
+            Err(error) if error.kind == HttpErrorKind::Cancelled => SendOutcome::Cancelled,
+            Err(error) => SendOutcome::Later { error: error.to_string(), retry_after: None },
+            Ok(answer) => outcome(&answer, message, self.retry_on_http_429),
+        }
+    }
+}
+
+fn outcome(answer: &Answer, message: Message, retry_on_http_429: bool) -> SendOutcome {
+    let status = answer.status();
+    let is_confirmed = answer.header(SAMPLES_WRITTEN_HEADER).is_some();
+    let retry_after = answer.header("Retry-After").and_then(|text| retry_after(text, SystemTime::now()));
+    let body = answer.body.get(..SHOWN_BODY_BYTES).unwrap_or(&answer.body);
+    let body = String::from_utf8_lossy(body);
+    let body = body.trim_end();
+    let reason = answer.reason();
+    let space = if reason.is_empty() { "" } else { " " };
+    let error = format!("server returned HTTP status {status}{space}{reason}: {body}");
+    match status {
+        200..=299 if message == Message::V2 && !is_confirmed => SendOutcome::OnlyV1 {
+            error: format!("{status}{space}{reason} without the header {SAMPLES_WRITTEN_HEADER}"),
+        },
+        200..=299 => SendOutcome::Accepted,
+        415 if message == Message::V2 => SendOutcome::OnlyV1 { error },
+        429 if retry_on_http_429 => SendOutcome::Later { error, retry_after },
+        400..=499 => SendOutcome::Refused { status, error },
+        500..=599 => SendOutcome::Later { error, retry_after },
+        _ => SendOutcome::Later { error, retry_after: None },
+    }
+}
+
+/// `Retry-After`: seconds, or a date in the format of RFC 9110 that all senders use.
+fn retry_after(text: &str, now: SystemTime) -> Option<Duration> {
+    let text = text.trim();
+    if let Ok(seconds) = text.parse::<u32>() {
+        return Some(Duration::from_secs(u64::from(seconds)));
+    }
+    let then_s = http_date(text)?;
+    let now_s = now.duration_since(UNIX_EPOCH).ok()?.as_secs();
+    then_s.checked_sub(now_s).map(Duration::from_secs)
+}
+
+/// Seconds since the epoch of `Sun, 06 Nov 1994 08:49:37 GMT`.
+fn http_date(text: &str) -> Option<u64> {
+    const MONTHS: [&str; 12] =
+        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let (_, rest) = text.split_once(", ")?;
+    let mut parts = rest.split(' ');
+    let day: u64 = parts.next()?.parse().ok()?;
+    let month = parts.next()?;
+    let month = MONTHS.iter().position(|name| *name == month)? as u64 + 1;
+    let year: u64 = parts.next()?.parse().ok()?;
+    let mut time = parts.next()?.splitn(3, ':').map(|part| part.parse::<u64>().ok());
+    let (hour, minute, second) = (time.next()??, time.next()??, time.next()??);
+    if parts.next() != Some("GMT") || !(1970..10_000).contains(&year) || !(1..=31).contains(&day) {
+        return None;
+    }
+    // Days from civil: years start in March, so that the leap day is the last.
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let days = 365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1;
+    const DAYS_TO_EPOCH: u64 = 719_468;
+    Some((days.checked_sub(DAYS_TO_EPOCH)? * 24 + hour) * 3600 + minute * 60 + second)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{http_date, retry_after};
+    use std::time::{Duration, UNIX_EPOCH};
+
+    #[test]
+    fn dates_and_seconds_are_understood() {
+        assert_eq!(http_date("Sun, 06 Nov 1994 08:49:37 GMT"), Some(784_111_777));
+        assert_eq!(http_date("Thu, 29 Feb 2024 00:00:00 GMT"), Some(1_709_164_800));
+        assert_eq!(http_date("Thu, 01 Jan 1970 00:00:00 GMT"), Some(0));
+        for wrong in
+            ["", "soon", "Sun, 06 Nov 1994", "Sun, 06 Nov 1994 08:49:37 CET", "Sun, 99 Foo 1 1:1:1 GMT"]
+        {
+            assert_eq!(http_date(wrong), None, "{wrong}");
+        }
+        let now = UNIX_EPOCH + Duration::from_secs(784_111_700);
+        let check = |text: &str, seconds: Option<u64>| {
+            assert_eq!(retry_after(text, now), seconds.map(Duration::from_secs), "{text}");
+        };
+        check("7", Some(7));
+        check(" 0 ", Some(0));
+        check("Sun, 06 Nov 1994 08:49:37 GMT", Some(77));
+        check("Sun, 06 Nov 1993 08:49:37 GMT", None);
+        check("-1", None);
+    }
+}

@@ -1,0 +1,246 @@
+//! The manager: one queue a section of `remote_write`; starts, replaces, stops them and remembers their positions.
+//!
+//! Runs on thread `remote-manager`. Endpoints are told apart by their name, or by their URL without one: whatever else
+//! changes in a section, its queue goes on where it is.
+
+use std::io;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, bounded, select};
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::remote::metrics::RemoteMetrics;
+use crate::remote::position::{Positions, Remembered};
+use crate::remote::queue::{Endpoint, Queue};
+use crate::remote::shard_count::UPDATE_SECONDS;
+use crate::wal::head::Wal;
+
+const THREAD_NAME: &str = "remote-manager";
+
+/// Stack of the thread in bytes.
+const STACK_BYTES: usize = 256 * 1024;
+
+/// Time between two looks at the queues.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Time between two saves of the positions.
+const SAVE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Told the name of a thread that ends by a panic.
+pub type ThreadEnded = Box<dyn FnOnce(&str) + Send>;
+
+/// What the manager starts with.
+pub struct ManagerOptions {
+    /// The log.
+    pub wal: Wal,
+    /// For ages.
+    pub clock: Clock,
+    /// The sections to start with.
+    pub config: Arc<Config>,
+    /// The log held something before this start.
+    pub has_data: bool,
+    /// `--storage.remote.flush-deadline`.
+    pub flush_deadline: Duration,
+    /// What is shown.
+    pub metrics: Arc<RemoteMetrics>,
+    /// Told the name of a thread that ends by a panic.
+    pub thread_ended: ThreadEnded,
+}
+
+/// The running manager.
+#[derive(Debug)]
+pub struct Handle {
+    /// Holds no message: an order is taken or the thread has ended. Closed to stop.
+    control: Sender<Order>,
+    thread: JoinHandle<()>,
+}
+
+struct Order {
+    config: Arc<Config>,
+    /// Dropped when it is done.
+    _reply: Sender<()>,
+}
+
+impl Handle {
+    /// Starts the manager and its queues.
+    ///
+    /// # Errors
+    /// The directory of positions cannot be made, or the system refuses a thread.
+    pub fn spawn(options: ManagerOptions) -> io::Result<Handle> {
+        let positions = Positions::open(options.wal.path())?;
+        let (control, orders) = bounded(0);
+        let thread =
+            thread::Builder::new().name(THREAD_NAME.to_owned()).stack_size(STACK_BYTES).spawn(move || {
+                let ManagerOptions { wal, clock, config, has_data, flush_deadline, metrics, thread_ended } =
+                    options;
+                let mut guard = Guard(Some(thread_ended));
+                let mut manager = Manager {
+                    wal,
+                    clock,
+                    has_data,
+                    positions,
+                    metrics,
+                    queues: Vec::new(),
+                    last_save: Instant::now(),
+                    last_reshard: Instant::now(),
+                };
+                manager.apply(&config);
+                manager.run(&orders);
+                manager.stop(flush_deadline);
+                guard.0 = None;
+            })?;
+        Ok(Handle { control, thread })
+    }
+
+    /// Applies a new configuration and waits until that is done.
+    pub fn apply(&self, config: Arc<Config>) {
+        let (reply, done) = bounded(0);
+        if self.control.send(Order { config, _reply: reply }).is_ok() {
+            let _: Result<(), _> = done.recv();
+        }
+    }
+
+    /// Sends what there is within the flush deadline, remembers the positions and ends.
+    pub fn stop(self) {
+        drop(self.control);
+        // A panic in it was already told.
+        let _ = self.thread.join();
+    }
+}
+
+struct Guard(Option<ThreadEnded>);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if let Some(thread_ended) = self.0.take() {
+            thread_ended(THREAD_NAME);
+        }
+    }
+}
+
+struct Manager {
+    wal: Wal,
+    clock: Clock,
+    has_data: bool,
+    positions: Positions,
+    metrics: Arc<RemoteMetrics>,
+    /// In the order of the configuration.
+    queues: Vec<Queue>,
+    last_save: Instant,
+    last_reshard: Instant,
+}
+
+impl Manager {
+    fn run(&mut self, orders: &Receiver<Order>) {
+        loop {
+            select! {
+                recv(orders) -> order => match order {
+                    Ok(order) => self.apply(&order.config),
+                    Err(_) => return,
+                },
+                default(TICK) => {}
+            }
+            self.tick(Instant::now());
+        }
+    }
+
+    fn tick(&mut self, now: Instant) {
+        for queue in &mut self.queues {
+            queue.revive();
+            queue.measure();
+        }
+        if now.duration_since(self.last_save) >= SAVE_INTERVAL {
+            self.last_save = now;
+            self.save();
+        }
+        if now.duration_since(self.last_reshard).as_secs_f64() >= UPDATE_SECONDS {
+            self.last_reshard = now;
+            self.queues.iter_mut().for_each(Queue::reshard);
+        }
+    }
+
+    fn apply(&mut self, config: &Config) {
+        let mut before = std::mem::take(&mut self.queues);
+        for section in &config.remote_write {
+            let endpoint = Endpoint {
+                config: Arc::clone(section),
+                external_labels: config.global.external_labels.clone(),
+            };
+            let known =
+                before.iter().position(|queue| queue.endpoint().config.identity() == section.identity());
+            let queue = match known.map(|idx| before.remove(idx)) {
+                Some(mut queue) => {
+                    if queue.endpoint() != &endpoint {
+                        queue.replace(endpoint);
+                    }
+                    Some(queue)
+                }
+                None => self.start(endpoint),
+            };
+            self.queues.extend(queue);
+        }
+        for mut queue in before {
+            log::info!("remote_write {}: ends, its section is gone", queue.metrics().name);
+            queue.halt(Instant::now());
+            queue.save(&self.positions);
+        }
+        // After the positions: an endpoint that is listed without one is sent everything.
+        self.save();
+        let identities = self.queues.iter().map(|queue| queue.endpoint().config.identity());
+        if let Err(error) = self.positions.enlist(identities) {
+            log::error!("cannot remember the endpoints of remote_write: {error}");
+        }
+        self.metrics.show(self.queues.iter().map(|queue| Arc::clone(queue.metrics())).collect());
+    }
+
+    fn start(&self, endpoint: Endpoint) -> Option<Queue> {
+        let identity = endpoint.config.identity().to_owned();
+        let remembered: Remembered = self.positions.recall(&identity, self.has_data);
+        let url = endpoint.config.shown_url();
+        match Queue::new(endpoint, self.wal.clone(), self.clock.clone(), remembered) {
+            Ok(mut queue) => {
+                log::info!("remote_write {}: sends to {url}", queue.metrics().name);
+                queue.revive();
+                Some(queue)
+            }
+            Err(error) => {
+                log::error!("remote_write {identity}: {error}; nothing is sent to it until the next reload");
+                None
+            }
+        }
+    }
+
+    fn save(&mut self) {
+        for queue in &mut self.queues {
+            queue.save(&self.positions);
+        }
+    }
+
+    /// Scraping has ended: what is in the log now is all there will be.
+    fn stop(mut self, flush_deadline: Duration) {
+        let deadline = Instant::now() + flush_deadline;
+        self.queues.iter().for_each(Queue::drain);
+        for queue in &self.queues {
+            queue.await_drained(deadline);
+        }
+        for queue in &mut self.queues {
+            queue.halt(deadline);
+        }
+        if let Err(error) = self.wal.sync() {
+            log::error!("{error}");
+        }
+        self.save();
+        for queue in &self.queues {
+            let pending = queue.ledger().pending();
+            if pending > 0 || !queue.last_error().is_empty() {
+                log::warn!(
+                    "remote_write {}: not everything could be sent before the stop; the rest stays in the log",
+                    queue.metrics().name
+                );
+            }
+        }
+    }
+}

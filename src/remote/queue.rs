@@ -1,0 +1,350 @@
+//! One endpoint as the manager sees it: its watcher's thread, its place in the log, and what is remembered of both.
+//!
+//! All of it runs on thread `remote-manager`.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
+use md5::{Digest, Md5};
+
+use crate::clock::Clock;
+use crate::config::remote_write::RemoteWriteConfig;
+use crate::labels::Labels;
+use crate::remote::ledger::Ledger;
+use crate::remote::metrics::EndpointMetrics;
+use crate::remote::position::{Positions, Remembered, Saved};
+use crate::remote::progress::{Mark, Progress};
+use crate::remote::series_labels::SeriesLabels;
+use crate::remote::shard_count::{self, EwmaRate, Situation, UPDATE_SECONDS};
+use crate::remote::shared::Shared;
+use crate::remote::watcher::{Control, Watcher};
+use crate::wal::error::WalError;
+use crate::wal::follow;
+use crate::wal::head::Wal;
+use crate::wal::readers::ReaderMark;
+use crate::wal::writer::Position;
+
+/// Stack of a watcher's thread in bytes.
+const STACK_BYTES: usize = 256 * 1024;
+
+/// Commits that a watcher has not noticed: one is enough to be awake.
+const COMMITS: usize = 1;
+
+/// When a queue ends without being flushed, requests in flight have this long before they are cancelled: what they
+/// carry would be sent twice.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// Hexadecimal digits of a nameless endpoint's name in metrics.
+const NAME_DIGITS: usize = 6;
+
+/// An endpoint's section with the labels that all endpoints get.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Endpoint {
+    /// The section.
+    pub config: Arc<RemoteWriteConfig>,
+    /// `global.external_labels`.
+    pub external_labels: Labels,
+}
+
+/// A running endpoint.
+#[derive(Debug)]
+pub struct Queue {
+    endpoint: Endpoint,
+    wal: Wal,
+    clock: Clock,
+    progress: Arc<Progress>,
+    metrics: Arc<EndpointMetrics>,
+    mark: ReaderMark,
+    saved: Option<Saved>,
+    /// Places that were settled, oldest first: the newest one that is durable is saved.
+    settled: VecDeque<Saved>,
+    is_save_failing: bool,
+    rates: [EwmaRate; 4],
+    running: Option<Running>,
+}
+
+#[derive(Debug)]
+struct Running {
+    shared: Arc<Shared>,
+    control: Sender<Control>,
+    stop: Sender<()>,
+    /// Closed when the watcher has ended.
+    done: Receiver<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Queue {
+    /// Finds the place to go on from and registers it; nothing runs yet.
+    ///
+    /// # Errors
+    /// The log cannot be read.
+    pub fn new(endpoint: Endpoint, wal: Wal, clock: Clock, remembered: Remembered) -> Result<Self, WalError> {
+        let config = &endpoint.config;
+        let name = if config.name.is_empty() { short_hash(&config.url) } else { config.name.clone() };
+        let (mark, ledger) = starting_place(&wal, &name, remembered)?;
+        let metrics = Arc::new(EndpointMetrics::new(name, config.shown_url()));
+        Ok(Self {
+            mark: wal.register_reader(mark.position),
+            progress: Arc::new(Progress::new(mark, ledger)),
+            metrics,
+            endpoint,
+            wal,
+            clock,
+            saved: None,
+            settled: VecDeque::from([Saved { mark, ledger }]),
+            is_save_failing: false,
+            rates: [EwmaRate::default(); 4],
+            running: None,
+        })
+    }
+
+    /// The section it runs with.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// Its counters.
+    pub fn metrics(&self) -> &Arc<EndpointMetrics> {
+        &self.metrics
+    }
+
+    /// What became of its samples.
+    pub fn ledger(&self) -> Ledger {
+        self.progress.ledger()
+    }
+
+    /// What happened last while the endpoint fails; empty while it works.
+    pub fn last_error(&self) -> String {
+        self.running.as_ref().map(|running| running.shared.last_error()).unwrap_or_default()
+    }
+
+    /// Starts to send from the watermark on.
+    ///
+    /// # Errors
+    /// The system refuses the threads.
+    pub fn start(&mut self) -> io::Result<()> {
+        self.progress.rewind();
+        let config = Arc::clone(&self.endpoint.config);
+        let queue = &config.queue;
+        self.metrics.shards_max.set(queue.max_shards as f64);
+        self.metrics.shards_min.set(queue.min_shards as f64);
+        self.metrics.shards_desired.set(queue.min_shards as f64);
+        self.metrics.shard_capacity.set(queue.capacity as f64);
+        self.metrics.max_samples_per_send.set(queue.max_samples_per_send as f64);
+        let labels =
+            SeriesLabels::new(self.endpoint.external_labels.clone(), config.write_relabel_configs.clone());
+        let shared = Arc::new(Shared::new(
+            self.wal.clone(),
+            self.clock.clone(),
+            config,
+            labels,
+            Arc::clone(&self.progress),
+            Arc::clone(&self.metrics),
+        ));
+        let (control, orders) = unbounded();
+        let (stop, stopped) = bounded(0);
+        let (is_running, done) = bounded(0);
+        let (commit, commits) = bounded(COMMITS);
+        let position = self.progress.watermark().position;
+        let watcher = Watcher::new(Arc::clone(&shared), position, orders, stopped, commits)?;
+        self.wal.notify(commit);
+        let thread = thread::Builder::new()
+            .name(format!("wal-watcher-{}", self.metrics.name))
+            .stack_size(STACK_BYTES)
+            .spawn(move || {
+                let _is_running: Sender<()> = is_running;
+                watcher.run();
+            })?;
+        self.running = Some(Running { shared, control, stop, done, thread });
+        Ok(())
+    }
+
+    /// Starts again what has ended by itself.
+    pub fn revive(&mut self) {
+        let has_ended = self.running.as_ref().is_some_and(|running| running.thread.is_finished());
+        if has_ended {
+            log::error!("remote_write {}: the watcher ended; it is started again", self.metrics.name);
+            self.halt(Instant::now() + GRACE);
+        }
+        if self.running.is_none()
+            && let Err(error) = self.start()
+        {
+            log::error!("remote_write {}: cannot start: {error}; it is tried again", self.metrics.name);
+        }
+    }
+
+    /// Another section for the same endpoint: goes on where it is.
+    pub fn replace(&mut self, endpoint: Endpoint) {
+        self.halt(Instant::now() + GRACE);
+        self.endpoint = endpoint;
+        self.revive();
+    }
+
+    /// Asks the watcher to send what there is and to end.
+    pub fn drain(&self) {
+        if let Some(running) = &self.running {
+            let _ = running.control.send(Control::Drain);
+        }
+    }
+
+    /// Waits for the end of a drained queue until `deadline`.
+    pub fn await_drained(&self, deadline: Instant) {
+        if let Some(running) = &self.running {
+            let _ = running.done.recv_deadline(deadline);
+        }
+    }
+
+    /// Ends the watcher and its shards; requests in flight may end until `deadline`.
+    pub fn halt(&mut self, deadline: Instant) {
+        let Some(Running { shared, control, stop, done, thread }) = self.running.take() else { return };
+        drop(control);
+        drop(stop);
+        if done.recv_deadline(deadline) == Err(RecvTimeoutError::Timeout) {
+            shared.cancel_all();
+        }
+        // A panic was told to the daemon by the thread itself.
+        let _ = thread.join();
+        self.metrics.shards.set(0.0);
+    }
+
+    /// Remembers the newest settled place that is durable, and lets the log go up to there.
+    pub fn save(&mut self, positions: &Positions) {
+        let (mark, ledger) = self.progress.settled();
+        let now = Saved { mark, ledger };
+        if self.settled.back() != Some(&now) {
+            self.settled.push_back(now);
+        }
+        let synced_end = self.wal.synced_end();
+        let mut durable = None;
+        while self.settled.front().is_some_and(|saved| saved.mark.position <= synced_end) {
+            durable = self.settled.pop_front();
+        }
+        let Some(durable) = durable else { return };
+        if self.saved == Some(durable) {
+            return;
+        }
+        match positions.save(self.endpoint.config.identity(), &durable) {
+            Ok(()) => {
+                self.is_save_failing = false;
+                self.saved = Some(durable);
+                self.mark.keep_from(durable.mark.position);
+            }
+            Err(error) => {
+                self.settled.push_front(durable);
+                if !self.is_save_failing {
+                    self.is_save_failing = true;
+                    log::error!(
+                        "remote_write {}: its position cannot be saved: {error}; after a restart samples are sent \
+                         again from {:08} on",
+                        self.metrics.name,
+                        durable.mark.position.segment
+                    );
+                }
+            }
+        }
+    }
+
+    /// Brings the gauges up to date.
+    pub fn measure(&self) {
+        self.metrics.samples_pending.set(self.progress.ledger().pending() as f64);
+        let at = self.progress.watermark().position;
+        if let Some(end) = self.wal.committed_end() {
+            let whole = u64::from(end.segment.saturating_sub(at.segment)) * self.wal.segment_size_bytes();
+            self.metrics.lag_bytes.set((whole + end.offset).saturating_sub(at.offset) as f64);
+        }
+    }
+
+    /// Every ten seconds: the number of shards by Prometheus' rule.
+    pub fn reshard(&mut self) {
+        let metrics = &self.metrics;
+        let dropped: u64 = metrics.samples_dropped.iter().map(|counter| counter.get()).sum();
+        let totals = [
+            metrics.samples_in.get() as f64,
+            metrics.samples.get() as f64,
+            dropped as f64,
+            Duration::from_nanos(metrics.send_ns.get()).as_secs_f64(),
+        ];
+        let mut values = [0.0; 4];
+        for ((value, rate), total) in values.iter_mut().zip(&mut self.rates).zip(totals) {
+            *value = rate.tick(total);
+        }
+        let [samples_in, samples_out, samples_dropped, send_seconds] = values;
+        let Some(running) = &self.running else { return };
+        let queue = &self.endpoint.config.queue;
+        // Without a recent answer nothing is known.
+        let age_ms = self.clock.wall_ms() as f64 - metrics.last_send_ms.get();
+        let longest_ms = (2 * queue.batch_send_deadline).as_secs_f64().max(UPDATE_SECONDS) * 1000.0;
+        if age_ms > longest_ms {
+            return;
+        }
+        let newest = self.wal.newest_ts_ms().map_or(metrics.highest_timestamp.get(), |ms| ms as f64 / 1000.0);
+        let situation = Situation {
+            shards: metrics.shards.get() as usize,
+            min: queue.min_shards,
+            max: queue.max_shards,
+            samples_in,
+            samples_out,
+            samples_dropped,
+            send_seconds,
+            delay_seconds: (newest - metrics.highest_sent_timestamp.get()).max(0.0),
+        };
+        let (desired, wanted) = shard_count::desired(situation);
+        metrics.shards_desired.set(desired);
+        if wanted != situation.shards {
+            let _ = running.control.send(Control::Reshard(wanted));
+        }
+    }
+}
+
+/// Where to go on, and the ledger up to there.
+fn starting_place(wal: &Wal, name: &str, remembered: Remembered) -> Result<(Mark, Ledger), WalError> {
+    let oldest = wal.oldest_position()?;
+    let from = |position: Position| Mark { position, fingerprint: 0 };
+    match remembered {
+        Remembered::New => {
+            // The place is durable before it is remembered.
+            let present = wal.committed_end().unwrap_or(oldest);
+            wal.sync()?;
+            Ok((from(present), Ledger::default()))
+        }
+        Remembered::Lost(why) => {
+            log::warn!(
+                "remote_write {name}: its position is lost ({why}); everything that is kept is sent, from segment \
+                 {:08} on",
+                oldest.segment
+            );
+            Ok((from(oldest), Ledger::default()))
+        }
+        Remembered::At(Saved { mark, ledger }) => {
+            let position = mark.position;
+            let end = wal.committed_end().unwrap_or(oldest);
+            if position.segment < oldest.segment || position.segment > end.segment {
+                log::warn!(
+                    "remote_write {name}: its position, segment {:08}, is not in the log any more; it goes on with \
+                     segment {:08}",
+                    position.segment,
+                    oldest.segment
+                );
+                return Ok((from(oldest), ledger));
+            }
+            if position.offset > 0 && !follow::ends_record(wal, position, mark.fingerprint)? {
+                log::warn!(
+                    "remote_write {name}: the log was repaired or cut at its position; segment {:08} is sent again \
+                     from its start",
+                    position.segment
+                );
+                return Ok((from(Position { offset: 0, ..position }), ledger));
+            }
+            Ok((mark, ledger))
+        }
+    }
+}
+
+fn short_hash(text: &str) -> String {
+    let digest = Md5::digest(text.as_bytes());
+    digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>().chars().take(NAME_DIGITS).collect()
+}

@@ -1,0 +1,166 @@
+//! What an endpoint sees of a series: its labels with the external ones, after `write_relabel_configs`.
+//!
+//! Without rules nothing is kept. With rules the verdict is remembered in four bytes a series, and only the labels
+//! of series that the rules change are kept. A verdict belongs to a handle: when a ref gets another series, it is made
+//! anew.
+
+use std::iter::Peekable;
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+
+use crate::labels::Labels;
+use crate::labels::builder::LabelsBuilder;
+use crate::labels::relabel::{RelabelRule, Verdict, relabel};
+use crate::remote::encode::RequestWriter;
+use crate::series::SeriesHandle;
+use crate::wal::head::Wal;
+
+/// Labels that rules made, by handle.
+type Changed = HashMap<SeriesHandle, Arc<Labels>, foldhash::fast::FixedState>;
+
+/// The rules of an endpoint and what they said.
+#[derive(Debug)]
+pub struct SeriesLabels {
+    external_labels: Labels,
+    rules: Vec<RelabelRule>,
+    changed: Mutex<Changed>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Known {
+    #[default]
+    Nothing,
+    Kept,
+    Dropped,
+}
+
+/// The watcher's side: verdicts by ref.
+#[derive(Debug, Default)]
+pub struct Verdicts {
+    known: Vec<(u16, Known)>,
+    labels: LabelsBuilder,
+}
+
+impl SeriesLabels {
+    /// The labels and rules of an endpoint.
+    pub fn new(external_labels: Labels, rules: Vec<RelabelRule>) -> Self {
+        Self { external_labels, rules, changed: Mutex::default() }
+    }
+
+    /// Whether the endpoint wants a series.
+    pub fn wants(&self, wal: &Wal, verdicts: &mut Verdicts, handle: SeriesHandle) -> bool {
+        if self.rules.is_empty() {
+            return true;
+        }
+        let idx = handle.series_ref.0.get() as usize - 1;
+        if verdicts.known.len() <= idx {
+            verdicts.known.resize(idx + 1, (0, Known::Nothing));
+        }
+        let Some(slot) = verdicts.known.get_mut(idx) else { return true };
+        if slot.0 != handle.generation || slot.1 == Known::Nothing {
+            let labels = &mut verdicts.labels;
+            let mut is_live = false;
+            wal.visit_labels(&[handle], |_, pairs| {
+                labels.clear();
+                is_live = pairs.is_some();
+                merge(pairs.into_iter().flatten(), self.external_labels.iter(), |name, value| {
+                    labels.set(name, value);
+                });
+            });
+            if !is_live {
+                // It is found to be gone when it is sent.
+                return true;
+            }
+            *slot = (handle.generation, self.judge(labels, handle));
+        }
+        slot.1 != Known::Dropped
+    }
+
+    fn judge(&self, labels: &mut LabelsBuilder, handle: SeriesHandle) -> Known {
+        let before = labels.labels();
+        let verdict = relabel(labels, &self.rules);
+        let mut changed = self.changed.lock();
+        changed.retain(|known, _| known.series_ref != handle.series_ref || known == &handle);
+        if verdict != Verdict::Keep || labels.is_empty() {
+            return Known::Dropped;
+        }
+        if !labels.iter().eq(before.iter()) {
+            changed.insert(handle, Arc::new(labels.labels()));
+        }
+        Known::Kept
+    }
+
+    /// Writes the labels of each series in turn, then calls `samples`, which writes its samples and ends it; calls
+    /// `gone` for a series that the log has forgotten.
+    pub fn write(
+        &self,
+        wal: &Wal,
+        handles: &[SeriesHandle],
+        writer: &mut RequestWriter,
+        mut samples: impl FnMut(usize, &mut RequestWriter),
+        mut gone: impl FnMut(usize),
+    ) {
+        let changed = self.changed.lock();
+        wal.visit_labels(handles, |idx, pairs| {
+            let Some(pairs) = pairs else { return gone(idx) };
+            match handles.get(idx).and_then(|handle| changed.get(handle)) {
+                Some(labels) => labels.iter().for_each(|(name, value)| writer.label(name, value)),
+                None => merge(pairs, self.external_labels.iter(), |name, value| writer.label(name, value)),
+            }
+            samples(idx, writer);
+        });
+    }
+}
+
+/// Both in order of name; a series' own label wins.
+fn merge<'a>(
+    own: impl Iterator<Item = (&'a str, &'a str)>,
+    external: impl Iterator<Item = (&'a str, &'a str)>,
+    mut push: impl FnMut(&str, &str),
+) {
+    let mut own: Peekable<_> = own.peekable();
+    let mut external = external.peekable();
+    loop {
+        match (own.peek(), external.peek()) {
+            (Some((name, value)), Some((other, _))) if name <= other => {
+                if name == other {
+                    external.next();
+                }
+                push(name, value);
+                own.next();
+            }
+            (_, Some((name, value))) => {
+                push(name, value);
+                external.next();
+            }
+            (Some((name, value)), None) => {
+                push(name, value);
+                own.next();
+            }
+            (None, None) => return,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::merge;
+
+    #[test]
+    fn external_labels_fill_in_and_never_replace() {
+        let check = |own: &[(&str, &str)], external: &[(&str, &str)], want: &str| {
+            let mut got = String::new();
+            merge(own.iter().copied(), external.iter().copied(), |name, value| {
+                got.push_str(&format!("{name}={value} "));
+            });
+            assert_eq!(got.trim_end(), want);
+        };
+        check(&[("a", "1"), ("c", "2")], &[("b", "x"), ("c", "y"), ("d", "z")], "a=1 b=x c=2 d=z");
+        check(&[], &[("a", "x")], "a=x");
+        check(&[("b", "1")], &[], "b=1");
+        check(&[("b", "1")], &[("a", "x"), ("b", "y")], "a=x b=1");
+        check(&[], &[], "");
+    }
+}

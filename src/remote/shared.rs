@@ -1,0 +1,214 @@
+//! What the watcher, the shards and the manager of one endpoint share, and what they say to people about it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use crate::clock::Clock;
+use crate::config::remote_write::{ProtobufMessage, RemoteWriteConfig};
+use crate::http::Canceller;
+use crate::remote::encode::Message;
+use crate::remote::ledger::{DropReason, Fate};
+use crate::remote::metrics::EndpointMetrics;
+use crate::remote::progress::{Progress, RecordSeq};
+use crate::remote::series_labels::SeriesLabels;
+use crate::series::SeriesHandle;
+use crate::wal::head::Wal;
+
+/// A sentence about the same trouble is repeated no more often.
+const SAY_AGAIN: Duration = Duration::from_secs(60);
+
+/// A sample on its way.
+#[derive(Clone, Copy, Debug)]
+pub struct QueuedSample {
+    /// Its series when it was read; stale if the log has forgotten that since.
+    pub handle: SeriesHandle,
+    /// The record it stands in.
+    pub record: RecordSeq,
+    /// Milliseconds since the Unix epoch.
+    pub ts_ms: i64,
+    /// The value, payload bits of a NaN included.
+    pub value: f64,
+}
+
+/// State of one endpoint.
+#[derive(Debug)]
+pub struct Shared {
+    /// The log.
+    pub wal: Wal,
+    /// For ages.
+    pub clock: Clock,
+    /// The section of the configuration.
+    pub config: Arc<RemoteWriteConfig>,
+    /// Labels as the endpoint sees them.
+    pub labels: SeriesLabels,
+    /// What became of the samples.
+    pub progress: Arc<Progress>,
+    /// Counters.
+    pub metrics: Arc<EndpointMetrics>,
+    /// The daemon stops: no try is worth waiting for.
+    pub is_draining: AtomicBool,
+    speaks_only_v1: AtomicBool,
+    trouble: Mutex<Trouble>,
+    refusal_said: Mutex<Option<Instant>>,
+    cancellers: Mutex<Vec<Canceller>>,
+}
+
+#[derive(Debug, Default)]
+struct Trouble {
+    since: Option<Instant>,
+    said: Option<Instant>,
+    last_error: String,
+}
+
+impl Shared {
+    /// A fresh state; `progress` and `metrics` may be those of an earlier one.
+    pub fn new(
+        wal: Wal,
+        clock: Clock,
+        config: Arc<RemoteWriteConfig>,
+        labels: SeriesLabels,
+        progress: Arc<Progress>,
+        metrics: Arc<EndpointMetrics>,
+    ) -> Self {
+        Self {
+            wal,
+            clock,
+            config,
+            labels,
+            progress,
+            metrics,
+            is_draining: AtomicBool::new(false),
+            speaks_only_v1: AtomicBool::new(false),
+            trouble: Mutex::default(),
+            refusal_said: Mutex::default(),
+            cancellers: Mutex::default(),
+        }
+    }
+
+    /// The message to send now.
+    pub fn message(&self) -> Message {
+        match self.config.protobuf_message {
+            ProtobufMessage::V2 if !self.speaks_only_v1.load(Ordering::Relaxed) => Message::V2,
+            _ => Message::V1,
+        }
+    }
+
+    /// From now on 1.0 is sent, whatever the configuration says.
+    pub fn fall_back(&self, error: &str) {
+        if !self.speaks_only_v1.swap(true, Ordering::Relaxed) {
+            log::warn!(
+                "remote_write {}: the endpoint does not take remote write 2.0 ({error}); 1.0 is sent until the next \
+                 start or change of its section; set protobuf_message: prometheus.WriteRequest to say so",
+                self.metrics.name
+            );
+        }
+    }
+
+    /// Samples have met their fate.
+    pub fn settle(&self, samples: &[QueuedSample], fate: Fate) {
+        if samples.is_empty() {
+            return;
+        }
+        self.count(samples.len() as u64, fate);
+        self.progress.settle(samples.iter().map(|sample| sample.record), fate);
+    }
+
+    /// Counts samples in the metrics alone.
+    pub fn count(&self, n: u64, fate: Fate) {
+        match fate {
+            Fate::Sent => self.metrics.samples.add(n),
+            Fate::Dropped(reason) => {
+                if let Some(counter) = self.metrics.samples_dropped.get(reason as usize) {
+                    counter.add(n);
+                }
+                if reason == DropReason::Rejected {
+                    self.metrics.samples_failed.add(n);
+                }
+            }
+        }
+    }
+
+    /// A timestamp before which samples are too old; `None` without `sample_age_limit`.
+    pub fn oldest_wanted_ms(&self) -> Option<i64> {
+        let limit = self.config.queue.sample_age_limit;
+        if limit.is_zero() {
+            return None;
+        }
+        let limit_ms = i64::try_from(limit.as_millis()).unwrap_or(i64::MAX);
+        Some(self.clock.wall_ms().saturating_sub(limit_ms))
+    }
+
+    /// A try has failed and is repeated.
+    pub fn failed(&self, error: &str) {
+        let mut trouble = self.trouble.lock();
+        let now = Instant::now();
+        trouble.since.get_or_insert(now);
+        error.clone_into(&mut trouble.last_error);
+        if trouble.said.is_some_and(|said| now.duration_since(said) < SAY_AGAIN) {
+            return;
+        }
+        trouble.said = Some(now);
+        drop(trouble);
+        log::warn!(
+            "remote_write {}: {error}; it is tried again, the samples wait in the log",
+            self.metrics.name
+        );
+    }
+
+    /// A try has worked.
+    pub fn worked(&self) {
+        self.metrics.last_send_ms.set(self.clock.wall_ms() as f64);
+        let mut trouble = self.trouble.lock();
+        if let Some(since) = trouble.since.take() {
+            trouble.said = None;
+            trouble.last_error.clear();
+            drop(trouble);
+            log::info!(
+                "remote_write {}: the endpoint takes samples again after {:.1} s",
+                self.metrics.name,
+                since.elapsed().as_secs_f64()
+            );
+        }
+    }
+
+    /// What happened last while the endpoint fails; empty while it works.
+    pub fn last_error(&self) -> String {
+        self.trouble.lock().last_error.clone()
+    }
+
+    /// Samples are dropped because the endpoint refuses them; `series` is the first of them.
+    pub fn refused(&self, n: usize, series: &str, error: &str) {
+        let mut said = self.refusal_said.lock();
+        let now = Instant::now();
+        if said.is_some_and(|said| now.duration_since(said) < SAY_AGAIN) {
+            return;
+        }
+        *said = Some(now);
+        drop(said);
+        log::error!(
+            "remote_write {}: {n} samples of {series} are dropped: {error}; more of that is only counted, in \
+             prometheus_remote_storage_samples_failed_total",
+            self.metrics.name
+        );
+    }
+
+    /// A shard's requests can be ended with this.
+    pub fn register(&self, canceller: Canceller) {
+        self.cancellers.lock().push(canceller);
+    }
+
+    /// Ends all requests in flight, and all that shards of this state will make.
+    pub fn cancel_all(&self) {
+        for canceller in self.cancellers.lock().iter() {
+            canceller.cancel();
+        }
+    }
+
+    /// The cancellers of shards that have ended are of no use.
+    pub fn forget_cancellers(&self) {
+        self.cancellers.lock().clear();
+    }
+}
