@@ -1,5 +1,6 @@
 //! A server that keeps what it was asked: one thread a connection, answers made by a function, TLS that can be changed.
 
+use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -62,7 +63,7 @@ struct Shared {
     answer: Mutex<Arc<Answering>>,
     tls: Mutex<Option<Arc<ServerConfig>>>,
     requests: Mutex<Vec<Request>>,
-    streams: Mutex<Vec<TcpStream>>,
+    streams: Mutex<HashMap<usize, TcpStream>>,
     n_connections: AtomicUsize,
     reads_bodies: AtomicBool,
     is_stopped: AtomicBool,
@@ -140,7 +141,7 @@ impl Endpoint {
 
     /// Ends every connection.
     pub fn close_connections(&self) {
-        for stream in self.shared.streams.lock().expect("not poisoned").drain(..) {
+        for (_, stream) in self.shared.streams.lock().expect("not poisoned").drain() {
             let _ = stream.shutdown(Shutdown::Both);
         }
     }
@@ -183,15 +184,18 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
         if shared.is_stopped.load(Ordering::SeqCst) {
             return;
         }
-        shared.n_connections.fetch_add(1, Ordering::SeqCst);
-        shared.streams.lock().expect("not poisoned").push(stream.try_clone().expect("a socket"));
+        let id = shared.n_connections.fetch_add(1, Ordering::SeqCst);
+        let clone = stream.try_clone().expect("a socket");
+        shared.streams.lock().expect("not poisoned").insert(id, clone);
         let tls = shared.tls.lock().expect("not poisoned").clone();
         let shared = Arc::clone(shared);
         let thread = thread::Builder::new().name("connection".to_owned()).stack_size(256 << 10);
+        // Its clone goes first: the socket closes with the last one.
+        let forget = move |shared: &Shared| drop(shared.streams.lock().expect("not poisoned").remove(&id));
         let serving = move || match tls {
             None => {
                 let _ = serve(&mut &stream, &shared, |_| None);
-                let _ = stream.shutdown(Shutdown::Both);
+                forget(&shared);
             }
             Some(config) => {
                 let Ok(connection) = ServerConnection::new(config) else { return };
@@ -204,7 +208,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
                 }
                 // Also what is to be said of a handshake that failed.
                 let _ = tls.conn.complete_io(&mut tls.sock);
-                let _ = tls.sock.shutdown(Shutdown::Both);
+                forget(&shared);
             }
         };
         thread.spawn(serving).expect("a thread");

@@ -6,6 +6,7 @@
 #![allow(clippy::expect_used, reason = "a test that cannot be set up has to fail")]
 
 pub mod endpoint;
+pub mod setup;
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose, date_time_ymd,
