@@ -7,11 +7,13 @@
 mod support;
 
 use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
 use support::api::{metric, metric_sum};
-use support::command::values;
+use support::command::{query, values};
 use support::receiver::{Mood, Receiver};
 use support::scraped::Scraped;
 use support::targets::{Behaviour, FakeTargets};
@@ -45,6 +47,15 @@ impl Dice {
             _ => Mood::Accepts,
         }
     }
+}
+
+/// Samples taken and sent, from the only position file.
+fn saved_ledger(data: &Path) -> [u64; 2] {
+    let files = fs::read_dir(data.join("remote")).unwrap().map(|entry| entry.unwrap().path());
+    let file = files.into_iter().find(|path| path.extension().is_some_and(|it| it == "position")).unwrap();
+    let bytes = fs::read(file).unwrap();
+    // Behind magic, version, segment, offset and fingerprint.
+    [25, 33].map(|at| u64::from_be_bytes(bytes[at..at + 8].try_into().unwrap()))
 }
 
 fn whole(values: impl IntoIterator<Item = f64>) -> impl Iterator<Item = u64> {
@@ -98,6 +109,11 @@ fn whatever_was_on_disk_at_a_kill_arrives() {
     assert!(scraped.stop().success());
     on_disk.extend(whole(values(&data, "fake_scrapes_total").iter().map(|value| value.parse().unwrap())));
     assert_eq!(arrived(), on_disk);
+
+    // However often a sample was taken from the log, the ledger has it once.
+    let stored: usize = query(&data, "{__name__!=\"\"}").values().map(Vec::len).sum();
+    let [taken, sent] = saved_ledger(&data);
+    assert_eq!([taken, sent], [stored as u64; 2]);
 
     // First arrivals are in order: what comes twice was sent from the saved position on.
     let mut highest = 0;
