@@ -20,6 +20,9 @@ use support::wait_until;
 /// The good target is scraped every second; a busy machine may skip some slots.
 const LONGEST_PAUSE_MS: i64 = 6_000;
 
+/// Most files that the process has open beside its connections to targets: standard streams, signals, segments, web.
+const OWN_FILES: usize = 40;
+
 /// One way to misbehave and what has to be told about it: `URL` is the target's, `…` is anything.
 struct Row {
     name: &'static str,
@@ -31,6 +34,9 @@ struct Row {
 fn row(name: &'static str, behaviour: Behaviour, job_lines: &'static str, error: &'static str) -> Row {
     Row { name, behaviour, job_lines, error }
 }
+
+/// A line that must not come to life on a page of ours that shows it.
+const SCRIPT: &str = "bad{x=\"<script>alert('/targets')</script>\" 2";
 
 /// A page that is good up to its second line.
 fn broken(line: &str) -> Arc<[u8]> {
@@ -57,6 +63,7 @@ fn rows() -> Vec<Row> {
             "strconv.ParseFloat: parsing \"foo\": invalid syntax while parsing: \"bad foo\" (line 2, column 5)"),
         row("binary", Behaviour::Healthy(Arc::from(&b"half_written 1\n\xff\xfe\x01\x02\n"[..])), "",
             "expected a valid start token, got … (line 2, column 1)"),
+        row("script", Behaviour::Healthy(broken(SCRIPT)), "", "expected label name, got … (line 2, column …)"),
         row("chunked", Behaviour::Chunked(broken("bad{"), 7), "", "expected label name, got … (line 2, column …)"),
         row("oversized", Behaviour::Healthy(good(100)), sized, "body size limit exceeded (body_size_limit: 1024B)"),
         row("until_closed", Behaviour::UntilClosed(good(100)), sized,
@@ -163,6 +170,9 @@ fn each_is_told_and_nobody_else_notices() {
         }
     }
     assert!(mistakes.is_empty(), "{}", mistakes.join("\n"));
+    let shown = scraped.get("/targets").body;
+    assert!(shown.contains("body_size_limit: 1024B") && shown.contains("&lt;script&gt;"), "{shown}");
+    assert!(!shown.to_lowercase().contains("<script"), "{shown}");
 
     let data = scraped.data_dir();
     let own = ["early", "up", "scrape_duration_seconds", "scrape_samples_scraped"];
@@ -190,6 +200,9 @@ fn each_is_told_and_nobody_else_notices() {
         check_gap(&values(&data, &format!("up{{job='{}'}}", row.name)), &["1", "0", "1"], row.name);
     }
     check_good(&scraped, &targets);
+    // A connection each, and what the process needs itself: nothing was left behind by what went wrong.
+    let n_files = fs::read_dir(format!("/proc/{}/fd", scraped.id())).unwrap().count();
+    assert!(n_files < rows.len() + OWN_FILES, "{n_files} open files for {} targets", rows.len());
     assert_eq!(scraped.stop().code(), Some(0));
 }
 
@@ -256,7 +269,7 @@ fn a_monster_is_told_the_limit_it_broke() {
     let targets = FakeTargets::start();
     let address = targets.address();
     targets.set("/good", Behaviour::Counter);
-    let jobs = [monster_job("good", &address, "1s"), monster_job("monster", &address, "5s")];
+    let jobs = [monster_job("good", &address, "1s"), monster_job("monster", &address, "3s")];
     targets.set("/monster", Behaviour::Healthy(page("early 1\n")));
     let scraped = Scraped::start(&format!("scrape_configs:\n{}", jobs.concat()));
     for (name, behaviour) in monsters() {
@@ -311,7 +324,6 @@ fn check_peak(scraped: &Scraped) {
     let status = fs::read_to_string(format!("/proc/{}/status", scraped.id())).expect("it runs");
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("every kernel has it");
     let peak_mib = line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") >> 10;
-    println!("{peak_mib} MiB resident at the peak");
     assert!(
         peak_mib < MAX_RESIDENT_MIB,
         "{peak_mib} MiB resident at the peak, limit: {MAX_RESIDENT_MIB} MiB"

@@ -152,7 +152,7 @@ fn over_real_sockets_half_of_200_targets_hang_and_the_live_half_stays_up() {
         let n = targets.n_requests(&format!("/live{idx}")) - n_before;
         assert!(n + 2 >= n_intervals, "live{idx} was scraped {n} times in {n_intervals} intervals");
     }
-    assert_eq!(api::metric(&scraped, r#"scraped_panics_total{thread="scrape-worker"}"#), None);
+    assert_eq!(api::metric(&scraped, r#"scraped_panics_total{thread="scrape-worker"}"#), Some(0.0));
     let data_dir = scraped.data_dir();
     let dir = scraped.dir();
     let started = Instant::now();

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use support::command::values;
 use support::peers::{Peer, promtool};
 use support::scraped::{Scraped, free_address};
-use support::targets::{Behaviour, FakeTargets, page};
+use support::targets::{Behaviour, FakeTargets, packed_page, page};
 use support::wait_until;
 use tempfile::TempDir;
 use wal_support::ask_all;
@@ -123,6 +123,7 @@ fn lint(page: &str) -> (Option<i32>, String) {
 
 /// With the usual words behind the code: ours are always the usual ones, whatever the target says.
 const UNAVAILABLE: &str = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n";
+const NO_LOCATION: &str = "HTTP/1.1 302 Found\r\nContent-Length: 0\r\n\r\n";
 
 /// Parts of the answer that both choose alike.
 const SAME_LISTS: [&str; 6] = [
@@ -215,6 +216,10 @@ scrape_configs:
   - {{targets: ['{good}'], labels: {{__metrics_path__: /html}}}}
   - {{targets: ['{good}'], labels: {{__metrics_path__: /no_type}}}}
   - {{targets: ['{good}'], labels: {{__metrics_path__: /bad_type}}}}
+  - {{targets: ['{good}'], labels: {{__metrics_path__: /nothing}}}}
+  - {{targets: ['{good}'], labels: {{__metrics_path__: /upper_gzip}}}}
+  - {{targets: ['{good}'], labels: {{__metrics_path__: /binary}}}}
+  - {{targets: ['{good}'], labels: {{__metrics_path__: /no_location}}}}
 - job_name: too_much
   sample_limit: 1
   metrics_path: /page
@@ -249,6 +254,10 @@ fn an_agent_shows_the_same_targets_and_configuration() {
         ("/not_gzip", Behaviour::BadGzip),
         ("/html", Behaviour::ContentType(page.clone(), "text/html".to_owned())),
         ("/no_type", Behaviour::NoContentType(page.clone())),
+        ("/nothing", Behaviour::Raw(support::targets::page(""))),
+        ("/upper_gzip", Behaviour::ContentEncoding(packed_page("good 1\n"), "GZIP".to_owned())),
+        ("/binary", Behaviour::Healthy(Arc::from(&b"good 1\n\xff\xfe\x01\x02\n"[..]))),
+        ("/no_location", Behaviour::Raw(support::targets::page(NO_LOCATION))),
         ("/bad_type", Behaviour::ContentType(page, ";;;".to_owned())),
     ] {
         targets.set(path, behaviour);

@@ -248,6 +248,39 @@ fn a_changed_interval_keeps_the_cache() {
 }
 
 #[test]
+fn a_storm_of_reloads_leaves_nothing_behind() {
+    let targets = FakeTargets::start();
+    targets.set("/stays", Behaviour::Counter);
+    targets.set("/changes", Behaviour::Counter);
+    let config = |value: usize| {
+        let changing = labelled(&value.to_string());
+        format!("{HEAD}{}{}", job(&targets, "stays", ""), job(&targets, "changes", &changing))
+    };
+    let scraped = Scraped::start_with(&config(0), &["--web.enable-lifecycle"]);
+    wait_for_scrapes(&targets, "/stays", 2);
+    let count = |what: &str| fs::read_dir(format!("/proc/{}/{what}", scraped.id())).unwrap().count();
+    let (n_files, n_threads) = (count("fd"), count("task"));
+    for round in 1..=30 {
+        scraped.write("scraped.yml", &config(round));
+        scraped.signal("HUP");
+        let answer = scraped.post("/-/reload");
+        assert_eq!((answer.status, answer.body.as_str()), (200, ""));
+    }
+    wait_until("the last one is in force", || {
+        active(&scraped, "changes").iter().any(|target| target.labels["v"] == "30")
+    });
+    assert_eq!(active(&scraped, "changes").len(), 1);
+    wait_for_scrapes(&targets, "/changes", 2);
+    // Old loops are let go after their markers, some intervals later; a worker more or less is ordinary.
+    wait_until("files and threads are as before", || {
+        count("fd") <= n_files + 2 && count("task") <= n_threads + 4
+    });
+    let added = values(&scraped.data_dir(), "scrape_series_added{job='stays'}");
+    assert!(added[1..].iter().all(|value| value == "0"), "{added:?}");
+    assert_eq!(scraped.stop().code(), Some(0));
+}
+
+#[test]
 fn a_hung_target_does_not_delay_a_reload() {
     let targets = FakeTargets::start();
     targets.set("/hangs", Behaviour::Hangs);

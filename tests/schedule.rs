@@ -241,6 +241,24 @@ fn a_scrape_in_flight_over_a_backward_step_does_not_shut_out_its_successors() {
 }
 
 #[test]
+fn a_scrape_that_overruns_its_slot_skips_the_next_and_is_counted() {
+    let fixture = Fixture::start(4, FirstScrape::OnGrid);
+    let (journal, metrics) = (Arc::clone(&fixture.journal), Arc::clone(&fixture.metrics));
+    fixture.add(vec![target("slow", "overruns", INTERVAL), target("fast", "answers", INTERVAL)]);
+    wait_answered(&journal, "slow", 5);
+    fixture.stop();
+    let numbers: Vec<i64> = timestamps(&journal, "slow", &Act::Answered)
+        .into_iter()
+        .map(|ts_ms| slot_of("slow", INTERVAL, ts_ms).0)
+        .collect();
+    let n_left_out: i64 = numbers.windows(2).map(|pair| pair[1] - pair[0] - 1).sum();
+    // Every other slot at best, and each that was left out is counted; the last one may not be home yet.
+    assert!(numbers.windows(2).all(|pair| pair[1] - pair[0] >= 2), "{numbers:?}");
+    let n_counted = metrics.scrapes_skipped.with(&["late"]).get() as i64;
+    assert!(n_counted >= n_left_out, "{n_counted} {n_left_out}");
+}
+
+#[test]
 fn intervals_between_scrapes_are_counted() {
     let fixture = Fixture::start(4, FirstScrape::AtOnce);
     let (journal, metrics) = (Arc::clone(&fixture.journal), Arc::clone(&fixture.metrics));

@@ -2,12 +2,13 @@
 //!
 //! A file has sections. `[job]` is what stands under the job in `scrape_configs`, `[scrape T]` a page scraped at T
 //! seconds (`[scrape T CONTENT-TYPE]` with another type than text), `[fail T]` a target that refuses the connection,
-//! `[timeout T]`, `[panic T]`, `[gone T]` a target that is gone, `[reload]` other lines for the job. `[expect]` lists
+//! `[panic T]`, `[gone T]` a target that is gone, `[reload]` other lines for the job. `[expect]` lists
 //! every sample: time, series, value. Labels that are the target's own are left out; the report of a scrape is one
 //! line. What the sections show of a real Prometheus is said above them.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use proptest::prelude::*;
 use scraped::clock::Clock;
 use scraped::commands::query::{self, QueryFormat, QueryOptions};
 use scraped::config::{self, ScrapeConfig};
@@ -229,4 +230,77 @@ fn sequences() {
         }
     }
     assert!(n_cases > 0);
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    /// Names with their values.
+    Page(BTreeMap<String, i32>),
+    /// The same with a mistake behind it.
+    Malformed(BTreeMap<String, i32>),
+    Refused,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let page = || prop::collection::btree_map("[a-e]", 0..100, 0..5);
+    let step = prop_oneof![
+        4 => page().prop_map(Step::Page),
+        1 => page().prop_map(Step::Malformed),
+        1 => Just(Step::Refused),
+    ];
+    prop::collection::vec(step, 1..12)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// A series has a sample wherever a stored page has it, a marker in the first scrape after that without it, and
+    /// nothing else, whatever order pages come in.
+    #[test]
+    fn samples_and_markers_alternate(steps in steps()) {
+        let mut bench = Bench::new("");
+        let mut want: BTreeMap<String, String> = BTreeMap::new();
+        let mut live: BTreeMap<String, i32> = BTreeMap::new();
+        for (step, seconds) in steps.iter().zip((10..).step_by(10)) {
+            let lines = |page: &BTreeMap<String, i32>| -> String {
+                // Every other page backwards.
+                let mut lines: Vec<String> = page.iter().map(|(name, value)| format!("{name} {value}\n")).collect();
+                if seconds % 20 == 0 {
+                    lines.reverse();
+                }
+                lines.concat()
+            };
+            let stored = match step {
+                Step::Page(page) => {
+                    let text = lines(page);
+                    bench.scrape(seconds, Ok(Page { content_type: TEXT, bytes: text.as_bytes() }));
+                    page.clone()
+                }
+                Step::Malformed(page) => {
+                    let text = lines(page) + "}";
+                    bench.scrape(seconds, Ok(Page { content_type: TEXT, bytes: text.as_bytes() }));
+                    BTreeMap::new()
+                }
+                Step::Refused => {
+                    bench.scrape(seconds, Err(refused()));
+                    BTreeMap::new()
+                }
+            };
+            for name in live.keys().filter(|name| !stored.contains_key(*name)) {
+                want.entry(name.clone()).or_default().push_str(&format!("{seconds} stale,"));
+            }
+            for (name, value) in &stored {
+                want.entry(name.clone()).or_default().push_str(&format!("{seconds} {value},"));
+            }
+            live = stored;
+        }
+        let mut got: BTreeMap<String, String> = BTreeMap::new();
+        for line in bench.samples().lines() {
+            let words: Vec<&str> = line.split(' ').collect();
+            if words[1] != "report" {
+                got.entry(words[1].to_owned()).or_default().push_str(&format!("{} {},", words[0], words[2]));
+            }
+        }
+        prop_assert_eq!(got, want);
+    }
 }

@@ -441,7 +441,7 @@ fn log_to_break() -> TempDir {
 }
 
 fn config() -> Config {
-    let cases = if std::env::var_os("SCRAPED_LONG").is_some() { 5000 } else { 60 };
+    let cases = if std::env::var_os("SCRAPED_LONG").is_some() { 1000 } else { 60 };
     Config { cases, failure_persistence: None, ..Config::default() }
 }
 

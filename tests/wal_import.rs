@@ -61,10 +61,7 @@ fn sparse_refs_and_a_label_set_under_two_refs_are_taken_over() {
     let (wal, summary) = open(dir.path());
     let takeover = summary.takeover.unwrap();
     assert!(takeover.contains("7 samples of 3 series"), "{takeover}");
-    assert_eq!(
-        summary.losses,
-        ["write-ahead log of another program: 1 samples without a series were not taken over"]
-    );
+    assert_eq!(summary.losses, ["write-ahead log taken over: 1 samples without a series were left out"]);
     assert_eq!((summary.series, summary.samples), (3, 7));
     assert_eq!(ask_all(dir.path()), expected());
     commit(&mut wal.appender(), &["five", "new"], 5000, 5.0);
@@ -108,6 +105,25 @@ fn one_huge_ref_among_few_series_takes_no_memory() {
 }
 
 #[test]
+fn a_few_series_left_of_very_many_get_dense_refs() {
+    let dir = TempDir::with_prefix("scraped-test-").unwrap();
+    let names: Vec<String> = (0..40_000).map(|idx| format!("idle_{idx}")).collect();
+    let idle: Vec<[(&str, &str); 1]> = names.iter().map(|name| [("__name__", name.as_str())]).collect();
+    let few = labels("few");
+    let mut records = vec![Foreign::Series(3_000_000, &few), Foreign::Samples(&[(3_000_000, 1000, 1.0)])];
+    records
+        .extend(idle.iter().zip(3_000_001..).map(|(labels, series_ref)| Foreign::Series(series_ref, labels)));
+    write_segment(&dir.path().join("wal"), 0, &records);
+    let (wal, summary) = open(dir.path());
+    assert!(summary.takeover.is_some());
+    assert_eq!(summary.series, 1);
+    commit(&mut wal.appender(), &["few", "next"], 2000, 2.0);
+    wal.close().unwrap();
+    check_log(dir.path());
+    assert_eq!(ask_all(dir.path())[&series("few")].len(), 2);
+}
+
+#[test]
 fn records_that_are_not_ours_are_left_out_and_counted() {
     let dir = TempDir::with_prefix("scraped-test-").unwrap();
     let exemplar = [4, 0, 0, 0, 0, 0, 0, 0, 1];
@@ -124,10 +140,7 @@ fn records_that_are_not_ours_are_left_out_and_counted() {
         ],
     );
     let (_, summary) = open(dir.path());
-    assert_eq!(
-        summary.losses,
-        ["write-ahead log of another program: 2 records of type exemplars were not taken over"]
-    );
+    assert_eq!(summary.losses, ["write-ahead log taken over: 2 records of type exemplars were left out"]);
     check_log(dir.path());
     assert_eq!(ask_all(dir.path())[&series("a")], [(1000, "1.0".to_owned())]);
 }

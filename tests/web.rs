@@ -1,5 +1,7 @@
 //! The web server over real sockets: good clients are served whatever the others do.
 
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot be set up has to fail")]
+
 use crossbeam_channel::{Receiver, unbounded};
 use scraped::lifecycle::{DaemonEvent, Running};
 use scraped::metrics::Registry;

@@ -11,7 +11,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -106,9 +106,10 @@ pub fn run(options: QueryOptions, out: &mut dyn Write) -> Result<(), QueryError>
         return Err(QueryError::NoData { wal_dir });
     }
     let answer = read(&wal_dir, &selector, options.since)?;
+    let mut out = BufWriter::new(out);
     let printed = match options.format {
-        QueryFormat::Table => matrix::print_table(&answer.series, &options.selector, out),
-        QueryFormat::Json => matrix::print_json(&answer.series, out),
+        QueryFormat::Table => matrix::print_table(&answer.series, &options.selector, &mut out),
+        QueryFormat::Json => matrix::print_json(&answer.series, &mut out),
     };
     match printed.and_then(|()| out.flush()) {
         Err(cause) if cause.kind() != io::ErrorKind::BrokenPipe => Err(QueryError::Output(cause)),

@@ -65,30 +65,19 @@ pub fn parse(text: &[u8]) -> Result<f64, FloatError> {
 /// `None` says nothing about the text: it may be longer, or no number at all.
 pub fn parse_short(text: &[u8]) -> Option<(f64, usize)> {
     let is_negative = text.first() == Some(&b'-');
-    let mut pos = usize::from(is_negative);
-    let mut mantissa: u64 = 0;
-    let mut n_digits = 0;
+    let whole_start = usize::from(is_negative);
+    let (mut mantissa, whole_end) = take_digits(text, whole_start, 0);
+    let mut pos = whole_end;
     let mut n_fraction_digits = 0;
-    let mut in_fraction = false;
-    loop {
-        match text.get(pos) {
-            Some(digit @ b'0'..=b'9') => {
-                n_digits += 1;
-                if n_digits > MAX_SHORT_DIGITS {
-                    return None;
-                }
-                mantissa = mantissa * 10 + u64::from(digit - b'0');
-                n_fraction_digits += i32::from(in_fraction);
-            }
-            Some(b'.') if !in_fraction => in_fraction = true,
-            _ => break,
-        }
-        pos += 1;
+    if text.get(pos) == Some(&b'.') {
+        (mantissa, pos) = take_digits(text, whole_end + 1, mantissa);
+        n_fraction_digits = pos - whole_end - 1;
     }
-    if n_digits == 0 || mantissa > MAX_EXACT_INTEGER {
+    let n_digits = whole_end - whole_start + n_fraction_digits;
+    if n_digits == 0 || n_digits > MAX_SHORT_DIGITS || mantissa > MAX_EXACT_INTEGER {
         return None;
     }
-    let mut exponent = -n_fraction_digits;
+    let mut exponent = -i32::try_from(n_fraction_digits).ok()?;
     if matches!(text.get(pos), Some(b'e' | b'E')) {
         let (written, len) = short_exponent(text.get(pos + 1..)?)?;
         exponent += written;
@@ -98,6 +87,18 @@ pub fn parse_short(text: &[u8]) -> Option<(f64, usize)> {
     let power = *EXACT_POWERS_OF_TEN.get(usize::try_from(exponent.unsigned_abs()).ok()?)?;
     let value = if exponent < 0 { mantissa as f64 / power } else { mantissa as f64 * power };
     Some((if is_negative { -value } else { value }, pos))
+}
+
+/// Appends the digits at `pos` to `mantissa`, which is of use as long as there are few enough of them; gives where
+/// they end.
+fn take_digits(text: &[u8], mut pos: usize, mut mantissa: u64) -> (u64, usize) {
+    while let Some(byte) = text.get(pos)
+        && byte.is_ascii_digit()
+    {
+        mantissa = mantissa.wrapping_mul(10).wrapping_add(u64::from(byte - b'0'));
+        pos += 1;
+    }
+    (mantissa, pos)
 }
 
 /// One or two digits with or without a sign, and their length.

@@ -115,6 +115,16 @@ fn is(class: &[bool; 256], byte: u8) -> bool {
     class[usize::from(byte)]
 }
 
+/// Length of the metric name at the start of `text`; 0 if there is none.
+pub(in crate::exposition) fn metric_name_len(text: &[u8]) -> usize {
+    match text.split_first() {
+        Some((first, rest)) if is(&METRIC_NAME_START, *first) => {
+            1 + rest.iter().take_while(|byte| is(&METRIC_NAME, **byte)).count()
+        }
+        _ => 0,
+    }
+}
+
 impl<'page> Lexer<'page> {
     pub(in crate::exposition) fn new(page: &'page [u8]) -> Self {
         Self { page, pos: 0, start: 0, end: 0, state: State::Init }
@@ -209,19 +219,14 @@ impl<'page> Lexer<'page> {
 
     fn lex_init(&mut self, byte: u8) -> Token {
         match byte {
-            b'#' => {
-                if let Some(token) = self.usual_keyword() {
-                    return token;
+            b'#' => match self.step() {
+                b' ' | b'\t' => {
+                    let byte = self.skip_blanks();
+                    self.state = State::Comment;
+                    self.lex_comment(byte)
                 }
-                match self.step() {
-                    b' ' | b'\t' => {
-                        let byte = self.skip_blanks();
-                        self.state = State::Comment;
-                        self.lex_comment(byte)
-                    }
-                    _ => self.comment_to_end(),
-                }
-            }
+                _ => self.comment_to_end(),
+            },
             b'\n' => {
                 self.step();
                 self.give(Token::Linebreak)
@@ -241,21 +246,6 @@ impl<'page> Lexer<'page> {
             }
             _ => self.give(Token::Invalid),
         }
-    }
-
-    /// The keyword of a line that starts as nearly every comment does.
-    fn usual_keyword(&mut self) -> Option<Token> {
-        let rest = self.page.get(self.pos..)?;
-        let token = match rest.get(..7)? {
-            b"# HELP " => Token::Help,
-            b"# TYPE " => Token::Type,
-            _ => return None,
-        };
-        if !is(&METRIC_NAME_START, *rest.get(7)?) {
-            return None;
-        }
-        self.pos += 7;
-        Some(self.give_then(token, State::MetaName))
     }
 
     fn lex_comment(&mut self, byte: u8) -> Token {

@@ -10,6 +10,9 @@ use memchr::memchr;
 /// Name of the label that stands for the name of a series.
 const METRIC_NAME: &str = "__name__";
 
+/// A label as long as a page does not stay in memory.
+const KEPT_SCRATCH_BYTES: usize = 16 * 1024;
+
 /// A name in the series is not UTF-8.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InvalidUtf8;
@@ -30,6 +33,20 @@ pub struct LabelScratch {
 /// # Errors
 /// A quoted name is not UTF-8; what stands before it was visited.
 pub fn visit_labels(
+    text: &[u8],
+    metric_type: MetricType,
+    scratch: &mut LabelScratch,
+    visit: impl FnMut(&str, &str),
+) -> Result<(), InvalidUtf8> {
+    let visited = visit_each(text, metric_type, scratch, visit);
+    for text in [&mut scratch.name, &mut scratch.value] {
+        text.clear();
+        text.shrink_to(KEPT_SCRATCH_BYTES);
+    }
+    visited
+}
+
+fn visit_each(
     text: &[u8],
     metric_type: MetricType,
     scratch: &mut LabelScratch,

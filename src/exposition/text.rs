@@ -5,9 +5,9 @@
 
 use crate::exposition::error::{ErrorKind, Excerpt, Expected, ExpositionError, Number, NumberProblem};
 use crate::exposition::float::{self, FloatError};
-use crate::exposition::lexer::{Lexer, State, Token};
+use crate::exposition::lexer::{Lexer, State, Token, metric_name_len};
 use crate::exposition::{Entry, MetricType};
-use memchr::memchr_iter;
+use memchr::{memchr, memchr_iter};
 
 type Result<T> = std::result::Result<T, ExpositionError>;
 
@@ -47,7 +47,11 @@ impl<'page> TextParser<'page> {
             self.entry_start = self.lexer.pos;
             let rest = self.lexer.slice(self.entry_start, self.lexer.page().len());
             match rest.first() {
-                Some(b'#') => {}
+                Some(b'#') => {
+                    if let Some(entry) = self.plain_metadata(rest) {
+                        return Ok(Some(entry));
+                    }
+                }
                 Some(b'\n') => {
                     self.lexer.pos += 1;
                     continue;
@@ -75,6 +79,29 @@ impl<'page> TextParser<'page> {
         }
     }
 
+    /// A HELP or TYPE line as nearly every exporter writes it, at the start of `rest`. `None` says nothing about the
+    /// line: the lexer reads it.
+    fn plain_metadata(&mut self, rest: &'page [u8]) -> Option<Entry<'page>> {
+        let line_len = memchr(b'\n', rest)?;
+        let (keyword, behind) = rest.get(..line_len)?.split_at_checked(7)?;
+        let name_len = metric_name_len(behind);
+        let (name, text) = behind.split_at_checked(name_len).filter(|_| name_len > 0)?;
+        let text = text.strip_prefix(b" ")?;
+        if matches!(text.first(), None | Some(b' ' | b'\t' | 0)) {
+            return None;
+        }
+        let entry = match keyword {
+            b"# HELP " => Entry::Help { name, text: std::str::from_utf8(text).ok()? },
+            b"# TYPE " => {
+                self.metric_type = metric_type(text)?;
+                Entry::Type { name, metric_type: self.metric_type }
+            }
+            _ => return None,
+        };
+        self.lexer.pos += line_len + 1;
+        Some(entry)
+    }
+
     fn help(&mut self) -> Result<Entry<'page>> {
         let name = self.meta_name(Expected::NameAfterHelp)?;
         let text = self.meta_text()?;
@@ -86,13 +113,9 @@ impl<'page> TextParser<'page> {
 
     fn metric_type_line(&mut self) -> Result<Entry<'page>> {
         let name = self.meta_name(Expected::NameAfterType)?;
-        let metric_type = match self.meta_text()? {
-            b"counter" => MetricType::Counter,
-            b"gauge" => MetricType::Gauge,
-            b"histogram" => MetricType::Histogram,
-            b"summary" => MetricType::Summary,
-            b"untyped" => MetricType::Unknown,
-            text => return Err(self.error(ErrorKind::InvalidMetricType(Excerpt::new(text)))),
+        let text = self.meta_text()?;
+        let Some(metric_type) = metric_type(text) else {
+            return Err(self.error(ErrorKind::InvalidMetricType(Excerpt::new(text))));
         };
         self.metric_type = metric_type;
         self.expect_linebreak(Expected::LinebreakAfterMetadata, Entry::Type { name, metric_type })
@@ -290,6 +313,17 @@ fn ends_series_text(rest: &[u8], text_len: usize) -> bool {
         && rest.get(text_len + 1).is_some_and(|byte| !matches!(byte, b' ' | b'\t' | b'\n' | b'{'))
 }
 
+fn metric_type(text: &[u8]) -> Option<MetricType> {
+    Some(match text {
+        b"counter" => MetricType::Counter,
+        b"gauge" => MetricType::Gauge,
+        b"histogram" => MetricType::Histogram,
+        b"summary" => MetricType::Summary,
+        b"untyped" => MetricType::Unknown,
+        _ => return None,
+    })
+}
+
 fn unquote(name: &[u8]) -> &[u8] {
     match name {
         [b'"', inner @ .., b'"'] => inner,
@@ -299,4 +333,34 @@ fn unquote(name: &[u8]) -> &[u8] {
 
 fn parse_timestamp(digits: &[u8]) -> Option<i64> {
     digits.iter().try_fold(0i64, |number, digit| number.checked_mul(10)?.checked_add(i64::from(digit - b'0')))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// What the quick way reads, the lexer reads the same.
+        #[test]
+        fn plain_metadata_is_what_the_lexer_reads(
+            line in "#[ \t]{1,2}(HELP|TYPE|TYP)[ \t]{1,2}[a-z_:0\"]{0,3}[ \t]{0,2}(counter|untyped|[a\x00\t \u{e9}]{0,4})",
+            behind in "(\n|\nup 1\n)?",
+        ) {
+            let page = format!("{line}{behind}");
+            let mut quick = TextParser::new(page.as_bytes());
+            let mut slow = quick.clone();
+            if let Some(entry) = quick.plain_metadata(page.as_bytes()) {
+                let by_lexer = match slow.lexer.next_token() {
+                    Token::Help => slow.help(),
+                    Token::Type => slow.metric_type_line(),
+                    token => panic!("{token:?}"),
+                };
+                prop_assert_eq!(by_lexer.unwrap(), entry);
+                prop_assert_eq!(slow.lexer.pos, quick.lexer.pos);
+                prop_assert_eq!(slow.lexer.state, quick.lexer.state);
+                prop_assert_eq!(slow.metric_type, quick.metric_type);
+            }
+        }
+    }
 }

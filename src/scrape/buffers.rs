@@ -7,7 +7,7 @@
 use std::mem;
 use std::ops::Deref;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
@@ -26,6 +26,9 @@ const RESERVE_PART: u64 = 4;
 
 /// Bodies up to this size draw on the reserve, and do not count where large ones are weighed against the budget.
 const SMALL_BODY_BYTES: u64 = 1 << 20;
+
+/// How long a body waits for small ones to give back.
+const PATIENCE_WITH_SMALL: Duration = Duration::from_secs(1);
 
 /// The first allocation of a body whose size is not known: a small exporter's page in one piece.
 const FIRST_BUFFER_BYTES: u64 = 16 << 10;
@@ -47,10 +50,26 @@ struct State {
     held_bytes: u64,
     /// Of these in bodies that are not small.
     large_bytes: u64,
-    /// Buffers that hold bytes and do not wait for more, by kind.
-    n_running: [usize; 2],
+    /// Of these in buffers of decoders.
+    decoded_bytes: u64,
+    /// Buffers that wait for more.
+    waiting: Vec<Request>,
     idle: Vec<Vec<u8>>,
     idle_bytes: u64,
+}
+
+/// What a buffer holds and what it wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Request {
+    kind: Kind,
+    held_bytes: u64,
+    more_bytes: u64,
+}
+
+impl Request {
+    fn more_large_bytes(&self) -> u64 {
+        large_part(self.held_bytes + self.more_bytes) - large_part(self.held_bytes)
+    }
 }
 
 /// What a buffer is filled from; decides whom it may wait for.
@@ -93,58 +112,82 @@ impl BodyBudget {
         BodyBuffer { budget: Arc::clone(self), kind, bytes: Vec::new(), n_filled: 0 }
     }
 
-    /// Charges `more_bytes` to a buffer that has `held_bytes` of its own.
-    fn charge(
-        &self,
-        kind: Kind,
-        held_bytes: u64,
-        more_bytes: u64,
-        deadline: Instant,
-    ) -> Result<(), ScrapeError> {
-        let needed_bytes = held_bytes + more_bytes;
-        let all_bytes = self.budget_bytes + self.budget_bytes / RESERVE_PART;
-        let large_limit_bytes = if kind == Kind::Decoded { all_bytes } else { self.budget_bytes };
-        let more_large_bytes = large_part(needed_bytes) - large_part(held_bytes);
-        let refusal = ScrapeError::BodyBudget { needed_bytes, budget_bytes: self.budget_bytes };
-        let is_holder = held_bytes > 0;
+    /// Charges what is wanted, as soon as it is free.
+    fn charge(&self, request: Request, deadline: Instant) -> Result<(), ScrapeError> {
+        let patience_ends = Instant::now() + PATIENCE_WITH_SMALL;
         let mut state = self.state.lock();
-        if is_holder {
-            state.n_running[kind as usize] -= 1;
-        }
-        let mut outcome = Ok(());
-        while state.held_bytes + more_bytes > all_bytes
-            || (more_large_bytes > 0 && state.large_bytes + more_large_bytes > large_limit_bytes)
-        {
-            let n_could_give_back = match kind {
-                Kind::Wire => state.n_running.iter().sum(),
-                Kind::Decoded => state.n_running[Kind::Decoded as usize],
-            };
-            // Who holds nothing is in nobody's way and may wait for the ring to lose a member.
-            let may_wait = n_could_give_back > 0 || (kind == Kind::Wire && !is_holder);
-            if !may_wait || self.given_back.wait_until(&mut state, deadline).timed_out() {
-                outcome = Err(refusal);
-                break;
+        let mut is_waiting = false;
+        let outcome = loop {
+            let (free_bytes, free_large_bytes) = self.free(state.held_bytes, state.large_bytes, request.kind);
+            if request.more_bytes <= free_bytes && request.more_large_bytes() <= free_large_bytes {
+                break Ok(());
             }
+            if !is_waiting {
+                is_waiting = true;
+                state.waiting.push(request);
+            }
+            let now = Instant::now();
+            if now >= deadline || !self.is_worth_waiting(&state, request, now >= patience_ends) {
+                let needed_bytes = request.held_bytes + request.more_bytes;
+                break Err(ScrapeError::BodyBudget { needed_bytes, budget_bytes: self.budget_bytes });
+            }
+            let wake_at = if now < patience_ends { patience_ends.min(deadline) } else { deadline };
+            self.given_back.wait_until(&mut state, wake_at);
+        };
+        if is_waiting && let Some(waiting_idx) = state.waiting.iter().position(|it| *it == request) {
+            state.waiting.swap_remove(waiting_idx);
         }
         if outcome.is_ok() {
-            state.held_bytes += more_bytes;
-            state.large_bytes += more_large_bytes;
-        }
-        // A holder that was refused gives back as soon as its scrape has failed: others may count on that.
-        if is_holder || outcome.is_ok() {
-            state.n_running[kind as usize] += 1;
+            state.held_bytes += request.more_bytes;
+            state.large_bytes += request.more_large_bytes();
+            state.decoded_bytes += request.kind.decoded_part(request.more_bytes);
         }
         outcome
     }
 
-    /// Takes back a charge that memory could not follow.
-    fn uncharge(&self, kind: Kind, held_bytes: u64, more_bytes: u64) {
-        let mut state = self.state.lock();
-        state.held_bytes -= more_bytes;
-        state.large_bytes -= large_part(held_bytes + more_bytes) - large_part(held_bytes);
-        if held_bytes == 0 {
-            state.n_running[kind as usize] -= 1;
+    /// What is free beside so many bytes, in all and for large bodies.
+    fn free(&self, held_bytes: u64, large_bytes: u64, kind: Kind) -> (u64, u64) {
+        let all_bytes = self.budget_bytes + self.budget_bytes / RESERVE_PART;
+        let large_limit_bytes = match kind {
+            Kind::Wire => self.budget_bytes,
+            Kind::Decoded => all_bytes,
+        };
+        (all_bytes.saturating_sub(held_bytes), large_limit_bytes.saturating_sub(large_bytes))
+    }
+
+    /// Whether `request`, or another that has to end first, can be met once all who do not wait have given back.
+    /// If not, a ring of buffers waits for each other, and whoever sees that first leaves it. Without patience small
+    /// bodies are taken to stay: what they hold may be just what is missing, and a target may dribble for ever.
+    fn is_worth_waiting(&self, state: &State, request: Request, is_patience_over: bool) -> bool {
+        let waiting = |kind: Kind| state.waiting.iter().filter(move |it| it.kind == kind);
+        if request.kind == Kind::Decoded {
+            let waiting_bytes: u64 = waiting(Kind::Decoded).map(|it| it.held_bytes).sum();
+            let staying_bytes = state.held_bytes - (state.decoded_bytes - waiting_bytes);
+            return request.more_bytes <= self.free(staying_bytes, staying_bytes, Kind::Decoded).0;
         }
+        if request.held_bytes == 0 {
+            return true;
+        }
+        let staying_large_bytes: u64 = state.waiting.iter().map(|it| large_part(it.held_bytes)).sum();
+        let staying_bytes = if is_patience_over {
+            state.held_bytes - state.large_bytes + staying_large_bytes
+        } else {
+            state.waiting.iter().map(|it| it.held_bytes).sum()
+        };
+        let (free_bytes, free_large_bytes) = self.free(staying_bytes, staying_large_bytes, Kind::Wire);
+        waiting(Kind::Wire)
+            .filter(|it| it.held_bytes > 0)
+            .any(|it| it.more_bytes <= free_bytes && it.more_large_bytes() <= free_large_bytes)
+    }
+
+    /// Takes back a charge that memory could not follow.
+    fn uncharge(&self, request: Request) {
+        let mut state = self.state.lock();
+        state.held_bytes -= request.more_bytes;
+        state.large_bytes -= request.more_large_bytes();
+        state.decoded_bytes -= request.kind.decoded_part(request.more_bytes);
+        drop(state);
+        self.given_back.notify_all();
     }
 
     fn give_back(&self, kind: Kind, bytes: Vec<u8>) {
@@ -152,7 +195,7 @@ impl BodyBudget {
         let mut state = self.state.lock();
         state.held_bytes -= n_bytes;
         state.large_bytes -= large_part(n_bytes);
-        state.n_running[kind as usize] -= 1;
+        state.decoded_bytes -= kind.decoded_part(n_bytes);
         if state.idle_bytes + n_bytes <= IDLE_BYTES_MAX {
             state.idle_bytes += n_bytes;
             state.idle.push(bytes);
@@ -171,6 +214,12 @@ impl BodyBudget {
         let bytes = state.idle.swap_remove(idle_idx);
         state.idle_bytes -= bytes.len() as u64;
         Some(bytes)
+    }
+}
+
+impl Kind {
+    fn decoded_part(self, n_bytes: u64) -> u64 {
+        if self == Self::Decoded { n_bytes } else { 0 }
     }
 }
 
@@ -225,16 +274,18 @@ impl BodyBuffer {
         if have_bytes == 0
             && let Some(idle) = self.budget.take_idle(wanted_bytes, cap_bytes)
         {
-            self.budget.charge(self.kind, 0, idle.len() as u64, deadline)?;
+            let more_bytes = idle.len() as u64;
+            self.budget.charge(Request { kind: self.kind, held_bytes: 0, more_bytes }, deadline)?;
             self.bytes = idle;
             return Ok(());
         }
         let more_bytes = wanted_bytes - have_bytes;
-        self.budget.charge(self.kind, have_bytes, more_bytes, deadline)?;
+        let request = Request { kind: self.kind, held_bytes: have_bytes, more_bytes };
+        self.budget.charge(request, deadline)?;
         // Fits: a Vec cannot be larger than memory, and the flags are checked against it.
         let wanted = usize::try_from(wanted_bytes).unwrap_or(usize::MAX);
         if self.bytes.try_reserve_exact(wanted - self.bytes.len()).is_err() {
-            self.budget.uncharge(self.kind, have_bytes, more_bytes);
+            self.budget.uncharge(request);
             return Err(ScrapeError::BodyBudget {
                 needed_bytes: wanted_bytes,
                 budget_bytes: self.budget.budget_bytes,
@@ -282,7 +333,6 @@ impl Drop for BodyBuffer {
 mod tests {
     use super::*;
     use std::thread;
-    use std::time::Duration;
 
     const MIB: u64 = 1 << 20;
 
@@ -359,6 +409,9 @@ mod tests {
     #[test]
     fn bodies_that_wait_for_each_other_lose_one_at_once() {
         let budget = BodyBudget::new(4 * MIB, u64::MAX);
+        // One that dribbles all the while, and that nobody should wait for.
+        let mut small = budget.wire_buffer();
+        fill(&mut small, 1000, soon()).expect("fits");
         let start = Instant::now();
         let outcomes: Vec<_> = thread::scope(|scope| {
             let scrape = || {
@@ -370,9 +423,9 @@ mod tests {
         });
         assert!(start.elapsed() < Duration::from_secs(30), "nobody may wait until the deadline");
         assert!(outcomes.iter().any(Result::is_ok), "somebody gets through: {outcomes:?}");
-        assert_eq!(budget.held_bytes(), 0);
+        drop(small);
         let state = budget.state.lock();
-        assert_eq!((state.n_running, state.large_bytes), ([0, 0], 0));
+        assert_eq!((state.held_bytes, state.large_bytes, state.waiting.len()), (0, 0, 0));
     }
 
     #[test]

@@ -62,7 +62,7 @@ pub struct ScrapeMetrics {
 impl ScrapeMetrics {
     /// All at zero.
     pub fn new() -> Self {
-        Self {
+        let metrics = Self {
             scrape_pools: Counter::default(),
             unknown_jobs: Counter::default(),
             scrape_pool_reloads: Counter::default(),
@@ -85,7 +85,16 @@ impl ScrapeMetrics {
             panics: Family::new(&["thread"]),
             clock_steps: Family::new(&["direction"]),
             reloads: Counter::default(),
+        };
+        // A rate needs the zero before the first event.
+        for reason in ["late", "no_worker"] {
+            metrics.scrapes_skipped.with(&[reason]);
         }
+        for direction in ["forward", "backward"] {
+            metrics.clock_steps.with(&[direction]);
+        }
+        metrics.panics.with(&["scrape-worker"]);
+        metrics
     }
 
     /// The child of `interval_length` for loops with this interval.

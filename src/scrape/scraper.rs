@@ -139,9 +139,9 @@ impl Scraper {
             return Err(ScrapeError::BodySizeLimit { limit_bytes });
         }
         loop {
-            // Memory is charged when bytes are there: a target that hangs after its head holds nothing.
-            let mut probe = [0; PROBE_BYTES];
             if body.room().is_empty() {
+                // Memory is charged when bytes are there: a target that hangs after its head holds nothing.
+                let mut probe = [0; PROBE_BYTES];
                 let n_probed = response.read(&mut probe)?;
                 if n_probed == 0 {
                     break;

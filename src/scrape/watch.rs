@@ -37,3 +37,21 @@ pub fn spawn_watched(
         run();
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use parking_lot::Mutex;
+
+    #[test]
+    fn only_a_panic_is_told() {
+        let told: Arc<Mutex<Vec<String>>> = Arc::default();
+        let thread_ended: ThreadEnded = {
+            let told = Arc::clone(&told);
+            Arc::new(move |name| told.lock().push(name.to_owned()))
+        };
+        spawn_watched("ends", Arc::clone(&thread_ended), || ()).unwrap().join().unwrap();
+        spawn_watched("panics", thread_ended, || panic!("a bug")).unwrap().join().unwrap_err();
+        assert_eq!(*told.lock(), ["panics"]);
+    }
+}

@@ -1,4 +1,5 @@
-//! Import: a log that another program wrote is re-logged once, under our refs and fresh segment numbers.
+//! Import: a log that another program wrote is re-logged once, under our refs and fresh segment numbers. So is one of
+//! ours whose refs have become sparse.
 //!
 //! A real `prometheus --agent` has sparse 64-bit refs and may know a label set under two of them; `replay` notices.
 //! Everything is read front to back with constant memory beside the table and the map of refs, and written into
@@ -53,8 +54,8 @@ impl Imported {
     /// For people: what happened, and why.
     pub fn sentence(&self, reason: &str) -> String {
         format!(
-            "write-ahead log of another program ({reason}): {} samples of {} series were taken over into segments \
-             {:08} to {:08}",
+            "write-ahead log taken over ({reason}): {} samples of {} series were written anew into segments {:08} to \
+             {:08}",
             self.samples, self.series, self.first_segment, self.last_segment
         )
     }
@@ -78,7 +79,7 @@ impl Imported {
             parts.push(format!("{n_records} records of type {}", record_type.name()));
         }
         let what = parts.join(", ");
-        (!parts.is_empty()).then(|| format!("write-ahead log of another program: {what} were not taken over"))
+        (!parts.is_empty()).then(|| format!("write-ahead log taken over: {what} were left out"))
     }
 }
 
@@ -143,7 +144,8 @@ fn relog(
         has_room: true,
         writer,
         table: SeriesTable::new(),
-        refs: HashMap::default(),
+        table_refs: HashMap::default(),
+        new_refs: HashMap::default(),
         labels: LabelsBuilder::new(),
         record: Vec::new(),
         imported: Imported { first_segment, ..Imported::default() },
@@ -160,11 +162,11 @@ fn relog(
         relog.file(file)?;
         progress(n_read, layout.segments.len() as u64);
     }
-    let Relog { writer, table, mut imported, .. } = relog;
+    let Relog { writer, table, new_refs, mut imported, .. } = relog;
     imported.last_segment = writer.finish()?.last_segment;
+    imported.series = new_refs.len();
     checkpoint::create(dir, new_checkpoint, |checkpoint_dir| {
-        imported.series = write_series(checkpoint_dir, &table, options.compression)?;
-        Ok(())
+        write_series(checkpoint_dir, &table, &new_refs, options.compression)
     })?;
     Ok(imported)
 }
@@ -186,9 +188,12 @@ struct Relog {
     /// Samples are taken over; if not, series are all the same, for later samples may be theirs.
     has_room: bool,
     writer: BulkWriter,
+    /// All series that are named; its refs are only ours to find the labels again.
     table: SeriesTable,
-    /// Their ref to ours.
-    refs: HashMap<u64, SeriesRef, foldhash::fast::RandomState>,
+    /// Their ref to the table's.
+    table_refs: HashMap<u64, SeriesRef, foldhash::fast::RandomState>,
+    /// The table's ref to the new one, of series with samples only: so the new ones are dense.
+    new_refs: HashMap<SeriesRef, u32, foldhash::fast::RandomState>,
     labels: LabelsBuilder,
     record: Vec<u8>,
     imported: Imported,
@@ -227,7 +232,7 @@ impl Relog {
                 self.labels.set(name, value);
             }
             let lookup = self.table.get_or_create(&self.labels).ok_or(WalError::TooManySeries)?;
-            self.refs.insert(entry.series_ref, lookup.handle.series_ref);
+            self.table_refs.insert(entry.series_ref, lookup.handle.series_ref);
         }
         Ok(())
     }
@@ -245,15 +250,13 @@ impl Relog {
                 self.imported.damaged_places += 1;
                 break;
             };
-            let Some(series_ref) = self.refs.get(&sample.series_ref).copied() else {
+            let Some(table_ref) = self.table_refs.get(&sample.series_ref).copied() else {
                 self.imported.samples_without_series += 1;
                 continue;
             };
-            let handle = self.table.handle(series_ref);
-            if let Some(state) = handle.and_then(|handle| self.table.state_mut(handle)) {
-                state.last_ts_ms = state.last_ts_ms.max(sample.ts_ms);
-            }
-            encoder.push(&mut self.record, Sample { series_ref: u64::from(series_ref.0.get()), ..sample });
+            let next_ref = self.new_refs.len() as u32 + 1;
+            let new_ref = *self.new_refs.entry(table_ref).or_insert(next_ref);
+            encoder.push(&mut self.record, Sample { series_ref: u64::from(new_ref), ..sample });
             n_samples += 1;
         }
         if n_samples > 0 {
@@ -264,31 +267,28 @@ impl Relog {
     }
 }
 
-/// Writes the series that have samples as the one file of a checkpoint; returns their number.
-fn write_series(dir: &Path, table: &SeriesTable, compression: Compression) -> Result<usize, WalError> {
+/// Writes the series that have samples as the one file of a checkpoint.
+fn write_series(
+    dir: &Path,
+    table: &SeriesTable,
+    new_refs: &HashMap<SeriesRef, u32, foldhash::fast::RandomState>,
+    compression: Compression,
+) -> Result<(), WalError> {
     let mut writer = BulkWriter::create(dir, 0, u64::MAX, compression)?;
     let mut labels = LabelsBuilder::new();
     let mut record = Vec::new();
-    let mut after = None;
-    let mut n_series = 0;
-    loop {
-        let slice = table.slice(after, SERIES_PER_RECORD);
-        let Some((last, _)) = slice.last() else { break };
-        after = Some(last.series_ref);
+    let mut series: Vec<(u32, SeriesRef)> =
+        new_refs.iter().map(|(table_ref, new_ref)| (*new_ref, *table_ref)).collect();
+    series.sort_unstable();
+    for part in series.chunks(SERIES_PER_RECORD) {
         record.clear();
         let mut encoder = SeriesEncoder::start(&mut record);
-        let mut n_entries = 0;
-        for (handle, _) in slice.iter().filter(|(_, state)| state.last_ts_ms != i64::MIN) {
-            if table.labels_into(handle.series_ref, &mut labels) {
-                encoder.push(&mut record, u64::from(handle.series_ref.0.get()), labels.iter());
-                n_entries += 1;
+        for (new_ref, table_ref) in part {
+            if table.labels_into(*table_ref, &mut labels) {
+                encoder.push(&mut record, u64::from(*new_ref), labels.iter());
             }
         }
-        if n_entries > 0 {
-            writer.append(&record)?;
-        }
-        n_series += n_entries;
+        writer.append(&record)?;
     }
-    writer.finish()?;
-    Ok(n_series)
+    writer.finish().map(drop)
 }

@@ -1,7 +1,7 @@
 //! Targets without sockets: a loop whose behaviour is the target's label `does`, and a journal of what was done with it.
 //!
 //! For tests of the schedule alone. `does` is one of `answers`, `hangs` (until its deadline or until it is cancelled),
-//! `panics` (in every scrape), `panics-twice` (also while the panic is told).
+//! `overruns` (answers after 1.6 intervals), `panics` (in every scrape), `panics-twice` (also while the panic is told).
 
 #![allow(dead_code, reason = "each test binary uses its part")]
 
@@ -146,6 +146,11 @@ impl Scrapeable for FakeLoop {
         self.tell_news(journal, at.ts_ms);
         match self.target.labels.get("does") {
             "hangs" => self.hang(journal, at),
+            "overruns" => {
+                std::thread::sleep(self.target.scrape_interval * 16 / 10);
+                journal.write(&self.target, Act::Answered, at.ts_ms);
+                Answered::Yes
+            }
             "panics" | "panics-twice" => panic!("this target makes scrapes panic"),
             _ => {
                 journal.write(&self.target, Act::Answered, at.ts_ms);

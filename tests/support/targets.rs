@@ -19,6 +19,8 @@ use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 pub enum Behaviour {
     /// Status 200, the page, the connection kept.
     Healthy(Arc<[u8]>),
+    /// Each request the next of these, the last one for ever.
+    InTurn(Arc<[Behaviour]>),
     /// The same for a page that is packed already ([`packed_page`]), whether asked for or not.
     Gzip(Arc<[u8]>),
     /// The page in chunks of this many bytes.
@@ -278,6 +280,10 @@ const TEXT: &str = "Content-Type: text/plain; version=0.0.4; charset=utf-8\r\n";
 fn behave(stream: &TcpStream, behaviour: &Behaviour, n_requests: usize, n_before: usize) -> io::Result<bool> {
     match behaviour {
         Behaviour::Healthy(page) => answer(stream, TEXT, page),
+        Behaviour::InTurn(script) => {
+            let behaviour = script.get(n_requests - 1).or(script.last()).expect("a script of at least one");
+            behave(stream, behaviour, n_requests, n_before)
+        }
         Behaviour::Gzip(page) => answer(stream, &format!("{TEXT}Content-Encoding: gzip\r\n"), page),
         Behaviour::Chunked(page, n_chunk) => {
             send(stream, format!("HTTP/1.1 200 OK\r\n{TEXT}Transfer-Encoding: chunked\r\n\r\n").as_bytes())?;

@@ -1,5 +1,6 @@
 //! The real `promtool` and `prometheus` on a copy of a log.
 
+#[allow(clippy::duplicate_mod, reason = "a test may use `support` too")]
 #[path = "../support/peers.rs"]
 mod processes;
 

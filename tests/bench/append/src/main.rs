@@ -1,7 +1,9 @@
 //! What a page costs on one core: read, looked up in the cache, written to the log.
 //!
-//! `cargo run --release --manifest-path tests/bench/append/Cargo.toml [PAGE [COPIES]]` takes a saved page of
-//! node_exporter, or PAGE, as often as COPIES says with a label more. Prints the best of several rounds.
+//! `cargo run --release --target-dir target/bench --manifest-path tests/bench/append/Cargo.toml [-- PAGE [COPIES]]`
+//! takes a saved page of node_exporter, or PAGE, as often as COPIES says with a label more. Prints the best of several
+//! rounds. With a third argument it only stores the page so many times: `scripts/bench --page` lets valgrind count
+//! the instructions of that.
 
 use scraped::clock::Clock;
 use scraped::config;
@@ -29,6 +31,9 @@ fn main() {
     let n_copies: usize = args.next().map_or(1, |it| it.parse().expect("COPIES is a number"));
     let page = copies(&std::fs::read_to_string(&path).expect("PAGE can be read"), n_copies);
     let n_samples = count(&page);
+    if let Some(n_scrapes) = args.next().map(|it| it.parse().expect("SCRAPES is a number")) {
+        return store(&page, n_scrapes);
+    }
     println!("{}: {} bytes, {n_samples} samples", path.display(), page.len());
 
     let read = best(|| {
@@ -54,10 +59,7 @@ fn main() {
     let mut ts_ms = 0;
     let mut scrape = || {
         ts_ms += 15_000;
-        let start = Instant::now();
-        let at = ScrapeTime { start, ts_ms, deadline: start + Duration::from_secs(10) };
-        let page = Page { content_type: "text/plain; version=0.0.4", bytes: page.as_bytes() };
-        scrape_loop.store(&mut worker, at, Ok(page));
+        scrape_once(&mut scrape_loop, &mut worker, ts_ms, &page);
     };
     let start = Instant::now();
     scrape();
@@ -67,6 +69,21 @@ fn main() {
     let last = scrape_loop.status().last().expect("it was scraped");
     assert_eq!((last.error, last.samples_scraped as usize), (None, n_samples));
     println!("{} series", wal.active_series());
+}
+
+fn store(page: &str, n_scrapes: i64) {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let (mut scrape_loop, mut worker, _wal) = bench(dir.path());
+    for number in 1..=n_scrapes {
+        scrape_once(&mut scrape_loop, &mut worker, number * 15_000, page);
+    }
+}
+
+fn scrape_once(scrape_loop: &mut ScrapeLoop, worker: &mut Worker, ts_ms: i64, page: &str) {
+    let start = Instant::now();
+    let at = ScrapeTime { start, ts_ms, deadline: start + Duration::from_secs(10) };
+    let page = Page { content_type: "text/plain; version=0.0.4", bytes: page.as_bytes() };
+    scrape_loop.store(worker, at, Ok(page));
 }
 
 fn print(what: &str, took: Duration, n_samples: usize, n_bytes: usize) {

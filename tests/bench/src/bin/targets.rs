@@ -4,8 +4,10 @@
 //! - `/metrics`: SAMPLES series whose counters rise by one a scrape;
 //! - `/hang`: accepts and never answers;
 //! - `/write`: takes remote write and forgets it;
-//! - `/stats`: scrapes served, and how far their times were from a grid of INTERVAL_MS (milliseconds at the quantiles
+//! - `/stats`: scrapes served, and how late they were on their grid of INTERVAL_MS (milliseconds at the quantiles
 //!   0.5, 0.99 and 1); reading it starts a new count.
+//!
+//! A target does not know its grid: it takes the earliest scrape so far for one that was on time.
 //!
 //! The page is rendered once a connection and only its digits are written anew, so that the targets take little of the
 //! machine that the bench measures on.
@@ -24,7 +26,7 @@ const SERIES_A_FAMILY: usize = 10;
 struct Bench {
     n_samples: usize,
     interval: Duration,
-    /// Distance of each scrape from its slot, in milliseconds.
+    /// How late each scrape was, in milliseconds.
     lateness_ms: Arc<Mutex<Vec<f64>>>,
 }
 
@@ -50,9 +52,9 @@ impl Bench {
         stream.set_nodelay(true)?;
         let mut requests = BufReader::with_capacity(1024, stream.try_clone()?);
         let mut page = None;
-        // The first scrape may come off the grid; the second sets it.
+        // The first scrape may come off the grid.
         let mut n_scrapes = 0;
-        let mut slot: Option<Instant> = None;
+        let mut slot = None;
         while let Some((path, body_bytes)) = read_head(&mut requests)? {
             std::io::copy(&mut requests.by_ref().take(body_bytes), &mut std::io::sink())?;
             match path.as_str() {
@@ -62,12 +64,11 @@ impl Bench {
                 _ => {
                     let now = Instant::now();
                     n_scrapes += 1;
-                    match &mut slot {
-                        Some(slot) => {
-                            while now.saturating_duration_since(*slot) > self.interval / 2 {
-                                *slot += self.interval;
-                            }
-                            let late = now.saturating_duration_since(*slot).max(slot.saturating_duration_since(now));
+                    match slot {
+                        Some(due) => {
+                            let due = nearest_slot(due, self.interval, now).min(now);
+                            slot = Some(due);
+                            let late = now.saturating_duration_since(due);
                             self.lateness_ms.lock().expect("lock").push(late.as_secs_f64() * 1e3);
                         }
                         None if n_scrapes == 2 => slot = Some(now),
@@ -90,6 +91,15 @@ impl Bench {
         let body = format!("{} {:.2} {:.2} {:.2}\n", lateness_ms.len(), at(0.5), at(0.99), at(1.0));
         format!("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n{body}", body.len())
     }
+}
+
+/// The slot nearest to `now` of the grid through `slot`, which is in the past.
+fn nearest_slot(slot: Instant, interval: Duration, now: Instant) -> Instant {
+    let mut nearest = slot;
+    while now.saturating_duration_since(nearest) > interval / 2 {
+        nearest += interval;
+    }
+    nearest
 }
 
 /// Path and body length of the next request; `None` when the connection is closed.
