@@ -8,6 +8,7 @@
 pub mod api;
 pub mod command;
 pub mod peers;
+pub mod receiver;
 pub mod scraped;
 pub mod targets;
 

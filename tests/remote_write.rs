@@ -1,0 +1,335 @@
+//! Remote write of the real binary to a fake endpoint: what arrives, what is tried again, what a restart loses (nothing).
+
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot be set up has to fail")]
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use support::api::{metric, metric_sum};
+use support::command::values;
+use support::receiver::{Mood, Receiver};
+use support::scraped::Scraped;
+use support::targets::{Behaviour, FakeTargets, page};
+use support::wait_until;
+
+const COUNTER: &str = "__name__=\"fake_scrapes_total\"";
+
+/// Scrapes `/a` of the targets ten times a second and sends to the receiver; `lines` go into its section.
+fn config(targets: &FakeTargets, receiver: &Receiver, lines: &str) -> String {
+    format!(
+        "global: {{scrape_interval: 100ms, scrape_timeout: 100ms, external_labels: {{site: edge, job: other}}}}\n\
+         remote_write:\n- url: {}\n{lines}\
+         scrape_configs:\n- job_name: a\n  metrics_path: /a\n  static_configs: [{{targets: ['{}']}}]\n",
+        receiver.url(),
+        targets.address()
+    )
+}
+
+const FAST: &str = "  queue_config: {batch_send_deadline: 100ms, max_backoff: 100ms}\n";
+
+fn counting() -> (FakeTargets, Receiver) {
+    let targets = FakeTargets::start();
+    targets.set("/a", Behaviour::Counter);
+    (targets, Receiver::start())
+}
+
+/// The one sample of a family with these labels of the endpoint.
+fn remote_metric(scraped: &Scraped, family: &str) -> f64 {
+    metric_sum(scraped, &format!("prometheus_remote_storage_{family}"))
+}
+
+/// What the log holds of the counter.
+fn stored(data: &Path) -> Vec<f64> {
+    values(data, "fake_scrapes_total").iter().map(|value| value.parse().unwrap()).collect()
+}
+
+/// Stops the daemon: everything that its log holds has arrived, each first arrival after those of lower values.
+fn assert_complete(scraped: Scraped, receiver: &Receiver) {
+    let (dir, data) = (scraped.dir(), scraped.data_dir());
+    assert!(scraped.stop().success());
+    let mut seen = BTreeSet::new();
+    let mut firsts = Vec::new();
+    for value in receiver.values(COUNTER).into_iter().filter(|value| value.is_finite()) {
+        if seen.insert(value as u64) {
+            firsts.push(value as u64);
+        }
+    }
+    assert!(firsts.is_sorted(), "out of order: {firsts:?}");
+    let stored: Vec<u64> =
+        stored(&data).into_iter().filter(|value| value.is_finite()).map(|value| value as u64).collect();
+    assert_eq!(firsts, stored);
+    drop(dir);
+}
+
+#[test]
+fn samples_arrive_with_external_labels_in_order_and_once() {
+    for message in ["prometheus.WriteRequest", "io.prometheus.write.v2.Request"] {
+        let (targets, receiver) = counting();
+        let lines = format!("{FAST}  protobuf_message: {message}\n  headers: {{X-Scope-OrgID: me}}\n");
+        let scraped = Scraped::start(&config(&targets, &receiver, &lines));
+        wait_until("ten values", || receiver.values(COUNTER).len() >= 10);
+        let dir = scraped.dir();
+        let data = scraped.data_dir();
+        assert!(scraped.stop().success());
+
+        let request = receiver.requests().remove(0);
+        let is_v2 = message.contains("v2");
+        assert_eq!(
+            request.headers["x-prometheus-remote-write-version"],
+            if is_v2 { "2.0.0" } else { "0.1.0" }
+        );
+        assert_eq!(request.headers["content-encoding"], "snappy");
+        assert_eq!(request.headers["x-scope-orgid"], "me");
+        assert!(!request.headers.contains_key("retry-attempt"));
+        let expected_type = if is_v2 {
+            "application/x-protobuf;proto=io.prometheus.write.v2.Request"
+        } else {
+            "application/x-protobuf"
+        };
+        assert_eq!(request.headers["content-type"], expected_type);
+
+        let received = receiver.received();
+        let instance = targets.address();
+        let up = format!("{{__name__=\"up\",instance=\"{instance}\",job=\"a\",site=\"edge\"}}");
+        assert!(received.contains_key(&up), "{:?}", received.keys());
+        // What the stop flushed is all there is in the log.
+        assert_eq!(receiver.values(COUNTER), stored(&data), "{message}");
+        drop(dir);
+    }
+}
+
+#[test]
+fn nothing_is_lost_by_an_outage_with_a_kill_in_its_middle() {
+    let (targets, receiver) = counting();
+    let scraped = Scraped::start_with(&config(&targets, &receiver, FAST), &["--wal.fsync-interval=1s"]);
+    wait_until("first values", || !receiver.values(COUNTER).is_empty());
+    receiver.set(Mood::Status(503, ""));
+    let n_scrapes = targets.n_requests("/a");
+    wait_until("an outage of ten scrapes", || targets.n_requests("/a") >= n_scrapes + 10);
+    let dir = scraped.dir();
+    scraped.signal("KILL");
+    drop(scraped);
+
+    let scraped = Scraped::start_in(dir, &["--wal.fsync-interval=1s"]);
+    let n_scrapes = targets.n_requests("/a");
+    wait_until("ten more", || targets.n_requests("/a") >= n_scrapes + 10);
+    receiver.set(Mood::Accepts);
+    let highest = targets.n_requests("/a") as f64;
+    wait_until("the backlog", || receiver.values(COUNTER).iter().any(|value| *value >= highest));
+    assert!(remote_metric(&scraped, "samples_retried_total") > 0.0);
+    assert_complete(scraped, &receiver);
+    assert!(receiver.requests().iter().any(|request| request.headers.contains_key("retry-attempt")));
+}
+
+#[test]
+fn a_restart_sends_nothing_twice_after_a_clean_stop() {
+    let (targets, receiver) = counting();
+    let mut scraped = Scraped::start(&config(&targets, &receiver, FAST));
+    for _ in 0..3 {
+        let n_values = receiver.values(COUNTER).len();
+        wait_until("more values", || receiver.values(COUNTER).len() >= n_values + 5);
+        let dir = scraped.dir();
+        assert!(scraped.stop().success());
+        scraped = Scraped::start_in(dir, &[]);
+    }
+    let data = scraped.data_dir();
+    let dir = scraped.dir();
+    assert!(scraped.stop().success());
+    assert_eq!(receiver.values(COUNTER), stored(&data));
+    drop(dir);
+}
+
+#[test]
+fn one_bad_series_costs_its_own_samples() {
+    let targets = FakeTargets::start();
+    let lines: String = (0..300).map(|idx| format!("m{{i=\"{idx}\"}} {idx}\n")).collect();
+    targets.set("/a", Behaviour::Healthy(page(&lines)));
+    let receiver = Receiver::start();
+    receiver.set(Mood::Refuses("i=\"137\""));
+    let scraped = Scraped::start(&config(&targets, &receiver, FAST));
+    wait_until("five scrapes", || receiver.values("i=\"299\"").len() >= 5);
+    let received = receiver.received();
+    for idx in (0..300).filter(|idx| *idx != 137) {
+        assert!(receiver_has(&received, &format!("i=\"{idx}\"")), "{idx}");
+    }
+    assert!(!receiver_has(&received, "i=\"137\""));
+    let failed = remote_metric(&scraped, "samples_failed_total");
+    assert!((1.0..50.0).contains(&failed), "{failed}");
+    let log = scraped.stderr();
+    let culprits: Vec<&str> = log.lines().filter(|line| line.contains("are dropped")).collect();
+    assert_eq!(culprits.len(), 1, "{log}");
+    assert!(culprits[0].contains("i=") && culprits[0].contains("137"), "{culprits:?}");
+}
+
+fn receiver_has(received: &std::collections::BTreeMap<String, Vec<(i64, u64)>>, text: &str) -> bool {
+    received.keys().any(|labels| labels.contains(text))
+}
+
+#[test]
+fn every_way_to_fail_for_a_while_loses_nothing() {
+    for mood in [
+        Mood::Status(500, ""),
+        Mood::Status(503, "Retry-After: 0\r\n"),
+        Mood::Status(429, ""),
+        Mood::Status(301, "Location: /elsewhere\r\n"),
+        Mood::Status(308, "Location: /api/v1/write\r\n"),
+        Mood::Resets,
+        Mood::AcceptsAndResets,
+        Mood::Hangs,
+        Mood::Endless,
+        Mood::Late(Duration::from_millis(400)),
+    ] {
+        let (targets, receiver) = counting();
+        let lines = "  remote_timeout: 300ms\n  queue_config: {batch_send_deadline: 100ms, max_backoff: 100ms, \
+                     retry_on_http_429: true}\n";
+        let scraped = Scraped::start(&config(&targets, &receiver, lines));
+        wait_until("first values", || !receiver.values(COUNTER).is_empty());
+        receiver.set(mood.clone());
+        let n_requests = receiver.n_requests();
+        wait_until(&format!("tries with {mood:?}"), || receiver.n_requests() >= n_requests + 3);
+        receiver.set(Mood::Accepts);
+        let highest = targets.n_requests("/a") as f64;
+        wait_until(&format!("all after {mood:?}"), || {
+            receiver.values(COUNTER).iter().any(|value| *value >= highest)
+        });
+        assert_complete(scraped, &receiver);
+    }
+}
+
+#[test]
+fn what_is_refused_for_good_is_dropped_and_counted() {
+    for status in [400, 401, 404, 413, 429] {
+        let (targets, receiver) = counting();
+        receiver.set(Mood::Status(status, ""));
+        let scraped = Scraped::start(&config(&targets, &receiver, FAST));
+        wait_until("drops", || remote_metric(&scraped, "samples_failed_total") > 0.0);
+        let rejected = "prometheus_remote_storage_samples_dropped_total";
+        assert!(metric_sum(&scraped, rejected) > 0.0);
+        receiver.set(Mood::Accepts);
+        wait_until("fresh values", || !receiver.values(COUNTER).is_empty());
+    }
+}
+
+#[test]
+fn an_endpoint_without_2_0_gets_1_0() {
+    for mood in [Mood::OnlyV1, Mood::Ignorant] {
+        let (targets, receiver) = counting();
+        receiver.set(mood);
+        let lines = format!("{FAST}  protobuf_message: io.prometheus.write.v2.Request\n");
+        let scraped = Scraped::start(&config(&targets, &receiver, &lines));
+        wait_until("values by 1.0", || {
+            let requests = receiver.requests();
+            requests.iter().any(|it| it.headers["x-prometheus-remote-write-version"] == "0.1.0")
+        });
+        wait_until("it is said", || scraped.stderr().contains("does not take remote write 2.0"));
+        assert_complete(scraped, &receiver);
+    }
+}
+
+#[test]
+fn rules_drop_and_change_series() {
+    let targets = FakeTargets::start();
+    targets.set("/a", Behaviour::Healthy(page("keep 1\ndrop_me 2\nchange 3\n")));
+    let receiver = Receiver::start();
+    let lines = format!(
+        "{FAST}  write_relabel_configs:\n  - {{source_labels: [__name__], regex: 'drop_.*|scrape_.*', action: drop}}\n  \
+         - {{source_labels: [__name__], regex: change, target_label: site, replacement: here}}\n"
+    );
+    let scraped = Scraped::start(&config(&targets, &receiver, &lines));
+    wait_until("three scrapes", || receiver.values("\"keep\"").len() >= 3);
+    let received = receiver.received();
+    let names: Vec<&str> = received.keys().map(|labels| labels.split('"').nth(1).unwrap()).collect();
+    assert_eq!(names, ["change", "keep", "up"]);
+    assert!(receiver_has(&received, "site=\"here\""));
+    let dropped = metric(
+        &scraped,
+        &format!(
+            "prometheus_remote_storage_samples_dropped_total{{reason=\"dropped_series\",remote_name=\"{}\",url=\"{}\"}}",
+            name_of(&scraped),
+            receiver.url()
+        ),
+    );
+    assert!(dropped.unwrap() > 0.0);
+}
+
+fn name_of(scraped: &Scraped) -> String {
+    let page = scraped.get("/metrics").body;
+    page.split("remote_name=\"").nth(1).unwrap().split('"').next().unwrap().to_owned()
+}
+
+#[test]
+fn a_reload_keeps_the_queue_whatever_else_changes() {
+    let (targets, receiver) = counting();
+    let named = |lines: &str| config(&targets, &receiver, &format!("  name: main\n{lines}"));
+    let scraped = Scraped::start(&named(FAST));
+    wait_until("first values", || !receiver.values(COUNTER).is_empty());
+    receiver.set(Mood::Status(503, ""));
+    for lines in [
+        "  queue_config: {batch_send_deadline: 100ms, max_samples_per_send: 3, max_backoff: 100ms}\n",
+        "  queue_config: {batch_send_deadline: 100ms, min_shards: 4, max_backoff: 100ms}\n  remote_timeout: 7s\n",
+        "  queue_config: {batch_send_deadline: 100ms, min_shards: 2, max_backoff: 100ms}\n  headers: {A: b}\n",
+    ] {
+        let n_scrapes = targets.n_requests("/a");
+        wait_until("an outage", || targets.n_requests("/a") >= n_scrapes + 3);
+        let n_reloads = scraped.stderr().matches("configuration loaded").count();
+        scraped.reload_with(&named(lines));
+        wait_until("the reload", || scraped.stderr().matches("configuration loaded").count() > n_reloads);
+    }
+    receiver.set(Mood::Accepts);
+    let highest = targets.n_requests("/a") as f64;
+    wait_until("the backlog", || receiver.values(COUNTER).iter().any(|value| *value >= highest));
+    assert!(receiver.requests().last().unwrap().headers.contains_key("a"));
+    assert_complete(scraped, &receiver);
+}
+
+#[test]
+fn a_new_endpoint_starts_at_the_present_and_a_lost_position_at_the_oldest() {
+    let (targets, receiver) = counting();
+    let late = Receiver::start();
+    let only = config(&targets, &receiver, FAST);
+    let scraped = Scraped::start(&only);
+    wait_until("values", || receiver.values(COUNTER).len() >= 5);
+    let both = only.replace("scrape_configs:", &format!("- url: {}\n{FAST}scrape_configs:", late.url()));
+    scraped.reload_with(&both);
+    wait_until("values at the new one", || late.values(COUNTER).len() >= 3);
+    assert!(late.values(COUNTER)[0] >= 5.0);
+    let dir = scraped.dir();
+    let data = scraped.data_dir();
+    assert!(scraped.stop().success());
+
+    // The position of one of them is lost.
+    for entry in fs::read_dir(data.join("remote")).unwrap() {
+        let path = entry.unwrap().path();
+        let bytes = fs::read(&path).unwrap();
+        if String::from_utf8_lossy(&bytes).contains(&late.url()) && path.extension().is_some() {
+            fs::remove_file(path).unwrap();
+        }
+    }
+    let scraped = Scraped::start_in(dir, &[]);
+    wait_until("what the log held before", || late.values(COUNTER).contains(&1.0));
+    assert!(scraped.stderr().contains("its position is lost"), "{}", scraped.stderr());
+    assert!(receiver.values(COUNTER).iter().filter(|value| **value == 1.0).count() == 1);
+}
+
+#[test]
+fn a_stop_is_not_held_up_by_a_dead_endpoint() {
+    for mood in [Mood::Hangs, Mood::Status(503, "Retry-After: 3600\r\n"), Mood::Resets] {
+        let (targets, receiver) = counting();
+        receiver.set(mood.clone());
+        let arguments = ["--storage.remote.flush-deadline=1s"];
+        let scraped = Scraped::start_with(&config(&targets, &receiver, FAST), &arguments);
+        wait_until("a try", || receiver.n_requests() >= 1);
+        let dir = scraped.dir();
+        let start = Instant::now();
+        assert!(scraped.stop().success());
+        assert!(start.elapsed() < Duration::from_secs(10), "{mood:?}: {:?}", start.elapsed());
+        receiver.set(Mood::Accepts);
+        let scraped = Scraped::start_in(dir, &[]);
+        wait_until("what was left", || receiver.values(COUNTER).contains(&1.0));
+        drop(scraped);
+    }
+}
