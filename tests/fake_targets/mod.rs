@@ -296,7 +296,6 @@ pub(crate) fn config(jobs: Vec<ScrapeConfig>) -> Arc<Config> {
             keep_dropped_targets: 0,
         },
         scrape_configs: jobs.into_iter().map(Arc::new).collect(),
-        remote_write: Vec::new(),
         n_main_file_jobs,
         remote_write: Vec::new(),
         scrape_config_files: Vec::new(),
