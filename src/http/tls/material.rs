@@ -5,6 +5,7 @@
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
+use memchr::memmem;
 use parking_lot::Mutex;
 use rustls::client::Resumption;
 use rustls::crypto::CryptoProvider;
@@ -13,7 +14,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::version::{TLS12, TLS13};
-use rustls::{ClientConfig, Error, SupportedProtocolVersion};
+use rustls::{ClientConfig, SupportedProtocolVersion};
 
 use crate::config::http_client::{TlsConfig, TlsVersion};
 use crate::config::secret::Source;
@@ -129,14 +130,10 @@ impl TlsMaterial {
         let mut config = match &parts.identity {
             None => builder.with_no_client_auth(),
             Some((chain, key)) => {
-                let certified =
-                    CertifiedKey::from_der(chain.to_vec(), key.clone_key(), &PROVIDER).map_err(|error| {
-                        let (cert, key) = self.identity_words();
-                        format!(
-                            "unable to use specified client cert ({cert}) & key ({key}): {}",
-                            pair_words(&error)
-                        )
-                    })?;
+                let certified = certified_key(chain, key).map_err(|cause| {
+                    let (cert, key) = self.identity_words();
+                    format!("unable to use specified client cert ({cert}) & key ({key}): {cause}")
+                })?;
                 builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(certified)))
             }
         };
@@ -211,11 +208,15 @@ fn parse_key(pem: &[u8]) -> Result<Key, String> {
     Key::from_pem_slice(pem).map_err(|_| "tls: failed to find any PEM data in key input".to_owned())
 }
 
-/// Go's words for a pair that is none.
-fn pair_words(error: &Error) -> String {
-    match error {
-        Error::InconsistentKeys(_) => "tls: private key does not match public key".to_owned(),
-        Error::InvalidCertificate(_) => "x509: malformed certificate".to_owned(),
-        _ => "tls: failed to parse private key".to_owned(),
+/// A pair that fits. rustls' own check refuses certificates of version 1, which `openssl x509 -req` makes and servers
+/// take; a key's public half stands in its certificate as it is, whatever the version.
+fn certified_key(chain: &Chain, key: &Key) -> Result<CertifiedKey, String> {
+    let loaded = PROVIDER.key_provider.load_private_key(key.clone_key());
+    let key = loaded.map_err(|_| "tls: failed to parse private key".to_owned())?;
+    if let (Some(public), Some(certificate)) = (key.public_key(), chain.first())
+        && memmem::find(certificate, &public).is_none()
+    {
+        return Err("tls: private key does not match public key".to_owned());
     }
+    Ok(CertifiedKey::new(chain.clone(), key))
 }
