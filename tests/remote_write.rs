@@ -265,7 +265,7 @@ fn name_of(scraped: &Scraped) -> String {
 fn a_reload_keeps_the_queue_whatever_else_changes() {
     let (targets, receiver) = counting();
     let named = |lines: &str| config(&targets, &receiver, &format!("  name: main\n{lines}"));
-    let scraped = Scraped::start(&named(FAST));
+    let scraped = Scraped::start_with(&named(FAST), &["--web.enable-lifecycle"]);
     wait_until("first values", || !receiver.values(COUNTER).is_empty());
     receiver.set(Mood::Status(503, ""));
     for lines in [
@@ -275,9 +275,8 @@ fn a_reload_keeps_the_queue_whatever_else_changes() {
     ] {
         let n_scrapes = targets.n_requests("/a");
         wait_until("an outage", || targets.n_requests("/a") >= n_scrapes + 3);
-        let n_reloads = scraped.stderr().matches("configuration loaded").count();
-        scraped.reload_with(&named(lines));
-        wait_until("the reload", || scraped.stderr().matches("configuration loaded").count() > n_reloads);
+        scraped.write("scraped.yml", &named(lines));
+        assert_eq!(scraped.post("/-/reload").status, 200);
     }
     receiver.set(Mood::Accepts);
     let highest = targets.n_requests("/a") as f64;
@@ -299,6 +298,13 @@ fn a_new_endpoint_starts_at_the_present_and_a_lost_position_at_the_oldest() {
     assert!(late.values(COUNTER)[0] >= 5.0);
     let dir = scraped.dir();
     let data = scraped.data_dir();
+    scraped.signal("KILL");
+    drop(scraped);
+    let scraped = Scraped::start_in(dir.clone(), &[]);
+    let n_values = late.values(COUNTER).len();
+    wait_until("values after a restart", || late.values(COUNTER).len() >= n_values + 5);
+    assert!(late.values(COUNTER).iter().all(|value| *value >= 5.0));
+    assert!(!scraped.stderr().contains("position"), "{}", scraped.stderr());
     assert!(scraped.stop().success());
 
     // The position of one of them is lost.
@@ -332,4 +338,128 @@ fn a_stop_is_not_held_up_by_a_dead_endpoint() {
         wait_until("what was left", || receiver.values(COUNTER).contains(&1.0));
         drop(scraped);
     }
+}
+
+#[test]
+fn a_log_that_was_damaged_while_behind_is_sent_as_far_as_it_can_be_read() {
+    for damage in [Damage::Flip, Damage::Zeros, Damage::Garbage, Damage::Cut] {
+        let (targets, receiver) = counting();
+        let scraped = Scraped::start(&config(&targets, &receiver, FAST));
+        wait_until("first values", || !receiver.values(COUNTER).is_empty());
+        receiver.set(Mood::Status(503, ""));
+        let n_scrapes = targets.n_requests("/a");
+        wait_until("an outage", || targets.n_requests("/a") >= n_scrapes + 15);
+        let (dir, data) = (scraped.dir(), scraped.data_dir());
+        scraped.signal("KILL");
+        drop(scraped);
+        let before: BTreeSet<u64> = stored(&data).into_iter().map(|value| value as u64).collect();
+        damage.do_it(&data);
+        receiver.set(Mood::Accepts);
+        let scraped = Scraped::start_in(dir, &[]);
+        let highest = targets.n_requests("/a") as f64;
+        wait_until("fresh values", || receiver.values(COUNTER).iter().any(|value| *value > highest));
+        let (dir, data) = (scraped.dir(), scraped.data_dir());
+        assert!(scraped.stop().success());
+        let after: BTreeSet<u64> = stored(&data).into_iter().map(|value| value as u64).collect();
+        let arrived: BTreeSet<u64> = receiver.values(COUNTER).into_iter().map(|value| value as u64).collect();
+        let lost = before.difference(&after).count();
+        assert!(lost <= 2 || damage == Damage::Cut, "{damage:?}: {lost} of {}", before.len());
+        assert!(arrived.is_superset(&after), "{damage:?}: {:?}", after.difference(&arrived));
+        drop(dir);
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Damage {
+    Flip,
+    Zeros,
+    Garbage,
+    Cut,
+}
+
+impl Damage {
+    /// In the middle of the only segment, or at its end.
+    fn do_it(self, data: &Path) {
+        let segment = data.join("wal/00000000");
+        let mut bytes = fs::read(&segment).unwrap();
+        let middle = bytes.len() / 2;
+        match self {
+            Damage::Flip => bytes[middle] ^= 0x10,
+            Damage::Zeros => bytes[middle..middle + 40].fill(0),
+            Damage::Garbage => {
+                bytes.extend((0..500_u32).map(|idx| (idx.wrapping_mul(2_654_435_761) >> 24) as u8))
+            }
+            Damage::Cut => bytes.truncate(middle),
+        }
+        fs::write(&segment, bytes).unwrap();
+    }
+}
+
+#[test]
+fn an_endpoint_that_is_renamed_goes_on_where_it_was() {
+    let (targets, receiver) = counting();
+    let scraped = Scraped::start(&config(&targets, &receiver, FAST));
+    wait_until("first values", || !receiver.values(COUNTER).is_empty());
+    receiver.set(Mood::Status(503, ""));
+    let n_scrapes = targets.n_requests("/a");
+    wait_until("an outage", || targets.n_requests("/a") >= n_scrapes + 5);
+    scraped.reload_with(&config(&targets, &receiver, &format!("  name: main\n{FAST}")));
+    wait_until("the reload", || scraped.stderr().matches("configuration loaded").count() > 0);
+    let dir = scraped.dir();
+    assert!(scraped.stop().success());
+    receiver.set(Mood::Accepts);
+    let scraped = Scraped::start_in(dir, &[]);
+    let highest = targets.n_requests("/a") as f64;
+    wait_until("the backlog", || receiver.values(COUNTER).iter().any(|value| *value >= highest));
+    assert_complete(scraped, &receiver);
+}
+
+#[test]
+fn many_shards_keep_the_order_of_every_series() {
+    let targets = FakeTargets::start();
+    for idx in 0..8 {
+        targets.set(&format!("/a{idx}"), Behaviour::Counter);
+    }
+    let receiver = Receiver::start();
+    let jobs: String = (0..8)
+        .map(|idx| {
+            let address = targets.address();
+            format!("- {{job_name: j{idx}, metrics_path: /a{idx}, static_configs: [{{targets: ['{address}']}}]}}\n")
+        })
+        .collect();
+    let config = |queue: &str| {
+        format!(
+            "global: {{scrape_interval: 100ms, scrape_timeout: 100ms}}\nremote_write:\n- url: {}\n  name: main\n  \
+             queue_config: {{batch_send_deadline: 50ms, max_backoff: 100ms, max_samples_per_send: 7, {queue}}}\n\
+             scrape_configs:\n{jobs}",
+            receiver.url()
+        )
+    };
+    let scraped = Scraped::start(&config("min_shards: 5"));
+    wait_until("shards", || remote_metric(&scraped, "shards") == 5.0);
+    for (mood, queue) in [
+        (Mood::Late(Duration::from_millis(30)), "min_shards: 2"),
+        (Mood::Status(503, ""), "min_shards: 7"),
+        (Mood::Accepts, "min_shards: 1"),
+    ] {
+        receiver.set(mood);
+        let n_scrapes = targets.n_requests("/a0");
+        wait_until("scrapes", || targets.n_requests("/a0") >= n_scrapes + 5);
+        scraped.reload_with(&config(queue));
+    }
+    let (dir, data) = (scraped.dir(), scraped.data_dir());
+    assert!(scraped.stop().success());
+    for idx in 0..8 {
+        let job = format!("job=\"j{idx}\"");
+        let all = receiver.received();
+        let (_, samples) =
+            all.iter().find(|(labels, _)| labels.contains(COUNTER) && labels.contains(&job)).unwrap();
+        let mut seen = BTreeSet::new();
+        let firsts: Vec<i64> =
+            samples.iter().map(|(ts_ms, _)| *ts_ms).filter(|ts_ms| seen.insert(*ts_ms)).collect();
+        assert!(firsts.is_sorted(), "{job}");
+        let n_stored = values(&data, &format!("fake_scrapes_total{{{job}}}")).len();
+        assert_eq!(firsts.len(), n_stored, "{job}");
+    }
+    drop(dir);
 }

@@ -70,24 +70,24 @@ impl Handle {
     /// # Errors
     /// The directory of positions cannot be made, or the system refuses a thread.
     pub fn spawn(options: ManagerOptions) -> io::Result<Handle> {
-        let positions = Positions::open(options.wal.path())?;
+        let ManagerOptions { wal, clock, config, has_data, flush_deadline, metrics, thread_ended } = options;
+        let now = Instant::now();
+        let mut manager = Manager {
+            positions: Positions::open(wal.path())?,
+            wal,
+            clock,
+            has_data,
+            metrics,
+            queues: Vec::new(),
+            last_save: now,
+            last_reshard: now,
+        };
+        // Here and not on the thread: a new endpoint's present is before the first scrape.
+        manager.apply(&config);
         let (control, orders) = bounded(0);
         let thread =
             thread::Builder::new().name(THREAD_NAME.to_owned()).stack_size(STACK_BYTES).spawn(move || {
-                let ManagerOptions { wal, clock, config, has_data, flush_deadline, metrics, thread_ended } =
-                    options;
                 let mut guard = Guard(Some(thread_ended));
-                let mut manager = Manager {
-                    wal,
-                    clock,
-                    has_data,
-                    positions,
-                    metrics,
-                    queues: Vec::new(),
-                    last_save: Instant::now(),
-                    last_reshard: Instant::now(),
-                };
-                manager.apply(&config);
                 manager.run(&orders);
                 manager.stop(flush_deadline);
                 guard.0 = None;
@@ -164,13 +164,19 @@ impl Manager {
 
     fn apply(&mut self, config: &Config) {
         let mut before = std::mem::take(&mut self.queues);
+        let identities: Vec<&str> = config.remote_write.iter().map(|section| section.identity()).collect();
         for section in &config.remote_write {
             let endpoint = Endpoint {
                 config: Arc::clone(section),
                 external_labels: config.global.external_labels.clone(),
             };
-            let known =
-                before.iter().position(|queue| queue.endpoint().config.identity() == section.identity());
+            let is_it = |queue: &Queue| queue.endpoint().config.identity() == section.identity();
+            // Renamed: the same URL under an identity that nobody has any more.
+            let was_it = |queue: &Queue| {
+                let config = &queue.endpoint().config;
+                config.url == section.url && !identities.contains(&config.identity())
+            };
+            let known = before.iter().position(is_it).or_else(|| before.iter().position(was_it));
             let queue = match known.map(|idx| before.remove(idx)) {
                 Some(mut queue) => {
                     if queue.endpoint() != &endpoint {

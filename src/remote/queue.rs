@@ -183,6 +183,12 @@ impl Queue {
     /// Another section for the same endpoint: goes on where it is.
     pub fn replace(&mut self, endpoint: Endpoint) {
         self.halt(Instant::now() + GRACE);
+        if self.endpoint.config.identity() != endpoint.config.identity() {
+            // Its place is not remembered under this identity yet.
+            self.saved = None;
+            let (mark, ledger) = self.progress.settled();
+            self.settled.push_back(Saved { mark, ledger });
+        }
         self.endpoint = endpoint;
         self.revive();
     }
@@ -318,7 +324,8 @@ fn starting_place(wal: &Wal, name: &str, remembered: Remembered) -> Result<(Mark
             // The place is durable before it is remembered.
             let present = wal.committed_end().unwrap_or(oldest);
             wal.sync()?;
-            Ok((from(present), Ledger::default()))
+            let fingerprint = follow::record_before(wal, present)?.unwrap_or_default();
+            Ok((Mark { position: present, fingerprint }, Ledger::default()))
         }
         Remembered::Lost(why) => {
             log::warn!(
@@ -340,7 +347,7 @@ fn starting_place(wal: &Wal, name: &str, remembered: Remembered) -> Result<(Mark
                 );
                 return Ok((from(oldest), ledger));
             }
-            if position.offset > 0 && !follow::ends_record(wal, position, mark.fingerprint)? {
+            if position.offset > 0 && follow::record_before(wal, position)? != Some(mark.fingerprint) {
                 log::warn!(
                     "remote_write {name}: the log was repaired or cut at its position; segment {:08} is sent again \
                      from its start",

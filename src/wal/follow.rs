@@ -183,14 +183,14 @@ pub fn fingerprint(record: &[u8]) -> u32 {
     crc32c::crc32c(record)
 }
 
-/// Whether a record with this fingerprint ends at `position`.
+/// Fingerprint of the record that ends at `position`; `None` if none does.
 ///
 /// # Errors
 /// The segment cannot be read for another reason than that it is not there.
-pub fn ends_record(wal: &Wal, position: Position, expected: u32) -> Result<bool, WalError> {
+pub fn record_before(wal: &Wal, position: Position) -> Result<Option<u32>, WalError> {
     let path = segment::segment_path(wal.wal_dir(), position.segment);
     let file = match File::open(&path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         opened => opened.map_err(WalError::io("read segment", &path))?,
     };
     let mut reader = SegmentReader::new(file.take(position.offset), position.segment, Tail::Live);
@@ -198,15 +198,16 @@ pub fn ends_record(wal: &Wal, position: Position, expected: u32) -> Result<bool,
     loop {
         match reader.next_record() {
             Ok(Some(record)) => last = Some((record.end, fingerprint(record.bytes))),
-            Ok(None) => return Ok(last == Some((position.offset, expected))),
+            Ok(None) => break,
             Err(_) => {}
         }
     }
+    Ok(last.filter(|(end, _)| *end == position.offset).map(|(_, fingerprint)| fingerprint))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Ended, Follower, Next, ends_record, fingerprint};
+    use super::{Ended, Follower, Next, fingerprint, record_before};
     use crate::labels::builder::LabelsBuilder;
     use crate::wal::head::{Compression, Wal, WalOptions};
     use crate::wal::record::{self, Record};
@@ -294,11 +295,10 @@ mod tests {
         read(Next::Record);
         assert_eq!(ends[1], ends[2]);
         for (end, fingerprint) in ends {
-            assert!(ends_record(&wal, end, fingerprint).unwrap());
-            assert!(!ends_record(&wal, end, fingerprint ^ 1).unwrap());
-            assert!(!ends_record(&wal, Position { offset: end.offset + 1, ..end }, fingerprint).unwrap());
+            assert_eq!(record_before(&wal, end).unwrap(), Some(fingerprint));
+            assert_eq!(record_before(&wal, Position { offset: end.offset + 1, ..end }).unwrap(), None);
         }
-        assert!(!ends_record(&wal, Position { segment: 9, offset: 9 }, 0).unwrap());
+        assert_eq!(record_before(&wal, Position { segment: 9, offset: 9 }).unwrap(), None);
     }
 
     #[test]
