@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 
 use crate::metrics::page::Page;
 use crate::metrics::{Collect, Counter, Family, Gauge, Histogram};
+use crate::remote::ledger::{DropReason, Ledger};
 
 /// Upper bounds in seconds, Prometheus' `DefBuckets` and three more as in `queue_manager.go`.
 const SENT_BATCH_BUCKETS: [f64; 14] =
@@ -38,6 +39,8 @@ pub struct EndpointMetrics {
     pub shard_capacity: Gauge,
     pub max_samples_per_send: Gauge,
     pub lag_bytes: Gauge,
+    /// The ledger over all restarts; set by the manager.
+    pub ledger: Mutex<Ledger>,
     /// Samples read from the log, for the shard rule.
     pub samples_in: Counter,
     /// Nanoseconds spent in requests, for the shard rule.
@@ -72,6 +75,7 @@ impl EndpointMetrics {
             shard_capacity: Gauge::default(),
             max_samples_per_send: Gauge::default(),
             lag_bytes: Gauge::default(),
+            ledger: Mutex::default(),
             samples_in: Counter::default(),
             send_ns: Counter::default(),
             last_send_ms: Gauge::default(),
@@ -179,9 +183,7 @@ impl Collect for RemoteMetrics {
         let name = "prometheus_remote_storage_samples_dropped_total";
         page.header(name, "Total number of samples which were dropped, by reason.", "counter");
         for endpoint in &endpoints {
-            for (reason, counter) in
-                crate::remote::ledger::DropReason::ALL.iter().zip(&endpoint.samples_dropped)
-            {
+            for (reason, counter) in DropReason::ALL.iter().zip(&endpoint.samples_dropped) {
                 let [remote_name, url] = labels(endpoint);
                 page.sample(name, &[("reason", reason.name()), remote_name, url], counter.get() as f64);
             }
@@ -196,7 +198,23 @@ impl Collect for RemoteMetrics {
         for endpoint in &endpoints {
             page.sample(name, &[("remote_name", &endpoint.name)], endpoint.lag_bytes.get());
         }
+        ledger(page, &endpoints);
         watcher(page, &endpoints);
+    }
+}
+
+/// Taken = sent + pending + dropped, over all restarts.
+fn ledger(page: &mut Page, endpoints: &[Arc<EndpointMetrics>]) {
+    let name = "scraped_remote_ledger_samples";
+    let help = "Samples by what became of them since the endpoint is known: taken is the sum of the others.";
+    page.header(name, help, "gauge");
+    for endpoint in endpoints {
+        let ledger = *endpoint.ledger.lock();
+        let states = [("taken", ledger.taken), ("sent", ledger.sent), ("pending", ledger.pending())];
+        let dropped = DropReason::ALL.iter().map(|reason| reason.name()).zip(ledger.dropped);
+        for (state, n) in states.into_iter().chain(dropped) {
+            page.sample(name, &[("remote_name", &endpoint.name), ("state", state)], n as f64);
+        }
     }
 }
 

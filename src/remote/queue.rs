@@ -38,6 +38,9 @@ const COMMITS: usize = 1;
 /// carry would be sent twice.
 const GRACE: Duration = Duration::from_secs(2);
 
+/// Places that wait to be durable; one every few seconds.
+const MAX_SETTLED: usize = 64;
+
 /// Hexadecimal digits of a nameless endpoint's name in metrics.
 const NAME_DIGITS: usize = 6;
 
@@ -218,6 +221,10 @@ impl Queue {
         if self.settled.back() != Some(&now) {
             self.settled.push_back(now);
         }
+        if self.settled.len() > MAX_SETTLED {
+            // Nothing becomes durable; the oldest place is the safest one.
+            self.settled.remove(1);
+        }
         let synced_end = self.wal.synced_end();
         let mut durable = None;
         while self.settled.front().is_some_and(|saved| saved.mark.position <= synced_end) {
@@ -250,7 +257,9 @@ impl Queue {
 
     /// Brings the gauges up to date.
     pub fn measure(&self) {
-        self.metrics.samples_pending.set(self.progress.ledger().pending() as f64);
+        let ledger = self.progress.ledger();
+        self.metrics.samples_pending.set(ledger.pending() as f64);
+        *self.metrics.ledger.lock() = ledger;
         let at = self.progress.watermark().position;
         if let Some(end) = self.wal.committed_end() {
             let whole = u64::from(end.segment.saturating_sub(at.segment)) * self.wal.segment_size_bytes();

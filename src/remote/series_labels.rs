@@ -102,10 +102,16 @@ impl SeriesLabels {
         mut samples: impl FnMut(usize, &mut RequestWriter),
         mut gone: impl FnMut(usize),
     ) {
-        let changed = self.changed.lock();
+        // Taken out first: no two locks are held at once.
+        let changed: Vec<Option<Arc<Labels>>> = if self.rules.is_empty() {
+            Vec::new()
+        } else {
+            let changed = self.changed.lock();
+            handles.iter().map(|handle| changed.get(handle).cloned()).collect()
+        };
         wal.visit_labels(handles, |idx, pairs| {
             let Some(pairs) = pairs else { return gone(idx) };
-            match handles.get(idx).and_then(|handle| changed.get(handle)) {
+            match changed.get(idx).and_then(Option::as_ref) {
                 Some(labels) => labels.iter().for_each(|(name, value)| writer.label(name, value)),
                 None => merge(pairs, self.external_labels.iter(), |name, value| writer.label(name, value)),
             }

@@ -16,6 +16,9 @@ use crate::remote::shared::{QueuedSample, Shared};
 /// Stack of a shard's thread in bytes.
 const STACK_BYTES: usize = 256 * 1024;
 
+/// A channel's memory is taken at once, whatever the configuration dreams of.
+const MAX_BATCHES: usize = 16 * 1024;
+
 /// Running shards.
 #[derive(Debug)]
 pub struct Shards {
@@ -44,7 +47,7 @@ impl Shards {
     /// Not even one thread can be started.
     pub fn spawn(n: usize, shared: &Arc<Shared>, stop: &Receiver<()>) -> io::Result<Self> {
         let queue = &shared.config.queue;
-        let n_batches = (queue.capacity / queue.max_samples_per_send).max(1);
+        let n_batches = (queue.capacity / queue.max_samples_per_send).clamp(1, MAX_BATCHES);
         let mut shards =
             Self { slots: Vec::new(), threads: Vec::new(), batch_samples: queue.max_samples_per_send };
         for idx in 0..n {
