@@ -12,6 +12,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use support::receiver::{Answer, Receiver, Request, WRITE_PATH};
 use support::remote::{STALE_BITS, config, on_disk, wait_until_sent};
+use support::remote_message::key;
 use support::scraped::Scraped;
 use support::targets::{Behaviour, FakeTargets, page};
 use support::wait_until;
@@ -133,7 +134,7 @@ fn every_series_has_its_job_and_instance_and_a_target_its_report() {
     fixture.check_value("scrape_samples_scraped", 1.0);
     let address = fixture.targets.address();
     for key in fixture.receiver.state().series.keys() {
-        assert!(key.contains(&format!("instance={address},")) && key.contains("job=fake}"), "{key}");
+        assert!(key.ends_with(&format!("instance=\"{address}\",job=\"fake\"}}")), "{key}");
     }
     let now_ms = now_ms();
     for (ts_ms, _) in fixture.receiver.samples("test_metric", "") {
@@ -154,25 +155,22 @@ fn labels_are_sorted_and_kept_as_they_are() {
     for section in ["", V2] {
         let fixture = Fixture::start(&content, section, "");
         let address = fixture.targets.address();
-        let common = format!("instance={address},job=fake");
-        let expected = [
-            (format!("{{Bbb=2,__name__=sorted,aaa=1,{common},zzz=3}}"), 1.0),
-            (format!("{{__name__=unicode,chinese=测试,emoji=🚀,{common}}}"), 2.0),
-            (
-                format!(
-                    "{{__name__=special,{common},line=\n,path=/api/v1,query=a=b&c=d,quote=\",slash=\\}}"
-                ),
-                3.0,
-            ),
-            (format!("{{__name__=an_empty,{common}}}"), 4.0),
-            (format!("{{__name__=valid:name:rule,{common}}}"), 5.0),
-            (format!("{{__name__={name},{common},large={long}}}"), 6.0),
-        ];
-        for (key, value) in expected {
+        let check = |labels: &[(&str, &str)], value: f64| {
+            let mut labels = [labels, &[("instance", &address), ("job", "fake")]].concat();
+            labels.sort();
+            let key = key(&labels);
             wait_until(&key, || fixture.receiver.state().series.contains_key(&key));
             let samples = fixture.receiver.state().series[&key].clone();
             assert!(samples.iter().all(|(_, bits)| *bits == f64::to_bits(value)), "{key}: {samples:?}");
-        }
+        };
+        check(&[("__name__", "sorted"), ("aaa", "1"), ("zzz", "3"), ("Bbb", "2")], 1.0);
+        check(&[("__name__", "unicode"), ("emoji", "🚀"), ("chinese", "测试")], 2.0);
+        let path = [("path", "/api/v1"), ("query", "a=b&c=d")];
+        let escaped = [("__name__", "special"), ("quote", "\""), ("slash", "\\"), ("line", "\n")];
+        check(&[&path[..], &escaped[..]].concat(), 3.0);
+        check(&[("__name__", "an_empty")], 4.0);
+        check(&[("__name__", "valid:name:rule")], 5.0);
+        check(&[("__name__", &name), ("large", &long)], 6.0);
         fixture.receiver.check();
     }
 }
@@ -184,9 +182,12 @@ fn external_labels_are_added_where_a_series_has_none_of_that_name() {
     };
     let content = "plain 1\nits_own{region=\"there\"} 2\n";
     let fixture = Fixture::start_with(content, V2, "", |_| {}, change);
-    let common = format!("aa=first,instance={},job=fake", fixture.targets.address());
-    let plain = format!("{{__name__=plain,{common},region=here,zone=z}}");
-    let its_own = format!("{{__name__=its_own,{common},region=there,zone=z}}");
+    let address = fixture.targets.address();
+    let labels = |name, region| {
+        let common = [("aa", "first"), ("instance", address.as_str()), ("job", "fake")];
+        key(&[&[("__name__", name)][..], &common, &[("region", region), ("zone", "z")]].concat())
+    };
+    let (plain, its_own) = (labels("plain", "here"), labels("its_own", "there"));
     for key in [plain, its_own] {
         wait_until(&key, || fixture.receiver.state().series.contains_key(&key));
     }
@@ -242,7 +243,7 @@ fn labels_and_timestamps_of_the_page_are_honoured_as_configured() {
         |config| config.replace("  metrics_path", "  honor_labels: true\n  metrics_path"),
     );
     wait_until("timed", || !honoured.receiver.samples("timed", "").is_empty());
-    assert_eq!(honoured.receiver.samples("timed", "instance=theirs,job=theirs}"), [(ts_ms, 7.0)]);
+    assert_eq!(honoured.receiver.samples("timed", r#"instance="theirs",job="theirs"}"#), [(ts_ms, 7.0)]);
     let ours = Fixture::start_with(
         &content,
         "",
@@ -250,8 +251,8 @@ fn labels_and_timestamps_of_the_page_are_honoured_as_configured() {
         |_| {},
         |config| config.replace("  metrics_path", "  honor_timestamps: false\n  metrics_path"),
     );
-    wait_until("timed", || ours.receiver.samples("timed", "exported_job=theirs").len() > 1);
-    let samples = ours.receiver.samples("timed", "exported_instance=theirs");
+    wait_until("timed", || ours.receiver.samples("timed", r#"exported_job="theirs""#).len() > 1);
+    let samples = ours.receiver.samples("timed", r#"exported_instance="theirs""#);
     assert!(samples.iter().all(|sample| sample.0 > ts_ms), "{samples:?}");
     for fixture in [honoured, ours] {
         fixture.receiver.check();

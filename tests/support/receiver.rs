@@ -191,15 +191,19 @@ impl Receiver {
         assert!(problems.is_empty(), "{problems:#?}");
     }
 
-    /// Samples of the series that have this label.
+    /// Samples of the series of this name whose labels hold this text.
     pub fn samples(&self, name: &str, label: &str) -> Vec<(i64, f64)> {
         let state = self.state();
-        let mut found =
-            state.series.iter().filter(|(key, _)| {
-                key.contains(&format!("__name__={name},")) && key.contains(label)
-            });
+        let mut found = state
+            .series
+            .iter()
+            .filter(|(key, _)| key.contains(&format!("__name__=\"{name}\",")) && key.contains(label));
         let samples = found.next().map(|(_, samples)| samples.clone()).unwrap_or_default();
-        assert!(found.next().is_none(), "{name} {label} finds more than one series: {:?}", state.series.keys());
+        assert!(
+            found.next().is_none(),
+            "{name} {label} finds more than one series: {:?}",
+            state.series.keys()
+        );
         samples.into_iter().map(|(ts_ms, bits)| (ts_ms, f64::from_bits(bits))).collect()
     }
 }
@@ -229,7 +233,8 @@ impl State {
                     }
                     Err(idx) if idx == stored.len() => stored.push((ts_ms, bits)),
                     Err(idx) => {
-                        self.problems.push(format!("{key} at {ts_ms}: out of order after {:?}", stored.last()));
+                        self.problems
+                            .push(format!("{key} at {ts_ms}: out of order after {:?}", stored.last()));
                         stored.insert(idx, (ts_ms, bits));
                     }
                 }
@@ -357,10 +362,7 @@ fn decide(shared: &Shared, head: &str, body: Vec<u8>) -> (usize, Answer) {
     };
     request.is_stored = matches!(
         answer,
-        Answer::Stores(_)
-            | Answer::StoresAndResets
-            | Answer::StoresLate(_)
-            | Answer::StoresWithEndlessBody
+        Answer::Stores(_) | Answer::StoresAndResets | Answer::StoresLate(_) | Answer::StoresWithEndlessBody
     );
     let mut state = shared.state.lock().expect("not poisoned");
     if request.is_stored {

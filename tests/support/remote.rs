@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
 
+use super::PATIENCE;
 use super::command::query;
 use super::receiver::Receiver;
-use super::wait_until;
 
-/// Series as `{a=1,b=2}` → milliseconds and the bits of the value, all kinds of NaN as one.
+/// Series as `{a="1",b="2"}` → milliseconds and the bits of the value, all kinds of NaN as one.
 pub type Series = BTreeMap<String, Vec<(i64, u64)>>;
 
 /// The value of a staleness marker.
@@ -34,7 +36,8 @@ pub fn config(target: &str, path: &str, url: &str, section: &str, queue: &str) -
 /// What `query` finds on disk.
 pub fn on_disk(data_dir: &Path) -> Series {
     let samples = query(data_dir, ALL).into_iter().map(|(key, samples)| {
-        let samples = samples.into_iter().map(|(ts_ms, value)| (ts_ms, bits(value.parse().expect("a number"))));
+        let samples =
+            samples.into_iter().map(|(ts_ms, value)| (ts_ms, bits(value.parse().expect("a number"))));
         (key, samples.collect())
     });
     samples.collect()
@@ -77,5 +80,13 @@ pub fn n_samples(series: &Series) -> usize {
 /// Waits until all that is on disk now has arrived.
 pub fn wait_until_sent(data_dir: &Path, receiver: &Receiver) {
     let whole = on_disk(data_dir);
-    wait_until("what is on disk has arrived", || missing(&whole, &arrived(receiver)).is_empty());
+    let start = Instant::now();
+    loop {
+        let gone = missing(&whole, &arrived(receiver));
+        if gone.is_empty() {
+            return;
+        }
+        assert!(start.elapsed() < PATIENCE, "not arrived: {gone:#?}");
+        thread::sleep(Duration::from_millis(20));
+    }
 }

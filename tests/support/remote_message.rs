@@ -4,6 +4,8 @@
 //! After the published `.proto` files. Strict: an unknown field, a symbol that is not there or a label out of order is
 //! an error, told as a sentence.
 
+use serde_json::Value;
+
 /// Which message a request says it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
@@ -49,10 +51,11 @@ pub struct Message {
 }
 
 impl Series {
-    /// As `query` shows it: `{a=1,b=2}`.
+    /// As `query` shows it: `{a="1",b="2"}`.
     pub fn key(&self) -> String {
-        let labels: Vec<String> = self.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        format!("{{{}}}", labels.join(","))
+        let pairs: Vec<(&str, &str)> =
+            self.labels.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        key(&pairs)
     }
 
     /// The value of a label; empty without it.
@@ -61,21 +64,30 @@ impl Series {
     }
 }
 
+/// Labels as `{a="1",b="2"}`, values as in JSON.
+pub fn key(labels: &[(&str, &str)]) -> String {
+    let labels: Vec<String> =
+        labels.iter().map(|(name, value)| format!("{name}={}", Value::from(*value))).collect();
+    format!("{{{}}}", labels.join(","))
+}
+
 impl Message {
     /// Decodes a message and checks what every receiver relies on.
     pub fn decode(protocol: Protocol, bytes: &[u8]) -> Result<Message, String> {
         let mut message = Message::default();
         for (field, value) in fields(bytes)? {
             match (protocol, field, value) {
-                (Protocol::V1, 1, Value::Bytes(content)) => message.series.push(series_v1(content)?),
-                (Protocol::V1, 3, Value::Bytes(content)) => message.metadata.push(metadata_v1(content)?),
+                (Protocol::V1, 1, Field::Bytes(content)) => message.series.push(series_v1(content)?),
+                (Protocol::V1, 3, Field::Bytes(content)) => message.metadata.push(metadata_v1(content)?),
                 // All symbols stand before the first series that needs them, or the receiver has to read twice.
-                (Protocol::V2, 4, Value::Bytes(content)) => message.symbols.push(text(content)?),
-                (Protocol::V2, 5, Value::Bytes(content)) => {
+                (Protocol::V2, 4, Field::Bytes(content)) => message.symbols.push(text(content)?),
+                (Protocol::V2, 5, Field::Bytes(content)) => {
                     let series = series_v2(content, &message.symbols)?;
                     message.series.push(series);
                 }
-                (_, field, value) => return Err(format!("field {field} of a {protocol:?} request: {value:?}")),
+                (_, field, value) => {
+                    return Err(format!("field {field} of a {protocol:?} request: {value:?}"));
+                }
             }
         }
         if protocol == Protocol::V2 && message.symbols.first().map(String::as_str) != Some("") {
@@ -109,28 +121,28 @@ fn check_labels(series: &Series) -> Result<(), String> {
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Value<'a> {
+enum Field<'a> {
     Number(u64),
     Fixed(u64),
     Bytes(&'a [u8]),
 }
 
-fn fields(mut bytes: &[u8]) -> Result<Vec<(u64, Value<'_>)>, String> {
+fn fields(mut bytes: &[u8]) -> Result<Vec<(u64, Field<'_>)>, String> {
     let mut fields = Vec::new();
     while !bytes.is_empty() {
         let tag = varint(&mut bytes)?;
         let value = match tag & 7 {
-            0 => Value::Number(varint(&mut bytes)?),
+            0 => Field::Number(varint(&mut bytes)?),
             1 => {
                 let (head, tail) = bytes.split_first_chunk::<8>().ok_or("cut in a fixed number")?;
                 bytes = tail;
-                Value::Fixed(u64::from_le_bytes(*head))
+                Field::Fixed(u64::from_le_bytes(*head))
             }
             2 => {
                 let len = varint(&mut bytes)? as usize;
                 let (head, tail) = bytes.split_at_checked(len).ok_or("cut in a field of bytes")?;
                 bytes = tail;
-                Value::Bytes(head)
+                Field::Bytes(head)
             }
             other => return Err(format!("wire type {other}")),
         };
@@ -160,8 +172,8 @@ fn sample(bytes: &[u8]) -> Result<(i64, u64), String> {
     let mut sample = (0, 0);
     for (field, value) in fields(bytes)? {
         match (field, value) {
-            (1, Value::Fixed(bits)) => sample.1 = bits,
-            (2, Value::Number(ts_ms)) => sample.0 = ts_ms as i64,
+            (1, Field::Fixed(bits)) => sample.1 = bits,
+            (2, Field::Number(ts_ms)) => sample.0 = ts_ms as i64,
             other => return Err(format!("in a sample: {other:?}")),
         }
     }
@@ -172,18 +184,18 @@ fn series_v1(bytes: &[u8]) -> Result<Series, String> {
     let mut series = Series::default();
     for (field, value) in fields(bytes)? {
         match (field, value) {
-            (1, Value::Bytes(label)) => {
+            (1, Field::Bytes(label)) => {
                 let mut pair = [String::new(), String::new()];
                 for (field, value) in fields(label)? {
                     match (field, value) {
-                        (1 | 2, Value::Bytes(content)) => pair[field as usize - 1] = text(content)?,
+                        (1 | 2, Field::Bytes(content)) => pair[field as usize - 1] = text(content)?,
                         other => return Err(format!("in a label: {other:?}")),
                     }
                 }
                 let [name, value] = pair;
                 series.labels.push((name, value));
             }
-            (2, Value::Bytes(content)) => series.samples.push(sample(content)?),
+            (2, Field::Bytes(content)) => series.samples.push(sample(content)?),
             other => return Err(format!("in a 1.0 series: {other:?}")),
         }
     }
@@ -194,10 +206,10 @@ fn metadata_v1(bytes: &[u8]) -> Result<Metadata, String> {
     let mut metadata = Metadata::default();
     for (field, value) in fields(bytes)? {
         match (field, value) {
-            (1, Value::Number(kind)) => metadata.kind = kind,
-            (2, Value::Bytes(content)) => metadata.family = text(content)?,
-            (4, Value::Bytes(content)) => metadata.help = text(content)?,
-            (5, Value::Bytes(content)) => metadata.unit = text(content)?,
+            (1, Field::Number(kind)) => metadata.kind = kind,
+            (2, Field::Bytes(content)) => metadata.family = text(content)?,
+            (4, Field::Bytes(content)) => metadata.help = text(content)?,
+            (5, Field::Bytes(content)) => metadata.unit = text(content)?,
             other => return Err(format!("in metadata: {other:?}")),
         }
     }
@@ -212,7 +224,7 @@ fn series_v2(bytes: &[u8], symbols: &[String]) -> Result<Series, String> {
     let mut series = Series::default();
     for (field, value) in fields(bytes)? {
         match (field, value) {
-            (1, Value::Bytes(mut refs)) => {
+            (1, Field::Bytes(mut refs)) => {
                 while !refs.is_empty() {
                     let name = symbol(varint(&mut refs)?)?;
                     if refs.is_empty() {
@@ -221,13 +233,13 @@ fn series_v2(bytes: &[u8], symbols: &[String]) -> Result<Series, String> {
                     series.labels.push((name, symbol(varint(&mut refs)?)?));
                 }
             }
-            (2, Value::Bytes(content)) => series.samples.push(sample(content)?),
-            (5, Value::Bytes(content)) => {
+            (2, Field::Bytes(content)) => series.samples.push(sample(content)?),
+            (5, Field::Bytes(content)) => {
                 for (field, value) in fields(content)? {
                     match (field, value) {
-                        (1, Value::Number(kind)) => series.metadata.kind = kind,
-                        (3, Value::Number(help)) => series.metadata.help = symbol(help)?,
-                        (4, Value::Number(unit)) => series.metadata.unit = symbol(unit)?,
+                        (1, Field::Number(kind)) => series.metadata.kind = kind,
+                        (3, Field::Number(help)) => series.metadata.help = symbol(help)?,
+                        (4, Field::Number(unit)) => series.metadata.unit = symbol(unit)?,
                         other => return Err(format!("in 2.0 metadata: {other:?}")),
                     }
                 }
