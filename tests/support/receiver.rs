@@ -25,7 +25,9 @@ pub enum Answer {
     Stores(u16),
     /// Does not store, and answers this status with these header lines and this body.
     Refuses(u16, Vec<String>, String),
-    /// Status 400 if the request holds a series of this name, otherwise 204 and stored.
+    /// Stores and answers 204 without the headers that 2.0 asks for, as an endpoint that never heard of it.
+    StoresIgnorantly,
+    /// Status 400 if the request holds a series whose labels hold this text, otherwise 204 and stored.
     RefusesSeries(String),
     /// Resets the connection; nothing is stored.
     Resets,
@@ -183,6 +185,29 @@ impl Receiver {
     /// True when no connection is open from which something could still be stored.
     pub fn is_quiet(&self) -> bool {
         self.shared.n_reading.load(Ordering::SeqCst) == 0
+    }
+
+    /// All requests so far.
+    pub fn requests(&self) -> Vec<Request> {
+        self.state().requests.clone()
+    }
+
+    /// What was stored, by series, in the order of arrival, duplicates among it.
+    pub fn received(&self) -> BTreeMap<String, Vec<(i64, u64)>> {
+        let mut all: BTreeMap<String, Vec<(i64, u64)>> = BTreeMap::new();
+        for request in self.state().requests.iter().filter(|request| request.is_stored) {
+            for series in &request.message.series {
+                all.entry(series.key()).or_default().extend(&series.samples);
+            }
+        }
+        all
+    }
+
+    /// Values of the series whose labels hold this text, as they arrived, duplicates among them.
+    pub fn values(&self, text: &str) -> Vec<f64> {
+        let all = self.received();
+        let found = all.iter().filter(|(labels, _)| labels.contains(text));
+        found.flat_map(|(_, samples)| samples.iter().map(|(_, bits)| f64::from_bits(*bits))).collect()
     }
 
     /// Fails if a request was malformed or something came out of order.
@@ -351,9 +376,9 @@ fn decide(shared: &Shared, head: &str, body: Vec<u8>) -> (usize, Answer) {
     };
     let answer = (shared.script.lock().expect("not poisoned"))(&request);
     let answer = match answer {
-        Answer::RefusesSeries(name) => {
-            if request.message.series.iter().any(|series| series.label("__name__") == name) {
-                Answer::Refuses(400, Vec::new(), format!("the series {name} is not wanted here\n"))
+        Answer::RefusesSeries(text) => {
+            if request.message.series.iter().any(|series| series.key().contains(&text)) {
+                Answer::Refuses(400, Vec::new(), format!("the series {text} is not wanted here\n"))
             } else {
                 Answer::Stores(204)
             }
@@ -380,6 +405,10 @@ fn respond(mut stream: &TcpStream, shared: &Shared, idx: usize, answer: Answer) 
         Answer::Stores(status) => {
             stream.write_all(head_of(status, &written, 0).as_bytes())?;
             shared.state.lock().expect("not poisoned").requests[idx].is_confirmed = true;
+            Ok(true)
+        }
+        Answer::StoresIgnorantly => {
+            stream.write_all(head_of(204, "", 0).as_bytes())?;
             Ok(true)
         }
         Answer::Refuses(status, lines, body) => {
