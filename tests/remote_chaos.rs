@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use support::api::{metric, metric_sum};
 use support::command::{query, values};
-use support::receiver::{Mood, Receiver};
+use support::receiver::{Answer, Receiver};
 use support::scraped::Scraped;
 use support::targets::{Behaviour, FakeTargets};
 use support::wait_until;
@@ -35,16 +35,16 @@ impl Dice {
         range.start + (self.0 >> 33) % (range.end - range.start)
     }
 
-    fn mood(&mut self) -> Mood {
+    fn answer(&mut self) -> Answer {
         match self.roll(0..9) {
-            0 => Mood::Status(503, ""),
-            1 => Mood::Status(503, "Retry-After: 1\r\n"),
-            2 => Mood::Status(429, ""),
-            3 => Mood::Resets,
-            4 => Mood::AcceptsAndResets,
-            5 => Mood::Hangs,
-            6 => Mood::Late(Duration::from_millis(50)),
-            _ => Mood::Accepts,
+            0 => Answer::status(503),
+            1 => Answer::retry_after(503, "1"),
+            2 => Answer::status(429),
+            3 => Answer::Resets,
+            4 => Answer::StoresAndResets,
+            5 => Answer::Hangs,
+            6 => Answer::StoresLate(Duration::from_millis(50)),
+            _ => Answer::Stores(204),
         }
     }
 }
@@ -84,7 +84,7 @@ fn whatever_was_on_disk_at_a_kill_arrives() {
     let data = scraped.data_dir();
     for _ in 0..n_kills {
         for _ in 0..2 {
-            receiver.set(dice.mood());
+            receiver.answer(dice.answer());
             thread::sleep(Duration::from_millis(dice.roll(RUN_MS) / 2));
         }
         scraped.signal("KILL");
@@ -92,7 +92,7 @@ fn whatever_was_on_disk_at_a_kill_arrives() {
         on_disk.extend(whole(values(&data, "fake_scrapes_total").iter().map(|value| value.parse().unwrap())));
         scraped = Scraped::start_in(dir.clone(), &arguments);
     }
-    receiver.set(Mood::Accepts);
+    receiver.answer(Answer::Stores(204));
     let arrived = || -> BTreeSet<u64> { whole(receiver.values(COUNTER)).collect() };
     wait_until("everything that was on disk", || arrived().is_superset(&on_disk));
     wait_until("nothing is pending", || {

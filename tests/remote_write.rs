@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use support::api::{metric, metric_sum};
 use support::command::values;
-use support::receiver::{Mood, Receiver};
+use support::receiver::{Answer, Receiver, WRITE_PATH};
 use support::scraped::Scraped;
 use support::targets::{Behaviour, FakeTargets, page};
 use support::wait_until;
@@ -107,7 +107,7 @@ fn nothing_is_lost_by_an_outage_with_a_kill_in_its_middle() {
     let (targets, receiver) = counting();
     let scraped = Scraped::start_with(&config(&targets, &receiver, FAST), &["--wal.fsync-interval=1s"]);
     wait_until("first values", || !receiver.values(COUNTER).is_empty());
-    receiver.set(Mood::Status(503, ""));
+    receiver.answer(Answer::status(503));
     let n_scrapes = targets.n_requests("/a");
     wait_until("an outage of ten scrapes", || targets.n_requests("/a") >= n_scrapes + 10);
     let dir = scraped.dir();
@@ -117,7 +117,7 @@ fn nothing_is_lost_by_an_outage_with_a_kill_in_its_middle() {
     let scraped = Scraped::start_in(dir, &["--wal.fsync-interval=1s"]);
     let n_scrapes = targets.n_requests("/a");
     wait_until("ten more", || targets.n_requests("/a") >= n_scrapes + 10);
-    receiver.set(Mood::Accepts);
+    receiver.answer(Answer::Stores(204));
     let highest = targets.n_requests("/a") as f64;
     wait_until("the backlog", || receiver.values(COUNTER).iter().any(|value| *value >= highest));
     assert!(remote_metric(&scraped, "samples_retried_total") > 0.0);
@@ -149,7 +149,7 @@ fn one_bad_series_costs_its_own_samples() {
     let lines: String = (0..300).map(|idx| format!("m{{i=\"{idx}\"}} {idx}\n")).collect();
     targets.set("/a", Behaviour::Healthy(page(&lines)));
     let receiver = Receiver::start();
-    receiver.set(Mood::Refuses("i=\"137\""));
+    receiver.answer(Answer::RefusesSeries("i=\"137\"".to_owned()));
     let scraped = Scraped::start(&config(&targets, &receiver, FAST));
     wait_until("five scrapes", || receiver.values("i=\"299\"").len() >= 5);
     let received = receiver.received();
@@ -171,29 +171,29 @@ fn receiver_has(received: &std::collections::BTreeMap<String, Vec<(i64, u64)>>, 
 
 #[test]
 fn every_way_to_fail_for_a_while_loses_nothing() {
-    for mood in [
-        Mood::Status(500, ""),
-        Mood::Status(503, "Retry-After: 0\r\n"),
-        Mood::Status(429, ""),
-        Mood::Status(301, "Location: /elsewhere\r\n"),
-        Mood::Status(308, "Location: /api/v1/write\r\n"),
-        Mood::Resets,
-        Mood::AcceptsAndResets,
-        Mood::Hangs,
-        Mood::Endless,
-        Mood::Late(Duration::from_millis(400)),
+    for answer in [
+        Answer::status(500),
+        Answer::retry_after(503, "0"),
+        Answer::status(429),
+        Answer::redirects(301, "/elsewhere"),
+        Answer::redirects(308, WRITE_PATH),
+        Answer::Resets,
+        Answer::StoresAndResets,
+        Answer::Hangs,
+        Answer::EndlessBody(503),
+        Answer::StoresLate(Duration::from_millis(400)),
     ] {
         let (targets, receiver) = counting();
         let lines = "  remote_timeout: 300ms\n  queue_config: {batch_send_deadline: 100ms, max_backoff: 100ms, \
                      retry_on_http_429: true}\n";
         let scraped = Scraped::start(&config(&targets, &receiver, lines));
         wait_until("first values", || !receiver.values(COUNTER).is_empty());
-        receiver.set(mood.clone());
+        receiver.answer(answer.clone());
         let n_requests = receiver.n_requests();
-        wait_until(&format!("tries with {mood:?}"), || receiver.n_requests() >= n_requests + 3);
-        receiver.set(Mood::Accepts);
+        wait_until(&format!("tries with {answer:?}"), || receiver.n_requests() >= n_requests + 3);
+        receiver.answer(Answer::Stores(204));
         let highest = targets.n_requests("/a") as f64;
-        wait_until(&format!("all after {mood:?}"), || {
+        wait_until(&format!("all after {answer:?}"), || {
             receiver.values(COUNTER).iter().any(|value| *value >= highest)
         });
         assert_complete(scraped, &receiver);
@@ -204,21 +204,24 @@ fn every_way_to_fail_for_a_while_loses_nothing() {
 fn what_is_refused_for_good_is_dropped_and_counted() {
     for status in [400, 401, 404, 413, 429] {
         let (targets, receiver) = counting();
-        receiver.set(Mood::Status(status, ""));
+        receiver.answer(Answer::status(status));
         let scraped = Scraped::start(&config(&targets, &receiver, FAST));
         wait_until("drops", || remote_metric(&scraped, "samples_failed_total") > 0.0);
         let rejected = "prometheus_remote_storage_samples_dropped_total";
         assert!(metric_sum(&scraped, rejected) > 0.0);
-        receiver.set(Mood::Accepts);
+        receiver.answer(Answer::Stores(204));
         wait_until("fresh values", || !receiver.values(COUNTER).is_empty());
     }
 }
 
 #[test]
 fn an_endpoint_without_2_0_gets_1_0() {
-    for mood in [Mood::OnlyV1, Mood::Ignorant] {
+    for answer in [Answer::status(415), Answer::StoresIgnorantly] {
         let (targets, receiver) = counting();
-        receiver.set(mood);
+        receiver.script(move |request| match request.header("x-prometheus-remote-write-version") {
+            "2.0.0" => answer.clone(),
+            _ => Answer::Stores(204),
+        });
         let lines = format!("{FAST}  protobuf_message: io.prometheus.write.v2.Request\n");
         let scraped = Scraped::start(&config(&targets, &receiver, &lines));
         wait_until("values by 1.0", || {
@@ -265,20 +268,29 @@ fn name_of(scraped: &Scraped) -> String {
 fn a_reload_keeps_the_queue_whatever_else_changes() {
     let (targets, receiver) = counting();
     let named = |lines: &str| config(&targets, &receiver, &format!("  name: main\n{lines}"));
-    let scraped = Scraped::start_with(&named(FAST), &["--web.enable-lifecycle"]);
+    let scraped = Scraped::start(&named(FAST));
     wait_until("first values", || !receiver.values(COUNTER).is_empty());
-    receiver.set(Mood::Status(503, ""));
-    for lines in [
-        "  queue_config: {batch_send_deadline: 100ms, max_samples_per_send: 3, max_backoff: 100ms}\n",
-        "  queue_config: {batch_send_deadline: 100ms, min_shards: 4, max_backoff: 100ms}\n  remote_timeout: 7s\n",
-        "  queue_config: {batch_send_deadline: 100ms, min_shards: 2, max_backoff: 100ms}\n  headers: {A: b}\n",
+    receiver.answer(Answer::status(503));
+    for (loaded, lines) in [
+        (
+            "max_samples_per_send: 3\\n",
+            "  queue_config: {batch_send_deadline: 100ms, max_samples_per_send: 3, max_backoff: 100ms}\n",
+        ),
+        (
+            "remote_timeout: 7s\\n",
+            "  queue_config: {batch_send_deadline: 100ms, min_shards: 4, max_backoff: 100ms}\n  remote_timeout: 7s\n",
+        ),
+        (
+            "min_shards: 2\\n",
+            "  queue_config: {batch_send_deadline: 100ms, min_shards: 2, max_backoff: 100ms}\n  headers: {A: b}\n",
+        ),
     ] {
         let n_scrapes = targets.n_requests("/a");
         wait_until("an outage", || targets.n_requests("/a") >= n_scrapes + 3);
-        scraped.write("scraped.yml", &named(lines));
-        assert_eq!(scraped.post("/-/reload").status, 200);
+        scraped.reload_with(&named(lines));
+        wait_until("the reload", || scraped.get("/api/v1/status/config").body.contains(loaded));
     }
-    receiver.set(Mood::Accepts);
+    receiver.answer(Answer::Stores(204));
     let highest = targets.n_requests("/a") as f64;
     wait_until("the backlog", || receiver.values(COUNTER).iter().any(|value| *value >= highest));
     assert!(receiver.requests().last().unwrap().headers.contains_key("a"));
@@ -323,17 +335,17 @@ fn a_new_endpoint_starts_at_the_present_and_a_lost_position_at_the_oldest() {
 
 #[test]
 fn a_stop_is_not_held_up_by_a_dead_endpoint() {
-    for mood in [Mood::Hangs, Mood::Status(503, "Retry-After: 3600\r\n"), Mood::Resets] {
+    for answer in [Answer::Hangs, Answer::retry_after(503, "3600"), Answer::Resets] {
         let (targets, receiver) = counting();
-        receiver.set(mood.clone());
+        receiver.answer(answer.clone());
         let arguments = ["--storage.remote.flush-deadline=1s"];
         let scraped = Scraped::start_with(&config(&targets, &receiver, FAST), &arguments);
         wait_until("a try", || receiver.n_requests() >= 1);
         let dir = scraped.dir();
         let start = Instant::now();
         assert!(scraped.stop().success());
-        assert!(start.elapsed() < Duration::from_secs(10), "{mood:?}: {:?}", start.elapsed());
-        receiver.set(Mood::Accepts);
+        assert!(start.elapsed() < Duration::from_secs(10), "{answer:?}: {:?}", start.elapsed());
+        receiver.answer(Answer::Stores(204));
         let scraped = Scraped::start_in(dir, &[]);
         wait_until("what was left", || receiver.values(COUNTER).contains(&1.0));
         drop(scraped);
@@ -346,7 +358,7 @@ fn a_log_that_was_damaged_while_behind_is_sent_as_far_as_it_can_be_read() {
         let (targets, receiver) = counting();
         let scraped = Scraped::start(&config(&targets, &receiver, FAST));
         wait_until("first values", || !receiver.values(COUNTER).is_empty());
-        receiver.set(Mood::Status(503, ""));
+        receiver.answer(Answer::status(503));
         let n_scrapes = targets.n_requests("/a");
         wait_until("an outage", || targets.n_requests("/a") >= n_scrapes + 15);
         let (dir, data) = (scraped.dir(), scraped.data_dir());
@@ -354,7 +366,7 @@ fn a_log_that_was_damaged_while_behind_is_sent_as_far_as_it_can_be_read() {
         drop(scraped);
         let before: BTreeSet<u64> = stored(&data).into_iter().map(|value| value as u64).collect();
         damage.do_it(&data);
-        receiver.set(Mood::Accepts);
+        receiver.answer(Answer::Stores(204));
         let scraped = Scraped::start_in(dir, &[]);
         let highest = targets.n_requests("/a") as f64;
         wait_until("fresh values", || receiver.values(COUNTER).iter().any(|value| *value > highest));
@@ -400,14 +412,14 @@ fn an_endpoint_that_is_renamed_goes_on_where_it_was() {
     let (targets, receiver) = counting();
     let scraped = Scraped::start(&config(&targets, &receiver, FAST));
     wait_until("first values", || !receiver.values(COUNTER).is_empty());
-    receiver.set(Mood::Status(503, ""));
+    receiver.answer(Answer::status(503));
     let n_scrapes = targets.n_requests("/a");
     wait_until("an outage", || targets.n_requests("/a") >= n_scrapes + 5);
     scraped.reload_with(&config(&targets, &receiver, &format!("  name: main\n{FAST}")));
     wait_until("the reload", || scraped.stderr().matches("configuration loaded").count() > 0);
     let dir = scraped.dir();
     assert!(scraped.stop().success());
-    receiver.set(Mood::Accepts);
+    receiver.answer(Answer::Stores(204));
     let scraped = Scraped::start_in(dir, &[]);
     let highest = targets.n_requests("/a") as f64;
     wait_until("the backlog", || receiver.values(COUNTER).iter().any(|value| *value >= highest));
@@ -437,12 +449,12 @@ fn many_shards_keep_the_order_of_every_series() {
     };
     let scraped = Scraped::start(&config("min_shards: 5"));
     wait_until("shards", || remote_metric(&scraped, "shards") == 5.0);
-    for (mood, queue) in [
-        (Mood::Late(Duration::from_millis(30)), "min_shards: 2"),
-        (Mood::Status(503, ""), "min_shards: 7"),
-        (Mood::Accepts, "min_shards: 1"),
+    for (answer, queue) in [
+        (Answer::StoresLate(Duration::from_millis(30)), "min_shards: 2"),
+        (Answer::status(503), "min_shards: 7"),
+        (Answer::Stores(204), "min_shards: 1"),
     ] {
-        receiver.set(mood);
+        receiver.answer(answer);
         let n_scrapes = targets.n_requests("/a0");
         wait_until("scrapes", || targets.n_requests("/a0") >= n_scrapes + 5);
         scraped.reload_with(&config(queue));

@@ -9,6 +9,8 @@ pub mod api;
 pub mod command;
 pub mod peers;
 pub mod receiver;
+pub mod remote;
+pub mod remote_message;
 pub mod scraped;
 pub mod targets;
 

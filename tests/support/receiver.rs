@@ -1,322 +1,464 @@
-//! A fake remote-write endpoint: takes both messages apart with a decoder of its own, and can refuse, hang, reset.
+//! A fake remote write endpoint: plain threads on loopback, a script that decides each answer, and a store of all that
+//! arrived.
 //!
-//! A thread a connection; what it accepted is remembered in the order of arrival.
+//! What is malformed in a request is written down as a problem; [`Receiver::check`] fails with it.
 
-use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::collections::{BTreeMap, HashMap};
+use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
-/// What a receiver does with requests.
+use super::remote_message::{Message, Protocol};
+
+/// Where the endpoint is asked.
+pub const WRITE_PATH: &str = "/api/v1/write";
+
+/// What a request is answered with.
 #[derive(Clone, Debug)]
-pub enum Mood {
-    /// 204, with the headers that 2.0 asks for if the request is 2.0.
-    Accepts,
-    /// Another status, with header lines (each ended by CRLF) and a short body.
-    Status(u16, &'static str),
-    /// Accepts after a delay.
-    Late(Duration),
-    /// Takes the request and never answers.
-    Hangs,
-    /// Takes the request and resets the connection.
+pub enum Answer {
+    /// Stores the samples and says so with this status.
+    Stores(u16),
+    /// Does not store, and answers this status with these header lines and this body.
+    Refuses(u16, Vec<String>, String),
+    /// Stores and answers 204 without the headers that 2.0 asks for, as an endpoint that never heard of it.
+    StoresIgnorantly,
+    /// Status 400 if the request holds a series whose labels hold this text, otherwise 204 and stored.
+    RefusesSeries(String),
+    /// Resets the connection; nothing is stored.
     Resets,
-    /// Accepts what it says it resets: the answer is lost.
-    AcceptsAndResets,
-    /// 400 for requests that hold a series whose labels contain this text.
-    Refuses(&'static str),
-    /// 415 for 2.0.
-    OnlyV1,
-    /// 204 without the headers of 2.0, as an endpoint that never heard of it.
-    Ignorant,
-    /// An endless body behind status 503.
-    Endless,
+    /// Stores and resets: the sender cannot know.
+    StoresAndResets,
+    /// Neither stores nor answers.
+    Hangs,
+    /// Stores at once and answers 204 after this long.
+    StoresLate(Duration),
+    /// Does not store; these bytes instead of a response, then the end of the connection.
+    Raw(Vec<u8>),
+    /// Does not store; a head without an end.
+    EndlessHead,
+    /// Does not store; this status with a body without an end.
+    EndlessBody(u16),
+    /// Stores; 200 with a body without an end.
+    StoresWithEndlessBody,
 }
 
-/// One time series of a request: labels as `{a="1",b="2"}`, then timestamps in milliseconds and bits of values.
-pub type Series = (String, Vec<(i64, u64)>);
+impl Answer {
+    /// A refusal without words.
+    pub fn status(status: u16) -> Self {
+        Answer::Refuses(status, Vec::new(), format!("status {status} on purpose\n"))
+    }
+
+    /// A refusal that says when to come back.
+    pub fn retry_after(status: u16, value: &str) -> Self {
+        Answer::Refuses(status, vec![format!("Retry-After: {value}")], "come back later\n".to_owned())
+    }
+
+    /// A redirect.
+    pub fn redirects(status: u16, location: &str) -> Self {
+        Answer::Refuses(status, vec![format!("Location: {location}")], "elsewhere\n".to_owned())
+    }
+}
 
 /// A request as it came.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// Names in lower case.
+    /// Method and path.
+    pub line: String,
+    /// By lower-case name.
     pub headers: BTreeMap<String, String>,
-    /// Its content.
-    pub series: Vec<Series>,
     /// Bytes on the wire.
-    pub wire_bytes: usize,
-    /// It was kept.
-    pub is_accepted: bool,
+    pub body: Arc<[u8]>,
+    /// What the body says.
+    pub message: Arc<Message>,
+    /// When it was complete.
+    pub at: Instant,
+    /// Whether it was stored, and the sender was told so in full and at once.
+    pub is_confirmed: bool,
+    /// Whether it was stored.
+    pub is_stored: bool,
 }
 
-/// A listener. Dropping it closes every connection.
+impl Request {
+    /// A header; empty without it.
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", String::as_str)
+    }
+}
+
+type Script = Box<dyn FnMut(&Request) -> Answer + Send>;
+
+/// A listener with its store. Dropping it closes every connection.
 #[derive(Debug)]
 pub struct Receiver {
     address: SocketAddr,
     shared: Arc<Shared>,
 }
 
-#[derive(Debug)]
 struct Shared {
-    mood: Mutex<Mood>,
-    requests: Mutex<Vec<Request>>,
-    connections: Mutex<Vec<TcpStream>>,
+    script: Mutex<Script>,
+    state: Mutex<State>,
+    connections: Mutex<HashMap<usize, TcpStream>>,
+    n_connections: AtomicUsize,
+    /// Connections from which a request may still be stored.
+    n_reading: AtomicUsize,
     is_stopped: AtomicBool,
 }
 
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Shared")
+    }
+}
+
+/// All that arrived.
+#[derive(Debug, Default)]
+pub struct State {
+    /// In the order in which they were complete.
+    pub requests: Vec<Request>,
+    /// What was stored, each sample once, in the order of arrival: milliseconds and the bits of the value.
+    pub series: BTreeMap<String, Vec<(i64, u64)>>,
+    /// Samples that were stored and came again.
+    pub n_duplicates: usize,
+    /// What no request may do.
+    pub problems: Vec<String>,
+}
+
 impl Receiver {
-    /// Listens on a free port and accepts.
+    /// Listens on a free port of 127.0.0.1 and stores what comes.
     pub fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        Self::start_on("127.0.0.1:0")
+    }
+
+    /// Listens on `address`.
+    pub fn start_on(address: &str) -> Self {
+        let listener = TcpListener::bind(address).expect("a free port");
         let address = listener.local_addr().expect("a bound socket");
         let shared = Arc::new(Shared {
-            mood: Mutex::new(Mood::Accepts),
-            requests: Mutex::default(),
+            script: Mutex::new(Box::new(|_| Answer::Stores(204))),
+            state: Mutex::default(),
             connections: Mutex::default(),
+            n_connections: AtomicUsize::new(0),
+            n_reading: AtomicUsize::new(0),
             is_stopped: AtomicBool::new(false),
         });
-        let serving = Arc::clone(&shared);
-        let accept = move || {
-            for stream in listener.incoming().map_while(Result::ok) {
-                if serving.is_stopped.load(Ordering::SeqCst) {
-                    return;
-                }
-                serving.connections.lock().expect("not poisoned").push(stream.try_clone().expect("a socket"));
-                let serving = Arc::clone(&serving);
-                let serve = move || while serve_one(&stream, &serving).is_some() {};
-                thread::Builder::new().name("receiver".to_owned()).spawn(serve).expect("a thread");
-            }
-        };
-        thread::Builder::new().name("receiver-accept".to_owned()).spawn(accept).expect("a thread");
+        let accepting = Arc::clone(&shared);
+        let thread = thread::Builder::new().name("receiver".to_owned());
+        thread.spawn(move || accept(&listener, &accepting)).expect("a thread");
         Self { address, shared }
     }
 
-    /// Where to send to.
+    /// `http://127.0.0.1:port/api/v1/write`.
     pub fn url(&self) -> String {
-        format!("http://{}/api/v1/write", self.address)
+        format!("http://{}{WRITE_PATH}", self.address)
     }
 
-    /// What it does from the next request on.
-    pub fn set(&self, mood: Mood) {
-        *self.shared.mood.lock().expect("not poisoned") = mood;
+    /// Answers every request like this from now on.
+    pub fn answer(&self, answer: Answer) {
+        self.script(move |_| answer.clone());
+    }
+
+    /// Asks `script` how to answer, from now on.
+    pub fn script(&self, script: impl FnMut(&Request) -> Answer + Send + 'static) {
+        *self.shared.script.lock().expect("not poisoned") = Box::new(script);
+    }
+
+    /// All that arrived so far.
+    pub fn state(&self) -> MutexGuard<'_, State> {
+        self.shared.state.lock().expect("not poisoned")
+    }
+
+    /// Requests so far.
+    pub fn n_requests(&self) -> usize {
+        self.state().requests.len()
+    }
+
+    /// Connections that were ever accepted.
+    pub fn n_connections(&self) -> usize {
+        self.shared.n_connections.load(Ordering::SeqCst)
+    }
+
+    /// True when no connection is open from which something could still be stored.
+    pub fn is_quiet(&self) -> bool {
+        self.shared.n_reading.load(Ordering::SeqCst) == 0
     }
 
     /// All requests so far.
     pub fn requests(&self) -> Vec<Request> {
-        self.shared.requests.lock().expect("not poisoned").clone()
+        self.state().requests.clone()
     }
 
-    /// Number of requests so far.
-    pub fn n_requests(&self) -> usize {
-        self.shared.requests.lock().expect("not poisoned").len()
-    }
-
-    /// What was accepted, by series, in the order of arrival, duplicates among it.
+    /// What was stored, by series, in the order of arrival, duplicates among it.
     pub fn received(&self) -> BTreeMap<String, Vec<(i64, u64)>> {
         let mut all: BTreeMap<String, Vec<(i64, u64)>> = BTreeMap::new();
-        for request in self.shared.requests.lock().expect("not poisoned").iter() {
-            for (labels, samples) in request.series.iter().filter(|_| request.is_accepted) {
-                all.entry(labels.clone()).or_default().extend(samples);
+        for request in self.state().requests.iter().filter(|request| request.is_stored) {
+            for series in &request.message.series {
+                all.entry(series.key()).or_default().extend(&series.samples);
             }
         }
         all
     }
 
-    /// Values of the only series whose labels contain `text`, as they arrived.
+    /// Values of the series whose labels hold this text, as they arrived, duplicates among them.
     pub fn values(&self, text: &str) -> Vec<f64> {
         let all = self.received();
         let found = all.iter().filter(|(labels, _)| labels.contains(text));
         found.flat_map(|(_, samples)| samples.iter().map(|(_, bits)| f64::from_bits(*bits))).collect()
+    }
+
+    /// Fails if a request was malformed or something came out of order.
+    pub fn check(&self) {
+        let problems = self.state().problems.clone();
+        assert!(problems.is_empty(), "{problems:#?}");
+    }
+
+    /// Samples of the series of this name whose labels hold this text.
+    pub fn samples(&self, name: &str, label: &str) -> Vec<(i64, f64)> {
+        let state = self.state();
+        let mut found = state
+            .series
+            .iter()
+            .filter(|(key, _)| key.contains(&format!("__name__=\"{name}\",")) && key.contains(label));
+        let samples = found.next().map(|(_, samples)| samples.clone()).unwrap_or_default();
+        assert!(
+            found.next().is_none(),
+            "{name} {label} finds more than one series: {:?}",
+            state.series.keys()
+        );
+        samples.into_iter().map(|(ts_ms, bits)| (ts_ms, f64::from_bits(bits))).collect()
     }
 }
 
 impl Drop for Receiver {
     fn drop(&mut self) {
         self.shared.is_stopped.store(true, Ordering::SeqCst);
+        // Wakes the accept.
         let _ = TcpStream::connect(self.address);
-        for connection in self.shared.connections.lock().expect("not poisoned").iter() {
+        for connection in self.shared.connections.lock().expect("not poisoned").values() {
             let _ = connection.shutdown(Shutdown::Both);
         }
     }
 }
 
-/// `None` when the connection is done.
-fn serve_one(stream: &TcpStream, shared: &Shared) -> Option<()> {
-    let mut reader = BufReader::new(stream);
-    let mut line = String::new();
-    if reader.read_line(&mut line).ok()? == 0 {
-        return None;
-    }
-    let mut headers = BTreeMap::new();
-    loop {
-        line.clear();
-        reader.read_line(&mut line).ok()?;
-        let Some((name, value)) = line.trim_end().split_once(": ") else { break };
-        headers.insert(name.to_ascii_lowercase(), value.to_owned());
-    }
-    let mut body = vec![0; headers.get("content-length")?.parse().ok()?];
-    reader.read_exact(&mut body).ok()?;
-    let message = snap::raw::Decoder::new().decompress_vec(&body).expect("a snappy block");
-    let is_v2 = headers.get("content-type").is_some_and(|it| it.contains("write.v2"));
-    let series = if is_v2 { decode_v2(&message) } else { decode_v1(&message) };
-    let n_samples: usize = series.iter().map(|(_, samples)| samples.len()).sum();
-    let mood = shared.mood.lock().expect("not poisoned").clone();
-    let is_accepted = match &mood {
-        Mood::Accepts | Mood::Late(_) | Mood::AcceptsAndResets | Mood::Ignorant => true,
-        Mood::Refuses(text) => !series.iter().any(|(labels, _)| labels.contains(text)),
-        Mood::OnlyV1 => !is_v2,
-        Mood::Status(..) | Mood::Hangs | Mood::Resets | Mood::Endless => false,
-    };
-    if let Mood::Late(delay) = mood {
-        thread::sleep(delay);
-    }
-    let request = Request { headers, series, wire_bytes: body.len(), is_accepted };
-    shared.requests.lock().expect("not poisoned").push(request);
-    let mut stream = stream;
-    let confirmation = if is_v2 && !matches!(mood, Mood::Ignorant) {
-        format!("X-Prometheus-Remote-Write-Samples-Written: {n_samples}\r\n")
-    } else {
-        String::new()
-    };
-    let answer = match mood {
-        Mood::Hangs => {
-            while !shared.is_stopped.load(Ordering::SeqCst) {
-                thread::sleep(Duration::from_millis(20));
-            }
-            return None;
-        }
-        Mood::Resets | Mood::AcceptsAndResets => {
-            let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
-            let _ = stream.shutdown(Shutdown::Both);
-            return None;
-        }
-        Mood::Endless => {
-            stream.write_all(b"HTTP/1.1 503 Busy\r\n\r\n").ok()?;
-            while stream.write_all(&[b'x'; 4096]).is_ok() {}
-            return None;
-        }
-        Mood::Status(status, lines) => {
-            format!("HTTP/1.1 {status} As Told\r\n{lines}Content-Length: 7\r\n\r\nas told")
-        }
-        Mood::OnlyV1 if is_v2 => {
-            "HTTP/1.1 415 Unsupported Media Type\r\nContent-Length: 0\r\n\r\n".to_owned()
-        }
-        _ if is_accepted => format!("HTTP/1.1 204 No Content\r\n{confirmation}\r\n"),
-        _ => "HTTP/1.1 400 Bad Request\r\nContent-Length: 10\r\n\r\nbad series".to_owned(),
-    };
-    stream.write_all(answer.as_bytes()).ok()
-}
-
-fn decode_v1(message: &[u8]) -> Vec<Series> {
-    let mut all = Vec::new();
-    for (field, _, content) in fields(message) {
-        assert_eq!(field, 1, "only time series");
-        let (mut labels, mut samples) = (Vec::new(), Vec::new());
-        for (field, _, content) in fields(content) {
-            match field {
-                1 => {
-                    let pair = fields(content);
-                    labels.push((text(pair[0].2), text(pair[1].2)));
-                }
-                2 => samples.push(sample(content)),
-                other => panic!("field {other} of a time series"),
-            }
-        }
-        all.push((show(&labels), samples));
-    }
-    all
-}
-
-fn decode_v2(message: &[u8]) -> Vec<Series> {
-    let mut symbols = Vec::new();
-    let mut all = Vec::new();
-    for (field, _, content) in fields(message) {
-        if field == 4 {
-            symbols.push(text(content));
-            continue;
-        }
-        assert_eq!(field, 5, "symbols, then time series");
-        let (mut labels, mut samples) = (Vec::new(), Vec::new());
-        for (field, _, mut content) in fields(content) {
-            match field {
-                1 => {
-                    while !content.is_empty() {
-                        let mut symbol = || symbols[varint(&mut content) as usize].clone();
-                        labels.push((symbol(), symbol()));
+impl State {
+    fn store(&mut self, message: &Message) {
+        for series in &message.series {
+            let key = series.key();
+            let stored = self.series.entry(key.clone()).or_default();
+            for &(ts_ms, bits) in &series.samples {
+                match stored.binary_search_by_key(&ts_ms, |sample| sample.0) {
+                    Ok(idx) if stored[idx].1 == bits => self.n_duplicates += 1,
+                    Ok(idx) => {
+                        let other = stored[idx];
+                        self.problems.push(format!("{key} at {ts_ms}: {bits:x} after {other:x?}"));
+                    }
+                    Err(idx) if idx == stored.len() => stored.push((ts_ms, bits)),
+                    Err(idx) => {
+                        self.problems
+                            .push(format!("{key} at {ts_ms}: out of order after {:?}", stored.last()));
+                        stored.insert(idx, (ts_ms, bits));
                     }
                 }
-                2 => samples.push(sample(content)),
-                other => panic!("field {other} of a time series"),
             }
         }
-        all.push((show(&labels), samples));
     }
-    assert_eq!(symbols.first().map(String::as_str), Some(""), "the first symbol is empty");
-    all
 }
 
-/// Checks what every receiver may rely on.
-fn show(labels: &[(String, String)]) -> String {
-    assert!(labels.windows(2).all(|pair| pair[0].0 < pair[1].0), "sorted, each name once: {labels:?}");
-    assert!(labels.iter().all(|(_, value)| !value.is_empty()), "no empty values: {labels:?}");
-    let pairs: Vec<String> = labels.iter().map(|(name, value)| format!("{name}={value:?}")).collect();
-    format!("{{{}}}", pairs.join(","))
-}
-
-fn sample(bytes: &[u8]) -> (i64, u64) {
-    let mut sample = (0, 0);
-    for (field, number, _) in fields(bytes) {
-        if field == 1 {
-            sample.1 = number;
-        } else {
-            sample.0 = number as i64;
+fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
+    for connection in listener.incoming() {
+        if shared.is_stopped.load(Ordering::SeqCst) {
+            return;
         }
+        let Ok(connection) = connection else { continue };
+        let Ok(handle) = connection.try_clone() else { continue };
+        let id = shared.n_connections.fetch_add(1, Ordering::SeqCst);
+        shared.n_reading.fetch_add(1, Ordering::SeqCst);
+        shared.connections.lock().expect("not poisoned").insert(id, handle);
+        let shared = Arc::clone(shared);
+        let thread = thread::Builder::new().name(format!("receiver-{id}"));
+        thread
+            .spawn(move || {
+                // The sender being killed in the middle is what this is for.
+                let _ = serve(&connection, &shared);
+                shared.connections.lock().expect("not poisoned").remove(&id);
+            })
+            .expect("a thread");
     }
-    sample
 }
 
-/// Number, value of a fixed or variable number, content.
-fn fields(mut bytes: &[u8]) -> Vec<(u64, u64, &[u8])> {
-    let mut fields = Vec::new();
-    while !bytes.is_empty() {
-        let tag = varint(&mut bytes);
-        let (number, content): (u64, &[u8]) = match tag & 7 {
-            0 => (varint(&mut bytes), &[]),
-            1 => {
-                let (head, tail) = bytes.split_first_chunk::<8>().expect("eight bytes");
-                bytes = tail;
-                (u64::from_le_bytes(*head), &[])
-            }
-            2 => {
-                let len = varint(&mut bytes) as usize;
-                let (head, tail) = bytes.split_at(len);
-                bytes = tail;
-                (0, head)
-            }
-            other => panic!("wire type {other}"),
+fn serve(stream: &TcpStream, shared: &Shared) -> io::Result<()> {
+    let mut buffered = Vec::new();
+    loop {
+        let request = read_request(stream, &mut buffered);
+        let Ok(Some((head, body))) = request else {
+            shared.n_reading.fetch_sub(1, Ordering::SeqCst);
+            return request.map(|_| ());
         };
-        fields.push((tag >> 3, number, content));
+        let (idx, answer) = decide(shared, &head, body);
+        shared.n_reading.fetch_sub(1, Ordering::SeqCst);
+        if !respond(stream, shared, idx, answer)? {
+            return Ok(());
+        }
+        shared.n_reading.fetch_add(1, Ordering::SeqCst);
     }
-    fields
 }
 
-fn varint(bytes: &mut &[u8]) -> u64 {
-    let mut value = 0;
-    for shift in (0..).step_by(7) {
-        let (first, rest) = bytes.split_first().expect("a whole number");
-        *bytes = rest;
-        value |= u64::from(first & 0x7f) << shift;
-        if first & 0x80 == 0 {
-            break;
+fn read_request(mut stream: &TcpStream, buffered: &mut Vec<u8>) -> io::Result<Option<(String, Vec<u8>)>> {
+    let mut piece = [0; 16 << 10];
+    let head_len = loop {
+        if let Some(at) = buffered.windows(4).position(|window| window == b"\r\n\r\n") {
+            break at + 4;
+        }
+        match stream.read(&mut piece)? {
+            0 => return Ok(None),
+            n_bytes => buffered.extend_from_slice(&piece[..n_bytes]),
+        }
+    };
+    let head = String::from_utf8_lossy(&buffered[..head_len]).into_owned();
+    let length = headers(&head).get("content-length").and_then(|text| text.parse().ok()).unwrap_or(0);
+    while buffered.len() < head_len + length {
+        match stream.read(&mut piece)? {
+            0 => return Ok(None),
+            n_bytes => buffered.extend_from_slice(&piece[..n_bytes]),
         }
     }
-    value
+    let rest = buffered.split_off(head_len + length);
+    let body = std::mem::replace(buffered, rest).split_off(head_len);
+    Ok(Some((head, body)))
 }
 
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).expect("UTF-8")
+fn headers(head: &str) -> BTreeMap<String, String> {
+    let lines = head.lines().skip(1).filter_map(|line| line.split_once(':'));
+    lines.map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned())).collect()
+}
+
+fn decode(headers: &BTreeMap<String, String>, body: &[u8]) -> Result<Message, String> {
+    let header = |name: &str| headers.get(name).map_or("", String::as_str);
+    let protocol = match (header("content-type"), header("x-prometheus-remote-write-version")) {
+        ("application/x-protobuf" | "application/x-protobuf;proto=prometheus.WriteRequest", "0.1.0") => {
+            Protocol::V1
+        }
+        ("application/x-protobuf;proto=io.prometheus.write.v2.Request", "2.0.0") => Protocol::V2,
+        other => return Err(format!("type and version {other:?}")),
+    };
+    if header("content-encoding") != "snappy" {
+        return Err(format!("encoding {:?}", header("content-encoding")));
+    }
+    let unpacked = snap::raw::Decoder::new().decompress_vec(body).map_err(|error| error.to_string())?;
+    Message::decode(protocol, &unpacked)
+}
+
+/// Stores what is to be stored; the number of the request and its answer.
+fn decide(shared: &Shared, head: &str, body: Vec<u8>) -> (usize, Answer) {
+    let headers = headers(head);
+    let mut words = head.lines().next().unwrap_or_default().split(' ');
+    let line = [words.next().unwrap_or_default(), words.next().unwrap_or_default()].join(" ");
+    let decoded = if line.starts_with("POST ") { decode(&headers, &body) } else { Err(line.clone()) };
+    let message = match decoded {
+        Ok(message) => message,
+        Err(problem) => {
+            shared.state.lock().expect("not poisoned").problems.push(format!("{problem}, in: {head}"));
+            Message::default()
+        }
+    };
+    let mut request = Request {
+        line,
+        headers,
+        body: Arc::from(body),
+        message: Arc::new(message),
+        at: Instant::now(),
+        is_confirmed: false,
+        is_stored: false,
+    };
+    let answer = (shared.script.lock().expect("not poisoned"))(&request);
+    let answer = match answer {
+        Answer::RefusesSeries(text) => {
+            if request.message.series.iter().any(|series| series.key().contains(&text)) {
+                Answer::Refuses(400, Vec::new(), format!("the series {text} is not wanted here\n"))
+            } else {
+                Answer::Stores(204)
+            }
+        }
+        answer => answer,
+    };
+    request.is_stored = matches!(
+        answer,
+        Answer::Stores(_) | Answer::StoresAndResets | Answer::StoresLate(_) | Answer::StoresWithEndlessBody
+    );
+    let mut state = shared.state.lock().expect("not poisoned");
+    if request.is_stored {
+        state.store(&request.message);
+    }
+    state.requests.push(request);
+    (state.requests.len() - 1, answer)
+}
+
+/// False when the connection is to be closed.
+fn respond(mut stream: &TcpStream, shared: &Shared, idx: usize, answer: Answer) -> io::Result<bool> {
+    let n_samples = shared.state.lock().expect("not poisoned").requests[idx].message.n_samples();
+    let written = format!("X-Prometheus-Remote-Write-Samples-Written: {n_samples}\r\n");
+    match answer {
+        Answer::Stores(status) => {
+            stream.write_all(head_of(status, &written, 0).as_bytes())?;
+            shared.state.lock().expect("not poisoned").requests[idx].is_confirmed = true;
+            Ok(true)
+        }
+        Answer::StoresIgnorantly => {
+            stream.write_all(head_of(204, "", 0).as_bytes())?;
+            Ok(true)
+        }
+        Answer::Refuses(status, lines, body) => {
+            let lines: String = lines.iter().map(|line| format!("{line}\r\n")).collect();
+            stream.write_all(head_of(status, &lines, body.len()).as_bytes())?;
+            stream.write_all(body.as_bytes())?;
+            Ok(true)
+        }
+        Answer::RefusesSeries(_) => Ok(false),
+        Answer::Resets | Answer::StoresAndResets => {
+            // Closing with unsent time left on the linger clock is a reset.
+            SockRef::from(stream).set_linger(Some(Duration::ZERO))?;
+            Ok(false)
+        }
+        Answer::Hangs => {
+            let mut scratch = [0; 64];
+            while stream.read(&mut scratch)? > 0 {}
+            Ok(false)
+        }
+        Answer::StoresLate(delay) => {
+            thread::sleep(delay);
+            stream.write_all(head_of(204, &written, 0).as_bytes())?;
+            Ok(true)
+        }
+        Answer::Raw(bytes) => {
+            stream.write_all(&bytes)?;
+            Ok(false)
+        }
+        Answer::EndlessHead => {
+            stream.write_all(b"HTTP/1.1 200 OK\r\n")?;
+            let lines = b"X-Padding: and so on and so on\r\n".repeat(100);
+            loop {
+                stream.write_all(&lines)?;
+            }
+        }
+        Answer::EndlessBody(_) | Answer::StoresWithEndlessBody => {
+            let (status, lines) = match answer {
+                Answer::EndlessBody(status) => (status, ""),
+                _ => (200, written.as_str()),
+            };
+            stream.write_all(format!("HTTP/1.1 {status} Whatever\r\n{lines}\r\n").as_bytes())?;
+            let lines = b"and so on and so on\n".repeat(100);
+            loop {
+                stream.write_all(&lines)?;
+            }
+        }
+    }
+}
+
+fn head_of(status: u16, lines: &str, length: usize) -> String {
+    let length = if status == 204 { String::new() } else { format!("Content-Length: {length}\r\n") };
+    format!("HTTP/1.1 {status} Whatever\r\n{lines}{length}\r\n")
 }

@@ -75,8 +75,8 @@ impl TlsMaterial {
     /// The newest configuration. The same `Arc` as before means that nothing changed; connections of another one are
     /// of no use any more.
     pub(in crate::http) fn client_config(&self) -> Result<Arc<ClientConfig>, String> {
-        let mut built = self.built.lock();
         let parts = self.parts()?;
+        let mut built = self.built.lock();
         if let Some(before) = built.as_ref().filter(|before| before.parts == parts) {
             return before.outcome.clone();
         }

@@ -53,12 +53,15 @@ impl Roots {
 
     /// Those that the system trusts.
     pub(in crate::http) fn of_system() -> Result<Arc<Self>, String> {
-        let mut system = SYSTEM.lock();
-        if system.is_none() {
-            *system = system_path().map(|path| Arc::new(Watched::new(&path, Self::parse_system)));
-        }
-        match &*system {
-            Some(watched) => Arc::clone(watched).current(),
+        let watched = {
+            let mut system = SYSTEM.lock();
+            if system.is_none() {
+                *system = system_path().map(|path| Arc::new(Watched::new(&path, Self::parse_system)));
+            }
+            system.clone()
+        };
+        match watched {
+            Some(watched) => watched.current(),
             None => Err(format!(
                 "tls: no certificates of authorities found on this system (looked for {} and others); install them, or \
                  set ca_file in tls_config or SSL_CERT_FILE in the environment",
