@@ -9,6 +9,7 @@ pub mod cache;
 pub mod decode;
 pub mod end_of_run;
 pub mod error;
+pub mod mailbox;
 pub mod manager;
 pub mod metrics;
 pub mod permits;

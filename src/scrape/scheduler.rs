@@ -7,6 +7,7 @@ use crate::clock::Clock;
 use crate::config::duration::format_duration;
 use crate::scrape::end_of_run::EndOfRun;
 use crate::scrape::error::ScrapeError;
+use crate::scrape::mailbox::{self, Post};
 use crate::scrape::metrics::ScrapeMetrics;
 use crate::scrape::pool::{LoopChanges, LoopKey, LoopSettings};
 use crate::scrape::scrape_loop::Answered;
@@ -15,10 +16,10 @@ use crate::scrape::suspects::SuspectLane;
 use crate::scrape::timing::{ClockStep, Timing};
 use crate::scrape::watch::{ThreadEnded, spawn_watched};
 use crate::scrape::workers::{Done, Job, Scrapeable, Slot, Task, TaskOutcome, WorkerContext, Workers};
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, unbounded};
 use std::io;
 use std::sync::Arc;
-use std::thread::JoinHandle;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 /// First scrapes of up to so many new loops begin in the same instant.
@@ -87,7 +88,7 @@ pub struct SchedulerOptions<L: Scrapeable> {
 
 /// The running scheduler with its workers.
 pub struct Handle<L> {
-    inbox: Sender<Message<L>>,
+    inbox: Post<Message<L>>,
     thread: JoinHandle<()>,
 }
 
@@ -99,32 +100,14 @@ impl<L: Scrapeable> Handle<L> {
     pub fn spawn(options: SchedulerOptions<L>) -> io::Result<Self> {
         // Unbounded: a worker must never block when it gives a loop back. Cannot grow past loops and reloads.
         let (sender, inbox) = unbounded();
-        let give_back = sender.clone();
-        let context = WorkerContext {
-            make_worker: options.make_worker,
-            // A closed inbox means that the scheduler has stopped; the loop is dropped with the message.
-            give_back: Box::new(move |done| drop(give_back.send(Message::Done(done)))),
-            clock: options.clock.clone(),
-            metrics: Arc::clone(&options.metrics),
+        let timing = Timing::new(options.clock.clone());
+        let thread_ended = Arc::clone(&options.thread_ended);
+        let scheduler = {
+            let sender = sender.clone();
+            move || Scheduler::new(options, timing, inbox, Post::new(sender, thread::current())).run()
         };
-        let scheduler = Scheduler {
-            inbox,
-            workers: Workers::new(options.max_workers, context),
-            slots: Slots::new(),
-            suspects: SuspectLane::new(options.max_workers),
-            timing: Timing::new(options.clock),
-            metrics: options.metrics,
-            first_scrape: options.first_scrape,
-            timestamp_tolerance: options.timestamp_tolerance,
-            offset_seed: 0,
-            restart_order_check: options.restart_order_check,
-            clock_epoch: 0,
-            backward_epoch: 0,
-            is_order_restart_due: false,
-            n_suspects: 0,
-        };
-        let thread = spawn_watched("scrape-scheduler", options.thread_ended, move || scheduler.run())?;
-        Ok(Self { inbox: sender, thread })
+        let thread = spawn_watched("scrape-scheduler", thread_ended, scheduler)?;
+        Ok(Self { inbox: Post::new(sender, thread.thread().clone()), thread })
     }
 
     /// A sender for changes; it never blocks.
@@ -163,15 +146,43 @@ struct Scheduler<L: Scrapeable> {
 }
 
 impl<L: Scrapeable> Scheduler<L> {
+    /// `give_back` sends to `inbox`, which this thread reads.
+    fn new(
+        options: SchedulerOptions<L>,
+        timing: Timing,
+        inbox: Receiver<Message<L>>,
+        give_back: Post<Message<L>>,
+    ) -> Self {
+        let context = WorkerContext {
+            make_worker: options.make_worker,
+            // A closed inbox means that the scheduler has stopped; the loop is dropped with the message.
+            give_back: Box::new(move |done| drop(give_back.send(Message::Done(done)))),
+            clock: options.clock,
+            metrics: Arc::clone(&options.metrics),
+        };
+        Self {
+            inbox,
+            workers: Workers::new(options.max_workers, context),
+            slots: Slots::new(),
+            suspects: SuspectLane::new(options.max_workers),
+            timing,
+            metrics: options.metrics,
+            first_scrape: options.first_scrape,
+            timestamp_tolerance: options.timestamp_tolerance,
+            offset_seed: 0,
+            restart_order_check: options.restart_order_check,
+            clock_epoch: 0,
+            backward_epoch: 0,
+            is_order_restart_due: false,
+            n_suspects: 0,
+        }
+    }
+
     fn run(mut self) {
         loop {
             let next_wake =
                 [self.slots.next_deadline(), self.workers.next_maintenance()].into_iter().flatten().min();
-            let message = match next_wake {
-                Some(at) => self.inbox.recv_deadline(at),
-                None => self.inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            };
-            match message {
+            match mailbox::recv(&self.inbox, next_wake) {
                 Ok(Message::Apply(changes)) => self.apply(changes),
                 Ok(Message::Done(done)) => self.on_done(done),
                 Ok(Message::Stop) => return self.stop(),
@@ -504,7 +515,7 @@ impl<L: Scrapeable> Scheduler<L> {
         }
         let until = self.timing.now() + STOP_WAIT;
         while n_running > 0 {
-            match self.inbox.recv_deadline(until) {
+            match mailbox::recv(&self.inbox, Some(until)) {
                 Ok(Message::Done(done)) => {
                     n_running -= 1;
                     self.workers.returned(done.worker_idx, until);

@@ -7,10 +7,11 @@
 use crate::clock::Clock;
 use crate::metrics::Gauge;
 use crate::scrape::error::ScrapeError;
+use crate::scrape::mailbox::{self, Post};
 use crate::scrape::metrics::ScrapeMetrics;
 use crate::scrape::pool::LoopSettings;
 use crate::scrape::scrape_loop::{Answered, ScrapeLoop, ScrapeTime, Worker};
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -186,7 +187,7 @@ pub struct Workers<L: Scrapeable> {
 }
 
 struct WorkerThread<L> {
-    handoff: Sender<Job<L>>,
+    handoff: Post<Job<L>>,
     thread: JoinHandle<()>,
 }
 
@@ -295,7 +296,7 @@ impl<L: Scrapeable> Workers<L> {
             .name(format!("scrape-worker-{worker_idx}"))
             .stack_size(self.stack_bytes)
             .spawn(move || run_worker(worker_idx, &jobs, &context))?;
-        let worker = Some(WorkerThread { handoff, thread });
+        let worker = Some(WorkerThread { handoff: Post::new(handoff, thread.thread().clone()), thread });
         match free {
             Some(free_idx) => self.threads[free_idx] = worker,
             None => self.threads.push(worker),
@@ -321,11 +322,11 @@ impl<L: Scrapeable> Workers<L> {
 fn run_worker<L: Scrapeable>(worker_idx: usize, jobs: &Receiver<Job<L>>, context: &WorkerContext<L>) {
     let mut scratch = None;
     loop {
-        let job = match jobs.recv_timeout(SCRATCH_IDLE_DROP) {
+        let job = match mailbox::recv(jobs, Some(Instant::now() + SCRATCH_IDLE_DROP)) {
             Ok(job) => job,
             Err(RecvTimeoutError::Timeout) => {
                 scratch = None;
-                match jobs.recv() {
+                match mailbox::recv(jobs, None) {
                     Ok(job) => job,
                     Err(_) => return,
                 }

@@ -1,7 +1,7 @@
 //! The elastic pool by hand: jobs that last as long as the test says, and a clock that is only a number.
 
 use super::*;
-use crossbeam_channel::unbounded;
+use crossbeam_channel::{Sender, unbounded};
 use std::collections::BTreeSet;
 
 /// Tells the worker's name and waits until it may go home.
