@@ -13,6 +13,7 @@ use crate::config::http_client::{self, HttpClientConfig, read_plain_headers};
 use crate::config::print::{Entries, duration, rule};
 use crate::config::relabel::read_rules;
 use crate::config::schema::{Shape, refuse_if_set};
+use crate::config::secret::Secret;
 use crate::labels::relabel::RelabelRule;
 
 const DEFAULT_REMOTE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -31,8 +32,10 @@ const UNBUILT: [(&str, Shape); 7] = [
 /// One entry of `remote_write`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RemoteWriteConfig {
-    /// `url`, absolute.
+    /// `url`, absolute, without user and password: it is printed, and remembered on disk.
     pub url: String,
+    /// `user:password` of `url`, as typed.
+    pub userinfo: Option<Secret>,
     /// `name`; may be empty.
     pub name: String,
     /// `remote_timeout`, over a whole request; default 30s.
@@ -119,12 +122,12 @@ impl RemoteWriteConfig {
 
     /// The URL without its password.
     pub fn shown_url(&self) -> String {
-        let Some((scheme, rest)) = self.url.split_once("://") else { return self.url.clone() };
-        let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
-        match authority.rsplit_once('@') {
-            Some((user, host)) if user.contains(':') => {
-                let user = user.split(':').next().unwrap_or_default();
-                format!("{scheme}://{user}:xxxxx@{host}{path}")
+        match (&self.userinfo, self.url.split_once("://")) {
+            (Some(userinfo), Some((scheme, rest))) => {
+                let (user, password) = userinfo.expose().split_once(':').unzip();
+                let user = user.unwrap_or(userinfo.expose());
+                let password = password.map_or("", |_| ":xxxxx");
+                format!("{scheme}://{user}{password}@{rest}")
             }
             _ => self.url.clone(),
         }
@@ -197,8 +200,10 @@ pub(in crate::config) fn read(field: &Field<'_>, dir: &Path) -> Vec<RemoteWriteC
 
 fn read_section(fields: &mut Fields<'_>, dir: &Path) -> RemoteWriteConfig {
     let url = fields.take("url");
+    let (url, userinfo) = without_userinfo(read_url(fields.owner(), url.as_ref()));
     let config = RemoteWriteConfig {
-        url: read_url(fields.owner(), url.as_ref()),
+        url,
+        userinfo,
         name: fields.text("name").unwrap_or_default(),
         remote_timeout: read_timeout(fields),
         headers: fields.take("headers").map(|field| read_plain_headers(&field)).unwrap_or_default(),
@@ -245,6 +250,15 @@ fn read_url(owner: &Field<'_>, field: Option<&Field<'_>>) -> String {
         _ => field.mistake(format!("unsupported protocol scheme {scheme:?}, must be http or https")),
     }
     text
+}
+
+fn without_userinfo(url: String) -> (String, Option<Secret>) {
+    let Some((scheme, rest)) = url.split_once("://") else { return (url, None) };
+    let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    match authority.rsplit_once('@') {
+        Some((userinfo, host)) => (format!("{scheme}://{host}{path}"), Some(Secret::new(userinfo))),
+        None => (url, None),
+    }
 }
 
 fn read_timeout(fields: &mut Fields<'_>) -> Duration {
@@ -320,4 +334,21 @@ fn read_metadata(field: &Field<'_>) {
     }
     fields.count("max_samples_per_send");
     fields.finish(|_| false);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_userinfo;
+
+    #[test]
+    fn user_and_password_are_kept_apart_from_the_url() {
+        let check = |typed: &str, url: &str, userinfo: Option<&str>| {
+            let (got, secret) = without_userinfo(typed.to_owned());
+            assert_eq!((got.as_str(), secret.as_ref().map(|secret| secret.expose())), (url, userinfo));
+        };
+        check("https://a:p@ss@box:1/w?x=@", "https://box:1/w?x=@", Some("a:p@ss"));
+        check("https://a@box", "https://box", Some("a"));
+        check("https://box/@w", "https://box/@w", None);
+        check("nothing", "nothing", None);
+    }
 }

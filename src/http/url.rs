@@ -5,8 +5,10 @@
 
 use std::fmt;
 
+use crate::config::secret::Secret;
+
 /// An absolute URL without fragment.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Url {
     /// In lower case; only `http` and `https` can be asked.
     pub scheme: String,
@@ -23,6 +25,11 @@ impl Url {
         let is_scheme = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);
         let url = Self::from_authority(scheme.to_ascii_lowercase(), rest);
         (scheme.chars().all(is_scheme) && !scheme.is_empty() && !url.host().is_empty()).then_some(url)
+    }
+
+    /// The same with `user:password`, which are sent as credentials and not shown.
+    pub fn with_userinfo(&self, userinfo: &Secret) -> Self {
+        Self { authority: format!("{}@{}", userinfo.expose(), self.host_and_port()), ..self.clone() }
     }
 
     /// `user:password` as typed.
@@ -90,6 +97,12 @@ impl Url {
         let end_idx = rest.find(['/', '?']).unwrap_or(rest.len());
         let (authority, path) = rest.split_at(end_idx);
         Self { scheme, authority: authority.to_owned(), path_and_query: path.to_owned() }
+    }
+}
+
+impl fmt::Debug for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 
@@ -166,6 +179,9 @@ mod tests {
         assert_eq!(url.to_string(), "https://user:***@box:443?q");
         assert_eq!(url.without_userinfo(), "https://box:443/?q");
         assert_eq!((url.userinfo(), url.host()), (Some("user:p@ss"), "box"));
+        assert_eq!(format!("{url:?}"), url.to_string());
+        let other = Url::parse("http://box/write").expect("a URL").with_userinfo(&Secret::new("a:p"));
+        assert_eq!((other.userinfo(), other.to_string()), (Some("a:p"), "http://a:***@box/write".to_owned()));
         assert_eq!(without_password("http://a:b@c/d"), "http://a:***@c/d");
         assert_eq!(without_password("/d"), "/d");
         for text in ["", "box:9100/metrics", "://box", "http://", "http://:80/", "http:/box"] {

@@ -67,6 +67,7 @@ impl Client {
         let headers = Headers { fixed: &FIXED_HEADERS, others: others.collect() };
         // Checked when the configuration was read.
         let url = Url::parse(&config.url).unwrap_or_else(|| unreachable!("BUG: not a URL: {}", config.url));
+        let url = config.userinfo.as_ref().map_or(url.clone(), |userinfo| url.with_userinfo(userinfo));
         Self {
             http: HttpClient::new(url, headers, &config.http_client),
             timeout: config.remote_timeout,
