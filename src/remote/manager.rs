@@ -65,16 +65,18 @@ struct Order {
 }
 
 impl Handle {
-    /// Starts the manager and its queues.
+    /// Starts the manager and its queues. Their places in the log are fixed when it returns: what is written from then
+    /// on is sent.
     ///
     /// # Errors
     /// The directory of positions cannot be made, or the system refuses a thread.
     pub fn spawn(options: ManagerOptions) -> io::Result<Handle> {
         let positions = Positions::open(options.wal.path())?;
         let (control, orders) = bounded(0);
+        let config = Arc::clone(&options.config);
         let thread =
             thread::Builder::new().name(THREAD_NAME.to_owned()).stack_size(STACK_BYTES).spawn(move || {
-                let ManagerOptions { wal, clock, config, has_data, flush_deadline, metrics, thread_ended } =
+                let ManagerOptions { wal, clock, has_data, flush_deadline, metrics, thread_ended, .. } =
                     options;
                 let mut guard = Guard(Some(thread_ended));
                 let mut manager = Manager {
@@ -87,12 +89,13 @@ impl Handle {
                     last_save: Instant::now(),
                     last_reshard: Instant::now(),
                 };
-                manager.apply(&config);
                 manager.run(&orders);
                 manager.stop(flush_deadline);
                 guard.0 = None;
             })?;
-        Ok(Handle { control, thread })
+        let handle = Handle { control, thread };
+        handle.apply(config);
+        Ok(handle)
     }
 
     /// Applies a new configuration and waits until that is done.
