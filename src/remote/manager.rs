@@ -65,7 +65,8 @@ struct Order {
 }
 
 impl Handle {
-    /// Starts the manager and its queues.
+    /// Starts the manager and its queues. Their places in the log are fixed when it returns: what is written from then
+    /// on is sent.
     ///
     /// # Errors
     /// The directory of positions cannot be made, or the system refuses a thread.
