@@ -134,7 +134,8 @@ impl Daemon {
         let running = Arc::new(Running::new(Arc::clone(&config)));
         let registry = Arc::new(Registry::default());
         let board = Arc::new(StatusBoard::default());
-        let web = start_web(&flags, &running, &registry, &board, daemon_events.clone())?;
+        let remote_metrics = Arc::new(RemoteMetrics::default());
+        let web = start_web(&flags, &running, &registry, &board, &remote_metrics, daemon_events.clone())?;
 
         let (wal, summary) = open_wal(&flags, &running)?;
         registry.register(Arc::new(wal.clone()));
@@ -147,7 +148,8 @@ impl Daemon {
         };
         let maintenance =
             maintenance::Handle::spawn(wal.clone(), thread_ended.clone()).map_err(StartError::Thread)?;
-        let remote = start_remote(&flags, &wal, &summary, &clock, &registry, &config, thread_ended.clone())?;
+        let remote =
+            start_remote(&flags, &wal, &summary, &clock, remote_metrics, &config, thread_ended.clone())?;
 
         let scrape_metrics = Arc::new(ScrapeMetrics::default());
         let discovery_metrics = Arc::new(DiscoveryMetrics::default());
@@ -302,6 +304,7 @@ fn start_web(
     running: &Arc<Running>,
     registry: &Arc<Registry>,
     board: &Arc<StatusBoard>,
+    remote_metrics: &Arc<RemoteMetrics>,
     daemon_events: Sender<DaemonEvent>,
 ) -> Result<web::Handle, StartError> {
     let address = &flags.listen_address;
@@ -313,6 +316,7 @@ fn start_web(
     registry.register(Arc::clone(running) as _);
     registry.register(Arc::new(ProcessMetrics::default()));
     registry.register(Arc::clone(&metrics) as _);
+    registry.register(Arc::clone(remote_metrics) as _);
     let text_of = |wanted: &str| {
         let text = flags.texts.iter().find(|(name, _)| *name == wanted);
         text.map_or("", |(_, text)| text.as_str())
@@ -324,6 +328,7 @@ fn start_web(
         registry: Arc::clone(registry),
         metrics,
         board: Arc::clone(board),
+        remote: Arc::clone(remote_metrics),
         storage_retention: format!(
             "{} or {}",
             text_of("storage.agent.retention.max-time"),
@@ -352,12 +357,10 @@ fn start_remote(
     wal: &Wal,
     summary: &ReplaySummary,
     clock: &Clock,
-    registry: &Registry,
+    metrics: Arc<RemoteMetrics>,
     config: &Arc<Config>,
     thread_ended: impl FnOnce(&str) + Send + 'static,
 ) -> Result<remote::manager::Handle, StartError> {
-    let metrics = Arc::new(RemoteMetrics::default());
-    registry.register(Arc::clone(&metrics) as _);
     let options = remote::manager::ManagerOptions {
         wal: wal.clone(),
         clock: clock.clone(),

@@ -39,7 +39,20 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         ],
     ),
     ("remote", &["clock", "config", "http", "labels", "metrics", "series", "wal"]),
-    ("web", &["config", "labels", "lifecycle", "log", "metrics", "scrape::status", "scrape::target_url"]),
+    (
+        "web",
+        &[
+            "config",
+            "labels",
+            "lifecycle",
+            "log",
+            "metrics",
+            "remote::ledger",
+            "remote::metrics",
+            "scrape::status",
+            "scrape::target_url",
+        ],
+    ),
     ("commands", &["config", "exposition", "flags", "labels", "metrics", "scrape", "series", "wal"]),
 ];
 

@@ -5,6 +5,7 @@
 use crossbeam_channel::{Receiver, unbounded};
 use scraped::lifecycle::{DaemonEvent, Running};
 use scraped::metrics::Registry;
+use scraped::remote::metrics::RemoteMetrics;
 use scraped::scrape::status::StatusBoard;
 use scraped::web::router::WebMetrics;
 use scraped::web::{Handle, WebState};
@@ -41,6 +42,7 @@ fn serve(lifecycle_enabled: bool) -> Server {
         registry,
         metrics: Arc::new(WebMetrics::default()),
         board: Arc::new(StatusBoard::default()),
+        remote: Arc::new(RemoteMetrics::default()),
         flags: vec![("config.file", "a.yml".to_owned())],
         storage_retention: String::new(),
     };
@@ -88,6 +90,7 @@ fn pages_and_methods() {
     );
     check("GET", "/nosuch", 404, "404 page not found");
     check("GET", "/targets", 200, "No jobs yet");
+    check("GET", "/status", 200, "No remote_write");
     server.handle.stop();
 }
 

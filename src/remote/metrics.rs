@@ -47,6 +47,8 @@ pub struct EndpointMetrics {
     pub send_ns: Counter,
     /// Wall-clock milliseconds of the last answer with 2xx.
     pub last_send_ms: Gauge,
+    /// What happened last while the endpoint fails; empty while it works.
+    pub last_error: Mutex<String>,
     pub watcher_records_read: Family<Counter>,
     pub watcher_decode_failures: Counter,
     pub watcher_current_segment: Gauge,
@@ -79,6 +81,7 @@ impl EndpointMetrics {
             samples_in: Counter::default(),
             send_ns: Counter::default(),
             last_send_ms: Gauge::default(),
+            last_error: Mutex::default(),
             watcher_records_read: Family::new(&["type"]),
             watcher_decode_failures: Counter::default(),
             watcher_current_segment: Gauge::default(),
@@ -98,6 +101,11 @@ impl RemoteMetrics {
     /// From now on these are shown.
     pub fn show(&self, endpoints: Vec<Arc<EndpointMetrics>>) {
         *self.endpoints.lock() = endpoints;
+    }
+
+    /// All endpoints, for the status page.
+    pub fn endpoints(&self) -> Vec<Arc<EndpointMetrics>> {
+        self.endpoints.lock().clone()
     }
 }
 
@@ -167,7 +175,7 @@ const GAUGES: [(&str, &str, Value); 9] = [
 
 impl Collect for RemoteMetrics {
     fn collect(&self, page: &mut Page) {
-        let endpoints = self.endpoints.lock().clone();
+        let endpoints = self.endpoints();
         if endpoints.is_empty() {
             return;
         }

@@ -60,7 +60,6 @@ pub struct Shared {
 struct Trouble {
     since: Option<Instant>,
     said: Option<Instant>,
-    last_error: String,
 }
 
 impl Shared {
@@ -146,7 +145,7 @@ impl Shared {
         let mut trouble = self.trouble.lock();
         let now = Instant::now();
         trouble.since.get_or_insert(now);
-        error.clone_into(&mut trouble.last_error);
+        error.clone_into(&mut self.metrics.last_error.lock());
         if trouble.said.is_some_and(|said| now.duration_since(said) < SAY_AGAIN) {
             return;
         }
@@ -164,7 +163,7 @@ impl Shared {
         let mut trouble = self.trouble.lock();
         if let Some(since) = trouble.since.take() {
             trouble.said = None;
-            trouble.last_error.clear();
+            self.metrics.last_error.lock().clear();
             drop(trouble);
             log::info!(
                 "remote_write {}: the endpoint takes samples again after {:.1} s",
@@ -176,7 +175,7 @@ impl Shared {
 
     /// What happened last while the endpoint fails; empty while it works.
     pub fn last_error(&self) -> String {
-        self.trouble.lock().last_error.clone()
+        self.metrics.last_error.lock().clone()
     }
 
     /// Samples are dropped because the endpoint refuses them; `series` is the first of them.

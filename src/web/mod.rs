@@ -7,10 +7,12 @@ pub mod api;
 pub mod http;
 pub mod router;
 pub mod server;
+pub mod status_page;
 pub mod ui;
 
 use crate::lifecycle::{DaemonEvent, Running};
 use crate::metrics::Registry;
+use crate::remote::metrics::RemoteMetrics;
 use crate::scrape::status::StatusBoard;
 use crate::web::router::{Router, WebMetrics};
 use crossbeam_channel::Sender;
@@ -37,6 +39,8 @@ pub struct WebState {
     pub metrics: Arc<WebMetrics>,
     /// All targets.
     pub board: Arc<StatusBoard>,
+    /// All remote write endpoints.
+    pub remote: Arc<RemoteMetrics>,
     /// Flag name → text.
     pub flags: Vec<(&'static str, String)>,
     /// Text of the retention settings, as the API shows it.

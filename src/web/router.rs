@@ -4,7 +4,7 @@ use crate::lifecycle::DaemonEvent;
 use crate::metrics::{Counter, Family, Summary};
 use crate::web::http::{Request, Response};
 use crate::web::server::{Reply, Responder};
-use crate::web::{WebState, api, ui};
+use crate::web::{WebState, api, status_page, ui};
 use crossbeam_channel::bounded;
 use std::time::Instant;
 
@@ -23,6 +23,7 @@ enum Page {
     Quit,
     Metrics,
     Targets,
+    Status,
     Root,
     Style,
     Api,
@@ -67,6 +68,7 @@ impl Router {
                 Response::new(200, "text/plain; version=0.0.4; charset=utf-8", text.into_bytes())
             }
             Page::Targets => ui::targets(&self.state),
+            Page::Status => status_page::status(&self.state),
             Page::Style => Response::new(200, "text/css; charset=utf-8", ui::STYLE.as_bytes().to_vec()),
             Page::Root => Response::text(302, "see /targets\n").header("Location", "/targets"),
             Page::Api => api::respond(&self.state, request),
@@ -114,6 +116,7 @@ fn route(path: &str) -> (&'static str, Page) {
     match path {
         "/" => ("/", Page::Root),
         "/targets" => ("/targets", Page::Targets),
+        "/status" => ("/status", Page::Status),
         "/style.css" => ("/style.css", Page::Style),
         "/metrics" => ("/metrics", Page::Metrics),
         "/-/healthy" => ("/-/healthy", Page::Healthy),

@@ -22,8 +22,13 @@ pub(in crate::web) fn targets(state: &WebState) -> Response {
     for (job, pool) in &pools {
         write_pool(&mut content, job, pool);
     }
-    let page = PAGE.replace("{{version}}", env!("CARGO_PKG_VERSION")).replace("{{content}}", &content);
-    Response::new(200, "text/html; charset=utf-8", page.into_bytes())
+    page("targets", &content)
+}
+
+/// A page around its content, which is HTML already.
+pub(in crate::web) fn page(title: &str, content: &str) -> Response {
+    let page = PAGE.replace("{{version}}", env!("CARGO_PKG_VERSION")).replace("{{title}}", title);
+    Response::new(200, "text/html; charset=utf-8", page.replace("{{content}}", content).into_bytes())
 }
 
 fn write_pool(out: &mut String, job: &str, pool: &PoolStatus) {
@@ -83,7 +88,7 @@ fn labels(labels: &Labels) -> String {
     pairs.collect::<Vec<String>>().join(" ")
 }
 
-fn ago(ts_ms: i64) -> String {
+pub(in crate::web) fn ago(ts_ms: i64) -> String {
     let then = UNIX_EPOCH + Duration::from_millis(u64::try_from(ts_ms).unwrap_or(0));
     match SystemTime::now().duration_since(then) {
         Ok(since) if since < Duration::from_secs(60) => format!("{:.1} s ago", since.as_secs_f64()),
@@ -93,7 +98,7 @@ fn ago(ts_ms: i64) -> String {
 }
 
 /// Text as HTML; targets choose it, so nothing of it may act.
-fn escape(text: &str) -> String {
+pub(in crate::web) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

@@ -1,0 +1,82 @@
+//! The status page: each remote write endpoint's lag, last error and ledger.
+
+use crate::remote::ledger::{DropReason, Ledger};
+use crate::remote::metrics::EndpointMetrics;
+use crate::web::WebState;
+use crate::web::http::Response;
+use crate::web::ui;
+use std::fmt::Write as _;
+
+/// `/status`.
+pub(in crate::web) fn status(state: &WebState) -> Response {
+    let endpoints = state.remote.endpoints();
+    let mut content = String::from("<section><h2>Remote write</h2>");
+    if endpoints.is_empty() {
+        content.push_str("<p>No remote_write endpoint is configured; samples stay in the log.</p>");
+    } else {
+        content.push_str(
+            "<table><thead><tr><th>Endpoint<th>Behind<th>Shards<th>Last answer<th>Ledger<th>Error</tr></thead><tbody>",
+        );
+        for endpoint in &endpoints {
+            write_endpoint(&mut content, endpoint);
+        }
+        content.push_str("</tbody></table>");
+    }
+    content.push_str("</section>");
+    ui::page("status", &content)
+}
+
+fn write_endpoint(out: &mut String, endpoint: &EndpointMetrics) {
+    let ledger = *endpoint.ledger.lock();
+    let error = endpoint.last_error.lock().clone();
+    // Both are the newest sample's time in seconds; 0 while nothing was read or sent.
+    let (newest, sent) = (endpoint.highest_timestamp.get(), endpoint.highest_sent_timestamp.get());
+    let behind_s = if newest > 0.0 && sent > 0.0 { (newest - sent).max(0.0) } else { 0.0 };
+    let last_send_ms = endpoint.last_send_ms.get() as i64;
+    let last_answer = if last_send_ms > 0 { ui::ago(last_send_ms) } else { "never".to_owned() };
+    let class = if error.is_empty() { "up" } else { "down" };
+    let _ = write!(
+        out,
+        "<tr><td data-label=Endpoint class={class}>{} <small>{}</small>\
+         <td data-label=Behind>{behind_s:.1} s, {} samples, {} bytes of the log<td data-label=Shards>{}\
+         <td data-label=\"Last answer\">{last_answer}<td data-label=Ledger>{}<td data-label=Error>{}</tr>",
+        ui::escape(&endpoint.name),
+        ui::escape(&endpoint.url),
+        endpoint.samples_pending.get(),
+        endpoint.lag_bytes.get(),
+        endpoint.shards.get(),
+        ledger_text(&ledger),
+        ui::escape(&error)
+    );
+}
+
+/// `taken 12 = sent 9 + pending 2 + dropped 1 (rejected 1)`.
+fn ledger_text(ledger: &Ledger) -> String {
+    let n_dropped: u64 = ledger.dropped.iter().sum();
+    let mut text = format!(
+        "taken {} = sent {} + pending {} + dropped {n_dropped}",
+        ledger.taken,
+        ledger.sent,
+        ledger.pending()
+    );
+    let reasons = DropReason::ALL.iter().zip(ledger.dropped).filter(|(_, n)| *n > 0);
+    let reasons: Vec<String> = reasons.map(|(reason, n)| format!("{} {n}", reason.name())).collect();
+    if !reasons.is_empty() {
+        let _ = write!(text, " ({})", reasons.join(", "));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::remote::ledger::Fate;
+
+    #[test]
+    fn a_ledger_says_where_samples_are() {
+        let mut ledger = Ledger { taken: 12, ..Ledger::default() };
+        ledger.settle(Fate::Sent, 9);
+        ledger.settle(Fate::Dropped(DropReason::Rejected), 1);
+        assert_eq!(ledger_text(&ledger), "taken 12 = sent 9 + pending 2 + dropped 1 (rejected 1)");
+    }
+}
