@@ -475,3 +475,60 @@ fn many_shards_keep_the_order_of_every_series() {
     }
     drop(dir);
 }
+
+/// Bytes of a page that fills a segment of the least size within some scrapes.
+const BIG_PAGE_BYTES: usize = 300_000;
+
+fn n_segments(data: &Path) -> usize {
+    let entries = fs::read_dir(data.join("wal")).unwrap().map(|entry| entry.unwrap().path());
+    entries.into_iter().filter(|path| path.is_file()).count()
+}
+
+fn ledger_of_main(scraped: &Scraped) -> [f64; 7] {
+    let page = scraped.get("/metrics").body;
+    ["taken", "sent", "pending", "dropped_series", "too_old", "rejected", "wal_truncated"].map(|state| {
+        let series = format!("scraped_remote_ledger_samples{{remote_name=\"main\",state=\"{state}\"}} ");
+        page.lines().find_map(|line| line.strip_prefix(&series)).unwrap().parse().unwrap()
+    })
+}
+
+#[test]
+fn the_log_waits_for_an_endpoint_within_its_bounds_and_what_they_cost_is_counted() {
+    let targets = FakeTargets::start();
+    targets.set("/a", Behaviour::Huge(BIG_PAGE_BYTES));
+    targets.set("/b", Behaviour::Counter);
+    let receiver = Receiver::start();
+    receiver.answer(Answer::status(503));
+    let counter_job = format!(
+        "- {{job_name: b, metrics_path: /b, static_configs: [{{targets: ['{}']}}]}}\n",
+        targets.address()
+    );
+    let config = config(&targets, &receiver, &format!("  name: main\n{FAST}")) + &counter_job;
+    let arguments = [
+        "--storage.agent.wal-segment-size=1MiB",
+        "--storage.agent.retention.min-time=1s",
+        "--storage.agent.retention.max-bytes=4MiB",
+        "--wal.fsync-interval=1s",
+    ];
+    let scraped = Scraped::start_with(&config, &arguments);
+    let data = scraped.data_dir();
+    // Older than min-time by far, and kept.
+    wait_until("three segments", || n_segments(&data) >= 3);
+    assert!(data.join("wal/00000000").exists());
+    wait_until("the bound in bytes", || !data.join("wal/00000000").exists());
+    targets.set("/a", Behaviour::Status(500));
+    receiver.answer(Answer::Stores(204));
+    wait_until("the loss is counted", || ledger_of_main(&scraped)[6] > 0.0);
+    let ledger = ledger_of_main(&scraped);
+    assert_eq!(ledger[0], ledger[1..].iter().sum::<f64>(), "{ledger:?}");
+    assert!(scraped.stderr().contains("were removed from the log before they could be sent"));
+    // Every sample that was stored is in the ledger: what is lost, and what is sent.
+    wait_until("all is settled", || {
+        let ledger = ledger_of_main(&scraped);
+        let n_stored = metric_sum(&scraped, "prometheus_agent_samples_appended_total");
+        (ledger[0] - n_stored).abs() < 100.0 && ledger[2] < 100.0
+    });
+    let highest = targets.n_requests("/b") as f64;
+    wait_until("old segments go by age alone", || !data.join("wal/00000002").exists());
+    wait_until("fresh values", || receiver.values(COUNTER).last().is_some_and(|value| *value >= highest));
+}
