@@ -2,6 +2,7 @@
 //!
 //! Runs on the main thread, which waits for [`DaemonEvent`]s. Everything may be imported here and nobody imports this.
 
+use crate::allocator::Trimmer;
 use crate::clock::Clock;
 use crate::commands::check;
 use crate::config::{self, Config};
@@ -39,6 +40,9 @@ const QUIET_REPLAY: Duration = Duration::from_secs(1);
 /// First and longest pause between two looks for the first samples; the pauses double.
 const FIRST_SAMPLES_PAUSE: Duration = Duration::from_millis(20);
 const FIRST_SAMPLES_LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// Pause between two looks at the process' own memory.
+const MEMORY_CHECK_PAUSE: Duration = Duration::from_secs(10);
 
 /// Why the daemon did not start: one sentence with the way out.
 #[derive(Debug)]
@@ -178,7 +182,8 @@ impl Daemon {
 
     /// Waits for events until one of them ends the daemon; true if that was asked for.
     pub fn run(&self) -> bool {
-        let mut event = self.await_first_samples();
+        let mut trimmer = Trimmer::default();
+        let mut event = self.await_first_samples(&mut trimmer);
         loop {
             match event {
                 DaemonEvent::Reload { reply } => {
@@ -193,21 +198,30 @@ impl Daemon {
                     return false;
                 }
             }
-            event = self.next_event();
+            event = self.next_event(&mut trimmer);
         }
     }
 
-    fn next_event(&self) -> DaemonEvent {
-        self.events.recv().unwrap_or(DaemonEvent::Terminate)
+    /// Gives memory of bursts (the first scrapes, a reload, a huge page) back while it waits.
+    fn next_event(&self, trimmer: &mut Trimmer) -> DaemonEvent {
+        loop {
+            match self.events.recv_timeout(MEMORY_CHECK_PAUSE) {
+                Ok(event) => return event,
+                Err(RecvTimeoutError::Disconnected) => return DaemonEvent::Terminate,
+                Err(RecvTimeoutError::Timeout) => {
+                    trimmer.trim_after_growth();
+                }
+            }
+        }
     }
 
     /// Says once that samples are being written; looks less and less often for them.
-    fn await_first_samples(&self) -> DaemonEvent {
+    fn await_first_samples(&self, trimmer: &mut Trimmer) -> DaemonEvent {
         let mut pause = FIRST_SAMPLES_PAUSE;
         loop {
             if self.wal.samples_appended() > 0 {
                 log::info!("first samples written");
-                return self.next_event();
+                return self.next_event(trimmer);
             }
             match self.events.recv_timeout(pause) {
                 Ok(event) => return event,
