@@ -116,6 +116,8 @@ impl NetConnector {
 
     fn connect_one(&self, address: SocketAddr, timeout: Duration) -> io::Result<Arc<Socket>> {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        // As Go: the last piece of a body must not wait until the peer has said that the ones before arrived.
+        socket.set_tcp_nodelay(true)?;
         let socket = Arc::new(socket);
         if !self.exchange.uses(&socket) {
             return Err(io::ErrorKind::NotConnected.into());
