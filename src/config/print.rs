@@ -9,7 +9,6 @@ use std::time::Duration;
 use crate::config::duration::{format_duration, format_size};
 use crate::config::emit::{Yaml, emit};
 use crate::config::http_client::{Auth, Header, HttpClientConfig, TlsConfig, TlsVersion};
-use crate::config::relabel::action_name;
 use crate::config::scrape::DEFAULT_SCRAPE_PROTOCOLS;
 use crate::config::secret::{SECRET_TOKEN, Source};
 use crate::config::{
@@ -194,7 +193,7 @@ pub(in crate::config) fn rule(rule: &RelabelRule) -> Yaml {
     entries.add_count("modulus", config.modulus);
     entries.add_text("target_label", &config.target_label);
     entries.add("replacement", Yaml::text(&config.replacement));
-    entries.add("action", Yaml::text(action_name(config.action)));
+    entries.add("action", Yaml::text(config.action.to_string()));
     entries.into_map()
 }
 

@@ -52,7 +52,7 @@ fn read_rule(item: &Field<'_>) -> Option<RelabelRule> {
         action,
     };
     if rejects_others {
-        let name = action_name(action);
+        let name = action.to_string();
         item.mistake(match action {
             Action::LabelDrop | Action::LabelKeep => {
                 format!("{name} action requires only 'regex', and no other fields")
@@ -94,41 +94,5 @@ fn read_action(field: &Field<'_>) -> Option<Action> {
         field.mistake("relabel action cannot be empty");
         return None;
     }
-    let lower = text.to_lowercase();
-    let action = ACTIONS.into_iter().find(|action| action_name(*action) == lower);
-    if action.is_none() {
-        field.mistake(format!("unknown relabel action {text:?}"));
-    }
-    action
-}
-
-const ACTIONS: [Action; 11] = [
-    Action::Replace,
-    Action::Keep,
-    Action::Drop,
-    Action::KeepEqual,
-    Action::DropEqual,
-    Action::HashMod,
-    Action::LabelMap,
-    Action::LabelDrop,
-    Action::LabelKeep,
-    Action::Lowercase,
-    Action::Uppercase,
-];
-
-/// As Prometheus writes it in a configuration.
-pub(in crate::config) fn action_name(action: Action) -> &'static str {
-    match action {
-        Action::Replace => "replace",
-        Action::Keep => "keep",
-        Action::Drop => "drop",
-        Action::KeepEqual => "keepequal",
-        Action::DropEqual => "dropequal",
-        Action::HashMod => "hashmod",
-        Action::LabelMap => "labelmap",
-        Action::LabelDrop => "labeldrop",
-        Action::LabelKeep => "labelkeep",
-        Action::Lowercase => "lowercase",
-        Action::Uppercase => "uppercase",
-    }
+    text.parse().map_err(|why: String| field.mistake(why)).ok()
 }
