@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use scraped::remote::ledger::{DropReason, Ledger};
 use scraped::remote::position::{Positions, Remembered};
+use support::api::metric_sum;
 use support::receiver::{Answer, Receiver, WRITE_PATH};
 use support::remote::{arrived, config, missing, n_samples, on_disk, wait_until_sent};
 use support::scraped::Scraped;
@@ -222,4 +223,48 @@ fn what_is_readable_of_a_log_that_was_damaged_arrives() {
     wait_until_sent(&data, &receiver);
     assert_eq!(missing(&readable, &arrived(&receiver)), Vec::<String>::new());
     drop(scraped);
+}
+
+#[test]
+fn what_an_outage_costs_beyond_the_room_for_it_is_counted() {
+    let targets = many_series(3000);
+    let receiver = Receiver::start();
+    let config = config(&targets.address(), "/metrics", &receiver.url(), NAMED, "");
+    let arguments = [
+        "--storage.agent.retention.max-bytes=5MB",
+        "--storage.agent.wal-segment-size=1MB",
+        "--no-storage.agent.wal-compression",
+    ];
+    let scraped = Scraped::start_with(&config.replace("500ms", "100ms"), &arguments);
+    wait_until("the first samples", || receiver.state().series.len() > 3000);
+    receiver.answer(Answer::status(503));
+    let oldest_segment = || {
+        let names = fs::read_dir(scraped.data_dir().join("wal")).unwrap();
+        let numbers = names.filter_map(|entry| entry.unwrap().file_name().to_str()?.parse::<u32>().ok());
+        numbers.min().unwrap()
+    };
+    // Beyond what the queue holds in memory.
+    let first = oldest_segment();
+    for n_gone in 1..=2 {
+        wait_until("truncation", || oldest_segment() >= first + n_gone);
+    }
+    // Less comes in now than an unoptimised build can send.
+    targets.set("/metrics", Behaviour::Healthy(page("fresh 1\n")));
+    receiver.answer(Answer::Stores(204));
+    wait_until("it is told", || scraped.stderr().contains("were removed from the log before"));
+    // Fresh samples flow again by themselves.
+    await_scrapes(&targets, 3);
+    wait_until_sent(&scraped.data_dir(), &receiver);
+    let appended = metric_sum(&scraped, "prometheus_agent_samples_appended_total") as u64;
+    let (dir, data) = (scraped.dir(), scraped.data_dir());
+    assert!(scraped.stop().success());
+    assert_eq!(missing(&on_disk(&data), &arrived(&receiver)), Vec::<String>::new());
+    let ledger = saved_ledger(&data);
+    let n_lost = ledger.dropped[DropReason::WalTruncated as usize];
+    assert!(n_lost > 0, "{ledger:?}");
+    assert_eq!(ledger.taken, ledger.sent + n_lost, "{ledger:?}");
+    assert_eq!(ledger.sent, n_samples(&arrived(&receiver)) as u64, "{ledger:?}");
+    assert!(ledger.taken >= appended, "{ledger:?} of {appended}");
+    receiver.check();
+    drop(dir);
 }

@@ -161,3 +161,19 @@ fn one_connection_serves_many_requests() {
     }
     server.handle.stop();
 }
+
+#[test]
+fn requests_sent_at_once_are_answered_at_once() {
+    let server = serve(false);
+    let mut stream = TcpStream::connect(server.address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all("GET /-/healthy HTTP/1.1\r\nHost: a\r\n\r\n".repeat(3).as_bytes()).unwrap();
+    let mut answers = String::new();
+    while answers.matches("scraped is Healthy.\n").count() < 3 {
+        let mut chunk = [0; 256];
+        let n = stream.read(&mut chunk).unwrap();
+        assert!(n > 0, "closed");
+        answers.push_str(std::str::from_utf8(&chunk[..n]).unwrap());
+    }
+    server.handle.stop();
+}

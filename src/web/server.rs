@@ -20,8 +20,6 @@ const REQUEST_DEADLINE: Duration = Duration::from_secs(5);
 const IDLE_DEADLINE: Duration = Duration::from_secs(130);
 /// Answers not yet read by their clients, all together; over it the oldest is cut off.
 const MAX_UNREAD_BYTES: usize = 32 << 20;
-/// Longest sleep of the loop: deadlines are kept this exactly.
-const MAX_POLL: Duration = Duration::from_millis(500);
 /// Sleep while an answer comes from another thread, whose channel `poll` can not watch.
 const PENDING_POLL: Duration = Duration::from_millis(10);
 /// Pause after the system refused to accept (out of file descriptors), to not spin.
@@ -81,7 +79,7 @@ pub fn serve(listener: &TcpListener, stop: &UnixStream, responder: &mut dyn Resp
         fds.extend(
             connections.iter().map(|connection| PollFd::new(&connection.stream, connection.interest())),
         );
-        match poll(&mut fds, Some(&timeout(&connections))) {
+        match poll(&mut fds, timeout(&connections).as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(err) => return Err(err.into()),
         }
@@ -102,19 +100,16 @@ pub fn serve(listener: &TcpListener, stop: &UnixStream, responder: &mut dyn Resp
     }
 }
 
-/// Until the nearest deadline, in bounds.
-fn timeout(connections: &[Connection]) -> Timespec {
+/// Until the nearest deadline; none without connections.
+fn timeout(connections: &[Connection]) -> Option<Timespec> {
     let now = Instant::now();
-    let mut timeout = MAX_POLL;
-    for connection in connections {
-        timeout = timeout.min(connection.deadline.saturating_duration_since(now));
-        if matches!(connection.state, State::Pending { .. }) {
-            timeout = timeout.min(PENDING_POLL);
-        }
-    }
+    let until = |connection: &Connection| match connection.state {
+        State::Pending { .. } => PENDING_POLL,
+        _ => connection.deadline.saturating_duration_since(now),
+    };
     // A deadline that has just passed is seen in the next turn; one millisecond keeps the loop from spinning.
-    let timeout = timeout.max(Duration::from_millis(1));
-    Timespec { tv_sec: timeout.as_secs() as _, tv_nsec: timeout.subsec_nanos() as _ }
+    let timeout = connections.iter().map(until).min()?.max(Duration::from_millis(1));
+    Some(Timespec { tv_sec: timeout.as_secs() as _, tv_nsec: timeout.subsec_nanos() as _ })
 }
 
 fn accept(listener: &TcpListener, connections: &mut Vec<Connection>, now: Instant) {
@@ -189,12 +184,19 @@ impl Connection {
         if is_ready && matches!(self.state, State::Reading) {
             self.read(now);
         }
-        if matches!(self.state, State::Reading) && !self.input.is_empty() {
-            self.parse(now, responder);
-        }
-        self.collect_answer(now);
-        if matches!(self.state, State::Writing { .. }) {
+        // A client may send its next request before it has the answer to this one.
+        loop {
+            if matches!(self.state, State::Reading) && !self.input.is_empty() {
+                self.parse(now, responder);
+            }
+            self.collect_answer(now);
+            if !matches!(self.state, State::Writing { .. }) {
+                break;
+            }
             self.write(now);
+            if !matches!(self.state, State::Reading) || self.input.is_empty() {
+                break;
+            }
         }
         if now >= self.deadline && !matches!(self.state, State::Pending { .. }) {
             self.state = State::Closed;

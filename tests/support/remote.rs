@@ -9,7 +9,7 @@ use super::PATIENCE;
 use super::command::query;
 use super::receiver::Receiver;
 
-/// Series as `{a="1",b="2"}` → milliseconds and the bits of the value, all kinds of NaN as one.
+/// Series as `{a="1",b="2"}` → milliseconds and the bits of the value; a NaN is a staleness marker or the NaN.
 pub type Series = BTreeMap<String, Vec<(i64, u64)>>;
 
 /// The value of a staleness marker.
@@ -36,8 +36,7 @@ pub fn config(target: &str, path: &str, url: &str, section: &str, queue: &str) -
 /// What `query` finds on disk.
 pub fn on_disk(data_dir: &Path) -> Series {
     let samples = query(data_dir, ALL).into_iter().map(|(key, samples)| {
-        let samples =
-            samples.into_iter().map(|(ts_ms, value)| (ts_ms, bits(value.parse().expect("a number"))));
+        let samples = samples.into_iter().map(|(ts_ms, value)| (ts_ms, bits(number(&value))));
         (key, samples.collect())
     });
     samples.collect()
@@ -53,9 +52,10 @@ pub fn arrived(receiver: &Receiver) -> Series {
     samples.collect()
 }
 
-/// JSON has one NaN.
+/// `query` tells a staleness marker from any other NaN, and no more than that.
 fn bits(value: f64) -> u64 {
-    if value.is_nan() { f64::NAN.to_bits() } else { value.to_bits() }
+    let is_real_nan = value.is_nan() && value.to_bits() != STALE_BITS;
+    if is_real_nan { f64::NAN.to_bits() } else { value.to_bits() }
 }
 
 /// Samples of `whole` that `part` does not have, a line a series.
@@ -89,4 +89,12 @@ pub fn wait_until_sent(data_dir: &Path, receiver: &Receiver) {
         assert!(start.elapsed() < PATIENCE, "not arrived: {gone:#?}");
         thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// A value of `query`.
+fn number(text: &str) -> f64 {
+    if text == "stale" {
+        return f64::from_bits(STALE_BITS);
+    }
+    text.parse().unwrap_or_else(|error| panic!("{text:?}: {error}"))
 }
