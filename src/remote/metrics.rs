@@ -140,7 +140,7 @@ const GAUGES: [(&str, &str, Value); 9] = [
     }),
     (
         "queue_highest_timestamp_seconds",
-        "Timestamp of the newest sample read from the log for this endpoint, in seconds since epoch.",
+        "Timestamp of the newest sample in the log, in seconds since epoch.",
         |it| it.highest_timestamp.get(),
     ),
     (
@@ -188,6 +188,12 @@ impl Collect for RemoteMetrics {
                 }
             }
         }
+        let newest = endpoints.iter().map(|it| it.highest_timestamp.get()).fold(0.0, f64::max);
+        page.gauge_value(
+            "prometheus_remote_storage_highest_timestamp_in_seconds",
+            "Highest timestamp that has come into the remote storage, in seconds since epoch.",
+            newest,
+        );
         let name = "prometheus_remote_storage_samples_dropped_total";
         page.header(name, "Total number of samples which were dropped, by reason.", "counter");
         for endpoint in &endpoints {

@@ -266,6 +266,10 @@ impl Queue {
         let ledger = self.progress.ledger();
         self.metrics.samples_pending.set(ledger.pending() as f64);
         *self.metrics.ledger.lock() = ledger;
+        // Of the log and not of the watcher, which waits while the endpoint is away: alerts compare it with what is sent.
+        if let Some(newest_ms) = self.wal.newest_ts_ms() {
+            self.metrics.highest_timestamp.set(newest_ms as f64 / 1000.0);
+        }
         let at = self.progress.watermark().position;
         if let Some(end) = self.wal.committed_end() {
             let whole = u64::from(end.segment.saturating_sub(at.segment)) * self.wal.segment_size_bytes();

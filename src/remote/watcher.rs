@@ -237,14 +237,12 @@ impl Dealer {
         let now = Instant::now();
         let oldest_ms = shared.oldest_wanted_ms();
         let mut n_dropped = [0_u64; DropReason::ALL.len()];
-        let mut newest_ms = i64::MIN;
         for idx in 0..self.samples.len() {
             let (Some(sample), Some(handle)) =
                 (self.samples.get(idx).copied(), self.handles.get(idx).copied())
             else {
                 break;
             };
-            newest_ms = newest_ms.max(sample.ts_ms);
             let reason = match handle {
                 None => DropReason::WalTruncated,
                 Some(_) if oldest_ms.is_some_and(|oldest_ms| sample.ts_ms < oldest_ms) => DropReason::TooOld,
@@ -272,9 +270,6 @@ impl Dealer {
             shared.progress.settle((0..n).map(|_| seq), fate);
         }
         shared.progress.close(seq);
-        if newest_ms != i64::MIN {
-            shared.metrics.highest_timestamp.set(newest_ms as f64 / 1000.0);
-        }
         true
     }
 
