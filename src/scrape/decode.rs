@@ -26,6 +26,13 @@ pub struct Decoder {
     inflate: Option<Box<Decompress>>,
 }
 
+/// Never inlined: it is made on the stack before it is moved, and those 43 KiB would be part of the frame in which every
+/// worker waits for its target.
+#[inline(never)]
+fn new_inflate() -> Box<Decompress> {
+    Box::new(Decompress::new(false))
+}
+
 impl Decoder {
     /// Gives the page: `body` itself, or what it unfolds to in `decoded` (of `BodyBudget::decoded_buffer`, empty).
     ///
@@ -59,7 +66,7 @@ impl Decoder {
         limit_bytes: u64,
         deadline: Instant,
     ) -> Result<(), ScrapeError> {
-        let inflate = self.inflate.get_or_insert_with(|| Box::new(Decompress::new(false)));
+        let inflate = self.inflate.get_or_insert_with(new_inflate);
         let hint_bytes = size_hint(gzipped);
         let mut rest = gzipped;
         // An empty body is no gzip stream either.
