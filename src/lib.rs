@@ -3,6 +3,7 @@
 //! The modules stand in the order of a sample's life; `ARCHITECTURE.md` is the map.
 
 pub mod allocator;
+pub mod calendar;
 pub mod clock;
 pub mod flags;
 pub mod lifecycle;

@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 /// `daemon` may import everything and stands in nobody's list.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("allocator", &[]),
+    ("calendar", &[]),
     ("clock", &[]),
-    ("log", &[]),
+    ("log", &["calendar"]),
     ("metrics", &[]),
     ("labels", &[]),
     ("exposition", &[]),
@@ -19,7 +20,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("lifecycle", &["config", "metrics"]),
     ("signals", &["lifecycle"]),
     ("flags", &["commands::query", "config::duration", "log", "wal::head"]),
-    ("http", &["config"]),
+    ("http", &["calendar", "config"]),
     ("series", &["labels"]),
     ("wal", &["labels", "metrics", "series"]),
     ("discovery", &["config", "http", "labels", "metrics"]),
@@ -53,7 +54,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "scrape::target_url",
         ],
     ),
-    ("commands", &["config", "exposition", "flags", "labels", "metrics", "scrape", "series", "wal"]),
+    (
+        "commands",
+        &["calendar", "config", "exposition", "flags", "labels", "metrics", "scrape", "series", "wal"],
+    ),
 ];
 
 const MAX_LINES: usize = 600;

@@ -1,5 +1,6 @@
 //! Failures of TLS in the words of Go's `crypto/tls` and `crypto/x509`, because those are what people search for.
 
+use crate::calendar::civil_from_days;
 use rustls::pki_types::{IpAddr as PkiIpAddr, ServerName, UnixTime};
 use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, PeerIncompatible};
 
@@ -127,15 +128,7 @@ fn alert_words(alert: AlertDescription) -> String {
 fn rfc_3339(time: UnixTime) -> String {
     let seconds = time.as_secs();
     let (days, of_day) = (seconds / 86_400, seconds % 86_400);
-    // Days since March 1 of the year 0: leap days then stand at the end of a year (Howard Hinnant, civil_from_days).
-    let days = days + 719_468;
-    let (era, of_era) = (days / 146_097, days % 146_097);
-    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    let (year, month, day) = civil_from_days(i64::try_from(days).unwrap_or(0));
     let (hour, minute, second) = (of_day / 3600, of_day / 60 % 60, of_day % 60);
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
