@@ -15,6 +15,7 @@ pub mod labels;
 pub mod config;
 pub mod discovery;
 pub mod exposition;
+pub mod histogram;
 pub mod http;
 pub mod remote;
 pub mod scrape;

@@ -27,7 +27,8 @@ fn parse(page: &[u8]) -> String {
     let mut out = String::new();
     loop {
         match parser.next(|_| None) {
-            Ok(Some(Entry::Series { text, value, timestamp_ms, .. })) => {
+            Ok(Some(Entry::Series { value, timestamp_ms, .. })) => {
+                let text = parser.series_text();
                 let mut labels = Vec::new();
                 visit_labels(text, parser.metric_type(), &mut scratch, |name, value| {
                     labels.push(format!("{name:?}={value:?}"));
@@ -47,6 +48,9 @@ fn parse(page: &[u8]) -> String {
                 writeln!(out, "type \"{}\" {metric_type:?}", name.escape_ascii()).unwrap();
             }
             Ok(Some(Entry::Comment)) => out.push_str("comment\n"),
+            Ok(Some(entry @ (Entry::Histogram { .. } | Entry::Unit { .. }))) => {
+                panic!("{entry:?} in a text page")
+            }
             Ok(None) => return out,
             Err(error) => {
                 writeln!(out, "error: {error}").unwrap();
@@ -104,13 +108,13 @@ fn entries<'page>(page: &'page [u8], known: impl Fn(&[u8]) -> Option<usize>) -> 
 /// Reading a page again, with its texts known, gives the same entries. Returns how often a text was taken as known.
 fn check_known_texts(page: &[u8]) -> usize {
     let (first_entries, first_error) = entries(page, |_| None);
-    let texts: Vec<&[u8]> = first_entries
-        .iter()
-        .filter_map(|entry| match entry {
-            Entry::Series { text, .. } => Some(*text),
-            _ => None,
-        })
-        .collect();
+    let mut texts: Vec<&[u8]> = Vec::new();
+    let mut parser = TextParser::new(page);
+    while let Ok(Some(entry)) = parser.next(|_| None) {
+        if matches!(entry, Entry::Series { .. }) {
+            texts.push(parser.series_text());
+        }
+    }
     let mut n_known = 0;
     // A name alone also fits where labels follow it, so the shortest fit must do no harm.
     for longest_first in [true, false] {

@@ -4,8 +4,10 @@
 
 pub mod content_type;
 pub mod error;
+pub mod exemplar;
 pub mod float;
 pub mod lexer;
+pub mod parser;
 pub mod series_text;
 pub mod text;
 
@@ -26,14 +28,19 @@ pub enum MetricType {
 /// One entry of a page, borrowed from it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Entry<'page> {
-    /// A sample. [`series_text::visit_labels`] gives its labels.
+    /// A sample; the parser has its text, labels and exemplars until the next entry.
     Series {
-        /// Name and labels as spelled in the page: the key of the scrape cache.
-        text: &'page [u8],
-        /// True if the caller knew this text, so that it was not read again.
+        /// True if the caller knew its text, so that it was not read again.
         known: bool,
         /// The value.
         value: f64,
+        /// Explicit timestamp in milliseconds.
+        timestamp_ms: Option<i64>,
+    },
+    /// A native histogram; the parser has it, its text, labels and exemplars until the next entry.
+    Histogram {
+        /// True if the caller knew its text.
+        known: bool,
         /// Explicit timestamp in milliseconds.
         timestamp_ms: Option<i64>,
     },
@@ -50,6 +57,13 @@ pub enum Entry<'page> {
         name: &'page [u8],
         /// Text as written, escapes included.
         text: &'page str,
+    },
+    /// `# UNIT`.
+    Unit {
+        /// Family name as written, without quotes.
+        name: &'page [u8],
+        /// The unit; may be empty.
+        unit: &'page str,
     },
     /// Another comment.
     Comment,

@@ -17,6 +17,8 @@ pub struct TextParser<'page> {
     lexer: Lexer<'page>,
     /// First byte of the entry being read.
     entry_start: usize,
+    /// Of the sample read last.
+    series_text: &'page [u8],
     /// Of the last TYPE line.
     metric_type: MetricType,
 }
@@ -24,12 +26,17 @@ pub struct TextParser<'page> {
 impl<'page> TextParser<'page> {
     /// A parser at the start of `page`.
     pub fn new(page: &'page [u8]) -> Self {
-        Self { lexer: Lexer::new(page), entry_start: 0, metric_type: MetricType::Unknown }
+        Self { lexer: Lexer::new(page), entry_start: 0, series_text: b"", metric_type: MetricType::Unknown }
     }
 
     /// Type of the last TYPE line: what decides how `le` and `quantile` are spelled.
     pub fn metric_type(&self) -> MetricType {
         self.metric_type
+    }
+
+    /// Name and labels of the sample read last, as spelled in the page: the key of the scrape cache.
+    pub fn series_text(&self) -> &'page [u8] {
+        self.series_text
     }
 
     /// The next entry, or `None` at the end of the page.
@@ -39,10 +46,7 @@ impl<'page> TextParser<'page> {
     ///
     /// # Errors
     /// The page is malformed. Nothing can be read from it any more.
-    pub fn next(
-        &mut self,
-        mut known: impl FnMut(&'page [u8]) -> Option<usize>,
-    ) -> Result<Option<Entry<'page>>> {
+    pub fn next(&mut self, mut known: impl FnMut(&[u8]) -> Option<usize>) -> Result<Option<Entry<'page>>> {
         loop {
             self.entry_start = self.lexer.pos;
             let rest = self.lexer.slice(self.entry_start, self.lexer.page().len());
@@ -216,18 +220,18 @@ impl<'page> TextParser<'page> {
             Err(FloatError::Syntax) => return Err(self.invalid_number(Number::Value, NumberProblem::Syntax)),
             Err(FloatError::Range) => return Err(self.invalid_number(Number::Value, NumberProblem::Range)),
         };
-        let text = self.lexer.slice(self.entry_start, text_end);
-        self.timestamp(text, false, value)
+        self.series_text = self.lexer.slice(self.entry_start, text_end);
+        self.timestamp(false, value)
     }
 
-    fn timestamp(&mut self, text: &'page [u8], known: bool, value: f64) -> Result<Entry<'page>> {
+    fn timestamp(&mut self, known: bool, value: f64) -> Result<Entry<'page>> {
         match self.lexer.next_token() {
-            Token::Linebreak => Ok(Entry::Series { text, known, value, timestamp_ms: None }),
+            Token::Linebreak => Ok(Entry::Series { known, value, timestamp_ms: None }),
             Token::Timestamp => {
                 let Some(timestamp_ms) = parse_timestamp(self.lexer.token()) else {
                     return Err(self.invalid_number(Number::Timestamp, NumberProblem::Range));
                 };
-                let entry = Entry::Series { text, known, value, timestamp_ms: Some(timestamp_ms) };
+                let entry = Entry::Series { known, value, timestamp_ms: Some(timestamp_ms) };
                 self.expect_linebreak(Expected::EntryAfterTimestamp, entry)
             }
             token => Err(self.unexpected(Expected::TimestampOrRecord, token)),
@@ -237,19 +241,19 @@ impl<'page> TextParser<'page> {
     /// The rest of a line whose first `text_len` bytes are a series text followed by one blank.
     fn known_series(&mut self, text_len: usize) -> Result<Entry<'page>> {
         let text_end = self.entry_start + text_len;
-        let text = self.lexer.slice(self.entry_start, text_end);
+        self.series_text = self.lexer.slice(self.entry_start, text_end);
         let rest = self.lexer.slice(text_end + 1, self.lexer.page().len());
         if let Some((value, value_len)) = float::parse_short(rest) {
             let value_end = text_end + 1 + value_len;
             match rest.get(value_len) {
                 Some(b'\n') => {
                     self.lexer.pos = value_end + 1;
-                    return Ok(Entry::Series { text, known: true, value, timestamp_ms: None });
+                    return Ok(Entry::Series { known: true, value, timestamp_ms: None });
                 }
                 Some(b' ') => {
                     self.lexer.pos = value_end;
                     self.lexer.state = State::Timestamp;
-                    return self.timestamp(text, true, value);
+                    return self.timestamp(true, value);
                 }
                 _ => {}
             }
@@ -259,9 +263,7 @@ impl<'page> TextParser<'page> {
         let token = self.lexer.next_token();
         let entry = self.sample(text_end, token, true)?;
         Ok(match entry {
-            Entry::Series { text, value, timestamp_ms, .. } => {
-                Entry::Series { text, known: true, value, timestamp_ms }
-            }
+            Entry::Series { value, timestamp_ms, .. } => Entry::Series { known: true, value, timestamp_ms },
             entry => entry,
         })
     }

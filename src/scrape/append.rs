@@ -5,8 +5,8 @@
 
 use crate::config::ScrapeConfig;
 use crate::exposition::Entry;
-use crate::exposition::content_type::{ContentTypeError, Format, format_of};
-use crate::exposition::text::TextParser;
+use crate::exposition::content_type::{ContentTypeError, format_of};
+use crate::exposition::parser::Parser;
 use crate::labels::Labels;
 use crate::scrape::cache::{Cursor, Hit, Known, NewText, ScrapeCache};
 use crate::scrape::error::ScrapeError;
@@ -69,14 +69,12 @@ impl PageAppend<'_> {
     /// # Errors
     /// The page is refused; what is staged is to be rolled back.
     pub fn append(&mut self, page: Page<'_>) -> Result<(), ScrapeError> {
-        match format_of(page.content_type) {
-            Ok(Format::Text) => {}
-            Ok(format) => {
-                return Err(ScrapeError::FormatNotBuilt { media_type: format.media_type().to_owned() });
-            }
-            Err(error) => return Err(content_type_error(page.content_type, error)),
-        }
-        self.append_text(page.bytes)?;
+        let format =
+            format_of(page.content_type).map_err(|error| content_type_error(page.content_type, error))?;
+        let Some(parser) = Parser::new(format, page.bytes) else {
+            return Err(ScrapeError::FormatNotBuilt { media_type: format.media_type().to_owned() });
+        };
+        self.append_entries(parser)?;
         if self.is_over_limit() {
             let samples = self.counts.post_metric_relabeling;
             return Err(ScrapeError::SampleLimit { samples, limit: self.config.sample_limit });
@@ -89,14 +87,13 @@ impl PageAppend<'_> {
         self.config.sample_limit > 0 && self.n_limited > self.config.sample_limit
     }
 
-    fn append_text(&mut self, page: &[u8]) -> Result<(), ScrapeError> {
-        let mut parser = TextParser::new(page);
+    fn append_entries(&mut self, mut parser: Parser<'_>) -> Result<(), ScrapeError> {
         loop {
             let Self { cache, cursor, .. } = self;
             let Some(entry) = parser.next(|rest| cache.guess(cursor, rest))? else {
                 return Ok(());
             };
-            let Entry::Series { text, known, value, timestamp_ms } = entry else {
+            let Entry::Series { known, value, timestamp_ms } = entry else {
                 continue;
             };
             self.counts.scraped += 1;
@@ -105,7 +102,7 @@ impl PageAppend<'_> {
             let guessed = if known { self.cache.hit_guessed(self.cursor) } else { None };
             let found = match guessed {
                 Some(hit) => Ok(hit),
-                None => self.cache.find(self.cursor, text),
+                None => self.cache.find(self.cursor, parser.series_text()),
             };
             match found {
                 Ok(Hit { known: Known::Dropped, .. }) => {}
@@ -114,9 +111,9 @@ impl PageAppend<'_> {
                     self.append_known(entry_idx, is_repeated, handle, sample);
                 }
                 Ok(Hit { entry_idx, is_repeated, known: Known::Forgotten }) => {
-                    self.append_forgotten(entry_idx, is_repeated, text, &parser, sample)?;
+                    self.append_forgotten(entry_idx, is_repeated, &parser, sample)?;
                 }
-                Err(new_text) => self.append_new(new_text, text, &parser, sample)?,
+                Err(new_text) => self.append_new(new_text, &parser, sample)?,
             }
         }
     }
@@ -141,12 +138,10 @@ impl PageAppend<'_> {
         &mut self,
         entry_idx: usize,
         is_repeated: bool,
-        text: &[u8],
-        parser: &TextParser<'_>,
+        parser: &Parser<'_>,
         sample: Sample,
     ) -> Result<(), ScrapeError> {
-        let metric_type = parser.metric_type();
-        match self.labels.build(text, metric_type, self.target_labels, self.config)? {
+        match self.labels.build(parser, self.target_labels, self.config)? {
             // The same rules kept it before; other rules come with an empty cache.
             Sampled::Dropped => Ok(()),
             Sampled::Kept => {
@@ -161,12 +156,10 @@ impl PageAppend<'_> {
     fn append_new(
         &mut self,
         new_text: NewText,
-        text: &[u8],
-        parser: &TextParser<'_>,
+        parser: &Parser<'_>,
         sample: Sample,
     ) -> Result<(), ScrapeError> {
-        let metric_type = parser.metric_type();
-        if self.labels.build(text, metric_type, self.target_labels, self.config)? == Sampled::Dropped {
+        if self.labels.build(parser, self.target_labels, self.config)? == Sampled::Dropped {
             self.cache.insert(self.cursor, new_text, None);
             return Ok(());
         }

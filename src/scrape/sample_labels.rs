@@ -4,8 +4,8 @@
 //! behind it (`scrape/scrape.go`, `tsdb/agent/db.go`).
 
 use crate::config::ScrapeConfig;
-use crate::exposition::MetricType;
-use crate::exposition::series_text::{LabelScratch, visit_labels};
+use crate::exposition::parser::Parser;
+use crate::exposition::series_text::LabelScratch;
 use crate::labels::builder::LabelsBuilder;
 use crate::labels::relabel::{Verdict, relabel};
 use crate::labels::{Labels, METRIC_NAME};
@@ -37,14 +37,13 @@ pub enum Sampled {
 }
 
 impl SampleLabels {
-    /// Puts the labels of the series spelled `text` in the builder.
+    /// Puts the labels of the sample that `parser` read last in the builder.
     ///
     /// # Errors
     /// No series may have these labels: the whole page is refused.
     pub fn build(
         &mut self,
-        text: &[u8],
-        metric_type: MetricType,
+        parser: &Parser<'_>,
         target_labels: &Labels,
         config: &ScrapeConfig,
     ) -> Result<Sampled, ScrapeError> {
@@ -53,7 +52,7 @@ impl SampleLabels {
         empty_names.clear();
         let mut repeated_name = None;
         let mut has_nameless_label = false;
-        let visited = visit_labels(text, metric_type, texts, |name, value| {
+        let visited = parser.visit_labels(texts, |name, value| {
             has_nameless_label |= name.is_empty() && !value.is_empty();
             if value.is_empty() {
                 empty_names.push(name.to_owned());
@@ -62,7 +61,7 @@ impl SampleLabels {
             }
         });
         if visited.is_err() || has_nameless_label {
-            return Err(ScrapeError::InvalidLabels { labels: shown(text) });
+            return Err(ScrapeError::InvalidLabels { labels: shown(parser.series_text()) });
         }
         // A label without a value is no label, also where it has one a second time.
         for name in &*empty_names {

@@ -124,8 +124,8 @@ fn text_lens(page: &str) -> Vec<usize> {
     let mut parser = TextParser::new(page.as_bytes());
     let mut lens = Vec::new();
     while let Some(entry) = parser.next(|_| None).expect("a good page") {
-        if let Entry::Series { text, .. } = entry {
-            lens.push(text.len());
+        if matches!(entry, Entry::Series { .. }) {
+            lens.push(parser.series_text().len());
         }
     }
     lens
