@@ -74,6 +74,13 @@ pub enum HttpErrorKind {
         /// The system's words.
         cause: String,
     },
+    /// No connection to a socket of this machine.
+    ConnectUnix {
+        /// Where the socket should be.
+        path: String,
+        /// The system's words.
+        cause: String,
+    },
     /// The deadline over the whole exchange has passed.
     Deadline(Phase),
     /// The peer closed before the end.
@@ -84,6 +91,11 @@ pub enum HttpErrorKind {
     Protocol(Phase, String),
     /// The head is larger than what is kept of one.
     HeadTooLarge {
+        /// The limit in bytes.
+        limit_bytes: usize,
+    },
+    /// The body is larger than its reader wants.
+    BodyTooLarge {
         /// The limit in bytes.
         limit_bytes: usize,
     },
@@ -106,9 +118,10 @@ impl HttpErrorKind {
             Self::BadUrl(_) | Self::UnsupportedScheme(_) | Self::Setup(_) | Self::Lookup { .. } => {
                 Phase::Resolve
             }
-            Self::Connect { .. } => Phase::Connect,
+            Self::Connect { .. } | Self::ConnectUnix { .. } => Phase::Connect,
             Self::Tls(_) => Phase::Handshake,
             Self::HeadTooLarge { .. }
+            | Self::BodyTooLarge { .. }
             | Self::TooManyRedirects { .. }
             | Self::PostRedirected { .. }
             | Self::Cancelled => Phase::Head,
@@ -142,6 +155,7 @@ impl fmt::Display for HttpErrorKind {
             ),
             Self::Lookup { host, cause } => write!(f, "dial tcp: lookup {host}: {cause}"),
             Self::Connect { address, cause } => write!(f, "dial tcp {address}: connect: {cause}"),
+            Self::ConnectUnix { path, cause } => write!(f, "dial unix {path}: connect: {cause}"),
             Self::Deadline(phase) => write!(f, "context deadline exceeded (while {phase})"),
             Self::Eof(Phase::Body) => f.write_str("unexpected EOF"),
             Self::Eof(_) => f.write_str("EOF"),
@@ -149,6 +163,9 @@ impl fmt::Display for HttpErrorKind {
             Self::Protocol(_, cause) => write!(f, "malformed HTTP response: {cause}"),
             Self::HeadTooLarge { limit_bytes } => {
                 write!(f, "response header is too large (limit: {limit_bytes}B)")
+            }
+            Self::BodyTooLarge { limit_bytes } => {
+                write!(f, "response body is too large (limit: {limit_bytes}B)")
             }
             Self::TooManyRedirects { n_requests } => write!(f, "stopped after {n_requests} redirects"),
             Self::Cancelled => f.write_str("context canceled"),

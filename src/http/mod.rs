@@ -20,6 +20,7 @@ mod wire;
 
 use std::borrow::Cow;
 use std::io::{self, Read};
+use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
@@ -34,7 +35,7 @@ use crate::http::exchange::Exchange;
 use crate::http::names::Names;
 use crate::http::profile::ClientProfile;
 use crate::http::response::{Answer, Response, UreqResponse};
-use crate::http::transport::{NetConnector, NoResolver};
+use crate::http::transport::{NetConnector, NoResolver, Route};
 use crate::http::url::{Url, without_password};
 use crate::http::wire::Carried;
 
@@ -57,6 +58,7 @@ static NAMES: LazyLock<Arc<Names>> = LazyLock::new(Names::system);
 pub struct HttpClient {
     url: Url,
     headers: Headers,
+    route: Route,
     profile: Arc<ClientProfile>,
     agent: Agent,
     exchange: Arc<Exchange>,
@@ -71,6 +73,17 @@ pub struct Headers {
     pub fixed: &'static [(&'static str, &'static str)],
     /// The client's own.
     pub others: Vec<(Cow<'static, str>, String)>,
+}
+
+/// One GET of a client that asks its host for more than one thing.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'a> {
+    /// Already escaped, starts with `/`; `None`: those of the client's URL.
+    pub path_and_query: Option<&'a str>,
+    /// Headers of this request alone, beside the client's.
+    pub headers: &'a [(&'a str, &'a str)],
+    /// A longer body is an error.
+    pub limit_bytes: usize,
 }
 
 /// Ends exchanges of one client from another thread.
@@ -96,10 +109,24 @@ struct Ask<'a> {
 impl HttpClient {
     /// A client of `url`; nothing is opened and no file of `config` is read yet.
     pub fn new(url: Url, headers: Headers, config: &Arc<HttpClientConfig>) -> Self {
+        Self::by(Route::Network, url, headers, config)
+    }
+
+    /// The same over a socket of this machine, whatever host `url` names; that is only told in the header `Host`.
+    pub fn over_unix_socket(
+        path: PathBuf,
+        url: Url,
+        headers: Headers,
+        config: &Arc<HttpClientConfig>,
+    ) -> Self {
+        Self::by(Route::UnixSocket(path), url, headers, config)
+    }
+
+    fn by(route: Route, url: Url, headers: Headers, config: &Arc<HttpClientConfig>) -> Self {
         let exchange = Arc::new(Exchange::default());
         let profile = ClientProfile::of(config);
-        let agent = new_agent(&exchange, &profile);
-        Self { url, headers, profile, agent, exchange, tls: None }
+        let agent = new_agent(&route, &exchange, &profile);
+        Self { url, headers, route, profile, agent, exchange, tls: None }
     }
 
     /// The URL it asks.
@@ -118,9 +145,25 @@ impl HttpClient {
     /// # Errors
     /// Everything that can go wrong before the end of the head. An error status is no error.
     pub fn get(&mut self, deadline: Instant) -> Result<Response<'_>, HttpError> {
-        let (url, response) =
-            self.exchange(Ask { method: Method::Get, headers: &[], body: &[] }, deadline)?;
+        let ask = Ask { method: Method::Get, headers: &[], body: &[] };
+        let (url, response) = self.exchange(self.url.clone(), ask, deadline)?;
         Ok(Response::new(url, response, &self.exchange))
+    }
+
+    /// GETs `question` of the client's host and reads all of the answer: for small documents that change rarely.
+    /// Everything must happen before `deadline`; it may be minutes away, for servers that answer when there is news.
+    ///
+    /// # Errors
+    /// Everything that can go wrong before the end of the body, one that is too large included. An error status is
+    /// no error.
+    pub fn fetch(&mut self, question: &Question<'_>, deadline: Instant) -> Result<Answer, HttpError> {
+        let mut url = self.url.clone();
+        if let Some(path_and_query) = question.path_and_query {
+            path_and_query.clone_into(&mut url.path_and_query);
+        }
+        let ask = Ask { method: Method::Get, headers: question.headers, body: &[] };
+        let (url, response) = self.exchange(url, ask, deadline)?;
+        Answer::read_all(Response::new(url, response, &self.exchange), question.limit_bytes)
     }
 
     /// POSTs `body` with `headers` beside those of the client, and gives the answer with the start of its body.
@@ -135,13 +178,18 @@ impl HttpClient {
         body: &[u8],
         deadline: Instant,
     ) -> Result<Answer, HttpError> {
-        let (url, response) = self.exchange(Ask { method: Method::Post, headers, body }, deadline)?;
+        let ask = Ask { method: Method::Post, headers, body };
+        let (url, response) = self.exchange(self.url.clone(), ask, deadline)?;
         Ok(Answer::read(Response::new(url, response, &self.exchange)))
     }
 
-    fn exchange(&mut self, ask: Ask<'_>, deadline: Instant) -> Result<(Url, UreqResponse), HttpError> {
+    fn exchange(
+        &mut self,
+        mut url: Url,
+        ask: Ask<'_>,
+        deadline: Instant,
+    ) -> Result<(Url, UreqResponse), HttpError> {
         let method = ask.method;
-        let mut url = self.url.clone();
         let mut audience = Audience::Own;
         let mut n_requests = 0;
         loop {
@@ -224,7 +272,7 @@ impl HttpClient {
         let newest = self.profile.tls.client_config().map_err(HttpErrorKind::Setup)?;
         if self.tls.as_ref().is_none_or(|tls| !Arc::ptr_eq(tls, &newest)) {
             if self.tls.is_some() {
-                self.agent = new_agent(&self.exchange, &self.profile);
+                self.agent = new_agent(&self.route, &self.exchange, &self.profile);
             }
             self.tls = Some(newest);
         }
@@ -253,8 +301,9 @@ impl HttpClient {
     }
 }
 
-fn new_agent(exchange: &Arc<Exchange>, profile: &Arc<ClientProfile>) -> Agent {
+fn new_agent(route: &Route, exchange: &Arc<Exchange>, profile: &Arc<ClientProfile>) -> Agent {
     let connector = NetConnector {
+        route: route.clone(),
         exchange: Arc::clone(exchange),
         names: Arc::clone(&NAMES),
         profile: Arc::clone(profile),

@@ -1,4 +1,4 @@
-//! Answers: one whose body is still to be read, and one that is read up to a small size.
+//! Answers: one whose body is still to be read, and one that was read up to a size.
 
 use std::io::{self, Read};
 
@@ -6,7 +6,7 @@ use ureq::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use ureq::http::{HeaderMap, StatusCode};
 use ureq::{BodyReader, Error};
 
-use crate::http::error::{HttpError, Method};
+use crate::http::error::{HttpError, HttpErrorKind, Method};
 use crate::http::exchange::Exchange;
 use crate::http::kind_of;
 use crate::http::url::Url;
@@ -16,6 +16,9 @@ pub(in crate::http) type UreqResponse = ureq::http::Response<ureq::Body>;
 
 /// What is kept of the body of an [`Answer`]: an error's sentence.
 const ANSWER_BODY_BYTES: usize = 4 << 10;
+
+/// On the stack.
+const PIECE_BYTES: usize = 1024;
 
 /// What is read of it, to keep the connection.
 const ANSWER_READ_BYTES: usize = 64 << 10;
@@ -81,21 +84,41 @@ impl<'client> Response<'client> {
     }
 }
 
-/// An answer that was read, its body up to a few KiB.
+/// An answer that was read.
 #[derive(Clone, Debug)]
 pub struct Answer {
     status: StatusCode,
     headers: HeaderMap,
-    /// The start of the body.
+    /// The body, of a POST's answer its start.
     pub body: Vec<u8>,
 }
 
 impl Answer {
-    /// Reads the body. Its status counts even if that does not end well.
+    /// Reads the whole body, `limit_bytes` at most. Memory is taken as bytes come, not as they are promised.
+    pub(in crate::http) fn read_all(
+        mut response: Response<'_>,
+        limit_bytes: usize,
+    ) -> Result<Self, HttpError> {
+        let mut body = Vec::new();
+        let mut piece = [0; PIECE_BYTES];
+        loop {
+            let n_read = response.read(&mut piece)?;
+            if n_read == 0 {
+                return Ok(Self { status: response.status, headers: response.headers, body });
+            }
+            if n_read > limit_bytes - body.len() {
+                let kind = HttpErrorKind::BodyTooLarge { limit_bytes };
+                return Err(HttpError { method: Method::Get, url: response.url.to_string(), kind });
+            }
+            body.extend_from_slice(&piece[..n_read]);
+        }
+    }
+
+    /// Reads the start of the body. The status counts even if that does not end well.
     pub(in crate::http) fn read(mut response: Response<'_>) -> Self {
         let mut body = Vec::new();
         let mut n_left = ANSWER_READ_BYTES;
-        let mut piece = [0; 1024];
+        let mut piece = [0; PIECE_BYTES];
         while n_left > 0 {
             let n_read = match response.read(&mut piece) {
                 Ok(0) | Err(_) => break,

@@ -6,6 +6,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,9 +44,19 @@ impl Resolver for NoResolver {
     }
 }
 
+/// Where a client's connections lead.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::http) enum Route {
+    /// To the host of the URL.
+    Network,
+    /// To a socket of this machine.
+    UnixSocket(PathBuf),
+}
+
 /// Opens connections for one client.
 #[derive(Debug)]
 pub(in crate::http) struct NetConnector {
+    pub(in crate::http) route: Route,
     pub(in crate::http) exchange: Arc<Exchange>,
     pub(in crate::http) names: Arc<Names>,
     pub(in crate::http) profile: Arc<ClientProfile>,
@@ -62,19 +73,10 @@ impl Connector for NetConnector {
         };
         let default_port = if details.needs_tls() { 443 } else { 80 };
         let (host, port) = (authority.host(), authority.port_u16().unwrap_or(default_port));
-        self.exchange.enter(Phase::Resolve);
-        let addresses =
-            self.names.addresses(host, deadline.at, || self.exchange.is_cancelled()).map_err(|error| {
-                match error {
-                    LookupError::Failed(cause) => {
-                        carry(HttpErrorKind::Lookup { host: host.to_owned(), cause })
-                    }
-                    LookupError::Deadline => Error::Timeout(deadline.reason),
-                    LookupError::Cancelled => carry(HttpErrorKind::Cancelled),
-                }
-            })?;
-        self.exchange.enter(Phase::Connect);
-        let socket = self.connect_any(&addresses, port, deadline).inspect_err(|_| self.names.doubt(host))?;
+        let socket = match &self.route {
+            Route::Network => self.connect_host(host, port, deadline)?,
+            Route::UnixSocket(path) => self.connect_path(path, deadline)?,
+        };
         let mut wire = Wire::new(socket, Arc::clone(&self.exchange));
         let tls = if details.needs_tls() {
             self.exchange.enter(Phase::Handshake);
@@ -87,6 +89,43 @@ impl Connector for NetConnector {
 }
 
 impl NetConnector {
+    fn connect_host(&self, host: &str, port: u16, deadline: Deadline) -> Result<Arc<Socket>, Error> {
+        self.exchange.enter(Phase::Resolve);
+        let addresses =
+            self.names.addresses(host, deadline.at, || self.exchange.is_cancelled()).map_err(|error| {
+                match error {
+                    LookupError::Failed(cause) => {
+                        carry(HttpErrorKind::Lookup { host: host.to_owned(), cause })
+                    }
+                    LookupError::Deadline => Error::Timeout(deadline.reason),
+                    LookupError::Cancelled => carry(HttpErrorKind::Cancelled),
+                }
+            })?;
+        self.exchange.enter(Phase::Connect);
+        self.connect_any(&addresses, port, deadline).inspect_err(|_| self.names.doubt(host))
+    }
+
+    fn connect_path(&self, path: &Path, deadline: Deadline) -> Result<Arc<Socket>, Error> {
+        self.exchange.enter(Phase::Connect);
+        let failure = |error: io::Error| {
+            let (path, cause) = (path.display().to_string(), system_words(&error));
+            carry(HttpErrorKind::ConnectUnix { path, cause })
+        };
+        let address = SockAddr::unix(path).map_err(failure)?;
+        let socket = Arc::new(Socket::new(Domain::UNIX, Type::STREAM, None).map_err(failure)?);
+        // The wait for a place in the listener's queue counts as writing.
+        socket.set_write_timeout(Some(deadline.left()?)).map_err(failure)?;
+        if !self.exchange.uses(&socket) {
+            return Err(carry(HttpErrorKind::Cancelled));
+        }
+        match socket.connect(&address) {
+            Ok(()) => Ok(socket),
+            Err(_) if self.exchange.is_cancelled() => Err(carry(HttpErrorKind::Cancelled)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(Error::Timeout(deadline.reason)),
+            Err(error) => Err(failure(error)),
+        }
+    }
+
     fn connect_any(&self, addresses: &[IpAddr], port: u16, deadline: Deadline) -> Result<Arc<Socket>, Error> {
         let mut failure = Error::Timeout(deadline.reason);
         for (address_idx, address) in addresses.iter().enumerate() {
