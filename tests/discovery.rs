@@ -2,110 +2,14 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot be set up has to fail")]
 
+mod sd_support;
 mod support;
 
 use std::fs;
-use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, bounded};
-use scraped::config::{self, Config};
-use scraped::discovery::metrics::DiscoveryMetrics;
-use scraped::discovery::{Handle, TargetSets};
-use scraped::metrics::Collect;
-use scraped::metrics::page::Page;
-use support::scraped::write_whole;
+use sd_support::Discovery;
 use support::{PATIENCE, wait_until};
-use tempfile::TempDir;
-
-/// Discovery over a directory that holds `scraped.yml` and the files it names.
-struct Discovery {
-    dir: TempDir,
-    handle: Handle,
-    target_sets: Receiver<TargetSets>,
-    metrics: Arc<DiscoveryMetrics>,
-}
-
-impl Discovery {
-    /// Starts with `jobs` below `scrape_configs:`, after `files` are written.
-    fn start(jobs: &str, files: &[(&str, &str)]) -> Self {
-        let dir = TempDir::with_prefix("scraped-sd-").expect("a directory");
-        fs::create_dir(dir.path().join("sd")).expect("a directory");
-        for (name, content) in files {
-            fs::write(dir.path().join("sd").join(name), content).expect("writable");
-        }
-        let config = load(dir.path(), jobs);
-        let (sender, target_sets) = bounded(1);
-        let metrics = Arc::new(DiscoveryMetrics::default());
-        let thread_ended = Arc::new(|name: &str| panic!("{name} died"));
-        let handle = Handle::spawn(config, sender, Arc::clone(&metrics), thread_ended).expect("threads");
-        Self { dir, handle, target_sets, metrics }
-    }
-
-    fn write(&self, name: &str, content: &str) {
-        write_whole(&self.dir.path().join("sd"), name, content);
-    }
-
-    fn reload(&self, jobs: &str) {
-        self.handle.apply(load(self.dir.path(), jobs));
-    }
-
-    /// The next sets as text.
-    fn next(&self) -> String {
-        let sets = self.target_sets.recv_timeout(PATIENCE).expect("target sets");
-        self.render(&sets)
-    }
-
-    /// Waits for sets that read as `want`; others before them are skipped.
-    fn expect(&self, want: &str) {
-        let deadline = Instant::now() + PATIENCE;
-        let mut last = String::new();
-        loop {
-            let Ok(sets) = self.target_sets.recv_deadline(deadline) else {
-                panic!("wanted {want}, last were {last}");
-            };
-            last = self.render(&sets);
-            if last == want {
-                return;
-            }
-        }
-    }
-
-    /// No other sets come for longer than a look at the files takes.
-    fn expect_silence(&self) {
-        if let Ok(sets) = self.target_sets.recv_timeout(Duration::from_millis(2500)) {
-            panic!("unwanted sets: {}", self.render(&sets));
-        }
-    }
-
-    /// `job: address{labels}`, one job after the other, without the directory.
-    fn render(&self, sets: &TargetSets) -> String {
-        let mut jobs = Vec::new();
-        for (job, groups) in sets {
-            let mut targets = Vec::new();
-            for group in groups {
-                for target in &group.targets {
-                    targets.push(format!("{}{}", target.get("__address__"), group.labels));
-                }
-            }
-            jobs.push(format!("{job}: {}", targets.join(" ")).trim_end().to_owned());
-        }
-        let directory = format!("{}/", self.dir.path().display());
-        jobs.join("; ").replace(&directory, "")
-    }
-
-    fn page(&self) -> String {
-        let mut page = Page::default();
-        self.metrics.collect(&mut page);
-        page.into_text()
-    }
-}
-
-fn load(dir: &Path, jobs: &str) -> Arc<Config> {
-    let path = write_whole(dir, "scraped.yml", &format!("scrape_configs:\n{jobs}"));
-    Arc::new(config::load(&path).expect("a good configuration"))
-}
 
 const FILE_JOB: &str = "- job_name: files\n  file_sd_configs: [{files: ['sd/*.yml', 'sd/*.json']}]\n";
 

@@ -3,7 +3,8 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use crate::config::{Config, DiscoveryConfig, load};
+use crate::config::discovery::DiscoveryConfig;
+use crate::config::{Config, load};
 
 /// What a check came to; the exit status of the command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,18 +38,22 @@ pub fn check_config(path: &Path, out: &mut dyn Write) -> io::Result<Outcome> {
 
 /// `3 jobs, 12 static targets, 1 target file pattern`.
 pub fn summary(config: &Config) -> String {
-    let (mut n_targets, mut n_patterns) = (0, 0);
+    let (mut n_targets, mut n_patterns, mut n_others) = (0, 0, 0);
     for provider in config.scrape_configs.iter().flat_map(|job| &job.discovery) {
         match provider {
             DiscoveryConfig::Static(groups) => {
                 n_targets += groups.iter().map(|group| group.targets.len()).sum::<usize>()
             }
             DiscoveryConfig::File(file) => n_patterns += file.files.len(),
+            _ => n_others += 1,
         }
     }
     let mut parts = vec![counted(config.scrape_configs.len(), "job"), counted(n_targets, "static target")];
     if n_patterns > 0 {
         parts.push(counted(n_patterns, "target file pattern"));
+    }
+    if n_others > 0 {
+        parts.push(counted(n_others, "other provider"));
     }
     parts.join(", ")
 }

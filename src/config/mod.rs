@@ -13,7 +13,7 @@ pub mod remote_write;
 pub mod secret;
 pub mod yaml;
 
-mod discovery;
+pub mod discovery;
 mod document;
 mod emit;
 mod fields;
@@ -27,6 +27,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::config::discovery::DiscoveryConfig;
 use crate::config::error::ConfigErrors;
 use crate::config::http_client::HttpClientConfig;
 use crate::config::remote_write::RemoteWriteConfig;
@@ -104,35 +105,8 @@ pub struct ScrapeConfig {
     pub http_client: Arc<HttpClientConfig>,
     pub relabel_configs: Vec<RelabelRule>,
     pub metric_relabel_configs: Vec<RelabelRule>,
-    /// All `static_configs` of the job are one element; each of `file_sd_configs` is one.
+    /// All `static_configs` of the job are one element; each entry of a `*_sd_configs` is one.
     pub discovery: Vec<DiscoveryConfig>,
-}
-
-/// One provider of targets.
-#[derive(Clone, Debug, PartialEq)]
-pub enum DiscoveryConfig {
-    /// `static_configs`: all groups of the job.
-    Static(Vec<StaticConfig>),
-    /// One entry of `file_sd_configs`.
-    File(FileSdConfig),
-}
-
-/// One entry of `static_configs`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct StaticConfig {
-    /// Addresses.
-    pub targets: Vec<String>,
-    /// Labels of all of them.
-    pub labels: Labels,
-}
-
-/// One entry of `file_sd_configs`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct FileSdConfig {
-    /// Paths, joined with the configuration file's directory unless absolute; the last element may hold one `*` pattern.
-    pub files: Vec<PathBuf>,
-    /// Default 5m.
-    pub refresh_interval: Duration,
 }
 
 /// Reads, completes and checks the configuration in `path`, with the environment of this process for external labels.

@@ -3,6 +3,7 @@
 //! Field order is that of the structs in Prometheus' `config/config.go`. Sections that mean nothing in an agent
 //! (`runtime`, `storage`, `otlp`) are left out; so are settings that are not built yet, where Prometheus prints none.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -11,9 +12,7 @@ use crate::config::emit::{Yaml, emit};
 use crate::config::http_client::{Auth, Header, HttpClientConfig, TlsConfig, TlsVersion};
 use crate::config::scrape::DEFAULT_SCRAPE_PROTOCOLS;
 use crate::config::secret::{SECRET_TOKEN, Source};
-use crate::config::{
-    Config, DiscoveryConfig, FileSdConfig, GlobalConfig, Scheme, ScrapeConfig, StaticConfig,
-};
+use crate::config::{Config, GlobalConfig, Scheme, ScrapeConfig};
 use crate::labels::Labels;
 use crate::labels::relabel::RelabelRule;
 
@@ -70,23 +69,14 @@ impl ScrapeConfig {
         self.http_client.print(&mut entries, self.enable_http2);
         entries.add_list("relabel_configs", self.relabel_configs.iter().map(rule));
         entries.add_list("metric_relabel_configs", self.metric_relabel_configs.iter().map(rule));
-        entries.add_list(
-            "file_sd_configs",
-            self.discovery.iter().filter_map(|provider| match provider {
-                DiscoveryConfig::File(file) => Some(file_sd(file)),
-                DiscoveryConfig::Static(_) => None,
-            }),
-        );
-        entries.add_list(
-            "static_configs",
-            self.discovery
-                .iter()
-                .filter_map(|provider| match provider {
-                    DiscoveryConfig::Static(groups) => Some(groups.iter().map(static_group)),
-                    DiscoveryConfig::File(_) => None,
-                })
-                .flatten(),
-        );
+        // Prometheus has them sorted by name.
+        let mut lists: BTreeMap<&str, Vec<Yaml>> = BTreeMap::new();
+        for provider in &self.discovery {
+            lists.entry(provider.key()).or_default().extend(provider.print());
+        }
+        for (key, items) in lists {
+            entries.add_list(key, items.into_iter());
+        }
         entries.into_map()
     }
 }
@@ -197,27 +187,11 @@ pub(in crate::config) fn rule(rule: &RelabelRule) -> Yaml {
     entries.into_map()
 }
 
-fn file_sd(file: &FileSdConfig) -> Yaml {
-    let mut entries = Entries::default();
-    entries.add("files", Yaml::List(file.files.iter().map(|path| path_text(path)).collect()));
-    entries.add("refresh_interval", duration(file.refresh_interval));
-    entries.into_map()
-}
-
-fn static_group(group: &StaticConfig) -> Yaml {
-    let mut entries = Entries::default();
-    entries.add("targets", texts(&group.targets));
-    if !group.labels.is_empty() {
-        entries.add("labels", labels(&group.labels));
-    }
-    entries.into_map()
-}
-
-fn labels(labels: &Labels) -> Yaml {
+pub(in crate::config) fn labels(labels: &Labels) -> Yaml {
     Yaml::sorted(labels.iter().map(|(name, value)| (name.to_owned(), Yaml::text(value))).collect())
 }
 
-fn texts(values: &[String]) -> Yaml {
+pub(in crate::config) fn texts(values: &[String]) -> Yaml {
     Yaml::List(values.iter().map(Yaml::text).collect())
 }
 
@@ -225,7 +199,7 @@ pub(in crate::config) fn duration(duration: Duration) -> Yaml {
     Yaml::text(format_duration(duration))
 }
 
-fn path_text(path: &Path) -> Yaml {
+pub(in crate::config) fn path_text(path: &Path) -> Yaml {
     Yaml::text(path.to_string_lossy())
 }
 

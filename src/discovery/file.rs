@@ -15,12 +15,15 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::RecvTimeoutError;
 use xxhash_rust::xxh64::xxh64;
 
-use crate::config::FileSdConfig;
+use crate::config::discovery::file::FileSdConfig;
 use crate::config::yaml::MAX_TEXT_BYTES;
-use crate::discovery::file_groups::{Format, parse};
+use crate::discovery::group_list::{Format, parse};
 use crate::discovery::metrics::DiscoveryMetrics;
 use crate::discovery::path_pattern::matching_files;
 use crate::discovery::{Discoverer, GroupSender, Stop, TargetGroup};
+
+/// Label with the path of the file.
+const FILEPATH_LABEL: &str = "__meta_filepath";
 
 /// How often the files are looked at: a change is seen within about this.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -253,7 +256,7 @@ impl KnownFile {
         let extension = path.extension().unwrap_or_default();
         let format = if extension.eq_ignore_ascii_case("json") { Format::Json } else { Format::Yaml };
         let shown_path = path.to_string_lossy();
-        let groups = parse(&bytes, format, &shown_path).map_err(Unread::Failed)?;
+        let groups = parse(&bytes, format, FILEPATH_LABEL, &shown_path).map_err(Unread::Failed)?;
         self.content_hash = content_hash;
         metrics.file_mtime_seconds.with(&[&shown_path]).set(metadata.mtime() as f64);
         Ok(groups)

@@ -9,13 +9,16 @@ use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::{Receiver, RecvError, SendError, Sender, at, bounded, never, select};
 
-use crate::config::{Config, DiscoveryConfig};
+use crate::config::Config;
+use crate::config::discovery::DiscoveryConfig;
 use crate::discovery::file::FileDiscoverer;
+use crate::discovery::http::HttpSource;
 use crate::discovery::metrics::DiscoveryMetrics;
+use crate::discovery::refresh::Refresher;
 use crate::discovery::statics::StaticDiscoverer;
 use crate::discovery::{Apply, Discoverer, GroupSender, TargetGroup, TargetSets, ThreadEnded, Update};
 
@@ -126,7 +129,11 @@ impl Manager {
                     let sets = self.target_sets();
                     self.outbox.put(sets);
                 }
-                Ok(Event::Sent(Ok(()))) => self.metrics.sent_updates.inc(),
+                Ok(Event::Sent(Ok(()))) => {
+                    self.metrics.sent_updates.inc();
+                    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                    self.metrics.last_update_seconds.set(now.as_secs_f64());
+                }
                 Ok(Event::Sent(Err(_))) => log::debug!("discovery: nobody takes target sets any more"),
                 // A closed channel is the stop signal.
                 Err(RecvError) => return,
@@ -149,7 +156,7 @@ impl Manager {
                 } else if let Some(kept_idx) = before.iter().position(is_equal) {
                     before.swap_remove(kept_idx)
                 } else {
-                    self.start(discovery)
+                    self.start(discovery, &job.job_name)
                 };
                 ids.push(provider.id);
                 self.providers.push(provider);
@@ -165,12 +172,17 @@ impl Manager {
         self.outbox.due_after(if self.all_complete() { Duration::ZERO } else { MIN_WAIT });
     }
 
-    fn start(&mut self, config: &DiscoveryConfig) -> Provider {
+    fn start(&mut self, config: &DiscoveryConfig, job: &str) -> Provider {
+        let metrics = Arc::clone(&self.metrics);
         let discoverer: Box<dyn Discoverer> = match config {
             DiscoveryConfig::Static(groups) => Box::new(StaticDiscoverer(groups.clone())),
-            DiscoveryConfig::File(file) => {
-                Box::new(FileDiscoverer::new(file.clone(), Arc::clone(&self.metrics)))
-            }
+            DiscoveryConfig::File(file) => Box::new(FileDiscoverer::new(file.clone(), metrics)),
+            DiscoveryConfig::Http(http) => Box::new(Refresher {
+                source: HttpSource::new(http, Arc::clone(&metrics)),
+                interval: http.refresh_interval,
+                job: job.to_owned(),
+                metrics,
+            }),
         };
         let id = self.n_started;
         self.n_started += 1;

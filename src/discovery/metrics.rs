@@ -20,6 +20,14 @@ pub struct DiscoveryMetrics {
     pub delayed_updates: Counter,
     /// Target sets handed on.
     pub sent_updates: Counter,
+    /// When target sets were handed on last, in seconds since 1970.
+    pub last_update_seconds: Gauge,
+    /// Questions to a provider that failed, by mechanism and job.
+    pub refresh_failures: Family<Counter>,
+    /// Seconds that a question took, by mechanism and job.
+    pub refresh_seconds: Family<Summary>,
+    /// Lists of `http_sd_configs` that could not be had.
+    pub http_failures: Counter,
     /// Files that could not be read or understood.
     pub file_read_errors: Counter,
     /// Seconds that a look at all files of a provider took, if anything was read.
@@ -36,6 +44,10 @@ impl Default for DiscoveryMetrics {
             received_updates: Counter::default(),
             delayed_updates: Counter::default(),
             sent_updates: Counter::default(),
+            last_update_seconds: Gauge::default(),
+            refresh_failures: Family::new(&["mechanism", "config"]),
+            refresh_seconds: Family::new(&["mechanism", "config"]),
+            http_failures: Counter::default(),
             file_read_errors: Counter::default(),
             file_scan_seconds: Summary::default(),
             file_mtime_seconds: Family::new(&["filename"]),
@@ -87,6 +99,24 @@ impl Collect for DiscoveryMetrics {
             page.header(name, help, "counter");
             page.sample(name, &[("name", MANAGER_NAME)], counter.get() as f64);
         }
+        let name = "prometheus_sd_last_update_timestamp_seconds";
+        page.header(name, "Timestamp of the last update sent to the SD consumers.", "gauge");
+        page.sample(name, &[("name", MANAGER_NAME)], self.last_update_seconds.get());
+        page.counters(
+            "prometheus_sd_refresh_failures_total",
+            "Number of refresh failures for the given SD mechanism.",
+            &self.refresh_failures,
+        );
+        page.summaries(
+            "prometheus_sd_refresh_duration_seconds",
+            "The duration of a refresh in seconds for the given SD mechanism.",
+            &self.refresh_seconds,
+        );
+        page.counter(
+            "prometheus_sd_http_failures_total",
+            "Number of HTTP service discovery refresh failures.",
+            &self.http_failures,
+        );
         page.counter(
             "prometheus_sd_file_read_errors_total",
             "The number of File-SD read errors.",

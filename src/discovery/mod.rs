@@ -5,10 +5,12 @@
 //! into a channel.
 
 mod file;
-mod file_groups;
+mod group_list;
+mod http;
 mod manager;
 pub mod metrics;
 mod path_pattern;
+mod refresh;
 mod statics;
 
 use std::collections::BTreeMap;

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use crate::config::StaticConfig;
+use crate::config::discovery::statics::StaticConfig;
 use crate::discovery::{ADDRESS_LABEL, Discoverer, GroupSender, Stop, TargetGroup};
 use crate::labels::Labels;
 

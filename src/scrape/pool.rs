@@ -351,7 +351,7 @@ mod tests {
         check(before.clone(), (0, 0, 0));
         check(
             ScrapeConfig {
-                discovery: vec![crate::config::DiscoveryConfig::Static(Vec::new())],
+                discovery: vec![crate::config::discovery::DiscoveryConfig::Static(Vec::new())],
                 ..before.clone()
             },
             (0, 0, 0),

@@ -1,4 +1,4 @@
-//! What stands in a `file_sd` file: bytes in, target groups or a sentence out.
+//! A list of target groups as `file_sd` files and `http_sd` answers have it: bytes in, groups or a sentence out.
 //!
 //! Reads JSON and YAML as strictly as Prometheus' `discovery/targetgroup/targetgroup.go` does: unknown fields fail,
 //! JSON keys match in any case, and a number is a label value in YAML but not in JSON.
@@ -12,15 +12,12 @@ use crate::config::yaml;
 use crate::discovery::{ADDRESS_LABEL, TargetGroup};
 use crate::labels::Labels;
 
-/// Label with the path of the file.
-const FILEPATH_LABEL: &str = "__meta_filepath";
-
-/// How a file is written; told by its name.
+/// How a list is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::discovery) enum Format {
-    /// `.json`.
+    /// JSON.
     Json,
-    /// Anything else.
+    /// YAML.
     Yaml,
 }
 
@@ -31,23 +28,24 @@ struct RawGroup {
     labels: Vec<(String, String)>,
 }
 
-/// The groups of a file at `path`, shown as it is configured.
+/// The groups of a list from `origin`, a path or a URL, which each group gets as the label `origin_label`.
 ///
 /// # Errors
 /// A sentence about the first mistake.
 pub(in crate::discovery) fn parse(
     bytes: &[u8],
     format: Format,
-    path: &str,
+    origin_label: &str,
+    origin: &str,
 ) -> Result<Vec<TargetGroup>, String> {
     let raw_groups = match format {
         Format::Json => json_groups(bytes)?,
         Format::Yaml => yaml_groups(bytes)?,
     };
     let group = |(group_idx, raw): (usize, RawGroup)| {
-        let labels = raw.labels.into_iter().chain([(FILEPATH_LABEL.to_owned(), path.to_owned())]);
+        let labels = raw.labels.into_iter().chain([(origin_label.to_owned(), origin.to_owned())]);
         TargetGroup {
-            source: format!("{path}:{group_idx}"),
+            source: format!("{origin}:{group_idx}"),
             targets: raw
                 .targets
                 .into_iter()
@@ -62,13 +60,13 @@ pub(in crate::discovery) fn parse(
 fn json_groups(bytes: &[u8]) -> Result<Vec<RawGroup>, String> {
     if bytes.len() > yaml::MAX_TEXT_BYTES {
         return Err(format!(
-            "{} bytes are too much for one file (limit: {})",
+            "{} bytes are too much for one list (limit: {})",
             bytes.len(),
             yaml::MAX_TEXT_BYTES
         ));
     }
     if bytes.iter().all(u8::is_ascii_whitespace) {
-        return Err("the file is empty; `null` or `[]` mean no targets".to_owned());
+        return Err("it is empty; `null` or `[]` mean no targets".to_owned());
     }
     let document: Json = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
     let items = match document {
@@ -193,7 +191,7 @@ mod tests {
     /// Groups as text: targets, then labels.
     fn render(text: &str, format: Format) -> Result<String, String> {
         let mut out = String::new();
-        for group in parse(text.as_bytes(), format, "/sd/a.yml")? {
+        for group in parse(text.as_bytes(), format, "__meta_filepath", "/sd/a.yml")? {
             let targets: Vec<&str> = group.targets.iter().map(|target| target.get(ADDRESS_LABEL)).collect();
             write!(out, "{}[{}]{} ", group.source, targets.join(","), group.labels).expect("to memory");
         }
@@ -215,7 +213,7 @@ mod tests {
         check("null", Ok(""));
         check("[]", Ok(""));
         check(r#"[{"targets": null, "labels": null}]"#, Ok("/sd/a.yml:0[]{__meta_filepath=\"/sd/a.yml\"}"));
-        check("", Err("the file is empty; `null` or `[]` mean no targets"));
+        check("", Err("it is empty; `null` or `[]` mean no targets"));
         check("[null]", Err("nil target group item found (index 0)"));
         check(
             r#"[{"targets": [], "labels": {"env": 1}}]"#,
@@ -244,6 +242,6 @@ mod tests {
         check("targets: [a:1]\n", Err("line 1: not a list of target groups"));
         check("- labels:\n    env: [x]\n", Err("line 2: the value of label \"env\" is not a single value"));
         assert!(render("- targets: [a:1\n", Format::Yaml).is_err());
-        assert!(parse(&[0xff, 0xfe], Format::Yaml, "/sd/a.yml").is_err());
+        assert!(parse(&[0xff, 0xfe], Format::Yaml, "__meta_filepath", "/sd/a.yml").is_err());
     }
 }

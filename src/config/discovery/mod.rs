@@ -1,0 +1,176 @@
+//! Providers of targets: `static_configs` and all `*_sd_configs`, a file each, and what is said about those that are
+//! not built.
+//!
+//! A provider's settings are compared as a whole: jobs with equal ones share it.
+
+pub mod file;
+pub mod http;
+pub mod statics;
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::config::discovery::file::FileSdConfig;
+use crate::config::discovery::http::HttpSdConfig;
+use crate::config::discovery::statics::StaticConfig;
+use crate::config::emit::Yaml;
+use crate::config::fields::{Field, Fields};
+use crate::config::schema::refuse;
+use crate::labels::Labels;
+
+/// One provider of targets.
+#[derive(Clone, Debug, PartialEq)]
+pub enum DiscoveryConfig {
+    /// `static_configs`: all groups of the job.
+    Static(Vec<StaticConfig>),
+    /// One entry of `file_sd_configs`.
+    File(FileSdConfig),
+    /// One entry of `http_sd_configs`.
+    Http(HttpSdConfig),
+}
+
+impl DiscoveryConfig {
+    /// The key it stands under.
+    pub(in crate::config) fn key(&self) -> &'static str {
+        match self {
+            Self::Static(_) => "static_configs",
+            Self::File(_) => "file_sd_configs",
+            Self::Http(_) => "http_sd_configs",
+        }
+    }
+
+    /// Its entries in the list under [`DiscoveryConfig::key`].
+    pub(in crate::config) fn print(&self) -> Vec<Yaml> {
+        match self {
+            Self::Static(groups) => groups.iter().map(StaticConfig::print).collect(),
+            Self::File(file) => vec![file.print()],
+            Self::Http(http) => vec![http.print()],
+        }
+    }
+}
+
+/// Providers that an edge host has a use for; they come with later releases.
+const TO_COME: [&str; 6] = [
+    "consul_sd_configs",
+    "dns_sd_configs",
+    "docker_sd_configs",
+    "dockerswarm_sd_configs",
+    "kubernetes_sd_configs",
+    "nomad_sd_configs",
+];
+
+/// Providers of Prometheus 3.14 that need a cloud's own API and will not come.
+const BRIDGED: [&str; 28] = [
+    "aws_sd_configs",
+    "azure_sd_configs",
+    "digitalocean_sd_configs",
+    "ec2_sd_configs",
+    "ecs_sd_configs",
+    "elasticache_sd_configs",
+    "eureka_sd_configs",
+    "gce_sd_configs",
+    "hetzner_sd_configs",
+    "ionos_sd_configs",
+    "kuma_sd_configs",
+    "lightsail_sd_configs",
+    "linode_sd_configs",
+    "marathon_sd_configs",
+    "msk_sd_configs",
+    "nerve_sd_configs",
+    "oci_sd_configs",
+    "openstack_sd_configs",
+    "outscale_sd_configs",
+    "ovhcloud_sd_configs",
+    "puppetdb_sd_configs",
+    "rds_sd_configs",
+    "scaleway_sd_configs",
+    "serverset_sd_configs",
+    "stackit_sd_configs",
+    "triton_sd_configs",
+    "uyuni_sd_configs",
+    "vultr_sd_configs",
+];
+
+/// True for the key of a provider that [`read`] has something to say about.
+pub(in crate::config) fn is_other_provider(key: &str) -> bool {
+    TO_COME.contains(&key) || BRIDGED.contains(&key)
+}
+
+/// Whether targets of `static_configs` may be anything, since relabelling makes addresses of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::config) enum TargetSpelling {
+    /// No relabel rules: a target must be an address.
+    Address,
+    /// Rules will see to it.
+    Anything,
+}
+
+/// All providers of one scrape configuration; paths are taken from `dir`.
+pub(in crate::config) fn read(
+    fields: &mut Fields<'_>,
+    spelling: TargetSpelling,
+    dir: &Path,
+) -> Vec<DiscoveryConfig> {
+    let mut providers = Vec::new();
+    for item in sections(fields, "file_sd_configs") {
+        providers.extend(file::read(&item, dir).map(DiscoveryConfig::File));
+    }
+    for item in sections(fields, "http_sd_configs") {
+        providers.extend(http::read(&item, dir).map(DiscoveryConfig::Http));
+    }
+    let mut groups = Vec::new();
+    for item in sections(fields, "static_configs") {
+        groups.extend(statics::read(&item, spelling));
+    }
+    if !groups.is_empty() {
+        providers.push(DiscoveryConfig::Static(groups));
+    }
+    for (key, field) in fields.ending_in("_sd_configs") {
+        if field.is_empty() {
+            continue;
+        }
+        if TO_COME.contains(&key) {
+            refuse(&field);
+        } else if BRIDGED.contains(&key) {
+            field.mistake(format!("{key} is not supported; bridge with http_sd_configs or file_sd_configs"));
+        }
+    }
+    providers
+}
+
+/// The entries of a list of providers that have something in them.
+fn sections<'a>(fields: &mut Fields<'a>, key: &'static str) -> Vec<Field<'a>> {
+    let mut items = fields.items(key);
+    items.retain(|item| {
+        if item.is_null() {
+            item.mistake(format!("empty or null section in {key}"));
+        }
+        !item.is_null()
+    });
+    items
+}
+
+/// `refresh_interval`; `None` after a mistake.
+fn refresh_interval(fields: &mut Fields<'_>, default: Duration) -> Option<Duration> {
+    let Some(field) = fields.take("refresh_interval") else { return Some(default) };
+    let interval = field.duration()?;
+    if interval.is_zero() {
+        field.mistake("refresh_interval must be longer than 0");
+        return None;
+    }
+    Some(interval)
+}
+
+/// A mapping of label names to texts; every UTF-8 name but the empty one is good.
+pub(in crate::config) fn read_labels(field: &Field<'_>) -> Labels {
+    let mut pairs = Vec::new();
+    for (name, value) in field.entries() {
+        if name.is_empty() {
+            value.mistake(format!("{name:?} is not a valid label name"));
+        }
+        if let Some(text) = value.text() {
+            pairs.push((name, text));
+        }
+    }
+    Labels::from_pairs(pairs)
+}

@@ -1,0 +1,44 @@
+//! `static_configs`: targets that stand in the configuration.
+
+use crate::config::discovery::{TargetSpelling, read_labels};
+use crate::config::emit::Yaml;
+use crate::config::fields::Field;
+use crate::config::print::{Entries, labels, texts};
+use crate::labels::Labels;
+
+/// One entry of `static_configs`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StaticConfig {
+    /// Addresses.
+    pub targets: Vec<String>,
+    /// Labels of all of them.
+    pub labels: Labels,
+}
+
+pub(in crate::config) fn read(item: &Field<'_>, spelling: TargetSpelling) -> Option<StaticConfig> {
+    let mut fields = item.fields()?;
+    let mut targets = Vec::new();
+    for target in fields.items("targets") {
+        let Some(address) = target.text() else { continue };
+        if spelling == TargetSpelling::Address && address.contains('/') {
+            target.mistake(format!(
+                "{address:?} is not a valid hostname; give host:port, and scheme and metrics_path as fields of the job"
+            ));
+        }
+        targets.push(address);
+    }
+    let labels = fields.take("labels").map(|field| read_labels(&field)).unwrap_or_default();
+    fields.finish(|_| false);
+    Some(StaticConfig { targets, labels })
+}
+
+impl StaticConfig {
+    pub(in crate::config) fn print(&self) -> Yaml {
+        let mut entries = Entries::default();
+        entries.add("targets", texts(&self.targets));
+        if !self.labels.is_empty() {
+            entries.add("labels", labels(&self.labels));
+        }
+        entries.into_map()
+    }
+}

@@ -1,0 +1,114 @@
+//! `http_sd_configs`: a list of target groups behind a URL (Prometheus' `discovery/http/http.go`).
+//!
+//! Runs on the thread `sd-http-<n>`. A request may take as long as the refresh interval.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::config::discovery::http::HttpSdConfig;
+use crate::config::yaml::MAX_TEXT_BYTES;
+use crate::discovery::group_list::{Format, parse};
+use crate::discovery::metrics::DiscoveryMetrics;
+use crate::discovery::refresh::Source;
+use crate::discovery::{Stop, TargetGroup};
+use crate::http::url::Url;
+use crate::http::{Headers, HttpClient, Question};
+
+/// Label with the URL of the list.
+const URL_LABEL: &str = "__meta_url";
+
+const FIXED_HEADERS: [(&str, &str); 2] =
+    [("User-Agent", concat!("scraped/", env!("CARGO_PKG_VERSION"))), ("Accept", "application/json")];
+
+/// One entry of `http_sd_configs`.
+#[derive(Debug)]
+pub(in crate::discovery) struct HttpSource {
+    /// Without its password.
+    shown_url: String,
+    timeout: Duration,
+    /// `None`: not a URL after all.
+    client: Option<HttpClient>,
+    metrics: Arc<DiscoveryMetrics>,
+}
+
+impl HttpSource {
+    /// A source that has not asked yet.
+    pub(in crate::discovery) fn new(config: &HttpSdConfig, metrics: Arc<DiscoveryMetrics>) -> Self {
+        let interval = config.refresh_interval.as_secs_f64().to_string();
+        let others = vec![("X-Prometheus-Refresh-Interval-Seconds".into(), interval)];
+        let headers = Headers { fixed: &FIXED_HEADERS, others };
+        let url = Url::parse(&config.url);
+        let shown_url = url.as_ref().map_or_else(|| config.url.clone(), Url::to_string);
+        let client = url.map(|url| HttpClient::new(url, headers, &config.client));
+        Self { shown_url, timeout: config.refresh_interval, client, metrics }
+    }
+
+    fn ask(&mut self) -> Result<Vec<TargetGroup>, String> {
+        let question = Question { path_and_query: None, headers: &[], limit_bytes: MAX_TEXT_BYTES };
+        let url = &self.shown_url;
+        let client = self.client.as_mut().ok_or_else(|| format!("{url:?} is not a URL"))?;
+        let answer =
+            client.fetch(&question, Instant::now() + self.timeout).map_err(|error| error.to_string())?;
+        if answer.status() != 200 {
+            return Err(format!(
+                "{url}: server returned HTTP status {} {}",
+                answer.status(),
+                answer.reason()
+            ));
+        }
+        let content_type = answer.header("Content-Type").unwrap_or_default();
+        if !is_json(content_type) {
+            return Err(format!("{url}: unsupported content type {content_type:?}"));
+        }
+        parse(&answer.body, Format::Json, URL_LABEL, url).map_err(|sentence| format!("{url}: {sentence}"))
+    }
+}
+
+impl Source for HttpSource {
+    fn kind(&self) -> &'static str {
+        "http"
+    }
+
+    fn refresh(&mut self, _: &Stop) -> Result<Vec<TargetGroup>, String> {
+        let found = self.ask();
+        if found.is_err() {
+            self.metrics.http_failures.inc();
+        }
+        found
+    }
+}
+
+/// Prometheus' `matchContentType`: JSON in UTF-8, with nothing else said of it.
+fn is_json(content_type: &str) -> bool {
+    let content_type = content_type.to_ascii_lowercase();
+    let Some(parameters) = content_type.strip_prefix("application/json") else { return false };
+    let is_blank = |c: char| matches!(c, '\t' | '\n' | '\x0c' | '\r' | ' ');
+    match parameters.strip_prefix(';') {
+        None => parameters.is_empty(),
+        Some(parameter) => {
+            matches!(parameter.trim_start_matches(is_blank), "charset=utf-8" | "charset=\"utf-8\"")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_json;
+
+    #[test]
+    fn content_types() {
+        for good in [
+            "application/json",
+            "Application/JSON",
+            "application/json;charset=utf-8",
+            "application/json;  charset=\"UTF-8\"",
+        ] {
+            assert!(is_json(good), "{good}");
+        }
+        for bad in
+            ["", "text/json", "application/json;", "application/json; charset=latin1", "application/jsonx"]
+        {
+            assert!(!is_json(bad), "{bad}");
+        }
+    }
+}

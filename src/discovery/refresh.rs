@@ -1,0 +1,92 @@
+//! Providers that are asked as a whole, again and again (Prometheus' `discovery/refresh/refresh.go`).
+//!
+//! Runs on the provider's thread, `sd-<kind>-<n>`. A question that fails leaves everything as it was: it is counted,
+//! its sentence is logged when it is new, and the next one comes with the next refresh. Until the first answer it is
+//! asked sooner than that, since a box is often up before its network is.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::RecvTimeoutError;
+
+use crate::discovery::metrics::DiscoveryMetrics;
+use crate::discovery::{Discoverer, GroupSender, Stop, TargetGroup};
+
+/// Pause after the first failure while there was no answer yet; it doubles up to the refresh interval.
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+
+/// Something that can be asked for all its targets.
+pub(in crate::discovery) trait Source: Send {
+    /// `http`, `dns`: the middle of the thread's name and the label `mechanism`.
+    fn kind(&self) -> &'static str;
+
+    /// All groups as they are now. Must end within the refresh interval, or soon after `stop` is closed.
+    ///
+    /// # Errors
+    /// A sentence about what went wrong, with the name of what was asked.
+    fn refresh(&mut self, stop: &Stop) -> Result<Vec<TargetGroup>, String>;
+}
+
+/// A provider made of a source.
+#[derive(Debug)]
+pub(in crate::discovery) struct Refresher<S> {
+    /// What is asked.
+    pub source: S,
+    /// How often.
+    pub interval: Duration,
+    /// Job that it was started for: the label `config`.
+    pub job: String,
+    /// Where failures and durations are counted.
+    pub metrics: Arc<DiscoveryMetrics>,
+}
+
+impl<S: Source> Discoverer for Refresher<S> {
+    fn kind(&self) -> &'static str {
+        self.source.kind()
+    }
+
+    fn run(mut self: Box<Self>, groups: &GroupSender, stop: &Stop) {
+        let labels = [self.source.kind(), self.job.as_str()];
+        let failures = self.metrics.refresh_failures.with(&labels);
+        let durations = self.metrics.refresh_seconds.with(&labels);
+        let mut complaint = String::new();
+        let mut was_answered = false;
+        let mut retry = FIRST_RETRY.min(self.interval);
+        loop {
+            let began_at = Instant::now();
+            let answer = self.source.refresh(stop);
+            durations.observe_duration(began_at.elapsed());
+            let mut pause = self.interval;
+            match answer {
+                Ok(found) => {
+                    if !complaint.is_empty() {
+                        log::info!("discovery: {} of job {:?} answers again", labels[0], self.job);
+                        complaint.clear();
+                    }
+                    was_answered = true;
+                    groups.send(found.into_iter().map(Arc::new).collect());
+                }
+                Err(sentence) => {
+                    failures.inc();
+                    if !was_answered {
+                        pause = retry;
+                        retry = (2 * retry).min(self.interval);
+                    }
+                    if sentence != complaint {
+                        log::warn!(
+                            "discovery: {} of job {:?}: {sentence}; its targets stay as they are, the next try is in \
+                             {} s",
+                            labels[0],
+                            self.job,
+                            pause.as_secs_f64()
+                        );
+                        complaint = sentence;
+                    }
+                }
+            }
+            if stop.recv_timeout(pause.saturating_sub(began_at.elapsed())) != Err(RecvTimeoutError::Timeout) {
+                return;
+            }
+        }
+    }
+}

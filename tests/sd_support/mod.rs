@@ -1,0 +1,113 @@
+//! Discovery as tests run it: the real threads over a directory, without the rest of the daemon.
+
+#![allow(dead_code, unreachable_pub, reason = "every test binary uses a part of it")]
+#![allow(clippy::expect_used, reason = "a test that cannot be set up has to fail")]
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, bounded};
+use scraped::config::{self, Config};
+use scraped::discovery::metrics::DiscoveryMetrics;
+use scraped::discovery::{Handle, TargetSets};
+use scraped::metrics::Collect;
+use scraped::metrics::page::Page;
+use tempfile::TempDir;
+
+use super::support::PATIENCE;
+use super::support::scraped::write_whole;
+
+/// Discovery over a directory that holds `scraped.yml` and the files it names.
+pub struct Discovery {
+    pub dir: TempDir,
+    pub handle: Handle,
+    pub target_sets: Receiver<TargetSets>,
+    pub metrics: Arc<DiscoveryMetrics>,
+}
+
+impl Discovery {
+    /// Starts with `jobs` below `scrape_configs:`, after `files` are written.
+    pub fn start(jobs: &str, files: &[(&str, &str)]) -> Self {
+        let dir = TempDir::with_prefix("scraped-sd-").expect("a directory");
+        fs::create_dir(dir.path().join("sd")).expect("a directory");
+        for (name, content) in files {
+            fs::write(dir.path().join("sd").join(name), content).expect("writable");
+        }
+        let config = load(dir.path(), jobs);
+        let (sender, target_sets) = bounded(1);
+        let metrics = Arc::new(DiscoveryMetrics::default());
+        let thread_ended = Arc::new(|name: &str| panic!("{name} died"));
+        let handle = Handle::spawn(config, sender, Arc::clone(&metrics), thread_ended).expect("threads");
+        Self { dir, handle, target_sets, metrics }
+    }
+
+    pub fn write(&self, name: &str, content: &str) {
+        write_whole(&self.dir.path().join("sd"), name, content);
+    }
+
+    pub fn reload(&self, jobs: &str) {
+        self.handle.apply(load(self.dir.path(), jobs));
+    }
+
+    /// The next sets as text.
+    pub fn next(&self) -> String {
+        let sets = self.target_sets.recv_timeout(PATIENCE).expect("target sets");
+        self.render(&sets)
+    }
+
+    /// Waits for sets that read as `want`; others before them are skipped.
+    pub fn expect(&self, want: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        let mut last = String::new();
+        loop {
+            let Ok(sets) = self.target_sets.recv_deadline(deadline) else {
+                panic!("wanted {want}, last were {last}");
+            };
+            last = self.render(&sets);
+            if last == want {
+                return;
+            }
+        }
+    }
+
+    /// No other sets come for longer than a look at the files takes.
+    pub fn expect_silence(&self) {
+        if let Ok(sets) = self.target_sets.recv_timeout(Duration::from_millis(2500)) {
+            panic!("unwanted sets: {}", self.render(&sets));
+        }
+    }
+
+    /// `job: address{own labels, labels of the group}`, one job after the other, without the directory.
+    pub fn render(&self, sets: &TargetSets) -> String {
+        let mut jobs = Vec::new();
+        for (job, groups) in sets {
+            let mut targets = Vec::new();
+            for group in groups {
+                for target in &group.targets {
+                    let own = target.iter().filter(|(name, _)| *name != "__address__");
+                    let mut labels = Vec::new();
+                    own.chain(group.labels.iter())
+                        .for_each(|(name, value)| labels.push(format!("{name}={value:?}")));
+                    targets.push(format!("{}{{{}}}", target.get("__address__"), labels.join(", ")));
+                }
+            }
+            jobs.push(format!("{job}: {}", targets.join(" ")).trim_end().to_owned());
+        }
+        let directory = format!("{}/", self.dir.path().display());
+        jobs.join("; ").replace(&directory, "")
+    }
+
+    pub fn page(&self) -> String {
+        let mut page = Page::default();
+        self.metrics.collect(&mut page);
+        page.into_text()
+    }
+}
+
+/// The configuration with these jobs.
+pub fn load(dir: &Path, jobs: &str) -> Arc<Config> {
+    let path = write_whole(dir, "scraped.yml", &format!("scrape_configs:\n{jobs}"));
+    Arc::new(config::load(&path).expect("a good configuration"))
+}
