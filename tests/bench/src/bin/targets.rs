@@ -12,10 +12,12 @@
 //! The page is rendered once a connection and only its digits are written anew, so that the targets take little of the
 //! machine that the bench measures on.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+
+use scraped_bench::http::read_head;
 
 /// All values have ten digits, so a page keeps its length.
 const FIRST_VALUE: u64 = 1_000_000_000;
@@ -55,9 +57,9 @@ impl Bench {
         // The first scrape may come off the grid.
         let mut n_scrapes = 0;
         let mut slot = None;
-        while let Some((path, body_bytes)) = read_head(&mut requests)? {
-            std::io::copy(&mut requests.by_ref().take(body_bytes), &mut std::io::sink())?;
-            match path.as_str() {
+        while let Some(head) = read_head(&mut requests)? {
+            std::io::copy(&mut requests.by_ref().take(head.body_bytes), &mut std::io::sink())?;
+            match head.path.as_str() {
                 "/hang" => std::thread::sleep(Duration::from_secs(3600)),
                 "/write" => stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n")?,
                 "/stats" => stream.write_all(self.stats().as_bytes())?,
@@ -102,25 +104,6 @@ fn nearest_slot(slot: Instant, interval: Duration, now: Instant) -> Instant {
     nearest
 }
 
-/// Path and body length of the next request; `None` when the connection is closed.
-fn read_head(requests: &mut impl BufRead) -> std::io::Result<Option<(String, u64)>> {
-    let mut path = None;
-    let mut body_bytes = 0;
-    loop {
-        let mut line = String::new();
-        if requests.read_line(&mut line)? == 0 {
-            return Ok(None);
-        }
-        if line == "\r\n" {
-            return Ok(path.map(|path| (path, body_bytes)));
-        }
-        if let Some(length) = line.to_ascii_lowercase().strip_prefix("content-length:") {
-            body_bytes = length.trim().parse().unwrap_or(0);
-        }
-        path = path.or_else(|| line.split(' ').nth(1).map(str::to_owned));
-    }
-}
-
 struct Page {
     response: Vec<u8>,
     value_ends: Vec<usize>,
@@ -133,7 +116,9 @@ impl Page {
         let mut value_ends = Vec::new();
         for family_idx in 0..n_samples.div_ceil(SERIES_A_FAMILY) {
             let name = format!("bench_requests_{family_idx}_total");
-            body.extend(format!("# HELP {name} Requests of kind {family_idx}.\n# TYPE {name} counter\n").bytes());
+            body.extend(
+                format!("# HELP {name} Requests of kind {family_idx}.\n# TYPE {name} counter\n").bytes(),
+            );
             let first = family_idx * SERIES_A_FAMILY;
             for series_idx in first..(first + SERIES_A_FAMILY).min(n_samples) {
                 let line = format!(
