@@ -3,6 +3,7 @@
 //! Excerpts of the page are quoted as Go's `%q` does and cut, so that a page of one endless line makes a short error.
 
 use crate::exposition::lexer::Token;
+use memchr::memchr_iter;
 use std::fmt::{self, Write};
 
 /// An excerpt shows no more of the page than this.
@@ -33,6 +34,26 @@ pub enum ErrorKind {
         token: Token,
         /// The line up to here.
         context: Excerpt,
+    },
+    /// A `# TYPE`, `# HELP` or `# UNIT` (the token) whose line ends behind the name, or runs to the end of the page.
+    TextMissing(Token),
+    /// A page of OpenMetrics without its last line.
+    EndMissing,
+    /// Something behind the last line of OpenMetrics.
+    BehindEnd,
+    /// A unit that its metric's name does not end with.
+    UnitNotSuffix {
+        /// The unit.
+        unit: Excerpt,
+        /// The name.
+        metric: Excerpt,
+    },
+    /// A timestamp that is NaN or infinite.
+    TimestampNotFinite {
+        /// Whose it is.
+        owner: TimestampOwner,
+        /// As Go prints it.
+        text: &'static str,
     },
     /// A word behind `# TYPE name` that is no type.
     InvalidMetricType(Excerpt),
@@ -66,15 +87,28 @@ pub enum Expected {
     LineStart,
     NameAfterType,
     NameAfterHelp,
+    NameAfterUnit,
     MetadataText,
     LinebreakAfterMetadata,
     LinebreakAfterComment,
     LabelName,
     Equal,
     LabelValue,
+    CommaOrBraceClose,
     Value,
+    ExemplarValue,
     TimestampOrRecord,
+    TimestampOrComment,
     EntryAfterTimestamp,
+    EntryAfterExemplarTimestamp,
+}
+
+/// What a timestamp belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum TimestampOwner {
+    Sample,
+    Exemplar,
 }
 
 /// Which kind of number.
@@ -83,6 +117,8 @@ pub enum Expected {
 pub enum Number {
     Value,
     Timestamp,
+    /// OpenMetrics' are floats.
+    FloatTimestamp,
 }
 
 /// Why a number could not be read.
@@ -165,15 +201,20 @@ impl fmt::Display for Expected {
             Self::LineStart => "expected a valid start token",
             Self::NameAfterType => "expected metric name after TYPE",
             Self::NameAfterHelp => "expected metric name after HELP",
+            Self::NameAfterUnit => "expected metric name after UNIT",
             Self::MetadataText => "expected text after metric name",
             Self::LinebreakAfterMetadata => "linebreak expected after metadata",
             Self::LinebreakAfterComment => "linebreak expected after comment",
             Self::LabelName => "expected label name",
             Self::Equal => "expected equal",
             Self::LabelValue => "expected label value",
+            Self::CommaOrBraceClose => "expected comma or brace close",
             Self::Value => "expected value after metric",
+            Self::ExemplarValue => "expected value after exemplar labels",
             Self::TimestampOrRecord => "expected timestamp or new record",
+            Self::TimestampOrComment => "expected timestamp or comment",
             Self::EntryAfterTimestamp => "expected next entry after timestamp",
+            Self::EntryAfterExemplarTimestamp => "expected next entry after exemplar timestamp",
         })
     }
 }
@@ -183,6 +224,18 @@ impl fmt::Display for ErrorKind {
         match self {
             Self::UnexpectedToken { expected, found, token, context } => {
                 write!(f, "{expected}, got {found} (\"{}\") while parsing: {context}", token.as_str())
+            }
+            Self::TextMissing(token) => write!(f, "expected text in {}", token.as_str()),
+            Self::EndMissing => f.write_str("data does not end with # EOF"),
+            Self::BehindEnd => f.write_str("unexpected data after # EOF"),
+            Self::UnitNotSuffix { unit, metric } => {
+                write!(f, "unit {unit} not a suffix of metric {metric}")
+            }
+            Self::TimestampNotFinite { owner: TimestampOwner::Sample, text } => {
+                write!(f, "invalid timestamp {text}")
+            }
+            Self::TimestampNotFinite { owner: TimestampOwner::Exemplar, text } => {
+                write!(f, "invalid exemplar timestamp {text}")
             }
             Self::InvalidMetricType(text) => write!(f, "invalid metric type {text}"),
             Self::HelpNotUtf8(text) => write!(f, "help text {text} is not a valid utf8 string"),
@@ -196,7 +249,7 @@ impl fmt::Display for ErrorKind {
             }
             Self::InvalidNumber { number, text, problem, context } => {
                 let function = match number {
-                    Number::Value => "ParseFloat",
+                    Number::Value | Number::FloatTimestamp => "ParseFloat",
                     Number::Timestamp => "ParseInt",
                 };
                 let problem = match problem {
@@ -206,6 +259,21 @@ impl fmt::Display for ErrorKind {
                 write!(f, "strconv.{function}: parsing {text}: {problem} while parsing: {context}")
             }
         }
+    }
+}
+
+impl ExpositionError {
+    /// An error at `pos` of `page`.
+    pub(in crate::exposition) fn at(page: &[u8], pos: usize, kind: ErrorKind) -> Self {
+        let before = page.get(..pos).unwrap_or(page);
+        let mut line = 1;
+        let mut line_start = 0;
+        for line_feed in memchr_iter(b'\n', before) {
+            line += 1;
+            line_start = line_feed + 1;
+        }
+        let column = (before.len() - line_start) as u64 + 1;
+        Self { line, column, kind: Box::new(kind) }
     }
 }
 

@@ -1,5 +1,10 @@
 //! An exemplar as a page has it; one is reused for all of a page.
 
+use std::ops::Range;
+
+/// An exemplar as long as a page does not stay in memory.
+const KEPT_BYTES: usize = 4 * 1024;
+
 /// One exemplar: an observation that stands for others, with labels of its own.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Exemplar {
@@ -9,8 +14,8 @@ pub struct Exemplar {
     pub timestamp_ms: Option<i64>,
     /// Names and values, one behind the other.
     texts: String,
-    /// End of each name and each value in `texts`.
-    ends: Vec<usize>,
+    /// Where each name and its value stand in `texts`.
+    labels: Vec<(Range<usize>, Range<usize>)>,
 }
 
 impl Exemplar {
@@ -19,28 +24,36 @@ impl Exemplar {
         self.value = 0.0;
         self.timestamp_ms = None;
         self.texts.clear();
-        self.ends.clear();
+        self.texts.shrink_to(KEPT_BYTES);
+        self.labels.clear();
+        self.labels.shrink_to(KEPT_BYTES / size_of::<(Range<usize>, Range<usize>)>());
     }
 
     /// Adds a label behind the others.
     pub fn push_label(&mut self, name: &str, value: &str) {
-        for text in [name, value] {
+        let mut push = |text: &str| {
+            let start = self.texts.len();
             self.texts.push_str(text);
-            self.ends.push(self.texts.len());
-        }
+            start..self.texts.len()
+        };
+        let label = (push(name), push(value));
+        self.labels.push(label);
     }
 
-    /// Its labels in the order of the page.
-    pub fn labels(&self) -> impl Iterator<Item = (&str, &str)> {
-        let text = |from: usize, to: usize| self.texts.get(from..to).unwrap_or_default();
-        let mut start = 0;
-        self.ends.chunks_exact(2).map(move |ends| {
-            let (name_end, value_end) = (ends[0], ends[1]);
-            let label = (text(start, name_end), text(name_end, value_end));
-            start = value_end;
-            label
-        })
+    /// Puts the labels in the order of their names, as they are stored; of the same name the first stays first.
+    pub fn sort_labels(&mut self) {
+        let Self { texts, labels, .. } = self;
+        labels.sort_unstable_by_key(|(name, _)| (text_at(texts, name), name.start));
     }
+
+    /// Its labels, in the order of the page until they are sorted. Names may repeat.
+    pub fn labels(&self) -> impl Iterator<Item = (&str, &str)> + Clone {
+        self.labels.iter().map(|(name, value)| (text_at(&self.texts, name), text_at(&self.texts, value)))
+    }
+}
+
+fn text_at<'texts>(texts: &'texts str, range: &Range<usize>) -> &'texts str {
+    texts.get(range.clone()).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -53,10 +66,14 @@ mod tests {
         for _ in 0..2 {
             exemplar.clear();
             exemplar.push_label("trace_id", "a");
-            exemplar.push_label("empty", "");
             exemplar.push_label("é", "ü");
+            exemplar.push_label("empty", "");
+            exemplar.push_label("trace_id", "b");
             let labels: Vec<_> = exemplar.labels().collect();
-            assert_eq!(labels, [("trace_id", "a"), ("empty", ""), ("é", "ü")]);
+            assert_eq!(labels, [("trace_id", "a"), ("é", "ü"), ("empty", ""), ("trace_id", "b")]);
+            exemplar.sort_labels();
+            let labels: Vec<_> = exemplar.labels().collect();
+            assert_eq!(labels, [("empty", ""), ("trace_id", "a"), ("trace_id", "b"), ("é", "ü")]);
         }
     }
 }

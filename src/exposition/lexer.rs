@@ -8,7 +8,7 @@ use memchr::{memchr, memchr2};
 
 /// What a token is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the names are those of Prometheus' lexer")]
+#[allow(missing_docs, reason = "the names are those of Prometheus' lexers")]
 pub enum Token {
     Invalid,
     Eof,
@@ -16,6 +16,8 @@ pub enum Token {
     Whitespace,
     Help,
     Type,
+    Unit,
+    EofWord,
     Text,
     Comment,
     MName,
@@ -40,6 +42,8 @@ impl Token {
             Self::Whitespace => "WHITESPACE",
             Self::Help => "HELP",
             Self::Type => "TYPE",
+            Self::Unit => "UNIT",
+            Self::EofWord => "EOFWORD",
             Self::Text => "TEXT",
             Self::Comment => "COMMENT",
             Self::MName => "MNAME",
@@ -106,12 +110,12 @@ const fn byte_class(first: &[u8], with_digits: bool) -> [bool; 256] {
     class
 }
 
-static METRIC_NAME_START: [bool; 256] = byte_class(b"_:", false);
-static METRIC_NAME: [bool; 256] = byte_class(b"_:", true);
-static LABEL_NAME_START: [bool; 256] = byte_class(b"_", false);
-static LABEL_NAME: [bool; 256] = byte_class(b"_", true);
+pub(in crate::exposition) static METRIC_NAME_START: [bool; 256] = byte_class(b"_:", false);
+pub(in crate::exposition) static METRIC_NAME: [bool; 256] = byte_class(b"_:", true);
+pub(in crate::exposition) static LABEL_NAME_START: [bool; 256] = byte_class(b"_", false);
+pub(in crate::exposition) static LABEL_NAME: [bool; 256] = byte_class(b"_", true);
 
-fn is(class: &[bool; 256], byte: u8) -> bool {
+pub(in crate::exposition) fn is(class: &[bool; 256], byte: u8) -> bool {
     class[usize::from(byte)]
 }
 

@@ -7,6 +7,8 @@ pub mod error;
 pub mod exemplar;
 pub mod float;
 pub mod lexer;
+pub mod openmetrics;
+mod openmetrics_lexer;
 pub mod parser;
 pub mod series_text;
 pub mod text;

@@ -7,6 +7,7 @@
 use crate::exposition::content_type::Format;
 use crate::exposition::error::ExpositionError;
 use crate::exposition::exemplar::Exemplar;
+use crate::exposition::openmetrics::OpenMetricsParser;
 use crate::exposition::series_text::{InvalidUtf8, LabelScratch, visit_labels};
 use crate::exposition::text::TextParser;
 use crate::exposition::{Entry, MetricType};
@@ -17,6 +18,8 @@ use crate::histogram::Histogram;
 pub enum Parser<'page> {
     /// Text format 0.0.4 and 1.0.0.
     Text(TextParser<'page>),
+    /// OpenMetrics 0.0.1 and 1.0.0.
+    OpenMetrics(OpenMetricsParser<'page>),
 }
 
 impl<'page> Parser<'page> {
@@ -24,7 +27,8 @@ impl<'page> Parser<'page> {
     pub fn new(format: Format, page: &'page [u8]) -> Option<Self> {
         match format {
             Format::Text => Some(Self::Text(TextParser::new(page))),
-            Format::OpenMetrics | Format::Protobuf => None,
+            Format::OpenMetrics => Some(Self::OpenMetrics(OpenMetricsParser::new(page))),
+            Format::Protobuf => None,
         }
     }
 
@@ -41,6 +45,7 @@ impl<'page> Parser<'page> {
     ) -> Result<Option<Entry<'page>>, ExpositionError> {
         match self {
             Self::Text(parser) => parser.next(known),
+            Self::OpenMetrics(parser) => parser.next(known),
         }
     }
 
@@ -48,6 +53,7 @@ impl<'page> Parser<'page> {
     pub fn series_text(&self) -> &[u8] {
         match self {
             Self::Text(parser) => parser.series_text(),
+            Self::OpenMetrics(parser) => parser.series_text(),
         }
     }
 
@@ -55,6 +61,7 @@ impl<'page> Parser<'page> {
     pub fn metric_type(&self) -> MetricType {
         match self {
             Self::Text(parser) => parser.metric_type(),
+            Self::OpenMetrics(parser) => parser.metric_type(),
         }
     }
 
@@ -68,28 +75,31 @@ impl<'page> Parser<'page> {
         visit: impl FnMut(&str, &str),
     ) -> Result<(), InvalidUtf8> {
         match self {
-            Self::Text(parser) => visit_labels(parser.series_text(), parser.metric_type(), scratch, visit),
+            Self::Text(_) | Self::OpenMetrics(_) => {
+                visit_labels(self.series_text(), self.metric_type(), scratch, visit)
+            }
         }
     }
 
     /// The histogram behind the last [`Entry::Histogram`].
     pub fn histogram(&self) -> Option<&Histogram> {
         match self {
-            Self::Text(_) => None,
+            Self::Text(_) | Self::OpenMetrics(_) => None,
         }
     }
 
     /// The next exemplar of the sample read last; false when there is none left.
-    pub fn exemplar(&mut self, _exemplar: &mut Exemplar) -> bool {
+    pub fn exemplar(&mut self, exemplar: &mut Exemplar) -> bool {
         match self {
             Self::Text(_) => false,
+            Self::OpenMetrics(parser) => parser.exemplar(exemplar),
         }
     }
 
     /// When the counter of the sample read last was started, in milliseconds, if the page says so.
     pub fn start_time_ms(&mut self) -> Option<i64> {
         match self {
-            Self::Text(_) => None,
+            Self::Text(_) | Self::OpenMetrics(_) => None,
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::exposition::error::{ErrorKind, Excerpt, Expected, ExpositionError, Nu
 use crate::exposition::float::{self, FloatError};
 use crate::exposition::lexer::{Lexer, State, Token, metric_name_len};
 use crate::exposition::{Entry, MetricType};
-use memchr::{memchr, memchr_iter};
+use memchr::memchr;
 
 type Result<T> = std::result::Result<T, ExpositionError>;
 
@@ -297,20 +297,12 @@ impl<'page> TextParser<'page> {
 
     /// An error at the current token.
     fn error(&self, kind: ErrorKind) -> ExpositionError {
-        let before = self.lexer.slice(0, self.lexer.start);
-        let mut line = 1;
-        let mut line_start = 0;
-        for line_feed in memchr_iter(b'\n', before) {
-            line += 1;
-            line_start = line_feed + 1;
-        }
-        let column = (before.len() - line_start) as u64 + 1;
-        ExpositionError { line, column, kind: Box::new(kind) }
+        ExpositionError::at(self.lexer.page(), self.lexer.start, kind)
     }
 }
 
 /// Whether a series text of `text_len` bytes at the start of `rest` really ends there: one blank, then a value.
-fn ends_series_text(rest: &[u8], text_len: usize) -> bool {
+pub(in crate::exposition) fn ends_series_text(rest: &[u8], text_len: usize) -> bool {
     rest.get(text_len) == Some(&b' ')
         && rest.get(text_len + 1).is_some_and(|byte| !matches!(byte, b' ' | b'\t' | b'\n' | b'{'))
 }
@@ -326,7 +318,7 @@ fn metric_type(text: &[u8]) -> Option<MetricType> {
     })
 }
 
-fn unquote(name: &[u8]) -> &[u8] {
+pub(in crate::exposition) fn unquote(name: &[u8]) -> &[u8] {
     match name {
         [b'"', inner @ .., b'"'] => inner,
         _ => name,
