@@ -21,14 +21,30 @@ const FIXED_HEADERS: [(&str, &str); 2] =
 /// Of an answer's body so much is shown (Prometheus: `maxErrMsgLen`).
 const SHOWN_BODY_BYTES: usize = 512;
 
-/// Confirms that an endpoint took a 2.0 request for one.
+/// What an endpoint that took a 2.0 request for one says of it (`storage/remote/stats.go`).
 const SAMPLES_WRITTEN_HEADER: &str = "X-Prometheus-Remote-Write-Samples-Written";
+const HISTOGRAMS_WRITTEN_HEADER: &str = "X-Prometheus-Remote-Write-Histograms-Written";
+const EXEMPLARS_WRITTEN_HEADER: &str = "X-Prometheus-Remote-Write-Exemplars-Written";
+
+/// How much of a request an endpoint says it has written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// Floats.
+    pub samples: u64,
+    /// Native histograms.
+    pub histograms: u64,
+    /// Exemplars.
+    pub exemplars: u64,
+}
 
 /// What became of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SendOutcome {
-    /// The endpoint has it.
-    Accepted,
+    /// The endpoint has it, or as much of it as it says.
+    Accepted {
+        /// `None` without a word on it.
+        written: Option<Written>,
+    },
     /// Not now: the same again after a pause.
     Later {
         /// What happened.
@@ -42,6 +58,8 @@ pub enum SendOutcome {
         status: u16,
         /// What the endpoint said.
         error: String,
+        /// How much of it was written all the same; `None` without a word on it.
+        written: Option<Written>,
     },
     /// The endpoint does not speak 2.0.
     OnlyV1 {
@@ -100,7 +118,7 @@ impl Client {
 
 fn outcome(answer: &Answer, message: Message, retry_on_http_429: bool) -> SendOutcome {
     let status = answer.status();
-    let is_confirmed = answer.header(SAMPLES_WRITTEN_HEADER).is_some();
+    let written = written(|name| answer.header(name));
     let retry_after = answer.header("Retry-After").and_then(|text| retry_after(text, SystemTime::now()));
     let body = answer.body.get(..SHOWN_BODY_BYTES).unwrap_or(&answer.body);
     let body = String::from_utf8_lossy(body);
@@ -109,16 +127,28 @@ fn outcome(answer: &Answer, message: Message, retry_on_http_429: bool) -> SendOu
     let space = if reason.is_empty() { "" } else { " " };
     let error = format!("server returned HTTP status {status}{space}{reason}: {body}");
     match status {
-        200..=299 if message == Message::V2 && !is_confirmed => SendOutcome::OnlyV1 {
+        200..=299 if message == Message::V2 && written.is_none() => SendOutcome::OnlyV1 {
             error: format!("{status}{space}{reason} without the header {SAMPLES_WRITTEN_HEADER}"),
         },
-        200..=299 => SendOutcome::Accepted,
+        200..=299 => SendOutcome::Accepted { written },
         415 if message == Message::V2 => SendOutcome::OnlyV1 { error },
         429 if retry_on_http_429 => SendOutcome::Later { error, retry_after },
-        400..=499 => SendOutcome::Refused { status, error },
+        400..=499 => SendOutcome::Refused { status, error, written },
         500..=599 => SendOutcome::Later { error, retry_after },
         _ => SendOutcome::Later { error, retry_after: None },
     }
+}
+
+/// One header is enough to be believed; one that is missing, or no number, means zero.
+fn written<'a>(header: impl Fn(&str) -> Option<&'a str>) -> Option<Written> {
+    let names = [SAMPLES_WRITTEN_HEADER, HISTOGRAMS_WRITTEN_HEADER, EXEMPLARS_WRITTEN_HEADER];
+    let values = names.map(|name| header(name).filter(|text| !text.is_empty()));
+    if values.iter().all(Option::is_none) {
+        return None;
+    }
+    let [samples, histograms, exemplars] =
+        values.map(|text| text.and_then(|text| text.trim().parse().ok()).unwrap_or_default());
+    Some(Written { samples, histograms, exemplars })
 }
 
 /// `Retry-After`: seconds, or a date in the format of RFC 9110 that all senders use.
@@ -156,7 +186,7 @@ fn http_date(text: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{http_date, retry_after};
+    use super::{Written, http_date, retry_after, written};
     use std::time::{Duration, UNIX_EPOCH};
 
     #[test]
@@ -178,5 +208,24 @@ mod tests {
         check("Sun, 06 Nov 1994 08:49:37 GMT", Some(77));
         check("Sun, 06 Nov 1993 08:49:37 GMT", None);
         check("-1", None);
+    }
+
+    #[test]
+    fn one_header_confirms_what_was_written() {
+        let check = |headers: &[(&str, &str)], expected: Option<(u64, u64, u64)>| {
+            let found = written(|name| {
+                let name = name.strip_prefix("X-Prometheus-Remote-Write-").unwrap();
+                headers.iter().find(|(known, _)| *known == name).map(|(_, value)| *value)
+            });
+            let expected = expected
+                .map(|(samples, histograms, exemplars)| Written { samples, histograms, exemplars });
+            assert_eq!(found, expected, "{headers:?}");
+        };
+        check(&[], None);
+        check(&[("Samples-Written", "")], None);
+        check(&[("Samples-Written", "7")], Some((7, 0, 0)));
+        check(&[("Histograms-Written", "2"), ("Exemplars-Written", "3")], Some((0, 2, 3)));
+        check(&[("Samples-Written", "many")], Some((0, 0, 0)));
+        check(&[("Samples-Written", "-1"), ("Exemplars-Written", "1")], Some((0, 0, 1)));
     }
 }

@@ -128,7 +128,7 @@ impl Shard {
             metrics.bytes.add(self.packed.len() as u64);
             attempt += 1;
             match outcome {
-                SendOutcome::Accepted => {
+                SendOutcome::Accepted { .. } => {
                     metrics.send_ns.add(took.as_nanos() as u64);
                     let newest_ms = part.iter().map(|sample| sample.ts_ms).max().unwrap_or_default();
                     let newest_s = newest_ms as f64 / 1000.0;
@@ -140,7 +140,7 @@ impl Shard {
                     self.shared.settle(part, Fate::Sent);
                     return Delivered::Yes;
                 }
-                SendOutcome::Refused { status, error } => {
+                SendOutcome::Refused { status, error, .. } => {
                     self.backoff.reset();
                     self.shared.worked();
                     return Delivered::Refused { status, error };
