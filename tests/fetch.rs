@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use scraped::config::ScrapeConfig;
+use scraped::config::scrape_options::ScrapeLimits;
 use scraped::scrape::buffers::BodyBudget;
 use scraped::scrape::decode::Decoder;
 use scraped::scrape::scraper::{ContentEncoding, Fetched, Scraper};
@@ -26,23 +27,9 @@ const SHORT: Duration = Duration::from_millis(300);
 fn job(body_size_limit_bytes: u64, enable_compression: bool) -> ScrapeConfig {
     ScrapeConfig {
         job_name: "fetch".to_owned(),
-        scrape_interval: Duration::from_secs(15),
-        scrape_timeout: Duration::from_secs(10),
-        metrics_path: "/metrics".to_owned(),
-        scheme: scraped::config::Scheme::Http,
-        params: Vec::new(),
-        honor_labels: false,
-        honor_timestamps: true,
-        track_timestamps_staleness: false,
         enable_compression,
-        enable_http2: true,
-        body_size_limit_bytes,
-        sample_limit: 0,
-        keep_dropped_targets: 0,
-        http_client: Arc::default(),
-        relabel_configs: Vec::new(),
-        metric_relabel_configs: Vec::new(),
-        discovery: Vec::new(),
+        limits: ScrapeLimits { body_size_limit_bytes, ..ScrapeLimits::default() },
+        ..ScrapeConfig::default()
     }
 }
 

@@ -10,7 +10,6 @@ use std::sync::atomic::{AtomicIsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use scraped::config::Scheme;
 use scraped::config::ScrapeConfig;
 use scraped::scrape::buffers::BodyBudget;
 use scraped::scrape::scraper::Scraper;
@@ -49,23 +48,8 @@ const MAX_BYTES_A_TARGET: isize = 6 << 10;
 fn scraper(address: &str, path: &str) -> Scraper {
     let config = ScrapeConfig {
         job_name: "memory".to_owned(),
-        scrape_interval: Duration::from_secs(15),
-        scrape_timeout: Duration::from_secs(10),
         metrics_path: path.to_owned(),
-        scheme: Scheme::Http,
-        params: Vec::new(),
-        honor_labels: false,
-        honor_timestamps: true,
-        track_timestamps_staleness: false,
-        enable_compression: true,
-        enable_http2: true,
-        body_size_limit_bytes: 0,
-        sample_limit: 0,
-        keep_dropped_targets: 0,
-        http_client: std::sync::Arc::default(),
-        relabel_configs: Vec::new(),
-        metric_relabel_configs: Vec::new(),
-        discovery: Vec::new(),
+        ..ScrapeConfig::default()
     };
     let url =
         TargetUrl { scheme: UrlScheme::Http, authority: address.to_owned(), path_and_query: path.to_owned() };

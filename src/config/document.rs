@@ -16,7 +16,7 @@ use crate::config::paths::{dir_of, glob, join_dir};
 use crate::config::remote_write::{self, RemoteWriteConfig};
 use crate::config::schema::{OTLP, Shape, TRACING, refuse_if_set};
 use crate::config::scrape::{note_no_effect, read_global, read_job};
-use crate::config::{Config, GlobalConfig, ScrapeConfig, yaml};
+use crate::config::{Config, FeatureDefaults, GlobalConfig, ScrapeConfig, yaml};
 use crate::labels::Labels;
 
 /// Finding the line of a value that the parser keeps none of reads the file once more; after so many we stop looking.
@@ -25,12 +25,13 @@ const MAX_LOCATED: usize = 50;
 /// Reads, checks and completes the configuration in `path`; `env` answers for `${VAR}`.
 pub(in crate::config) fn load(
     path: &Path,
+    defaults: FeatureDefaults,
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Config, ConfigErrors> {
     let mut mistakes = Vec::new();
     let mut notes = Vec::new();
-    let main =
-        read_document(path, &mut mistakes, &mut notes, |root| read_main(root, path, env)).unwrap_or_default();
+    let main = read_document(path, &mut mistakes, &mut notes, |root| read_main(root, path, defaults, env))
+        .unwrap_or_default();
     let mut jobs = Vec::new();
     let mut found: BTreeMap<String, String> = BTreeMap::new();
     for (job, _) in main.jobs {
@@ -132,14 +133,21 @@ fn locate(text: &str, key: &str) -> u32 {
     }
 }
 
-fn read_main(root: &Field<'_>, path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Main {
+fn read_main(
+    root: &Field<'_>,
+    path: &Path,
+    defaults: FeatureDefaults,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Main {
     let Some(mut fields) = root.fields() else { return Main::default() };
     let dir = dir_of(path);
     let mut main = Main::default();
-    if let Some(field) = fields.take("global") {
-        main.global = read_global(&field, &dir);
-        main.global.external_labels = expand_labels(&main.global.external_labels, env, &field);
+    let global = fields.take("global");
+    if let Some(field) = &global {
+        main.global = read_global(field, &dir);
+        main.global.external_labels = expand_labels(&main.global.external_labels, env, field);
     }
+    main.global.options.extra_scrape_metrics.get_or_insert(defaults.extra_scrape_metrics);
     main.jobs = read_jobs(&mut fields, &main.global, &dir, &BTreeMap::new());
     for item in fields.items("scrape_config_files") {
         let Some(text) = item.text() else { continue };
@@ -165,7 +173,8 @@ fn read_main(root: &Field<'_>, path: &Path, env: &dyn Fn(&str) -> Option<String>
         main.scrape_config_files.push(pattern);
     }
     if let Some(field) = fields.take("remote_write") {
-        main.remote_write = remote_write::read(&field, &dir).into_iter().map(Arc::new).collect();
+        let names = main.global.options.metric_name_validation_scheme.unwrap_or_default();
+        main.remote_write = remote_write::read(&field, &dir, names).into_iter().map(Arc::new).collect();
     }
     read_other_sections(&mut fields);
     fields.finish(|_| false);

@@ -10,6 +10,7 @@ pub mod http_client;
 pub mod node;
 pub mod paths;
 pub mod remote_write;
+pub mod scrape_options;
 pub mod secret;
 pub mod yaml;
 
@@ -31,6 +32,7 @@ use crate::config::discovery::DiscoveryConfig;
 use crate::config::error::ConfigErrors;
 use crate::config::http_client::HttpClientConfig;
 use crate::config::remote_write::RemoteWriteConfig;
+use crate::config::scrape_options::{ScrapeLimits, ScrapeOptions, ScrapeProtocol, TypedScrapeOptions};
 use crate::labels::Labels;
 use crate::labels::relabel::RelabelRule;
 
@@ -66,12 +68,12 @@ pub struct GlobalConfig {
     pub query_log_file: PathBuf,
     /// `external_labels`, `${VAR}` expanded.
     pub external_labels: Labels,
-    /// `body_size_limit`, default 0: none.
-    pub body_size_limit_bytes: u64,
-    /// `sample_limit`, default 0: none.
-    pub sample_limit: u64,
-    /// `keep_dropped_targets`, default 0: all.
-    pub keep_dropped_targets: u64,
+    /// What jobs inherit if they have no limit of their own.
+    pub limits: ScrapeLimits,
+    /// What jobs inherit of formats, names and histograms.
+    pub options: TypedScrapeOptions,
+    /// `scrape_failure_log_file`, joined with the directory of the main file; empty for none.
+    pub scrape_failure_log_file: PathBuf,
 }
 
 /// How to reach a target.
@@ -99,14 +101,57 @@ pub struct ScrapeConfig {
     pub enable_compression: bool,
     /// Only printed: requests are HTTP/1.1 either way.
     pub enable_http2: bool,
-    pub body_size_limit_bytes: u64,
-    pub sample_limit: u64,
-    pub keep_dropped_targets: u64,
+    pub limits: ScrapeLimits,
+    pub options: ScrapeOptions,
+    pub fallback_scrape_protocol: Option<ScrapeProtocol>,
+    /// Buckets of a native histogram; 0 for any number.
+    pub native_histogram_bucket_limit: u64,
+    /// Least growth from one bucket to the next; 0 for any.
+    pub native_histogram_min_bucket_factor: f64,
+    /// Joined with the directory of its file; empty for none.
+    pub scrape_failure_log_file: PathBuf,
     pub http_client: Arc<HttpClientConfig>,
     pub relabel_configs: Vec<RelabelRule>,
     pub metric_relabel_configs: Vec<RelabelRule>,
     /// All `static_configs` of the job are one element; each entry of a `*_sd_configs` is one.
     pub discovery: Vec<DiscoveryConfig>,
+}
+
+impl Default for ScrapeConfig {
+    /// A job without a name and without targets; the rest is Prometheus' `DefaultScrapeConfig`.
+    fn default() -> Self {
+        let global = GlobalConfig::default();
+        Self {
+            job_name: String::new(),
+            scrape_interval: global.scrape_interval,
+            scrape_timeout: global.scrape_timeout,
+            metrics_path: "/metrics".to_owned(),
+            scheme: Scheme::Http,
+            params: Vec::new(),
+            honor_labels: false,
+            honor_timestamps: true,
+            track_timestamps_staleness: false,
+            enable_compression: true,
+            enable_http2: true,
+            limits: ScrapeLimits::default(),
+            options: ScrapeOptions::default(),
+            fallback_scrape_protocol: None,
+            native_histogram_bucket_limit: 0,
+            native_histogram_min_bucket_factor: 0.0,
+            scrape_failure_log_file: PathBuf::new(),
+            http_client: Arc::default(),
+            relabel_configs: Vec::new(),
+            metric_relabel_configs: Vec::new(),
+            discovery: Vec::new(),
+        }
+    }
+}
+
+/// What is true of a configuration that does not say otherwise; set by `--enable-feature`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FeatureDefaults {
+    /// `global.extra_scrape_metrics`.
+    pub extra_scrape_metrics: bool,
 }
 
 /// Reads, completes and checks the configuration in `path`, with the environment of this process for external labels.
@@ -115,5 +160,14 @@ pub struct ScrapeConfig {
 ///
 /// Every mistake in the file and in those it names, or that they cannot be read.
 pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
-    document::load(path, &|variable| std::env::var(variable).ok())
+    load_with(path, FeatureDefaults::default())
+}
+
+/// [`load`] with other defaults.
+///
+/// # Errors
+///
+/// As for [`load`].
+pub fn load_with(path: &Path, defaults: FeatureDefaults) -> Result<Config, ConfigErrors> {
+    document::load(path, defaults, &|variable| std::env::var(variable).ok())
 }

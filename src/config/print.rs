@@ -1,7 +1,7 @@
 //! `Config` → YAML: defaults filled in, in the order and style of Prometheus' `/api/v1/status/config`.
 //!
 //! Field order is that of the structs in Prometheus' `config/config.go`. Sections that mean nothing in an agent
-//! (`runtime`, `storage`, `otlp`) are left out; so are settings that are not built yet, where Prometheus prints none.
+//! (`runtime`, `storage`, `otlp`) are left out.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::config::duration::{format_duration, format_size};
 use crate::config::emit::{Yaml, emit};
 use crate::config::http_client::{Auth, Header, HttpClientConfig, TlsConfig, TlsVersion};
-use crate::config::scrape::DEFAULT_SCRAPE_PROTOCOLS;
+use crate::config::scrape_options::{EscapingScheme, ScrapeLimits, ScrapeProtocol};
 use crate::config::secret::{SECRET_TOKEN, Source};
 use crate::config::{Config, GlobalConfig, Scheme, ScrapeConfig};
 use crate::labels::Labels;
@@ -47,10 +47,17 @@ impl ScrapeConfig {
         }
         entries.add("scrape_interval", duration(self.scrape_interval));
         entries.add("scrape_timeout", duration(self.scrape_timeout));
-        entries.add_list("scrape_protocols", DEFAULT_SCRAPE_PROTOCOLS.iter().map(|name| Yaml::text(*name)));
-        entries.add("scrape_native_histograms", Yaml::raw(false));
-        entries.add("always_scrape_classic_histograms", Yaml::raw(false));
-        entries.add("convert_classic_histograms_to_nhcb", Yaml::raw(false));
+        let options = &self.options;
+        entries.add_list("scrape_protocols", protocols(&options.scrape_protocols));
+        entries.add_text(
+            "fallback_scrape_protocol",
+            self.fallback_scrape_protocol.map_or("", ScrapeProtocol::name),
+        );
+        entries.add("scrape_native_histograms", Yaml::raw(options.scrape_native_histograms));
+        entries.add("always_scrape_classic_histograms", Yaml::raw(options.always_scrape_classic_histograms));
+        entries
+            .add("convert_classic_histograms_to_nhcb", Yaml::raw(options.convert_classic_histograms_to_nhcb));
+        entries.add_text("scrape_failure_log_file", &self.scrape_failure_log_file.to_string_lossy());
         entries.add_text("metrics_path", &self.metrics_path);
         entries.add(
             "scheme",
@@ -60,12 +67,18 @@ impl ScrapeConfig {
             }),
         );
         entries.add("enable_compression", Yaml::raw(self.enable_compression));
-        entries.add_size("body_size_limit", self.body_size_limit_bytes);
-        entries.add_count("sample_limit", self.sample_limit);
-        entries.add_count("keep_dropped_targets", self.keep_dropped_targets);
-        entries.add("metric_name_validation_scheme", Yaml::text("utf8"));
-        entries.add("metric_name_escaping_scheme", Yaml::text("allow-utf-8"));
-        entries.add("extra_scrape_metrics", Yaml::raw(false));
+        add_limits(&mut entries, self.limits);
+        entries.add_count("native_histogram_bucket_limit", self.native_histogram_bucket_limit);
+        if self.native_histogram_min_bucket_factor != 0.0 {
+            let factor = Yaml::raw(self.native_histogram_min_bucket_factor);
+            entries.add("native_histogram_min_bucket_factor", factor);
+        }
+        entries.add_count("keep_dropped_targets", self.limits.keep_dropped_targets);
+        let names = options.metric_name_validation_scheme;
+        entries.add("metric_name_validation_scheme", Yaml::text(names.name()));
+        let escaping = options.metric_name_escaping_scheme;
+        entries.add("metric_name_escaping_scheme", Yaml::text(escaping.name()));
+        entries.add("extra_scrape_metrics", Yaml::raw(options.extra_scrape_metrics));
         self.http_client.print(&mut entries, self.enable_http2);
         entries.add_list("relabel_configs", self.relabel_configs.iter().map(rule));
         entries.add_list("metric_relabel_configs", self.metric_relabel_configs.iter().map(rule));
@@ -151,23 +164,48 @@ fn print_header(header: &Header) -> Yaml {
 
 fn global(global: &GlobalConfig) -> Yaml {
     let mut entries = Entries::default();
+    let options = &global.options;
     entries.add("scrape_interval", duration(global.scrape_interval));
     entries.add("scrape_timeout", duration(global.scrape_timeout));
+    if let Some(list) = &options.scrape_protocols {
+        entries.add_list("scrape_protocols", protocols(list));
+    }
     entries.add("evaluation_interval", duration(global.evaluation_interval));
     if !global.rule_query_offset.is_zero() {
         entries.add("rule_query_offset", duration(global.rule_query_offset));
     }
     entries.add_text("query_log_file", &global.query_log_file.to_string_lossy());
+    entries.add_text("scrape_failure_log_file", &global.scrape_failure_log_file.to_string_lossy());
     if !global.external_labels.is_empty() {
         entries.add("external_labels", labels(&global.external_labels));
     }
-    entries.add_size("body_size_limit", global.body_size_limit_bytes);
-    entries.add_count("sample_limit", global.sample_limit);
-    entries.add_count("keep_dropped_targets", global.keep_dropped_targets);
-    entries.add("metric_name_validation_scheme", Yaml::text("utf8"));
-    entries.add("scrape_native_histograms", Yaml::raw(false));
-    entries.add("extra_scrape_metrics", Yaml::raw(false));
+    add_limits(&mut entries, global.limits);
+    entries.add_count("keep_dropped_targets", global.limits.keep_dropped_targets);
+    let names = options.metric_name_validation_scheme.unwrap_or_default();
+    entries.add("metric_name_validation_scheme", Yaml::text(names.name()));
+    let escaping = options.metric_name_escaping_scheme.map_or("", EscapingScheme::name);
+    entries.add_text("metric_name_escaping_scheme", escaping);
+    let flag = |flag: Option<bool>| flag.unwrap_or(false);
+    entries.add("scrape_native_histograms", Yaml::raw(flag(options.scrape_native_histograms)));
+    entries.add_flag("convert_classic_histograms_to_nhcb", flag(options.convert_classic_histograms_to_nhcb));
+    entries.add_flag("always_scrape_classic_histograms", flag(options.always_scrape_classic_histograms));
+    entries.add("extra_scrape_metrics", Yaml::raw(flag(options.extra_scrape_metrics)));
     entries.into_map()
+}
+
+fn protocols(protocols: &[ScrapeProtocol]) -> impl Iterator<Item = Yaml> {
+    protocols.iter().map(|protocol| Yaml::text(protocol.name()))
+}
+
+/// All but `keep_dropped_targets`, which Prometheus has further down.
+fn add_limits(entries: &mut Entries, limits: ScrapeLimits) {
+    entries.add_size("body_size_limit", limits.body_size_limit_bytes);
+    entries.add_count("sample_limit", limits.sample_limit);
+    entries.add_count("target_limit", limits.target_limit);
+    entries.add_count("label_limit", limits.label_limit);
+    entries.add_count("label_name_length_limit", limits.label_name_length_limit);
+    entries.add_count("label_value_length_limit", limits.label_value_length_limit);
+    entries.add_count("series_limit", limits.series_limit);
 }
 
 pub(in crate::config) fn rule(rule: &RelabelRule) -> Yaml {

@@ -4,25 +4,26 @@
 //! such as whether a default was spelled out.
 
 use crate::config::fields::Field;
-use crate::labels::relabel::{Action, RelabelConfig, RelabelRule};
+use crate::labels::relabel::{Action, NameScheme, RelabelConfig, RelabelRule};
 
 /// How a rule's error begins if it is about the pattern; as Go's `regexp` has it.
 const REGEX_ERROR: &str = "error parsing regexp";
 
-/// Rules of `field`; `what` is Prometheus' name for the list (`target relabeling rule in scrape config`).
-pub(in crate::config) fn read_rules(field: &Field<'_>, what: &str) -> Vec<RelabelRule> {
+/// Rules of `field` over such names; `what` is Prometheus' name for the list (`target relabeling rule in scrape
+/// config`).
+pub(in crate::config) fn read_rules(field: &Field<'_>, what: &str, names: NameScheme) -> Vec<RelabelRule> {
     let mut rules = Vec::new();
     for item in field.items() {
         if item.is_null() {
             item.mistake(format!("empty or null {what}"));
         } else {
-            rules.extend(read_rule(&item));
+            rules.extend(read_rule(&item, names));
         }
     }
     rules
 }
 
-fn read_rule(item: &Field<'_>) -> Option<RelabelRule> {
+fn read_rule(item: &Field<'_>, names: NameScheme) -> Option<RelabelRule> {
     let mut fields = item.fields()?;
     let source_labels = fields.take("source_labels");
     let separator = fields.take("separator");
@@ -63,7 +64,7 @@ fn read_rule(item: &Field<'_>) -> Option<RelabelRule> {
         });
         return None;
     }
-    RelabelRule::new(config)
+    RelabelRule::with_names(config, names)
         .map_err(|sentence| match &regex {
             Some(regex) if sentence.starts_with(REGEX_ERROR) => regex.mistake(sentence),
             _ => item.mistake(sentence),

@@ -14,7 +14,7 @@ use crate::config::print::{Entries, duration, rule};
 use crate::config::relabel::read_rules;
 use crate::config::schema::{Shape, refuse_if_set};
 use crate::config::secret::Secret;
-use crate::labels::relabel::RelabelRule;
+use crate::labels::relabel::{NameScheme, RelabelRule};
 
 const DEFAULT_REMOTE_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -164,7 +164,7 @@ impl RemoteWriteConfig {
 }
 
 /// The entries of `remote_write`.
-pub(in crate::config) fn read(field: &Field<'_>, dir: &Path) -> Vec<RemoteWriteConfig> {
+pub(in crate::config) fn read(field: &Field<'_>, dir: &Path, names: NameScheme) -> Vec<RemoteWriteConfig> {
     let mut configs: Vec<RemoteWriteConfig> = Vec::new();
     for item in field.items() {
         if item.is_null() {
@@ -172,7 +172,7 @@ pub(in crate::config) fn read(field: &Field<'_>, dir: &Path) -> Vec<RemoteWriteC
             continue;
         }
         let Some(config) = item.fields().map(|mut fields| {
-            let config = read_section(&mut fields, dir);
+            let config = read_section(&mut fields, dir, names);
             fields.finish(|_| false);
             config
         }) else {
@@ -198,7 +198,7 @@ pub(in crate::config) fn read(field: &Field<'_>, dir: &Path) -> Vec<RemoteWriteC
     configs
 }
 
-fn read_section(fields: &mut Fields<'_>, dir: &Path) -> RemoteWriteConfig {
+fn read_section(fields: &mut Fields<'_>, dir: &Path, names: NameScheme) -> RemoteWriteConfig {
     let url = fields.take("url");
     let (url, userinfo) = without_userinfo(read_url(fields.owner(), url.as_ref()));
     let config = RemoteWriteConfig {
@@ -209,7 +209,7 @@ fn read_section(fields: &mut Fields<'_>, dir: &Path) -> RemoteWriteConfig {
         headers: fields.take("headers").map(|field| read_plain_headers(&field)).unwrap_or_default(),
         write_relabel_configs: fields
             .take("write_relabel_configs")
-            .map(|field| read_rules(&field, "relabeling rule in remote write config"))
+            .map(|field| read_rules(&field, "relabeling rule in remote write config", names))
             .unwrap_or_default(),
         protobuf_message: fields
             .take("protobuf_message")

@@ -4,6 +4,7 @@
 //! that is spelled out passes; any other value is refused, since an agent that ignores a setting lies.
 
 use crate::config::fields::{Field, Fields};
+use crate::config::scrape_options::{DEFAULT_SCRAPE_PROTOCOLS, ScrapeProtocol};
 
 /// What a field holds, and which value is its default.
 #[derive(Debug)]
@@ -14,8 +15,6 @@ pub(in crate::config) enum Shape {
     Choice(&'static [&'static str]),
     /// A boolean; the default.
     Flag(bool),
-    /// A whole number, default 0.
-    Count,
     /// A number, default 0.
     Number,
     /// A duration, default 0.
@@ -86,22 +85,70 @@ const OAUTH2: [(&str, Shape); 22] = [
 /// What is not built of the HTTP client's settings, which stand directly in a scrape configuration.
 pub(in crate::config) const HTTP_CLIENT: [(&str, Shape); 1] = [("oauth2", Shape::Object(&OAUTH2))];
 
-/// What a scrape configuration and `global` share. `metric_name_escaping_scheme` and protocols have readers of their own.
-pub(in crate::config) const SCRAPE_COMMON: [(&str, Shape); 9] = [
-    ("target_limit", Shape::Count),
-    ("label_limit", Shape::Count),
-    ("label_name_length_limit", Shape::Count),
-    ("label_value_length_limit", Shape::Count),
-    ("scrape_native_histograms", Shape::Flag(false)),
-    ("convert_classic_histograms_to_nhcb", Shape::Flag(false)),
-    ("always_scrape_classic_histograms", Shape::Flag(false)),
-    ("extra_scrape_metrics", Shape::Flag(false)),
-    ("scrape_failure_log_file", Shape::Text("")),
+/// Of what `global` and a job say about a scrape: what is read and checked by others and not acted on yet, with the
+/// default that passes.
+const SCRAPE: [(&str, Unbuilt); 16] = [
+    ("fallback_scrape_protocol", Unbuilt::Protocol),
+    ("metric_name_escaping_scheme", Unbuilt::Texts(&["underscores", "dots", "values"])),
+    ("scrape_native_histograms", Unbuilt::Flag),
+    ("convert_classic_histograms_to_nhcb", Unbuilt::Flag),
+    ("always_scrape_classic_histograms", Unbuilt::Flag),
+    ("scrape_protocols", Unbuilt::Protocols),
+    ("target_limit", Unbuilt::Number),
+    ("label_limit", Unbuilt::Number),
+    ("label_name_length_limit", Unbuilt::Number),
+    ("label_value_length_limit", Unbuilt::Number),
+    ("series_limit", Unbuilt::Number),
+    ("extra_scrape_metrics", Unbuilt::Flag),
+    ("scrape_failure_log_file", Unbuilt::Text),
+    ("metric_name_validation_scheme", Unbuilt::Texts(&["legacy"])),
+    ("native_histogram_bucket_limit", Unbuilt::Number),
+    ("native_histogram_min_bucket_factor", Unbuilt::Number),
 ];
 
-/// What only a scrape configuration has.
-pub(in crate::config) const SCRAPE_OWN: [(&str, Shape); 2] =
-    [("native_histogram_bucket_limit", Shape::Count), ("native_histogram_min_bucket_factor", Shape::Number)];
+/// Which values do not pass.
+enum Unbuilt {
+    /// Any but the empty one.
+    Text,
+    /// These.
+    Texts(&'static [&'static str]),
+    /// True.
+    Flag,
+    /// Any but 0.
+    Number,
+    /// Any protocol.
+    Protocol,
+    /// Any list but the default.
+    Protocols,
+}
+
+/// Refuses settings of a scrape that are not built; those who read them report wrong values.
+pub(in crate::config) fn refuse_unbuilt(fields: &Fields<'_>) {
+    for (name, unbuilt) in &SCRAPE {
+        let Some(field) = fields.get(name) else { continue };
+        let is_protocol = |text: &str| text.parse::<ScrapeProtocol>().is_ok();
+        let is_set = match unbuilt {
+            Unbuilt::Text => field.raw_text().is_some_and(|text| !text.is_empty()),
+            Unbuilt::Texts(texts) => field.raw_text().is_some_and(|text| texts.contains(&text)),
+            Unbuilt::Protocol => field.raw_text().is_some_and(is_protocol),
+            Unbuilt::Flag => field.raw_bool() == Some(true),
+            Unbuilt::Number => {
+                field.raw_text().is_some_and(|text| text.parse().is_ok_and(|number: f64| number != 0.0))
+            }
+            Unbuilt::Protocols => {
+                let names = field.raw_texts();
+                let is_repeated =
+                    |name: &str| names.iter().filter(|it| it.eq_ignore_ascii_case(name)).count() > 1;
+                names.iter().all(|name| is_protocol(name) && !is_repeated(name))
+                    && !names.is_empty()
+                    && names != DEFAULT_SCRAPE_PROTOCOLS.map(ScrapeProtocol::name)
+            }
+        };
+        if is_set {
+            refuse(&field);
+        }
+    }
+}
 
 /// `tracing`; it means something as soon as it is there.
 pub(in crate::config) const TRACING: [(&str, Shape); 8] = [
@@ -200,7 +247,6 @@ fn is_set(field: &Field<'_>, shape: &'static Shape) -> bool {
             }
         },
         Shape::Flag(default) => field.bool().is_some_and(|flag| flag != *default),
-        Shape::Count => field.count().is_some_and(|count| count != 0),
         Shape::Number => field.float().is_some_and(|number| number != 0.0),
         Shape::Duration => field.duration().is_some_and(|duration| !duration.is_zero()),
         Shape::Texts => !field.texts().is_empty(),

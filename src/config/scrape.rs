@@ -11,27 +11,17 @@ use crate::config::duration::format_duration;
 use crate::config::fields::{Field, Fields};
 use crate::config::paths::join_dir;
 use crate::config::relabel::read_rules;
-use crate::config::schema::{SCRAPE_COMMON, SCRAPE_OWN, refuse, refuse_set};
+use crate::config::schema::refuse_unbuilt;
+use crate::config::scrape_options::{
+    ScrapeLimits, TypedScrapeOptions, read_fallback, read_options, read_typed,
+};
 use crate::config::{GlobalConfig, Scheme, ScrapeConfig, http_client};
-use crate::labels::Labels;
+use crate::labels::relabel::NameScheme;
+use crate::labels::{Labels, is_legacy_label_name};
 
 const DEFAULT_SCRAPE_INTERVAL: Duration = Duration::from_secs(60);
 const DEFAULT_SCRAPE_TIMEOUT: Duration = Duration::from_secs(10);
 const DEFAULT_EVALUATION_INTERVAL: Duration = Duration::from_secs(60);
-
-/// What Prometheus offers a target unless told otherwise, most wanted first.
-pub(in crate::config) const DEFAULT_SCRAPE_PROTOCOLS: [&str; 4] =
-    ["OpenMetricsText1.0.0", "OpenMetricsText0.0.1", "PrometheusText1.0.0", "PrometheusText0.0.4"];
-
-const SCRAPE_PROTOCOLS: [&str; 5] = [
-    "OpenMetricsText0.0.1",
-    "OpenMetricsText1.0.0",
-    "PrometheusProto",
-    "PrometheusText0.0.4",
-    "PrometheusText1.0.0",
-];
-
-const ESCAPING_SCHEMES: [&str; 4] = ["allow-utf-8", "underscores", "dots", "values"];
 
 impl Default for GlobalConfig {
     /// Prometheus' `DefaultGlobalConfig`.
@@ -43,9 +33,9 @@ impl Default for GlobalConfig {
             rule_query_offset: Duration::ZERO,
             query_log_file: PathBuf::new(),
             external_labels: Labels::default(),
-            body_size_limit_bytes: 0,
-            sample_limit: 0,
-            keep_dropped_targets: 0,
+            limits: ScrapeLimits::default(),
+            options: TypedScrapeOptions::global(),
+            scrape_failure_log_file: PathBuf::new(),
         }
     }
 }
@@ -54,6 +44,7 @@ impl Default for GlobalConfig {
 pub(in crate::config) fn read_global(field: &Field<'_>, dir: &Path) -> GlobalConfig {
     let mut global = GlobalConfig::default();
     let Some(mut fields) = field.fields() else { return global };
+    let mut external_labels = None;
     let (interval, timeout) = read_interval_and_timeout(
         &mut fields,
         (DEFAULT_SCRAPE_INTERVAL, DEFAULT_SCRAPE_TIMEOUT),
@@ -78,12 +69,24 @@ pub(in crate::config) fn read_global(field: &Field<'_>, dir: &Path) -> GlobalCon
     }
     if let Some(labels) = fields.take("external_labels") {
         global.external_labels = read_labels(&labels);
+        external_labels = Some(labels);
     }
-    global.body_size_limit_bytes = fields.size("body_size_limit").unwrap_or_default();
-    global.sample_limit = fields.count("sample_limit").unwrap_or_default();
-    global.keep_dropped_targets = fields.count("keep_dropped_targets").unwrap_or_default();
-    read_unbuilt_common(&mut fields);
+    global.limits = ScrapeLimits::read(&mut fields);
+    global.options = read_typed(&mut fields).completed();
+    if let Some(file) = fields.take("scrape_failure_log_file") {
+        global.scrape_failure_log_file = join_dir(dir, &file.text().unwrap_or_default());
+    }
+    refuse_unbuilt(&fields);
     fields.finish(|_| false);
+    if let Some(labels) = external_labels
+        && global.options.metric_name_validation_scheme == Some(NameScheme::Legacy)
+    {
+        for (name, field) in
+            labels.children().filter(|(name, _)| !name.is_empty() && !is_legacy_label_name(name))
+        {
+            field.mistake(format!("{name:?} is not a valid label name"));
+        }
+    }
     global
 }
 
@@ -123,7 +126,10 @@ pub(in crate::config) fn read_job(
         true => TargetSpelling::Anything,
         false => TargetSpelling::Address,
     };
-    let or_global = |limit: Option<u64>, global: u64| limit.filter(|limit| *limit != 0).unwrap_or(global);
+    let options = read_options(&mut fields, &global.options);
+    let names = options.metric_name_validation_scheme;
+    let log_file = fields.text("scrape_failure_log_file").unwrap_or_default();
+    refuse_unbuilt(&fields);
     let config = ScrapeConfig {
         scrape_interval,
         scrape_timeout,
@@ -135,27 +141,30 @@ pub(in crate::config) fn read_job(
         track_timestamps_staleness: fields.bool("track_timestamps_staleness").unwrap_or(false),
         enable_compression: fields.bool("enable_compression").unwrap_or(true),
         enable_http2: fields.bool("enable_http2").unwrap_or(true),
-        body_size_limit_bytes: or_global(fields.size("body_size_limit"), global.body_size_limit_bytes),
-        sample_limit: or_global(fields.count("sample_limit"), global.sample_limit),
-        keep_dropped_targets: or_global(fields.count("keep_dropped_targets"), global.keep_dropped_targets),
+        limits: ScrapeLimits::read(&mut fields).or(global.limits),
+        options,
+        fallback_scrape_protocol: fields
+            .take("fallback_scrape_protocol")
+            .and_then(|field| read_fallback(&field)),
+        native_histogram_bucket_limit: fields.count("native_histogram_bucket_limit").unwrap_or_default(),
+        native_histogram_min_bucket_factor: fields
+            .take("native_histogram_min_bucket_factor")
+            .and_then(|field| field.float())
+            .unwrap_or_default(),
+        scrape_failure_log_file: match log_file.is_empty() {
+            true => global.scrape_failure_log_file.clone(),
+            false => join_dir(dir, &log_file),
+        },
         relabel_configs: relabel
-            .map(|field| read_rules(&field, "target relabeling rule in scrape config"))
+            .map(|field| read_rules(&field, "target relabeling rule in scrape config", names))
             .unwrap_or_default(),
         metric_relabel_configs: metric_relabel
-            .map(|field| read_rules(&field, "metric relabeling rule in scrape config"))
+            .map(|field| read_rules(&field, "metric relabeling rule in scrape config", names))
             .unwrap_or_default(),
         discovery: discovery::read(&mut fields, spelling, dir),
         http_client: Arc::new(http_client::read_client(&mut fields, dir)),
         job_name,
     };
-    if let Some(protocol) = fields.take("fallback_scrape_protocol") {
-        let text = protocol.text().unwrap_or_default();
-        if !text.is_empty() && check_protocol(&protocol, &text) {
-            refuse(&protocol);
-        }
-    }
-    read_unbuilt_common(&mut fields);
-    refuse_set(&mut fields, &SCRAPE_OWN);
     fields.finish(is_other_provider);
     Some(config)
 }
@@ -198,79 +207,4 @@ fn read_params(field: &Field<'_>) -> Vec<(String, Vec<String>)> {
         field.entries().into_iter().map(|(name, values)| (name.to_owned(), values.texts())).collect();
     params.sort();
     params
-}
-
-/// What `global` and a job have in common and is not built yet.
-fn read_unbuilt_common(fields: &mut Fields<'_>) {
-    refuse_set(fields, &SCRAPE_COMMON);
-    if let Some(protocols) = fields.take("scrape_protocols") {
-        check_protocols(&protocols);
-    }
-    let mut validation = String::new();
-    if let Some(field) = fields.take("metric_name_validation_scheme") {
-        validation = field.text().unwrap_or_default();
-        match validation.as_str() {
-            "" | "utf8" => {}
-            "legacy" => refuse(&field),
-            other => {
-                field.mistake(format!("unrecognized ValidationScheme: {other:?}, must be utf8 or legacy"))
-            }
-        }
-    }
-    if let Some(field) = fields.take("metric_name_escaping_scheme") {
-        match field.text().as_deref() {
-            None | Some("") => {}
-            Some("allow-utf-8") if validation == "legacy" => {
-                field.mistake("utf8 metric names requested but validation scheme is not set to UTF8");
-            }
-            Some("allow-utf-8") => {}
-            Some(other) if ESCAPING_SCHEMES.contains(&other) => refuse(&field),
-            Some(other) => {
-                field.mistake(format!(
-                    "unknown name escaping method {other:?}, must be one of {}",
-                    ESCAPING_SCHEMES.join(", ")
-                ));
-            }
-        }
-    }
-}
-
-fn check_protocols(field: &Field<'_>) {
-    if field.is_null() {
-        return;
-    }
-    let items = field.items();
-    if items.is_empty() {
-        field.mistake("scrape_protocols cannot be empty");
-        return;
-    }
-    let mut seen: Vec<String> = Vec::new();
-    let mut all_good = true;
-    for item in &items {
-        let Some(protocol) = item.text() else {
-            all_good = false;
-            continue;
-        };
-        if seen.iter().any(|other| other.eq_ignore_ascii_case(&protocol)) {
-            item.mistake(format!("duplicated protocol in scrape_protocols: {protocol:?}"));
-            all_good = false;
-        } else {
-            all_good &= check_protocol(item, &protocol);
-        }
-        seen.push(protocol);
-    }
-    if all_good && seen != DEFAULT_SCRAPE_PROTOCOLS {
-        refuse(field);
-    }
-}
-
-fn check_protocol(field: &Field<'_>, protocol: &str) -> bool {
-    let known = SCRAPE_PROTOCOLS.contains(&protocol);
-    if !known {
-        field.mistake(format!(
-            "unknown scrape protocol {protocol}, supported: {}",
-            SCRAPE_PROTOCOLS.join(", ")
-        ));
-    }
-    known
 }

@@ -92,6 +92,14 @@ pub enum NameScheme {
 }
 
 impl NameScheme {
+    /// As the configuration writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            NameScheme::Utf8 => "utf8",
+            NameScheme::Legacy => "legacy",
+        }
+    }
+
     /// True if a label may have this name.
     pub fn allows(self, name: &str) -> bool {
         match self {

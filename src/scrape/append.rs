@@ -77,14 +77,14 @@ impl PageAppend<'_> {
         self.append_entries(parser)?;
         if self.is_over_limit() {
             let samples = self.counts.post_metric_relabeling;
-            return Err(ScrapeError::SampleLimit { samples, limit: self.config.sample_limit });
+            return Err(ScrapeError::SampleLimit { samples, limit: self.config.limits.sample_limit });
         }
         Ok(())
     }
 
     /// Whether `sample_limit` is exceeded.
     pub fn is_over_limit(&self) -> bool {
-        self.config.sample_limit > 0 && self.n_limited > self.config.sample_limit
+        self.config.limits.sample_limit > 0 && self.n_limited > self.config.limits.sample_limit
     }
 
     fn append_entries(&mut self, mut parser: Parser<'_>) -> Result<(), ScrapeError> {

@@ -4,6 +4,7 @@
 //! of its loops: the loops live with the scheduler.
 
 use crate::config::ScrapeConfig;
+use crate::config::scrape_options::ScrapeLimits;
 use crate::discovery::TargetGroup;
 use crate::labels::builder::LabelsBuilder;
 use crate::scrape::metrics::{ScrapeMetrics, go_duration};
@@ -158,7 +159,7 @@ impl ScrapePool {
     /// Targets of `groups`, each once; the dropped ones are in the status already.
     fn find_targets(&self, groups: &[Arc<TargetGroup>], metrics: &ScrapeMetrics) -> (Vec<Found>, PoolStatus) {
         let sync_failed = metrics.sync_failed.with(&[&self.config.job_name]);
-        let keep_dropped = match usize::try_from(self.config.keep_dropped_targets) {
+        let keep_dropped = match usize::try_from(self.config.limits.keep_dropped_targets) {
             Ok(0) | Err(_) => usize::MAX,
             Ok(limit) => limit,
         };
@@ -266,14 +267,14 @@ impl Found {
 fn reuse(old: &Arc<ScrapeConfig>, new: &Arc<ScrapeConfig>) -> Reuse {
     let without_discovery = |config: &ScrapeConfig| ScrapeConfig {
         discovery: Vec::new(),
-        keep_dropped_targets: 0,
+        limits: ScrapeLimits { keep_dropped_targets: 0, ..config.limits },
         ..config.clone()
     };
     // What is blanked here changes neither which series a page gives nor what their labels are.
     let what_caches_know = |config: &ScrapeConfig| ScrapeConfig {
         scrape_interval: Duration::ZERO,
         scrape_timeout: Duration::ZERO,
-        sample_limit: 0,
+        limits: ScrapeLimits { keep_dropped_targets: 0, sample_limit: 0, ..config.limits },
         enable_http2: false,
         http_client: Arc::default(),
         ..without_discovery(config)
@@ -358,7 +359,10 @@ mod tests {
         );
         check(ScrapeConfig { scrape_interval: seconds(30), ..before.clone() }, (0, 0, 2));
         check(ScrapeConfig { scrape_timeout: seconds(5), ..before.clone() }, (0, 0, 2));
-        check(ScrapeConfig { sample_limit: 5, ..before.clone() }, (0, 0, 2));
+        check(
+            ScrapeConfig { limits: ScrapeLimits { sample_limit: 5, ..before.limits }, ..before.clone() },
+            (0, 0, 2),
+        );
         check(ScrapeConfig { honor_labels: true, ..before.clone() }, (2, 2, 0));
         check(ScrapeConfig { metric_relabel_configs: vec![set("x", "y")], ..before.clone() }, (2, 2, 0));
     }
@@ -380,7 +384,8 @@ mod tests {
     fn dropped_targets_are_kept_up_to_the_limit_and_all_counted() {
         for (limit, want) in [(0, 3), (2, 2), (9, 3)] {
             let rules = vec![drop_with("skip")];
-            let config = ScrapeConfig { relabel_configs: rules, keep_dropped_targets: limit, ..job("j") };
+            let limits = ScrapeLimits { keep_dropped_targets: limit, ..ScrapeLimits::default() };
+            let config = ScrapeConfig { relabel_configs: rules, limits, ..job("j") };
             let mut fixture = Fixture::new(config.clone());
             let (a, b, c) = ("__address__=a skip=1", "__address__=b skip=1", "__address__=c skip=1");
             assert_eq!(fixture.sync(&config, &[group(&[a, b, "__address__=d", c], "")]), (1, 0, 0));

@@ -103,7 +103,7 @@ impl ScrapeLoop {
         let mut decoded = worker.budget.decoded_buffer();
         let mut permit = worker.permits.acquire();
         let scratch = permit.scratch();
-        let limit_bytes = self.config.body_size_limit_bytes;
+        let limit_bytes = self.config.limits.body_size_limit_bytes;
         let page = scratch
             .decoder
             .decode(fetched.content_encoding, &body, &mut decoded, limit_bytes, at.deadline)
@@ -340,11 +340,11 @@ fn gives_same_samples(a: &ScrapeConfig, b: &ScrapeConfig) -> bool {
     let mut a = a.clone();
     a.scrape_interval = b.scrape_interval;
     a.scrape_timeout = b.scrape_timeout;
-    a.sample_limit = b.sample_limit;
+    a.limits.sample_limit = b.limits.sample_limit;
     a.enable_http2 = b.enable_http2;
     a.http_client.clone_from(&b.http_client);
     a.discovery.clone_from(&b.discovery);
-    a.keep_dropped_targets = b.keep_dropped_targets;
+    a.limits.keep_dropped_targets = b.limits.keep_dropped_targets;
     a == *b
 }
 

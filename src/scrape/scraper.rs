@@ -89,7 +89,7 @@ impl Scraper {
         };
         Self {
             client: HttpClient::new(url, headers, &config.http_client),
-            body_size_limit_bytes: config.body_size_limit_bytes,
+            body_size_limit_bytes: config.limits.body_size_limit_bytes,
             last_wire_bytes: 0,
         }
     }

@@ -271,26 +271,7 @@ pub(in crate::scrape) mod tests {
 
     /// A job with Prometheus' defaults.
     pub(in crate::scrape) fn job(job_name: &str) -> ScrapeConfig {
-        ScrapeConfig {
-            job_name: job_name.to_owned(),
-            scrape_interval: Duration::from_secs(60),
-            scrape_timeout: Duration::from_secs(10),
-            metrics_path: "/metrics".to_owned(),
-            scheme: Scheme::Http,
-            params: Vec::new(),
-            honor_labels: false,
-            honor_timestamps: true,
-            track_timestamps_staleness: false,
-            enable_compression: true,
-            enable_http2: true,
-            body_size_limit_bytes: 0,
-            sample_limit: 0,
-            keep_dropped_targets: 0,
-            http_client: Arc::default(),
-            relabel_configs: Vec::new(),
-            metric_relabel_configs: Vec::new(),
-            discovery: Vec::new(),
-        }
+        ScrapeConfig { job_name: job_name.to_owned(), ..ScrapeConfig::default() }
     }
 
     /// A group of targets, each given as `name=value` pairs with spaces between.

@@ -8,7 +8,7 @@
 use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::Mutex;
 use scraped::clock::Clock;
-use scraped::config::{Config, GlobalConfig, Scheme, ScrapeConfig};
+use scraped::config::{Config, GlobalConfig, ScrapeConfig};
 use scraped::discovery::TargetGroup;
 use scraped::labels::Labels;
 use scraped::scrape::error::ScrapeError;
@@ -20,7 +20,6 @@ use scraped::scrape::target::Target;
 use scraped::scrape::target_url::TargetUrl;
 use scraped::scrape::workers::Scrapeable;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -258,43 +257,14 @@ pub(crate) fn target(instance: &str, does: &str, interval: Duration) -> Target {
 
 /// A job with Prometheus' defaults.
 pub(crate) fn job(job_name: &str) -> ScrapeConfig {
-    ScrapeConfig {
-        job_name: job_name.to_owned(),
-        scrape_interval: Duration::from_secs(60),
-        scrape_timeout: Duration::from_secs(10),
-        metrics_path: "/metrics".to_owned(),
-        scheme: Scheme::Http,
-        params: Vec::new(),
-        honor_labels: false,
-        honor_timestamps: true,
-        track_timestamps_staleness: false,
-        enable_compression: true,
-        enable_http2: true,
-        body_size_limit_bytes: 0,
-        sample_limit: 0,
-        keep_dropped_targets: 0,
-        http_client: Arc::default(),
-        relabel_configs: Vec::new(),
-        metric_relabel_configs: Vec::new(),
-        discovery: Vec::new(),
-    }
+    ScrapeConfig { job_name: job_name.to_owned(), ..ScrapeConfig::default() }
 }
 
 /// A configuration with these jobs.
 pub(crate) fn config(jobs: Vec<ScrapeConfig>) -> Arc<Config> {
     let n_main_file_jobs = jobs.len();
     Arc::new(Config {
-        global: GlobalConfig {
-            scrape_interval: Duration::from_secs(60),
-            scrape_timeout: Duration::from_secs(10),
-            evaluation_interval: Duration::from_secs(60),
-            rule_query_offset: Duration::ZERO,
-            query_log_file: PathBuf::new(),
-            external_labels: Labels::default(),
-            body_size_limit_bytes: 0,
-            sample_limit: 0,
-            keep_dropped_targets: 0,
-        },
+        global: GlobalConfig::default(),
         scrape_configs: jobs.into_iter().map(Arc::new).collect(),
         n_main_file_jobs,
         remote_write: Vec::new(),
