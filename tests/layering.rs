@@ -22,8 +22,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("signals", &["lifecycle"]),
     ("flags", &["commands::query", "config::duration", "log", "wal::head"]),
     ("http", &["calendar", "config"]),
-    ("series", &["labels"]),
-    ("wal", &["histogram", "labels", "metrics", "series"]),
+    ("series", &["exposition::MetricType", "labels"]),
+    ("wal", &["exposition::MetricType", "histogram", "labels", "metrics", "series"]),
     ("discovery", &["config", "http", "labels", "metrics"]),
     (
         "scrape",

@@ -67,7 +67,7 @@ fn records(path: &Path) -> Vec<Placed> {
             Record::Samples(samples) => {
                 placed.samples.extend(samples.flatten().map(|sample| (sample.series_ref, sample.ts_ms)));
             }
-            Record::Other(_) => panic!("we never wrote that"),
+            _ => panic!("we never wrote that"),
         }
         records.push(placed);
     }

@@ -228,7 +228,7 @@ impl Answer {
                     self.prune_at = PRUNE_SAMPLES + 2 * self.n_samples;
                 }
             }
-            Record::Other(_) => {}
+            Record::Histograms(_) | Record::Exemplars(_) | Record::Metadata(_) | Record::Other(_) => {}
         }
     }
 
@@ -280,7 +280,8 @@ mod tests {
     use crate::wal::STALE_NAN_BITS;
     use crate::wal::bulk::BulkWriter;
     use crate::wal::head::Compression;
-    use crate::wal::record::{Sample, SamplesEncoder, SeriesEncoder};
+    use crate::wal::record::samples::{Sample, SamplesEncoder};
+    use crate::wal::record::series::SeriesEncoder;
     use std::fs;
 
     enum Write {

@@ -18,7 +18,8 @@ use crate::remote::shared::{QueuedSample, Shared};
 use crate::series::SeriesHandle;
 use crate::wal::error::WalError;
 use crate::wal::follow::{Ended, Follower, Next, fingerprint};
-use crate::wal::record::{self, Record, RecordType, Sample};
+use crate::wal::record::samples::Sample;
+use crate::wal::record::{self, Record, RecordType};
 use crate::wal::writer::Position;
 
 /// The log is looked at no more often than this: batches wait for seconds anyway.

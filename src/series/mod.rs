@@ -2,6 +2,7 @@
 //!
 //! Owned by the WAL's head (`wal/head.rs`) and only touched under its lock. Knows no file.
 
+pub mod annotations;
 mod slots;
 pub mod table;
 

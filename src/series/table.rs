@@ -3,11 +3,13 @@
 //! About 66 bytes a series of nine labels, from a hundred thousand to a million, with everything counted. Nothing in it grows by doubling at once: not
 //! the slots, not the labels, and the index a shard at a time. Touched under the head's lock only; knows no file.
 
+use crate::exposition::MetricType;
 use crate::labels::Labels;
 use crate::labels::builder::LabelsBuilder;
 use crate::labels::index::NumberIndex;
 use crate::labels::packed::{self, Pairs};
 use crate::labels::symbols::{Symbol, SymbolTable, fold};
+use crate::series::annotations::{Annotations, LatestExemplar, Metadata};
 use crate::series::slots::Slots;
 use crate::series::{SeriesHandle, SeriesRef};
 use foldhash::quality::RandomState;
@@ -38,6 +40,7 @@ pub struct SeriesTable {
     /// Slot numbers by hash of the labels.
     index: NumberIndex,
     symbols: SymbolTable,
+    annotations: Annotations,
     /// Seeded per process: targets choose the labels.
     hash_state: RandomState,
     /// Scratch for the labels of a series being made.
@@ -156,7 +159,72 @@ impl SeriesTable {
         if let Some(hash) = self.slots.hash(slot_idx) {
             self.index.remove(hash, slot_idx);
         }
+        self.annotations.remove(handle.series_ref);
         self.slots.free(slot_idx);
+    }
+
+    /// What is remembered of an exemplar. `None` for one whose value is no number: it never repeats.
+    pub fn latest_exemplar<'a>(
+        &self,
+        value: f64,
+        labels: impl Iterator<Item = (&'a str, &'a str)>,
+        ts_ms: i64,
+        has_own_ts: bool,
+    ) -> Option<LatestExemplar> {
+        let mut hasher = self.hash_state.build_hasher();
+        // Zeros of both signs are equal.
+        hasher.write_u64((value + 0.0).to_bits());
+        hash_pairs(&mut hasher, labels);
+        let fingerprint = hasher.finish();
+        (!value.is_nan()).then_some(LatestExemplar { fingerprint, ts_ms, has_own_ts })
+    }
+
+    /// Remembers the newest exemplar of a live series; returns the one before.
+    pub fn replace_exemplar(
+        &mut self,
+        series_ref: SeriesRef,
+        exemplar: Option<LatestExemplar>,
+    ) -> Option<LatestExemplar> {
+        match exemplar {
+            Some(exemplar) => self.annotations.exemplars.insert(series_ref, exemplar),
+            None => self.annotations.exemplars.remove(&series_ref),
+        }
+    }
+
+    /// The exemplar of a series that was remembered last.
+    pub fn exemplar(&self, series_ref: SeriesRef) -> Option<&LatestExemplar> {
+        self.annotations.exemplars.get(&series_ref)
+    }
+
+    /// Remembers type, unit and help of a live series; false if they are known already, or if no room is left for
+    /// their text.
+    pub fn set_metadata(
+        &mut self,
+        series_ref: SeriesRef,
+        metric_type: MetricType,
+        unit: &str,
+        help: &str,
+    ) -> bool {
+        if self.metadata(series_ref) == Some((metric_type, unit, help)) {
+            return false;
+        }
+        let (Some(unit), Some(help)) = (self.symbols.intern(unit), self.symbols.intern(help)) else {
+            return false;
+        };
+        self.annotations.metadata.insert(series_ref, Metadata { metric_type, unit, help });
+        true
+    }
+
+    /// Forgets what [`SeriesTable::set_metadata`] remembered.
+    pub fn remove_metadata(&mut self, series_ref: SeriesRef) {
+        self.annotations.metadata.remove(&series_ref);
+    }
+
+    /// Type, unit and help of a series.
+    pub fn metadata(&self, series_ref: SeriesRef) -> Option<(MetricType, &str, &str)> {
+        let metadata = self.annotations.metadata.get(&series_ref)?;
+        let (unit, help) = (self.symbols.text(metadata.unit), self.symbols.text(metadata.help));
+        Some((metadata.metric_type, unit, help))
     }
 
     /// Live series in order of ref starting after `after`, at most `limit` of them (for work in slices under a lock).
@@ -194,6 +262,7 @@ impl SeriesTable {
         self.slots.memory_bytes()
             + self.index.memory_bytes()
             + self.symbols.memory_bytes()
+            + self.annotations.memory_bytes()
             + self.pairs.capacity()
             + size_of::<Self>()
     }
@@ -235,6 +304,10 @@ impl SeriesTable {
                 packed::push_pair(out, renumbered[name.0 as usize], renumbered[value.0 as usize]);
             }
         });
+        for metadata in self.annotations.metadata.values_mut() {
+            metadata.unit = renumbered[metadata.unit.0 as usize];
+            metadata.help = renumbered[metadata.help.0 as usize];
+        }
         self.symbols = symbols;
         self.maybe_dead_bytes = 0;
         let Self { index, slots, .. } = self;
@@ -248,6 +321,10 @@ impl SeriesTable {
                 is_live[name.0 as usize] = true;
                 is_live[value.0 as usize] = true;
             }
+        }
+        for metadata in self.annotations.metadata.values() {
+            is_live[metadata.unit.0 as usize] = true;
+            is_live[metadata.help.0 as usize] = true;
         }
         is_live
     }
@@ -282,12 +359,7 @@ impl SeriesTable {
 
     fn hash(&self, labels: &LabelsBuilder) -> u32 {
         let mut hasher = self.hash_state.build_hasher();
-        for (name, value) in labels.iter() {
-            hasher.write(name.as_bytes());
-            hasher.write_u8(0xff);
-            hasher.write(value.as_bytes());
-            hasher.write_u8(0xff);
-        }
+        hash_pairs(&mut hasher, labels.iter());
         fold(hasher.finish())
     }
 
@@ -297,6 +369,15 @@ impl SeriesTable {
 
     fn handle_at(&self, slot_idx: u32) -> Option<SeriesHandle> {
         Some(SeriesHandle { series_ref: series_ref(slot_idx)?, generation: self.slots.generation(slot_idx)? })
+    }
+}
+
+fn hash_pairs<'a>(hasher: &mut impl Hasher, labels: impl Iterator<Item = (&'a str, &'a str)>) {
+    for (name, value) in labels {
+        hasher.write(name.as_bytes());
+        hasher.write_u8(0xff);
+        hasher.write(value.as_bytes());
+        hasher.write_u8(0xff);
     }
 }
 

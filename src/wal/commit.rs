@@ -2,30 +2,33 @@
 //!
 //! Runs in a scrape worker under the head lock. Knows the table and the writer, not who calls.
 
-use crate::series::SeriesHandle;
+use crate::exposition::MetricType;
+use crate::series::annotations::LatestExemplar;
 use crate::series::table::{SeriesState, SeriesTable};
-use crate::wal::appender::{CommitReport, StagedSample};
-use crate::wal::batch::{RecordBatch, shrink};
+use crate::series::{SeriesHandle, SeriesRef};
+use crate::wal::appender::{CommitReport, ExemplarTime};
 use crate::wal::error::WalError;
 use crate::wal::head::Compression;
-use crate::wal::record::{Sample, SamplesEncoder, SeriesEncoder};
+use crate::wal::record::exemplars::ExemplarEntry;
+use crate::wal::record::metadata::MetadataEntry;
+use crate::wal::record::samples::Sample;
+use crate::wal::records::Records;
+use crate::wal::staged::{Staged, StagedExemplar, StagedMetadata};
 use crate::wal::writer::{BatchSamples, SegmentWriter};
 use std::io;
 
-/// A record is closed and the next one begun at this size in bytes: readers unfold a record as a whole.
-const RECORD_BYTES: usize = 1024 * 1024;
-
-/// Kept samples the buffers have room for between commits.
+/// Entries the lists have room for between commits.
 const KEPT_SAMPLES: usize = 16 * 1024;
+const KEPT_OTHERS: usize = 1024;
 
 /// What a commit needs to take itself back or to mark the series it wrote, and the buffers it encodes in.
 #[derive(Debug)]
 pub(in crate::wal) struct CommitBuffers {
-    batch: RecordBatch,
-    series_record: Vec<u8>,
-    samples_record: Vec<u8>,
+    records: Records,
     kept: Vec<KeptSample>,
     logged: Vec<LoggedSeries>,
+    exemplars: Vec<KeptExemplar>,
+    metadata: Vec<KeptMetadata>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +41,18 @@ struct KeptSample {
 struct LoggedSeries {
     handle: SeriesHandle,
     logged_before: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct KeptExemplar {
+    handle: SeriesHandle,
+    before: Option<LatestExemplar>,
+}
+
+#[derive(Clone, Debug)]
+struct KeptMetadata {
+    handle: SeriesHandle,
+    before: Option<(MetricType, String, String)>,
 }
 
 /// Why nothing was written.
@@ -61,11 +76,11 @@ impl From<CommitError> for WalError {
 impl CommitBuffers {
     pub(in crate::wal) fn new(compression: Compression) -> Self {
         Self {
-            batch: RecordBatch::new(compression),
-            series_record: Vec::new(),
-            samples_record: Vec::new(),
+            records: Records::new(compression),
             kept: Vec::new(),
             logged: Vec::new(),
+            exemplars: Vec::new(),
+            metadata: Vec::new(),
         }
     }
 
@@ -76,23 +91,29 @@ impl CommitBuffers {
         table: &mut SeriesTable,
         writer: &mut SegmentWriter,
         truncating: Option<u32>,
-        staged: &[StagedSample],
+        staged: &Staged,
     ) -> Result<CommitReport, CommitError> {
-        if staged.iter().any(|sample| table.state(sample.handle).is_none()) {
+        if staged.handles().any(|handle| table.state(handle).is_none()) {
             return Err(CommitError::StaleSeries);
         }
-        if !self.kept.is_empty() {
+        if !(self.kept.is_empty() && self.exemplars.is_empty() && self.metadata.is_empty()) {
             // An earlier commit panicked half-way: what it marked was never written.
             self.take_back(table);
             self.clear();
         }
         let holds = self.encode(table, truncating, staged);
         let appended = self.kept.len();
-        let report = CommitReport { appended, out_of_order: staged.len() - appended };
-        if appended == 0 {
+        let report = CommitReport {
+            appended,
+            out_of_order: staged.n_samples() - appended,
+            histograms: appended - holds.floats,
+            exemplars: self.exemplars.len(),
+        };
+        let batch = self.records.finish();
+        if batch.is_empty() {
             return Ok(report);
         }
-        let written = writer.append(&self.batch, holds);
+        let written = writer.append(batch, holds.batch);
         match &written {
             Ok(segment) => self.mark_written(table, *segment),
             Err(_) => self.take_back(table),
@@ -104,58 +125,133 @@ impl CommitBuffers {
         }
     }
 
-    /// Series records stand before the samples of their series; a scrape of ordinary size is one record of each.
-    fn encode(
+    fn encode(&mut self, table: &mut SeriesTable, truncating: Option<u32>, staged: &Staged) -> Encoded {
+        let mut encoded = Encoded::default();
+        self.kept.reserve_exact(staged.n_samples());
+        for sample in &staged.samples {
+            if self.admit(table, truncating, sample.handle, sample.ts_ms) {
+                let series_ref = u64::from(sample.handle.series_ref.0.get());
+                self.records.push_sample(Sample { series_ref, ts_ms: sample.ts_ms, value: sample.value });
+                encoded.batch.add(sample.ts_ms);
+            }
+        }
+        encoded.floats = self.kept.len();
+        for histogram in staged.histograms() {
+            if self.admit(table, truncating, histogram.handle, histogram.ts_ms) {
+                let series_ref = u64::from(histogram.handle.series_ref.0.get());
+                self.records.push_histogram(histogram.kind, series_ref, histogram.ts_ms, histogram.encoded);
+                encoded.batch.add(histogram.ts_ms);
+            }
+        }
+        for exemplar in staged.exemplars() {
+            self.encode_exemplar(table, truncating, exemplar);
+        }
+        for metadata in staged.metadata() {
+            self.encode_metadata(table, truncating, metadata);
+        }
+        encoded
+    }
+
+    /// The order check: true if a sample or histogram of the series is to be written.
+    fn admit(
         &mut self,
         table: &mut SeriesTable,
         truncating: Option<u32>,
-        staged: &[StagedSample],
-    ) -> BatchSamples {
-        let mut holds = BatchSamples::default();
-        self.kept.reserve_exact(staged.len());
-        let mut series_encoder = None;
-        let mut samples_encoder = None;
-        for sample in staged {
-            let Some(state) = table.state_mut(sample.handle) else { continue };
-            if sample.ts_ms <= state.last_ts_ms && state.last_ts_ms != i64::MIN {
-                continue;
-            }
-            self.kept.push(KeptSample { handle: sample.handle, last_ts_ms_before: state.last_ts_ms });
-            state.last_ts_ms = sample.ts_ms;
-            if needs_series_record(state, truncating) {
-                self.logged.push(LoggedSeries { handle: sample.handle, logged_before: state.logged });
-                // Not needed twice in this commit; the segment is known once it is written.
-                state.logged = u32::MAX;
-                let out = &mut self.series_record;
-                let encoder = series_encoder.get_or_insert_with(|| SeriesEncoder::start(out));
-                let series_ref = sample.handle.series_ref;
-                let labels = table.label_pairs(series_ref).into_iter().flatten();
-                encoder.push(out, u64::from(series_ref.0.get()), labels);
-                if out.len() >= RECORD_BYTES {
-                    close_record(&mut self.batch, out);
-                    series_encoder = None;
-                }
-            }
-            let out = &mut self.samples_record;
-            let encoder = samples_encoder.get_or_insert_with(|| SamplesEncoder::start(out));
-            let series_ref = u64::from(sample.handle.series_ref.0.get());
-            encoder.push(out, Sample { series_ref, ts_ms: sample.ts_ms, value: sample.value });
-            holds.samples += 1;
-            holds.newest_ts_ms = holds.newest_ts_ms.max(Some(sample.ts_ms));
-            if out.len() >= RECORD_BYTES {
-                close_record(&mut self.batch, &mut self.series_record);
-                close_record(&mut self.batch, out);
-                (series_encoder, samples_encoder) = (None, None);
-            }
+        handle: SeriesHandle,
+        ts_ms: i64,
+    ) -> bool {
+        let Some(state) = table.state_mut(handle) else { return false };
+        if ts_ms <= state.last_ts_ms && state.last_ts_ms != i64::MIN {
+            return false;
         }
-        close_record(&mut self.batch, &mut self.series_record);
-        close_record(&mut self.batch, &mut self.samples_record);
-        holds
+        self.kept.push(KeptSample { handle, last_ts_ms_before: state.last_ts_ms });
+        state.last_ts_ms = ts_ms;
+        if needs_series_record(state, truncating) {
+            self.log_series(table, handle);
+        }
+        true
+    }
+
+    /// The series record, unless one stands in what is kept.
+    fn log_series(&mut self, table: &mut SeriesTable, handle: SeriesHandle) {
+        let Some(state) = table.state_mut(handle) else { return };
+        self.logged.push(LoggedSeries { handle, logged_before: state.logged });
+        // Not needed twice in this commit; the segment is known once it is written.
+        state.logged = u32::MAX;
+        let series_ref = handle.series_ref;
+        let labels = table.label_pairs(series_ref).into_iter().flatten();
+        self.records.push_series(u64::from(series_ref.0.get()), labels);
+        // The record that it had goes with its segment.
+        if let Some((metric_type, unit, help)) = table.metadata(series_ref) {
+            let series_ref = u64::from(series_ref.0.get());
+            self.records.push_metadata(&MetadataEntry { series_ref, metric_type, unit, help });
+        }
+    }
+
+    fn log_series_if_needed(
+        &mut self,
+        table: &mut SeriesTable,
+        truncating: Option<u32>,
+        handle: SeriesHandle,
+    ) {
+        if table.state(handle).is_some_and(|state| needs_series_record(state, truncating)) {
+            self.log_series(table, handle);
+        }
+    }
+
+    fn encode_exemplar(
+        &mut self,
+        table: &mut SeriesTable,
+        truncating: Option<u32>,
+        exemplar: StagedExemplar<'_>,
+    ) {
+        let StagedExemplar { handle, time, value, labels } = exemplar;
+        let (ts_ms, has_own_ts) = (time.ts_ms(), matches!(time, ExemplarTime::Own(_)));
+        let latest = table.latest_exemplar(value, labels, ts_ms, has_own_ts);
+        let before = table.exemplar(handle.series_ref);
+        if before.zip(latest.as_ref()).is_some_and(|(before, latest)| latest.repeats(before)) {
+            return;
+        }
+        let before = table.replace_exemplar(handle.series_ref, latest);
+        self.exemplars.push(KeptExemplar { handle, before });
+        self.log_series_if_needed(table, truncating, handle);
+        let series_ref = u64::from(handle.series_ref.0.get());
+        self.records.push_exemplar(&ExemplarEntry { series_ref, ts_ms, value, labels });
+    }
+
+    fn encode_metadata(
+        &mut self,
+        table: &mut SeriesTable,
+        truncating: Option<u32>,
+        metadata: StagedMetadata<'_>,
+    ) {
+        let StagedMetadata { handle, metric_type, unit, help } = metadata;
+        let series_ref = handle.series_ref;
+        let owned = |(metric_type, unit, help): (MetricType, &str, &str)| {
+            (metric_type, unit.to_owned(), help.to_owned())
+        };
+        if table.metadata(series_ref) == Some((metric_type, unit, help)) {
+            return;
+        }
+        let before = table.metadata(series_ref).map(owned);
+        // With the series record comes the metadata that is known: it must be the old one no more.
+        if !table.set_metadata(series_ref, metric_type, unit, help) {
+            return;
+        }
+        self.metadata.push(KeptMetadata { handle, before });
+        if table.state(handle).is_some_and(|state| needs_series_record(state, truncating)) {
+            self.log_series(table, handle);
+        } else {
+            let series_ref = u64::from(series_ref.0.get());
+            self.records.push_metadata(&MetadataEntry { series_ref, metric_type, unit, help });
+        }
     }
 
     fn mark_written(&mut self, table: &mut SeriesTable, segment: u32) {
-        for kept in &self.kept {
-            if let Some(state) = table.state_mut(kept.handle) {
+        let exemplars = self.exemplars.iter().map(|kept| kept.handle);
+        let metadata = self.metadata.iter().map(|kept| kept.handle);
+        for handle in self.kept.iter().map(|kept| kept.handle).chain(exemplars).chain(metadata) {
+            if let Some(state) = table.state_mut(handle) {
                 state.last_segment = segment;
             }
         }
@@ -178,18 +274,45 @@ impl CommitBuffers {
                 state.logged = logged.logged_before;
             }
         }
+        for kept in self.exemplars.iter().rev() {
+            table.replace_exemplar(kept.handle.series_ref, kept.before);
+        }
+        for kept in self.metadata.iter().rev() {
+            let series_ref: SeriesRef = kept.handle.series_ref;
+            match &kept.before {
+                Some((metric_type, unit, help)) => {
+                    table.set_metadata(series_ref, *metric_type, unit, help);
+                }
+                None => table.remove_metadata(series_ref),
+            }
+        }
     }
 
     fn clear(&mut self) {
-        self.batch.clear();
-        self.series_record.clear();
-        shrink(&mut self.series_record);
-        self.samples_record.clear();
-        shrink(&mut self.samples_record);
+        self.records.clear();
         self.kept.clear();
         self.kept.shrink_to(KEPT_SAMPLES);
         self.logged.clear();
         self.logged.shrink_to(KEPT_SAMPLES);
+        self.exemplars.clear();
+        self.exemplars.shrink_to(KEPT_OTHERS);
+        self.metadata.clear();
+        self.metadata.shrink_to(KEPT_OTHERS);
+    }
+}
+
+/// What was encoded.
+#[derive(Clone, Copy, Debug, Default)]
+struct Encoded {
+    batch: BatchSamples,
+    /// Float samples.
+    floats: usize,
+}
+
+impl BatchSamples {
+    fn add(&mut self, ts_ms: i64) {
+        self.samples += 1;
+        self.newest_ts_ms = self.newest_ts_ms.max(Some(ts_ms));
     }
 }
 
@@ -199,11 +322,4 @@ fn needs_series_record(state: &SeriesState, truncating: Option<u32>) -> bool {
         return true;
     }
     truncating.is_some_and(|last| state.logged <= last.saturating_add(1) && state.last_segment <= last)
-}
-
-fn close_record(batch: &mut RecordBatch, record: &mut Vec<u8>) {
-    if !record.is_empty() {
-        batch.push(record);
-        record.clear();
-    }
 }

@@ -148,9 +148,11 @@ impl Follower {
         loop {
             match reader.next_record() {
                 Ok(Some(found)) => {
-                    if let Record::Samples(samples) = record::decode(found.bytes) {
-                        n_samples += samples.filter(Result::is_ok).count() as u64;
-                    }
+                    n_samples += match record::decode(found.bytes) {
+                        Record::Samples(samples) => samples.filter(Result::is_ok).count(),
+                        Record::Histograms(histograms) => histograms.filter(Result::is_ok).count(),
+                        _ => 0,
+                    } as u64;
                 }
                 Ok(None) => return n_samples,
                 Err(_) => {}

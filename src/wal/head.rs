@@ -7,7 +7,7 @@ use crate::metrics::Collect;
 use crate::metrics::page::Page;
 use crate::series::SeriesHandle;
 use crate::series::table::{Lookup, SeriesTable};
-use crate::wal::appender::{Appender, CommitReport, StagedSample};
+use crate::wal::appender::{Appender, CommitReport};
 use crate::wal::commit::{CommitBuffers, CommitError};
 use crate::wal::disk;
 use crate::wal::error::WalError;
@@ -17,6 +17,7 @@ use crate::wal::readers::Readers;
 use crate::wal::replay::{self, ClosedSegment};
 use crate::wal::room::Room;
 use crate::wal::segment::SyncHandle;
+use crate::wal::staged::Staged;
 use crate::wal::writer::{Position, Rotated, SegmentWriter};
 use crossbeam_channel::{Sender, TrySendError};
 use parking_lot::Mutex;
@@ -230,7 +231,7 @@ impl Wal {
 
     /// Writes a transaction. If the disk is full, wal-maintenance is asked for room first: the oldest segments go
     /// before new samples do.
-    pub(in crate::wal) fn commit(&self, staged: &[StagedSample]) -> Result<CommitReport, WalError> {
+    pub(in crate::wal) fn commit(&self, staged: &Staged) -> Result<CommitReport, WalError> {
         let mut committed = self.try_commit(staged)?;
         if matches!(&committed, Err(CommitError::Refused { cause, .. }) if disk::is_full(cause))
             && self.shared.room.ask(|| self.wake())
@@ -248,7 +249,7 @@ impl Wal {
         committed
     }
 
-    fn try_commit(&self, staged: &[StagedSample]) -> Result<Result<CommitReport, CommitError>, WalError> {
+    fn try_commit(&self, staged: &Staged) -> Result<Result<CommitReport, CommitError>, WalError> {
         let metrics = &self.shared.metrics;
         let mut head = self.shared.head.lock();
         let Head { table, writer, truncation, commit, poisoned, waker, .. } = &mut *head;
@@ -259,7 +260,9 @@ impl Wal {
             wake(waker);
         }
         let Ok(report) = &committed else { return Ok(committed) };
-        metrics.float_samples_appended.add(report.appended as u64);
+        metrics.float_samples_appended.add((report.appended - report.histograms) as u64);
+        metrics.histograms_appended.add(report.histograms as u64);
+        metrics.exemplars_appended.add(report.exemplars as u64);
         metrics.out_of_order_samples.add(report.out_of_order as u64);
         let recovered = if report.appended > 0 { poisoned.take() } else { None };
         head.followers
@@ -335,9 +338,9 @@ impl Wal {
         &self.shared.wal_dir
     }
 
-    /// Samples written since the start.
+    /// Samples and histograms written since the start.
     pub fn samples_appended(&self) -> u64 {
-        self.shared.metrics.float_samples_appended.get()
+        self.shared.metrics.float_samples_appended.get() + self.shared.metrics.histograms_appended.get()
     }
 
     /// Those who read while the log is written.

@@ -92,7 +92,7 @@ fn read(dir: &Path) -> BTreeMap<String, Vec<i64>> {
                         samples.entry(labels.get("__name__").to_owned()).or_default().push(sample.ts_ms);
                     }
                 }
-                Record::Other(other) => panic!("we never wrote {other:?}"),
+                other => panic!("we never wrote {other:?}"),
             }
         }
     }
@@ -148,8 +148,14 @@ fn an_old_sample_is_left_out_until_the_order_check_starts_anew() {
     for ts_ms in [10, 10, 9, 11] {
         appender.append(a, ts_ms, 0.0);
     }
-    assert_eq!(appender.commit().unwrap(), CommitReport { appended: 2, out_of_order: 2 });
-    assert_eq!(commit_handle(&mut appender, a, 11).unwrap(), CommitReport { appended: 0, out_of_order: 1 });
+    assert_eq!(
+        appender.commit().unwrap(),
+        CommitReport { appended: 2, out_of_order: 2, ..Default::default() }
+    );
+    assert_eq!(
+        commit_handle(&mut appender, a, 11).unwrap(),
+        CommitReport { appended: 0, out_of_order: 1, ..Default::default() }
+    );
     wal.restart_order_check();
     assert_eq!(commit_handle(&mut appender, a, 5).unwrap().appended, 1);
     assert_eq!(commit_handle(&mut appender, a, 5).unwrap().out_of_order, 1);

@@ -19,9 +19,12 @@ use crate::wal::disk::FileSystem;
 use crate::wal::error::WalError;
 use crate::wal::head::{Compression, WalOptions};
 use crate::wal::reader::{SegmentReader, Tail};
-use crate::wal::record::{
-    self, Record, RecordType, Sample, Samples, SamplesEncoder, SeriesEncoder, SeriesEntries,
-};
+use crate::wal::record::exemplars::{Exemplars, ExemplarsEncoder};
+use crate::wal::record::histograms::{HistogramKind, Histograms, HistogramsEncoder};
+use crate::wal::record::metadata::{MetadataEncoder, MetadataEntries, MetadataEntry};
+use crate::wal::record::samples::{Samples, SamplesEncoder};
+use crate::wal::record::series::{SeriesEncoder, SeriesEntries};
+use crate::wal::record::{self, Record, RecordType};
 use crate::wal::repair::Layout;
 use crate::wal::segment::{self, SegmentInfo};
 
@@ -144,8 +147,7 @@ fn relog(
         has_room: true,
         writer,
         table: SeriesTable::new(),
-        table_refs: HashMap::default(),
-        new_refs: HashMap::default(),
+        refs: Refs::default(),
         labels: LabelsBuilder::new(),
         record: Vec::new(),
         imported: Imported { first_segment, ..Imported::default() },
@@ -162,7 +164,7 @@ fn relog(
         relog.file(file)?;
         progress(n_read, layout.segments.len() as u64);
     }
-    let Relog { writer, table, new_refs, mut imported, .. } = relog;
+    let Relog { writer, table, refs: Refs { new_refs, .. }, mut imported, .. } = relog;
     imported.last_segment = writer.finish()?.last_segment;
     imported.series = new_refs.len();
     checkpoint::create(dir, new_checkpoint, |checkpoint_dir| {
@@ -190,10 +192,7 @@ struct Relog {
     writer: BulkWriter,
     /// All series that are named; its refs are only ours to find the labels again.
     table: SeriesTable,
-    /// Their ref to the table's.
-    table_refs: HashMap<u64, SeriesRef, foldhash::fast::RandomState>,
-    /// The table's ref to the new one, of series with samples only: so the new ones are dense.
-    new_refs: HashMap<SeriesRef, u32, foldhash::fast::RandomState>,
+    refs: Refs,
     labels: LabelsBuilder,
     record: Vec<u8>,
     imported: Imported,
@@ -208,6 +207,9 @@ impl Relog {
                 Ok(Some(raw)) => match record::decode(raw.bytes) {
                     Record::Series(entries) => self.series(entries)?,
                     Record::Samples(samples) => self.samples(samples)?,
+                    Record::Histograms(histograms) => self.histograms(&histograms)?,
+                    Record::Exemplars(exemplars) => self.exemplars(exemplars)?,
+                    Record::Metadata(entries) => self.metadata(entries),
                     Record::Other(
                         RecordType::Tombstones | RecordType::MmapMarkers | RecordType::MinValidTime,
                     ) => {}
@@ -232,7 +234,7 @@ impl Relog {
                 self.labels.set(name, value);
             }
             let lookup = self.table.get_or_create(&self.labels).ok_or(WalError::TooManySeries)?;
-            self.table_refs.insert(entry.series_ref, lookup.handle.series_ref);
+            self.refs.table_refs.insert(entry.series_ref, lookup.handle.series_ref);
         }
         Ok(())
     }
@@ -246,17 +248,16 @@ impl Relog {
         let mut encoder = SamplesEncoder::start(&mut self.record);
         let mut n_samples = 0;
         for sample in samples {
-            let Ok(sample) = sample else {
+            let Ok(mut sample) = sample else {
                 self.imported.damaged_places += 1;
                 break;
             };
-            let Some(table_ref) = self.table_refs.get(&sample.series_ref).copied() else {
+            let Some(new_ref) = self.refs.new_ref(sample.series_ref) else {
                 self.imported.samples_without_series += 1;
                 continue;
             };
-            let next_ref = self.new_refs.len() as u32 + 1;
-            let new_ref = *self.new_refs.entry(table_ref).or_insert(next_ref);
-            encoder.push(&mut self.record, Sample { series_ref: u64::from(new_ref), ..sample });
+            sample.series_ref = new_ref;
+            encoder.push(&mut self.record, sample);
             n_samples += 1;
         }
         if n_samples > 0 {
@@ -264,6 +265,89 @@ impl Relog {
         }
         self.imported.samples += n_samples;
         Ok(())
+    }
+
+    /// A record of version 2 may hold histograms of two kinds, which ours do not.
+    fn histograms(&mut self, histograms: &Histograms<'_>) -> Result<(), WalError> {
+        if !self.has_room {
+            self.imported.samples_without_room += histograms.clone().count() as u64;
+            return Ok(());
+        }
+        if histograms.clone().any(|entry| entry.is_err()) {
+            self.imported.damaged_places += 1;
+        }
+        for kind in HistogramKind::ALL {
+            self.record.clear();
+            let mut encoder = HistogramsEncoder::start(&mut self.record, kind);
+            let mut n_histograms = 0;
+            for entry in histograms.clone().flatten().filter(|entry| entry.histogram.kind() == kind) {
+                let Some(new_ref) = self.refs.new_ref(entry.series_ref) else {
+                    self.imported.samples_without_series += 1;
+                    continue;
+                };
+                encoder.push(&mut self.record, new_ref, entry.ts_ms, entry.histogram.bytes());
+                n_histograms += 1;
+            }
+            if n_histograms > 0 {
+                self.writer.append(&self.record)?;
+            }
+            self.imported.samples += n_histograms;
+        }
+        Ok(())
+    }
+
+    fn exemplars(&mut self, exemplars: Exemplars<'_>) -> Result<(), WalError> {
+        if !self.has_room {
+            return Ok(());
+        }
+        self.record.clear();
+        let mut encoder = ExemplarsEncoder::start(&mut self.record);
+        let mut n_exemplars = 0;
+        for exemplar in exemplars {
+            let Ok(mut exemplar) = exemplar else {
+                self.imported.damaged_places += 1;
+                break;
+            };
+            let Some(new_ref) = self.refs.new_ref(exemplar.series_ref) else { continue };
+            exemplar.series_ref = new_ref;
+            encoder.push(&mut self.record, &exemplar);
+            n_exemplars += 1;
+        }
+        if n_exemplars > 0 {
+            self.writer.append(&self.record)?;
+        }
+        Ok(())
+    }
+
+    /// The newest of each series goes into the checkpoint.
+    fn metadata(&mut self, entries: MetadataEntries<'_>) {
+        for entry in entries {
+            let Ok(MetadataEntry { series_ref, metric_type, unit, help }) = entry else {
+                self.imported.damaged_places += 1;
+                return;
+            };
+            if let Some(table_ref) = self.refs.table_refs.get(&series_ref) {
+                self.table.set_metadata(*table_ref, metric_type, unit, help);
+            }
+        }
+    }
+}
+
+/// Their refs, and ours.
+#[derive(Default)]
+struct Refs {
+    /// Their ref to the table's.
+    table_refs: HashMap<u64, SeriesRef, foldhash::fast::RandomState>,
+    /// The table's ref to the new one, of series with samples only: so the new ones are dense.
+    new_refs: HashMap<SeriesRef, u32, foldhash::fast::RandomState>,
+}
+
+impl Refs {
+    /// Our ref of theirs; `None` if no series record named it.
+    fn new_ref(&mut self, series_ref: u64) -> Option<u64> {
+        let table_ref = *self.table_refs.get(&series_ref)?;
+        let next_ref = self.new_refs.len() as u32 + 1;
+        Some(u64::from(*self.new_refs.entry(table_ref).or_insert(next_ref)))
     }
 }
 
@@ -289,6 +373,19 @@ fn write_series(
             }
         }
         writer.append(&record)?;
+        record.clear();
+        let mut encoder = MetadataEncoder::start(&mut record);
+        let mut n_entries = 0;
+        for (new_ref, table_ref) in part {
+            if let Some((metric_type, unit, help)) = table.metadata(*table_ref) {
+                let series_ref = u64::from(*new_ref);
+                encoder.push(&mut record, &MetadataEntry { series_ref, metric_type, unit, help });
+                n_entries += 1;
+            }
+        }
+        if n_entries > 0 {
+            writer.append(&record)?;
+        }
     }
     writer.finish().map(drop)
 }

@@ -8,10 +8,15 @@ use std::num::NonZeroU32;
 
 use crate::labels::builder::LabelsBuilder;
 use crate::series::SeriesRef;
-use crate::series::table::SeriesTable;
+use crate::series::table::{SeriesState, SeriesTable};
 use crate::wal::error::WalError;
 use crate::wal::reader::{SegmentReader, Tail};
-use crate::wal::record::{self, Record, RecordType, Samples, SamplesEncoder, SeriesEncoder, SeriesEntries};
+use crate::wal::record::exemplars::{Exemplars, ExemplarsEncoder};
+use crate::wal::record::histograms::{Histograms, HistogramsEncoder};
+use crate::wal::record::metadata::{MetadataEncoder, MetadataEntries};
+use crate::wal::record::samples::{Samples, SamplesEncoder};
+use crate::wal::record::series::{SeriesEncoder, SeriesEntries};
+use crate::wal::record::{self, DecodeError, Record, RecordType};
 use crate::wal::segment::{self, SegmentInfo};
 
 /// Refs up to here are never called sparse: their slots take at most some 40 MiB.
@@ -131,6 +136,7 @@ impl Loader {
         repetition: Repetition,
         counts: &mut FileCounts,
     ) -> Result<(), Stop> {
+        check_type(bytes)?;
         match record::decode(bytes) {
             // Checked as a whole first: a series must not be in the table if its record is thrown away.
             Record::Series(entries) if entries.clone().any(|entry| entry.is_err()) => {
@@ -142,9 +148,17 @@ impl Loader {
                     counts.must_be_rewritten |= !is_new && repetition == Repetition::Found;
                 }
             }
-            Record::Samples(samples) => self.load_samples(samples, number, counts),
+            Record::Samples(samples) => {
+                let entries = samples.map(|it| it.map(|sample| (sample.series_ref, sample.ts_ms)));
+                self.load_samples(entries, number, counts);
+            }
+            Record::Histograms(histograms) => {
+                let entries = histograms.map(|it| it.map(|entry| (entry.series_ref, entry.ts_ms)));
+                self.load_samples(entries, number, counts);
+            }
+            Record::Exemplars(exemplars) => self.load_exemplars(exemplars, number, counts),
+            Record::Metadata(entries) => self.load_metadata(entries, number, counts),
             Record::Other(record_type) => {
-                check_other(record_type)?;
                 if repetition == Repetition::Found {
                     *self.skipped_records.entry(record_type.name()).or_default() += 1;
                 }
@@ -184,22 +198,66 @@ impl Loader {
         Ok(LoadedSeries { series_ref, is_new, is_from_here })
     }
 
-    fn load_samples(&mut self, samples: Samples<'_>, number: u32, counts: &mut FileCounts) {
+    /// Refs and timestamps of floats or histograms.
+    fn load_samples(
+        &mut self,
+        samples: impl Iterator<Item = Result<(u64, i64), DecodeError>>,
+        number: u32,
+        counts: &mut FileCounts,
+    ) {
         for sample in samples {
-            let known = sample.ok().and_then(|sample| Some((sample, self.known(sample.series_ref)?)));
-            let Some((sample, series_ref)) = known else {
+            let known = sample.ok().and_then(|(series_ref, ts_ms)| Some((self.known(series_ref)?, ts_ms)));
+            let Some((series_ref, ts_ms)) = known else {
                 counts.must_be_rewritten = true;
                 return;
             };
-            let handle = self.table.handle(series_ref);
-            if let Some(state) = handle.and_then(|handle| self.table.state_mut(handle)) {
-                state.last_ts_ms = state.last_ts_ms.max(sample.ts_ms);
+            if let Some(state) = self.state_mut(series_ref) {
+                state.last_ts_ms = state.last_ts_ms.max(ts_ms);
                 state.last_segment = state.last_segment.max(number);
             }
             counts.samples += 1;
-            counts.newest_ts_ms = counts.newest_ts_ms.max(Some(sample.ts_ms));
-            self.newest_ts_ms = self.newest_ts_ms.max(Some(sample.ts_ms));
+            counts.newest_ts_ms = counts.newest_ts_ms.max(Some(ts_ms));
+            self.newest_ts_ms = self.newest_ts_ms.max(Some(ts_ms));
         }
+    }
+
+    /// The newest exemplar of a series is known again, so that it is not written once more.
+    fn load_exemplars(&mut self, exemplars: Exemplars<'_>, number: u32, counts: &mut FileCounts) {
+        for exemplar in exemplars {
+            let known = exemplar.ok().and_then(|entry| Some((self.known(entry.series_ref)?, entry)));
+            let Some((series_ref, entry)) = known else {
+                counts.must_be_rewritten = true;
+                return;
+            };
+            // The record does not say whose the timestamp is; one of the scrape is not met again.
+            let latest = self.table.latest_exemplar(entry.value, entry.labels, entry.ts_ms, true);
+            self.table.replace_exemplar(series_ref, latest);
+            self.touch(series_ref, number);
+        }
+    }
+
+    fn load_metadata(&mut self, entries: MetadataEntries<'_>, number: u32, counts: &mut FileCounts) {
+        for entry in entries {
+            let known = entry.ok().and_then(|entry| Some((self.known(entry.series_ref)?, entry)));
+            let Some((series_ref, entry)) = known else {
+                counts.must_be_rewritten = true;
+                return;
+            };
+            self.table.set_metadata(series_ref, entry.metric_type, entry.unit, entry.help);
+            self.touch(series_ref, number);
+        }
+    }
+
+    /// Something that speaks of the series stands in segment `number`.
+    fn touch(&mut self, series_ref: SeriesRef, number: u32) {
+        if let Some(state) = self.state_mut(series_ref) {
+            state.last_segment = state.last_segment.max(number);
+        }
+    }
+
+    fn state_mut(&mut self, series_ref: SeriesRef) -> Option<&mut SeriesState> {
+        let handle = self.table.handle(series_ref)?;
+        self.table.state_mut(handle)
     }
 
     /// The ref of a series in the table.
@@ -221,11 +279,15 @@ impl Loader {
         out: &mut Vec<u8>,
     ) -> Result<Kept, Stop> {
         out.clear();
-        match record::decode(bytes) {
-            Record::Series(entries) => self.filter_series(entries, number, pass, out),
-            Record::Samples(samples) => Ok(self.filter_samples(samples, pass, out)),
-            Record::Other(record_type) => check_other(record_type).map(|()| Kept::Whole),
-        }
+        check_type(bytes)?;
+        Ok(match record::decode(bytes) {
+            Record::Series(entries) => return self.filter_series(entries, number, pass, out),
+            Record::Samples(samples) => self.filter_samples(samples, pass, out),
+            Record::Histograms(histograms) => self.filter_histograms(histograms, pass, out),
+            Record::Exemplars(exemplars) => self.filter_exemplars(exemplars, out),
+            Record::Metadata(entries) => self.filter_metadata(entries, out),
+            Record::Other(_) => Kept::Whole,
+        })
     }
 
     fn filter_series(
@@ -253,17 +315,77 @@ impl Loader {
 
     fn filter_samples(&self, samples: Samples<'_>, pass: &mut FilterPass, out: &mut Vec<u8>) -> Kept {
         let mut encoder = SamplesEncoder::start(out);
-        let (mut n_samples, mut n_kept) = (0_usize, 0_usize);
-        for sample in samples {
-            let Ok(sample) = sample else { return Kept::Damaged };
-            n_samples += 1;
-            if self.known(sample.series_ref).is_some() {
-                n_kept += 1;
-                encoder.push(out, sample);
+        let kept = self.filter_entries(samples, |sample| sample.series_ref, |it| encoder.push(out, it));
+        pass.samples_without_series += kept.n_left_out();
+        kept.kept()
+    }
+
+    fn filter_histograms(
+        &self,
+        histograms: Histograms<'_>,
+        pass: &mut FilterPass,
+        out: &mut Vec<u8>,
+    ) -> Kept {
+        let Some(Ok(first)) = histograms.clone().next() else { return Kept::Damaged };
+        let mut encoder = HistogramsEncoder::start(out, first.histogram.kind());
+        let kept = self.filter_entries(
+            histograms,
+            |entry| entry.series_ref,
+            |entry| encoder.push(out, entry.series_ref, entry.ts_ms, entry.histogram.bytes()),
+        );
+        pass.samples_without_series += kept.n_left_out();
+        kept.kept()
+    }
+
+    fn filter_exemplars(&self, exemplars: Exemplars<'_>, out: &mut Vec<u8>) -> Kept {
+        let mut encoder = ExemplarsEncoder::start(out);
+        self.filter_entries(exemplars, |it| it.series_ref, |it| encoder.push(out, &it)).kept()
+    }
+
+    fn filter_metadata(&self, entries: MetadataEntries<'_>, out: &mut Vec<u8>) -> Kept {
+        let mut encoder = MetadataEncoder::start(out);
+        self.filter_entries(entries, |it| it.series_ref, |it| encoder.push(out, &it)).kept()
+    }
+
+    /// Hands to `keep` what speaks of known series.
+    fn filter_entries<T>(
+        &self,
+        entries: impl Iterator<Item = Result<T, DecodeError>>,
+        series_ref: impl Fn(&T) -> u64,
+        mut keep: impl FnMut(T),
+    ) -> Filtered {
+        let mut filtered = Filtered::default();
+        for entry in entries {
+            let Ok(entry) = entry else {
+                filtered.is_damaged = true;
+                return filtered;
+            };
+            filtered.n_all += 1;
+            if self.known(series_ref(&entry)).is_some() {
+                filtered.n_kept += 1;
+                keep(entry);
             }
         }
-        pass.samples_without_series += (n_samples - n_kept) as u64;
-        kept_of(n_kept, n_samples)
+        filtered
+    }
+}
+
+/// How much of a record was kept.
+#[derive(Clone, Copy, Debug, Default)]
+struct Filtered {
+    n_all: usize,
+    n_kept: usize,
+    is_damaged: bool,
+}
+
+impl Filtered {
+    fn kept(self) -> Kept {
+        if self.is_damaged { Kept::Damaged } else { kept_of(self.n_kept, self.n_all) }
+    }
+
+    /// Entries without a series; a damaged record is counted as damage.
+    fn n_left_out(self) -> u64 {
+        if self.is_damaged { 0 } else { (self.n_all - self.n_kept) as u64 }
     }
 }
 
@@ -283,13 +405,13 @@ fn kept_of(n_kept: usize, n_all: usize) -> Kept {
     }
 }
 
-/// Types that name series and that we neither write nor follow make the log foreign: a ref they hold would be given to
-/// another series one day. The others are passed over.
-fn check_other(record_type: RecordType) -> Result<(), Stop> {
-    match record_type {
-        RecordType::Unknown | RecordType::Tombstones | RecordType::MmapMarkers | RecordType::MinValidTime => {
-            Ok(())
+/// Types that hold start times, which we do not write, make the log foreign: it is taken over once, without them.
+/// Types that name no series are passed over.
+fn check_type(bytes: &[u8]) -> Result<(), Stop> {
+    match RecordType::of(bytes) {
+        record_type @ (RecordType::HistogramSamplesV2 | RecordType::FloatHistogramSamplesV2) => {
+            Err(Stop::Foreign(format!("it holds records of type {}", record_type.name())))
         }
-        other => Err(Stop::Foreign(format!("it holds records of type {}", other.name()))),
+        _ => Ok(()),
     }
 }

@@ -15,6 +15,8 @@ pub struct WalMetrics {
     /// Set when it is read: see `head`.
     pub active_series: Gauge,
     pub float_samples_appended: Counter,
+    pub histograms_appended: Counter,
+    pub exemplars_appended: Counter,
     pub out_of_order_samples: Counter,
     pub truncate_duration: Summary,
     pub corruptions: Counter,
@@ -58,6 +60,8 @@ impl WalMetrics {
             compression,
             active_series: Gauge::default(),
             float_samples_appended: Counter::default(),
+            histograms_appended: Counter::default(),
+            exemplars_appended: Counter::default(),
             out_of_order_samples: Counter::default(),
             truncate_duration: Summary::default(),
             corruptions: Counter::default(),
@@ -105,10 +109,11 @@ impl WalMetrics {
         let name = "prometheus_agent_samples_appended_total";
         page.header(name, "Total number of samples appended to the storage", "counter");
         page.sample(name, &[("type", "float")], self.float_samples_appended.get() as f64);
+        page.sample(name, &[("type", "histogram")], self.histograms_appended.get() as f64);
         page.counter(
             "prometheus_agent_exemplars_appended_total",
             "Total number of exemplars appended to the storage",
-            &Counter::default(),
+            &self.exemplars_appended,
         );
         page.counter(
             "prometheus_agent_out_of_order_samples_total",

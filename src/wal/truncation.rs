@@ -9,7 +9,8 @@ use crate::series::{SeriesHandle, SeriesRef};
 use crate::wal::bulk::BulkWriter;
 use crate::wal::error::WalError;
 use crate::wal::head::{TruncationMark, Wal};
-use crate::wal::record::SeriesEncoder;
+use crate::wal::record::metadata::{MetadataEncoder, MetadataEntry};
+use crate::wal::record::series::SeriesEncoder;
 
 /// Series looked at under one hold of the head lock: some tenths of a millisecond.
 const SLICE_SERIES: usize = 4096;
@@ -61,10 +62,13 @@ impl<'a> SeriesTruncation<'a> {
     ) -> Result<u64, WalError> {
         let mut n_series = 0;
         let mut record = Vec::new();
+        let mut metadata_record = Vec::new();
         let mut after = None;
         loop {
             record.clear();
             let mut encoder = SeriesEncoder::start(&mut record);
+            metadata_record.clear();
+            let mut metadata_encoder = None;
             let n_before = n_series;
             after = self.wal.with_table(|table, _| {
                 let slice = table.slice(after, SLICE_SERIES);
@@ -75,12 +79,20 @@ impl<'a> SeriesTruncation<'a> {
                     let labels = table.label_pairs(handle.series_ref).into_iter().flatten();
                     encoder.push(&mut record, u64::from(handle.series_ref.0.get()), labels);
                     n_series += 1;
+                    let Some((metric_type, unit, help)) = table.metadata(handle.series_ref) else { continue };
+                    let out = &mut metadata_record;
+                    let encoder = metadata_encoder.get_or_insert_with(|| MetadataEncoder::start(out));
+                    let series_ref = u64::from(handle.series_ref.0.get());
+                    encoder.push(out, &MetadataEntry { series_ref, metric_type, unit, help });
                 }
                 last_of_full(&slice)
             });
             // The last record may be empty: a checkpoint without any would look like a damaged one.
             if n_series > n_before || (after.is_none() && n_series == 0) {
                 append(&record)?;
+            }
+            if metadata_encoder.is_some() {
+                append(&metadata_record)?;
             }
             if after.is_none() {
                 return Ok(n_series);

@@ -270,7 +270,7 @@ fn read(files: &[SegmentInfo], dropped: Option<u32>, found: &mut BTreeSet<(Strin
                         found.insert((name.clone(), sample.ts_ms));
                     }
                 }
-                Record::Other(other) => panic!("we never wrote {other:?}"),
+                other => panic!("we never wrote {other:?}"),
             }
         }
     }

@@ -21,7 +21,9 @@ use scraped::wal::bulk::BulkWriter;
 use scraped::wal::error::WalError;
 use scraped::wal::head::{Compression, ReplaySummary, Wal, WalOptions};
 use scraped::wal::reader::{SegmentReader, Tail};
-use scraped::wal::record::{self, Record, Sample, SamplesEncoder, SeriesEncoder};
+use scraped::wal::record::samples::{Sample, SamplesEncoder};
+use scraped::wal::record::series::SeriesEncoder;
+use scraped::wal::record::{self, Record};
 use scraped::wal::{checkpoint, segment};
 
 /// The smallest segment that the command line takes.
@@ -161,18 +163,27 @@ pub fn check_log(dir: &Path) {
                         assert_eq!(before, None, "ref {} has two meanings", entry.series_ref);
                     }
                 }
-                Record::Samples(samples) => {
-                    for sample in samples {
-                        let series_ref = sample.expect("a whole entry").series_ref;
-                        assert!(
-                            by_ref.contains_key(&series_ref),
-                            "a sample of ref {series_ref} before its series"
-                        );
-                    }
+                Record::Samples(entries) => {
+                    check_refs(entries.map(|it| it.expect("a whole entry").series_ref), &by_ref);
+                }
+                Record::Histograms(entries) => {
+                    check_refs(entries.map(|it| it.expect("a whole entry").series_ref), &by_ref);
+                }
+                Record::Exemplars(entries) => {
+                    check_refs(entries.map(|it| it.expect("a whole entry").series_ref), &by_ref);
+                }
+                Record::Metadata(entries) => {
+                    check_refs(entries.map(|it| it.expect("a whole entry").series_ref), &by_ref);
                 }
                 Record::Other(record_type) => panic!("a record of type {}", record_type.name()),
             }
         }
+    }
+}
+
+fn check_refs(series_refs: impl Iterator<Item = u64>, by_ref: &BTreeMap<u64, Labels>) {
+    for series_ref in series_refs {
+        assert!(by_ref.contains_key(&series_ref), "an entry of ref {series_ref} before its series");
     }
 }
 

@@ -1,0 +1,70 @@
+//! Exemplar records: observations that stand for others, with labels of their own.
+
+use crate::wal::record::bytes::Bytes;
+use crate::wal::record::deltas::{DeltaEncoder, Deltas};
+use crate::wal::record::labels::LabelPairs;
+use crate::wal::record::{DecodeError, EXEMPLARS};
+
+/// One exemplar.
+#[derive(Clone, Copy, Debug)]
+pub struct ExemplarEntry<'a> {
+    /// Ref of a series record that stands before it.
+    pub series_ref: u64,
+    /// Milliseconds since the Unix epoch: its own timestamp, or that of the scrape.
+    pub ts_ms: i64,
+    /// The observed value.
+    pub value: f64,
+    /// Its own labels in order of name.
+    pub labels: LabelPairs<'a>,
+}
+
+/// Exemplars of an exemplar record. After an error it ends.
+#[derive(Clone, Debug)]
+pub struct Exemplars<'a> {
+    pub(super) body: Bytes<'a>,
+    pub(super) deltas: Deltas,
+}
+
+impl<'a> Exemplars<'a> {
+    fn entry(&mut self) -> Result<ExemplarEntry<'a>, DecodeError> {
+        let (series_ref, ts_ms) = self.deltas.next(&mut self.body)?;
+        let value = self.body.float()?;
+        Ok(ExemplarEntry { series_ref, ts_ms, value, labels: LabelPairs::decode(&mut self.body)? })
+    }
+}
+
+impl<'a> Iterator for Exemplars<'a> {
+    type Item = Result<ExemplarEntry<'a>, DecodeError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.body.0.is_empty() {
+            return None;
+        }
+        let entry = self.entry();
+        if entry.is_err() {
+            self.body = Bytes(&[]);
+        }
+        Some(entry)
+    }
+}
+
+/// Writes an exemplar record entry by entry at the end of a buffer.
+#[derive(Debug)]
+pub struct ExemplarsEncoder {
+    deltas: DeltaEncoder,
+}
+
+impl ExemplarsEncoder {
+    /// Starts a record in `out`, which must be empty.
+    pub fn start(out: &mut Vec<u8>) -> Self {
+        out.push(EXEMPLARS);
+        Self { deltas: DeltaEncoder::default() }
+    }
+
+    /// Adds one exemplar.
+    pub fn push(&mut self, out: &mut Vec<u8>, exemplar: &ExemplarEntry<'_>) {
+        self.deltas.put(out, exemplar.series_ref, exemplar.ts_ms);
+        out.extend_from_slice(&exemplar.value.to_bits().to_be_bytes());
+        exemplar.labels.put(out);
+    }
+}

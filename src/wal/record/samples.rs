@@ -1,0 +1,66 @@
+//! Records of float samples, those of version 2 read only: start times are left out.
+
+use crate::wal::record::bytes::Bytes;
+use crate::wal::record::deltas::{DeltaEncoder, Deltas};
+use crate::wal::record::{DecodeError, SAMPLES};
+
+/// One float sample.
+#[derive(Clone, Copy, Debug)]
+pub struct Sample {
+    /// Ref of a series record that stands before it.
+    pub series_ref: u64,
+    /// Milliseconds since the Unix epoch.
+    pub ts_ms: i64,
+    /// The value, payload bits of a NaN included.
+    pub value: f64,
+}
+
+/// Samples of a samples record. After an error it ends.
+#[derive(Clone, Debug)]
+pub struct Samples<'a> {
+    pub(super) body: Bytes<'a>,
+    pub(super) deltas: Deltas,
+}
+
+impl Samples<'_> {
+    fn sample(&mut self) -> Result<Sample, DecodeError> {
+        let (series_ref, ts_ms) = self.deltas.next(&mut self.body)?;
+        Ok(Sample { series_ref, ts_ms, value: self.body.float()? })
+    }
+}
+
+impl Iterator for Samples<'_> {
+    type Item = Result<Sample, DecodeError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        // A record of nothing but its base, as an older writer may leave it, holds no sample in Prometheus either.
+        if self.body.0.is_empty() {
+            return None;
+        }
+        let sample = self.sample();
+        if sample.is_err() {
+            self.body = Bytes(&[]);
+        }
+        Some(sample)
+    }
+}
+
+/// Writes a samples record sample by sample at the end of a buffer.
+#[derive(Debug)]
+pub struct SamplesEncoder {
+    deltas: DeltaEncoder,
+}
+
+impl SamplesEncoder {
+    /// Starts a record in `out`, which must be empty.
+    pub fn start(out: &mut Vec<u8>) -> Self {
+        out.push(SAMPLES);
+        Self { deltas: DeltaEncoder::default() }
+    }
+
+    /// Adds one sample.
+    pub fn push(&mut self, out: &mut Vec<u8>, sample: Sample) {
+        self.deltas.put(out, sample.series_ref, sample.ts_ms);
+        out.extend_from_slice(&sample.value.to_bits().to_be_bytes());
+    }
+}

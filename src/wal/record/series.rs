@@ -1,0 +1,66 @@
+//! Series records: which labels a ref stands for.
+
+use crate::wal::record::bytes::Bytes;
+use crate::wal::record::labels::{LabelPairs, put_labels};
+use crate::wal::record::{DecodeError, SERIES};
+
+/// One series of a series record.
+#[derive(Clone, Copy, Debug)]
+pub struct SeriesEntry<'a> {
+    /// Any 64-bit number: Prometheus' refs are sparse.
+    pub series_ref: u64,
+    /// Pairs in the order they were written in (by name, for every writer we know).
+    pub labels: LabelPairs<'a>,
+}
+
+/// Entries of a series record. After an error it ends.
+#[derive(Clone, Debug)]
+pub struct SeriesEntries<'a> {
+    pub(super) body: Bytes<'a>,
+}
+
+impl<'a> SeriesEntries<'a> {
+    fn entry(&mut self) -> Result<SeriesEntry<'a>, DecodeError> {
+        let series_ref = self.body.be_u64()?;
+        let labels = LabelPairs::decode(&mut self.body)?;
+        Ok(SeriesEntry { series_ref, labels })
+    }
+}
+
+impl<'a> Iterator for SeriesEntries<'a> {
+    type Item = Result<SeriesEntry<'a>, DecodeError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.body.0.is_empty() {
+            return None;
+        }
+        let entry = self.entry();
+        if entry.is_err() {
+            self.body = Bytes(&[]);
+        }
+        Some(entry)
+    }
+}
+
+/// Writes a series record entry by entry at the end of a buffer.
+#[derive(Debug)]
+pub struct SeriesEncoder {}
+
+impl SeriesEncoder {
+    /// Starts a record in `out`, which must be empty.
+    pub fn start(out: &mut Vec<u8>) -> Self {
+        out.push(SERIES);
+        Self {}
+    }
+
+    /// Adds one series; `labels` are in order of name.
+    pub fn push<'a>(
+        &mut self,
+        out: &mut Vec<u8>,
+        series_ref: u64,
+        labels: impl Iterator<Item = (&'a str, &'a str)>,
+    ) {
+        out.extend_from_slice(&series_ref.to_be_bytes());
+        put_labels(out, labels);
+    }
+}

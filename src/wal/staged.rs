@@ -1,0 +1,182 @@
+//! What a transaction has staged: samples, histograms, exemplars, metadata, in memory that is used again.
+//!
+//! Histograms and the labels of exemplars are encoded as they come in: nothing of the page is needed any more, and a
+//! commit copies bytes. Belongs to an appender; knows neither table nor log.
+
+use crate::exposition::MetricType;
+use crate::histogram::Histogram;
+use crate::series::SeriesHandle;
+use crate::wal::appender::ExemplarTime;
+use crate::wal::record::histograms::{HistogramKind, put_histogram};
+use crate::wal::record::labels::{LabelPairs, put_labels};
+
+/// Staged entries an idle appender keeps room for; there are as many appenders as workers.
+const KEPT_SAMPLES: usize = 4096;
+const KEPT_OTHERS: usize = 512;
+const KEPT_BYTES: usize = 64 * 1024;
+
+/// A sample on its way.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::wal) struct StagedSample {
+    pub(in crate::wal) handle: SeriesHandle,
+    pub(in crate::wal) ts_ms: i64,
+    pub(in crate::wal) value: f64,
+}
+
+/// A histogram on its way.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::wal) struct StagedHistogram<'a> {
+    pub(in crate::wal) handle: SeriesHandle,
+    pub(in crate::wal) ts_ms: i64,
+    pub(in crate::wal) kind: HistogramKind,
+    pub(in crate::wal) encoded: &'a [u8],
+}
+
+/// An exemplar on its way.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::wal) struct StagedExemplar<'a> {
+    pub(in crate::wal) handle: SeriesHandle,
+    pub(in crate::wal) time: ExemplarTime,
+    pub(in crate::wal) value: f64,
+    pub(in crate::wal) labels: LabelPairs<'a>,
+}
+
+/// Metadata on its way.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::wal) struct StagedMetadata<'a> {
+    pub(in crate::wal) handle: SeriesHandle,
+    pub(in crate::wal) metric_type: MetricType,
+    pub(in crate::wal) unit: &'a str,
+    pub(in crate::wal) help: &'a str,
+}
+
+/// Everything staged.
+#[derive(Debug, Default)]
+pub(in crate::wal) struct Staged {
+    pub(in crate::wal) samples: Vec<StagedSample>,
+    histograms: Vec<Histograms>,
+    histogram_bytes: Vec<u8>,
+    exemplars: Vec<Exemplars>,
+    exemplar_labels: Vec<u8>,
+    metadata: Vec<Metadata>,
+    metadata_text: String,
+}
+
+/// A histogram whose bytes end at `end`.
+#[derive(Clone, Copy, Debug)]
+struct Histograms {
+    handle: SeriesHandle,
+    ts_ms: i64,
+    kind: HistogramKind,
+    end: usize,
+}
+
+/// An exemplar whose labels end at `end`.
+#[derive(Clone, Copy, Debug)]
+struct Exemplars {
+    handle: SeriesHandle,
+    time: ExemplarTime,
+    value: f64,
+    end: usize,
+}
+
+/// Metadata whose unit and help end there.
+#[derive(Clone, Copy, Debug)]
+struct Metadata {
+    handle: SeriesHandle,
+    metric_type: MetricType,
+    unit_end: usize,
+    help_end: usize,
+}
+
+impl Staged {
+    pub(in crate::wal) fn push_histogram(&mut self, handle: SeriesHandle, ts_ms: i64, histogram: &Histogram) {
+        put_histogram(&mut self.histogram_bytes, histogram);
+        let (kind, end) = (HistogramKind::of(histogram), self.histogram_bytes.len());
+        self.histograms.push(Histograms { handle, ts_ms, kind, end });
+    }
+
+    /// `labels` are in order of name.
+    pub(in crate::wal) fn push_exemplar<'a>(
+        &mut self,
+        handle: SeriesHandle,
+        time: ExemplarTime,
+        value: f64,
+        labels: impl Iterator<Item = (&'a str, &'a str)>,
+    ) {
+        put_labels(&mut self.exemplar_labels, labels);
+        self.exemplars.push(Exemplars { handle, time, value, end: self.exemplar_labels.len() });
+    }
+
+    pub(in crate::wal) fn push_metadata(
+        &mut self,
+        handle: SeriesHandle,
+        metric_type: MetricType,
+        unit: &str,
+        help: &str,
+    ) {
+        self.metadata_text.push_str(unit);
+        let unit_end = self.metadata_text.len();
+        self.metadata_text.push_str(help);
+        self.metadata.push(Metadata { handle, metric_type, unit_end, help_end: self.metadata_text.len() });
+    }
+
+    pub(in crate::wal) fn histograms(&self) -> impl Iterator<Item = StagedHistogram<'_>> {
+        let mut start = 0;
+        self.histograms.iter().map(move |&Histograms { handle, ts_ms, kind, end }| {
+            let encoded = self.histogram_bytes.get(start..end).unwrap_or_default();
+            start = end;
+            StagedHistogram { handle, ts_ms, kind, encoded }
+        })
+    }
+
+    pub(in crate::wal) fn exemplars(&self) -> impl Iterator<Item = StagedExemplar<'_>> {
+        let mut start = 0;
+        self.exemplars.iter().map(move |&Exemplars { handle, time, value, end }| {
+            let encoded = self.exemplar_labels.get(start..end).unwrap_or_default();
+            start = end;
+            StagedExemplar { handle, time, value, labels: LabelPairs::from_encoded(encoded) }
+        })
+    }
+
+    pub(in crate::wal) fn metadata(&self) -> impl Iterator<Item = StagedMetadata<'_>> {
+        let text = |from, to| self.metadata_text.get(from..to).unwrap_or_default();
+        let mut start = 0;
+        self.metadata.iter().map(move |&Metadata { handle, metric_type, unit_end, help_end }| {
+            let (unit, help) = (text(start, unit_end), text(unit_end, help_end));
+            start = help_end;
+            StagedMetadata { handle, metric_type, unit, help }
+        })
+    }
+
+    /// Samples and histograms.
+    pub(in crate::wal) fn n_samples(&self) -> usize {
+        self.samples.len() + self.histograms.len()
+    }
+
+    /// The series of all that is staged, some of them more than once.
+    pub(in crate::wal) fn handles(&self) -> impl Iterator<Item = SeriesHandle> {
+        let samples = self.samples.iter().map(|it| it.handle);
+        let histograms = self.histograms.iter().map(|it| it.handle);
+        let exemplars = self.exemplars.iter().map(|it| it.handle);
+        samples.chain(histograms).chain(exemplars).chain(self.metadata.iter().map(|it| it.handle))
+    }
+
+    /// Forgets everything and keeps memory of ordinary size.
+    pub(in crate::wal) fn clear(&mut self) {
+        self.samples.clear();
+        self.samples.shrink_to(KEPT_SAMPLES);
+        self.histograms.clear();
+        self.histograms.shrink_to(KEPT_OTHERS);
+        self.histogram_bytes.clear();
+        self.histogram_bytes.shrink_to(KEPT_BYTES);
+        self.exemplars.clear();
+        self.exemplars.shrink_to(KEPT_OTHERS);
+        self.exemplar_labels.clear();
+        self.exemplar_labels.shrink_to(KEPT_BYTES);
+        self.metadata.clear();
+        self.metadata.shrink_to(KEPT_OTHERS);
+        self.metadata_text.clear();
+        self.metadata_text.shrink_to(KEPT_BYTES);
+    }
+}
