@@ -21,8 +21,10 @@ const NOT_HERE: [&str; 2] = [
 ];
 
 /// Refused by us alone, on purpose.
-const STRICTER: [(&str, &str); 13] = [
+const STRICTER: [(&str, &str); 15] = [
     ("bad/file_sd_interval_zero.yml", "a real Prometheus panics when it starts the ticker"),
+    ("bad/dns_sd_interval_zero.yml", "the names would be asked for without a pause"),
+    ("bad/dns_sd_port.yml", "no target has such a port"),
     ("bad/http_sd_interval_zero.yml", "the list would be asked for without a pause"),
     ("bad/header_that_cannot_be_sent.yml", "every request would fail"),
     ("bad/scheme_empty.yml", "every scrape would fail"),

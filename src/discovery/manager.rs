@@ -15,6 +15,7 @@ use crossbeam_channel::{Receiver, RecvError, SendError, Sender, at, bounded, nev
 
 use crate::config::Config;
 use crate::config::discovery::DiscoveryConfig;
+use crate::discovery::dns::DnsSource;
 use crate::discovery::file::FileDiscoverer;
 use crate::discovery::http::HttpSource;
 use crate::discovery::metrics::DiscoveryMetrics;
@@ -177,6 +178,12 @@ impl Manager {
         let discoverer: Box<dyn Discoverer> = match config {
             DiscoveryConfig::Static(groups) => Box::new(StaticDiscoverer(groups.clone())),
             DiscoveryConfig::File(file) => Box::new(FileDiscoverer::new(file.clone(), metrics)),
+            DiscoveryConfig::Dns(dns) => Box::new(Refresher {
+                source: DnsSource::new(dns, Arc::clone(&metrics)),
+                interval: dns.refresh_interval,
+                job: job.to_owned(),
+                metrics,
+            }),
             DiscoveryConfig::Http(http) => Box::new(Refresher {
                 source: HttpSource::new(http, Arc::clone(&metrics)),
                 interval: http.refresh_interval,

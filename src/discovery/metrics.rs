@@ -28,6 +28,10 @@ pub struct DiscoveryMetrics {
     pub refresh_seconds: Family<Summary>,
     /// Lists of `http_sd_configs` that could not be had.
     pub http_failures: Counter,
+    /// Names of `dns_sd_configs` that were looked up.
+    pub dns_lookups: Counter,
+    /// Those that no server had an answer for.
+    pub dns_lookup_failures: Counter,
     /// Files that could not be read or understood.
     pub file_read_errors: Counter,
     /// Seconds that a look at all files of a provider took, if anything was read.
@@ -48,6 +52,8 @@ impl Default for DiscoveryMetrics {
             refresh_failures: Family::new(&["mechanism", "config"]),
             refresh_seconds: Family::new(&["mechanism", "config"]),
             http_failures: Counter::default(),
+            dns_lookups: Counter::default(),
+            dns_lookup_failures: Counter::default(),
             file_read_errors: Counter::default(),
             file_scan_seconds: Summary::default(),
             file_mtime_seconds: Family::new(&["filename"]),
@@ -116,6 +122,12 @@ impl Collect for DiscoveryMetrics {
             "prometheus_sd_http_failures_total",
             "Number of HTTP service discovery refresh failures.",
             &self.http_failures,
+        );
+        page.counter("prometheus_sd_dns_lookups_total", "The number of DNS-SD lookups.", &self.dns_lookups);
+        page.counter(
+            "prometheus_sd_dns_lookup_failures_total",
+            "The number of DNS-SD lookup failures.",
+            &self.dns_lookup_failures,
         );
         page.counter(
             "prometheus_sd_file_read_errors_total",

@@ -3,6 +3,7 @@
 //!
 //! A provider's settings are compared as a whole: jobs with equal ones share it.
 
+pub mod dns;
 pub mod file;
 pub mod http;
 pub mod statics;
@@ -10,6 +11,7 @@ pub mod statics;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::config::discovery::dns::DnsSdConfig;
 use crate::config::discovery::file::FileSdConfig;
 use crate::config::discovery::http::HttpSdConfig;
 use crate::config::discovery::statics::StaticConfig;
@@ -23,6 +25,8 @@ use crate::labels::Labels;
 pub enum DiscoveryConfig {
     /// `static_configs`: all groups of the job.
     Static(Vec<StaticConfig>),
+    /// One entry of `dns_sd_configs`.
+    Dns(DnsSdConfig),
     /// One entry of `file_sd_configs`.
     File(FileSdConfig),
     /// One entry of `http_sd_configs`.
@@ -34,6 +38,7 @@ impl DiscoveryConfig {
     pub(in crate::config) fn key(&self) -> &'static str {
         match self {
             Self::Static(_) => "static_configs",
+            Self::Dns(_) => "dns_sd_configs",
             Self::File(_) => "file_sd_configs",
             Self::Http(_) => "http_sd_configs",
         }
@@ -43,6 +48,7 @@ impl DiscoveryConfig {
     pub(in crate::config) fn print(&self) -> Vec<Yaml> {
         match self {
             Self::Static(groups) => groups.iter().map(StaticConfig::print).collect(),
+            Self::Dns(dns) => vec![dns.print()],
             Self::File(file) => vec![file.print()],
             Self::Http(http) => vec![http.print()],
         }
@@ -50,9 +56,8 @@ impl DiscoveryConfig {
 }
 
 /// Providers that an edge host has a use for; they come with later releases.
-const TO_COME: [&str; 6] = [
+const TO_COME: [&str; 5] = [
     "consul_sd_configs",
-    "dns_sd_configs",
     "docker_sd_configs",
     "dockerswarm_sd_configs",
     "kubernetes_sd_configs",
@@ -114,6 +119,9 @@ pub(in crate::config) fn read(
     let mut providers = Vec::new();
     for item in sections(fields, "file_sd_configs") {
         providers.extend(file::read(&item, dir).map(DiscoveryConfig::File));
+    }
+    for item in sections(fields, "dns_sd_configs") {
+        providers.extend(dns::read(&item).map(DiscoveryConfig::Dns));
     }
     for item in sections(fields, "http_sd_configs") {
         providers.extend(http::read(&item, dir).map(DiscoveryConfig::Http));

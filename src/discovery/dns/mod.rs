@@ -1,0 +1,134 @@
+//! `dns_sd_configs`: targets that name servers know (Prometheus' `discovery/dns/dns.go`).
+//!
+//! Runs on the thread `sd-dns-<n>`, which asks for one name after the other; a name that cannot be resolved keeps the
+//! targets it had. The system's own resolver is not asked, since it knows no SRV records: `/etc/resolv.conf` is, and is
+//! read anew each time.
+
+mod resolv_conf;
+mod resolver;
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crossbeam_channel::TryRecvError;
+
+use crate::config::discovery::dns::{DnsRecordType, DnsSdConfig};
+use crate::discovery::dns::resolv_conf::ResolvConf;
+use crate::discovery::dns::resolver::{Record, look_up};
+use crate::discovery::metrics::DiscoveryMetrics;
+use crate::discovery::refresh::Source;
+use crate::discovery::{ADDRESS_LABEL, Stop, TargetGroup};
+use crate::labels::Labels;
+
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+
+const NAME_LABEL: &str = "__meta_dns_name";
+const SRV_TARGET_LABEL: &str = "__meta_dns_srv_record_target";
+const SRV_PORT_LABEL: &str = "__meta_dns_srv_record_port";
+const MX_TARGET_LABEL: &str = "__meta_dns_mx_record_target";
+const NS_TARGET_LABEL: &str = "__meta_dns_ns_record_target";
+
+/// One entry of `dns_sd_configs`.
+#[derive(Debug)]
+pub(in crate::discovery) struct DnsSource {
+    record_type: DnsRecordType,
+    port: u16,
+    resolv_conf: PathBuf,
+    names: Vec<KnownName>,
+    metrics: Arc<DiscoveryMetrics>,
+}
+
+#[derive(Debug)]
+struct KnownName {
+    name: String,
+    /// `None` until it was resolved once.
+    group: Option<TargetGroup>,
+    /// The sentence that was logged, while the last attempt failed.
+    complaint: String,
+}
+
+impl DnsSource {
+    /// A source that has not asked yet.
+    pub(in crate::discovery) fn new(config: &DnsSdConfig, metrics: Arc<DiscoveryMetrics>) -> Self {
+        let known = |name: &String| KnownName { name: name.clone(), group: None, complaint: String::new() };
+        Self {
+            record_type: config.record_type,
+            port: config.port,
+            resolv_conf: RESOLV_CONF.into(),
+            names: config.names.iter().map(known).collect(),
+            metrics,
+        }
+    }
+}
+
+impl Source for DnsSource {
+    fn kind(&self) -> &'static str {
+        "dns"
+    }
+
+    fn refresh(&mut self, stop: &Stop) -> Result<Vec<TargetGroup>, String> {
+        let conf = fs::read(&self.resolv_conf)
+            .map(|bytes| ResolvConf::parse(&String::from_utf8_lossy(&bytes)))
+            .map_err(|error| {
+                format!("could not load resolv.conf: {}: {error}", self.resolv_conf.display())
+            })?;
+        let mut failure = None;
+        for known in &mut self.names {
+            if stop.try_recv() == Err(TryRecvError::Disconnected) {
+                break;
+            }
+            self.metrics.dns_lookups.inc();
+            match look_up(&conf, &known.name, self.record_type) {
+                Ok(records) => {
+                    known.complaint.clear();
+                    known.group = Some(group(&known.name, self.port, &records));
+                }
+                Err(sentence) => {
+                    self.metrics.dns_lookup_failures.inc();
+                    if known.group.is_some() && sentence != known.complaint {
+                        log::warn!("discovery: dns: {sentence}; its targets stay as they are");
+                    }
+                    known.complaint.clone_from(&sentence);
+                    failure = Some(sentence);
+                }
+            }
+        }
+        let groups: Vec<TargetGroup> = self.names.iter().filter_map(|known| known.group.clone()).collect();
+        match failure {
+            Some(sentence) if groups.is_empty() => Err(sentence),
+            _ => Ok(groups),
+        }
+    }
+}
+
+fn group(name: &str, port: u16, records: &[Record]) -> TargetGroup {
+    let at = |host: &str, port: u16| {
+        if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+    };
+    let target = |record: &Record| {
+        let mut labels = vec![(NAME_LABEL, name.to_owned())];
+        let (host, port) = match record {
+            Record::Address(address) => (address.to_string(), port),
+            Record::Service(host, port) => {
+                labels.extend([(SRV_TARGET_LABEL, host.clone()), (SRV_PORT_LABEL, port.to_string())]);
+                (host.clone(), *port)
+            }
+            Record::MailExchange(host) => {
+                labels.push((MX_TARGET_LABEL, host.clone()));
+                (host.clone(), port)
+            }
+            Record::NameServer(host) => {
+                labels.push((NS_TARGET_LABEL, host.clone()));
+                (host.clone(), port)
+            }
+        };
+        labels.push((ADDRESS_LABEL, at(host.trim_end_matches('.'), port)));
+        Labels::from_pairs(labels)
+    };
+    TargetGroup {
+        source: name.to_owned(),
+        targets: records.iter().map(target).collect(),
+        labels: Labels::default(),
+    }
+}

@@ -1,0 +1,225 @@
+//! Against a name server of the tests' own, by UDP and TCP.
+
+use super::{Record, look_up};
+use crate::config::discovery::dns::DnsRecordType;
+use crate::discovery::dns::resolv_conf::ResolvConf;
+use simple_dns::rdata::{A, AAAA, CNAME, MX, NS, RData, SRV};
+use simple_dns::{CLASS, Name, Packet, PacketFlag, RCODE, ResourceRecord};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::sync::Arc;
+use std::thread;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum By {
+    Udp,
+    Tcp,
+}
+
+/// What the server does; [`By::Udp`] comes first.
+enum Act {
+    Say(RCODE, Vec<RData<'static>>),
+    /// Sets the flag that says that there is more.
+    Cut(Vec<RData<'static>>),
+    /// Answers another question first.
+    Confuse(Vec<RData<'static>>),
+    Garbage,
+    Silence,
+}
+
+type Acting = dyn Fn(&str, By) -> Act + Send + Sync;
+
+/// A server that answers until the process ends. By TCP it closes the connection where it keeps silent.
+fn server(act: impl Fn(&str, By) -> Act + Send + Sync + 'static) -> SocketAddr {
+    let act: Arc<Acting> = Arc::new(act);
+    let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = udp.local_addr().unwrap();
+    let tcp = TcpListener::bind(address).unwrap();
+    let by_udp = Arc::clone(&act);
+    thread::spawn(move || {
+        let mut question = [0; 512];
+        while let Ok((n_read, client)) = udp.recv_from(&mut question) {
+            for reply in replies(&question[..n_read], &*by_udp, By::Udp) {
+                udp.send_to(&reply, client).unwrap();
+            }
+        }
+    });
+    thread::spawn(move || {
+        for stream in tcp.incoming() {
+            let mut stream = stream.unwrap();
+            let mut len = [0; 2];
+            stream.read_exact(&mut len).unwrap();
+            let mut question = vec![0; usize::from(u16::from_be_bytes(len))];
+            stream.read_exact(&mut question).unwrap();
+            for reply in replies(&question, &*act, By::Tcp) {
+                let len = u16::try_from(reply.len()).unwrap().to_be_bytes();
+                // In two pieces.
+                stream.write_all(&[&len[..], &reply[..5]].concat()).unwrap();
+                stream.write_all(&reply[5..]).unwrap();
+            }
+        }
+    });
+    address
+}
+
+fn replies(question: &[u8], act: &Acting, by: By) -> Vec<Vec<u8>> {
+    let question = Packet::parse(question).unwrap();
+    assert!(question.has_flags(PacketFlag::RECURSION_DESIRED));
+    let name = question.questions[0].qname.to_string();
+    let reply = |id: u16, rcode: RCODE, records: Vec<RData<'static>>, is_cut: bool| {
+        let mut reply = Packet::new_reply(id);
+        *reply.rcode_mut() = rcode;
+        if is_cut {
+            reply.set_flags(PacketFlag::TRUNCATION);
+        }
+        reply.questions.clone_from(&question.questions);
+        let owner = Name::new(&name).unwrap();
+        reply
+            .answers
+            .extend(records.into_iter().map(|it| ResourceRecord::new(owner.clone(), CLASS::IN, 5, it)));
+        reply.build_bytes_vec().unwrap()
+    };
+    let id = question.id();
+    match act(&name, by) {
+        Act::Say(rcode, records) => vec![reply(id, rcode, records, false)],
+        Act::Cut(records) => vec![reply(id, RCODE::NoError, records, true)],
+        Act::Confuse(records) => {
+            vec![
+                reply(id.wrapping_add(1), RCODE::NameError, Vec::new(), false),
+                reply(id, RCODE::NoError, records, false),
+            ]
+        }
+        Act::Garbage => vec![[&id.to_be_bytes()[..], &[0xff; 40]].concat()],
+        Act::Silence => Vec::new(),
+    }
+}
+
+fn address(last: u8) -> RData<'static> {
+    RData::A(A { address: u32::from_be_bytes([10, 0, 0, last]) })
+}
+
+fn conf(servers: &[SocketAddr]) -> ResolvConf {
+    ResolvConf { servers: servers.to_vec(), search: vec!["site".to_owned()], n_dots: 1 }
+}
+
+/// Records of `name`, each on its own, or the error without the port of the server.
+fn check(servers: &[SocketAddr], name: &str, want: Result<&[&str], &str>) {
+    let got = look_up(&conf(servers), name, DnsRecordType::A).map(|records| {
+        let text = |record: &Record| match record {
+            Record::Address(address) => address.to_string(),
+            Record::Service(host, port) => format!("{host} {port}"),
+            Record::MailExchange(host) | Record::NameServer(host) => host.clone(),
+        };
+        records.iter().map(text).collect::<Vec<String>>()
+    });
+    let hide = |error: String| {
+        let hide_port = |text: String, server: &SocketAddr| text.replace(&server.to_string(), "SERVER");
+        servers.iter().fold(error, hide_port)
+    };
+    let got = got.map_err(hide);
+    let want = want.map(|records| records.iter().map(|it| (*it).to_owned()).collect()).map_err(str::to_owned);
+    assert_eq!(got, want, "{name}");
+}
+
+#[test]
+fn records_of_every_type() {
+    let name = |text: &'static str| Name::new(text).unwrap();
+    let server = server(move |_, _| {
+        let records = vec![
+            RData::CNAME(CNAME(name("other.example"))),
+            address(1),
+            RData::AAAA(AAAA { address: 1 }),
+            RData::SRV(SRV { priority: 1, weight: 2, port: 9100, target: name("box.example") }),
+            RData::MX(MX { preference: 1, exchange: name("mail.example") }),
+            RData::NS(NS(name("ns.example"))),
+        ];
+        Act::Say(RCODE::NoError, records)
+    });
+    let want = ["10.0.0.1", "::1", "box.example. 9100", "mail.example.", "ns.example."];
+    check(&[server], "x.example", Ok(&want));
+}
+
+#[test]
+fn an_answer_that_does_not_fit_is_asked_for_by_tcp() {
+    let many = || (0..250).map(address).collect::<Vec<_>>();
+    let cut_server = server(move |_, by| match by {
+        By::Udp => Act::Cut(vec![address(1)]),
+        By::Tcp => Act::Say(RCODE::NoError, many()),
+    });
+    let want: Vec<String> = (0..250).map(|last| format!("10.0.0.{last}")).collect();
+    check(&[cut_server], "x.y", Ok(&want.iter().map(String::as_str).collect::<Vec<_>>()));
+    let never_whole = server(|_, _| Act::Cut(vec![address(1)]));
+    check(
+        &[never_whole],
+        "x.",
+        Err(
+            "could not resolve \"x.\": all servers responded with errors to at least one search domain (could not resolve \
+             x.: no servers returned a viable answer; SERVER: got truncated message on TCP (64kiB limit exceeded?))",
+        ),
+    );
+    let closed = server(|_, by| if by == By::Udp { Act::Cut(Vec::new()) } else { Act::Silence });
+    check(
+        &[closed],
+        "x.",
+        Err(
+            "could not resolve \"x.\": all servers responded with errors to at least one search domain (could not resolve \
+             x.: no servers returned a viable answer; SERVER: the connection was closed inside the answer)",
+        ),
+    );
+}
+
+#[test]
+fn the_next_server_and_the_next_name_are_tried() {
+    let failing = server(|_, _| Act::Say(RCODE::ServerFailure, Vec::new()));
+    let garbage = server(|_, _| Act::Garbage);
+    let good = server(|name, _| match name {
+        "x.site" => Act::Confuse(vec![address(7)]),
+        _ => Act::Say(RCODE::NameError, Vec::new()),
+    });
+    check(&[failing, garbage, good], "x", Ok(&["10.0.0.7"]));
+    // Certainly nowhere: that is an answer too.
+    check(&[good], "nowhere", Ok(&[]));
+    let of_one = server(|name, _| match name {
+        "x.site" => Act::Say(RCODE::ServerFailure, Vec::new()),
+        _ => Act::Say(RCODE::NameError, Vec::new()),
+    });
+    check(
+        &[of_one],
+        "x",
+        Err(
+            "could not resolve \"x\": all servers responded with errors to at least one search domain (could not resolve \
+             x.site.: no servers returned a viable answer; SERVER: the server answers ServerFailure)",
+        ),
+    );
+    check(
+        &[],
+        "x.",
+        Err(
+            "could not resolve \"x.\": all servers responded with errors to at least one search domain (could not resolve \
+             x.: no servers returned a viable answer; no name server is configured)",
+        ),
+    );
+}
+
+#[test]
+fn a_server_that_keeps_silent_is_left_in_time() {
+    let silent = server(|_, _| Act::Silence);
+    let good = server(|_, _| Act::Say(RCODE::NoError, vec![address(1)]));
+    check(&[silent, good], "x.y", Ok(&["10.0.0.1"]));
+    check(
+        &[silent],
+        "x.",
+        Err(
+            "could not resolve \"x.\": all servers responded with errors to at least one search domain (could not resolve \
+             x.: no servers returned a viable answer; SERVER: no answer within 2 s)",
+        ),
+    );
+}
+
+#[test]
+fn what_is_no_name_is_not_asked_for() {
+    let asked = server(|_, _| panic!("nothing is asked"));
+    let long = "x".repeat(64) + ".";
+    let error = look_up(&conf(&[asked]), &long, DnsRecordType::A).unwrap_err();
+    assert!(error.contains("not a name"), "{error}");
+}
