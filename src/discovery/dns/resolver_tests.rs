@@ -36,7 +36,7 @@ fn server(act: impl Fn(&str, By) -> Act + Send + Sync + 'static) -> SocketAddr {
     let address = udp.local_addr().unwrap();
     let tcp = TcpListener::bind(address).unwrap();
     let by_udp = Arc::clone(&act);
-    thread::spawn(move || {
+    spawn(move || {
         let mut question = [0; 512];
         while let Ok((n_read, client)) = udp.recv_from(&mut question) {
             for reply in replies(&question[..n_read], &*by_udp, By::Udp) {
@@ -44,7 +44,7 @@ fn server(act: impl Fn(&str, By) -> Act + Send + Sync + 'static) -> SocketAddr {
             }
         }
     });
-    thread::spawn(move || {
+    spawn(move || {
         for stream in tcp.incoming() {
             let mut stream = stream.unwrap();
             let mut len = [0; 2];
@@ -60,6 +60,10 @@ fn server(act: impl Fn(&str, By) -> Act + Send + Sync + 'static) -> SocketAddr {
         }
     });
     address
+}
+
+fn spawn(serve: impl FnOnce() + Send + 'static) {
+    thread::Builder::new().name("name-server".to_owned()).spawn(serve).unwrap();
 }
 
 fn replies(question: &[u8], act: &Acting, by: By) -> Vec<Vec<u8>> {
