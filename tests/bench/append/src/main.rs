@@ -8,7 +8,8 @@
 use scraped::clock::Clock;
 use scraped::config;
 use scraped::exposition::Entry;
-use scraped::exposition::text::TextParser;
+use scraped::exposition::content_type::Format;
+use scraped::exposition::parser::Parser;
 use scraped::labels::Labels;
 use scraped::scrape::append::Page;
 use scraped::scrape::buffers::BodyBudget;
@@ -24,65 +25,84 @@ use std::time::{Duration, Instant};
 
 const ROUNDS: usize = 200;
 
+/// A page and what its target says it is.
+struct Exposed {
+    text: String,
+    format: Format,
+    content_type: &'static str,
+}
+
 fn main() {
     let mut args = std::env::args().skip(1);
     let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../data/exposition/ok/node_exporter.prom");
     let path = args.next().map_or(default, Into::into);
     let n_copies: usize = args.next().map_or(1, |it| it.parse().expect("COPIES is a number"));
-    let page = copies(&std::fs::read_to_string(&path).expect("PAGE can be read"), n_copies);
-    let n_samples = count(&page);
+    let text = copies(&std::fs::read_to_string(&path).expect("PAGE can be read"), n_copies);
+    let exposed = Exposed { text, format: Format::Text, content_type: "text/plain; version=0.0.4" };
     if let Some(n_scrapes) = args.next().map(|it| it.parse().expect("SCRAPES is a number")) {
-        return store(&page, n_scrapes);
+        return store(&exposed, n_scrapes);
     }
-    println!("{}: {} bytes, {n_samples} samples", path.display(), page.len());
+    let openmetrics = as_openmetrics(&exposed.text);
+    for exposed in [exposed, openmetrics] {
+        println!("{} as {}", path.display(), exposed.content_type);
+        measure(&exposed);
+    }
+}
 
+fn measure(exposed: &Exposed) {
+    let n_bytes = exposed.text.len();
+    let n_samples = count(exposed);
+    println!("{n_bytes} bytes, {n_samples} samples");
     let read = best(|| {
-        assert_eq!(count(&page), n_samples);
+        assert_eq!(count(exposed), n_samples);
     });
-    print("read, every text for the first time", read, n_samples, page.len());
+    print("read, every text for the first time", read, n_samples, n_bytes);
 
-    let lens = text_lens(&page);
-    let read = best(|| {
-        let mut parser = TextParser::new(page.as_bytes());
-        let mut lens = lens.iter().copied();
-        let mut due = lens.next();
-        while let Ok(Some(entry)) = parser.next(|_| due) {
-            if matches!(entry, Entry::Series { .. }) {
-                due = lens.next();
-            }
-        }
-    });
-    print("read, every text known", read, n_samples, page.len());
+    let lens = text_lens(exposed);
+    let read = best(|| read_known(exposed, &lens));
+    print("read, every text known", read, n_samples, n_bytes);
 
     let dir = tempfile::tempdir().expect("a temporary directory");
     let (mut scrape_loop, mut worker, wal) = bench(dir.path());
     let mut ts_ms = 0;
     let mut scrape = || {
         ts_ms += 15_000;
-        scrape_once(&mut scrape_loop, &mut worker, ts_ms, &page);
+        scrape_once(&mut scrape_loop, &mut worker, ts_ms, exposed);
     };
     let start = Instant::now();
     scrape();
-    print("first scrape", start.elapsed(), n_samples, page.len());
+    print("first scrape", start.elapsed(), n_samples, n_bytes);
     let repeated = best(&mut scrape);
-    print("scrape, read to write", repeated, n_samples, page.len());
+    print("scrape, read to write", repeated, n_samples, n_bytes);
     let last = scrape_loop.status().last().expect("it was scraped");
     assert_eq!((last.error, last.samples_scraped as usize), (None, n_samples));
     println!("{} series", wal.active_series());
 }
 
-fn store(page: &str, n_scrapes: i64) {
-    let dir = tempfile::tempdir().expect("a temporary directory");
-    let (mut scrape_loop, mut worker, _wal) = bench(dir.path());
-    for number in 1..=n_scrapes {
-        scrape_once(&mut scrape_loop, &mut worker, number * 15_000, page);
+fn read_known(exposed: &Exposed, lens: &[usize]) {
+    let mut parser = parser(exposed);
+    let mut lens = lens.iter().copied();
+    let mut due = lens.next();
+    while let Some(entry) = parser.next(|_| due).expect("a good page") {
+        if let Entry::Series { known, .. } = entry {
+            assert!(known);
+            due = lens.next();
+        }
     }
 }
 
-fn scrape_once(scrape_loop: &mut ScrapeLoop, worker: &mut Worker, ts_ms: i64, page: &str) {
+fn store(exposed: &Exposed, n_scrapes: i64) {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let (mut scrape_loop, mut worker, _wal) = bench(dir.path());
+    for number in 1..=n_scrapes {
+        scrape_once(&mut scrape_loop, &mut worker, number * 15_000, exposed);
+    }
+}
+
+fn scrape_once(scrape_loop: &mut ScrapeLoop, worker: &mut Worker, ts_ms: i64, exposed: &Exposed) {
     let start = Instant::now();
     let at = ScrapeTime { start, ts_ms, deadline: start + Duration::from_secs(10) };
-    let page = Page { content_type: "text/plain; version=0.0.4", bytes: page.as_bytes() };
+    let page = Page { content_type: exposed.content_type, bytes: exposed.text.as_bytes() };
     scrape_loop.store(worker, at, Ok(page));
 }
 
@@ -116,12 +136,37 @@ fn copies(page: &str, n_copies: usize) -> String {
     copies
 }
 
-fn count(page: &str) -> usize {
-    text_lens(page).len()
+/// The same page as a library would write it in OpenMetrics, but for the names of counters.
+fn as_openmetrics(page: &str) -> Exposed {
+    let is_metadata = |line: &str| line.starts_with("# HELP ") || line.starts_with("# TYPE ");
+    let mut text = String::with_capacity(page.len());
+    for line in page.lines().filter(|line| !line.is_empty() && (!line.starts_with('#') || is_metadata(line)))
+    {
+        match line.strip_suffix(" untyped") {
+            Some(start) if line.starts_with("# TYPE ") => text.push_str(&format!("{start} unknown")),
+            _ => text.push_str(line),
+        }
+        text.push('\n');
+    }
+    text.push_str("# EOF\n");
+    Exposed { text, format: Format::OpenMetrics, content_type: "application/openmetrics-text; version=1.0.0" }
 }
 
-fn text_lens(page: &str) -> Vec<usize> {
-    let mut parser = TextParser::new(page.as_bytes());
+fn parser(exposed: &Exposed) -> Parser<'_> {
+    Parser::new(exposed.format, exposed.text.as_bytes()).expect("a format that is built")
+}
+
+fn count(exposed: &Exposed) -> usize {
+    let mut parser = parser(exposed);
+    let mut n_samples = 0;
+    while let Some(entry) = parser.next(|_| None).expect("a good page") {
+        n_samples += usize::from(matches!(entry, Entry::Series { .. }));
+    }
+    n_samples
+}
+
+fn text_lens(exposed: &Exposed) -> Vec<usize> {
+    let mut parser = parser(exposed);
     let mut lens = Vec::new();
     while let Some(entry) = parser.next(|_| None).expect("a good page") {
         if matches!(entry, Entry::Series { .. }) {
