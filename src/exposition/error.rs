@@ -1,8 +1,9 @@
-//! What is wrong with a page, and where: Prometheus' sentence, then our line and column.
+//! What is wrong with a page, and where: Prometheus' sentence, then our line and column or byte.
 //!
 //! Excerpts of the page are quoted as Go's `%q` does and cut, so that a page of one endless line makes a short error.
 
 use crate::exposition::lexer::Token;
+use crate::exposition::protobuf::error::ProtobufError;
 use memchr::memchr_iter;
 use std::fmt::{self, Write};
 
@@ -12,18 +13,37 @@ const MAX_EXCERPT_BYTES: usize = 120;
 /// Why a page was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExpositionError {
-    /// Line, from 1.
-    pub line: u64,
-    /// Byte in the line, from 1.
-    pub column: u64,
+    /// Where it is.
+    pub place: Place,
     /// What was found there. Boxed: pages are mostly right, and every line pays for the size of the result.
     pub kind: Box<ErrorKind>,
+}
+
+/// A place in a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In a text.
+    Text {
+        /// Line, from 1.
+        line: u64,
+        /// Byte in the line, from 1.
+        column: u64,
+    },
+    /// In a protobuf page.
+    Message {
+        /// Byte in the page, from 0.
+        offset: u64,
+        /// Name of the innermost message there.
+        message: &'static str,
+    },
 }
 
 /// What is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ErrorKind {
+    /// In a protobuf page.
+    Protobuf(ProtobufError),
     /// A token that cannot stand here.
     UnexpectedToken {
         /// As in "expected label name".
@@ -237,6 +257,7 @@ impl fmt::Display for ErrorKind {
             Self::TimestampNotFinite { owner: TimestampOwner::Exemplar, text } => {
                 write!(f, "invalid exemplar timestamp {text}")
             }
+            Self::Protobuf(error) => error.fmt(f),
             Self::InvalidMetricType(text) => write!(f, "invalid metric type {text}"),
             Self::HelpNotUtf8(text) => write!(f, "help text {text} is not a valid utf8 string"),
             Self::LabelValueNotUtf8(value) => write!(f, "invalid UTF-8 label value: {value}"),
@@ -273,13 +294,22 @@ impl ExpositionError {
             line_start = line_feed + 1;
         }
         let column = (before.len() - line_start) as u64 + 1;
-        Self { line, column, kind: Box::new(kind) }
+        Self { place: Place::Text { line, column }, kind: Box::new(kind) }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text { line, column } => write!(f, "line {line}, column {column}"),
+            Self::Message { offset, message } => write!(f, "byte {offset}, in {message}"),
+        }
     }
 }
 
 impl fmt::Display for ExpositionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} (line {}, column {})", self.kind, self.line, self.column)
+        write!(f, "{} ({})", self.kind, self.place)
     }
 }
 

@@ -10,6 +10,7 @@ pub mod lexer;
 pub mod openmetrics;
 mod openmetrics_lexer;
 pub mod parser;
+pub mod protobuf;
 pub mod series_text;
 pub mod text;
 

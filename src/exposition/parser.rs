@@ -8,27 +8,70 @@ use crate::exposition::content_type::Format;
 use crate::exposition::error::ExpositionError;
 use crate::exposition::exemplar::Exemplar;
 use crate::exposition::openmetrics::OpenMetricsParser;
+use crate::exposition::protobuf::{ProtobufBuffers, ProtobufParser};
 use crate::exposition::series_text::{InvalidUtf8, LabelScratch, visit_labels};
 use crate::exposition::text::TextParser;
 use crate::exposition::{Entry, MetricType};
 use crate::histogram::Histogram;
+use std::mem;
 
-/// Reads a page of any format that is built.
+/// What becomes of histograms (Prometheus' `textparse.ParserOptions`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ParserOptions {
+    /// Native histograms are read as classic ones: `scrape_native_histograms` is off.
+    pub ignore_native_histograms: bool,
+    /// Classic series stay where there is a native histogram too: `always_scrape_classic_histograms`.
+    pub keep_classic_histograms: bool,
+    /// Classic histograms become native ones: `convert_classic_histograms_to_nhcb`.
+    pub convert_classic_histograms: bool,
+}
+
+/// Memory of a parser that the next one uses again; one a thread that parses.
+#[derive(Debug, Default)]
+pub struct ParserBuffers {
+    protobuf: ProtobufBuffers,
+}
+
+/// Reads a page of any format.
 #[derive(Debug)]
-pub enum Parser<'page> {
+pub struct Parser<'page> {
+    reader: Reader<'page>,
+    buffers: ParserBuffers,
+}
+
+#[derive(Debug)]
+enum Reader<'page> {
     /// Text format 0.0.4 and 1.0.0.
     Text(TextParser<'page>),
     /// OpenMetrics 0.0.1 and 1.0.0.
     OpenMetrics(OpenMetricsParser<'page>),
+    /// Delimited protobuf.
+    Protobuf(ProtobufParser<'page>),
 }
 
 impl<'page> Parser<'page> {
-    /// A parser at the start of `page`; `None` if the format is not built.
-    pub fn new(format: Format, page: &'page [u8]) -> Option<Self> {
-        match format {
-            Format::Text => Some(Self::Text(TextParser::new(page))),
-            Format::OpenMetrics => Some(Self::OpenMetrics(OpenMetricsParser::new(page))),
-            Format::Protobuf => None,
+    /// A parser at the start of `page`.
+    pub fn new(
+        format: Format,
+        page: &'page [u8],
+        options: ParserOptions,
+        mut buffers: ParserBuffers,
+    ) -> Self {
+        let reader = match format {
+            Format::Text => Reader::Text(TextParser::new(page)),
+            Format::OpenMetrics => Reader::OpenMetrics(OpenMetricsParser::new(page)),
+            Format::Protobuf => {
+                Reader::Protobuf(ProtobufParser::new(page, options, mem::take(&mut buffers.protobuf)))
+            }
+        };
+        Self { reader, buffers }
+    }
+
+    /// Its memory, for the next page.
+    pub fn into_buffers(self) -> ParserBuffers {
+        match self.reader {
+            Reader::Text(_) | Reader::OpenMetrics(_) => self.buffers,
+            Reader::Protobuf(parser) => ParserBuffers { protobuf: parser.into_buffers() },
         }
     }
 
@@ -43,25 +86,28 @@ impl<'page> Parser<'page> {
         &mut self,
         known: impl FnMut(&[u8]) -> Option<usize>,
     ) -> Result<Option<Entry<'page>>, ExpositionError> {
-        match self {
-            Self::Text(parser) => parser.next(known),
-            Self::OpenMetrics(parser) => parser.next(known),
+        match &mut self.reader {
+            Reader::Text(parser) => parser.next(known),
+            Reader::OpenMetrics(parser) => parser.next(known),
+            Reader::Protobuf(parser) => parser.next(known),
         }
     }
 
-    /// The series of the sample read last, as the scrape cache knows it.
+    /// The series of the sample read last, as the scrape cache knows it: a key that need not be a text.
     pub fn series_text(&self) -> &[u8] {
-        match self {
-            Self::Text(parser) => parser.series_text(),
-            Self::OpenMetrics(parser) => parser.series_text(),
+        match &self.reader {
+            Reader::Text(parser) => parser.series_text(),
+            Reader::OpenMetrics(parser) => parser.series_text(),
+            Reader::Protobuf(parser) => parser.series_text(),
         }
     }
 
     /// Type of the family that the sample read last belongs to.
     pub fn metric_type(&self) -> MetricType {
-        match self {
-            Self::Text(parser) => parser.metric_type(),
-            Self::OpenMetrics(parser) => parser.metric_type(),
+        match &self.reader {
+            Reader::Text(parser) => parser.metric_type(),
+            Reader::OpenMetrics(parser) => parser.metric_type(),
+            Reader::Protobuf(parser) => parser.metric_type(),
         }
     }
 
@@ -74,32 +120,39 @@ impl<'page> Parser<'page> {
         scratch: &mut LabelScratch,
         visit: impl FnMut(&str, &str),
     ) -> Result<(), InvalidUtf8> {
-        match self {
-            Self::Text(_) | Self::OpenMetrics(_) => {
+        match &self.reader {
+            Reader::Text(_) | Reader::OpenMetrics(_) => {
                 visit_labels(self.series_text(), self.metric_type(), scratch, visit)
+            }
+            Reader::Protobuf(parser) => {
+                parser.visit_labels(visit);
+                Ok(())
             }
         }
     }
 
-    /// The histogram behind the last [`Entry::Histogram`].
-    pub fn histogram(&self) -> Option<&Histogram> {
-        match self {
-            Self::Text(_) | Self::OpenMetrics(_) => None,
+    /// The histogram behind the last [`Entry::Histogram`]; the caller may lower its resolution.
+    pub fn histogram(&mut self) -> Option<&mut Histogram> {
+        match &mut self.reader {
+            Reader::Text(_) | Reader::OpenMetrics(_) => None,
+            Reader::Protobuf(parser) => Some(parser.histogram()),
         }
     }
 
     /// The next exemplar of the sample read last; false when there is none left.
     pub fn exemplar(&mut self, exemplar: &mut Exemplar) -> bool {
-        match self {
-            Self::Text(_) => false,
-            Self::OpenMetrics(parser) => parser.exemplar(exemplar),
+        match &mut self.reader {
+            Reader::Text(_) => false,
+            Reader::OpenMetrics(parser) => parser.exemplar(exemplar),
+            Reader::Protobuf(parser) => parser.exemplar(exemplar),
         }
     }
 
     /// When the counter of the sample read last was started, in milliseconds, if the page says so.
     pub fn start_time_ms(&mut self) -> Option<i64> {
-        match self {
-            Self::Text(_) | Self::OpenMetrics(_) => None,
+        match &mut self.reader {
+            Reader::Text(_) | Reader::OpenMetrics(_) => None,
+            Reader::Protobuf(parser) => parser.start_time_ms(),
         }
     }
 }

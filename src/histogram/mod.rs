@@ -3,8 +3,18 @@
 //! A leaf: knows no format, no record and no label. One type holds both flavours, integer counts as delta-coded
 //! buckets and float counts as absolute ones, since everything but the counts is the same.
 
+pub mod layout;
+pub mod resolution;
+pub mod validate;
+
 /// Schema of a histogram whose bucket bounds are listed (`histogram.CustomBucketsSchema`).
 pub const CUSTOM_BUCKETS_SCHEMA: i32 = -53;
+
+/// Lowest resolution of exponential buckets: each is 65 536 times as wide as the one before.
+pub const MIN_SCHEMA: i32 = -4;
+
+/// Highest resolution of exponential buckets: each is 0.27 % wider than the one before.
+pub const MAX_SCHEMA: i32 = 8;
 
 /// What is known of a counter reset before this histogram (`histogram.CounterResetHint`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,6 +37,14 @@ pub struct Span {
     pub offset: i32,
     /// Buckets in a row.
     pub length: u32,
+}
+
+/// Kind of the counts of a histogram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum Flavour {
+    Integer,
+    Float,
 }
 
 /// Counts of a histogram: of all, of the zero bucket, of the buckets in the order of their spans.
@@ -60,6 +78,23 @@ pub struct Histogram {
     pub custom_values: Vec<f64>,
 }
 
+impl Counts {
+    /// No observation.
+    pub fn empty(flavour: Flavour) -> Self {
+        match flavour {
+            Flavour::Integer => Self::Integer {
+                count: 0,
+                zero_count: 0,
+                positive_deltas: Vec::new(),
+                negative_deltas: Vec::new(),
+            },
+            Flavour::Float => {
+                Self::Float { count: 0.0, zero_count: 0.0, positive: Vec::new(), negative: Vec::new() }
+            }
+        }
+    }
+}
+
 impl Default for Histogram {
     fn default() -> Self {
         Self {
@@ -67,12 +102,7 @@ impl Default for Histogram {
             schema: 0,
             zero_threshold: 0.0,
             sum: 0.0,
-            counts: Counts::Integer {
-                count: 0,
-                zero_count: 0,
-                positive_deltas: Vec::new(),
-                negative_deltas: Vec::new(),
-            },
+            counts: Counts::empty(Flavour::Integer),
             positive_spans: Vec::new(),
             negative_spans: Vec::new(),
             custom_values: Vec::new(),
@@ -81,6 +111,40 @@ impl Default for Histogram {
 }
 
 impl Histogram {
+    /// Makes it an empty one that keeps its memory, as far as the flavour stays the same.
+    pub fn clear(&mut self, flavour: Flavour) {
+        self.counter_reset_hint = CounterResetHint::Unknown;
+        self.schema = 0;
+        self.zero_threshold = 0.0;
+        self.sum = 0.0;
+        self.positive_spans.clear();
+        self.negative_spans.clear();
+        self.custom_values.clear();
+        match (&mut self.counts, flavour) {
+            (Counts::Integer { count, zero_count, positive_deltas, negative_deltas }, Flavour::Integer) => {
+                (*count, *zero_count) = (0, 0);
+                positive_deltas.clear();
+                negative_deltas.clear();
+            }
+            (Counts::Float { count, zero_count, positive, negative }, Flavour::Float) => {
+                (*count, *zero_count) = (0.0, 0.0);
+                positive.clear();
+                negative.clear();
+            }
+            (counts, flavour) => *counts = Counts::empty(flavour),
+        }
+    }
+
+    /// Buckets of both sides, the zero bucket apart.
+    pub fn n_buckets(&self) -> usize {
+        match &self.counts {
+            Counts::Integer { positive_deltas, negative_deltas, .. } => {
+                positive_deltas.len() + negative_deltas.len()
+            }
+            Counts::Float { positive, negative, .. } => positive.len() + negative.len(),
+        }
+    }
+
     /// True if its bucket bounds are listed.
     pub fn has_custom_buckets(&self) -> bool {
         self.schema == CUSTOM_BUCKETS_SCHEMA

@@ -6,7 +6,7 @@
 use crate::config::ScrapeConfig;
 use crate::exposition::Entry;
 use crate::exposition::content_type::{ContentTypeError, format_of};
-use crate::exposition::parser::Parser;
+use crate::exposition::parser::{Parser, ParserBuffers, ParserOptions};
 use crate::labels::Labels;
 use crate::scrape::cache::{Cursor, Hit, Known, NewText, ScrapeCache};
 use crate::scrape::error::ScrapeError;
@@ -15,6 +15,7 @@ use crate::scrape::sample_labels::{SampleLabels, Sampled};
 use crate::series::SeriesHandle;
 use crate::wal::appender::Appender;
 use crate::wal::error::WalError;
+use std::mem;
 
 /// What a target gave, unpacked.
 #[derive(Clone, Copy, Debug)]
@@ -53,6 +54,8 @@ pub struct PageAppend<'a> {
     pub cursor: &'a mut Cursor,
     /// Scratch.
     pub labels: &'a mut SampleLabels,
+    /// Memory of the parser.
+    pub parser_buffers: &'a mut ParserBuffers,
     /// The transaction.
     pub appender: &'a mut Appender,
     /// What the page had; also right when it is refused, as far as it was read.
@@ -71,10 +74,13 @@ impl PageAppend<'_> {
     pub fn append(&mut self, page: Page<'_>) -> Result<(), ScrapeError> {
         let format =
             format_of(page.content_type).map_err(|error| content_type_error(page.content_type, error))?;
-        let Some(parser) = Parser::new(format, page.bytes) else {
-            return Err(ScrapeError::FormatNotBuilt { media_type: format.media_type().to_owned() });
-        };
-        self.append_entries(parser)?;
+        // `scrape_native_histograms` is off.
+        let options = ParserOptions { ignore_native_histograms: true, ..ParserOptions::default() };
+        let buffers = mem::take(&mut *self.parser_buffers);
+        let mut parser = Parser::new(format, page.bytes, options, buffers);
+        let result = self.append_entries(&mut parser);
+        *self.parser_buffers = parser.into_buffers();
+        result?;
         if self.is_over_limit() {
             let samples = self.counts.post_metric_relabeling;
             return Err(ScrapeError::SampleLimit { samples, limit: self.config.limits.sample_limit });
@@ -87,7 +93,7 @@ impl PageAppend<'_> {
         self.config.limits.sample_limit > 0 && self.n_limited > self.config.limits.sample_limit
     }
 
-    fn append_entries(&mut self, mut parser: Parser<'_>) -> Result<(), ScrapeError> {
+    fn append_entries(&mut self, parser: &mut Parser<'_>) -> Result<(), ScrapeError> {
         loop {
             let Self { cache, cursor, .. } = self;
             let Some(entry) = parser.next(|rest| cache.guess(cursor, rest))? else {
@@ -111,9 +117,9 @@ impl PageAppend<'_> {
                     self.append_known(entry_idx, is_repeated, handle, sample);
                 }
                 Ok(Hit { entry_idx, is_repeated, known: Known::Forgotten }) => {
-                    self.append_forgotten(entry_idx, is_repeated, &parser, sample)?;
+                    self.append_forgotten(entry_idx, is_repeated, parser, sample)?;
                 }
-                Err(new_text) => self.append_new(new_text, &parser, sample)?,
+                Err(new_text) => self.append_new(new_text, parser, sample)?,
             }
         }
     }

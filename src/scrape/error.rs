@@ -92,11 +92,6 @@ pub enum ScrapeError {
         /// As sent.
         content_type: String,
     },
-    /// An exposition format that this release does not read.
-    FormatNotBuilt {
-        /// The media type.
-        media_type: String,
-    },
     /// The page is malformed.
     Exposition(ExpositionError),
     /// More samples after relabelling than `sample_limit`.
@@ -165,7 +160,6 @@ impl ScrapeError {
             | Self::BlankContentType
             | Self::UnparsableContentType { .. }
             | Self::UnsupportedContentType { .. }
-            | Self::FormatNotBuilt { .. }
             | Self::Exposition(_)
             | Self::SampleLimit { .. }
             | Self::NameLabelMandatory
@@ -219,10 +213,6 @@ impl fmt::Display for ScrapeError {
                 f,
                 "received unsupported Content-Type {content_type:?} and no fallback_scrape_protocol specified for \
                  target"
-            ),
-            Self::FormatNotBuilt { media_type } => write!(
-                f,
-                "received Content-Type {media_type}, which is not built yet; the target has to offer text/plain"
             ),
             Self::Exposition(error) => error.fmt(f),
             Self::SampleLimit { samples, limit } => {

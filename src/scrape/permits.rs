@@ -3,6 +3,7 @@
 //! Waiting for a socket needs none; decoding, parsing and appending happen while one is held. A permit carries the
 //! scratch space for that work, so that memory is bounded by cores and neither by workers nor by targets.
 
+use crate::exposition::parser::ParserBuffers;
 use crate::scrape::cache::Cursor;
 use crate::scrape::decode::Decoder;
 use crate::scrape::sample_labels::SampleLabels;
@@ -27,6 +28,8 @@ pub struct Scratch {
     pub labels: SampleLabels,
     /// Where the page is in the target's cache.
     pub cursor: Cursor,
+    /// Memory of the parser.
+    pub parser_buffers: ParserBuffers,
     /// Inflate state.
     pub decoder: Decoder,
 }
@@ -37,6 +40,7 @@ impl Scratch {
             appender: wal.appender(),
             labels: SampleLabels::default(),
             cursor: Cursor::default(),
+            parser_buffers: ParserBuffers::default(),
             decoder: Decoder::default(),
         }
     }

@@ -253,7 +253,7 @@ impl ScrapeLoop {
         at: ScrapeTime,
         page: &Result<Page<'_>, ScrapeError>,
     ) -> Staged {
-        let Scratch { appender, cursor, labels, .. } = scratch;
+        let Scratch { appender, cursor, labels, parser_buffers, .. } = scratch;
         self.cache.begin(cursor);
         let mut staged = Staged::default();
         match page {
@@ -268,6 +268,7 @@ impl ScrapeLoop {
                     cache: &mut self.cache,
                     cursor,
                     labels,
+                    parser_buffers,
                     appender,
                     counts: PageCounts::default(),
                     left_out: LeftOut::default(),

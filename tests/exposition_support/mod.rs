@@ -5,7 +5,7 @@ use scraped::exposition::content_type::Format;
 use scraped::exposition::error::ExpositionError;
 use scraped::exposition::exemplar::Exemplar;
 use scraped::exposition::float::{Layout, format_go};
-use scraped::exposition::parser::Parser;
+use scraped::exposition::parser::{Parser, ParserBuffers, ParserOptions};
 use scraped::exposition::series_text::LabelScratch;
 use std::fmt::Write;
 
@@ -13,7 +13,7 @@ use std::fmt::Write;
 pub(crate) const FORMATS: [(&str, Format); 2] = [("prom", Format::Text), ("om", Format::OpenMetrics)];
 
 pub(crate) fn parser(format: Format, page: &[u8]) -> Parser<'_> {
-    Parser::new(format, page).unwrap()
+    Parser::new(format, page, ParserOptions::default(), ParserBuffers::default())
 }
 
 fn print_timestamp(timestamp_ms: Option<i64>, out: &mut String) {

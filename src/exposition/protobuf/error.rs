@@ -1,0 +1,113 @@
+//! What is wrong with a protobuf page, in the words of Prometheus and of the decoder that it uses.
+
+use crate::exposition::error::Excerpt;
+use std::fmt;
+
+/// Why a protobuf page was refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ProtobufError {
+    /// A field or a message goes on behind its end.
+    UnexpectedEnd,
+    /// A number of more than ten bytes.
+    VarintTooLong,
+    /// A length that is negative as a signed number.
+    NegativeLength,
+    /// What stands before a family is no length.
+    InvalidFamilyLength,
+    /// A family is longer than the rest of the page.
+    FamilyBeyondPage {
+        /// Bytes it needs, its length included.
+        needed: u64,
+        /// Bytes there are.
+        found: u64,
+    },
+    /// A field of another kind than the format has.
+    WrongWireType {
+        /// What is there.
+        wire_type: u8,
+        /// The field's name.
+        field: &'static str,
+    },
+    /// A kind of field that protobuf does not have.
+    UnknownWireType(u8),
+    /// A field with the number 0 or a negative one.
+    IllegalTag {
+        /// Its number.
+        number: i32,
+        /// The tag as written.
+        tag: u64,
+    },
+    /// The end of a group that has not begun.
+    GroupEnd,
+    /// A family without a name, or with one that is not UTF-8.
+    InvalidMetricName(Excerpt),
+    /// A help text that is not UTF-8.
+    InvalidHelp {
+        /// The family.
+        name: Excerpt,
+        /// The text.
+        help: Excerpt,
+    },
+    /// A type that the format does not have.
+    UnknownMetricType {
+        /// The family.
+        name: Excerpt,
+        /// The type.
+        metric_type: i32,
+    },
+    /// A label name that is empty or not UTF-8.
+    InvalidLabelName(Excerpt),
+    /// A label value that is not UTF-8.
+    InvalidLabelValue(Excerpt),
+    /// A native histogram whose spans do not fit its buckets.
+    SpansMismatch {
+        /// The family.
+        name: Excerpt,
+        /// `positive` or `negative`.
+        side: &'static str,
+        /// Buckets that the spans describe.
+        described: u64,
+        /// Buckets there are.
+        found: u64,
+    },
+    /// More spans or buckets on a side of a native histogram than any resolution has.
+    TooManyBuckets {
+        /// The bound.
+        limit: usize,
+    },
+}
+
+impl fmt::Display for ProtobufError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnexpectedEnd => f.write_str("unexpected EOF"),
+            Self::VarintTooLong => f.write_str("proto: integer overflow"),
+            Self::NegativeLength => f.write_str("proto: negative length found during unmarshaling"),
+            Self::InvalidFamilyLength => f.write_str("clientpb: invalid varint encountered"),
+            Self::FamilyBeyondPage { needed, found } => write!(
+                f,
+                "clientpb: insufficient length of buffer, expected at least {needed} bytes, got {found} bytes"
+            ),
+            Self::WrongWireType { wire_type, field } => {
+                write!(f, "proto: wrong wireType = {wire_type} for field {field}")
+            }
+            Self::UnknownWireType(wire_type) => write!(f, "proto: illegal wireType {wire_type}"),
+            Self::IllegalTag { number, tag } => write!(f, "proto: illegal tag {number} (wire type {tag})"),
+            Self::GroupEnd => f.write_str("proto: wiretype end group for non-group"),
+            Self::InvalidMetricName(name) => write!(f, "invalid metric name: {name}"),
+            Self::InvalidHelp { name, help } => write!(f, "invalid help for metric {name}: {help}"),
+            Self::UnknownMetricType { name, metric_type } => {
+                write!(f, "unknown metric type for metric {name}: {metric_type}")
+            }
+            Self::InvalidLabelName(name) => write!(f, "invalid label name: {name}"),
+            Self::InvalidLabelValue(value) => write!(f, "invalid label value: {value}"),
+            Self::SpansMismatch { name, side, described, found } => {
+                write!(f, "histogram {name}: {side} side: spans require {described} buckets, have {found}")
+            }
+            Self::TooManyBuckets { limit } => {
+                write!(f, "native histogram with more than {limit} spans or buckets on one side")
+            }
+        }
+    }
+}
