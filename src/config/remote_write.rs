@@ -44,6 +44,10 @@ pub struct RemoteWriteConfig {
     pub headers: Vec<(String, String)>,
     /// `write_relabel_configs`.
     pub write_relabel_configs: Vec<RelabelRule>,
+    /// `send_exemplars`.
+    pub send_exemplars: bool,
+    /// `send_native_histograms`; 2.0 has them in any case.
+    pub send_native_histograms: bool,
     /// `protobuf_message`.
     pub protobuf_message: ProtobufMessage,
     /// The HTTP client's settings.
@@ -211,6 +215,8 @@ fn read_section(fields: &mut Fields<'_>, dir: &Path, names: NameScheme) -> Remot
             .take("write_relabel_configs")
             .map(|field| read_rules(&field, "relabeling rule in remote write config", names))
             .unwrap_or_default(),
+        send_exemplars: false,
+        send_native_histograms: false,
         protobuf_message: fields
             .take("protobuf_message")
             .map(|field| read_message(&field))

@@ -217,8 +217,8 @@ mod tests {
                 let name = name.strip_prefix("X-Prometheus-Remote-Write-").unwrap();
                 headers.iter().find(|(known, _)| *known == name).map(|(_, value)| *value)
             });
-            let expected = expected
-                .map(|(samples, histograms, exemplars)| Written { samples, histograms, exemplars });
+            let expected =
+                expected.map(|(samples, histograms, exemplars)| Written { samples, histograms, exemplars });
             assert_eq!(found, expected, "{headers:?}");
         };
         check(&[], None);

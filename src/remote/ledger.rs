@@ -1,6 +1,34 @@
 //! The ledger of an endpoint: samples taken from the log = sent + pending + dropped, by reason.
 //!
-//! Plain numbers; who counts when is `progress`, how they are kept over restarts is `position`.
+//! A native histogram is a sample like a float; one that the section does not send is not taken. Exemplars are not in
+//! the ledger: they have counters of their own, and are waited for all the same. Plain numbers; who counts when is
+//! `progress`, how they are kept over restarts is `position`.
+
+/// What is sent; metrics tell them apart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Kind {
+    /// A float sample.
+    #[default]
+    Float,
+    /// A native histogram.
+    Histogram,
+    /// An exemplar, which is no sample.
+    Exemplar,
+}
+
+impl Kind {
+    /// All of them; metrics by kind stand in this order.
+    pub const ALL: [Kind; 3] = [Kind::Float, Kind::Histogram, Kind::Exemplar];
+
+    /// As in names of metrics.
+    pub fn plural(self) -> &'static str {
+        match self {
+            Kind::Float => "samples",
+            Kind::Histogram => "histograms",
+            Kind::Exemplar => "exemplars",
+        }
+    }
+}
 
 /// Why a sample is never sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -14,12 +42,19 @@ pub enum DropReason {
     Rejected,
     /// Its series was forgotten by the log before it could be sent.
     WalTruncated,
+    /// Remote write 1.0 has no custom buckets.
+    NhcbInV1,
 }
 
 impl DropReason {
     /// All of them, in the order of [`Ledger::dropped`].
-    pub const ALL: [DropReason; 4] =
-        [DropReason::DroppedSeries, DropReason::TooOld, DropReason::Rejected, DropReason::WalTruncated];
+    pub const ALL: [DropReason; 5] = [
+        DropReason::DroppedSeries,
+        DropReason::TooOld,
+        DropReason::Rejected,
+        DropReason::WalTruncated,
+        DropReason::NhcbInV1,
+    ];
 
     /// As in the label `reason` of the metrics; Prometheus' names where it has them.
     pub fn name(self) -> &'static str {
@@ -28,6 +63,7 @@ impl DropReason {
             DropReason::TooOld => "too_old",
             DropReason::Rejected => "rejected",
             DropReason::WalTruncated => "wal_truncated",
+            DropReason::NhcbInV1 => "nhcb_in_rw1_not_supported",
         }
     }
 }

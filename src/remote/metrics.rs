@@ -1,7 +1,7 @@
 //! Self-metrics of remote write under Prometheus' names, so that its dashboards and alerts work.
 //!
-//! Counted by watchers, shards and the manager, a child an endpoint; gone with the endpoint. Pending samples and
-//! positions are set by the manager before a page is made.
+//! Counted by watchers, shards and the manager, a child an endpoint; gone with the endpoint. What is pending, and what
+//! has come into the log, is set by the manager, every second.
 
 use std::sync::Arc;
 
@@ -9,11 +9,39 @@ use parking_lot::Mutex;
 
 use crate::metrics::page::Page;
 use crate::metrics::{Collect, Counter, Family, Gauge, Histogram};
-use crate::remote::ledger::{DropReason, Ledger};
+use crate::remote::ledger::{DropReason, Kind, Ledger};
 
-/// Upper bounds in seconds, Prometheus' `DefBuckets` and three more as in `queue_manager.go`.
-const SENT_BATCH_BUCKETS: [f64; 14] =
-    [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 60.0, 120.0];
+/// Upper bounds in seconds, Prometheus' `DefBuckets` and four more as in `queue_manager.go`.
+const SENT_BATCH_BUCKETS: [f64; 15] =
+    [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 60.0, 120.0, 300.0];
+
+/// Metrics of what one endpoint gets of one kind.
+#[derive(Debug, Default)]
+pub struct KindMetrics {
+    /// Acknowledged.
+    pub sent: Counter,
+    /// Refused for good.
+    pub failed: Counter,
+    /// Sent again, once a try.
+    pub retried: Counter,
+    /// By reason, in the order of `DropReason::ALL`.
+    pub dropped: [Counter; DropReason::ALL.len()],
+    /// Taken from the log, neither sent nor dropped.
+    pub pending: Gauge,
+}
+
+/// Metrics of the metadata that one endpoint gets.
+#[derive(Debug, Default)]
+pub struct MetadataMetrics {
+    /// Acknowledged entries.
+    pub sent: Counter,
+    /// Entries refused for good.
+    pub failed: Counter,
+    /// Entries sent again, once a try.
+    pub retried: Counter,
+    /// Bytes sent in requests of nothing but metadata.
+    pub bytes: Counter,
+}
 
 /// Metrics of one endpoint.
 #[derive(Debug)]
@@ -21,17 +49,14 @@ const SENT_BATCH_BUCKETS: [f64; 14] =
 pub struct EndpointMetrics {
     pub name: String,
     pub url: String,
-    pub samples: Counter,
-    pub samples_failed: Counter,
-    pub samples_retried: Counter,
-    /// By reason, in the order of `DropReason::ALL`.
-    pub samples_dropped: [Counter; 4],
+    /// In the order of `Kind::ALL`.
+    pub kinds: [KindMetrics; Kind::ALL.len()],
+    pub metadata: MetadataMetrics,
     pub enqueue_retries: Counter,
     pub bytes: Counter,
     pub sent_batch_duration: Histogram,
     pub highest_timestamp: Gauge,
     pub highest_sent_timestamp: Gauge,
-    pub samples_pending: Gauge,
     pub shards: Gauge,
     pub shards_max: Gauge,
     pub shards_min: Gauge,
@@ -41,8 +66,8 @@ pub struct EndpointMetrics {
     pub lag_bytes: Gauge,
     /// The ledger over all restarts; set by the manager.
     pub ledger: Mutex<Ledger>,
-    /// Samples read from the log, for the shard rule.
-    pub samples_in: Counter,
+    /// Items of all kinds read from the log, for the shard rule.
+    pub items_in: Counter,
     /// Nanoseconds spent in requests, for the shard rule.
     pub send_ns: Counter,
     /// Wall-clock milliseconds of the last answer with 2xx.
@@ -52,6 +77,7 @@ pub struct EndpointMetrics {
     pub watcher_records_read: Family<Counter>,
     pub watcher_decode_failures: Counter,
     pub watcher_current_segment: Gauge,
+    pub watcher_pre_tailing: Counter,
 }
 
 impl EndpointMetrics {
@@ -60,16 +86,13 @@ impl EndpointMetrics {
         Self {
             name,
             url,
-            samples: Counter::default(),
-            samples_failed: Counter::default(),
-            samples_retried: Counter::default(),
-            samples_dropped: Default::default(),
+            kinds: Default::default(),
+            metadata: MetadataMetrics::default(),
             enqueue_retries: Counter::default(),
             bytes: Counter::default(),
             sent_batch_duration: Histogram::new(&SENT_BATCH_BUCKETS),
             highest_timestamp: Gauge::default(),
             highest_sent_timestamp: Gauge::default(),
-            samples_pending: Gauge::default(),
             shards: Gauge::default(),
             shards_max: Gauge::default(),
             shards_min: Gauge::default(),
@@ -78,14 +101,32 @@ impl EndpointMetrics {
             max_samples_per_send: Gauge::default(),
             lag_bytes: Gauge::default(),
             ledger: Mutex::default(),
-            samples_in: Counter::default(),
+            items_in: Counter::default(),
             send_ns: Counter::default(),
             last_send_ms: Gauge::default(),
             last_error: Mutex::default(),
             watcher_records_read: Family::new(&["type"]),
             watcher_decode_failures: Counter::default(),
             watcher_current_segment: Gauge::default(),
+            watcher_pre_tailing: Counter::default(),
         }
+    }
+
+    /// Metrics of one kind.
+    pub fn kind(&self, kind: Kind) -> &KindMetrics {
+        let [floats, histograms, exemplars] = &self.kinds;
+        match kind {
+            Kind::Float => floats,
+            Kind::Histogram => histograms,
+            Kind::Exemplar => exemplars,
+        }
+    }
+
+    /// Items of all kinds that were sent, and those that were dropped, for the shard rule.
+    pub fn items_out(&self) -> (u64, u64) {
+        let sent = self.kinds.iter().map(|kind| kind.sent.get()).sum();
+        let dropped = self.kinds.iter().flat_map(|kind| &kind.dropped).map(Counter::get).sum();
+        (sent, dropped)
     }
 }
 
@@ -93,6 +134,8 @@ impl EndpointMetrics {
 #[derive(Debug, Default)]
 pub struct RemoteMetrics {
     endpoints: Mutex<Vec<Arc<EndpointMetrics>>>,
+    /// Written to the log since the start, in the order of `Kind::ALL`.
+    pub kinds_in: [Gauge; Kind::ALL.len()],
 }
 
 type Value = fn(&EndpointMetrics) -> f64;
@@ -109,19 +152,7 @@ impl RemoteMetrics {
     }
 }
 
-const COUNTERS: [(&str, &str, Value); 5] = [
-    ("samples_total", "Total number of samples sent to remote storage.", |it| it.samples.get() as f64),
-    (
-        "samples_failed_total",
-        "Total number of samples which failed on send to remote storage, non-recoverable errors.",
-        |it| it.samples_failed.get() as f64,
-    ),
-    (
-        "samples_retried_total",
-        "Total number of samples which failed on send to remote storage but were retried because the send error was \
-         recoverable.",
-        |it| it.samples_retried.get() as f64,
-    ),
+const COUNTERS: [(&str, &str, Value); 6] = [
     (
         "enqueue_retries_total",
         "Total number of times enqueue has failed because a shards queue was full.",
@@ -132,12 +163,53 @@ const COUNTERS: [(&str, &str, Value); 5] = [
         "The total number of bytes of data (not metadata) sent by the queue after compression.",
         |it| it.bytes.get() as f64,
     ),
+    ("metadata_total", "Total number of metadata entries sent to remote storage.", |it| {
+        it.metadata.sent.get() as f64
+    }),
+    (
+        "metadata_failed_total",
+        "Total number of metadata entries which failed on send to remote storage, non-recoverable errors.",
+        |it| it.metadata.failed.get() as f64,
+    ),
+    (
+        "metadata_retried_total",
+        "Total number of metadata entries which failed on send to remote storage but were retried because the send \
+         error was recoverable.",
+        |it| it.metadata.retried.get() as f64,
+    ),
+    (
+        "metadata_bytes_total",
+        "The total number of bytes of metadata sent by the queue after compression.",
+        |it| it.metadata.bytes.get() as f64,
+    ),
 ];
 
-const GAUGES: [(&str, &str, Value); 9] = [
-    ("samples_pending", "The number of samples read from the log that are neither sent nor dropped.", |it| {
-        it.samples_pending.get()
+type KindValue = fn(&KindMetrics) -> f64;
+
+/// Name behind that of the kind, type, help with the kind in its gap.
+const KINDS: [(&str, &str, [&str; 2], KindValue); 4] = [
+    ("total", "counter", ["Total number of ", " sent to remote storage."], |it| it.sent.get() as f64),
+    (
+        "failed_total",
+        "counter",
+        ["Total number of ", " which failed on send to remote storage, non-recoverable errors."],
+        |it| it.failed.get() as f64,
+    ),
+    (
+        "retried_total",
+        "counter",
+        [
+            "Total number of ",
+            " which failed on send to remote storage but were retried because the send error was recoverable.",
+        ],
+        |it| it.retried.get() as f64,
+    ),
+    ("pending", "gauge", ["The number of ", " read from the log that are neither sent nor dropped."], |it| {
+        it.pending.get()
     }),
+];
+
+const GAUGES: [(&str, &str, Value); 8] = [
     (
         "queue_highest_timestamp_seconds",
         "Timestamp of the newest sample in the log, in seconds since epoch.",
@@ -175,6 +247,7 @@ const GAUGES: [(&str, &str, Value); 9] = [
 
 impl Collect for RemoteMetrics {
     fn collect(&self, page: &mut Page) {
+        self.collect_input(page);
         let endpoints = self.endpoints();
         if endpoints.is_empty() {
             return;
@@ -188,20 +261,7 @@ impl Collect for RemoteMetrics {
                 }
             }
         }
-        let newest = endpoints.iter().map(|it| it.highest_timestamp.get()).fold(0.0, f64::max);
-        page.gauge_value(
-            "prometheus_remote_storage_highest_timestamp_in_seconds",
-            "Highest timestamp that has come into the remote storage, in seconds since epoch.",
-            newest,
-        );
-        let name = "prometheus_remote_storage_samples_dropped_total";
-        page.header(name, "Total number of samples which were dropped, by reason.", "counter");
-        for endpoint in &endpoints {
-            for (reason, counter) in DropReason::ALL.iter().zip(&endpoint.samples_dropped) {
-                let [remote_name, url] = labels(endpoint);
-                page.sample(name, &[("reason", reason.name()), remote_name, url], counter.get() as f64);
-            }
-        }
+        kinds(page, &endpoints);
         let name = "prometheus_remote_storage_sent_batch_duration_seconds";
         page.header(name, "Duration of send calls to the remote storage.", "histogram");
         for endpoint in &endpoints {
@@ -214,6 +274,56 @@ impl Collect for RemoteMetrics {
         }
         ledger(page, &endpoints);
         watcher(page, &endpoints);
+    }
+}
+
+impl RemoteMetrics {
+    /// What is not of one endpoint.
+    fn collect_input(&self, page: &mut Page) {
+        let helps = [
+            "Samples in to remote storage, compare to samples out for queue managers.",
+            "HistogramSamples in to remote storage, compare to histograms out for queue managers.",
+            "Exemplars in to remote storage, compare to exemplars out for queue managers.",
+        ];
+        for ((kind, help), n) in Kind::ALL.into_iter().zip(helps).zip(&self.kinds_in) {
+            let name = format!("prometheus_remote_storage_{}_in_total", kind.plural());
+            page.header(&name, help, "counter");
+            page.sample(&name, &[], n.get());
+        }
+        let newest = self.endpoints().iter().map(|it| it.highest_timestamp.get()).fold(0.0, f64::max);
+        page.gauge_value(
+            "prometheus_remote_storage_highest_timestamp_in_seconds",
+            "Highest timestamp that has come into the remote storage, in seconds since epoch.",
+            newest,
+        );
+        // Prometheus counts its own mistakes here.
+        let name = "prometheus_remote_storage_string_interner_zero_reference_releases_total";
+        page.header(name, "Always zero: no strings are interned a second time for remote write.", "counter");
+        page.sample(name, &[], 0.0);
+    }
+}
+
+fn kinds(page: &mut Page, endpoints: &[Arc<EndpointMetrics>]) {
+    for kind in Kind::ALL {
+        for (suffix, metric_type, [before, behind], value) in &KINDS {
+            let name = format!("prometheus_remote_storage_{}_{suffix}", kind.plural());
+            page.header(&name, &format!("{before}{}{behind}", kind.plural()), metric_type);
+            for endpoint in endpoints {
+                page.sample(&name, &labels(endpoint), value(endpoint.kind(kind)));
+            }
+        }
+        let name = format!("prometheus_remote_storage_{}_dropped_total", kind.plural());
+        page.header(
+            &name,
+            &format!("Total number of {} which were dropped, by reason.", kind.plural()),
+            "counter",
+        );
+        for endpoint in endpoints {
+            for (reason, counter) in DropReason::ALL.iter().zip(&endpoint.kind(kind).dropped) {
+                let [remote_name, url] = labels(endpoint);
+                page.sample(&name, &[("reason", reason.name()), remote_name, url], counter.get() as f64);
+            }
+        }
     }
 }
 
@@ -250,6 +360,16 @@ fn watcher(page: &mut Page, endpoints: &[Arc<EndpointMetrics>]) {
     for endpoint in endpoints {
         let n_failures = endpoint.watcher_decode_failures.get() as f64;
         page.sample(name, &[("consumer", &endpoint.name)], n_failures);
+    }
+    let name = "prometheus_wal_watcher_samples_sent_pre_tailing_total";
+    page.header(
+        name,
+        "Number of sample records read by the WAL watcher and sent to remote write during replay of existing WAL.",
+        "counter",
+    );
+    for endpoint in endpoints {
+        let n_records = endpoint.watcher_pre_tailing.get() as f64;
+        page.sample(name, &[("consumer", &endpoint.name)], n_records);
     }
     let name = "prometheus_wal_watcher_current_segment";
     page.header(name, "Current segment the WAL watcher is reading records from.", "gauge");

@@ -7,6 +7,7 @@
 //! `remote-manager`) remembers it on disk. The log is the queue: memory holds only what is in flight.
 
 pub mod backoff;
+pub mod batch;
 pub mod client;
 pub mod encode;
 pub mod ledger;

@@ -22,7 +22,7 @@ const ENDPOINTS_FILE: &str = "endpoints";
 const MAGIC: &[u8; 8] = b"scrapedP";
 
 /// Files of another version are not read.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// Bytes before the identity: magic, version, segment, offset, fingerprint, ledger.
 const FIXED_BYTES: usize = 8 + 1 + 4 + 8 + 4 + 8 * (2 + DropReason::ALL.len());
@@ -195,7 +195,7 @@ fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], &'static str> {
 #[cfg(test)]
 mod tests {
     use super::{Positions, Remembered, Saved};
-    use crate::remote::ledger::Ledger;
+    use crate::remote::ledger::{DropReason, Ledger};
     use crate::remote::progress::Mark;
     use crate::wal::writer::Position;
     use std::fs;
@@ -204,7 +204,7 @@ mod tests {
 
     fn saved() -> Saved {
         let mark = Mark { position: Position { segment: 7, offset: 1 << 33 }, fingerprint: 0xfeed_beef };
-        Saved { mark, ledger: Ledger { taken: 9, sent: 5, dropped: [1, 1, 1, 1] } }
+        Saved { mark, ledger: Ledger { taken: 9, sent: 5, dropped: [1; DropReason::ALL.len()] } }
     }
 
     #[test]

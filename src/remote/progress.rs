@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 
 use parking_lot::Mutex;
 
-use crate::remote::ledger::{Fate, Ledger};
+use crate::remote::ledger::{Fate, Kind, Ledger};
 use crate::wal::writer::Position;
 
 /// A settled place in the log.
@@ -42,6 +42,8 @@ struct Tally {
     end: Mark,
     /// The record is complete: no further sample of it will be taken.
     is_closed: bool,
+    /// Of all that it holds.
+    kind: Kind,
     ledger: Ledger,
 }
 
@@ -51,11 +53,11 @@ impl Progress {
         Self(Mutex::new(State { open: VecDeque::new(), first_seq: 0, watermark, settled }))
     }
 
-    /// A record is being taken; it ends at `end`.
-    pub fn open(&self, end: Mark) -> RecordSeq {
+    /// A record of this kind is being taken; it ends at `end`.
+    pub fn open(&self, kind: Kind, end: Mark) -> RecordSeq {
         let mut state = self.0.lock();
         let seq = state.first_seq.wrapping_add(state.open.len() as u32);
-        state.open.push_back(Tally { end, is_closed: false, ledger: Ledger::default() });
+        state.open.push_back(Tally { end, is_closed: false, kind, ledger: Ledger::default() });
         seq
     }
 
@@ -124,10 +126,20 @@ impl Progress {
     pub fn ledger(&self) -> Ledger {
         let state = self.0.lock();
         let mut ledger = state.settled;
-        for tally in &state.open {
-            ledger.add(&tally.ledger);
-        }
+        state.open.iter().for_each(|tally| tally.add_to(&mut ledger));
         ledger
+    }
+
+    /// Items taken that are neither sent nor dropped, in the order of [`Kind::ALL`].
+    pub fn pending(&self) -> [u64; Kind::ALL.len()] {
+        let state = self.0.lock();
+        let mut pending = [0; Kind::ALL.len()];
+        for tally in &state.open {
+            if let Some(n) = pending.get_mut(tally.kind as usize) {
+                *n += tally.ledger.pending();
+            }
+        }
+        pending
     }
 }
 
@@ -145,9 +157,18 @@ impl State {
                 return;
             }
             self.watermark = tally.end;
-            self.settled.add(&tally.ledger);
+            tally.add_to(&mut self.settled);
             self.first_seq = self.first_seq.wrapping_add(1);
             self.open.pop_front();
+        }
+    }
+}
+
+impl Tally {
+    /// Exemplars are waited for, and are no samples.
+    fn add_to(&self, ledger: &mut Ledger) {
+        if self.kind != Kind::Exemplar {
+            ledger.add(&self.ledger);
         }
     }
 }
@@ -155,7 +176,7 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::{Mark, Progress};
-    use crate::remote::ledger::{DropReason, Fate, Ledger};
+    use crate::remote::ledger::{DropReason, Fate, Kind, Ledger};
     use crate::wal::writer::Position;
 
     fn mark(offset: u64) -> Mark {
@@ -165,10 +186,10 @@ mod tests {
     #[test]
     fn the_watermark_waits_for_the_oldest_record() {
         let progress = Progress::new(mark(0), Ledger::default());
-        let first = progress.open(mark(10));
+        let first = progress.open(Kind::Float, mark(10));
         progress.take(first, 2);
         progress.close(first);
-        let second = progress.open(mark(20));
+        let second = progress.open(Kind::Float, mark(20));
         progress.take(second, 1);
         progress.settle([second].into_iter(), Fate::Sent);
         assert_eq!(progress.watermark(), mark(0));
@@ -178,14 +199,14 @@ mod tests {
         assert_eq!((progress.ledger().pending(), progress.settled().1), (1, Ledger::default()));
         progress.settle([first].into_iter(), Fate::Dropped(DropReason::Rejected));
         assert_eq!(progress.watermark(), mark(20));
-        let ledger = Ledger { taken: 3, sent: 2, dropped: [0, 0, 1, 0] };
+        let ledger = Ledger { taken: 3, sent: 2, dropped: [0, 0, 1, 0, 0] };
         assert_eq!((progress.ledger(), progress.settled()), (ledger, (mark(20), ledger)));
     }
 
     #[test]
     fn a_record_being_taken_is_not_settled_however_fast_its_samples_are() {
         let progress = Progress::new(mark(0), Ledger::default());
-        let seq = progress.open(mark(10));
+        let seq = progress.open(Kind::Float, mark(10));
         progress.take(seq, 1);
         progress.settle([seq].into_iter(), Fate::Sent);
         assert_eq!(progress.watermark(), mark(0));
@@ -198,7 +219,7 @@ mod tests {
         let progress = Progress::new(mark(0), Ledger::default());
         progress.pass(mark(10));
         assert_eq!(progress.watermark(), mark(10));
-        let seq = progress.open(mark(20));
+        let seq = progress.open(Kind::Float, mark(20));
         progress.take(seq, 1);
         progress.close(seq);
         progress.pass(mark(30));
@@ -210,7 +231,7 @@ mod tests {
     #[test]
     fn what_is_taken_again_is_counted_once() {
         let progress = Progress::new(mark(0), Ledger::default());
-        let lost = progress.open(mark(10));
+        let lost = progress.open(Kind::Float, mark(10));
         progress.take(lost, 2);
         progress.close(lost);
         progress.settle([lost].into_iter(), Fate::Sent);
@@ -218,10 +239,27 @@ mod tests {
         // An answer that comes too late.
         progress.settle([lost].into_iter(), Fate::Sent);
         assert_eq!(progress.ledger(), Ledger::default());
-        let again = progress.open(mark(10));
+        let again = progress.open(Kind::Float, mark(10));
         progress.take(again, 2);
         progress.close(again);
         progress.settle([again, again].into_iter(), Fate::Sent);
-        assert_eq!(progress.settled(), (mark(10), Ledger { taken: 2, sent: 2, dropped: [0; 4] }));
+        assert_eq!(progress.settled(), (mark(10), Ledger { taken: 2, sent: 2, dropped: Default::default() }));
+    }
+
+    #[test]
+    fn exemplars_hold_the_watermark_and_are_no_samples() {
+        let progress = Progress::new(mark(0), Ledger::default());
+        let histograms = progress.open(Kind::Histogram, mark(10));
+        let exemplars = progress.open(Kind::Exemplar, mark(20));
+        for seq in [histograms, exemplars] {
+            progress.take(seq, 2);
+            progress.close(seq);
+        }
+        assert_eq!(progress.pending(), [0, 2, 2]);
+        progress.settle([histograms, histograms, exemplars].into_iter(), Fate::Sent);
+        assert_eq!((progress.watermark(), progress.pending()), (mark(10), [0, 0, 1]));
+        progress.settle([exemplars].into_iter(), Fate::Dropped(DropReason::TooOld));
+        let ledger = Ledger { taken: 2, sent: 2, ..Ledger::default() };
+        assert_eq!((progress.ledger(), progress.settled()), (ledger, (mark(20), ledger)));
     }
 }

@@ -264,7 +264,9 @@ impl Queue {
     /// Brings the gauges up to date.
     pub fn measure(&self) {
         let ledger = self.progress.ledger();
-        self.metrics.samples_pending.set(ledger.pending() as f64);
+        for (kind, n) in self.metrics.kinds.iter().zip(self.progress.pending()) {
+            kind.pending.set(n as f64);
+        }
         *self.metrics.ledger.lock() = ledger;
         // Of the log and not of the watcher, which waits while the endpoint is away: alerts compare it with what is sent.
         if let Some(newest_ms) = self.wal.newest_ts_ms() {
@@ -280,10 +282,10 @@ impl Queue {
     /// Every ten seconds: the number of shards by Prometheus' rule.
     pub fn reshard(&mut self) {
         let metrics = &self.metrics;
-        let dropped: u64 = metrics.samples_dropped.iter().map(|counter| counter.get()).sum();
+        let (sent, dropped) = metrics.items_out();
         let totals = [
-            metrics.samples_in.get() as f64,
-            metrics.samples.get() as f64,
+            metrics.items_in.get() as f64,
+            sent as f64,
             dropped as f64,
             Duration::from_nanos(metrics.send_ns.get()).as_secs_f64(),
         ];

@@ -11,10 +11,11 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, select};
 
 use crate::labels::Labels;
 use crate::remote::backoff::Backoff;
-use crate::remote::client::{Client, SendOutcome};
-use crate::remote::encode::{RequestWriter, compress};
-use crate::remote::ledger::{DropReason, Fate};
-use crate::remote::shared::{QueuedSample, Shared};
+use crate::remote::batch::{Batch, Queued, Rest, View};
+use crate::remote::client::{Client, SendOutcome, Written};
+use crate::remote::encode::{Message, RequestWriter, compress};
+use crate::remote::ledger::{DropReason, Fate, Kind};
+use crate::remote::shared::Shared;
 use crate::series::SeriesHandle;
 
 /// Requests that a refused batch may cost beside the first; what is left then is dropped unsplit.
@@ -22,9 +23,6 @@ const MAX_BISECTIONS: u32 = 64;
 
 /// Failed tries of a request after which a shard gives up while the daemon stops: the log keeps the samples.
 const DRAINING_TRIES: u32 = 3;
-
-/// Samples for one shard, in the order of the log.
-pub type Batch = Vec<QueuedSample>;
 
 /// A shard.
 pub struct Shard {
@@ -42,8 +40,8 @@ pub struct Shard {
 enum Delivered {
     /// Settled.
     Yes,
-    /// The endpoint does not want it as it is.
-    Refused { status: u16, error: String },
+    /// The endpoint does not want it as it is; what it has written of it, if it says so.
+    Refused { status: u16, error: String, written: Option<Written> },
     /// The shard is to end.
     Stopped,
 }
@@ -74,15 +72,21 @@ impl Shard {
     }
 
     /// False if the shard is to end.
-    fn send(&mut self, mut batch: Batch) -> bool {
-        batch.sort_by_key(|sample| sample.handle);
+    fn send(&mut self, batch: Batch) -> bool {
+        let Batch { mut queued, rest } = batch;
+        queued.sort_by_key(|item| item.handle);
         let mut n_bisections = 0;
         // The part to send next is the last.
-        let mut parts = vec![batch];
+        let mut parts = vec![queued];
         while let Some(mut part) = parts.pop() {
-            match self.deliver(&mut part) {
+            match self.deliver(&mut part, &rest) {
                 Delivered::Yes => {}
                 Delivered::Stopped => return false,
+                // It has all that it can use: parts of it would only come twice.
+                Delivered::Refused { error, written: Some(written), .. } if written != Written::default() => {
+                    let n_lost = self.shared.settle_written(&part, written);
+                    self.shared.refused(&format!("{n_lost} of {} items of a request", part.len()), &error);
+                }
                 Delivered::Refused { status, .. }
                     if part.len() > 1 && is_about_content(status) && n_bisections < MAX_BISECTIONS =>
                 {
@@ -97,24 +101,42 @@ impl Shard {
         true
     }
 
-    fn give_up(&self, part: &[QueuedSample], error: &str) {
-        let mut series = String::new();
+    fn give_up(&self, part: &[Queued], error: &str) {
+        let mut what = String::new();
         if let Some(first) = part.first() {
             self.shared.wal.visit_labels(&[first.handle], |_, pairs| {
-                series = Labels::from_pairs(pairs.into_iter().flatten()).to_string();
+                let series = Labels::from_pairs(pairs.into_iter().flatten());
+                what = format!("{} {} of {series}", part.len(), first.kind().plural());
             });
         }
-        self.shared.refused(part.len(), &series, error);
+        self.shared.refused(&what, error);
         self.shared.settle(part, Fate::Dropped(DropReason::Rejected));
     }
 
+    /// Settles what the endpoint has taken: all of it, unless it says otherwise.
+    fn accept(&self, part: &[Queued], written: Option<Written>) {
+        let Some(written) = written else { return self.shared.settle(part, Fate::Sent) };
+        let n_lost = self.shared.settle_written(part, written);
+        if n_lost > 0 {
+            let Written { samples, histograms, exemplars } = written;
+            self.shared.refused(
+                &format!("{n_lost} of {} items of a request", part.len()),
+                &format!(
+                    "the endpoint took the request and says that it has written {samples} samples, {histograms} \
+                     histograms and {exemplars} exemplars of it"
+                ),
+            );
+        }
+    }
+
     /// Tries until the endpoint has answered for good. What is dropped meanwhile is no longer in `part`.
-    fn deliver(&mut self, part: &mut Batch) -> Delivered {
+    fn deliver(&mut self, part: &mut Vec<Queued>, rest: &Rest) -> Delivered {
         let mut attempt = 0;
         let mut is_encoded = false;
         loop {
             if self.drop_too_old(part) || !is_encoded {
-                self.encode(part);
+                self.drop_unsupported(part, rest);
+                self.encode(part, rest);
                 is_encoded = true;
             }
             if part.is_empty() {
@@ -128,29 +150,29 @@ impl Shard {
             metrics.bytes.add(self.packed.len() as u64);
             attempt += 1;
             match outcome {
-                SendOutcome::Accepted { .. } => {
+                SendOutcome::Accepted { written } => {
                     metrics.send_ns.add(took.as_nanos() as u64);
-                    let newest_ms = part.iter().map(|sample| sample.ts_ms).max().unwrap_or_default();
+                    let newest_ms = part.iter().map(|item| item.ts_ms).max().unwrap_or_default();
                     let newest_s = newest_ms as f64 / 1000.0;
                     if newest_s > metrics.highest_sent_timestamp.get() {
                         metrics.highest_sent_timestamp.set(newest_s);
                     }
                     self.backoff.reset();
                     self.shared.worked();
-                    self.shared.settle(part, Fate::Sent);
+                    self.accept(part, written);
                     return Delivered::Yes;
                 }
-                SendOutcome::Refused { status, error, .. } => {
+                SendOutcome::Refused { status, error, written } => {
                     self.backoff.reset();
                     self.shared.worked();
-                    return Delivered::Refused { status, error };
+                    return Delivered::Refused { status, error, written };
                 }
                 SendOutcome::OnlyV1 { error } => {
                     self.shared.fall_back(&error);
                     is_encoded = false;
                 }
                 SendOutcome::Later { error, retry_after } => {
-                    metrics.samples_retried.add(part.len() as u64);
+                    self.shared.count_retry(part);
                     self.shared.failed(&error);
                     if self.shared.is_draining.load(Ordering::Relaxed) && attempt >= DRAINING_TRIES {
                         return Delivered::Stopped;
@@ -166,15 +188,38 @@ impl Shard {
     }
 
     /// True if something was dropped.
-    fn drop_too_old(&self, part: &mut Batch) -> bool {
+    fn drop_too_old(&self, part: &mut Vec<Queued>) -> bool {
         let Some(oldest_ms) = self.shared.oldest_wanted_ms() else { return false };
-        let old: Batch = part.extract_if(.., |sample| sample.ts_ms < oldest_ms).collect();
+        let old: Vec<Queued> = part.extract_if(.., |item| item.ts_ms < oldest_ms).collect();
         self.shared.settle(&old, Fate::Dropped(DropReason::TooOld));
         !old.is_empty()
     }
 
-    /// Makes a compressed request of `part`; samples of series that are gone are dropped from it.
-    fn encode(&mut self, part: &mut Batch) {
+    /// Drops what 1.0 has no place for, and histograms that were meant for 2.0 alone.
+    fn drop_unsupported(&self, part: &mut Vec<Queued>, rest: &Rest) {
+        if self.shared.message() != Message::V1 {
+            return;
+        }
+        let is_nhcb = |item: &mut Queued| match rest.view(item) {
+            Some(View::Histogram(histogram)) => histogram.has_custom_buckets(),
+            _ => false,
+        };
+        let nhcb: Vec<Queued> = part.extract_if(.., is_nhcb).collect();
+        if !nhcb.is_empty() {
+            self.shared.refused(
+                &format!("{} native histograms with custom buckets", nhcb.len()),
+                "remote write 1.0 does not support them",
+            );
+            self.shared.settle(&nhcb, Fate::Dropped(DropReason::NhcbInV1));
+        }
+        if !self.shared.sends(Kind::Histogram) {
+            let unwanted: Vec<Queued> = part.extract_if(.., |item| item.kind() == Kind::Histogram).collect();
+            self.shared.settle(&unwanted, Fate::Dropped(DropReason::Rejected));
+        }
+    }
+
+    /// Makes a compressed request of `part`; items of series that are gone are dropped from it.
+    fn encode(&mut self, part: &mut Vec<Queued>, rest: &Rest) {
         let handles: Vec<SeriesHandle> = runs(part).map(|run| run.0).collect();
         let ranges: Vec<(usize, usize)> = runs(part).map(|run| run.1).collect();
         let mut gone: Vec<SeriesHandle> = Vec::new();
@@ -186,8 +231,15 @@ impl Shard {
             writer,
             |idx, writer| {
                 let range = ranges.get(idx).copied().unwrap_or_default();
-                for sample in part.get(range.0..range.1).unwrap_or_default() {
-                    writer.sample(sample.ts_ms, sample.value);
+                for item in part.get(range.0..range.1).unwrap_or_default() {
+                    match rest.view(item) {
+                        Some(View::Float(value)) => writer.sample(item.ts_ms, value),
+                        Some(View::Histogram(histogram)) => writer.histogram(item.ts_ms, histogram),
+                        Some(View::Exemplar(value, labels)) => {
+                            writer.exemplar(item.ts_ms, value, labels.iter());
+                        }
+                        None => {}
+                    }
                 }
                 writer.end_series();
             },
@@ -195,8 +247,8 @@ impl Shard {
         );
         if !gone.is_empty() {
             // Both are in order of handle.
-            let lost: Batch =
-                part.extract_if(.., |sample| gone.binary_search(&sample.handle).is_ok()).collect();
+            let lost: Vec<Queued> =
+                part.extract_if(.., |item| gone.binary_search(&item.handle).is_ok()).collect();
             shared.settle(&lost, Fate::Dropped(DropReason::WalTruncated));
         }
         if let Err(error) = compress(encoder, writer.bytes(), packed) {
@@ -207,7 +259,7 @@ impl Shard {
 }
 
 /// Series of a sorted batch with the range of their samples.
-fn runs(part: &[QueuedSample]) -> impl Iterator<Item = (SeriesHandle, (usize, usize))> {
+fn runs(part: &[Queued]) -> impl Iterator<Item = (SeriesHandle, (usize, usize))> {
     let mut start = 0;
     part.chunk_by(|a, b| a.handle == b.handle).filter_map(move |run| {
         let range = (start, start + run.len());

@@ -10,8 +10,9 @@ use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use crate::remote::shard::{Batch, Shard};
-use crate::remote::shared::{QueuedSample, Shared};
+use crate::remote::batch::{Batch, Item};
+use crate::remote::shard::Shard;
+use crate::remote::shared::Shared;
 
 /// Stack of a shard's thread in bytes.
 const STACK_BYTES: usize = 256 * 1024;
@@ -68,7 +69,7 @@ impl Shards {
                     break;
                 }
             }
-            shards.slots.push(Slot { batches, open: Batch::new(), opened_at: Instant::now() });
+            shards.slots.push(Slot { batches, open: Batch::default(), opened_at: Instant::now() });
         }
         shared.metrics.shards.set(shards.len() as f64);
         Ok(shards)
@@ -84,15 +85,15 @@ impl Shards {
         self.slots.is_empty()
     }
 
-    /// Puts a sample into its shard's open batch; the shard's number if that is full now.
-    pub fn push(&mut self, sample: QueuedSample, now: Instant) -> Option<usize> {
-        let idx = sample.handle.series_ref.0.get() as usize % self.slots.len().max(1);
+    /// Puts an item into its shard's open batch; the shard's number if that is full now.
+    pub fn push(&mut self, item: Item, now: Instant) -> Option<usize> {
+        let idx = item.handle.series_ref.0.get() as usize % self.slots.len().max(1);
         let batch_samples = self.batch_samples;
         let slot = self.slots.get_mut(idx)?;
         if slot.open.is_empty() {
             slot.opened_at = now;
         }
-        slot.open.push(sample);
+        slot.open.push(item);
         (slot.open.len() >= batch_samples).then_some(idx)
     }
 

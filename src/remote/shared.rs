@@ -9,29 +9,17 @@ use parking_lot::Mutex;
 use crate::clock::Clock;
 use crate::config::remote_write::{ProtobufMessage, RemoteWriteConfig};
 use crate::http::Canceller;
+use crate::remote::batch::Queued;
+use crate::remote::client::Written;
 use crate::remote::encode::Message;
-use crate::remote::ledger::{DropReason, Fate};
+use crate::remote::ledger::{DropReason, Fate, Kind};
 use crate::remote::metrics::EndpointMetrics;
-use crate::remote::progress::{Progress, RecordSeq};
+use crate::remote::progress::Progress;
 use crate::remote::series_labels::SeriesLabels;
-use crate::series::SeriesHandle;
 use crate::wal::head::Wal;
 
 /// A sentence about the same trouble is repeated no more often.
 const SAY_AGAIN: Duration = Duration::from_secs(60);
-
-/// A sample on its way.
-#[derive(Clone, Copy, Debug)]
-pub struct QueuedSample {
-    /// Its series when it was read; stale if the log has forgotten that since.
-    pub handle: SeriesHandle,
-    /// The record it stands in.
-    pub record: RecordSeq,
-    /// Milliseconds since the Unix epoch.
-    pub ts_ms: i64,
-    /// The value, payload bits of a NaN included.
-    pub value: f64,
-}
 
 /// State of one endpoint.
 #[derive(Debug)]
@@ -106,27 +94,66 @@ impl Shared {
         }
     }
 
-    /// Samples have met their fate.
-    pub fn settle(&self, samples: &[QueuedSample], fate: Fate) {
-        if samples.is_empty() {
-            return;
+    /// Whether the section sends items of this kind now. 2.0 always has native histograms, as in Prometheus.
+    pub fn sends(&self, kind: Kind) -> bool {
+        match kind {
+            Kind::Float => true,
+            Kind::Histogram => self.config.send_native_histograms || self.message() == Message::V2,
+            Kind::Exemplar => self.config.send_exemplars,
         }
-        self.count(samples.len() as u64, fate);
-        self.progress.settle(samples.iter().map(|sample| sample.record), fate);
     }
 
-    /// Counts samples in the metrics alone.
-    pub fn count(&self, n: u64, fate: Fate) {
+    /// Items have met their fate.
+    pub fn settle(&self, items: &[Queued], fate: Fate) {
+        if items.is_empty() {
+            return;
+        }
+        for (kind, n) in Kind::ALL.into_iter().zip(numbers(items)) {
+            self.count(kind, n, fate);
+        }
+        self.progress.settle(items.iter().map(|item| item.record), fate);
+    }
+
+    /// The endpoint has answered for good and said how much it has written; which of the items, it does not say.
+    /// Returns the number of items it does not have.
+    pub fn settle_written(&self, items: &[Queued], written: Written) -> u64 {
+        let Written { samples, histograms, exemplars } = written;
+        let mut left = [samples, histograms, exemplars];
+        let (sent, lost): (Vec<Queued>, Vec<Queued>) = items.iter().partition(|item| {
+            left.get_mut(item.kind() as usize).is_some_and(|left| {
+                let is_sent = *left > 0;
+                *left = left.saturating_sub(1);
+                is_sent
+            })
+        });
+        self.settle(&sent, Fate::Sent);
+        self.settle(&lost, Fate::Dropped(DropReason::Rejected));
+        lost.len() as u64
+    }
+
+    /// Counts items in the metrics alone.
+    pub fn count(&self, kind: Kind, n: u64, fate: Fate) {
+        if n == 0 {
+            return;
+        }
+        let metrics = self.metrics.kind(kind);
         match fate {
-            Fate::Sent => self.metrics.samples.add(n),
+            Fate::Sent => metrics.sent.add(n),
             Fate::Dropped(reason) => {
-                if let Some(counter) = self.metrics.samples_dropped.get(reason as usize) {
+                if let Some(counter) = metrics.dropped.get(reason as usize) {
                     counter.add(n);
                 }
                 if reason == DropReason::Rejected {
-                    self.metrics.samples_failed.add(n);
+                    metrics.failed.add(n);
                 }
             }
+        }
+    }
+
+    /// A request with these items is sent again.
+    pub fn count_retry(&self, items: &[Queued]) {
+        for (kind, n) in Kind::ALL.into_iter().zip(numbers(items)) {
+            self.metrics.kind(kind).retried.add(n);
         }
     }
 
@@ -178,8 +205,8 @@ impl Shared {
         self.metrics.last_error.lock().clone()
     }
 
-    /// Samples are dropped because the endpoint refuses them; `series` is the first of them.
-    pub fn refused(&self, n: usize, series: &str, error: &str) {
+    /// Items are dropped because the endpoint refuses them; `what` says which.
+    pub fn refused(&self, what: &str, error: &str) {
         let mut said = self.refusal_said.lock();
         let now = Instant::now();
         if said.is_some_and(|said| now.duration_since(said) < SAY_AGAIN) {
@@ -188,7 +215,7 @@ impl Shared {
         *said = Some(now);
         drop(said);
         log::error!(
-            "remote_write {}: {n} samples of {series} are dropped: {error}; more of that is only counted, in \
+            "remote_write {}: {what} are dropped: {error}; more of that is only counted, in \
              prometheus_remote_storage_samples_failed_total",
             self.metrics.name
         );
@@ -210,4 +237,15 @@ impl Shared {
     pub fn forget_cancellers(&self) {
         self.cancellers.lock().clear();
     }
+}
+
+/// By kind.
+fn numbers(items: &[Queued]) -> [u64; Kind::ALL.len()] {
+    let mut numbers = [0; Kind::ALL.len()];
+    for item in items {
+        if let Some(n) = numbers.get_mut(item.kind() as usize) {
+            *n += 1;
+        }
+    }
+    numbers
 }

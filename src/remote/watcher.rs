@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, never, select};
 
-use crate::remote::ledger::{DropReason, Fate};
+use crate::remote::batch::{Batch, Content, Item};
+use crate::remote::ledger::{DropReason, Fate, Kind};
 use crate::remote::progress::Mark;
 use crate::remote::series_labels::Verdicts;
-use crate::remote::shard::Batch;
 use crate::remote::shards::Shards;
-use crate::remote::shared::{QueuedSample, Shared};
+use crate::remote::shared::Shared;
 use crate::series::SeriesHandle;
 use crate::wal::error::WalError;
 use crate::wal::follow::{Ended, Follower, Next, fingerprint};
@@ -139,7 +139,7 @@ impl Watcher {
             let n_lost = follower.jump()?;
             let position = follower.position();
             let fate = Fate::Dropped(DropReason::WalTruncated);
-            dealer.shared.count(n_lost, fate);
+            dealer.shared.count(Kind::Float, n_lost, fate);
             dealer.shared.progress.lose(fate, n_lost);
             dealer.shared.progress.pass(Mark { position, fingerprint: 0 });
             log::error!(
@@ -226,14 +226,14 @@ impl Dealer {
             metrics.watcher_decode_failures.inc();
         }
         metrics.watcher_records_read.with(&[record_type.name()]).inc();
-        metrics.samples_in.add(self.samples.len() as u64);
+        metrics.items_in.add(self.samples.len() as u64);
         if self.deal(end) { self.after_record() } else { Next::Keep }
     }
 
     /// False if it is to end before the record is dealt out.
     fn deal(&mut self, end: Mark) -> bool {
         let shared = Arc::clone(&self.shared);
-        let seq = shared.progress.open(end);
+        let seq = shared.progress.open(Kind::Float, end);
         shared.progress.take(seq, self.samples.len() as u64);
         let now = Instant::now();
         let oldest_ms = shared.oldest_wanted_ms();
@@ -251,9 +251,9 @@ impl Dealer {
                     DropReason::DroppedSeries
                 }
                 Some(handle) => {
-                    let queued =
-                        QueuedSample { handle, record: seq, ts_ms: sample.ts_ms, value: sample.value };
-                    if let Some(full) = self.shards.push(queued, now)
+                    let content = Content::Float(sample.value);
+                    let item = Item { handle, record: seq, ts_ms: sample.ts_ms, content };
+                    if let Some(full) = self.shards.push(item, now)
                         && !self.flush(full)
                     {
                         return false;
@@ -267,7 +267,7 @@ impl Dealer {
         }
         for (reason, n) in DropReason::ALL.into_iter().zip(n_dropped) {
             let fate = Fate::Dropped(reason);
-            shared.count(n, fate);
+            shared.count(Kind::Float, n, fate);
             shared.progress.settle((0..n).map(|_| seq), fate);
         }
         shared.progress.close(seq);

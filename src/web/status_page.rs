@@ -42,7 +42,7 @@ fn write_endpoint(out: &mut String, endpoint: &EndpointMetrics) {
          <td data-label=\"Last answer\">{last_answer}<td data-label=Ledger>{}<td data-label=Error>{}</tr>",
         ui::escape(&endpoint.name),
         ui::escape(&endpoint.url),
-        endpoint.samples_pending.get(),
+        ledger.pending(),
         endpoint.lag_bytes.get(),
         endpoint.shards.get(),
         ledger_text(&ledger),

@@ -1,0 +1,173 @@
+//! Items on their way to a shard: floats, native histograms and exemplars in the order of the log.
+//!
+//! Nearly all items are floats, and there may be millions of them: one takes 32 bytes. What the others have beside it
+//! stands in the batch once, in its own place.
+
+use crate::histogram::Histogram;
+use crate::labels::Labels;
+use crate::remote::ledger::Kind;
+use crate::remote::progress::RecordSeq;
+use crate::series::SeriesHandle;
+
+/// What is sent of a series at a time.
+#[derive(Clone, Debug)]
+pub struct Item {
+    /// Its series when it was read; stale if the log has forgotten that since.
+    pub handle: SeriesHandle,
+    /// The record it stands in.
+    pub record: RecordSeq,
+    /// Milliseconds since the Unix epoch.
+    pub ts_ms: i64,
+    /// The rest.
+    pub content: Content,
+}
+
+/// What an item is.
+#[derive(Clone, Debug)]
+pub enum Content {
+    /// Payload bits of a NaN included.
+    Float(f64),
+    /// A native histogram.
+    Histogram(Box<Histogram>),
+    /// The value and labels of its own.
+    Exemplar(f64, Box<Labels>),
+}
+
+/// An item in a batch.
+#[derive(Clone, Copy, Debug)]
+pub struct Queued {
+    /// Its series.
+    pub handle: SeriesHandle,
+    /// The record it stands in.
+    pub record: RecordSeq,
+    place: Place,
+    /// Milliseconds since the Unix epoch.
+    pub ts_ms: i64,
+    value: f64,
+}
+
+/// Where the rest of an item stands among those of its kind: 0 for a float, otherwise 1 and up, exemplars with the
+/// highest bit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Place(u32);
+
+const EXEMPLAR_BIT: u32 = 1 << 31;
+
+/// Items for one shard, in the order of the log.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// Small, for all kinds.
+    pub queued: Vec<Queued>,
+    /// What is not small.
+    pub rest: Rest,
+}
+
+/// What the items of a batch have beside a time and a value.
+#[derive(Debug, Default)]
+pub struct Rest {
+    histograms: Vec<Histogram>,
+    exemplars: Vec<Labels>,
+}
+
+/// What an item is, borrowed.
+#[derive(Clone, Copy, Debug)]
+pub enum View<'a> {
+    /// A float.
+    Float(f64),
+    /// A native histogram.
+    Histogram(&'a Histogram),
+    /// An exemplar.
+    Exemplar(f64, &'a Labels),
+}
+
+impl Batch {
+    /// Adds an item behind the others.
+    pub fn push(&mut self, item: Item) {
+        let Item { handle, record, ts_ms, content } = item;
+        let Rest { histograms, exemplars } = &mut self.rest;
+        let (place, value) = match content {
+            Content::Float(value) => (0, value),
+            Content::Histogram(histogram) => {
+                histograms.push(*histogram);
+                (histograms.len() as u32, 0.0)
+            }
+            Content::Exemplar(value, labels) => {
+                exemplars.push(*labels);
+                (exemplars.len() as u32 | EXEMPLAR_BIT, value)
+            }
+        };
+        self.queued.push(Queued { handle, record, place: Place(place), ts_ms, value });
+    }
+
+    /// Number of items.
+    pub fn len(&self) -> usize {
+        self.queued.len()
+    }
+
+    /// True without items.
+    pub fn is_empty(&self) -> bool {
+        self.queued.is_empty()
+    }
+}
+
+impl Queued {
+    /// What it is.
+    pub fn kind(&self) -> Kind {
+        match self.place.0 {
+            0 => Kind::Float,
+            place if place & EXEMPLAR_BIT == 0 => Kind::Histogram,
+            _ => Kind::Exemplar,
+        }
+    }
+}
+
+impl Rest {
+    /// The whole of an item; `None` for one of another batch.
+    pub fn view(&self, item: &Queued) -> Option<View<'_>> {
+        let idx = ((item.place.0 & !EXEMPLAR_BIT) as usize).wrapping_sub(1);
+        match item.kind() {
+            Kind::Float => Some(View::Float(item.value)),
+            Kind::Histogram => self.histograms.get(idx).map(View::Histogram),
+            Kind::Exemplar => self.exemplars.get(idx).map(|it| View::Exemplar(item.value, it)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Batch, Content, Item, Queued, View};
+    use crate::histogram::Histogram;
+    use crate::labels::Labels;
+    use crate::remote::ledger::Kind;
+    use crate::series::{SeriesHandle, SeriesRef};
+    use std::num::NonZeroU32;
+
+    #[test]
+    fn items_come_back_and_a_float_is_small() {
+        let handle = SeriesHandle { series_ref: SeriesRef(NonZeroU32::MIN), generation: 0 };
+        let mut batch = Batch::default();
+        for idx in 0..9 {
+            let value = f64::from(idx);
+            let content = match idx % 3 {
+                0 => Content::Float(value),
+                1 => Content::Histogram(Box::new(Histogram { sum: value, ..Histogram::default() })),
+                _ => Content::Exemplar(value, Box::new(Labels::from_pairs([("id", idx.to_string())]))),
+            };
+            batch.push(Item { handle, record: Default::default(), ts_ms: idx.into(), content });
+        }
+        assert_eq!(batch.len(), 9);
+        for (queued, idx) in batch.queued.iter().zip(0..) {
+            let value = match (batch.rest.view(queued), queued.kind()) {
+                (Some(View::Float(value)), Kind::Float) => value,
+                (Some(View::Histogram(histogram)), Kind::Histogram) => histogram.sum,
+                (Some(View::Exemplar(value, labels)), Kind::Exemplar) => {
+                    assert_eq!(labels.get("id"), idx.to_string());
+                    value
+                }
+                other => panic!("{other:?}"),
+            };
+            assert_eq!((value, queued.ts_ms), (f64::from(idx), i64::from(idx)));
+        }
+        assert_eq!(size_of::<Queued>(), 32);
+    }
+}
