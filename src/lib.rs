@@ -6,6 +6,7 @@ pub mod allocator;
 pub mod calendar;
 pub mod clock;
 pub mod flags;
+pub mod float;
 pub mod lifecycle;
 pub mod log;
 pub mod signals;

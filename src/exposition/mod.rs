@@ -5,7 +5,6 @@
 pub mod content_type;
 pub mod error;
 pub mod exemplar;
-pub mod float;
 pub mod lexer;
 pub mod openmetrics;
 mod openmetrics_lexer;

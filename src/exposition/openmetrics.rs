@@ -9,11 +9,11 @@ use crate::exposition::error::{
     ErrorKind, Excerpt, Expected, ExpositionError, Number, NumberProblem, TimestampOwner,
 };
 use crate::exposition::exemplar::Exemplar;
-use crate::exposition::float::{self, FloatError};
 use crate::exposition::lexer::{Token, metric_name_len};
 use crate::exposition::openmetrics_lexer::{OpenMetricsLexer, State};
 use crate::exposition::text::{ends_series_text, unquote};
 use crate::exposition::{Entry, MetricType};
+use crate::float::{self, FloatError};
 use memchr::memchr;
 
 type Result<T> = std::result::Result<T, ExpositionError>;

@@ -3,8 +3,8 @@
 //! Runs only for series that a target's cache does not know, over text that the parser has already accepted.
 
 use crate::exposition::MetricType;
-use crate::exposition::float;
 use crate::exposition::lexer::{Lexer, Token};
+use crate::float;
 use memchr::memchr;
 
 /// Name of the label that stands for the name of a series.

@@ -4,9 +4,9 @@
 //! at the text, at its value and at nothing else. Everything unusual goes through the lexer.
 
 use crate::exposition::error::{ErrorKind, Excerpt, Expected, ExpositionError, Number, NumberProblem};
-use crate::exposition::float::{self, FloatError};
 use crate::exposition::lexer::{Lexer, State, Token, metric_name_len};
 use crate::exposition::{Entry, MetricType};
+use crate::float::{self, FloatError};
 use memchr::memchr;
 
 type Result<T> = std::result::Result<T, ExpositionError>;

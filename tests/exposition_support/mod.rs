@@ -4,9 +4,9 @@ use scraped::exposition::Entry;
 use scraped::exposition::content_type::Format;
 use scraped::exposition::error::ExpositionError;
 use scraped::exposition::exemplar::Exemplar;
-use scraped::exposition::float::{Layout, format_go};
 use scraped::exposition::parser::{Parser, ParserBuffers, ParserOptions};
 use scraped::exposition::series_text::LabelScratch;
+use scraped::float::{Layout, format_go};
 use std::fmt::Write;
 
 /// The text formats, by the ending of their files.

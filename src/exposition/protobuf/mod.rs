@@ -12,12 +12,12 @@ mod wire;
 
 use crate::exposition::error::ExpositionError;
 use crate::exposition::exemplar::Exemplar;
-use crate::exposition::float;
 use crate::exposition::parser::ParserOptions;
 use crate::exposition::protobuf::exemplars::Exemplars;
 use crate::exposition::protobuf::metric::{Family, Kind, Metric, Parts, quantile};
 use crate::exposition::protobuf::wire::{Message, Result};
 use crate::exposition::{Entry, MetricType};
+use crate::float;
 use crate::histogram::{CounterResetHint, Histogram};
 
 /// Ends the name in a key, and the labels: no UTF-8 text has it.
