@@ -46,7 +46,7 @@ const CHECKED_SINCE_3_6: &str = "an older peer has no such check";
 const FILE_IS_MISSING: &str = "no such file or directory";
 
 /// Fields that only we have.
-const OUR_FIELDS: [&str; 2] = ["in_order", "backlog_share"];
+const OUR_FIELDS: [&str; 3] = ["in_order", "backlog_share", "exec_sd_configs"];
 
 /// Fields that Prometheus got after 3.5; an older peer calls them unknown.
 const NEWER_FIELDS: [&str; 7] = [

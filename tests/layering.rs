@@ -12,6 +12,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("allocator", &[]),
     ("calendar", &[]),
     ("clock", &[]),
+    ("exec", &[]),
     ("log", &["calendar"]),
     ("metrics", &[]),
     ("labels", &[]),
@@ -25,7 +26,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("http", &["calendar", "config"]),
     ("series", &["exposition::MetricType", "labels"]),
     ("wal", &["exposition::MetricType", "histogram", "labels", "metrics", "series"]),
-    ("discovery", &["config", "http", "labels", "metrics"]),
+    ("discovery", &["config", "exec", "http", "labels", "metrics"]),
     (
         "scrape",
         &[

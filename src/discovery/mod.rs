@@ -5,6 +5,7 @@
 //! into a channel.
 
 mod dns;
+mod exec;
 mod file;
 mod group_list;
 mod http;

@@ -28,11 +28,12 @@ pub struct Discovery {
 }
 
 impl Discovery {
-    /// Starts with `jobs` below `scrape_configs:`, after `files` are written.
+    /// Starts with `jobs` below `scrape_configs:`, after `files` are written; `DIR` in them is the directory.
     pub fn start(jobs: &str, files: &[(&str, &str)]) -> Self {
         let dir = TempDir::with_prefix("scraped-sd-").expect("a directory");
         fs::create_dir(dir.path().join("sd")).expect("a directory");
         for (name, content) in files {
+            let content = content.replace("DIR", &dir.path().display().to_string());
             fs::write(dir.path().join("sd").join(name), content).expect("writable");
         }
         let config = load(dir.path(), jobs);
@@ -108,6 +109,7 @@ impl Discovery {
 
 /// The configuration with these jobs.
 pub fn load(dir: &Path, jobs: &str) -> Arc<Config> {
+    let jobs = jobs.replace("DIR", &dir.display().to_string());
     let path = write_whole(dir, "scraped.yml", &format!("scrape_configs:\n{jobs}"));
     Arc::new(config::load(&path).expect("a good configuration"))
 }

@@ -4,6 +4,7 @@
 //! A provider's settings are compared as a whole: jobs with equal ones share it.
 
 pub mod dns;
+pub mod exec;
 pub mod file;
 pub mod http;
 pub mod statics;
@@ -12,6 +13,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::config::discovery::dns::DnsSdConfig;
+use crate::config::discovery::exec::ExecSdConfig;
 use crate::config::discovery::file::FileSdConfig;
 use crate::config::discovery::http::HttpSdConfig;
 use crate::config::discovery::statics::StaticConfig;
@@ -27,6 +29,8 @@ pub enum DiscoveryConfig {
     Static(Vec<StaticConfig>),
     /// One entry of `dns_sd_configs`.
     Dns(DnsSdConfig),
+    /// One entry of `exec_sd_configs`.
+    Exec(ExecSdConfig),
     /// One entry of `file_sd_configs`.
     File(FileSdConfig),
     /// One entry of `http_sd_configs`.
@@ -39,6 +43,7 @@ impl DiscoveryConfig {
         match self {
             Self::Static(_) => "static_configs",
             Self::Dns(_) => "dns_sd_configs",
+            Self::Exec(_) => "exec_sd_configs",
             Self::File(_) => "file_sd_configs",
             Self::Http(_) => "http_sd_configs",
         }
@@ -49,6 +54,7 @@ impl DiscoveryConfig {
         match self {
             Self::Static(groups) => groups.iter().map(StaticConfig::print).collect(),
             Self::Dns(dns) => vec![dns.print()],
+            Self::Exec(exec) => vec![exec.print()],
             Self::File(file) => vec![file.print()],
             Self::Http(http) => vec![http.print()],
         }
@@ -122,6 +128,9 @@ pub(in crate::config) fn read(
     }
     for item in sections(fields, "dns_sd_configs") {
         providers.extend(dns::read(&item).map(DiscoveryConfig::Dns));
+    }
+    for item in sections(fields, "exec_sd_configs") {
+        providers.extend(exec::read(&item, dir).map(DiscoveryConfig::Exec));
     }
     for item in sections(fields, "http_sd_configs") {
         providers.extend(http::read(&item, dir).map(DiscoveryConfig::Http));

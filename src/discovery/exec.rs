@@ -1,0 +1,54 @@
+//! `exec_sd_configs`: a list of target groups that a command prints.
+//!
+//! Runs on the thread `sd-exec-<n>`, which starts the command and waits for it.
+
+use std::time::Instant;
+
+use crossbeam_channel::TryRecvError;
+
+use crate::config::discovery::exec::ExecSdConfig;
+use crate::config::yaml::MAX_TEXT_BYTES;
+use crate::discovery::group_list::{Format, parse};
+use crate::discovery::refresh::Source;
+use crate::discovery::{Stop, TargetGroup};
+use crate::exec::{Run, run};
+
+/// Label with the program.
+const COMMAND_LABEL: &str = "__meta_exec_command";
+
+/// One entry of `exec_sd_configs`.
+#[derive(Debug)]
+pub(in crate::discovery) struct ExecSource {
+    config: ExecSdConfig,
+    output: Vec<u8>,
+}
+
+impl ExecSource {
+    /// A source that has not asked yet.
+    pub(in crate::discovery) fn new(config: ExecSdConfig) -> Self {
+        Self { config, output: Vec::new() }
+    }
+}
+
+impl Source for ExecSource {
+    fn kind(&self) -> &'static str {
+        "exec"
+    }
+
+    fn refresh(&mut self, stop: &Stop) -> Result<Vec<TargetGroup>, String> {
+        let Self { config, output } = self;
+        let program = config.command.first().map(String::as_str).unwrap_or_default();
+        let order = Run {
+            command: &config.command,
+            deadline: Instant::now() + config.timeout,
+            limit_bytes: MAX_TEXT_BYTES,
+        };
+        output.clear();
+        run(order, || stop.try_recv() == Err(TryRecvError::Disconnected), output)
+            .map_err(|error| format!("{program}: {error}"))?;
+        let groups = parse(output, Format::Json, COMMAND_LABEL, program)
+            .map_err(|sentence| format!("{program}: {sentence}"));
+        output.shrink_to(0);
+        groups
+    }
+}

@@ -1,0 +1,340 @@
+//! Commands that print something: started without a shell and with a bare environment, bounded in time and in output.
+//!
+//! Runs on the thread that calls [`run`], which waits for the command. Everything that the command has started goes
+//! with it. Knows nothing of what is printed.
+
+use std::fmt;
+use std::io::{self, Read};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::process::{Pid, Signal, kill_process_group};
+
+/// All that a command finds in its environment, so that what it prints does not depend on who started the daemon.
+const ENVIRONMENT: [(&str, &str); 2] =
+    [("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"), ("LC_ALL", "C")];
+
+/// How often a command that runs is looked at: whether it has ended, whether it is still wanted.
+const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+
+/// A killed command that has not ended by then hangs in the system.
+const REAP_PATIENCE: Duration = Duration::from_secs(1);
+
+/// What is kept of the error output: enough for a sentence.
+const COMPLAINT_BYTES: usize = 1024;
+
+/// Read at once.
+const PIECE_BYTES: usize = 16 << 10;
+
+/// What to run, and within which bounds.
+#[derive(Clone, Copy, Debug)]
+pub struct Run<'a> {
+    /// Program and arguments. A program without a slash is looked for in the usual directories.
+    pub command: &'a [String],
+    /// When it must have ended.
+    pub deadline: Instant,
+    /// The most that it may print.
+    pub limit_bytes: usize,
+}
+
+/// Why a command gave nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ExecError {
+    /// The system did not start it.
+    NotStarted {
+        /// The program.
+        program: PathBuf,
+        /// The system's words.
+        cause: String,
+    },
+    /// It ended with another status than 0, or by a signal.
+    Failed {
+        /// `exit status 3`, `signal 9`.
+        status: String,
+        /// First line of its error output; may be empty.
+        complaint: String,
+    },
+    /// It ran too long and was killed.
+    Deadline,
+    /// It printed more than it may and was killed.
+    TooMuchOutput {
+        /// The limit.
+        limit_bytes: usize,
+    },
+    /// It is not wanted any more and was killed.
+    Cancelled,
+    /// Its output could not be read.
+    Io(String),
+}
+
+impl fmt::Display for ExecError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotStarted { program, cause } => write!(f, "cannot start {}: {cause}", program.display()),
+            Self::Failed { status, complaint } if complaint.is_empty() => {
+                write!(f, "the command ended with {status}")
+            }
+            Self::Failed { status, complaint } => write!(f, "the command ended with {status}: {complaint}"),
+            Self::Deadline => {
+                f.write_str("context deadline exceeded: the command ran too long and was killed")
+            }
+            Self::TooMuchOutput { limit_bytes } => {
+                write!(f, "the command printed too much and was killed (limit: {limit_bytes}B)")
+            }
+            Self::Cancelled => f.write_str("the command was killed, it is not wanted any more"),
+            Self::Io(cause) => write!(f, "the output of the command cannot be read: {cause}"),
+        }
+    }
+}
+
+impl std::error::Error for ExecError {}
+
+/// Runs a command to its end and appends what it printed to `output`, which is what it was after an error.
+///
+/// # Errors
+/// It gave nothing that is to be believed.
+pub fn run(run: Run<'_>, is_cancelled: impl Fn() -> bool, output: &mut Vec<u8>) -> Result<(), ExecError> {
+    let n_before = output.len();
+    let mut running = Running::start(run)?;
+    let outcome = running.collect(run, is_cancelled, output);
+    if outcome.is_err() {
+        output.truncate(n_before);
+    }
+    outcome
+}
+
+/// A command that has been started. Dropping it kills it and what it has started.
+struct Running {
+    child: Child,
+    complaint: Vec<u8>,
+}
+
+impl Running {
+    fn start(run: Run<'_>) -> Result<Self, ExecError> {
+        let (program, arguments) =
+            run.command.split_first().map_or(("", &[][..]), |(it, rest)| (it.as_str(), rest));
+        let mut command = Command::new(program);
+        command.args(arguments).env_clear().envs(ENVIRONMENT);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        // A group of its own: whatever it starts is killed with it.
+        command.process_group(0);
+        let child = command
+            .spawn()
+            .map_err(|error| ExecError::NotStarted { program: program.into(), cause: error.to_string() })?;
+        Ok(Self { child, complaint: Vec::new() })
+    }
+
+    fn collect(
+        &mut self,
+        run: Run<'_>,
+        is_cancelled: impl Fn() -> bool,
+        output: &mut Vec<u8>,
+    ) -> Result<(), ExecError> {
+        let n_before = output.len();
+        let io = |error: io::Error| ExecError::Io(error.to_string());
+        let (Some(mut stdout), Some(mut stderr)) = (self.child.stdout.take(), self.child.stderr.take())
+        else {
+            return Err(ExecError::Io("BUG: no pipe".to_owned()));
+        };
+        set_nonblocking(&stdout).and_then(|()| set_nonblocking(&stderr)).map_err(io)?;
+        let (mut has_more_output, mut has_more_complaint) = (true, true);
+        let mut piece = [0; PIECE_BYTES];
+        loop {
+            // First, so that everything that was printed before the end is read after it.
+            let ended = self.child.try_wait().map_err(io)?;
+            while has_more_output {
+                match read(&mut stdout, &mut piece).map_err(io)? {
+                    Piece::None => break,
+                    Piece::End => has_more_output = false,
+                    Piece::Bytes(n_read) if output.len() - n_before + n_read > run.limit_bytes => {
+                        return Err(ExecError::TooMuchOutput { limit_bytes: run.limit_bytes });
+                    }
+                    Piece::Bytes(n_read) => output.extend_from_slice(piece.get(..n_read).unwrap_or_default()),
+                }
+                if Instant::now() >= run.deadline {
+                    return Err(ExecError::Deadline);
+                }
+            }
+            // What is not kept is read all the same: nobody waits for a full pipe. One piece a turn.
+            if has_more_complaint {
+                match read(&mut stderr, &mut piece).map_err(io)? {
+                    Piece::None => {}
+                    Piece::End => has_more_complaint = false,
+                    Piece::Bytes(n_read) => {
+                        let n_kept = n_read.min(COMPLAINT_BYTES.saturating_sub(self.complaint.len()));
+                        self.complaint.extend_from_slice(piece.get(..n_kept).unwrap_or_default());
+                    }
+                }
+            }
+            if let Some(status) = ended {
+                return self.judge(status);
+            }
+            if is_cancelled() {
+                return Err(ExecError::Cancelled);
+            }
+            let left = run.deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(ExecError::Deadline);
+            }
+            let pause = left.min(LOOK_INTERVAL);
+            let mut pipes = Vec::with_capacity(2);
+            if has_more_output {
+                pipes.push(PollFd::new(&stdout, PollFlags::IN));
+            }
+            if has_more_complaint {
+                pipes.push(PollFd::new(&stderr, PollFlags::IN));
+            }
+            let pause = Timespec { tv_sec: 0, tv_nsec: pause.subsec_nanos().into() };
+            // An interrupted wait is a short one.
+            let _ = poll(&mut pipes, Some(&pause));
+        }
+    }
+
+    fn judge(&self, status: ExitStatus) -> Result<(), ExecError> {
+        if status.success() {
+            return Ok(());
+        }
+        let text = String::from_utf8_lossy(&self.complaint);
+        let complaint = text.lines().next().unwrap_or_default().trim().to_owned();
+        let status = match (status.code(), status.signal()) {
+            (Some(code), _) => format!("exit status {code}"),
+            (None, signal) => format!("signal {}", signal.unwrap_or_default()),
+        };
+        Err(ExecError::Failed { status, complaint })
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // The group outlives its first process while anything of it runs; killing nobody is no error worth telling.
+        if let Some(group) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+        let patience_ends = Instant::now() + REAP_PATIENCE;
+        while !matches!(self.child.try_wait(), Ok(Some(_)) | Err(_)) {
+            if Instant::now() > patience_ends {
+                log::warn!("process {} was killed and does not end; it hangs in the system", self.child.id());
+                return;
+            }
+            thread::sleep(LOOK_INTERVAL / 4);
+        }
+    }
+}
+
+enum Piece {
+    Bytes(usize),
+    /// Nothing now.
+    None,
+    End,
+}
+
+fn read(pipe: &mut impl Read, piece: &mut [u8]) -> io::Result<Piece> {
+    match pipe.read(piece) {
+        Ok(0) => Ok(Piece::End),
+        Ok(n_read) => Ok(Piece::Bytes(n_read)),
+        Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+            Ok(Piece::None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn set_nonblocking(pipe: &impl rustix::fd::AsFd) -> io::Result<()> {
+    fcntl_setfl(pipe, fcntl_getfl(pipe)? | OFlags::NONBLOCK)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ExecError, Run, run};
+    use std::time::{Duration, Instant};
+
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    fn sh(script: &str, timeout: Duration) -> Result<String, ExecError> {
+        let command = ["/bin/sh", "-c", script].map(str::to_owned);
+        let deadline = Instant::now() + timeout;
+        let order = Run { command: &command, deadline, limit_bytes: 100_000 };
+        let mut output = b"before ".to_vec();
+        let outcome = run(order, || false, &mut output);
+        let output = String::from_utf8(output).unwrap();
+        match outcome {
+            Ok(()) => Ok(output.strip_prefix("before ").unwrap().to_owned()),
+            Err(error) => {
+                assert_eq!(output, "before ");
+                Err(error)
+            }
+        }
+    }
+
+    fn failed(status: &str, complaint: &str) -> Result<String, ExecError> {
+        Err(ExecError::Failed { status: status.to_owned(), complaint: complaint.to_owned() })
+    }
+
+    #[test]
+    fn what_is_printed_is_read() {
+        assert_eq!(sh("echo a; echo b", PATIENCE), Ok("a\nb\n".to_owned()));
+        assert_eq!(sh("echo /; exec >&-; sleep 0.1", PATIENCE), Ok("/\n".to_owned()));
+        let many = sh(
+            "i=0; while [ $i -lt 1000 ]; do echo 0123456789012345678901234567890123456789; i=$((i+1)); done",
+            PATIENCE,
+        );
+        assert_eq!(many.map(|text| text.len()), Ok(41_000));
+        // What a command leaves behind does not keep it from being over.
+        let began_at = Instant::now();
+        assert_eq!(sh("sleep 100 & echo over", PATIENCE), Ok("over\n".to_owned()));
+        assert!(began_at.elapsed() < PATIENCE);
+    }
+
+    #[test]
+    fn the_environment_is_bare() {
+        // `_`, `PWD` and the like are the shell's own.
+        let names = sh("env", PATIENCE).unwrap();
+        for line in names.lines() {
+            let name = line.split('=').next().unwrap();
+            assert!(["PATH", "LC_ALL", "PWD", "_", "SHLVL", "OLDPWD"].contains(&name), "{line}");
+        }
+        assert!(names.contains("LC_ALL=C\n"), "{names}");
+    }
+
+    #[test]
+    fn commands_that_fail() {
+        assert_eq!(
+            sh("echo no such thing >&2; echo more >&2; exit 3", PATIENCE),
+            failed("exit status 3", "no such thing")
+        );
+        assert_eq!(sh("kill -9 $$", PATIENCE), failed("signal 9", ""));
+        // A pipe of errors that nobody would empty.
+        let loud = "i=0; while [ $i -lt 20000 ]; do echo 0123456789 >&2; i=$((i+1)); done; exit 1";
+        assert_eq!(sh(loud, PATIENCE), failed("exit status 1", "0123456789"));
+        let command = ["/nonexistent/command".to_owned()];
+        let order = Run { command: &command, deadline: Instant::now() + PATIENCE, limit_bytes: 1 };
+        let error = run(order, || false, &mut Vec::new()).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "cannot start /nonexistent/command: No such file or directory (os error 2)"
+        );
+    }
+
+    #[test]
+    fn commands_that_do_not_end() {
+        let short = Duration::from_millis(200);
+        let began_at = Instant::now();
+        assert_eq!(sh("sleep 100", short), Err(ExecError::Deadline));
+        assert_eq!(sh("trap '' TERM INT; sleep 100; sleep 100", short), Err(ExecError::Deadline));
+        assert_eq!(sh("sleep 100 | cat", short), Err(ExecError::Deadline));
+        assert_eq!(
+            sh("while :; do echo x; done", PATIENCE),
+            Err(ExecError::TooMuchOutput { limit_bytes: 100_000 })
+        );
+        let command = ["sleep", "100"].map(str::to_owned);
+        let order = Run { command: &command, deadline: Instant::now() + PATIENCE, limit_bytes: 1 };
+        assert_eq!(run(order, || began_at.elapsed() > short, &mut Vec::new()), Err(ExecError::Cancelled));
+        assert!(began_at.elapsed() < PATIENCE);
+    }
+}
