@@ -108,9 +108,9 @@ fn the_request_is_that_of_prometheus() {
     let mut lines: Vec<&str> = head.lines().collect();
     lines.sort_unstable();
     let want = format!(
-        "\nAccept-Encoding: gzip\nAccept: text/plain;version=0.0.4;q=0.6,*/*;q=0.5\n\
-         GET /metrics?target=a%20b&x=1 HTTP/1.1\nHost: {address}\nUser-Agent: scraped/{version}\n\
-         X-Prometheus-Scrape-Timeout-Seconds: 2.5"
+        "\nAccept-Encoding: gzip\nAccept: {accept}\nGET /metrics?target=a%20b&x=1 HTTP/1.1\nHost: {address}\n\
+         User-Agent: scraped/{version}\nX-Prometheus-Scrape-Timeout-Seconds: 2.5",
+        accept = scraped::scrape::negotiation::accept(&job(0, true).options),
     );
     assert_eq!(lines.join("\n"), want);
     // Without compression the target is told so.

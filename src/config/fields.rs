@@ -195,16 +195,6 @@ impl<'a> Field<'a> {
         if let Value::Scalar(scalar) = &self.node.value { Some(&scalar.text) } else { None }
     }
 
-    /// The texts of a list, without any report.
-    pub(in crate::config) fn raw_texts(&self) -> Vec<&'a str> {
-        let Value::List(list) = &self.node.value else { return Vec::new() };
-        let text = |node: &'a Node| match &node.value {
-            Value::Scalar(scalar) => Some(scalar.text.as_str()),
-            _ => None,
-        };
-        list.iter().filter_map(text).collect()
-    }
-
     /// Something else than null, the empty text, the empty list and the empty mapping.
     pub(in crate::config) fn is_given(&self) -> bool {
         match &self.node.value {

@@ -4,7 +4,6 @@
 //! that is spelled out passes; any other value is refused, since an agent that ignores a setting lies.
 
 use crate::config::fields::{Field, Fields};
-use crate::config::scrape_options::{DEFAULT_SCRAPE_PROTOCOLS, ScrapeProtocol};
 
 /// What a field holds, and which value is its default.
 #[derive(Debug)]
@@ -87,13 +86,10 @@ pub(in crate::config) const HTTP_CLIENT: [(&str, Shape); 1] = [("oauth2", Shape:
 
 /// Of what `global` and a job say about a scrape: what is read and checked by others and not acted on yet, with the
 /// default that passes.
-const SCRAPE: [(&str, Unbuilt); 16] = [
-    ("fallback_scrape_protocol", Unbuilt::Protocol),
-    ("metric_name_escaping_scheme", Unbuilt::Texts(&["underscores", "dots", "values"])),
+const SCRAPE: [(&str, Unbuilt); 13] = [
     ("scrape_native_histograms", Unbuilt::Flag),
     ("convert_classic_histograms_to_nhcb", Unbuilt::Flag),
     ("always_scrape_classic_histograms", Unbuilt::Flag),
-    ("scrape_protocols", Unbuilt::Protocols),
     ("target_limit", Unbuilt::Number),
     ("label_limit", Unbuilt::Number),
     ("label_name_length_limit", Unbuilt::Number),
@@ -116,32 +112,18 @@ enum Unbuilt {
     Flag,
     /// Any but 0.
     Number,
-    /// Any protocol.
-    Protocol,
-    /// Any list but the default.
-    Protocols,
 }
 
 /// Refuses settings of a scrape that are not built; those who read them report wrong values.
 pub(in crate::config) fn refuse_unbuilt(fields: &Fields<'_>) {
     for (name, unbuilt) in &SCRAPE {
         let Some(field) = fields.get(name) else { continue };
-        let is_protocol = |text: &str| text.parse::<ScrapeProtocol>().is_ok();
         let is_set = match unbuilt {
             Unbuilt::Text => field.raw_text().is_some_and(|text| !text.is_empty()),
             Unbuilt::Texts(texts) => field.raw_text().is_some_and(|text| texts.contains(&text)),
-            Unbuilt::Protocol => field.raw_text().is_some_and(is_protocol),
             Unbuilt::Flag => field.raw_bool() == Some(true),
             Unbuilt::Number => {
                 field.raw_text().is_some_and(|text| text.parse().is_ok_and(|number: f64| number != 0.0))
-            }
-            Unbuilt::Protocols => {
-                let names = field.raw_texts();
-                let is_repeated =
-                    |name: &str| names.iter().filter(|it| it.eq_ignore_ascii_case(name)).count() > 1;
-                names.iter().all(|name| is_protocol(name) && !is_repeated(name))
-                    && !names.is_empty()
-                    && names != DEFAULT_SCRAPE_PROTOCOLS.map(ScrapeProtocol::name)
             }
         };
         if is_set {

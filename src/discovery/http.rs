@@ -35,7 +35,7 @@ impl HttpSource {
     /// A source that has not asked yet.
     pub(in crate::discovery) fn new(config: &HttpSdConfig, metrics: Arc<DiscoveryMetrics>) -> Self {
         let interval = config.refresh_interval.as_secs_f64().to_string();
-        let others = vec![("X-Prometheus-Refresh-Interval-Seconds".into(), interval)];
+        let others = vec![("X-Prometheus-Refresh-Interval-Seconds".into(), interval.into())];
         let headers = Headers { fixed: &FIXED_HEADERS, others };
         let url = Url::parse(&config.url);
         let shown_url = url.as_ref().map_or_else(|| config.url.clone(), Url::to_string);

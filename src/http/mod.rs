@@ -72,7 +72,7 @@ pub struct Headers {
     /// The same for every client of a kind.
     pub fixed: &'static [(&'static str, &'static str)],
     /// The client's own.
-    pub others: Vec<(Cow<'static, str>, String)>,
+    pub others: Vec<(Cow<'static, str>, Cow<'static, str>)>,
 }
 
 /// One GET of a client that asks its host for more than one thing.

@@ -81,7 +81,8 @@ pub struct Client {
 impl Client {
     /// A client of an endpoint; nothing is opened yet.
     pub fn new(config: &RemoteWriteConfig) -> Self {
-        let others = config.headers.iter().map(|(name, value)| (Cow::Owned(name.clone()), value.clone()));
+        let others =
+            config.headers.iter().map(|(name, value)| (Cow::Owned(name.clone()), Cow::Owned(value.clone())));
         let headers = Headers { fixed: &FIXED_HEADERS, others: others.collect() };
         // Checked when the configuration was read.
         let url = Url::parse(&config.url).unwrap_or_else(|| unreachable!("BUG: not a URL: {}", config.url));

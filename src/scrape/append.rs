@@ -5,11 +5,11 @@
 
 use crate::config::ScrapeConfig;
 use crate::exposition::Entry;
-use crate::exposition::content_type::{ContentTypeError, format_of};
 use crate::exposition::parser::{Parser, ParserBuffers, ParserOptions};
 use crate::labels::Labels;
 use crate::scrape::cache::{Cursor, Hit, Known, NewText, ScrapeCache};
 use crate::scrape::error::ScrapeError;
+use crate::scrape::negotiation::format_of_page;
 use crate::scrape::report::PageCounts;
 use crate::scrape::sample_labels::{SampleLabels, Sampled};
 use crate::series::SeriesHandle;
@@ -72,8 +72,7 @@ impl PageAppend<'_> {
     /// # Errors
     /// The page is refused; what is staged is to be rolled back.
     pub fn append(&mut self, page: Page<'_>) -> Result<(), ScrapeError> {
-        let format =
-            format_of(page.content_type).map_err(|error| content_type_error(page.content_type, error))?;
+        let format = format_of_page(page.content_type, self.config.fallback_scrape_protocol)?;
         // `scrape_native_histograms` is off.
         let options = ParserOptions { ignore_native_histograms: true, ..ParserOptions::default() };
         let buffers = mem::take(&mut *self.parser_buffers);
@@ -217,13 +216,4 @@ struct Sample {
 
 fn wal_error(error: WalError) -> ScrapeError {
     ScrapeError::Wal { cause: error.to_string() }
-}
-
-fn content_type_error(content_type: &str, error: ContentTypeError) -> ScrapeError {
-    let content_type = content_type.to_owned();
-    match error {
-        ContentTypeError::Blank => ScrapeError::BlankContentType,
-        ContentTypeError::Unparsable(cause) => ScrapeError::UnparsableContentType { content_type, cause },
-        ContentTypeError::Unsupported => ScrapeError::UnsupportedContentType { content_type },
-    }
 }

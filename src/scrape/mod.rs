@@ -12,6 +12,7 @@ pub mod error;
 pub mod mailbox;
 pub mod manager;
 pub mod metrics;
+pub mod negotiation;
 pub mod permits;
 pub mod pool;
 pub mod report;

@@ -12,19 +12,10 @@ use crate::http::url::Url;
 use crate::http::{Canceller as HttpCanceller, Headers, HttpClient};
 use crate::scrape::buffers::BodyBuffer;
 use crate::scrape::error::ScrapeError;
+use crate::scrape::negotiation::accept;
 use crate::scrape::target_url::TargetUrl;
 
-/// What Prometheus sends for `scrape_protocols: [PrometheusText0.0.4]`, the one format this release reads
-/// (`scrape/scrape.go: acceptHeader`).
-const ACCEPT: (&str, &str) = ("Accept", "text/plain;version=0.0.4;q=0.6,*/*;q=0.5");
-
-const USER_AGENT: (&str, &str) = ("User-Agent", concat!("scraped/", env!("CARGO_PKG_VERSION")));
-
-/// `enable_compression`.
-const PACKED: [(&str, &str); 3] = [USER_AGENT, ACCEPT, ("Accept-Encoding", "gzip")];
-
-/// The same without.
-const AS_IT_IS: [(&str, &str); 3] = [USER_AGENT, ACCEPT, ("Accept-Encoding", "identity")];
+const FIXED_HEADERS: [(&str, &str); 1] = [("User-Agent", concat!("scraped/", env!("CARGO_PKG_VERSION")))];
 
 /// Of a promised `Content-Length` so much is believed before bytes come: a peer that promises and does not send
 /// must not hold the budget of others.
@@ -82,11 +73,14 @@ impl Scraper {
             authority: url.authority.clone(),
             path_and_query: url.path_and_query.clone(),
         };
-        let timeout_seconds = timeout.as_secs_f64().to_string();
-        let headers = Headers {
-            fixed: if config.enable_compression { &PACKED } else { &AS_IT_IS },
-            others: vec![("X-Prometheus-Scrape-Timeout-Seconds".into(), timeout_seconds)],
-        };
+        let encoding = if config.enable_compression { "gzip" } else { "identity" };
+        // In the order in which Go writes them.
+        let others = vec![
+            ("Accept".into(), accept(&config.options)),
+            ("Accept-Encoding".into(), encoding.into()),
+            ("X-Prometheus-Scrape-Timeout-Seconds".into(), timeout.as_secs_f64().to_string().into()),
+        ];
+        let headers = Headers { fixed: &FIXED_HEADERS, others };
         Self {
             client: HttpClient::new(url, headers, &config.http_client),
             body_size_limit_bytes: config.limits.body_size_limit_bytes,
