@@ -60,13 +60,22 @@ impl Histogram {
         self.each_side(|spans, buckets| compact(spans, buckets), |spans, buckets| compact(spans, buckets));
     }
 
+    /// Cuts out empty buckets where there are more than `max_empty` in a row, and at both ends. Each side must be one
+    /// span.
+    pub(in crate::histogram) fn compact_one_span(&mut self, max_empty: i64) {
+        self.each_side(
+            |spans, buckets| rewrite(spans, buckets, |idx| idx, |count| !count.is_empty(), max_empty),
+            |spans, buckets| rewrite(spans, buckets, |idx| idx, |count| !count.is_empty(), max_empty),
+        );
+    }
+
     /// Merges buckets as a resolution lower by `shift` has them. The spans must fit the buckets, and none but the
     /// first may go back.
     pub(in crate::histogram) fn merge_buckets(&mut self, shift: u32) {
         let target = |idx: i64| ((idx - 1) >> shift.min(i64::BITS - 1)) + 1;
         self.each_side(
-            |spans, buckets| rewrite(spans, buckets, target, |_| true),
-            |spans, buckets| rewrite(spans, buckets, target, |_| true),
+            |spans, buckets| rewrite(spans, buckets, target, |_| true, 0),
+            |spans, buckets| rewrite(spans, buckets, target, |_| true, 0),
         );
     }
 
@@ -99,55 +108,89 @@ fn compact<T: Bucket>(spans: &mut Vec<Span>, buckets: &mut Vec<T>) {
             !count.is_empty()
         });
     if !is_compact {
-        rewrite(spans, buckets, |idx| idx, |count| !count.is_empty());
+        rewrite(spans, buckets, |idx| idx, |count| !count.is_empty(), 0);
+    }
+}
+
+/// Buckets being written over those that are being read.
+struct Output<'a, T> {
+    buckets: &'a mut Vec<T>,
+    len: usize,
+    /// The count written last, and the one before it.
+    last: T,
+    before: T,
+}
+
+impl<T: Bucket> Output<'_, T> {
+    fn push(&mut self, count: T) {
+        (self.before, self.last) = (self.last, count);
+        self.len += 1;
+        self.write();
+    }
+
+    fn add_to_last(&mut self, count: T) {
+        self.last = self.last.plus(count);
+        self.write();
+    }
+
+    fn write(&mut self) {
+        if let Some(slot) = self.buckets.get_mut(self.len - 1) {
+            *slot = self.last.encoded(self.before);
+        }
     }
 }
 
 /// Gives every bucket that is kept the index `target` of its own, which never falls unless its own does; what gets
-/// the same index is merged.
+/// the same index is merged. Up to `max_empty` buckets between two are written as empty ones; they must have been
+/// there.
 fn rewrite<T: Bucket>(
     spans: &mut Vec<Span>,
     buckets: &mut Vec<T>,
     target: impl Fn(i64) -> i64,
     keep: impl Fn(T) -> bool,
+    max_empty: i64,
 ) {
     let n_old_spans = spans.len();
     let mut idx = 0i64;
-    let (mut n_read, mut n_written) = (0, 0);
-    // What was read last; what was written last and before it.
-    let (mut read, mut written, mut before) = (T::EMPTY, T::EMPTY, T::EMPTY);
+    let mut n_read = 0;
+    let mut count = T::EMPTY;
     let mut last_target = None;
+    let mut output = Output { buckets, len: 0, last: T::EMPTY, before: T::EMPTY };
     for span_idx in 0..n_old_spans {
         let Some(&span) = spans.get(span_idx) else { break };
         idx += i64::from(span.offset);
         for _ in 0..span.length {
-            let Some(&bucket) = buckets.get(n_read) else { break };
+            let Some(&bucket) = output.buckets.get(n_read) else { break };
             n_read += 1;
-            read = bucket.absolute(read);
+            count = bucket.absolute(count);
             let target = target(idx);
             idx += 1;
-            if !keep(read) {
+            if !keep(count) {
                 continue;
             }
             if last_target == Some(target) {
-                written = written.plus(read);
-                n_written -= 1;
-            } else {
-                let gap = last_target.map_or(target, |last_target| target - last_target - 1);
-                match spans.last_mut() {
-                    Some(span) if gap == 0 && last_target.is_some() => span.length += 1,
-                    // A gap beyond the type is as invalid as one that goes back.
-                    _ => spans.push(Span { offset: i32::try_from(gap).unwrap_or(-1), length: 1 }),
+                output.add_to_last(count);
+                continue;
+            }
+            let gap = last_target.map(|last_target| target - last_target - 1);
+            match (gap, spans.last_mut()) {
+                (Some(gap), Some(span)) if (0..=max_empty).contains(&gap) => {
+                    for _ in 0..gap {
+                        output.push(T::EMPTY);
+                        span.length += 1;
+                    }
+                    span.length += 1;
                 }
-                (before, written) = (written, read);
-                last_target = Some(target);
+                // A gap beyond the type is as invalid as one that goes back.
+                _ => {
+                    spans.push(Span { offset: i32::try_from(gap.unwrap_or(target)).unwrap_or(-1), length: 1 })
+                }
             }
-            if let Some(slot) = buckets.get_mut(n_written) {
-                *slot = written.encoded(before);
-            }
-            n_written += 1;
+            output.push(count);
+            last_target = Some(target);
         }
     }
+    let n_written = output.len;
     spans.drain(..n_old_spans);
     buckets.truncate(n_written);
 }
@@ -166,18 +209,13 @@ mod tests {
             let (mut got, mut got_deltas) = (spans(given), deltas.to_vec());
             compact(&mut got, &mut got_deltas);
             assert_eq!((got, got_deltas), (spans(want), want_deltas.to_vec()), "{given:?} {deltas:?}");
-            let mut count = 0;
             let absolute = |deltas: &[i64]| -> Vec<f64> {
-                count = 0;
-                deltas
-                    .iter()
-                    .map(|delta| {
-                        count += delta;
-                        count as f64
-                    })
-                    .collect()
+                let counts = deltas.iter().scan(0, |count, delta| {
+                    *count += delta;
+                    Some(*count as f64)
+                });
+                counts.collect()
             };
-            let mut absolute = absolute;
             let (mut got, mut got_counts) = (spans(given), absolute(deltas));
             compact(&mut got, &mut got_counts);
             assert_eq!((got, got_counts), (spans(want), absolute(want_deltas)), "{given:?} as floats");

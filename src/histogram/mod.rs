@@ -3,7 +3,10 @@
 //! A leaf: knows no format, no record and no label. One type holds both flavours, integer counts as delta-coded
 //! buckets and float counts as absolute ones, since everything but the counts is the same.
 
+pub mod bounds;
 pub mod layout;
+pub mod nhcb;
+pub mod print;
 pub mod resolution;
 pub mod validate;
 
