@@ -21,8 +21,9 @@ const NOT_HERE: [&str; 2] = [
 ];
 
 /// Refused by us alone, on purpose.
-const STRICTER: [(&str, &str); 15] = [
+const STRICTER: [(&str, &str); 16] = [
     ("bad/file_sd_interval_zero.yml", "a real Prometheus panics when it starts the ticker"),
+    ("bad/docker_sd_scheme.yml", "every question would fail"),
     ("bad/dns_sd_interval_zero.yml", "the names would be asked for without a pause"),
     ("bad/dns_sd_port.yml", "no target has such a port"),
     ("bad/http_sd_interval_zero.yml", "the list would be asked for without a pause"),

@@ -16,6 +16,7 @@ use crossbeam_channel::{Receiver, RecvError, SendError, Sender, at, bounded, nev
 use crate::config::Config;
 use crate::config::discovery::DiscoveryConfig;
 use crate::discovery::dns::DnsSource;
+use crate::discovery::docker::DockerSource;
 use crate::discovery::exec::ExecSource;
 use crate::discovery::file::FileDiscoverer;
 use crate::discovery::http::HttpSource;
@@ -182,6 +183,12 @@ impl Manager {
             DiscoveryConfig::Dns(dns) => Box::new(Refresher {
                 source: DnsSource::new(dns, Arc::clone(&metrics)),
                 interval: dns.refresh_interval,
+                job: job.to_owned(),
+                metrics,
+            }),
+            DiscoveryConfig::Docker(docker) => Box::new(Refresher {
+                source: DockerSource::new(docker.clone()),
+                interval: docker.refresh_interval,
                 job: job.to_owned(),
                 metrics,
             }),

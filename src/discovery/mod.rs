@@ -5,6 +5,7 @@
 //! into a channel.
 
 mod dns;
+mod docker;
 mod exec;
 mod file;
 mod group_list;
@@ -14,6 +15,7 @@ pub mod metrics;
 mod path_pattern;
 mod refresh;
 mod statics;
+mod target_labels;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;

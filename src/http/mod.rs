@@ -8,6 +8,7 @@
 mod buffers;
 mod credentials;
 pub mod error;
+pub mod escape;
 mod exchange;
 mod names;
 mod profile;

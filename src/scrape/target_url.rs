@@ -3,8 +3,9 @@
 //!
 //! Made during a pool's sync; opens nothing and resolves no name.
 
+use crate::http::escape::{escape, escape_query};
 use std::collections::BTreeMap;
-use std::fmt::{self, Write};
+use std::fmt;
 
 /// Labels that start like this are query parameters.
 pub const PARAM_LABEL_PREFIX: &str = "__param_";
@@ -104,28 +105,6 @@ impl fmt::Display for TargetUrl {
         let mut host = String::new();
         escape(&mut host, &self.authority, |byte| b"!$&'()*+,;=:[]<>\"".contains(&byte));
         write!(f, "//{host}{}", self.path_and_query)
-    }
-}
-
-/// Go's `url.QueryEscape`.
-fn escape_query(out: &mut String, text: &str) {
-    for (idx, part) in text.split(' ').enumerate() {
-        if idx > 0 {
-            out.push('+');
-        }
-        escape(out, part, |_| false);
-    }
-}
-
-/// Go's `escape` in `net/url`: letters, digits, `-_.~` and what `also_plain` says stay as they are.
-fn escape(out: &mut String, text: &str, also_plain: impl Fn(u8) -> bool) {
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) || also_plain(byte) {
-            out.push(char::from(byte));
-        } else {
-            // Writing to a string cannot fail.
-            let _ = write!(out, "%{byte:02X}");
-        }
     }
 }
 

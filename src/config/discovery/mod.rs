@@ -4,6 +4,7 @@
 //! A provider's settings are compared as a whole: jobs with equal ones share it.
 
 pub mod dns;
+pub mod docker;
 pub mod exec;
 pub mod file;
 pub mod http;
@@ -13,6 +14,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::config::discovery::dns::DnsSdConfig;
+use crate::config::discovery::docker::DockerSdConfig;
 use crate::config::discovery::exec::ExecSdConfig;
 use crate::config::discovery::file::FileSdConfig;
 use crate::config::discovery::http::HttpSdConfig;
@@ -29,6 +31,8 @@ pub enum DiscoveryConfig {
     Static(Vec<StaticConfig>),
     /// One entry of `dns_sd_configs`.
     Dns(DnsSdConfig),
+    /// One entry of `docker_sd_configs`.
+    Docker(DockerSdConfig),
     /// One entry of `exec_sd_configs`.
     Exec(ExecSdConfig),
     /// One entry of `file_sd_configs`.
@@ -43,6 +47,7 @@ impl DiscoveryConfig {
         match self {
             Self::Static(_) => "static_configs",
             Self::Dns(_) => "dns_sd_configs",
+            Self::Docker(_) => "docker_sd_configs",
             Self::Exec(_) => "exec_sd_configs",
             Self::File(_) => "file_sd_configs",
             Self::Http(_) => "http_sd_configs",
@@ -54,6 +59,7 @@ impl DiscoveryConfig {
         match self {
             Self::Static(groups) => groups.iter().map(StaticConfig::print).collect(),
             Self::Dns(dns) => vec![dns.print()],
+            Self::Docker(docker) => vec![docker.print()],
             Self::Exec(exec) => vec![exec.print()],
             Self::File(file) => vec![file.print()],
             Self::Http(http) => vec![http.print()],
@@ -62,13 +68,8 @@ impl DiscoveryConfig {
 }
 
 /// Providers that an edge host has a use for; they come with later releases.
-const TO_COME: [&str; 5] = [
-    "consul_sd_configs",
-    "docker_sd_configs",
-    "dockerswarm_sd_configs",
-    "kubernetes_sd_configs",
-    "nomad_sd_configs",
-];
+const TO_COME: [&str; 4] =
+    ["consul_sd_configs", "dockerswarm_sd_configs", "kubernetes_sd_configs", "nomad_sd_configs"];
 
 /// Providers of Prometheus 3.14 that need a cloud's own API and will not come.
 const BRIDGED: [&str; 28] = [
@@ -128,6 +129,9 @@ pub(in crate::config) fn read(
     }
     for item in sections(fields, "dns_sd_configs") {
         providers.extend(dns::read(&item).map(DiscoveryConfig::Dns));
+    }
+    for item in sections(fields, "docker_sd_configs") {
+        providers.extend(docker::read(&item, dir).map(DiscoveryConfig::Docker));
     }
     for item in sections(fields, "exec_sd_configs") {
         providers.extend(exec::read(&item, dir).map(DiscoveryConfig::Exec));

@@ -18,6 +18,7 @@ use crate::discovery::dns::resolv_conf::ResolvConf;
 use crate::discovery::dns::resolver::{Record, look_up};
 use crate::discovery::metrics::DiscoveryMetrics;
 use crate::discovery::refresh::Source;
+use crate::discovery::target_labels::host_port;
 use crate::discovery::{ADDRESS_LABEL, Stop, TargetGroup};
 use crate::labels::Labels;
 
@@ -103,9 +104,6 @@ impl Source for DnsSource {
 }
 
 fn group(name: &str, port: u16, records: &[Record]) -> TargetGroup {
-    let at = |host: &str, port: u16| {
-        if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
-    };
     let target = |record: &Record| {
         let mut labels = vec![(NAME_LABEL, name.to_owned())];
         let (host, port) = match record {
@@ -123,7 +121,7 @@ fn group(name: &str, port: u16, records: &[Record]) -> TargetGroup {
                 (host.clone(), port)
             }
         };
-        labels.push((ADDRESS_LABEL, at(host.trim_end_matches('.'), port)));
+        labels.push((ADDRESS_LABEL, host_port(host.trim_end_matches('.'), port)));
         Labels::from_pairs(labels)
     };
     TargetGroup {

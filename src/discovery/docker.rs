@@ -1,0 +1,309 @@
+//! `docker_sd_configs`: containers of a Docker engine, or of Podman by its compatible API (Prometheus'
+//! `discovery/moby/{docker,network}.go`).
+//!
+//! Runs on the thread `sd-docker-<n>`. The engine is asked which version of its API it speaks, then for its running
+//! containers and for its networks.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use crate::config::discovery::docker::DockerSdConfig;
+use crate::config::yaml::MAX_TEXT_BYTES;
+use crate::discovery::refresh::Source;
+use crate::discovery::target_labels::{host_port, sanitized};
+use crate::discovery::{ADDRESS_LABEL, Stop, TargetGroup};
+use crate::http::escape::escape_query;
+use crate::http::url::Url;
+use crate::http::{Headers, HttpClient, Question};
+use crate::labels::Labels;
+
+/// The newest version of the API that this was written for.
+const NEWEST_API: ApiVersion = ApiVersion(1, 44);
+
+/// What an engine speaks that does not say (Docker 1.12).
+const OLDEST_API: ApiVersion = ApiVersion(1, 24);
+
+const USER_AGENT: [(&str, &str); 1] = [("User-Agent", concat!("scraped/", env!("CARGO_PKG_VERSION")))];
+
+/// Network mode of a container that uses another one's network.
+const CONTAINER_MODE: &str = "container:";
+
+/// One entry of `docker_sd_configs`.
+#[derive(Debug)]
+pub(in crate::discovery) struct DockerSource {
+    config: DockerSdConfig,
+    /// `?filters=`, or empty.
+    query: String,
+    /// `None`: `host` cannot be reached.
+    client: Option<HttpClient>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct ApiVersion(u32, u32);
+
+impl ApiVersion {
+    fn parse(text: &str) -> Option<Self> {
+        let (major, minor) = text.split_once('.')?;
+        Some(Self(major.parse().ok()?, minor.parse().ok()?))
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct Container {
+    #[serde(deserialize_with = "or_default")]
+    id: String,
+    #[serde(deserialize_with = "or_default")]
+    names: Vec<String>,
+    #[serde(deserialize_with = "or_default")]
+    image: String,
+    #[serde(rename = "ImageID", deserialize_with = "or_default")]
+    image_id: String,
+    #[serde(deserialize_with = "or_default")]
+    ports: Vec<Port>,
+    #[serde(deserialize_with = "or_default")]
+    labels: BTreeMap<String, String>,
+    #[serde(deserialize_with = "or_default")]
+    host_config: HostConfig,
+    #[serde(deserialize_with = "or_default")]
+    network_settings: NetworkSettings,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct Port {
+    #[serde(rename = "IP", deserialize_with = "or_default")]
+    ip: String,
+    private_port: u16,
+    public_port: u16,
+    #[serde(deserialize_with = "or_default")]
+    r#type: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct HostConfig {
+    #[serde(deserialize_with = "or_default")]
+    network_mode: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct NetworkSettings {
+    #[serde(deserialize_with = "or_default")]
+    networks: BTreeMap<String, Option<Endpoint>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct Endpoint {
+    #[serde(rename = "NetworkID", deserialize_with = "or_default")]
+    network_id: String,
+    #[serde(rename = "IPAddress", deserialize_with = "or_default")]
+    ip_address: String,
+    #[serde(rename = "GlobalIPv6Address", deserialize_with = "or_default")]
+    global_ipv6_address: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct Network {
+    #[serde(deserialize_with = "or_default")]
+    id: String,
+    #[serde(deserialize_with = "or_default")]
+    name: String,
+    #[serde(deserialize_with = "or_default")]
+    scope: String,
+    internal: bool,
+    ingress: bool,
+    #[serde(deserialize_with = "or_default")]
+    labels: BTreeMap<String, String>,
+}
+
+/// Go leaves a field as it was when it finds `null`.
+fn or_default<'de, T, D>(deserializer: D) -> Result<T, D::Error>
+where
+    T: Deserialize<'de> + Default,
+    D: serde::Deserializer<'de>,
+{
+    Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
+}
+
+impl DockerSource {
+    /// A source that has not asked yet.
+    pub(in crate::discovery) fn new(config: DockerSdConfig) -> Self {
+        let mut filters: BTreeMap<&str, BTreeMap<&str, bool>> = BTreeMap::new();
+        for (name, values) in &config.filters {
+            filters.entry(name).or_default().extend(values.iter().map(|value| (value.as_str(), true)));
+        }
+        let mut query = String::new();
+        if !filters.is_empty() {
+            query.push_str("?filters=");
+            escape_query(&mut query, &serde_json::to_string(&filters).unwrap_or_default());
+        }
+        let headers = Headers { fixed: &USER_AGENT, others: Vec::new() };
+        let client = match config.host.split_once("://") {
+            Some(("unix", path)) => Url::parse("http://localhost")
+                .map(|url| HttpClient::over_unix_socket(PathBuf::from(path), url, headers, &config.client)),
+            Some(("tcp", rest)) => {
+                Url::parse(&format!("http://{rest}")).map(|url| HttpClient::new(url, headers, &config.client))
+            }
+            _ => Url::parse(&config.host).map(|url| HttpClient::new(url, headers, &config.client)),
+        };
+        Self { config, query, client }
+    }
+
+    fn ask(&mut self, path: &str, deadline: Instant) -> Result<(Vec<u8>, Option<String>), String> {
+        let host = &self.config.host;
+        let client = self.client.as_mut().ok_or_else(|| format!("{host:?} is not a URL"))?;
+        let question = Question { path_and_query: Some(path), headers: &[], limit_bytes: MAX_TEXT_BYTES };
+        let answer = client.fetch(&question, deadline).map_err(|error| format!("{host}: {error}"))?;
+        if answer.status() != 200 {
+            let message =
+                serde_json::from_slice::<BTreeMap<String, String>>(&answer.body).unwrap_or_default();
+            let message = message.get("message").map(String::as_str).unwrap_or_default();
+            return Err(format!("{host}: {path} answers {} {} {message}", answer.status(), answer.reason()));
+        }
+        let version = answer.header("Api-Version").map(str::to_owned);
+        Ok((answer.body, version))
+    }
+
+    fn list<T: DeserializeOwned>(&mut self, path: &str, deadline: Instant) -> Result<Vec<T>, String> {
+        let (body, _) = self.ask(path, deadline)?;
+        let items: Option<Vec<T>> = serde_json::from_slice(&body)
+            .map_err(|error| format!("{}: {path}: {error}", self.config.host))?;
+        Ok(items.unwrap_or_default())
+    }
+}
+
+impl Source for DockerSource {
+    fn kind(&self) -> &'static str {
+        "docker"
+    }
+
+    fn refresh(&mut self, _: &Stop) -> Result<Vec<TargetGroup>, String> {
+        let deadline = Instant::now() + self.config.refresh_interval.max(Duration::from_secs(1));
+        let (_, version) = self.ask("/_ping", deadline)?;
+        let spoken = version.and_then(|text| ApiVersion::parse(&text)).unwrap_or(OLDEST_API);
+        let ApiVersion(major, minor) = spoken.min(NEWEST_API);
+        let containers = self
+            .list(&format!("/v{major}.{minor}/containers/json{}", self.query), deadline)
+            .map_err(|sentence| format!("error while listing containers: {sentence}"))?;
+        let networks = self
+            .list(&format!("/v{major}.{minor}/networks"), deadline)
+            .map_err(|sentence| format!("error while computing network labels: {sentence}"))?;
+        Ok(vec![group(&self.config, &containers, &networks)])
+    }
+}
+
+/// The containers as targets, one for each network and each TCP port.
+fn group(config: &DockerSdConfig, containers: &[Container], networks: &[Network]) -> TargetGroup {
+    let network_labels: BTreeMap<&str, Vec<(String, String)>> =
+        networks.iter().map(|network| (network.id.as_str(), labels_of_network(network))).collect();
+    let by_id: BTreeMap<&str, &Container> = containers.iter().map(|it| (it.id.as_str(), it)).collect();
+    let mut targets = Vec::new();
+    for container in containers {
+        let Some(name) = container.names.first() else { continue };
+        let common = labels_of_container(container, name);
+        for endpoint in endpoints(config, container, &by_id) {
+            let address = [&endpoint.ip_address, &endpoint.global_ipv6_address]
+                .into_iter()
+                .find_map(|text| text.parse::<IpAddr>().ok())
+                .map(|address| address.to_string())
+                .unwrap_or_default();
+            let of_network =
+                network_labels.get(endpoint.network_id.as_str()).map(Vec::as_slice).unwrap_or_default();
+            let mut push = |target_address: String, of_port: Vec<(String, String)>| {
+                let own = [
+                    (ADDRESS_LABEL.to_owned(), target_address),
+                    ("__meta_docker_network_ip".to_owned(), address.clone()),
+                ];
+                let labels = common.iter().chain(of_network).cloned().chain(own).chain(of_port);
+                targets.push(Labels::from_pairs(labels.filter(|(_, value)| !value.is_empty())));
+            };
+            let mut ports = container.ports.iter().filter(|port| port.r#type == "tcp").peekable();
+            if ports.peek().is_none() {
+                let is_host_network = container.host_config.network_mode == "host";
+                push(
+                    if is_host_network {
+                        config.host_networking_host.clone()
+                    } else {
+                        host_port(&address, config.port)
+                    },
+                    Vec::new(),
+                );
+            }
+            for port in ports {
+                push(host_port(&address, port.private_port), labels_of_port(port));
+            }
+        }
+    }
+    TargetGroup { source: "Docker".to_owned(), targets, labels: Labels::default() }
+}
+
+/// The networks that a container is reached in.
+fn endpoints<'a>(
+    config: &DockerSdConfig,
+    container: &'a Container,
+    by_id: &BTreeMap<&str, &'a Container>,
+) -> Vec<&'a Endpoint> {
+    let mut owner = container;
+    // Containers may share a network in a chain, and a chain may be a circle.
+    for _ in 0..by_id.len() {
+        let Some(next) = owner.host_config.network_mode.strip_prefix(CONTAINER_MODE) else { break };
+        match by_id.get(next) {
+            Some(next) if owner.network_settings.networks.is_empty() => owner = next,
+            _ => break,
+        }
+    }
+    let mut endpoints: Vec<&Endpoint> = owner.network_settings.networks.values().flatten().collect();
+    if config.match_first_network {
+        endpoints.truncate(1);
+    }
+    endpoints
+}
+
+fn labels_of_container(container: &Container, name: &str) -> Vec<(String, String)> {
+    let fixed = [
+        ("id", container.id.as_str()),
+        ("name", name),
+        ("network_mode", &container.host_config.network_mode),
+        ("image", &container.image),
+        ("image_id", &container.image_id),
+    ];
+    let fixed = fixed.map(|(name, value)| (format!("__meta_docker_container_{name}"), value.to_owned()));
+    let label = |(name, value): (&String, &String)| {
+        (format!("__meta_docker_container_label_{}", sanitized(name)), value.clone())
+    };
+    fixed.into_iter().chain(container.labels.iter().map(label)).collect()
+}
+
+fn labels_of_port(port: &Port) -> Vec<(String, String)> {
+    let mut labels = vec![("__meta_docker_port_private".to_owned(), port.private_port.to_string())];
+    if port.public_port > 0 {
+        labels.push(("__meta_docker_port_public".to_owned(), port.public_port.to_string()));
+        let address = port.ip.parse::<IpAddr>().map(|address| address.to_string()).unwrap_or_default();
+        labels.push(("__meta_docker_port_public_ip".to_owned(), address));
+    }
+    labels
+}
+
+fn labels_of_network(network: &Network) -> Vec<(String, String)> {
+    let fixed = [
+        ("id", network.id.clone()),
+        ("name", network.name.clone()),
+        ("scope", network.scope.clone()),
+        ("internal", network.internal.to_string()),
+        ("ingress", network.ingress.to_string()),
+    ];
+    let fixed = fixed.map(|(name, value)| (format!("__meta_docker_network_{name}"), value));
+    let label = |(name, value): (&String, &String)| {
+        (format!("__meta_docker_network_label_{}", sanitized(name)), value.clone())
+    };
+    fixed.into_iter().chain(network.labels.iter().map(label)).collect()
+}
