@@ -19,9 +19,7 @@ use crate::labels::relabel::{NameScheme, RelabelRule};
 const DEFAULT_REMOTE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What Prometheus has and this release does not.
-const UNBUILT: [(&str, Shape); 7] = [
-    ("send_exemplars", Shape::Flag(false)),
-    ("send_native_histograms", Shape::Flag(false)),
+const UNBUILT: [(&str, Shape); 5] = [
     ("round_robin_dns", Shape::Flag(false)),
     ("failed_request_logging", Shape::Flag(false)),
     ("sigv4", Shape::Any),
@@ -148,6 +146,8 @@ impl RemoteWriteConfig {
         }
         entries.add_list("write_relabel_configs", self.write_relabel_configs.iter().map(rule));
         entries.add_text("name", &self.name);
+        entries.add_flag("send_exemplars", self.send_exemplars);
+        entries.add_flag("send_native_histograms", self.send_native_histograms);
         entries.add("protobuf_message", Yaml::text(self.protobuf_message.name()));
         self.http_client.print(&mut entries, false);
         let mut queue = Entries::default();
@@ -215,8 +215,8 @@ fn read_section(fields: &mut Fields<'_>, dir: &Path, names: NameScheme) -> Remot
             .take("write_relabel_configs")
             .map(|field| read_rules(&field, "relabeling rule in remote write config", names))
             .unwrap_or_default(),
-        send_exemplars: false,
-        send_native_histograms: false,
+        send_exemplars: fields.bool("send_exemplars").unwrap_or(false),
+        send_native_histograms: fields.bool("send_native_histograms").unwrap_or(false),
         protobuf_message: fields
             .take("protobuf_message")
             .map(|field| read_message(&field))

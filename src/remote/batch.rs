@@ -3,11 +3,11 @@
 //! Nearly all items are floats, and there may be millions of them: one takes 32 bytes. What the others have beside it
 //! stands in the batch once, in its own place.
 
-use crate::histogram::Histogram;
 use crate::labels::Labels;
 use crate::remote::ledger::Kind;
 use crate::remote::progress::RecordSeq;
 use crate::series::SeriesHandle;
+use crate::wal::record::histograms::HistogramKind;
 
 /// What is sent of a series at a time.
 #[derive(Clone, Debug)]
@@ -27,8 +27,8 @@ pub struct Item {
 pub enum Content {
     /// Payload bits of a NaN included.
     Float(f64),
-    /// A native histogram.
-    Histogram(Box<Histogram>),
+    /// A native histogram as the log has it, which takes a fraction of what it takes unfolded.
+    Histogram(HistogramKind, Box<[u8]>),
     /// The value and labels of its own.
     Exemplar(f64, Box<Labels>),
 }
@@ -65,7 +65,7 @@ pub struct Batch {
 /// What the items of a batch have beside a time and a value.
 #[derive(Debug, Default)]
 pub struct Rest {
-    histograms: Vec<Histogram>,
+    histograms: Vec<(HistogramKind, Box<[u8]>)>,
     exemplars: Vec<Labels>,
 }
 
@@ -74,8 +74,8 @@ pub struct Rest {
 pub enum View<'a> {
     /// A float.
     Float(f64),
-    /// A native histogram.
-    Histogram(&'a Histogram),
+    /// A native histogram as the log has it.
+    Histogram(HistogramKind, &'a [u8]),
     /// An exemplar.
     Exemplar(f64, &'a Labels),
 }
@@ -87,8 +87,8 @@ impl Batch {
         let Rest { histograms, exemplars } = &mut self.rest;
         let (place, value) = match content {
             Content::Float(value) => (0, value),
-            Content::Histogram(histogram) => {
-                histograms.push(*histogram);
+            Content::Histogram(kind, encoded) => {
+                histograms.push((kind, encoded));
                 (histograms.len() as u32, 0.0)
             }
             Content::Exemplar(value, labels) => {
@@ -127,7 +127,9 @@ impl Rest {
         let idx = ((item.place.0 & !EXEMPLAR_BIT) as usize).wrapping_sub(1);
         match item.kind() {
             Kind::Float => Some(View::Float(item.value)),
-            Kind::Histogram => self.histograms.get(idx).map(View::Histogram),
+            Kind::Histogram => {
+                self.histograms.get(idx).map(|(kind, encoded)| View::Histogram(*kind, encoded))
+            }
             Kind::Exemplar => self.exemplars.get(idx).map(|it| View::Exemplar(item.value, it)),
         }
     }
@@ -136,10 +138,10 @@ impl Rest {
 #[cfg(test)]
 mod tests {
     use super::{Batch, Content, Item, Queued, View};
-    use crate::histogram::Histogram;
     use crate::labels::Labels;
     use crate::remote::ledger::Kind;
     use crate::series::{SeriesHandle, SeriesRef};
+    use crate::wal::record::histograms::HistogramKind;
     use std::num::NonZeroU32;
 
     #[test]
@@ -150,7 +152,7 @@ mod tests {
             let value = f64::from(idx);
             let content = match idx % 3 {
                 0 => Content::Float(value),
-                1 => Content::Histogram(Box::new(Histogram { sum: value, ..Histogram::default() })),
+                1 => Content::Histogram(HistogramKind::Float, Box::new([idx as u8])),
                 _ => Content::Exemplar(value, Box::new(Labels::from_pairs([("id", idx.to_string())]))),
             };
             batch.push(Item { handle, record: Default::default(), ts_ms: idx.into(), content });
@@ -159,7 +161,7 @@ mod tests {
         for (queued, idx) in batch.queued.iter().zip(0..) {
             let value = match (batch.rest.view(queued), queued.kind()) {
                 (Some(View::Float(value)), Kind::Float) => value,
-                (Some(View::Histogram(histogram)), Kind::Histogram) => histogram.sum,
+                (Some(View::Histogram(HistogramKind::Float, encoded)), Kind::Histogram) => encoded[0].into(),
                 (Some(View::Exemplar(value, labels)), Kind::Exemplar) => {
                     assert_eq!(labels.get("id"), idx.to_string());
                     value

@@ -16,6 +16,7 @@ pub mod metrics;
 pub mod position;
 pub mod progress;
 pub mod queue;
+pub mod record_items;
 pub mod series_labels;
 pub mod shard;
 pub mod shard_count;

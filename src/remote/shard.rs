@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, select};
 
+use crate::histogram::Histogram;
 use crate::labels::Labels;
 use crate::remote::backoff::Backoff;
 use crate::remote::batch::{Batch, Queued, Rest, View};
@@ -30,6 +31,8 @@ pub struct Shard {
     client: Client,
     backoff: Backoff,
     writer: RequestWriter,
+    /// The histogram being written.
+    histogram: Histogram,
     encoder: snap::raw::Encoder,
     packed: Vec<u8>,
     /// Closed to end it at once.
@@ -54,7 +57,16 @@ impl Shard {
         let queue = &shared.config.queue;
         let backoff = Backoff::new(queue.min_backoff, queue.max_backoff);
         let writer = RequestWriter::new(shared.message());
-        Self { shared, client, backoff, writer, encoder: snap::raw::Encoder::new(), packed: Vec::new(), stop }
+        Self {
+            shared,
+            client,
+            backoff,
+            writer,
+            histogram: Histogram::default(),
+            encoder: snap::raw::Encoder::new(),
+            packed: Vec::new(),
+            stop,
+        }
     }
 
     /// Sends until the channel of batches is closed and empty, or `stop` is closed.
@@ -201,7 +213,7 @@ impl Shard {
             return;
         }
         let is_nhcb = |item: &mut Queued| match rest.view(item) {
-            Some(View::Histogram(histogram)) => histogram.has_custom_buckets(),
+            Some(View::Histogram(kind, _)) => kind.has_custom_buckets(),
             _ => false,
         };
         let nhcb: Vec<Queued> = part.extract_if(.., is_nhcb).collect();
@@ -223,7 +235,7 @@ impl Shard {
         let handles: Vec<SeriesHandle> = runs(part).map(|run| run.0).collect();
         let ranges: Vec<(usize, usize)> = runs(part).map(|run| run.1).collect();
         let mut gone: Vec<SeriesHandle> = Vec::new();
-        let Self { shared, writer, packed, encoder, .. } = self;
+        let Self { shared, writer, histogram, packed, encoder, .. } = self;
         writer.start(shared.message());
         shared.labels.write(
             &shared.wal,
@@ -234,7 +246,12 @@ impl Shard {
                 for item in part.get(range.0..range.1).unwrap_or_default() {
                     match rest.view(item) {
                         Some(View::Float(value)) => writer.sample(item.ts_ms, value),
-                        Some(View::Histogram(histogram)) => writer.histogram(item.ts_ms, histogram),
+                        Some(View::Histogram(kind, encoded)) => {
+                            // It was checked when it was read.
+                            if kind.decode_into(encoded, histogram).is_ok() {
+                                writer.histogram(item.ts_ms, histogram);
+                            }
+                        }
                         Some(View::Exemplar(value, labels)) => {
                             writer.exemplar(item.ts_ms, value, labels.iter());
                         }

@@ -9,17 +9,17 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, never, select};
 
-use crate::remote::batch::{Batch, Content, Item};
+use crate::remote::batch::{Batch, Item};
 use crate::remote::ledger::{DropReason, Fate, Kind};
 use crate::remote::progress::Mark;
+use crate::remote::record_items::RecordItems;
 use crate::remote::series_labels::Verdicts;
 use crate::remote::shards::Shards;
 use crate::remote::shared::Shared;
 use crate::series::SeriesHandle;
 use crate::wal::error::WalError;
 use crate::wal::follow::{Ended, Follower, Next, fingerprint};
-use crate::wal::record::samples::Sample;
-use crate::wal::record::{self, Record, RecordType};
+use crate::wal::record::RecordType;
 use crate::wal::writer::Position;
 
 /// The log is looked at no more often than this: batches wait for seconds anyway.
@@ -59,8 +59,9 @@ struct Dealer {
     is_draining: bool,
     is_stopped: bool,
     is_truncated: bool,
-    refs: Vec<u64>,
-    samples: Vec<Sample>,
+    /// Nothing was read to the end of the log yet.
+    is_catching_up: bool,
+    record: RecordItems,
     handles: Vec<Option<SeriesHandle>>,
 }
 
@@ -85,8 +86,8 @@ impl Watcher {
             is_draining: false,
             is_stopped: false,
             is_truncated: false,
-            refs: Vec::new(),
-            samples: Vec::new(),
+            is_catching_up: true,
+            record: RecordItems::default(),
             handles: Vec::new(),
         };
         Ok(Self { follower, dealer, commits })
@@ -100,6 +101,7 @@ impl Watcher {
                 Ok(Ended::CaughtUp) if self.dealer.is_draining => break,
                 Ok(Ended::CaughtUp) => {
                     is_said = false;
+                    self.dealer.is_catching_up = false;
                     READ_PAUSE
                 }
                 Ok(Ended::Paused | Ended::Truncated) => continue,
@@ -201,58 +203,49 @@ impl Dealer {
         let record_type = RecordType::of(bytes);
         let metrics = &self.shared.metrics;
         let end = Mark { position: end, fingerprint: fingerprint(bytes) };
-        let Record::Samples(samples) = record::decode(bytes) else {
+        if !self.record.read(bytes, |kind| self.shared.sends(kind)) {
             metrics.watcher_records_read.with(&[record_type.name()]).inc();
+            if record_type == RecordType::Unknown {
+                metrics.watcher_decode_failures.inc();
+            }
             self.shared.progress.pass(end);
             return Next::Record;
-        };
-        self.samples.clear();
-        self.refs.clear();
-        let mut is_damaged = false;
-        for sample in samples {
-            match sample {
-                Ok(sample) => {
-                    self.refs.push(sample.series_ref);
-                    self.samples.push(sample);
-                }
-                Err(_) => is_damaged = true,
-            }
         }
-        if self.shared.wal.handles(at.segment, &self.refs, &mut self.handles).is_err() {
+        if self.shared.wal.handles(at.segment, &self.record.refs, &mut self.handles).is_err() {
             self.is_truncated = true;
             return Next::Keep;
         }
-        if is_damaged {
+        if self.record.is_damaged {
             metrics.watcher_decode_failures.inc();
         }
         metrics.watcher_records_read.with(&[record_type.name()]).inc();
-        metrics.items_in.add(self.samples.len() as u64);
+        if self.is_catching_up {
+            metrics.watcher_pre_tailing.inc();
+        }
+        metrics.items_in.add(self.record.items.len() as u64);
         if self.deal(end) { self.after_record() } else { Next::Keep }
     }
 
     /// False if it is to end before the record is dealt out.
     fn deal(&mut self, end: Mark) -> bool {
         let shared = Arc::clone(&self.shared);
-        let seq = shared.progress.open(Kind::Float, end);
-        shared.progress.take(seq, self.samples.len() as u64);
+        let kind = self.record.kind;
+        let seq = shared.progress.open(kind, end);
+        shared.progress.take(seq, self.record.items.len() as u64);
         let now = Instant::now();
         let oldest_ms = shared.oldest_wanted_ms();
         let mut n_dropped = [0_u64; DropReason::ALL.len()];
-        for idx in 0..self.samples.len() {
-            let (Some(sample), Some(handle)) =
-                (self.samples.get(idx).copied(), self.handles.get(idx).copied())
-            else {
-                break;
-            };
+        let mut items = std::mem::take(&mut self.record.items);
+        let handles = std::mem::take(&mut self.handles);
+        for ((ts_ms, content), handle) in items.drain(..).zip(handles.iter().copied()) {
             let reason = match handle {
                 None => DropReason::WalTruncated,
-                Some(_) if oldest_ms.is_some_and(|oldest_ms| sample.ts_ms < oldest_ms) => DropReason::TooOld,
+                Some(_) if oldest_ms.is_some_and(|oldest_ms| ts_ms < oldest_ms) => DropReason::TooOld,
                 Some(handle) if !shared.labels.wants(&shared.wal, &mut self.verdicts, handle) => {
                     DropReason::DroppedSeries
                 }
                 Some(handle) => {
-                    let content = Content::Float(sample.value);
-                    let item = Item { handle, record: seq, ts_ms: sample.ts_ms, content };
+                    let item = Item { handle, record: seq, ts_ms, content };
                     if let Some(full) = self.shards.push(item, now)
                         && !self.flush(full)
                     {
@@ -265,9 +258,11 @@ impl Dealer {
                 *n += 1;
             }
         }
+        // Their memory is used again.
+        (self.record.items, self.handles) = (items, handles);
         for (reason, n) in DropReason::ALL.into_iter().zip(n_dropped) {
             let fate = Fate::Dropped(reason);
-            shared.count(Kind::Float, n, fate);
+            shared.count(kind, n, fate);
             shared.progress.settle((0..n).map(|_| seq), fate);
         }
         shared.progress.close(seq);

@@ -48,6 +48,23 @@ impl HistogramKind {
         }
     }
 
+    /// Unfolds what [`EncodedHistogram::bytes`] gave into `out`, whose memory is used again.
+    ///
+    /// # Errors
+    /// It is not what [`put_histogram`] writes of this kind.
+    pub fn decode_into(self, encoded: &[u8], out: &mut Histogram) -> Result<(), DecodeError> {
+        let flavour = match self {
+            Self::Integer | Self::CustomInteger => Flavour::Integer,
+            Self::Float | Self::CustomFloat => Flavour::Float,
+        };
+        decode(&mut Bytes(encoded), flavour, out)
+    }
+
+    /// Whether its bounds are listed.
+    pub fn has_custom_buckets(self) -> bool {
+        matches!(self, Self::CustomInteger | Self::CustomFloat)
+    }
+
     fn record_type(self) -> u8 {
         match self {
             Self::Integer => 7,
