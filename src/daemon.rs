@@ -10,6 +10,7 @@ use crate::discovery;
 use crate::discovery::metrics::DiscoveryMetrics;
 use crate::flags::Flags;
 use crate::lifecycle::{DaemonEvent, ReplayProgress, Running};
+use crate::metadata::MetadataStore;
 use crate::metrics::Registry;
 use crate::metrics::process::ProcessMetrics;
 use crate::remote;
@@ -18,6 +19,7 @@ use crate::scrape::buffers::BodyBudget;
 use crate::scrape::manager::{self, ManagerOptions};
 use crate::scrape::metrics::ScrapeMetrics;
 use crate::scrape::scheduler::FirstScrape;
+use crate::scrape::scrape_loop::MetadataRecords;
 use crate::scrape::status::StatusBoard;
 use crate::signals;
 use crate::wal::error::WalError;
@@ -158,6 +160,7 @@ impl Daemon {
         let scrape_metrics = Arc::new(ScrapeMetrics::default());
         let discovery_metrics = Arc::new(DiscoveryMetrics::default());
         registry.register(Arc::clone(&scrape_metrics) as _);
+        registry.register(Arc::clone(&board) as _);
         registry.register(Arc::clone(&discovery_metrics) as _);
         let (target_sets_sender, target_sets) = bounded(TARGET_SETS_CAPACITY);
         let options = manager_options(&flags, &wal, clock, &board, scrape_metrics, &config, daemon_events);
@@ -424,6 +427,7 @@ fn manager_options(
     let timestamp_tolerance =
         if flags.adjust_timestamps { flags.timestamp_tolerance } else { Duration::ZERO };
     let first_scrape = if flags.scrape_on_start { FirstScrape::AtOnce } else { FirstScrape::OnGrid };
+    let metadata = Arc::new(MetadataStore::new());
     ManagerOptions {
         wal: wal.clone(),
         clock,
@@ -435,6 +439,8 @@ fn manager_options(
         first_scrape,
         timestamp_tolerance,
         max_workers: flags.max_workers,
+        metadata,
+        metadata_records: MetadataRecords::NotWritten,
         thread_ended: Arc::new(move |name| {
             let _ = daemon_events.send(DaemonEvent::ThreadEnded(name.to_owned()));
         }),

@@ -13,6 +13,7 @@ pub mod log;
 pub mod signals;
 
 pub mod labels;
+pub mod metadata;
 
 pub mod config;
 pub mod discovery;

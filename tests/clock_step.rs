@@ -14,6 +14,7 @@ use scraped::scrape::buffers::BodyBudget;
 use scraped::scrape::manager::{Handle, ManagerOptions};
 use scraped::scrape::metrics::ScrapeMetrics;
 use scraped::scrape::scheduler::FirstScrape;
+use scraped::scrape::scrape_loop::MetadataRecords;
 use scraped::scrape::status::StatusBoard;
 use scraped::wal::head::{Compression, Wal, WalOptions};
 use std::collections::BTreeSet;
@@ -64,6 +65,8 @@ fn every_scrape_is_in_the_log_whatever_the_wall_clock_does() {
             first_scrape: FirstScrape::AtOnce,
             timestamp_tolerance: Duration::from_millis(2),
             max_workers: 4,
+            metadata: Arc::default(),
+            metadata_records: MetadataRecords::default(),
             thread_ended: Arc::new(|name| panic!("{name} died")),
         },
         target_sets_receiver,

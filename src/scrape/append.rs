@@ -6,12 +6,14 @@
 use crate::config::ScrapeConfig;
 use crate::exposition::Entry;
 use crate::exposition::parser::{Parser, ParserBuffers, ParserOptions};
-use crate::labels::Labels;
+use crate::labels::{Labels, METRIC_NAME};
 use crate::scrape::cache::{Cursor, Hit, Known, NewText, ScrapeCache};
 use crate::scrape::error::ScrapeError;
+use crate::scrape::metadata::MetadataCache;
 use crate::scrape::negotiation::format_of_page;
 use crate::scrape::report::PageCounts;
 use crate::scrape::sample_labels::{SampleLabels, Sampled};
+use crate::scrape::scrape_loop::MetadataRecords;
 use crate::series::SeriesHandle;
 use crate::wal::appender::Appender;
 use crate::wal::error::WalError;
@@ -52,6 +54,10 @@ pub struct PageAppend<'a> {
     pub cache: &'a mut ScrapeCache,
     /// Where the page is in the cache.
     pub cursor: &'a mut Cursor,
+    /// What the target's pages say of their families.
+    pub metadata: &'a mut MetadataCache,
+    /// Whether that goes into the log, too.
+    pub metadata_records: MetadataRecords,
     /// Scratch.
     pub labels: &'a mut SampleLabels,
     /// Memory of the parser.
@@ -77,6 +83,7 @@ impl PageAppend<'_> {
         let options = ParserOptions { ignore_native_histograms: true, ..ParserOptions::default() };
         let buffers = mem::take(&mut *self.parser_buffers);
         let mut parser = Parser::new(format, page.bytes, options, buffers);
+        self.metadata.begin(format);
         let result = self.append_entries(&mut parser);
         *self.parser_buffers = parser.into_buffers();
         result?;
@@ -99,6 +106,7 @@ impl PageAppend<'_> {
                 return Ok(());
             };
             let Entry::Series { known, value, timestamp_ms } = entry else {
+                self.metadata.note(&entry);
                 continue;
             };
             self.counts.scraped += 1;
@@ -114,6 +122,7 @@ impl PageAppend<'_> {
                 // Parsing labels costs far more than all the rest: only where the series is not at hand.
                 Ok(Hit { entry_idx, is_repeated, known: Known::Series(handle) }) => {
                     self.append_known(entry_idx, is_repeated, handle, sample);
+                    self.log_changed_metadata(handle, parser)?;
                 }
                 Ok(Hit { entry_idx, is_repeated, known: Known::Forgotten }) => {
                     self.append_forgotten(entry_idx, is_repeated, parser, sample)?;
@@ -153,6 +162,7 @@ impl PageAppend<'_> {
                 let lookup = self.appender.series(&self.labels.builder).map_err(wal_error)?;
                 self.cache.remember(entry_idx, lookup.handle);
                 self.append_known(entry_idx, is_repeated, lookup.handle, sample);
+                self.log_metadata(lookup.handle);
                 Ok(())
             }
         }
@@ -179,11 +189,37 @@ impl PageAppend<'_> {
             return Ok(());
         }
         self.appender.append(lookup.handle, sample.ts_ms, sample.value);
+        self.log_metadata(lookup.handle);
         let entry_idx = self.cache.insert(self.cursor, new_text, Some(lookup.handle));
         if self.is_tracked(sample) {
             self.cache.track(entry_idx);
         }
         self.counts.series_added += 1;
+        Ok(())
+    }
+
+    /// What the page says of a series whose labels are in the builder, if it says something of it.
+    fn log_metadata(&mut self, handle: SeriesHandle) {
+        if self.metadata_records == MetadataRecords::NotWritten {
+            return;
+        }
+        if let Some(family) = self.metadata.current()
+            && family.has_metric(self.labels.builder.get(METRIC_NAME))
+        {
+            self.appender.append_metadata(handle, family.metric_type, family.unit, family.help);
+        }
+    }
+
+    /// The same for a series that the cache knows, if the page says something else than the last one.
+    fn log_changed_metadata(&mut self, handle: SeriesHandle, parser: &Parser<'_>) -> Result<(), ScrapeError> {
+        if self.metadata_records == MetadataRecords::NotWritten
+            || self.metadata.current().is_none_or(|family| !family.is_new)
+        {
+            return Ok(());
+        }
+        if self.labels.build(parser, self.target_labels, self.config)? == Sampled::Kept {
+            self.log_metadata(handle);
+        }
         Ok(())
     }
 

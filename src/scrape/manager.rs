@@ -7,12 +7,13 @@
 use crate::clock::Clock;
 use crate::config::{Config, ScrapeConfig};
 use crate::discovery::TargetSets;
+use crate::metadata::MetadataStore;
 use crate::scrape::buffers::BodyBudget;
 use crate::scrape::metrics::ScrapeMetrics;
 use crate::scrape::permits::Permits;
 use crate::scrape::pool::{LoopChanges, LoopKeys, ScrapePool};
 use crate::scrape::scheduler::{self, Changes, FirstScrape, SchedulerOptions};
-use crate::scrape::scrape_loop::{ScrapeLoop, Worker};
+use crate::scrape::scrape_loop::{MetadataRecords, ScrapeLoop, Worker};
 use crate::scrape::status::{PoolStatus, StatusBoard};
 use crate::scrape::target::offset_seed;
 use crate::scrape::watch::{ThreadEnded, spawn_watched};
@@ -64,6 +65,10 @@ pub struct ManagerOptions {
     pub timestamp_tolerance: Duration,
     /// `--scrape.max-workers`.
     pub max_workers: usize,
+    /// Where scrapes leave what pages say of metric families.
+    pub metadata: Arc<MetadataStore>,
+    /// `--enable-feature=metadata-wal-records`.
+    pub metadata_records: MetadataRecords,
     /// Called with the name of a thread that died by a panic.
     pub thread_ended: ThreadEnded,
 }
@@ -84,7 +89,11 @@ impl Handle {
         let permits = Permits::new(n_cpus(), &wal);
         let make_worker = {
             let (clock, metrics) = (clock.clone(), Arc::clone(&metrics));
-            move || Worker::new(permits.clone(), Arc::clone(&budget), Arc::clone(&metrics), clock.clone())
+            let (metadata, metadata_records) = (options.metadata, options.metadata_records);
+            move || {
+                Worker::new(permits.clone(), Arc::clone(&budget), Arc::clone(&metrics), clock.clone())
+                    .with_metadata(Arc::clone(&metadata), metadata_records)
+            }
         };
         let scheduler = scheduler::Handle::spawn(SchedulerOptions {
             clock,

@@ -11,6 +11,7 @@ pub mod end_of_run;
 pub mod error;
 pub mod mailbox;
 pub mod manager;
+pub mod metadata;
 pub mod metrics;
 pub mod negotiation;
 pub mod permits;

@@ -7,10 +7,12 @@
 
 use crate::clock::Clock;
 use crate::config::ScrapeConfig;
+use crate::metadata::MetadataStore;
 use crate::scrape::append::{LeftOut, Page, PageAppend};
 use crate::scrape::buffers::BodyBudget;
 use crate::scrape::cache::{PageFate, ScrapeCache};
 use crate::scrape::error::ScrapeError;
+use crate::scrape::metadata::MetadataCache;
 use crate::scrape::metrics::ScrapeMetrics;
 use crate::scrape::permits::{Permits, Scratch};
 use crate::scrape::report::{PageCounts, Report, ReportSeries};
@@ -55,12 +57,30 @@ pub struct Worker {
     budget: Arc<BodyBudget>,
     metrics: Arc<ScrapeMetrics>,
     clock: Clock,
+    metadata: Arc<MetadataStore>,
+    metadata_records: MetadataRecords,
+}
+
+/// Whether metadata goes into the log beside the samples (`--enable-feature=metadata-wal-records`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MetadataRecords {
+    /// As Prometheus' agent.
+    #[default]
+    NotWritten,
+    /// A record for every series that is new or whose family is described in another way than before.
+    Written,
 }
 
 impl Worker {
     /// A worker's share of what all scrapes need.
     pub fn new(permits: Permits, budget: Arc<BodyBudget>, metrics: Arc<ScrapeMetrics>, clock: Clock) -> Self {
-        Self { permits, budget, metrics, clock }
+        let metadata = Arc::default();
+        Self { permits, budget, metrics, clock, metadata, metadata_records: MetadataRecords::default() }
+    }
+
+    /// The same with a store of metadata that others read.
+    pub fn with_metadata(self, metadata: Arc<MetadataStore>, metadata_records: MetadataRecords) -> Self {
+        Self { metadata, metadata_records, ..self }
     }
 }
 
@@ -72,6 +92,7 @@ pub struct ScrapeLoop {
     status: Arc<TargetStatus>,
     scraper: Scraper,
     cache: ScrapeCache,
+    metadata: MetadataCache,
     report: ReportSeries,
 }
 
@@ -87,7 +108,15 @@ impl ScrapeLoop {
     /// A loop that has not scraped yet.
     pub fn new(target: Arc<Target>, config: Arc<ScrapeConfig>, status: Arc<TargetStatus>) -> Self {
         let scraper = Scraper::new(&target.url, &config, target.scrape_timeout);
-        Self { target, config, status, scraper, cache: ScrapeCache::new(), report: ReportSeries::default() }
+        Self {
+            target,
+            config,
+            status,
+            scraper,
+            cache: ScrapeCache::new(),
+            metadata: MetadataCache::default(),
+            report: ReportSeries::default(),
+        }
     }
 
     /// One scrape and exactly one commit; none if the fetch was cancelled.
@@ -164,6 +193,7 @@ impl ScrapeLoop {
         let is_same_target = target.identity() == self.target.identity();
         if !is_same_target || !gives_same_samples(&config, &self.config) {
             self.cache = ScrapeCache::new();
+            self.metadata = MetadataCache::default();
         }
         if !is_same_target {
             self.report = ReportSeries::default();
@@ -225,6 +255,7 @@ impl ScrapeLoop {
                 0
             }
         };
+        self.finish_metadata(worker, &page, &staged);
         self.count(worker, &staged, out_of_order);
         let answered = match &staged.error {
             Some(error) if !error.answered() => Answered::No,
@@ -267,6 +298,8 @@ impl ScrapeLoop {
                     max_ts_ms: worker.clock.wall_ms().saturating_add(MAX_AHEAD.as_millis() as i64),
                     cache: &mut self.cache,
                     cursor,
+                    metadata: &mut self.metadata,
+                    metadata_records: worker.metadata_records,
                     labels,
                     parser_buffers,
                     appender,
@@ -322,6 +355,15 @@ impl ScrapeLoop {
             self.cache.finish_page(&mut scratch.cursor);
         } else if self.cache.finish_without_page() {
             worker.metrics.cache_flush_forced.inc();
+        }
+    }
+
+    /// What a page said counts, also if it was refused further down.
+    fn finish_metadata(&mut self, worker: &Worker, page: &Result<Page<'_>, ScrapeError>, staged: &Staged) {
+        let has_page = staged.error.is_none() && page.as_ref().is_ok_and(|page| !page.bytes.is_empty());
+        let fate = if has_page { PageFate::Stored } else { PageFate::Failed };
+        if self.metadata.finish(fate, &worker.metadata) {
+            self.status.publish_families(Arc::clone(self.metadata.list()));
         }
     }
 

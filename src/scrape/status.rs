@@ -3,6 +3,9 @@
 //! Workers write rows, the scrape manager publishes a job's list after each sync, the web reads both. No lock here is
 //! held for longer than a copy.
 
+use crate::metadata::FamilyList;
+use crate::metrics::Collect;
+use crate::metrics::page::Page;
 use crate::scrape::target::{Discovered, Target};
 use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeMap;
@@ -54,12 +57,25 @@ impl Health {
 #[derive(Debug, Default)]
 pub struct TargetStatus {
     last: Mutex<Option<LastScrape>>,
+    families: Mutex<Arc<FamilyList>>,
 }
 
 impl TargetStatus {
     /// Replaces the row.
     pub fn record(&self, last: LastScrape) {
         *self.last.lock() = Some(last);
+    }
+
+    /// Replaces what is known of the target's metric families.
+    pub fn publish_families(&self, families: Arc<FamilyList>) {
+        let previous = std::mem::replace(&mut *self.families.lock(), families);
+        // It may be the last one of thousands of texts.
+        drop(previous);
+    }
+
+    /// What its pages say of metric families; those that vanished some scrapes ago included.
+    pub fn families(&self) -> Arc<FamilyList> {
+        Arc::clone(&self.families.lock())
     }
 
     /// A copy of the row; `None` before the first scrape.
@@ -125,8 +141,37 @@ impl StatusBoard {
         self.pools.read().iter().map(|(job_name, pool)| (job_name.clone(), Arc::clone(pool))).collect()
     }
 
+    /// Metadata entries and their bytes, by job (`scrape.MetadataMetricsCollector`).
+    fn metadata_sizes(&self) -> Vec<(String, usize, usize)> {
+        let sizes = |(job_name, pool): (String, Arc<PoolStatus>)| {
+            let lists = pool.active.iter().map(|target| target.status.families());
+            let sizes = lists.map(|list| (list.families().len(), list.text_bytes()));
+            let (entries, bytes) =
+                sizes.fold((0, 0), |sum, (entries, bytes)| (sum.0 + entries, sum.1 + bytes));
+            (job_name, entries, bytes)
+        };
+        self.pools().into_iter().map(sizes).collect()
+    }
+
     /// One job's list.
     pub fn pool(&self, job_name: &str) -> Option<Arc<PoolStatus>> {
         self.pools.read().get(job_name).cloned()
+    }
+}
+
+impl Collect for StatusBoard {
+    fn collect(&self, page: &mut Page) {
+        let sizes = self.metadata_sizes();
+        let name = "prometheus_target_metadata_cache_entries";
+        page.header(name, "Total number of metric metadata entries in the cache", "gauge");
+        for (job_name, entries, _) in &sizes {
+            page.sample(name, &[("scrape_job", job_name)], *entries as f64);
+        }
+        let name = "prometheus_target_metadata_cache_bytes";
+        let help = "The number of bytes that are currently used for storing metric metadata in the cache";
+        page.header(name, help, "gauge");
+        for (job_name, _, bytes) in &sizes {
+            page.sample(name, &[("scrape_job", job_name)], *bytes as f64);
+        }
     }
 }
