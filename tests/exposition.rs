@@ -12,7 +12,7 @@
 
 mod exposition_support;
 
-use exposition_support::{FORMATS, check_known_texts, entries, parse, parser};
+use exposition_support::{FORMATS, check_known_texts, entries, parse, parser, unquoted};
 use scraped::exposition::MetricType;
 use scraped::exposition::content_type::Format;
 use std::fs;
@@ -48,28 +48,6 @@ fn check(dir: &str, fails: bool) {
         assert_eq!(got, want, "{}", path.display());
         assert_eq!(got.contains("error: "), fails, "{}", path.display());
     }
-}
-
-/// The bytes of a page that is written as a quoted string.
-fn unquoted(line: &str) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    let inner = line.strip_prefix('"').and_then(|it| it.strip_suffix('"')).unwrap();
-    let mut rest = inner.bytes();
-    while let Some(byte) = rest.next() {
-        bytes.push(match (byte, byte == b'\\') {
-            (byte, false) => byte,
-            _ => match rest.next().unwrap() {
-                b'n' => b'\n',
-                b't' => b'\t',
-                b'x' => {
-                    let digits = [rest.next().unwrap(), rest.next().unwrap()];
-                    u8::from_str_radix(std::str::from_utf8(&digits).unwrap(), 16).unwrap()
-                }
-                byte => byte,
-            },
-        });
-    }
-    bytes
 }
 
 /// A quoted page, and in the next line what is wrong with it, our line and column aside.

@@ -183,7 +183,7 @@ impl PageAppend<'_> {
             return Ok(());
         }
         let lookup = self.appender.series(&self.labels.builder).map_err(wal_error)?;
-        if lookup.last_ts_ms != i64::MIN && sample.ts_ms <= lookup.last_ts_ms {
+        if sample.ts_ms <= lookup.last_ts_ms {
             // It is taken in, and counted as added, with its first sample.
             self.left_out.out_of_order += 1;
             return Ok(());

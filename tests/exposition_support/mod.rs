@@ -1,5 +1,7 @@
 //! What the tests of the text formats share: a page as a list of its entries, and the same page read a second time.
 
+#![allow(dead_code, reason = "every test binary uses a part of it")]
+
 use scraped::exposition::Entry;
 use scraped::exposition::content_type::Format;
 use scraped::exposition::error::ExpositionError;
@@ -117,4 +119,26 @@ pub(crate) fn check_known_texts(format: Format, page: &[u8]) -> usize {
         assert_eq!(again_error, first_error, "{page}");
     }
     n_known
+}
+
+/// The bytes of a page that is written as a quoted string.
+pub(crate) fn unquoted(line: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let inner = line.strip_prefix('"').and_then(|it| it.strip_suffix('"')).unwrap();
+    let mut rest = inner.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(match (byte, byte == b'\\') {
+            (byte, false) => byte,
+            _ => match rest.next().unwrap() {
+                b'n' => b'\n',
+                b't' => b'\t',
+                b'x' => {
+                    let digits = [rest.next().unwrap(), rest.next().unwrap()];
+                    u8::from_str_radix(std::str::from_utf8(&digits).unwrap(), 16).unwrap()
+                }
+                byte => byte,
+            },
+        });
+    }
+    bytes
 }
