@@ -15,6 +15,7 @@ use crossbeam_channel::{Receiver, RecvError, SendError, Sender, at, bounded, nev
 
 use crate::config::Config;
 use crate::config::discovery::DiscoveryConfig;
+use crate::discovery::consul::ConsulSource;
 use crate::discovery::dns::DnsSource;
 use crate::discovery::docker::DockerSource;
 use crate::discovery::exec::ExecSource;
@@ -180,6 +181,12 @@ impl Manager {
         let discoverer: Box<dyn Discoverer> = match config {
             DiscoveryConfig::Static(groups) => Box::new(StaticDiscoverer(groups.clone())),
             DiscoveryConfig::File(file) => Box::new(FileDiscoverer::new(file.clone(), metrics)),
+            DiscoveryConfig::Consul(consul) => Box::new(Refresher {
+                source: ConsulSource::new(consul.clone(), Arc::clone(&metrics)),
+                interval: consul.refresh_interval,
+                job: job.to_owned(),
+                metrics,
+            }),
             DiscoveryConfig::Dns(dns) => Box::new(Refresher {
                 source: DnsSource::new(dns, Arc::clone(&metrics)),
                 interval: dns.refresh_interval,

@@ -28,6 +28,10 @@ pub struct DiscoveryMetrics {
     pub refresh_seconds: Family<Summary>,
     /// Lists of `http_sd_configs` that could not be had.
     pub http_failures: Counter,
+    /// Seconds that a request to Consul took, by endpoint and call.
+    pub consul_rpc_seconds: Family<Summary>,
+    /// Requests to Consul that failed.
+    pub consul_rpc_failures: Counter,
     /// Names of `dns_sd_configs` that were looked up.
     pub dns_lookups: Counter,
     /// Those that no server had an answer for.
@@ -52,6 +56,8 @@ impl Default for DiscoveryMetrics {
             refresh_failures: Family::new(&["mechanism", "config"]),
             refresh_seconds: Family::new(&["mechanism", "config"]),
             http_failures: Counter::default(),
+            consul_rpc_seconds: Family::new(&["endpoint", "call"]),
+            consul_rpc_failures: Counter::default(),
             dns_lookups: Counter::default(),
             dns_lookup_failures: Counter::default(),
             file_read_errors: Counter::default(),
@@ -122,6 +128,16 @@ impl Collect for DiscoveryMetrics {
             "prometheus_sd_http_failures_total",
             "Number of HTTP service discovery refresh failures.",
             &self.http_failures,
+        );
+        page.summaries(
+            "prometheus_sd_consul_rpc_duration_seconds",
+            "The duration of a Consul RPC call in seconds.",
+            &self.consul_rpc_seconds,
+        );
+        page.counter(
+            "prometheus_sd_consul_rpc_failures_total",
+            "The number of Consul RPC call failures.",
+            &self.consul_rpc_failures,
         );
         page.counter("prometheus_sd_dns_lookups_total", "The number of DNS-SD lookups.", &self.dns_lookups);
         page.counter(

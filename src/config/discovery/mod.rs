@@ -3,6 +3,7 @@
 //!
 //! A provider's settings are compared as a whole: jobs with equal ones share it.
 
+pub mod consul;
 pub mod dns;
 pub mod docker;
 pub mod exec;
@@ -13,6 +14,7 @@ pub mod statics;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::config::discovery::consul::ConsulSdConfig;
 use crate::config::discovery::dns::DnsSdConfig;
 use crate::config::discovery::docker::DockerSdConfig;
 use crate::config::discovery::exec::ExecSdConfig;
@@ -29,6 +31,8 @@ use crate::labels::Labels;
 pub enum DiscoveryConfig {
     /// `static_configs`: all groups of the job.
     Static(Vec<StaticConfig>),
+    /// One entry of `consul_sd_configs`.
+    Consul(ConsulSdConfig),
     /// One entry of `dns_sd_configs`.
     Dns(DnsSdConfig),
     /// One entry of `docker_sd_configs`.
@@ -46,6 +50,7 @@ impl DiscoveryConfig {
     pub(in crate::config) fn key(&self) -> &'static str {
         match self {
             Self::Static(_) => "static_configs",
+            Self::Consul(_) => "consul_sd_configs",
             Self::Dns(_) => "dns_sd_configs",
             Self::Docker(_) => "docker_sd_configs",
             Self::Exec(_) => "exec_sd_configs",
@@ -58,6 +63,7 @@ impl DiscoveryConfig {
     pub(in crate::config) fn print(&self) -> Vec<Yaml> {
         match self {
             Self::Static(groups) => groups.iter().map(StaticConfig::print).collect(),
+            Self::Consul(consul) => vec![consul.print()],
             Self::Dns(dns) => vec![dns.print()],
             Self::Docker(docker) => vec![docker.print()],
             Self::Exec(exec) => vec![exec.print()],
@@ -68,8 +74,7 @@ impl DiscoveryConfig {
 }
 
 /// Providers that an edge host has a use for; they come with later releases.
-const TO_COME: [&str; 4] =
-    ["consul_sd_configs", "dockerswarm_sd_configs", "kubernetes_sd_configs", "nomad_sd_configs"];
+const TO_COME: [&str; 3] = ["dockerswarm_sd_configs", "kubernetes_sd_configs", "nomad_sd_configs"];
 
 /// Providers of Prometheus 3.14 that need a cloud's own API and will not come.
 const BRIDGED: [&str; 28] = [
@@ -126,6 +131,9 @@ pub(in crate::config) fn read(
     let mut providers = Vec::new();
     for item in sections(fields, "file_sd_configs") {
         providers.extend(file::read(&item, dir).map(DiscoveryConfig::File));
+    }
+    for item in sections(fields, "consul_sd_configs") {
+        providers.extend(consul::read(&item, dir).map(DiscoveryConfig::Consul));
     }
     for item in sections(fields, "dns_sd_configs") {
         providers.extend(dns::read(&item).map(DiscoveryConfig::Dns));
