@@ -36,7 +36,7 @@ const SERVICE_MAINTENANCE_PREFIX: &str = "_service_maintenance:";
 /// One entry of `consul_sd_configs`.
 #[derive(Debug)]
 pub(in crate::discovery) struct ConsulSource {
-    config: ConsulSdConfig,
+    config: Box<ConsulSdConfig>,
     shown_server: String,
     /// `None`: `server` cannot be asked.
     client: Option<HttpClient>,
@@ -100,7 +100,7 @@ struct AgentConfig {
 
 impl ConsulSource {
     /// A source that has not asked yet.
-    pub(in crate::discovery) fn new(config: ConsulSdConfig, metrics: Arc<DiscoveryMetrics>) -> Self {
+    pub(in crate::discovery) fn new(config: Box<ConsulSdConfig>, metrics: Arc<DiscoveryMetrics>) -> Self {
         let token = config.token.as_ref();
         let others = token
             .map(|token| ("X-Consul-Token".into(), token.expose().to_owned().into()))

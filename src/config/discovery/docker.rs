@@ -45,15 +45,12 @@ pub(in crate::config) fn read(item: &Field<'_>, dir: &Path) -> Option<DockerSdCo
     let enable_http2 = fields.bool("enable_http2").unwrap_or(true);
     let refresh_interval = refresh_interval(&mut fields, REFRESH_INTERVAL);
     let mut host = String::new();
-    match fields.take("host") {
-        Some(field) => {
-            host = field.text().unwrap_or_default();
-            let scheme = host.split_once("://").map(|(scheme, _)| scheme).unwrap_or_default();
-            if !host.is_empty() && !SCHEMES.contains(&scheme) {
-                field.mistake(format!("host {host:?} must start with unix://, tcp://, http:// or https://"));
-            }
+    if let Some(field) = fields.take("host") {
+        host = field.text().unwrap_or_default();
+        let scheme = host.split_once("://").map(|(scheme, _)| scheme).unwrap_or_default();
+        if !host.is_empty() && !SCHEMES.contains(&scheme) {
+            field.mistake(format!("host {host:?} must start with unix://, tcp://, http:// or https://"));
         }
-        None => {}
     }
     if host.is_empty() {
         item.mistake_below("host", "host missing");

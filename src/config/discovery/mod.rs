@@ -32,7 +32,7 @@ pub enum DiscoveryConfig {
     /// `static_configs`: all groups of the job.
     Static(Vec<StaticConfig>),
     /// One entry of `consul_sd_configs`.
-    Consul(ConsulSdConfig),
+    Consul(Box<ConsulSdConfig>),
     /// One entry of `dns_sd_configs`.
     Dns(DnsSdConfig),
     /// One entry of `docker_sd_configs`.
@@ -133,7 +133,7 @@ pub(in crate::config) fn read(
         providers.extend(file::read(&item, dir).map(DiscoveryConfig::File));
     }
     for item in sections(fields, "consul_sd_configs") {
-        providers.extend(consul::read(&item, dir).map(DiscoveryConfig::Consul));
+        providers.extend(consul::read(&item, dir).map(Box::new).map(DiscoveryConfig::Consul));
     }
     for item in sections(fields, "dns_sd_configs") {
         providers.extend(dns::read(&item).map(DiscoveryConfig::Dns));
