@@ -5,7 +5,9 @@
 pub mod content_type;
 pub mod error;
 pub mod exemplar;
+pub mod label_list;
 pub mod lexer;
+pub mod nhcb;
 pub mod openmetrics;
 mod openmetrics_lexer;
 pub mod parser;

@@ -7,6 +7,7 @@
 use crate::exposition::content_type::Format;
 use crate::exposition::error::ExpositionError;
 use crate::exposition::exemplar::Exemplar;
+use crate::exposition::nhcb::{Nhcb, NhcbBuffers};
 use crate::exposition::openmetrics::OpenMetricsParser;
 use crate::exposition::protobuf::{ProtobufBuffers, ProtobufParser};
 use crate::exposition::series_text::{InvalidUtf8, LabelScratch, visit_labels};
@@ -30,17 +31,21 @@ pub struct ParserOptions {
 #[derive(Debug, Default)]
 pub struct ParserBuffers {
     protobuf: ProtobufBuffers,
+    nhcb: NhcbBuffers,
 }
 
 /// Reads a page of any format.
 #[derive(Debug)]
 pub struct Parser<'page> {
     reader: Reader<'page>,
+    /// Between a reader of text and the caller if classic histograms are converted.
+    nhcb: Option<Nhcb<'page>>,
     buffers: ParserBuffers,
 }
 
+/// Reads the entries that stand in a page.
 #[derive(Debug)]
-enum Reader<'page> {
+pub(in crate::exposition) enum Reader<'page> {
     /// Text format 0.0.4 and 1.0.0.
     Text(TextParser<'page>),
     /// OpenMetrics 0.0.1 and 1.0.0.
@@ -57,22 +62,29 @@ impl<'page> Parser<'page> {
         options: ParserOptions,
         mut buffers: ParserBuffers,
     ) -> Self {
-        let reader = match format {
-            Format::Text => Reader::Text(TextParser::new(page)),
-            Format::OpenMetrics => Reader::OpenMetrics(OpenMetricsParser::new(page)),
+        let (reader, converts_itself) = match format {
+            Format::Text => (Reader::Text(TextParser::new(page)), false),
+            Format::OpenMetrics => (Reader::OpenMetrics(OpenMetricsParser::new(page)), false),
             Format::Protobuf => {
-                Reader::Protobuf(ProtobufParser::new(page, options, mem::take(&mut buffers.protobuf)))
+                let own_buffers = mem::take(&mut buffers.protobuf);
+                (Reader::Protobuf(ProtobufParser::new(page, options, own_buffers)), true)
             }
         };
-        Self { reader, buffers }
+        let nhcb = (options.convert_classic_histograms && !converts_itself)
+            .then(|| Nhcb::new(options.keep_classic_histograms, mem::take(&mut buffers.nhcb)));
+        Self { reader, nhcb, buffers }
     }
 
     /// Its memory, for the next page.
     pub fn into_buffers(self) -> ParserBuffers {
-        match self.reader {
-            Reader::Text(_) | Reader::OpenMetrics(_) => self.buffers,
-            Reader::Protobuf(parser) => ParserBuffers { protobuf: parser.into_buffers() },
+        let Self { reader, nhcb, mut buffers } = self;
+        if let Reader::Protobuf(parser) = reader {
+            buffers.protobuf = parser.into_buffers();
         }
+        if let Some(nhcb) = nhcb {
+            buffers.nhcb = nhcb.into_buffers();
+        }
+        buffers
     }
 
     /// The next entry, or `None` at the end of the page.
@@ -86,29 +98,20 @@ impl<'page> Parser<'page> {
         &mut self,
         known: impl FnMut(&[u8]) -> Option<usize>,
     ) -> Result<Option<Entry<'page>>, ExpositionError> {
-        match &mut self.reader {
-            Reader::Text(parser) => parser.next(known),
-            Reader::OpenMetrics(parser) => parser.next(known),
-            Reader::Protobuf(parser) => parser.next(known),
+        match &mut self.nhcb {
+            None => self.reader.next(known),
+            Some(nhcb) => nhcb.next(&mut self.reader, known),
         }
     }
 
     /// The series of the sample read last, as the scrape cache knows it: a key that need not be a text.
     pub fn series_text(&self) -> &[u8] {
-        match &self.reader {
-            Reader::Text(parser) => parser.series_text(),
-            Reader::OpenMetrics(parser) => parser.series_text(),
-            Reader::Protobuf(parser) => parser.series_text(),
-        }
+        self.converted().map_or_else(|| self.reader.series_text(), Nhcb::key)
     }
 
     /// Type of the family that the sample read last belongs to.
     pub fn metric_type(&self) -> MetricType {
-        match &self.reader {
-            Reader::Text(parser) => parser.metric_type(),
-            Reader::OpenMetrics(parser) => parser.metric_type(),
-            Reader::Protobuf(parser) => parser.metric_type(),
-        }
+        self.converted().map_or_else(|| self.reader.metric_type(), |_| MetricType::Histogram)
     }
 
     /// Calls `visit` with each label of the sample read last, `__name__` among them.
@@ -120,39 +123,102 @@ impl<'page> Parser<'page> {
         scratch: &mut LabelScratch,
         visit: impl FnMut(&str, &str),
     ) -> Result<(), InvalidUtf8> {
-        match &self.reader {
-            Reader::Text(_) | Reader::OpenMetrics(_) => {
+        match self.converted() {
+            Some(nhcb) => {
+                nhcb.visit_labels(visit);
+                Ok(())
+            }
+            None => self.reader.visit_labels(scratch, visit),
+        }
+    }
+
+    /// The histogram behind the last [`Entry::Histogram`]; the caller may lower its resolution.
+    pub fn histogram(&mut self) -> Option<&mut Histogram> {
+        match (self.nhcb.as_mut().and_then(Nhcb::current_mut), &mut self.reader) {
+            (Some(nhcb), _) => Some(nhcb.histogram()),
+            (None, Reader::Protobuf(parser)) => Some(parser.histogram()),
+            (None, Reader::Text(_) | Reader::OpenMetrics(_)) => None,
+        }
+    }
+
+    /// The next exemplar of the sample read last; false when there is none left.
+    pub fn exemplar(&mut self, exemplar: &mut Exemplar) -> bool {
+        match self.nhcb.as_mut().and_then(Nhcb::current_mut) {
+            Some(nhcb) => nhcb.exemplar(exemplar),
+            None => self.reader.exemplar(exemplar),
+        }
+    }
+
+    /// When the counter of the sample read last was started, in milliseconds, if the page says so.
+    pub fn start_time_ms(&mut self) -> Option<i64> {
+        match self.converted() {
+            Some(nhcb) => nhcb.start_time_ms(),
+            None => self.reader.start_time_ms(),
+        }
+    }
+
+    /// Set if the current sample is a classic histogram that was converted.
+    fn converted(&self) -> Option<&Nhcb<'page>> {
+        self.nhcb.as_ref().and_then(Nhcb::current)
+    }
+}
+
+impl<'page> Reader<'page> {
+    pub(in crate::exposition) fn next(
+        &mut self,
+        known: impl FnMut(&[u8]) -> Option<usize>,
+    ) -> Result<Option<Entry<'page>>, ExpositionError> {
+        match self {
+            Self::Text(parser) => parser.next(known),
+            Self::OpenMetrics(parser) => parser.next(known),
+            Self::Protobuf(parser) => parser.next(known),
+        }
+    }
+
+    fn series_text(&self) -> &[u8] {
+        match self {
+            Self::Text(parser) => parser.series_text(),
+            Self::OpenMetrics(parser) => parser.series_text(),
+            Self::Protobuf(parser) => parser.series_text(),
+        }
+    }
+
+    fn metric_type(&self) -> MetricType {
+        match self {
+            Self::Text(parser) => parser.metric_type(),
+            Self::OpenMetrics(parser) => parser.metric_type(),
+            Self::Protobuf(parser) => parser.metric_type(),
+        }
+    }
+
+    pub(in crate::exposition) fn visit_labels(
+        &self,
+        scratch: &mut LabelScratch,
+        visit: impl FnMut(&str, &str),
+    ) -> Result<(), InvalidUtf8> {
+        match self {
+            Self::Text(_) | Self::OpenMetrics(_) => {
                 visit_labels(self.series_text(), self.metric_type(), scratch, visit)
             }
-            Reader::Protobuf(parser) => {
+            Self::Protobuf(parser) => {
                 parser.visit_labels(visit);
                 Ok(())
             }
         }
     }
 
-    /// The histogram behind the last [`Entry::Histogram`]; the caller may lower its resolution.
-    pub fn histogram(&mut self) -> Option<&mut Histogram> {
-        match &mut self.reader {
-            Reader::Text(_) | Reader::OpenMetrics(_) => None,
-            Reader::Protobuf(parser) => Some(parser.histogram()),
+    pub(in crate::exposition) fn exemplar(&mut self, exemplar: &mut Exemplar) -> bool {
+        match self {
+            Self::Text(_) => false,
+            Self::OpenMetrics(parser) => parser.exemplar(exemplar),
+            Self::Protobuf(parser) => parser.exemplar(exemplar),
         }
     }
 
-    /// The next exemplar of the sample read last; false when there is none left.
-    pub fn exemplar(&mut self, exemplar: &mut Exemplar) -> bool {
-        match &mut self.reader {
-            Reader::Text(_) => false,
-            Reader::OpenMetrics(parser) => parser.exemplar(exemplar),
-            Reader::Protobuf(parser) => parser.exemplar(exemplar),
-        }
-    }
-
-    /// When the counter of the sample read last was started, in milliseconds, if the page says so.
-    pub fn start_time_ms(&mut self) -> Option<i64> {
-        match &mut self.reader {
-            Reader::Text(_) | Reader::OpenMetrics(_) => None,
-            Reader::Protobuf(parser) => parser.start_time_ms(),
+    pub(in crate::exposition) fn start_time_ms(&self) -> Option<i64> {
+        match self {
+            Self::Text(_) | Self::OpenMetrics(_) => None,
+            Self::Protobuf(parser) => parser.start_time_ms(),
         }
     }
 }

@@ -71,6 +71,8 @@ pub enum ProtobufError {
         /// Buckets there are.
         found: u64,
     },
+    /// A classic histogram that is none: why, as a sentence.
+    Convert(Box<str>),
     /// More spans or buckets on a side of a native histogram than any resolution has.
     TooManyBuckets {
         /// The bound.
@@ -105,6 +107,7 @@ impl fmt::Display for ProtobufError {
             Self::SpansMismatch { name, side, described, found } => {
                 write!(f, "histogram {name}: {side} side: spans require {described} buckets, have {found}")
             }
+            Self::Convert(sentence) => f.write_str(sentence),
             Self::TooManyBuckets { limit } => {
                 write!(f, "native histogram with more than {limit} spans or buckets on one side")
             }

@@ -82,5 +82,6 @@ fn read(mut message: Message<'_>, exemplar: &mut Exemplar) -> Result<bool> {
             _ => {}
         }
     }
+    exemplar.sort_labels();
     Ok(is_utf8)
 }

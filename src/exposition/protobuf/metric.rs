@@ -4,10 +4,11 @@
 //! Nothing is kept of a metric but where it is, so a family of any size costs no memory.
 
 use crate::exposition::MetricType;
-use crate::exposition::error::Excerpt;
+use crate::exposition::error::{Excerpt, ExpositionError};
 use crate::exposition::protobuf::error::ProtobufError;
 use crate::exposition::protobuf::histogram::{Head, timestamp_ms};
-use crate::exposition::protobuf::wire::{Message, Result};
+use crate::exposition::protobuf::wire::{Field, Message, Result};
+use crate::histogram::CounterResetHint;
 
 /// Number of a `Metric`'s labels.
 const LABEL: i32 = 1;
@@ -61,6 +62,14 @@ impl Kind {
             Self::Untyped => MetricType::Unknown,
             Self::Histogram => MetricType::Histogram,
             Self::GaugeHistogram => MetricType::GaugeHistogram,
+        }
+    }
+
+    /// What is known of its native histograms.
+    pub(super) fn counter_reset_hint(self) -> CounterResetHint {
+        match self {
+            Self::GaugeHistogram => CounterResetHint::Gauge,
+            _ => CounterResetHint::Unknown,
         }
     }
 }
@@ -240,6 +249,11 @@ impl<'page> Metric<'page> {
         Ok(())
     }
 
+    /// An error in it.
+    pub(super) fn error(&self, error: ProtobufError) -> ExpositionError {
+        self.message.error(error)
+    }
+
     /// The quantiles of its summary.
     pub(super) fn quantiles(&self) -> Parts<'page> {
         Parts { outer: self.message, inner: Message::empty(), outer_number: SUMMARY }
@@ -266,7 +280,7 @@ impl<'page> Parts<'page> {
     }
 
     /// The next field.
-    pub(super) fn next(&mut self) -> Result<Option<crate::exposition::protobuf::wire::Field<'page>>> {
+    pub(super) fn next(&mut self) -> Result<Option<Field<'page>>> {
         loop {
             if let Some(field) = self.inner.field()? {
                 return Ok(Some(field));

@@ -13,12 +13,14 @@ mod wire;
 use crate::exposition::error::ExpositionError;
 use crate::exposition::exemplar::Exemplar;
 use crate::exposition::parser::ParserOptions;
+use crate::exposition::protobuf::error::ProtobufError;
 use crate::exposition::protobuf::exemplars::Exemplars;
 use crate::exposition::protobuf::metric::{Family, Kind, Metric, Parts, quantile};
 use crate::exposition::protobuf::wire::{Message, Result};
 use crate::exposition::{Entry, MetricType};
 use crate::float;
-use crate::histogram::{CounterResetHint, Histogram};
+use crate::histogram::Histogram;
+use crate::histogram::nhcb::ClassicHistogram;
 
 /// Ends the name in a key, and the labels: no UTF-8 text has it.
 const SEPARATOR: u8 = 0xff;
@@ -32,6 +34,7 @@ pub struct ProtobufBuffers {
     /// Name, labels as encoded, and a tail of [`TAIL_LEN`] bytes that tells the series of a metric apart.
     key: Vec<u8>,
     histogram: Histogram,
+    classic: ClassicHistogram,
 }
 
 /// A byte for the kind of series, eight for the bound of a bucket or quantile.
@@ -66,6 +69,8 @@ enum Step {
     Count,
     Sum,
     Items,
+    /// The classic histogram as a native one.
+    Converted,
 }
 
 /// Which series of its metric a sample is.
@@ -239,6 +244,10 @@ impl<'page> ProtobufParser<'page> {
                     };
                     return self.series(Part::Sum, sum, &mut known).map(Some);
                 }
+                Step::Converted => {
+                    self.step = Step::Metric;
+                    return self.converted(&mut known).map(Some);
+                }
                 Step::Items => {
                     if let Some(entry) = self.item(&mut known)? {
                         return Ok(Some(entry));
@@ -254,7 +263,7 @@ impl<'page> ProtobufParser<'page> {
         message: Message<'page>,
         known: &mut impl FnMut(&[u8]) -> Option<usize>,
     ) -> Result<Option<Entry<'page>>> {
-        let Self { family, buffers: ProtobufBuffers { key, histogram }, .. } = self;
+        let Self { family, buffers: ProtobufBuffers { key, histogram, .. }, .. } = self;
         key.clear();
         key.extend_from_slice(family.name.as_bytes());
         key.push(SEPARATOR);
@@ -271,10 +280,7 @@ impl<'page> ProtobufParser<'page> {
             Kind::Histogram | Kind::GaugeHistogram
                 if metric.head.is_native() && !self.options.ignore_native_histograms =>
             {
-                let hint = match family.kind {
-                    Kind::GaugeHistogram => CounterResetHint::Gauge,
-                    _ => CounterResetHint::Unknown,
-                };
+                let hint = family.kind.counter_reset_hint();
                 let mut parts = metric.histogram_parts();
                 let name = family.name.as_bytes();
                 histogram::read_native(&metric.head, name, hint, histogram, || parts.next())?;
@@ -284,10 +290,46 @@ impl<'page> ProtobufParser<'page> {
                 self.exemplars = Exemplars::of_native(&metric);
                 Ok(Some(Entry::Histogram { known, timestamp_ms: metric.timestamp_ms }))
             }
+            Kind::Histogram | Kind::GaugeHistogram if !self.options.keep_classic_histograms => {
+                self.step =
+                    if self.options.convert_classic_histograms { Step::Converted } else { Step::Count };
+                Ok(None)
+            }
             Kind::Histogram | Kind::GaugeHistogram | Kind::Summary => {
                 self.step = Step::Count;
                 Ok(None)
             }
+        }
+    }
+
+    /// The classic histogram as a native one.
+    fn converted(&mut self, known: &mut impl FnMut(&[u8]) -> Option<usize>) -> Result<Entry<'page>> {
+        let Self { metric, family, buffers: ProtobufBuffers { histogram, classic, .. }, .. } = self;
+        classic.clear();
+        classic.set_count(metric.head.classic_count());
+        classic.set_sum(metric.head.sum);
+        let mut buckets = metric.histogram_parts();
+        while let Some(message) = buckets.next_item()? {
+            let bucket = histogram::bucket(message)?;
+            classic.set_bucket(bucket.upper_bound, bucket.cumulative_count);
+        }
+        classic
+            .convert(histogram)
+            .map_err(|error| metric.error(ProtobufError::Convert(error.to_string().into())))?;
+        histogram.counter_reset_hint = family.kind.counter_reset_hint();
+        let exemplars = Exemplars::of_native(metric);
+        let timestamp_ms = metric.timestamp_ms;
+        let known = self.series_key(Part::Whole, known)?;
+        self.exemplars = exemplars;
+        Ok(Entry::Histogram { known, timestamp_ms })
+    }
+
+    /// What comes behind the last classic series of a histogram.
+    fn behind_classic(&self) -> Step {
+        let is_native = self.metric.head.is_native() && !self.options.ignore_native_histograms;
+        match self.options.convert_classic_histograms && !is_native {
+            true => Step::Converted,
+            false => Step::Metric,
         }
     }
 
@@ -312,7 +354,7 @@ impl<'page> ProtobufParser<'page> {
             },
         };
         if bucket.upper_bound == f64::INFINITY {
-            self.step = Step::Metric;
+            self.step = self.behind_classic();
         }
         let entry = self.series(Part::Bucket(bucket.upper_bound), bucket.cumulative_count, known)?;
         self.exemplars = Exemplars::of_sample(bucket.exemplar);
