@@ -11,8 +11,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustls::version::{TLS12, TLS13};
-use scraped::config::http_client::{HttpClientConfig, TlsConfig};
+use scraped::config::http_client::HttpClientConfig;
 use scraped::config::secret::{Secret, Source};
+use scraped::config::tls::TlsConfig;
 use scraped::http::url::Url;
 use scraped::http::{Headers, HttpClient};
 use tls_support::endpoint::{Endpoint, reply, server_tls};

@@ -32,6 +32,11 @@ impl<'a> Field<'a> {
         Self { node, path, line, mistakes: self.mistakes }
     }
 
+    /// What was typed.
+    pub(in crate::config) fn node(&self) -> &'a Node {
+        self.node
+    }
+
     pub(in crate::config) fn line(&self) -> u32 {
         self.line
     }

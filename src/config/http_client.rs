@@ -1,14 +1,18 @@
 //! The HTTP client's settings, for scrapes and remote write alike: read, checked, and printed without their secrets.
 //!
-//! After `HTTPClientConfig`, `TLSConfig` and `ProxyConfig` of prometheus/common `config/http_config.go`, with their
-//! `Validate` methods, and `Headers` of `config/headers.go`. Files are only named here; `http` reads them.
+//! After `HTTPClientConfig` of prometheus/common `config/http_config.go` with its `Validate`, and `Headers` of
+//! `config/headers.go`; its parts are in `tls`, `proxy` and `oauth2`. Files are only named here; `http` reads them.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::config::fields::{Field, Fields};
+use crate::config::oauth2::{OAuth2Config, read_oauth2};
 use crate::config::paths::join_dir;
-use crate::config::schema::{HTTP_CLIENT, refuse, refuse_set, refuse_set_proxy, refuse_value};
+use crate::config::proxy::{ProxyConfig, read_proxy};
+use crate::config::schema::refuse;
 use crate::config::secret::{Secret, Source};
+use crate::config::tls::{TlsConfig, read_tls};
 
 /// How requests are made; the same for every request of a job or an endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,11 +25,19 @@ pub struct HttpClientConfig {
     pub follow_redirects: bool,
     /// `http_headers`, sorted by name.
     pub headers: Vec<Header>,
+    /// Whom requests go through.
+    pub proxy: ProxyConfig,
 }
 
 impl Default for HttpClientConfig {
     fn default() -> Self {
-        Self { auth: None, tls: TlsConfig::default(), follow_redirects: true, headers: Vec::new() }
+        Self {
+            auth: None,
+            tls: TlsConfig::default(),
+            follow_redirects: true,
+            headers: Vec::new(),
+            proxy: ProxyConfig::default(),
+        }
     }
 }
 
@@ -46,50 +58,8 @@ pub enum Auth {
         /// `credentials`, `credentials_file`; what is not given is empty.
         credentials: Option<Source>,
     },
-}
-
-/// `tls_config`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TlsConfig {
-    /// `ca`, `ca_file`: whose certificates are accepted; by default those that the system trusts.
-    pub ca: Option<Source>,
-    /// `cert`, `cert_file`, `key`, `key_file`: who we are.
-    pub identity: Option<Identity>,
-    /// `server_name`: the name that the certificate must have, if not that of the URL; empty: not given.
-    pub server_name: String,
-    /// `insecure_skip_verify`.
-    pub insecure_skip_verify: bool,
-    /// `min_version`.
-    pub min_version: Option<TlsVersion>,
-    /// `max_version`.
-    pub max_version: Option<TlsVersion>,
-}
-
-/// A client certificate with its key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity {
-    /// The certificate, others that lead to its issuer after it.
-    pub cert: Source,
-    /// Its private key.
-    pub key: Source,
-}
-
-/// Versions of TLS that are built.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[allow(missing_docs, reason = "the names say it")]
-pub enum TlsVersion {
-    Tls12,
-    Tls13,
-}
-
-impl TlsVersion {
-    /// As in the configuration.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Tls12 => "TLS12",
-            Self::Tls13 => "TLS13",
-        }
-    }
+    /// `oauth2`: a token that is asked for.
+    OAuth2(Arc<OAuth2Config>),
 }
 
 /// One name of `http_headers`; each value is a header line of its own, in this order.
@@ -126,7 +96,7 @@ pub(in crate::config) const RESERVED_HEADERS: [&str; 18] = [
 ];
 
 /// Of each list at most one may be given in the section.
-const EXCLUSIVE: [(&str, &[&str], &str); 9] = [
+const EXCLUSIVE: [(&str, &[&str], &str); 5] = [
     (
         "basic_auth",
         &["username", "username_file", "username_ref"],
@@ -142,14 +112,6 @@ const EXCLUSIVE: [(&str, &[&str], &str); 9] = [
         &["credentials", "credentials_file", "credentials_ref"],
         "authorization credentials & credentials_file",
     ),
-    ("tls_config", &["ca", "ca_file", "ca_ref"], "ca, ca_file & ca_ref"),
-    ("tls_config", &["cert", "cert_file", "cert_ref"], "cert, cert_file & cert_ref"),
-    ("tls_config", &["key", "key_file", "key_ref"], "key and key_file"),
-    (
-        "oauth2",
-        &["client_secret", "client_secret_file", "client_secret_ref"],
-        "oauth2 client_secret, client_secret_file & client_secret_ref",
-    ),
     ("", &["bearer_token", "bearer_token_file"], "bearer_token & bearer_token_file"),
     (
         "",
@@ -160,8 +122,6 @@ const EXCLUSIVE: [(&str, &[&str], &str); 9] = [
 
 /// Reads every setting of the client that stands in `fields`, but for `enable_http2`; paths are taken from `dir`.
 pub(in crate::config) fn read_client(fields: &mut Fields<'_>, dir: &Path) -> HttpClientConfig {
-    refuse_set(fields, &HTTP_CLIENT);
-    refuse_set_proxy(fields);
     let basic = fields.take("basic_auth").and_then(|field| read_basic_auth(&field, dir));
     let authorization = fields.take("authorization").and_then(|field| read_authorization(&field, dir));
     let bearer = {
@@ -170,6 +130,9 @@ pub(in crate::config) fn read_client(fields: &mut Fields<'_>, dir: &Path) -> Htt
         let file = text_of(fields.take("bearer_token_file")).map(|path| Source::File(join_dir(dir, &path)));
         token.or(file).map(|token| Auth::Credentials { kind: "Bearer".to_owned(), credentials: Some(token) })
     };
+    let oauth2 = fields.take("oauth2").and_then(|field| read_oauth2(&field, dir));
+    let oauth2 = oauth2.map(|oauth2| Auth::OAuth2(Arc::new(oauth2)));
+    let proxy = read_proxy(fields);
     let tls = fields.take("tls_config").map(|field| read_tls(&field, dir)).unwrap_or_default();
     let follow_redirects = fields.bool("follow_redirects").unwrap_or(true);
     let headers = fields.take("http_headers").map(|field| read_headers(&field, dir)).unwrap_or_default();
@@ -188,10 +151,11 @@ pub(in crate::config) fn read_client(fields: &mut Fields<'_>, dir: &Path) -> Htt
             }
         }
     }
-    check_tls(fields);
-    check_oauth2(fields);
-    check_proxy(fields);
-    HttpClientConfig { auth: basic.or(authorization).or(bearer), tls, follow_redirects, headers }
+    if fields.get("enable_http2").is_some_and(|field| field.raw_bool() == Some(true)) {
+        fields.owner().mistakes().note("enable_http2 has no effect: requests are HTTP/1.1".to_owned());
+    }
+    let auth = basic.or(authorization).or(oauth2).or(bearer);
+    HttpClientConfig { auth, tls, follow_redirects, headers, proxy }
 }
 
 /// `headers` of `remote_write`: names and values as they are sent.
@@ -220,7 +184,7 @@ fn text_of(field: Option<Field<'_>>) -> Option<String> {
 }
 
 /// The value of `inline` or of the file that `file` names; the caller says that both is a mistake.
-fn read_source(
+pub(in crate::config) fn read_source(
     fields: &mut Fields<'_>,
     inline: &'static str,
     file: &'static str,
@@ -261,51 +225,6 @@ fn read_authorization(field: &Field<'_>, dir: &Path) -> Option<Auth> {
     (!field.is_null()).then(|| Auth::Credentials { kind: kind.to_owned(), credentials })
 }
 
-fn read_tls(field: &Field<'_>, dir: &Path) -> TlsConfig {
-    let Some(mut fields) = field.fields() else { return TlsConfig::default() };
-    let ca = read_source(&mut fields, "ca", "ca_file", dir);
-    let cert = read_source(&mut fields, "cert", "cert_file", dir);
-    let key = read_source(&mut fields, "key", "key_file", dir);
-    for name in ["ca_ref", "cert_ref", "key_ref"] {
-        refuse_if_given(fields.take(name));
-    }
-    let min_version = fields.take("min_version").and_then(|field| read_tls_version(&field));
-    let max_version = fields.take("max_version").and_then(|field| read_tls_version(&field));
-    if let (Some(min), Some(max)) = (min_version, max_version)
-        && max < min
-    {
-        field.mistake(
-            "tls_config.max_version must be greater than or equal to tls_config.min_version if both are specified",
-        );
-    }
-    let tls = TlsConfig {
-        ca,
-        identity: cert.zip(key).map(|(cert, key)| Identity { cert, key }),
-        server_name: fields.text("server_name").unwrap_or_default(),
-        insecure_skip_verify: fields.bool("insecure_skip_verify").unwrap_or(false),
-        min_version,
-        max_version,
-    };
-    fields.finish(|_| false);
-    tls
-}
-
-fn read_tls_version(field: &Field<'_>) -> Option<TlsVersion> {
-    match field.text()?.as_str() {
-        "" => None,
-        "TLS12" => Some(TlsVersion::Tls12),
-        "TLS13" => Some(TlsVersion::Tls13),
-        old @ ("TLS10" | "TLS11") => {
-            refuse_value(field, old);
-            None
-        }
-        other => {
-            field.mistake(format!("unknown value {other:?}, must be one of TLS10, TLS11, TLS12, TLS13"));
-            None
-        }
-    }
-}
-
 fn read_headers(field: &Field<'_>, dir: &Path) -> Vec<Header> {
     let mut headers = Vec::new();
     for (name, field) in field.entries() {
@@ -335,7 +254,7 @@ pub fn is_header_text(text: &str) -> bool {
     !text.bytes().any(|byte| (byte < b' ' && byte != b'\t') || byte == 0x7f)
 }
 
-fn header_value(field: &Field<'_>) -> Option<String> {
+pub(in crate::config) fn header_value(field: &Field<'_>) -> Option<String> {
     let text = field.text()?;
     if !is_header_text(&text) {
         field.mistake(NOT_A_HEADER_VALUE);
@@ -344,7 +263,7 @@ fn header_value(field: &Field<'_>) -> Option<String> {
     Some(text)
 }
 
-fn check_header_name(field: &Field<'_>, name: &str) {
+pub(in crate::config) fn check_header_name(field: &Field<'_>, name: &str) {
     let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     if name.is_empty() || !name.bytes().all(is_token) {
         field.mistake(format!("{name:?} is not a valid header name"));
@@ -359,7 +278,7 @@ fn is_kind_given(fields: &Fields<'_>, name: &str) -> bool {
     }
 }
 
-fn refuse_if_given(field: Option<Field<'_>>) {
+pub(in crate::config) fn refuse_if_given(field: Option<Field<'_>>) {
     if let Some(field) = field
         && field.text().is_some_and(|text| !text.is_empty())
     {
@@ -369,56 +288,4 @@ fn refuse_if_given(field: Option<Field<'_>>) {
 
 fn value_of<'a>(fields: &Fields<'a>, name: &str) -> Option<Field<'a>> {
     fields.get(name).filter(Field::is_given)
-}
-
-fn check_tls(fields: &Fields<'_>) {
-    let Some(tls) = fields.get("tls_config") else { return };
-    let any = |names: [&str; 3]| names.iter().any(|name| tls.get(name).is_some_and(|field| field.is_given()));
-    match (any(["cert", "cert_file", "cert_ref"]), any(["key", "key_file", "key_ref"])) {
-        (true, false) => {
-            tls.mistake(
-                "exactly one of key or key_file must be configured when a client certificate is configured",
-            );
-        }
-        (false, true) => {
-            tls.mistake(
-                "exactly one of cert or cert_file must be configured when a client key is configured",
-            );
-        }
-        _ => {}
-    }
-}
-
-fn check_oauth2(fields: &Fields<'_>) {
-    if let Some(oauth2) = value_of(fields, "oauth2") {
-        for name in ["client_id", "token_url"] {
-            if !oauth2.get(name).is_some_and(|field| field.is_given()) {
-                oauth2.mistake_below(name, format!("oauth2 {name} must be configured"));
-            }
-        }
-    }
-}
-
-fn check_proxy(fields: &Fields<'_>) {
-    let url = value_of(fields, "proxy_url");
-    let from_environment =
-        fields.get("proxy_from_environment").filter(|field| field.raw_bool() == Some(true));
-    if let Some(field) = value_of(fields, "proxy_connect_header")
-        && url.is_none()
-        && from_environment.is_none()
-    {
-        field.mistake(
-            "if proxy_connect_header is configured, proxy_url or proxy_from_environment must also be configured",
-        );
-    }
-    if let Some(field) = from_environment.as_ref().filter(|_| url.is_some()) {
-        field.mistake("if proxy_from_environment is configured, proxy_url must not be configured");
-    }
-    if let Some(field) = value_of(fields, "no_proxy") {
-        if from_environment.is_some() {
-            field.mistake("if proxy_from_environment is configured, no_proxy must not be configured");
-        } else if url.is_none() {
-            field.mistake("if no_proxy is configured, proxy_url must also be configured");
-        }
-    }
 }

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use crate::config::duration::{format_duration, format_size};
 use crate::config::emit::{Yaml, emit};
-use crate::config::http_client::{Auth, Header, HttpClientConfig, TlsConfig, TlsVersion};
 use crate::config::scrape_options::{EscapingScheme, ScrapeLimits, ScrapeProtocol};
 use crate::config::secret::{SECRET_TOKEN, Source};
 use crate::config::{Config, GlobalConfig, Scheme, ScrapeConfig};
@@ -92,74 +91,6 @@ impl ScrapeConfig {
         }
         entries.into_map()
     }
-}
-
-impl HttpClientConfig {
-    /// Its settings, which stand among others.
-    pub(in crate::config) fn print(&self, entries: &mut Entries, enable_http2: bool) {
-        match &self.auth {
-            None => {}
-            Some(Auth::Basic { username, password }) => {
-                let mut auth = Entries::default();
-                auth.add_public(["username", "username_file"], username.as_ref());
-                auth.add_source(["password", "password_file"], password.as_ref());
-                entries.add("basic_auth", auth.into_map());
-            }
-            Some(Auth::Credentials { kind, credentials }) => {
-                let mut auth = Entries::default();
-                auth.add_text("type", kind);
-                auth.add_source(["credentials", "credentials_file"], credentials.as_ref());
-                entries.add("authorization", auth.into_map());
-            }
-        }
-        if self.tls != TlsConfig::default() {
-            entries.add("tls_config", tls(&self.tls));
-        }
-        entries.add("follow_redirects", Yaml::raw(self.follow_redirects));
-        entries.add("enable_http2", Yaml::raw(enable_http2));
-        if !self.headers.is_empty() {
-            let headers = self.headers.iter().map(|header| (header.name.clone(), print_header(header)));
-            entries.add("http_headers", Yaml::sorted(headers.collect()));
-        }
-    }
-}
-
-fn tls(tls: &TlsConfig) -> Yaml {
-    let (cert, key) = tls.identity.as_ref().map(|identity| (&identity.cert, &identity.key)).unzip();
-    let mut entries = Entries::default();
-    // Texts first, then files, as the fields stand in Prometheus.
-    for (name, source) in [("ca", tls.ca.as_ref()), ("cert", cert), ("key", key)] {
-        match source {
-            Some(Source::Inline(_)) if name == "key" => entries.add(name, Yaml::text(SECRET_TOKEN)),
-            Some(Source::Inline(text)) => entries.add(name, Yaml::text(text.expose())),
-            _ => {}
-        }
-    }
-    for (file, source) in [("ca_file", tls.ca.as_ref()), ("cert_file", cert), ("key_file", key)] {
-        if let Some(Source::File(path)) = source {
-            entries.add(file, path_text(path));
-        }
-    }
-    entries.add_text("server_name", &tls.server_name);
-    entries.add("insecure_skip_verify", Yaml::raw(tls.insecure_skip_verify));
-    for (name, version) in [("min_version", tls.min_version), ("max_version", tls.max_version)] {
-        entries.add_text(name, version.map_or("", TlsVersion::name));
-    }
-    entries.into_map()
-}
-
-fn print_header(header: &Header) -> Yaml {
-    let mut entries = Entries::default();
-    entries.add_list("values", header.values.iter().map(Yaml::text));
-    let is_inline = |source: &&Source| matches!(source, Source::Inline(_));
-    let n_secrets = header.secrets.iter().filter(is_inline).count();
-    entries.add_list("secrets", (0..n_secrets).map(|_| Yaml::text(SECRET_TOKEN)));
-    let files = header.secrets.iter().filter_map(|source| match source {
-        Source::Inline(_) => None,
-        Source::File(path) => Some(path_text(path)),
-    });
-    entries.add_list("files", files);
-    entries.into_map()
 }
 
 fn global(global: &GlobalConfig) -> Yaml {
@@ -277,7 +208,7 @@ impl Entries {
     }
 
     /// A secret, or the file it is in.
-    fn add_source(&mut self, [inline, file]: [&str; 2], source: Option<&Source>) {
+    pub(in crate::config) fn add_source(&mut self, [inline, file]: [&str; 2], source: Option<&Source>) {
         match source {
             None => {}
             Some(Source::Inline(_)) => self.add(inline, Yaml::text(SECRET_TOKEN)),
@@ -286,7 +217,7 @@ impl Entries {
     }
 
     /// The same for what is read like a secret and is none: names and certificates.
-    fn add_public(&mut self, names: [&str; 2], source: Option<&Source>) {
+    pub(in crate::config) fn add_public(&mut self, names: [&str; 2], source: Option<&Source>) {
         match source {
             Some(Source::Inline(text)) => self.add(names[0], Yaml::text(text.expose())),
             source => self.add_source(names, source),

@@ -30,13 +30,6 @@ pub(in crate::config) enum Shape {
     Any,
 }
 
-const PROXY: [(&str, Shape); 4] = [
-    ("proxy_url", Shape::Text("")),
-    ("no_proxy", Shape::Text("")),
-    ("proxy_from_environment", Shape::Flag(false)),
-    ("proxy_connect_header", Shape::Map(&Shape::Texts)),
-];
-
 const TLS_VERSIONS: Shape = Shape::Choice(&["", "TLS10", "TLS11", "TLS12", "TLS13"]);
 
 /// `tls_config` of prometheus/common `config/http_config.go`.
@@ -55,34 +48,6 @@ pub(in crate::config) const TLS_CONFIG: [(&str, Shape); 13] = [
     ("min_version", TLS_VERSIONS),
     ("max_version", TLS_VERSIONS),
 ];
-
-const OAUTH2: [(&str, Shape); 22] = [
-    ("client_id", Shape::Text("")),
-    ("client_secret", Shape::Text("")),
-    ("client_secret_file", Shape::Text("")),
-    ("client_secret_ref", Shape::Text("")),
-    ("client_certificate_key_id", Shape::Text("")),
-    ("client_certificate_key", Shape::Text("")),
-    ("client_certificate_key_file", Shape::Text("")),
-    ("client_certificate_key_ref", Shape::Text("")),
-    ("grant_type", Shape::Text("")),
-    ("signature_algorithm", Shape::Choice(&["", "RS256", "RS384", "RS512"])),
-    ("iss", Shape::Text("")),
-    ("audience", Shape::Text("")),
-    ("claims", Shape::Map(&Shape::Any)),
-    ("scopes", Shape::Texts),
-    ("token_url", Shape::Text("")),
-    ("endpoint_params", Shape::Map(&Shape::Text(""))),
-    ("tls_config", Shape::Section(&TLS_CONFIG)),
-    ("proxy_url", Shape::Text("")),
-    ("no_proxy", Shape::Text("")),
-    ("proxy_from_environment", Shape::Flag(false)),
-    ("proxy_connect_header", Shape::Map(&Shape::Texts)),
-    ("enable_http2", Shape::Flag(true)),
-];
-
-/// What is not built of the HTTP client's settings, which stand directly in a scrape configuration.
-pub(in crate::config) const HTTP_CLIENT: [(&str, Shape); 1] = [("oauth2", Shape::Object(&OAUTH2))];
 
 /// Of what `global` and a job say about a scrape: what is read and checked by others and not acted on yet, with the
 /// default that passes.
@@ -175,11 +140,6 @@ pub(in crate::config) fn refuse_set(fields: &mut Fields<'_>, table: &'static [(&
     }
 }
 
-/// The proxy's settings, which stand beside others.
-pub(in crate::config) fn refuse_set_proxy(fields: &mut Fields<'_>) {
-    refuse_set(fields, &PROXY);
-}
-
 /// Refuses `field` if it has another value than its default.
 pub(in crate::config) fn refuse_if_set(field: &Field<'_>, shape: &'static Shape) {
     match shape {
@@ -202,15 +162,6 @@ pub(in crate::config) fn refuse(field: &Field<'_>) {
     let version = env!("CARGO_PKG_VERSION");
     let name = field.name();
     field.mistake(format!("{name} is not built yet in scraped {version}; remove it or leave its default"));
-}
-
-/// The same for a value that is not built, of a field that is.
-pub(in crate::config) fn refuse_value(field: &Field<'_>, value: &str) {
-    let version = env!("CARGO_PKG_VERSION");
-    let name = field.name();
-    field.mistake(format!(
-        "{name} {value} is not built yet in scraped {version}; remove it or leave its default"
-    ));
 }
 
 /// Whether a value differs from its default; a wrong type is reported and counts as not set.

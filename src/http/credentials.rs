@@ -3,13 +3,20 @@
 //! Decides what of it another host may see. Texts of secrets leave this file only as header lines.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
 use crate::config::http_client::{Auth, Header, HttpClientConfig, is_header_text};
 use crate::config::secret::{Secret, Source};
+use crate::http::error::HttpErrorKind;
+use crate::http::exchange::Exchange;
+use crate::http::oauth2::Tokens;
+use crate::http::url::percent_decoded;
 use crate::http::watched::Watched;
+
+const AUTHORIZATION: &str = "Authorization";
 
 /// Who is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +45,7 @@ pub(in crate::http) struct Credentials {
 enum AuthText {
     Basic { username: Option<SecretText>, password: Option<SecretText> },
     Credentials { kind: String, credentials: Option<SecretText> },
+    OAuth2(Arc<Tokens>),
 }
 
 #[derive(Debug)]
@@ -49,7 +57,7 @@ struct HeaderText {
 
 /// A text that stands in the configuration or in a file.
 #[derive(Debug)]
-enum SecretText {
+pub(in crate::http) enum SecretText {
     Inline(Secret),
     File(Watched<Secret>),
 }
@@ -65,6 +73,7 @@ impl Credentials {
             Auth::Credentials { kind, credentials } => {
                 AuthText::Credentials { kind: kind.clone(), credentials: text(credentials) }
             }
+            Auth::OAuth2(config) => AuthText::OAuth2(Tokens::new(config)),
         });
         let header = |header: &Header| HeaderText {
             name: canonical(&header.name),
@@ -74,15 +83,24 @@ impl Credentials {
         Self { auth, headers: config.headers.iter().map(header).collect() }
     }
 
-    /// The lines of one request. `userinfo` is that of the URL: it counts where the job says nothing.
+    /// The lines of one request. `userinfo` is that of the URL: it counts where the job says nothing. Waits for a
+    /// token until `deadline` at most.
     pub(in crate::http) fn lines(
         &self,
         audience: Audience,
         userinfo: Option<&str>,
-    ) -> Result<Vec<Line>, String> {
+        deadline: Instant,
+        exchange: &Exchange,
+    ) -> Result<Vec<Line>, HttpErrorKind> {
         let mut lines = Vec::new();
         match (&self.auth, userinfo, audience) {
-            (Some(auth), _, Audience::Own) => lines.push(authorization(auth.value()?)),
+            (Some(AuthText::OAuth2(tokens)), _, Audience::Own) => {
+                let value = tokens.line(deadline, exchange)?;
+                lines.push(Line { name: AUTHORIZATION.to_owned(), value });
+            }
+            (Some(auth), _, Audience::Own) => {
+                lines.push(authorization(auth.value().map_err(HttpErrorKind::Setup)?));
+            }
             (None, Some(userinfo), _) => {
                 let (username, password) = userinfo.split_once(':').unwrap_or((userinfo, ""));
                 lines.push(authorization(basic(&percent_decoded(username), &percent_decoded(password))));
@@ -94,13 +112,22 @@ impl Credentials {
             lines.extend(header.values.iter().map(|value| line(value)));
             if audience == Audience::Own {
                 for secret in &header.secrets {
-                    let value =
-                        secret.text().map_err(|cause| format!("unable to read headers file: {cause}"))?;
+                    let value = secret.text().map_err(|cause| {
+                        HttpErrorKind::Setup(format!("unable to read headers file: {cause}"))
+                    })?;
                     lines.push(line(value.expose()));
                 }
             }
         }
         Ok(lines)
+    }
+
+    /// A server said that it does not know who asks. True if another request may carry something better than
+    /// `lines`.
+    pub(in crate::http) fn refused(&self, lines: &[Line]) -> bool {
+        let Some(AuthText::OAuth2(tokens)) = &self.auth else { return false };
+        let line = lines.iter().find(|line| line.name == AUTHORIZATION);
+        line.is_some_and(|line| tokens.refused(&line.value))
     }
 }
 
@@ -119,19 +146,31 @@ impl AuthText {
             Self::Credentials { kind, credentials } => {
                 format!("{kind} {}", read(credentials, "authorization credentials")?.expose())
             }
+            Self::OAuth2(_) => return Err("BUG: a token is waited for".to_owned()),
         })
     }
 }
 
 impl SecretText {
-    fn new(source: &Source) -> Self {
+    /// One that stands in a header.
+    pub(in crate::http) fn new(source: &Source) -> Self {
+        Self::parsed(source, parse_secret)
+    }
+
+    /// One that may have several lines.
+    pub(in crate::http) fn of_lines(source: &Source) -> Self {
+        Self::parsed(source, parse_lines)
+    }
+
+    fn parsed(source: &Source, parse: fn(&[u8]) -> Result<Secret, String>) -> Self {
         match source {
             Source::Inline(secret) => Self::Inline(secret.clone()),
-            Source::File(path) => Self::File(Watched::new(path, parse_secret)),
+            Source::File(path) => Self::File(Watched::new(path, parse)),
         }
     }
 
-    fn text(&self) -> Result<Secret, String> {
+    /// The newest that is good.
+    pub(in crate::http) fn text(&self) -> Result<Secret, String> {
         match self {
             Self::Inline(secret) => Ok(secret.clone()),
             Self::File(watched) => watched.current().map(Arc::unwrap_or_clone),
@@ -139,34 +178,27 @@ impl SecretText {
     }
 }
 
+fn parse_lines(bytes: &[u8]) -> Result<Secret, String> {
+    let text = str::from_utf8(bytes).map_err(|_| "holds something else than text".to_owned())?;
+    Ok(Secret::new(text.trim()))
+}
+
 fn parse_secret(bytes: &[u8]) -> Result<Secret, String> {
-    let text = str::from_utf8(bytes).map_err(|_| "holds something else than text".to_owned())?.trim();
-    if !is_header_text(text) {
+    let secret = parse_lines(bytes)?;
+    if !is_header_text(secret.expose()) {
         return Err(
             "holds more than one line, or a control character, which cannot stand in a header".to_owned()
         );
     }
-    Ok(Secret::new(text))
+    Ok(secret)
 }
 
 fn authorization(value: String) -> Line {
-    Line { name: "Authorization".to_owned(), value: Secret::new(value) }
+    Line { name: AUTHORIZATION.to_owned(), value: Secret::new(value) }
 }
 
 fn basic(username: &[u8], password: &[u8]) -> String {
     format!("Basic {}", BASE64_STANDARD.encode([username, b":", password].concat()))
-}
-
-fn percent_decoded(text: &str) -> Vec<u8> {
-    let mut decoded = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, after @ ..] = rest {
-        let digits = after.get(..2).and_then(|digits| str::from_utf8(digits).ok());
-        let byte = digits.filter(|_| *first == b'%').and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        decoded.push(byte.unwrap_or(*first));
-        rest = if byte.is_some() { &after[2..] } else { after };
-    }
-    decoded
 }
 
 /// `x-api-key` → `X-Api-Key`, as Go writes it.
@@ -189,7 +221,9 @@ mod tests {
     }
 
     fn check(config: &HttpClientConfig, audience: Audience, userinfo: Option<&str>, want: &[&str]) {
-        let lines = Credentials::new(config).lines(audience, userinfo).expect("no files");
+        let lines = Credentials::new(config)
+            .lines(audience, userinfo, Instant::now(), &Exchange::default())
+            .expect("no files");
         let got: Vec<String> =
             lines.iter().map(|line| format!("{}: {}", line.name, line.value.expose())).collect();
         assert_eq!(got, want);

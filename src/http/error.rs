@@ -28,6 +28,8 @@ pub enum Method {
 /// How far an exchange has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
+    /// Waiting for a token of OAuth 2.
+    Token,
     /// Looking up the host's name.
     Resolve,
     /// Connecting.
@@ -74,6 +76,8 @@ pub enum HttpErrorKind {
         /// The system's words.
         cause: String,
     },
+    /// A proxy is away, or did not want; the words of Go's `net/http`.
+    Proxy(String),
     /// No connection to a socket of this machine.
     ConnectUnix {
         /// Where the socket should be.
@@ -118,7 +122,7 @@ impl HttpErrorKind {
             Self::BadUrl(_) | Self::UnsupportedScheme(_) | Self::Setup(_) | Self::Lookup { .. } => {
                 Phase::Resolve
             }
-            Self::Connect { .. } | Self::ConnectUnix { .. } => Phase::Connect,
+            Self::Connect { .. } | Self::ConnectUnix { .. } | Self::Proxy(_) => Phase::Connect,
             Self::Tls(_) => Phase::Handshake,
             Self::HeadTooLarge { .. }
             | Self::BodyTooLarge { .. }
@@ -132,6 +136,7 @@ impl HttpErrorKind {
 impl fmt::Display for Phase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Token => "waiting for an OAuth 2 token",
             Self::Resolve => "looking up the name",
             Self::Connect => "connecting",
             Self::Handshake => "shaking hands for TLS",
@@ -147,7 +152,7 @@ impl fmt::Display for HttpErrorKind {
         match self {
             Self::BadUrl(cause) => write!(f, "invalid URL: {cause}"),
             Self::UnsupportedScheme(scheme) => write!(f, "unsupported protocol scheme {scheme:?}"),
-            Self::Setup(cause) | Self::Tls(cause) => f.write_str(cause),
+            Self::Setup(cause) | Self::Tls(cause) | Self::Proxy(cause) => f.write_str(cause),
             Self::PostRedirected { status, location } => write!(
                 f,
                 "redirected with status {status} to {location:?}, which would make a GET of the POST; nothing was \

@@ -43,8 +43,15 @@ impl Exchange {
 
     /// How far the exchange has come.
     pub(in crate::http) fn phase(&self) -> Phase {
-        let phases =
-            [Phase::Resolve, Phase::Connect, Phase::Handshake, Phase::Send, Phase::Head, Phase::Body];
+        let phases = [
+            Phase::Token,
+            Phase::Resolve,
+            Phase::Connect,
+            Phase::Handshake,
+            Phase::Send,
+            Phase::Head,
+            Phase::Body,
+        ];
         phases.get(usize::from(self.phase.load(Ordering::Relaxed))).copied().unwrap_or(Phase::Resolve)
     }
 

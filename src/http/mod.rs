@@ -5,16 +5,23 @@
 //! buffers. What many clients share (certificates, secrets) is their profile. Bodies come as they are sent, still
 //! packed. Knows nothing of scraping.
 
+mod assertion;
 mod buffers;
+mod connect;
 mod credentials;
+mod dial;
 pub mod error;
 pub mod escape;
 mod exchange;
 mod names;
+mod oauth2;
 mod profile;
+mod proxy;
 pub mod response;
 mod tls;
+mod token_answer;
 mod transport;
+mod tunnel;
 pub mod url;
 mod watched;
 mod wire;
@@ -30,21 +37,22 @@ use ureq::http::header::LOCATION;
 use ureq::{Agent, Error, RequestBuilder};
 
 use crate::config::http_client::HttpClientConfig;
+use crate::http::connect::{NetConnector, NoResolver, Route};
 use crate::http::credentials::{Audience, Line};
+use crate::http::dial::Dialer;
 use crate::http::error::{HttpError, HttpErrorKind, Method, Phase, system_words};
 use crate::http::exchange::Exchange;
 use crate::http::names::Names;
 use crate::http::profile::ClientProfile;
 use crate::http::response::{Answer, Response, UreqResponse};
-use crate::http::transport::{NetConnector, NoResolver, Route};
 use crate::http::url::{Url, without_password};
 use crate::http::wire::Carried;
 
 /// Go's client gives up when it would make one request more.
 const MAX_REQUESTS: usize = 10;
 
-/// Bodies of redirects up to this size are read, to keep the connection (Go: `maxBodySlurpSize`).
-const REDIRECT_BODY_BYTES: u64 = 2 << 10;
+/// Bodies that nobody wants are read up to this size, to keep the connection (Go: `maxBodySlurpSize`).
+const UNUSED_BODY_BYTES: u64 = 2 << 10;
 
 /// A connection that idles longer is not used again: the peer has closed it, or a firewall on the way has
 /// forgotten it. Above every usual scrape interval.
@@ -184,6 +192,19 @@ impl HttpClient {
         Ok(Answer::read(Response::new(url, response, &self.exchange)))
     }
 
+    /// The same, and reads all of the answer.
+    fn post_for(
+        &mut self,
+        limit_bytes: usize,
+        headers: &[(&str, &str)],
+        body: &[u8],
+        deadline: Instant,
+    ) -> Result<Answer, HttpError> {
+        let ask = Ask { method: Method::Post, headers, body };
+        let (url, response) = self.exchange(self.url.clone(), ask, deadline)?;
+        Answer::read_all(Response::new(url, response, &self.exchange), limit_bytes)
+    }
+
     fn exchange(
         &mut self,
         mut url: Url,
@@ -219,9 +240,7 @@ impl HttpClient {
                 // For good: who was sent elsewhere once may be sent back by anybody.
                 audience = Audience::Other;
             }
-            // The connection is kept if the body ends within this; otherwise it is closed.
-            let mut body = response.into_body().into_reader().take(REDIRECT_BODY_BYTES);
-            let _ = io::copy(&mut body, &mut io::sink());
+            read_away(response);
             url = next;
         }
     }
@@ -234,11 +253,12 @@ impl HttpClient {
         deadline: Instant,
     ) -> Result<UreqResponse, HttpErrorKind> {
         match url.scheme.as_str() {
-            "http" => {}
-            "https" => self.follow_changes_of_tls()?,
+            "http" if !self.profile.proxies.need_tls() => {}
+            "http" | "https" => self.follow_changes_of_tls()?,
             other => return Err(HttpErrorKind::UnsupportedScheme(other.to_owned())),
         }
-        let lines = self.profile.credentials.lines(audience, url.userinfo()).map_err(HttpErrorKind::Setup)?;
+        let mut lines = self.lines(url, audience, deadline)?;
+        let mut is_renewed = false;
         loop {
             self.exchange.begin();
             let left = deadline.saturating_duration_since(Instant::now());
@@ -259,6 +279,15 @@ impl HttpClient {
                 }
             };
             match outcome {
+                Ok(response)
+                    if response.status().as_u16() == 401
+                        && !is_renewed
+                        && self.profile.credentials.refused(&lines) =>
+                {
+                    is_renewed = true;
+                    read_away(response);
+                    lines = self.lines(url, audience, deadline)?;
+                }
                 Ok(response) => return Ok(response),
                 // The peer closed the kept connection while the request was under way. A GET may be repeated, and so
                 // may what we post (delivery is at least once); once, for the next connection is fresh.
@@ -266,6 +295,10 @@ impl HttpClient {
                 Err(error) => return Err(kind_of(&self.exchange, error)),
             }
         }
+    }
+
+    fn lines(&self, url: &Url, audience: Audience, deadline: Instant) -> Result<Vec<Line>, HttpErrorKind> {
+        self.profile.credentials.lines(audience, url.userinfo(), deadline, &self.exchange)
     }
 
     /// Certificates have changed: connections that were made with the old ones are given up.
@@ -302,11 +335,16 @@ impl HttpClient {
     }
 }
 
+/// The connection is kept if the body ends soon; otherwise it is closed.
+fn read_away(response: UreqResponse) {
+    let mut body = response.into_body().into_reader().take(UNUSED_BODY_BYTES);
+    let _ = io::copy(&mut body, &mut io::sink());
+}
+
 fn new_agent(route: &Route, exchange: &Arc<Exchange>, profile: &Arc<ClientProfile>) -> Agent {
     let connector = NetConnector {
         route: route.clone(),
-        exchange: Arc::clone(exchange),
-        names: Arc::clone(&NAMES),
+        dialer: Dialer { exchange: Arc::clone(exchange), names: Arc::clone(&NAMES) },
         profile: Arc::clone(profile),
     };
     let config = Agent::config_builder()

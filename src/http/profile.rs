@@ -3,12 +3,14 @@
 //! Thousands of targets of a job, and the same job after a reload, have one profile. Profiles are found by their
 //! settings and live as long as a client that has them.
 
+use std::env;
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
 use crate::config::http_client::HttpClientConfig;
 use crate::http::credentials::Credentials;
+use crate::http::proxy::Proxies;
 use crate::http::tls::material::TlsMaterial;
 
 /// Profiles in use: one for each different set of settings.
@@ -20,6 +22,7 @@ pub(in crate::http) struct ClientProfile {
     config: Arc<HttpClientConfig>,
     pub(in crate::http) credentials: Credentials,
     pub(in crate::http) tls: TlsMaterial,
+    pub(in crate::http) proxies: Proxies,
 }
 
 impl ClientProfile {
@@ -35,6 +38,7 @@ impl ClientProfile {
             config: Arc::clone(config),
             credentials: Credentials::new(config),
             tls: TlsMaterial::new(&config.tls),
+            proxies: Proxies::new(&config.proxy, |name| env::var(name).unwrap_or_default()),
         });
         profiles.push(Arc::downgrade(&profile));
         profile

@@ -1,208 +1,152 @@
-//! Connections under ureq, with TLS or without: a connector and a transport that cost almost nothing while they idle.
+//! A connection under ureq, with TLS or without, which costs almost nothing while it idles.
 //!
-//! Both run inside ureq on the thread that asks. Buffers exist only from the first byte sent to the last byte read,
-//! and the input buffer not before the peer has answered: a hung target holds a socket and no buffer. The traits are
-//! ureq's `unversioned` ones: every bump of ureq is checked by this file's tests and those of `tests/fetch.rs`.
+//! Runs inside ureq on the thread that asks. Buffers exist only from the first byte sent to the last byte read, and
+//! the input buffer not before the peer has answered: a hung target holds a socket and no buffer. The trait is one of
+//! ureq's `unversioned` ones: every bump of ureq is checked by the tests of `tests/fetch.rs` and `tests/http_*.rs`.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
 
-use rustls::pki_types::ServerName;
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use ureq::Error;
-use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
-use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, NextTimeout, Transport};
+use ureq::unversioned::transport::{Buffers, NextTimeout, Transport};
 
+use crate::config::secret::Secret;
 use crate::http::buffers::ExchangeBuffers;
-use crate::http::error::{HttpErrorKind, Phase, system_words};
-use crate::http::exchange::Exchange;
-use crate::http::names::{LookupError, Names};
-use crate::http::profile::ClientProfile;
+use crate::http::error::Phase;
+use crate::http::proxy::Proxy;
 use crate::http::tls::session::TlsSession;
-use crate::http::wire::{Deadline, Pending, Wire, carry};
-
-/// With several addresses each gets its part of the time left, but at least this (Go's `net.Dialer` does the same).
-const MIN_CONNECT_TIME: Duration = Duration::from_secs(2);
-
-/// ureq resolves before it looks whether it has a connection; [`NetConnector`] looks names up when it needs them.
-#[derive(Debug)]
-pub(in crate::http) struct NoResolver;
-
-impl Resolver for NoResolver {
-    fn resolve(
-        &self,
-        _: &ureq::http::Uri,
-        _: &ureq::config::Config,
-        _: NextTimeout,
-    ) -> Result<ResolvedSocketAddrs, Error> {
-        let mut addresses = self.empty();
-        addresses.push(SocketAddr::from(([0, 0, 0, 0], 0)));
-        Ok(addresses)
-    }
-}
-
-/// Where a client's connections lead.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::http) enum Route {
-    /// To the host of the URL.
-    Network,
-    /// To a socket of this machine.
-    UnixSocket(PathBuf),
-}
-
-/// Opens connections for one client.
-#[derive(Debug)]
-pub(in crate::http) struct NetConnector {
-    pub(in crate::http) route: Route,
-    pub(in crate::http) exchange: Arc<Exchange>,
-    pub(in crate::http) names: Arc<Names>,
-    pub(in crate::http) profile: Arc<ClientProfile>,
-}
-
-impl Connector for NetConnector {
-    type Out = NetTransport;
-
-    fn connect(&self, details: &ConnectionDetails, _: Option<()>) -> Result<Option<NetTransport>, Error> {
-        self.exchange.opens_connection();
-        let deadline = Deadline::of(details.timeout);
-        let Some(authority) = details.uri.authority() else {
-            return Err(carry(HttpErrorKind::BadUrl("no host in request URL".to_owned())));
-        };
-        let default_port = if details.needs_tls() { 443 } else { 80 };
-        let (host, port) = (authority.host(), authority.port_u16().unwrap_or(default_port));
-        let socket = match &self.route {
-            Route::Network => self.connect_host(host, port, deadline)?,
-            Route::UnixSocket(path) => self.connect_path(path, deadline)?,
-        };
-        let mut wire = Wire::new(socket, Arc::clone(&self.exchange));
-        let tls = if details.needs_tls() {
-            self.exchange.enter(Phase::Handshake);
-            Some(Box::new(self.shake_hands(host, &mut wire, deadline)?))
-        } else {
-            None
-        };
-        Ok(Some(NetTransport { wire, tls, buffers: ExchangeBuffers::default() }))
-    }
-}
-
-impl NetConnector {
-    fn connect_host(&self, host: &str, port: u16, deadline: Deadline) -> Result<Arc<Socket>, Error> {
-        self.exchange.enter(Phase::Resolve);
-        let addresses =
-            self.names.addresses(host, deadline.at, || self.exchange.is_cancelled()).map_err(|error| {
-                match error {
-                    LookupError::Failed(cause) => {
-                        carry(HttpErrorKind::Lookup { host: host.to_owned(), cause })
-                    }
-                    LookupError::Deadline => Error::Timeout(deadline.reason),
-                    LookupError::Cancelled => carry(HttpErrorKind::Cancelled),
-                }
-            })?;
-        self.exchange.enter(Phase::Connect);
-        self.connect_any(&addresses, port, deadline).inspect_err(|_| self.names.doubt(host))
-    }
-
-    fn connect_path(&self, path: &Path, deadline: Deadline) -> Result<Arc<Socket>, Error> {
-        self.exchange.enter(Phase::Connect);
-        let failure = |error: io::Error| {
-            let (path, cause) = (path.display().to_string(), system_words(&error));
-            carry(HttpErrorKind::ConnectUnix { path, cause })
-        };
-        let address = SockAddr::unix(path).map_err(failure)?;
-        let socket = Arc::new(Socket::new(Domain::UNIX, Type::STREAM, None).map_err(failure)?);
-        // The wait for a place in the listener's queue counts as writing.
-        socket.set_write_timeout(Some(deadline.left()?)).map_err(failure)?;
-        if !self.exchange.uses(&socket) {
-            return Err(carry(HttpErrorKind::Cancelled));
-        }
-        match socket.connect(&address) {
-            Ok(()) => Ok(socket),
-            Err(_) if self.exchange.is_cancelled() => Err(carry(HttpErrorKind::Cancelled)),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(Error::Timeout(deadline.reason)),
-            Err(error) => Err(failure(error)),
-        }
-    }
-
-    fn connect_any(&self, addresses: &[IpAddr], port: u16, deadline: Deadline) -> Result<Arc<Socket>, Error> {
-        let mut failure = Error::Timeout(deadline.reason);
-        for (address_idx, address) in addresses.iter().enumerate() {
-            let left = deadline.left()?;
-            let n_untried = (addresses.len() - address_idx) as u32;
-            let timeout = (left / n_untried).max(MIN_CONNECT_TIME).min(left);
-            let address = SocketAddr::new(*address, port);
-            match self.connect_one(address, timeout) {
-                Ok(socket) => return Ok(socket),
-                Err(_) if self.exchange.is_cancelled() => return Err(carry(HttpErrorKind::Cancelled)),
-                Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                    if timeout == left {
-                        // The wait is rounded to milliseconds and may end a little before the deadline.
-                        return Err(Error::Timeout(deadline.reason));
-                    }
-                    let cause = "i/o timeout".to_owned();
-                    failure = carry(HttpErrorKind::Connect { address: address.to_string(), cause });
-                }
-                Err(error) => {
-                    let cause = system_words(&error);
-                    failure = carry(HttpErrorKind::Connect { address: address.to_string(), cause });
-                }
-            }
-        }
-        Err(failure)
-    }
-
-    fn connect_one(&self, address: SocketAddr, timeout: Duration) -> io::Result<Arc<Socket>> {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-        // As Go: the last piece of a body must not wait until the peer has said that the ones before arrived.
-        socket.set_tcp_nodelay(true)?;
-        let socket = Arc::new(socket);
-        if !self.exchange.uses(&socket) {
-            return Err(io::ErrorKind::NotConnected.into());
-        }
-        socket.connect_timeout(&SockAddr::from(address), timeout)?;
-        Ok(socket)
-    }
-
-    fn shake_hands(&self, host: &str, wire: &mut Wire, deadline: Deadline) -> Result<TlsSession, Error> {
-        let tls = &self.profile.config().tls;
-        let literal = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-        let name = if tls.server_name.is_empty() { literal } else { &tls.server_name };
-        let name = ServerName::try_from(name.to_owned()).map_err(|_| {
-            carry(HttpErrorKind::Tls(format!("tls: {name:?} is not a name that a server can have")))
-        })?;
-        let config = self.profile.tls.client_config().map_err(|cause| carry(HttpErrorKind::Setup(cause)))?;
-        TlsSession::connect(config, name, wire, deadline)
-    }
-}
+use crate::http::wire::{Deadline, Link, Pending, Wire};
 
 /// One connection.
 #[derive(Debug)]
 pub(in crate::http) struct NetTransport {
     wire: Wire,
+    /// TLS to a proxy that carries TLS to the target.
+    outer: Option<Box<TlsSession>>,
+    /// TLS to the peer.
     tls: Option<Box<TlsSession>>,
     buffers: ExchangeBuffers,
+    preface: Option<Box<Preface>>,
+    /// Nothing of the request was sent yet.
+    is_at_start: bool,
+}
+
+/// What the head of each request gets on its way to an HTTP proxy that is to forward it.
+#[derive(Debug)]
+pub(in crate::http) struct Preface {
+    /// `http://host:port`, before the path.
+    origin: String,
+    /// `Proxy-Authorization`, after the request line.
+    authorization: Option<Secret>,
+}
+
+impl Preface {
+    /// For requests to `authority`.
+    pub(in crate::http) fn new(authority: &str, proxy: &Proxy) -> Self {
+        Self { origin: format!("http://{authority}"), authorization: proxy.authorization() }
+    }
+
+    /// The start of a request, as the proxy wants it.
+    fn applied(&self, output: &[u8]) -> Vec<u8> {
+        let target_idx = memchr::memchr(b' ', output).map_or(0, |idx| idx + 1);
+        let line_end = memchr::memchr(b'\n', output).map_or(output.len(), |idx| idx + 1);
+        let mut text =
+            [&output[..target_idx], self.origin.as_bytes(), &output[target_idx..line_end]].concat();
+        if let Some(authorization) = &self.authorization {
+            text.extend_from_slice(b"Proxy-Authorization: ");
+            text.extend_from_slice(authorization.expose().as_bytes());
+            text.extend_from_slice(b"\r\n");
+        }
+        text.extend_from_slice(&output[line_end..]);
+        text
+    }
+}
+
+/// What TLS to a target runs over when the proxy is spoken to by TLS itself.
+pub(in crate::http) struct OverProxy<'a> {
+    pub(in crate::http) wire: &'a mut Wire,
+    pub(in crate::http) outer: &'a mut TlsSession,
+}
+
+impl Link for OverProxy<'_> {
+    fn read(&mut self, deadline: Deadline, buffer: &mut [u8]) -> Result<usize, Error> {
+        let is_there = self.outer.await_text(self.wire, deadline)?;
+        Ok(if is_there { self.outer.take_text(buffer) } else { 0 })
+    }
+
+    fn await_bytes(&mut self, deadline: Deadline) -> Result<bool, Error> {
+        self.outer.await_text(self.wire, deadline)
+    }
+
+    fn write_all(&mut self, deadline: Deadline, bytes: &[u8]) -> Result<(), Error> {
+        self.outer.write(self.wire, deadline, bytes)
+    }
+
+    fn pending(&mut self) -> Pending {
+        match self.outer.is_open(self.wire) {
+            true => Pending::Nothing,
+            false if self.outer.has_text() => Pending::Bytes,
+            false => Pending::End,
+        }
+    }
+
+    fn read_at_once(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        Ok(self.outer.take_text(buffer))
+    }
 }
 
 impl NetTransport {
+    /// `tls` is the one to the peer, `outer` the one below it.
+    pub(in crate::http) fn new(
+        wire: Wire,
+        outer: Option<TlsSession>,
+        tls: Option<TlsSession>,
+        preface: Option<Preface>,
+    ) -> Self {
+        Self {
+            wire,
+            outer: outer.map(Box::new),
+            tls: tls.map(Box::new),
+            buffers: ExchangeBuffers::default(),
+            preface: preface.map(Box::new),
+            is_at_start: true,
+        }
+    }
+
     /// Waits for the first byte without a buffer for it; false at the end of what the peer sends.
     fn await_bytes(&mut self, deadline: Deadline) -> Result<bool, Error> {
-        match &mut self.tls {
-            Some(tls) => tls.await_text(&mut self.wire, deadline),
-            None => self.wire.await_bytes(deadline),
+        match (&mut self.tls, &mut self.outer) {
+            (None, _) => self.wire.await_bytes(deadline),
+            (Some(tls), None) => tls.await_text(&mut self.wire, deadline),
+            (Some(tls), Some(outer)) => {
+                tls.await_text(&mut OverProxy { wire: &mut self.wire, outer }, deadline)
+            }
         }
     }
 
     /// Reads once into the input buffer; 0 is the end of what the peer sends.
     fn read(&mut self, deadline: Deadline) -> Result<usize, Error> {
-        match &mut self.tls {
-            Some(tls) => {
-                let is_there = tls.await_text(&mut self.wire, deadline)?;
-                Ok(if is_there { tls.take_text(self.buffers.input_append_buf()) } else { 0 })
-            }
-            None => self.wire.read(deadline, self.buffers.input_append_buf()),
+        if self.tls.is_none() {
+            return self.wire.read(deadline, self.buffers.input_append_buf());
         }
+        let is_there = self.await_bytes(deadline)?;
+        match &mut self.tls {
+            Some(tls) if is_there => Ok(tls.take_text(self.buffers.input_append_buf())),
+            _ => Ok(0),
+        }
+    }
+}
+
+fn write(
+    wire: &mut Wire,
+    outer: &mut Option<Box<TlsSession>>,
+    tls: &mut Option<Box<TlsSession>>,
+    deadline: Deadline,
+    bytes: &[u8],
+) -> Result<(), Error> {
+    match (tls, outer) {
+        (None, _) => wire.write_all(deadline, bytes),
+        (Some(tls), None) => tls.write(wire, deadline, bytes),
+        (Some(tls), Some(outer)) => tls.write(&mut OverProxy { wire, outer }, deadline, bytes),
     }
 }
 
@@ -216,9 +160,13 @@ impl Transport for NetTransport {
         self.wire.take_over()?;
         let deadline = Deadline::of(timeout.for_write());
         let output = &self.buffers.output()[..amount];
-        match &mut self.tls {
-            Some(tls) => tls.write(&mut self.wire, deadline, output),
-            None => self.wire.write_all(deadline, output),
+        let is_at_start = std::mem::take(&mut self.is_at_start);
+        match self.preface.as_ref().filter(|_| is_at_start) {
+            None => write(&mut self.wire, &mut self.outer, &mut self.tls, deadline, output),
+            Some(preface) => {
+                let output = preface.applied(output);
+                write(&mut self.wire, &mut self.outer, &mut self.tls, deadline, &output)
+            }
         }
     }
 
@@ -251,10 +199,12 @@ impl Transport for NetTransport {
     /// needed in between.
     fn is_open(&mut self) -> bool {
         self.buffers = ExchangeBuffers::default();
+        self.is_at_start = true;
         // Text that nobody asked for and the end of the stream both make the connection useless.
-        let is_open = match &mut self.tls {
-            Some(tls) => tls.is_open(&self.wire),
-            None => self.wire.pending() == Pending::Nothing,
+        let is_open = match (&mut self.tls, &mut self.outer) {
+            (None, _) => self.wire.pending() == Pending::Nothing,
+            (Some(tls), None) => tls.is_open(&mut self.wire),
+            (Some(tls), Some(outer)) => tls.is_open(&mut OverProxy { wire: &mut self.wire, outer }),
         };
         is_open && !self.wire.exchange().is_cancelled()
     }

@@ -42,10 +42,21 @@ impl Url {
         self.authority.rsplit_once('@').map_or(self.authority.as_str(), |(_, host)| host)
     }
 
-    fn host(&self) -> &str {
+    /// Of an IPv6 address with its brackets.
+    pub(in crate::http) fn host(&self) -> &str {
         let host_and_port = self.host_and_port();
-        let port_idx = host_and_port.rfind(':').filter(|idx| !host_and_port[*idx..].contains(']'));
-        &host_and_port[..port_idx.unwrap_or(host_and_port.len())]
+        &host_and_port[..self.port_idx().unwrap_or(host_and_port.len())]
+    }
+
+    /// As typed; `None` if there is none, or an empty one.
+    pub(in crate::http) fn port(&self) -> Option<&str> {
+        self.port_idx().map(|idx| &self.host_and_port()[idx + 1..]).filter(|port| !port.is_empty())
+    }
+
+    /// Where the colon before the port is.
+    fn port_idx(&self) -> Option<usize> {
+        let host_and_port = self.host_and_port();
+        host_and_port.rfind(':').filter(|idx| !host_and_port[*idx..].contains(']'))
     }
 
     /// As it is asked.
@@ -123,6 +134,34 @@ impl fmt::Display for Url {
 /// A URL or a part of one as somebody sent it, without a password.
 pub(in crate::http) fn without_password(location: &str) -> String {
     Url::parse(location).map_or_else(|| location.to_owned(), |url| url.to_string())
+}
+
+/// Go's `url.QueryEscape`: for a form or a query.
+pub(in crate::http) fn query_escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
+                escaped.push(char::from(byte))
+            }
+            b' ' => escaped.push('+'),
+            byte => escaped.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    escaped
+}
+
+/// `%20` and the like; what is no escape stays as it is.
+pub(in crate::http) fn percent_decoded(text: &str) -> Vec<u8> {
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, after @ ..] = rest {
+        let digits = after.get(..2).and_then(|digits| str::from_utf8(digits).ok());
+        let byte = digits.filter(|_| *first == b'%').and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        decoded.push(byte.unwrap_or(*first));
+        rest = if byte.is_some() { &after[2..] } else { after };
+    }
+    decoded
 }
 
 /// RFC 3986, section 5.2.4, for a path that starts with `/`.

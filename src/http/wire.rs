@@ -70,6 +70,24 @@ pub(in crate::http) enum Pending {
     End,
 }
 
+/// What TLS runs over: a connection, or TLS to a proxy in turn.
+pub(in crate::http) trait Link {
+    /// Reads once; `Ok(0)` is the end of what the peer sends.
+    fn read(&mut self, deadline: Deadline, buffer: &mut [u8]) -> Result<usize, Error>;
+
+    /// Waits until there is something to read, or the end of it (`Ok(false)`).
+    fn await_bytes(&mut self, deadline: Deadline) -> Result<bool, Error>;
+
+    /// Writes all of `bytes`.
+    fn write_all(&mut self, deadline: Deadline, bytes: &[u8]) -> Result<(), Error>;
+
+    /// What is there to read without waiting.
+    fn pending(&mut self) -> Pending;
+
+    /// Reads what is there.
+    fn read_at_once(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
+}
+
 /// One connection.
 #[derive(Debug)]
 pub(in crate::http) struct Wire {
@@ -97,17 +115,6 @@ impl Wire {
         if self.exchange.uses(&self.socket) { Ok(()) } else { Err(carry(HttpErrorKind::Cancelled)) }
     }
 
-    /// Reads once; `Ok(0)` is the end of what the peer sends.
-    pub(in crate::http) fn read(&mut self, deadline: Deadline, buffer: &mut [u8]) -> Result<usize, Error> {
-        self.read_with(deadline, |mut socket| socket.read(buffer))
-    }
-
-    /// Waits until there is something to read, or the end of it (`Ok(false)`).
-    pub(in crate::http) fn await_bytes(&mut self, deadline: Deadline) -> Result<bool, Error> {
-        let peek = |socket: &Socket| socket.recv_with_flags(&mut [MaybeUninit::uninit(); 1], libc::MSG_PEEK);
-        self.read_with(deadline, peek).map(|n_bytes| n_bytes > 0)
-    }
-
     fn read_with(
         &mut self,
         deadline: Deadline,
@@ -131,18 +138,28 @@ impl Wire {
             }
         }
     }
+}
 
-    /// Reads what is there.
-    pub(in crate::http) fn read_at_once(&self, buffer: &mut [u8]) -> io::Result<usize> {
+impl Link for Wire {
+    fn read(&mut self, deadline: Deadline, buffer: &mut [u8]) -> Result<usize, Error> {
+        self.read_with(deadline, |mut socket| socket.read(buffer))
+    }
+
+    fn await_bytes(&mut self, deadline: Deadline) -> Result<bool, Error> {
+        let peek = |socket: &Socket| socket.recv_with_flags(&mut [MaybeUninit::uninit(); 1], libc::MSG_PEEK);
+        self.read_with(deadline, peek).map(|n_bytes| n_bytes > 0)
+    }
+
+    fn read_at_once(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.socket.set_nonblocking(true)?;
         let outcome = (&*self.socket).read(buffer);
         self.socket.set_nonblocking(false)?;
         outcome
     }
 
-    /// Writes all of `bytes`. A peer that answers before it has everything and closes is no failure: its answer says
+    /// A peer that answers before it has everything and closes is no failure: its answer says
     /// why.
-    pub(in crate::http) fn write_all(&mut self, deadline: Deadline, bytes: &[u8]) -> Result<(), Error> {
+    fn write_all(&mut self, deadline: Deadline, bytes: &[u8]) -> Result<(), Error> {
         let mut n_sent = 0;
         while n_sent < bytes.len() && !self.is_deaf {
             let left = deadline.left()?;
@@ -166,8 +183,7 @@ impl Wire {
         Ok(())
     }
 
-    /// What is there to read without waiting.
-    pub(in crate::http) fn pending(&self) -> Pending {
+    fn pending(&mut self) -> Pending {
         let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
         match self.socket.recv_with_flags(&mut [MaybeUninit::uninit(); 1], flags) {
             Ok(0) => Pending::End,

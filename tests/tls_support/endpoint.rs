@@ -248,8 +248,8 @@ fn serve<S: Read + Write>(
     Ok(())
 }
 
-/// Byte by byte, so that nothing of the body is taken.
-fn read_head(stream: &mut impl Read) -> io::Result<Option<String>> {
+/// Byte by byte, so that nothing after it is taken.
+pub fn read_head(stream: &mut impl Read) -> io::Result<Option<String>> {
     let mut head = Vec::new();
     let mut byte = [0; 1];
     while !head.ends_with(b"\r\n\r\n") {

@@ -6,6 +6,7 @@
 #![allow(clippy::expect_used, reason = "a test that cannot be set up has to fail")]
 
 pub mod endpoint;
+pub mod proxy;
 pub mod setup;
 
 use rcgen::{

@@ -16,8 +16,8 @@ use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, SupportedProtocolVersion};
 
-use crate::config::http_client::{TlsConfig, TlsVersion};
 use crate::config::secret::Source;
+use crate::config::tls::{TlsConfig, TlsVersion};
 use crate::http::tls::roots::Roots;
 use crate::http::tls::verifier::{NoVerifier, RootsVerifier};
 use crate::http::watched::Watched;
@@ -25,7 +25,9 @@ use crate::http::watched::Watched;
 /// Nothing but HTTP/1.1 is spoken here.
 const PROTOCOL: &[u8] = b"http/1.1";
 
-static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| Arc::new(default_provider()));
+/// What TLS is computed with.
+pub(in crate::http) static PROVIDER: LazyLock<Arc<CryptoProvider>> =
+    LazyLock::new(|| Arc::new(default_provider()));
 
 type Chain = Vec<CertificateDer<'static>>;
 type Key = PrivateKeyDer<'static>;

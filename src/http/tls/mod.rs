@@ -1,10 +1,12 @@
 //! TLS of the one HTTP client, and the only place that knows rustls.
 //!
 //! `material` builds what a job's connections share, from certificates and keys whose files may change; `roots` and
-//! `verifier` say whom to trust; `session` carries one connection's bytes; `words` puts failures as Go puts them.
+//! `verifier` say whom to trust; `session` carries one connection's bytes; `signature`
+//! signs what is not TLS; `words` puts failures as Go puts them.
 
 pub(in crate::http) mod material;
 pub(in crate::http) mod session;
+pub(in crate::http) mod signature;
 
 mod roots;
 mod verifier;

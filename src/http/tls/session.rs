@@ -15,7 +15,7 @@ use ureq::Error;
 
 use crate::http::error::HttpErrorKind;
 use crate::http::tls::words::words;
-use crate::http::wire::{Deadline, Pending, Wire, carry};
+use crate::http::wire::{Deadline, Link, Pending, carry};
 
 /// The first read; most answers of a handshake fit.
 const FIRST_INCOMING_BYTES: usize = 4 << 10;
@@ -70,7 +70,7 @@ impl TlsSession {
     pub(in crate::http) fn connect(
         config: Arc<ClientConfig>,
         name: ServerName<'static>,
-        wire: &mut Wire,
+        wire: &mut dyn Link,
         deadline: Deadline,
     ) -> Result<Self, Error> {
         let connection = UnbufferedClientConnection::new(config, name).map_err(|error| failure(&error))?;
@@ -109,7 +109,7 @@ impl TlsSession {
     /// Sends `text`.
     pub(in crate::http) fn write(
         &mut self,
-        wire: &mut Wire,
+        wire: &mut dyn Link,
         deadline: Deadline,
         text: &[u8],
     ) -> Result<(), Error> {
@@ -126,9 +126,13 @@ impl TlsSession {
     }
 
     /// Waits for text; false at its end.
-    pub(in crate::http) fn await_text(&mut self, wire: &mut Wire, deadline: Deadline) -> Result<bool, Error> {
+    pub(in crate::http) fn await_text(
+        &mut self,
+        wire: &mut dyn Link,
+        deadline: Deadline,
+    ) -> Result<bool, Error> {
         loop {
-            if self.taken < self.text.len() {
+            if self.has_text() {
                 return Ok(true);
             }
             if self.has_ended {
@@ -154,11 +158,16 @@ impl TlsSession {
         n_taken
     }
 
+    /// Whether there is text that nobody took yet.
+    pub(in crate::http) fn has_text(&self) -> bool {
+        self.taken < self.text.len()
+    }
+
     /// Between two exchanges: frees what is not needed, and looks whether the peer still wants the connection.
     /// Session tickets and the like may come at any time.
-    pub(in crate::http) fn is_open(&mut self, wire: &Wire) -> bool {
+    pub(in crate::http) fn is_open(&mut self, wire: &mut dyn Link) -> bool {
         loop {
-            if self.has_ended || self.taken < self.text.len() {
+            if self.has_ended || self.has_text() {
                 return false;
             }
             match wire.pending() {
@@ -263,7 +272,7 @@ impl TlsSession {
         &mut self.incoming[self.n_incoming..]
     }
 
-    fn receive(&mut self, wire: &mut Wire, deadline: Deadline) -> Result<(), Error> {
+    fn receive(&mut self, wire: &mut dyn Link, deadline: Deadline) -> Result<(), Error> {
         if self.n_incoming == 0 {
             // A peer that hangs costs no buffer.
             self.incoming = Vec::new();
@@ -282,13 +291,13 @@ impl TlsSession {
         }
     }
 
-    fn send(&mut self, wire: &mut Wire, deadline: Deadline) -> Result<(), Error> {
+    fn send(&mut self, wire: &mut dyn Link, deadline: Deadline) -> Result<(), Error> {
         let outgoing = std::mem::take(&mut self.outgoing);
         wire.write_all(deadline, &outgoing)
     }
 
     /// After a failure: tells the peer why. If that fails too, it learns from the closed connection.
-    fn send_alert(&mut self, wire: &mut Wire, deadline: Deadline) {
+    fn send_alert(&mut self, wire: &mut dyn Link, deadline: Deadline) {
         // What is to be sent comes before anything else, and only that is wanted: what came is damaged.
         let incoming = &mut self.incoming[..self.n_incoming];
         let UnbufferedStatus { state, .. } = self.connection.process_tls_records(incoming);
