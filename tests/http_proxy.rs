@@ -53,8 +53,7 @@ fn plain_requests_are_forwarded_whole() {
     assert_eq!(proxy.last().values("Proxy-Authorization").len(), 1);
     // A proxy that is away, or has no name.
     let closed = TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("bound");
-    let mut client =
-        setup.client("http://box.example/", &format!("proxy_url: 'http://a:hunter2@{closed}'"));
+    let mut client = setup.client("http://box.example/", &format!("proxy_url: 'http://a:hunter2@{closed}'"));
     assert_eq!(
         error_of(&mut client),
         format!("proxyconnect tcp: dial tcp {closed}: connect: connection refused")
@@ -147,7 +146,8 @@ fn a_proxy_that_does_not_want_says_why() {
     let error_with = |answer: &str| {
         let proxy = Proxy::new(Manner::Connect(answer.to_owned()), None, String::new());
         let at = proxy.at("127.0.0.1");
-        let yaml = format!("proxy_url: 'http://edge:hunter2@{at}', tls_config: {{insecure_skip_verify: true}}");
+        let yaml =
+            format!("proxy_url: 'http://edge:hunter2@{at}', tls_config: {{insecure_skip_verify: true}}");
         error_of(&mut setup.client("https://box.example/", &yaml)).replace(&at, "AT")
     };
     assert_eq!(
@@ -223,12 +223,15 @@ fn socks_proxies_look_names_up() {
     assert_eq!(error_with("edge:wrong@", choosy()), "username/password authentication failed");
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let at = listener.local_addr().expect("a bound socket");
-    thread::spawn(move || {
-        let (mut stream, _) = listener.accept().expect("a client");
-        let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
-        // Until it has gone.
-        let _ = stream.read_to_end(&mut Vec::new());
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let (mut stream, _) = listener.accept().expect("a client");
+            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+            // Until it has gone.
+            let _ = stream.read_to_end(&mut Vec::new());
+        });
+        let yaml = format!("proxy_url: 'socks5://{at}'");
+        let error = error_of(&mut setup.client("http://box.example/", &yaml));
+        assert!(error.ends_with("unexpected protocol version 72"), "{error}");
     });
-    let error = error_of(&mut setup.client("http://box.example/", &format!("proxy_url: 'socks5://{at}'")));
-    assert!(error.ends_with("unexpected protocol version 72"), "{error}");
 }

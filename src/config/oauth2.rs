@@ -9,10 +9,11 @@ use std::sync::Arc;
 use serde_json::Value as Json;
 
 use crate::config::fields::Field;
+use crate::config::go_url::redacted;
 use crate::config::http_client::{HttpClientConfig, read_source, refuse_if_given};
 use crate::config::node::{Node, Value};
 use crate::config::proxy::read_proxy;
-use crate::config::secret::Source;
+use crate::config::secret::{Secret, SecretUrl, Source};
 use crate::config::tls::read_tls;
 
 /// `grant_type` of RFC 7523.
@@ -28,7 +29,7 @@ pub struct OAuth2Config {
     /// `scopes`.
     pub scopes: Vec<String>,
     /// `token_url`, as typed.
-    pub token_url: String,
+    pub token_url: SecretUrl,
     /// `endpoint_params`, sorted by name.
     pub endpoint_params: Vec<(String, String)>,
     /// `tls_config` and the proxy, for `token_url`.
@@ -116,6 +117,7 @@ pub(in crate::config) fn read_oauth2(field: &Field<'_>, dir: &Path) -> Option<OA
         ..Default::default()
     };
     fields.finish(|_| false);
+    let token_url = SecretUrl { shown: redacted(&token_url), full: Secret::new(token_url) };
     Some(OAuth2Config { client_id, grant, scopes, token_url, endpoint_params, client: Arc::new(client) })
 }
 

@@ -5,7 +5,6 @@
 use serde_json::Value as Json;
 
 use crate::config::emit::Yaml;
-use crate::config::go_url::redacted;
 use crate::config::http_client::{Auth, Header, HttpClientConfig};
 use crate::config::oauth2::{Grant, JWT_BEARER, OAuth2Config};
 use crate::config::print::{Entries, path_text};
@@ -66,7 +65,7 @@ fn print_oauth2(oauth2: &OAuth2Config) -> Yaml {
         }
     }
     entries.add_list("scopes", oauth2.scopes.iter().map(Yaml::text));
-    entries.add_text("token_url", &redacted(&oauth2.token_url));
+    entries.add_text("token_url", &oauth2.token_url.shown);
     if !oauth2.endpoint_params.is_empty() {
         let params = oauth2.endpoint_params.iter().map(|(name, value)| (name.clone(), Yaml::text(value)));
         entries.add("endpoint_params", Yaml::sorted(params.collect()));

@@ -6,7 +6,7 @@
 use crate::config::fields::{Field, Fields};
 use crate::config::go_url;
 use crate::config::http_client::{check_header_name, header_value};
-use crate::config::secret::Secret;
+use crate::config::secret::{Secret, SecretUrl};
 
 /// Proxies that are spoken to.
 pub const SCHEMES: [&str; 4] = ["http", "https", "socks5", "socks5h"];
@@ -30,17 +30,8 @@ pub enum ProxyChoice {
     Direct,
     /// `proxy_from_environment`: what `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY` say.
     Environment,
-    /// `proxy_url`.
-    Url(ProxyUrl),
-}
-
-/// A URL that may hold a password.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ProxyUrl {
-    /// As typed, or with `http://` in front where the scheme is missing.
-    pub full: Secret,
-    /// As it is printed.
-    pub shown: String,
+    /// `proxy_url`, with `http://` in front where the scheme was missing.
+    Url(SecretUrl),
 }
 
 /// Reads the settings that stand in `fields` beside others.
@@ -80,7 +71,7 @@ pub(in crate::config) fn read_proxy(fields: &mut Fields<'_>) -> ProxyConfig {
     ProxyConfig { choice, no_proxy, connect_header }
 }
 
-fn read_url(field: &Field<'_>) -> Option<ProxyUrl> {
+fn read_url(field: &Field<'_>) -> Option<SecretUrl> {
     let text = field.text().filter(|text| !text.is_empty())?;
     if let Some(complaint) = go_url::complaint(&text) {
         // The text may hold a password.
@@ -93,7 +84,7 @@ fn read_url(field: &Field<'_>) -> Option<ProxyUrl> {
         field.mistake(format!("unsupported proxy scheme {scheme:?}, must be one of {}", SCHEMES.join(", ")));
         return None;
     }
-    Some(ProxyUrl { shown: go_url::redacted(&text), full: Secret::new(full) })
+    Some(SecretUrl { shown: go_url::redacted(&text), full: Secret::new(full) })
 }
 
 fn read_connect_header(field: &Field<'_>) -> Vec<(String, Vec<Secret>)> {

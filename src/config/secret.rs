@@ -36,6 +36,15 @@ impl Display for Secret {
     }
 }
 
+/// A URL that may hold a password.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecretUrl {
+    /// With it.
+    pub full: Secret,
+    /// As it is printed.
+    pub shown: String,
+}
+
 /// Where a credential, a certificate or a key comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {

@@ -12,7 +12,7 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::config::http_client::{Auth, HttpClientConfig, is_header_text};
 use crate::config::oauth2::{Grant, JWT_BEARER, OAuth2Config};
-use crate::config::secret::{SECRET_TOKEN, Secret, Source};
+use crate::config::secret::{SECRET_TOKEN, Secret, SecretUrl, Source};
 use crate::http::assertion::Assertion;
 use crate::http::buffers::OUTPUT_BYTES;
 use crate::http::credentials::SecretText;
@@ -253,9 +253,9 @@ impl Tokens {
         let Grant::JwtBearer { key_id, algorithm, iss, audience, claims, .. } = &self.config.grant else {
             return Err("BUG: not the grant of an assertion".to_owned());
         };
-        let or =
-            |text: &'_ String, other: &'_ String| if text.is_empty() { other.clone() } else { text.clone() };
-        let (issuer, audience) = (or(iss, &self.config.client_id), or(audience, &self.config.token_url));
+        let token_url = self.config.token_url.full.expose();
+        let or = |text: &str, other: &str| if text.is_empty() { other.to_owned() } else { text.to_owned() };
+        let (issuer, audience) = (or(iss, &self.config.client_id), or(audience, token_url));
         let assertion = Assertion {
             issuer: &issuer,
             subject: &self.config.client_id,
@@ -289,9 +289,9 @@ impl Tokens {
     }
 
     fn post(&self, auth: Option<Auth>, mut parameters: Vec<(&str, String)>) -> Result<Answer, String> {
-        let token_url = &self.config.token_url;
-        let url = Url::parse(token_url)
-            .ok_or_else(|| format!("oauth2: cannot fetch token: {token_url:?} is no URL with a host"))?;
+        let SecretUrl { full, shown } = &self.config.token_url;
+        let url = Url::parse(full.expose())
+            .ok_or_else(|| format!("oauth2: cannot fetch token: {shown:?} is no URL with a host"))?;
         parameters.sort();
         let pair =
             |(name, value): &(&str, String)| format!("{}={}", query_escaped(name), query_escaped(value));

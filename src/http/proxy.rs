@@ -222,11 +222,11 @@ fn split_port(text: &str) -> Option<(&str, &str)> {
 #[cfg(test)]
 mod tests {
     use super::{Proxies, Proxy, Speech};
-    use crate::config::proxy::{ProxyChoice, ProxyConfig, ProxyUrl};
-    use crate::config::secret::Secret;
+    use crate::config::proxy::{ProxyChoice, ProxyConfig};
+    use crate::config::secret::{Secret, SecretUrl};
 
     fn by_url(url: &str, no_proxy: &str) -> Proxies {
-        let url = ProxyUrl { full: Secret::new(url), shown: String::new() };
+        let url = SecretUrl { full: Secret::new(url), shown: String::new() };
         let choice = ProxyChoice::Url(url);
         let config = ProxyConfig { choice, no_proxy: no_proxy.to_owned(), ..Default::default() };
         Proxies::new(&config, |_| panic!("the environment is not asked"))

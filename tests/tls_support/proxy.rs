@@ -34,22 +34,26 @@ impl Proxy {
         let port = listener.local_addr().expect("a bound socket").port();
         let asked = Arc::new(Mutex::new(Vec::new()));
         let keeping = Arc::clone(&asked);
-        thread::spawn(move || {
+        let accepting = move || {
             for stream in listener.incoming().map_while(Result::ok) {
                 let (manner, tls, target) = (manner.clone(), tls.clone(), target.clone());
                 let asked = Arc::clone(&keeping);
-                thread::spawn(move || {
+                let serving = move || {
                     let _ = match tls {
-                        None => serve(stream.try_clone().expect("a socket"), &stream, &manner, &target, &asked),
+                        None => {
+                            serve(stream.try_clone().expect("a socket"), &stream, &manner, &target, &asked)
+                        }
                         Some(config) => {
                             let connection = ServerConnection::new(config).expect("good settings");
                             let socket = stream.try_clone().expect("a socket");
                             serve(StreamOwned::new(connection, socket), &stream, &manner, &target, &asked)
                         }
                     };
-                });
+                };
+                start("proxied", serving);
             }
-        });
+        };
+        start("proxy", accepting);
         Self { port, asked }
     }
 
@@ -62,6 +66,10 @@ impl Proxy {
     pub fn asked(&self) -> Vec<String> {
         self.asked.lock().expect("not poisoned").clone()
     }
+}
+
+fn start(name: &str, run: impl FnOnce() + Send + 'static) {
+    thread::Builder::new().name(name.to_owned()).spawn(run).expect("a thread");
 }
 
 fn serve<S: Read + Write>(
@@ -140,7 +148,8 @@ fn carry(mut near: impl Read + Write, near_socket: &TcpStream, mut far: TcpStrea
     near_socket.set_read_timeout(tick)?;
     far.set_read_timeout(tick)?;
     let mut piece = [0; 16 << 10];
-    let is_tick = |error: &io::Error| matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut);
+    let is_tick =
+        |error: &io::Error| matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut);
     loop {
         match near.read(&mut piece) {
             Ok(0) => return Ok(()),
