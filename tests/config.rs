@@ -100,7 +100,7 @@ fn check_printed(config: &Config, copy: &Path) {
     let printed = config.to_yaml();
     fs::write(copy, &printed).unwrap();
     let again = load(copy).unwrap_or_else(|errors| panic!("{errors}\n{printed}"));
-    if printed.contains("<secret>") {
+    if printed.contains("<secret>") || printed.contains(":xxxxx@") {
         assert_eq!(again.to_yaml(), printed);
         return;
     }

@@ -117,7 +117,8 @@ impl Proxy {
                 (Secret::new(decoded(user)), Secret::new(decoded(password)))
             });
             let port = url.port().map_or(Some(default_port), |port| port.parse().ok())?;
-            Some(Self { speech, host: url.host().to_owned(), port, login })
+            let is_host = url.host().starts_with('[') == url.host().ends_with(']');
+            is_host.then(|| Self { speech, host: url.host().to_owned(), port, login })
         };
         match Url::parse(text).filter(|url| SCHEMES.contains(&url.scheme.as_str())) {
             Some(url) => of_speech(url),
