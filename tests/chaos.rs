@@ -40,7 +40,7 @@ fn n_kills() -> usize {
     if std::env::var_os("SCRAPED_LONG").is_some() { 1000 } else { 50 }
 }
 
-fn config(targets: &FakeTargets, receiver: &Receiver) -> String {
+fn config(targets: &FakeTargets, receiver: &Receiver, queue: &str) -> String {
     let jobs: String = (0..N_TARGETS)
         .map(|idx| {
             format!(
@@ -52,7 +52,7 @@ fn config(targets: &FakeTargets, receiver: &Receiver) -> String {
     format!(
         "global: {{scrape_interval: 100ms, scrape_timeout: 100ms}}\nscrape_configs:\n{jobs}remote_write:\n- url: {}\n  \
          name: {ENDPOINT}\n  remote_timeout: 2s\n  queue_config: {{batch_send_deadline: 100ms, min_backoff: 20ms, \
-         max_backoff: 200ms, retry_on_http_429: true, max_samples_per_send: 50, min_shards: 3}}\n",
+         max_backoff: 200ms, retry_on_http_429: true, max_samples_per_send: 50, min_shards: 3{queue}}}\n",
         receiver.url()
     )
 }
@@ -100,7 +100,7 @@ fn make_unreliable(receiver: &Receiver, seed: u64) {
 
 fn saved_ledger(data: &Path) -> Ledger {
     match Positions::open(data).unwrap().recall(ENDPOINT, true) {
-        Remembered::At(saved) => saved.ledger,
+        Remembered::At(saved) => saved.total(),
         other => panic!("{other:?}"),
     }
 }
@@ -173,28 +173,46 @@ fn check_gaps(disk: &Series, address: &str, n_kills: usize) {
 
 #[test]
 fn whatever_is_on_disk_at_a_kill_arrives() {
-    let n_kills = n_kills();
+    let receiver = Receiver::start();
+    kill_again_and_again(n_kills(), &receiver, "");
+    receiver.check();
+}
+
+#[test]
+fn whatever_is_on_disk_at_a_kill_arrives_also_newest_first() {
+    let receiver = Receiver::start();
+    receiver.state().takes_any_order = true;
+    // The queue holds little, so that most of what an outage leaves is backlog.
+    let logs = kill_again_and_again(n_kills() / 3, &receiver, ", in_order: false, capacity: 50");
+    assert!(logs.contains("the newest samples are sent first"), "never behind");
+    assert!(logs.contains("the backlog is sent"), "never done");
+    receiver.check();
+}
+
+/// Returns what all the runs have said.
+fn kill_again_and_again(n_kills: usize, receiver: &Receiver, queue: &str) -> String {
+    let mut logs = String::new();
     let targets = FakeTargets::start();
     for idx in 0..N_TARGETS {
         targets.set(&format!("/{idx}"), Behaviour::Counter);
     }
-    let receiver = Receiver::start();
     let mut dice = Dice(3);
     let mut disk = Series::new();
     let mut starts = Vec::new();
     let mut settled = Vec::new();
-    let mut scraped = Scraped::start_with(&config(&targets, &receiver), &ARGUMENTS);
+    let mut scraped = Scraped::start_with(&config(&targets, receiver, queue), &ARGUMENTS);
     let (dir, data) = (scraped.dir(), scraped.data_dir());
     for n_kill in 1..=n_kills {
         if n_kill % PEACE_EVERY == 0 {
-            settled.push(settle(&data, &receiver));
+            settled.push(settle(&data, receiver));
         } else {
-            make_unreliable(&receiver, dice.roll(0..1 << 30));
+            make_unreliable(receiver, dice.roll(0..1 << 30));
             thread::sleep(Duration::from_millis(dice.roll(RUN_MS)));
         }
         scraped.signal("KILL");
         let stderr = scraped.stderr();
         assert!(!stderr.contains("BUG"), "{stderr}");
+        logs.push_str(&stderr);
         drop(scraped);
         wait_until("the last request is done with", || receiver.is_quiet());
         starts.push(receiver.n_requests());
@@ -205,7 +223,7 @@ fn whatever_is_on_disk_at_a_kill_arrives() {
         scraped = Scraped::start_in(dir.clone(), &ARGUMENTS);
     }
     receiver.answer(Answer::Stores(204));
-    wait_until("all that was on disk", || missing(&disk, &arrived(&receiver)).is_empty());
+    wait_until("all that was on disk", || missing(&disk, &arrived(receiver)).is_empty());
 
     let states = ["taken", "sent", "pending", "dropped_series", "too_old", "rejected", "wal_truncated"];
     let ledger = states.map(|state| {
@@ -217,13 +235,13 @@ fn whatever_is_on_disk_at_a_kill_arrives() {
 
     // After a stop everything is there, nothing that was never on disk, and counted once.
     let disk = on_disk(&data);
-    let arrived = arrived(&receiver);
+    let arrived = arrived(receiver);
     assert_eq!(missing(&disk, &arrived), Vec::<String>::new());
     assert_eq!(missing(&arrived, &disk), Vec::<String>::new());
     let n_samples = n_samples(&disk) as u64;
     let expected = Ledger { taken: n_samples, sent: n_samples, ..Ledger::default() };
     assert_eq!(saved_ledger(&data), expected);
-    receiver.check();
-    check_duplicates(&receiver, &starts, &settled);
+    check_duplicates(receiver, &starts, &settled);
     check_gaps(&disk, &targets.address(), n_kills);
+    logs
 }

@@ -35,7 +35,7 @@ fn await_scrapes(targets: &FakeTargets, n: usize) {
 
 fn saved_ledger(data: &Path) -> Ledger {
     match Positions::open(data).unwrap().recall("main", true) {
-        Remembered::At(saved) => saved.ledger,
+        Remembered::At(saved) => saved.total(),
         other => panic!("{other:?}"),
     }
 }

@@ -410,7 +410,8 @@ impl Damage {
 #[test]
 fn an_endpoint_that_is_renamed_goes_on_where_it_was() {
     let (targets, receiver) = counting();
-    let scraped = Scraped::start(&config(&targets, &receiver, FAST));
+    let arguments = ["--storage.remote.flush-deadline=1s"];
+    let scraped = Scraped::start_with(&config(&targets, &receiver, FAST), &arguments);
     wait_until("first values", || !receiver.values(COUNTER).is_empty());
     receiver.answer(Answer::status(503));
     let n_scrapes = targets.n_requests("/a");

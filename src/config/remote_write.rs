@@ -97,7 +97,14 @@ pub struct QueueConfig {
     pub retry_on_http_429: bool,
     /// Older samples are dropped; zero: none.
     pub sample_age_limit: Duration,
+    /// Samples of a series go in their order; otherwise the newest go first, and a backlog beside them.
+    pub in_order: bool,
+    /// Of the samples sent, this part comes from the backlog while there is one: 0 to 1.
+    pub backlog_share: f64,
 }
+
+/// Half of the link for the backlog, half for what is new.
+const DEFAULT_BACKLOG_SHARE: f64 = 0.5;
 
 impl Default for QueueConfig {
     /// Prometheus' `DefaultQueueConfig`.
@@ -112,6 +119,8 @@ impl Default for QueueConfig {
             max_backoff: Duration::from_secs(5),
             retry_on_http_429: false,
             sample_age_limit: Duration::ZERO,
+            in_order: true,
+            backlog_share: DEFAULT_BACKLOG_SHARE,
         }
     }
 }
@@ -161,6 +170,10 @@ impl RemoteWriteConfig {
         queue.add_flag("retry_on_http_429", self.queue.retry_on_http_429);
         if !self.queue.sample_age_limit.is_zero() {
             queue.add("sample_age_limit", duration(self.queue.sample_age_limit));
+        }
+        if !self.queue.in_order {
+            queue.add("in_order", Yaml::raw(false));
+            queue.add("backlog_share", Yaml::raw(self.queue.backlog_share));
         }
         entries.add("queue_config", queue.into_map());
         entries.into_map()
@@ -318,17 +331,22 @@ fn read_queue(field: &Field<'_>) -> QueueConfig {
     if queue.max_backoff < queue.min_backoff {
         field.mistake("remote write queue max_backoff must not be less than min_backoff");
     }
-    let in_order = fields.take("in_order");
-    let is_in_order = in_order.as_ref().and_then(Field::bool).unwrap_or(true);
-    if let Some(in_order) = &in_order {
-        refuse_if_set(in_order, &Shape::Flag(true));
-    }
-    let share = fields.take("backlog_share").filter(|share| share.float().is_some());
-    if let Some(share) = share.filter(|_| is_in_order) {
-        share.mistake("backlog_share means something only with in_order: false");
+    queue.in_order = fields.bool("in_order").unwrap_or(true);
+    if let Some(field) = fields.take("backlog_share") {
+        queue.backlog_share = read_backlog_share(&field, queue.in_order);
     }
     fields.finish(|_| false);
     queue
+}
+
+fn read_backlog_share(field: &Field<'_>, in_order: bool) -> f64 {
+    let Some(share) = field.float() else { return DEFAULT_BACKLOG_SHARE };
+    if !(0.0..=1.0).contains(&share) {
+        field.mistake(format!("backlog_share must be between 0 and 1 (backlog_share: {share})"));
+    } else if in_order {
+        field.mistake("backlog_share means something only with in_order: false");
+    }
+    share
 }
 
 /// Read strictly; nothing of it has an effect yet.

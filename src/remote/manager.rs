@@ -12,6 +12,7 @@ use crossbeam_channel::{Receiver, Sender, bounded, select};
 
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::config::remote_write::RemoteWriteConfig;
 use crate::remote::metrics::RemoteMetrics;
 use crate::remote::position::{Positions, Remembered};
 use crate::remote::queue::{Endpoint, Queue};
@@ -80,7 +81,7 @@ impl Handle {
             has_data,
             metrics,
             queues: Vec::new(),
-            last_save: now,
+            last_save: None,
             last_reshard: now,
         };
         // Here and not on the thread: a new endpoint's present is before the first scrape.
@@ -130,7 +131,8 @@ struct Manager {
     metrics: Arc<RemoteMetrics>,
     /// In the order of the configuration.
     queues: Vec<Queue>,
-    last_save: Instant,
+    /// `None` before the first one, which comes with the first tick: a box that is killed again and again moves on.
+    last_save: Option<Instant>,
     last_reshard: Instant,
 }
 
@@ -153,8 +155,8 @@ impl Manager {
             queue.revive();
             queue.measure();
         }
-        if now.duration_since(self.last_save) >= SAVE_INTERVAL {
-            self.last_save = now;
+        if self.last_save.is_none_or(|last| now.duration_since(last) >= SAVE_INTERVAL) {
+            self.last_save = Some(now);
             self.save();
         }
         if now.duration_since(self.last_reshard).as_secs_f64() >= UPDATE_SECONDS {
@@ -166,13 +168,15 @@ impl Manager {
     fn apply(&mut self, config: &Config) {
         let mut before = std::mem::take(&mut self.queues);
         let identities: Vec<&str> = config.remote_write.iter().map(|section| section.identity()).collect();
+        // Identities that nobody has any more, with what they are called now.
+        let mut renamed: Vec<(String, String)> = Vec::new();
         for section in &config.remote_write {
             let endpoint = Endpoint {
                 config: Arc::clone(section),
                 external_labels: config.global.external_labels.clone(),
             };
-            let is_it = |queue: &Queue| queue.endpoint().config.identity() == section.identity();
-            // Renamed: the same URL under an identity that nobody has any more.
+            let identity = section.identity();
+            let is_it = |queue: &Queue| queue.endpoint().config.identity() == identity;
             let was_it = |queue: &Queue| {
                 let config = &queue.endpoint().config;
                 config.url == section.url && !identities.contains(&config.identity())
@@ -180,12 +184,19 @@ impl Manager {
             let known = before.iter().position(is_it).or_else(|| before.iter().position(was_it));
             let queue = match known.map(|idx| before.remove(idx)) {
                 Some(mut queue) => {
+                    let known_as = queue.endpoint().config.identity();
+                    if known_as != identity {
+                        renamed.push((known_as.to_owned(), identity.to_owned()));
+                    }
                     if queue.endpoint() != &endpoint {
                         queue.replace(endpoint);
                     }
                     Some(queue)
                 }
-                None => self.start(endpoint),
+                None => {
+                    let remembered = self.recall(section, &identities, &mut renamed);
+                    self.start(endpoint, remembered)
+                }
             };
             self.queues.extend(queue);
         }
@@ -200,16 +211,59 @@ impl Manager {
         if let Err(error) = self.positions.enlist(identities) {
             log::error!("cannot remember the endpoints of remote_write: {error}");
         }
+        for (known_as, identity) in renamed {
+            let is_saved = matches!(self.positions.recall(&identity, self.has_data), Remembered::At(_));
+            // What is left of it would only be taken for a position one day.
+            if is_saved && let Err(error) = self.positions.forget(&known_as) {
+                log::warn!("cannot forget the endpoint {known_as:?} of remote_write: {error}");
+            }
+        }
         self.metrics.show(self.queues.iter().map(|queue| Arc::clone(queue.metrics())).collect());
     }
 
-    fn start(&self, endpoint: Endpoint) -> Option<Queue> {
+    /// What is known of an endpoint, which may have had another name before this start.
+    fn recall(
+        &self,
+        section: &RemoteWriteConfig,
+        configured: &[&str],
+        renamed: &mut Vec<(String, String)>,
+    ) -> Remembered {
+        let identity = section.identity();
+        let remembered = self.positions.recall(identity, self.has_data);
+        if remembered != Remembered::New {
+            return remembered;
+        }
+        let is_taken = |known_as: &str| {
+            configured.contains(&known_as) || renamed.iter().any(|(taken, _)| taken == known_as)
+        };
+        let mut known = self.positions.known_at(&section.url);
+        known.retain(|known| !is_taken(&known.identity));
+        let Some(last) = known.pop() else { return remembered };
+        if known.is_empty() {
+            log::info!(
+                "remote_write {identity}: its URL was known as {:?}, which is configured no more; it goes on where \
+                 that was",
+                last.identity
+            );
+            renamed.push((last.identity, identity.to_owned()));
+            return Remembered::At(last.saved);
+        }
+        let names: Vec<String> = known.iter().chain([&last]).map(|it| format!("{:?}", it.identity)).collect();
+        log::warn!(
+            "remote_write {identity}: its URL was known as {}, all configured no more, so that nobody can say where it \
+             was; it starts at the present; give it one of these names to go on from there",
+            names.join(" and ")
+        );
+        remembered
+    }
+
+    fn start(&self, endpoint: Endpoint, remembered: Remembered) -> Option<Queue> {
         let identity = endpoint.config.identity().to_owned();
-        let remembered: Remembered = self.positions.recall(&identity, self.has_data);
         let url = endpoint.config.shown_url();
+        let whence = if remembered == Remembered::New { ", from now on" } else { "" };
         match Queue::new(endpoint, self.wal.clone(), self.clock.clone(), remembered) {
             Ok(mut queue) => {
-                log::info!("remote_write {}: sends to {url}", queue.metrics().name);
+                log::info!("remote_write {}: sends to {url}{whence}", queue.metrics().name);
                 queue.revive();
                 Some(queue)
             }

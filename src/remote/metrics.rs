@@ -57,6 +57,8 @@ pub struct EndpointMetrics {
     pub sent_batch_duration: Histogram,
     pub highest_timestamp: Gauge,
     pub highest_sent_timestamp: Gauge,
+    /// Newest timestamp in seconds of what was read last of a backlog; 0 without one.
+    pub backlog_timestamp: Gauge,
     pub shards: Gauge,
     pub shards_max: Gauge,
     pub shards_min: Gauge,
@@ -93,6 +95,7 @@ impl EndpointMetrics {
             sent_batch_duration: Histogram::new(&SENT_BATCH_BUCKETS),
             highest_timestamp: Gauge::default(),
             highest_sent_timestamp: Gauge::default(),
+            backlog_timestamp: Gauge::default(),
             shards: Gauge::default(),
             shards_max: Gauge::default(),
             shards_min: Gauge::default(),
@@ -122,11 +125,13 @@ impl EndpointMetrics {
         }
     }
 
-    /// Items of all kinds that were sent, and those that were dropped, for the shard rule.
+    /// Items of all kinds that were sent, and those that were dropped, for the shard rule. What truncation took is not
+    /// among them: it was never read.
     pub fn items_out(&self) -> (u64, u64) {
         let sent = self.kinds.iter().map(|kind| kind.sent.get()).sum();
-        let dropped = self.kinds.iter().flat_map(|kind| &kind.dropped).map(Counter::get).sum();
-        (sent, dropped)
+        let by_reason = self.kinds.iter().flat_map(|kind| DropReason::ALL.into_iter().zip(&kind.dropped));
+        let read = by_reason.filter(|(reason, _)| *reason != DropReason::WalTruncated);
+        (sent, read.map(|(_, dropped)| dropped.get()).sum())
     }
 }
 

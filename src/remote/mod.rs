@@ -5,17 +5,23 @@
 //! always to the same one, in *batches*. A shard has one request in flight. What became of each sample is written into
 //! the endpoint's *progress*; the place before which everything is settled is its *watermark*, and the manager (thread
 //! `remote-manager`) remembers it on disk. The log is the queue: memory holds only what is in flight.
+//!
+//! With `in_order: false` the watcher leaves what it is behind by to a *backlog* (thread `wal-backlog-<name>`) and goes
+//! on at the present; the gap that this leaves in the progress is closed when the backlog is sent.
 
+pub mod backlog;
 pub mod backoff;
 pub mod batch;
 pub mod client;
 pub mod encode;
+pub mod inbox;
 pub mod ledger;
 pub mod manager;
 pub mod metrics;
 pub mod position;
 pub mod progress;
 pub mod queue;
+pub mod reader;
 pub mod record_items;
 pub mod series_labels;
 pub mod shard;

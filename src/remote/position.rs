@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use md5::{Digest, Md5};
 
-use crate::remote::ledger::{DropReason, Ledger};
-use crate::remote::progress::Mark;
+use crate::remote::ledger::Ledger;
+use crate::remote::progress::{Ahead, Mark, Saved};
 use crate::wal::writer::Position;
 
 /// Directory in the data directory.
@@ -19,22 +19,13 @@ const REMOTE_DIR: &str = "remote";
 /// The list of endpoints ever known.
 const ENDPOINTS_FILE: &str = "endpoints";
 
+/// How names of position files end.
+const POSITION_EXTENSION: &str = "position";
+
 const MAGIC: &[u8; 8] = b"scrapedP";
 
 /// Files of another version are not read.
 const VERSION: u8 = 2;
-
-/// Bytes before the identity: magic, version, segment, offset, fingerprint, ledger.
-const FIXED_BYTES: usize = 8 + 1 + 4 + 8 + 4 + 8 * (2 + DropReason::ALL.len());
-
-/// What the file of an endpoint says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Saved {
-    /// Everything before it is settled.
-    pub mark: Mark,
-    /// The ledger up to there.
-    pub ledger: Ledger,
-}
 
 /// What is known of an endpoint at its start.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +36,17 @@ pub enum Remembered {
     At(Saved),
     /// It was known, and its position is lost; a sentence that says how.
     Lost(String),
+}
+
+/// An endpoint of which a position is remembered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// What it is told apart by: its name, or its URL without one.
+    pub identity: String,
+    /// Where it was.
+    pub url: String,
+    /// How far it came.
+    pub saved: Saved,
 }
 
 /// The directory `remote/`.
@@ -69,8 +71,9 @@ impl Positions {
         let path = self.path(identity);
         let lost = |why: String| Remembered::Lost(format!("{}: {why}", path.display()));
         match fs::read(&path) {
-            Ok(bytes) => match decode(&bytes, identity) {
-                Ok(saved) => Remembered::At(saved),
+            Ok(bytes) => match decode(&bytes) {
+                Ok(known) if known.identity == identity => Remembered::At(known.saved),
+                Ok(_) => lost("the file belongs to another endpoint".to_owned()),
                 Err(why) => lost(why.to_owned()),
             },
             Err(error) if error.kind() == io::ErrorKind::NotFound => match self.endpoints() {
@@ -88,12 +91,21 @@ impl Positions {
         }
     }
 
+    /// Endpoints at `url` of which a position is remembered, by whatever name.
+    pub fn known_at(&self, url: &str) -> Vec<Known> {
+        let Ok(entries) = fs::read_dir(&self.dir) else { return Vec::new() };
+        let paths = entries.flatten().map(|entry| entry.path());
+        let files = paths.filter(|path| path.extension().is_some_and(|it| it == POSITION_EXTENSION));
+        let known = files.filter_map(|path| decode(&fs::read(path).ok()?).ok());
+        known.filter(|known| known.url == url).collect()
+    }
+
     /// Remembers a position.
     ///
     /// # Errors
     /// The file cannot be written; the old one is still there.
-    pub fn save(&self, identity: &str, saved: &Saved) -> io::Result<()> {
-        self.write(&self.path(identity), &encode(identity, saved))
+    pub fn save(&self, known: &Known) -> io::Result<()> {
+        self.write(&self.path(&known.identity), &encode(known))
     }
 
     /// Adds endpoints to those ever known; the list is there afterwards even if it is empty.
@@ -108,9 +120,25 @@ impl Positions {
                 all.push(identity.to_owned());
             }
         }
-        if known.as_ref() == Some(&all) {
-            return Ok(());
+        if known.as_ref() == Some(&all) { Ok(()) } else { self.write_endpoints(&all) }
+    }
+
+    /// From now on nobody was ever known as `identity`.
+    ///
+    /// # Errors
+    /// The list or the file is still there.
+    pub fn forget(&self, identity: &str) -> io::Result<()> {
+        if let Some(mut all) = self.endpoints() {
+            all.retain(|it| it != identity);
+            self.write_endpoints(&all)?;
         }
+        match fs::remove_file(self.path(identity)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    fn write_endpoints(&self, all: &[String]) -> io::Result<()> {
         let mut text: String =
             all.iter().map(|identity| format!("{}\n", serde_json::Value::from(identity.as_str()))).collect();
         let checksum = crc32c::crc32c(text.as_bytes());
@@ -133,7 +161,7 @@ impl Positions {
     fn path(&self, identity: &str) -> PathBuf {
         let digest = Md5::digest(identity.as_bytes());
         let name: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-        self.dir.join(format!("{name}.position"))
+        self.dir.join(format!("{name}.{POSITION_EXTENSION}"))
     }
 
     fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
@@ -146,23 +174,34 @@ impl Positions {
     }
 }
 
-fn encode(identity: &str, saved: &Saved) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(FIXED_BYTES + identity.len() + 4);
+fn encode(known: &Known) -> Vec<u8> {
+    let Known { identity, url, saved } = known;
+    let mut bytes = Vec::new();
     bytes.extend_from_slice(MAGIC);
     bytes.push(VERSION);
-    bytes.extend_from_slice(&saved.mark.position.segment.to_be_bytes());
-    bytes.extend_from_slice(&saved.mark.position.offset.to_be_bytes());
-    bytes.extend_from_slice(&saved.mark.fingerprint.to_be_bytes());
-    let Ledger { taken, sent, dropped } = saved.ledger;
-    for number in [taken, sent].into_iter().chain(dropped) {
-        bytes.extend_from_slice(&number.to_be_bytes());
+    encode_part(&mut bytes, &saved.mark, &saved.ledger);
+    bytes.extend_from_slice(&(saved.ahead.len() as u32).to_be_bytes());
+    for ahead in &saved.ahead {
+        bytes.extend_from_slice(&ahead.start.to_be_bytes());
+        encode_part(&mut bytes, &ahead.mark, &ahead.ledger);
     }
+    bytes.extend_from_slice(&(identity.len() as u32).to_be_bytes());
     bytes.extend_from_slice(identity.as_bytes());
+    bytes.extend_from_slice(url.as_bytes());
     bytes.extend_from_slice(&crc32c::crc32c(&bytes).to_be_bytes());
     bytes
 }
 
-fn decode(bytes: &[u8], identity: &str) -> Result<Saved, &'static str> {
+fn encode_part(bytes: &mut Vec<u8>, mark: &Mark, ledger: &Ledger) {
+    bytes.extend_from_slice(&mark.position.segment.to_be_bytes());
+    bytes.extend_from_slice(&mark.position.offset.to_be_bytes());
+    bytes.extend_from_slice(&mark.fingerprint.to_be_bytes());
+    for number in [ledger.taken, ledger.sent].into_iter().chain(ledger.dropped) {
+        bytes.extend_from_slice(&number.to_be_bytes());
+    }
+}
+
+fn decode(bytes: &[u8]) -> Result<Known, &'static str> {
     let (body, checksum) = bytes.split_last_chunk::<4>().ok_or("the file is too short")?;
     if crc32c::crc32c(body) != u32::from_be_bytes(*checksum) {
         return Err("the file is damaged");
@@ -171,19 +210,31 @@ fn decode(bytes: &[u8], identity: &str) -> Result<Saved, &'static str> {
     if take::<1>(&mut rest)? != [VERSION] {
         return Err("the file has another version");
     }
-    let segment = u32::from_be_bytes(take(&mut rest)?);
-    let offset = u64::from_be_bytes(take(&mut rest)?);
-    let fingerprint = u32::from_be_bytes(take(&mut rest)?);
-    let taken = u64::from_be_bytes(take(&mut rest)?);
-    let sent = u64::from_be_bytes(take(&mut rest)?);
+    let (mark, ledger) = decode_part(&mut rest)?;
+    let n_ahead = u32::from_be_bytes(take(&mut rest)?);
+    let mut ahead = Vec::new();
+    for _ in 0..n_ahead {
+        let start = u32::from_be_bytes(take(&mut rest)?);
+        let (mark, ledger) = decode_part(&mut rest)?;
+        ahead.push(Ahead { start, mark, ledger });
+    }
+    let identity_len = u32::from_be_bytes(take(&mut rest)?) as usize;
+    let (identity, url) = rest.split_at_checked(identity_len).ok_or("the file is too short")?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Ok(Known { identity: text(identity), url: text(url), saved: Saved { mark, ledger, ahead } })
+}
+
+fn decode_part(rest: &mut &[u8]) -> Result<(Mark, Ledger), &'static str> {
+    let segment = u32::from_be_bytes(take(rest)?);
+    let offset = u64::from_be_bytes(take(rest)?);
+    let fingerprint = u32::from_be_bytes(take(rest)?);
+    let taken = u64::from_be_bytes(take(rest)?);
+    let sent = u64::from_be_bytes(take(rest)?);
     let mut ledger = Ledger { taken, sent, ..Ledger::default() };
     for dropped in &mut ledger.dropped {
-        *dropped = u64::from_be_bytes(take(&mut rest)?);
+        *dropped = u64::from_be_bytes(take(rest)?);
     }
-    if rest != identity.as_bytes() {
-        return Err("the file belongs to another endpoint");
-    }
-    Ok(Saved { mark: Mark { position: Position { segment, offset }, fingerprint }, ledger })
+    Ok((Mark { position: Position { segment, offset }, fingerprint }, ledger))
 }
 
 fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], &'static str> {
@@ -194,9 +245,9 @@ fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], &'static str> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Positions, Remembered, Saved};
+    use super::{Known, Positions, Remembered};
     use crate::remote::ledger::{DropReason, Ledger};
-    use crate::remote::progress::Mark;
+    use crate::remote::progress::{Ahead, Mark, Saved};
     use crate::wal::writer::Position;
     use std::fs;
 
@@ -204,7 +255,13 @@ mod tests {
 
     fn saved() -> Saved {
         let mark = Mark { position: Position { segment: 7, offset: 1 << 33 }, fingerprint: 0xfeed_beef };
-        Saved { mark, ledger: Ledger { taken: 9, sent: 5, dropped: [1; DropReason::ALL.len()] } }
+        let ledger = Ledger { taken: 9, sent: 5, dropped: [1; DropReason::ALL.len()] };
+        let ahead = Ahead { start: 9, mark: Mark::start_of(12), ledger };
+        Saved { mark, ledger, ahead: vec![ahead, Ahead { start: 13, ..ahead }] }
+    }
+
+    fn known(identity: &str) -> Known {
+        Known { identity: identity.to_owned(), url: URL.to_owned(), saved: saved() }
     }
 
     #[test]
@@ -212,7 +269,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let positions = Positions::open(dir.path()).unwrap();
         positions.enlist([URL].into_iter()).unwrap();
-        positions.save(URL, &saved()).unwrap();
+        positions.save(&known(URL)).unwrap();
         let positions = Positions::open(dir.path()).unwrap();
         assert_eq!(positions.recall(URL, true), Remembered::At(saved()));
         assert_eq!(positions.recall("other", true), Remembered::New);
@@ -231,16 +288,32 @@ mod tests {
         positions.enlist([URL, "line\nbreak \"quoted\""].into_iter()).unwrap();
         assert!(is_lost(true));
         assert!(matches!(positions.recall("line\nbreak \"quoted\"", true), Remembered::Lost(_)));
-        positions.save(URL, &saved()).unwrap();
+        positions.save(&known(URL)).unwrap();
         fs::remove_file(positions.path(URL)).unwrap();
         assert!(is_lost(true));
+    }
+
+    #[test]
+    fn an_endpoint_is_found_by_its_url_and_forgotten() {
+        let dir = tempfile::tempdir().unwrap();
+        let positions = Positions::open(dir.path()).unwrap();
+        positions.enlist(["old", "other"].into_iter()).unwrap();
+        positions.save(&known("old")).unwrap();
+        positions.save(&Known { url: "http://elsewhere".to_owned(), ..known("other") }).unwrap();
+        assert_eq!(positions.known_at(URL), [known("old")]);
+        assert_eq!(positions.recall("new", true), Remembered::New);
+        positions.forget("old").unwrap();
+        positions.forget("never seen").unwrap();
+        assert_eq!(positions.known_at(URL), []);
+        assert_eq!(positions.recall("old", true), Remembered::New);
+        assert_eq!(positions.recall("other", true), Remembered::At(saved()));
     }
 
     #[test]
     fn any_damage_is_seen() {
         let dir = tempfile::tempdir().unwrap();
         let positions = Positions::open(dir.path()).unwrap();
-        positions.save(URL, &saved()).unwrap();
+        positions.save(&known(URL)).unwrap();
         let path = positions.path(URL);
         let good = fs::read(&path).unwrap();
         for at in 0..good.len() {

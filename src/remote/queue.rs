@@ -16,17 +16,17 @@ use crate::config::remote_write::RemoteWriteConfig;
 use crate::labels::Labels;
 use crate::remote::ledger::Ledger;
 use crate::remote::metrics::EndpointMetrics;
-use crate::remote::position::{Positions, Remembered, Saved};
-use crate::remote::progress::{Mark, Progress};
+use crate::remote::position::{Known, Positions, Remembered};
+use crate::remote::progress::{Mark, Progress, Saved};
+use crate::remote::reader::Control;
 use crate::remote::series_labels::SeriesLabels;
 use crate::remote::shard_count::{self, EwmaRate, Situation, UPDATE_SECONDS};
 use crate::remote::shared::Shared;
-use crate::remote::watcher::{Control, Watcher};
+use crate::remote::watcher::Watcher;
 use crate::wal::error::WalError;
 use crate::wal::follow;
 use crate::wal::head::Wal;
 use crate::wal::readers::ReaderMark;
-use crate::wal::writer::Position;
 
 /// Stack of a watcher's thread in bytes.
 const STACK_BYTES: usize = 256 * 1024;
@@ -88,17 +88,17 @@ impl Queue {
     pub fn new(endpoint: Endpoint, wal: Wal, clock: Clock, remembered: Remembered) -> Result<Self, WalError> {
         let config = &endpoint.config;
         let name = if config.name.is_empty() { short_hash(&config.url) } else { config.name.clone() };
-        let (mark, ledger) = starting_place(&wal, &name, remembered)?;
+        let saved = starting_place(&wal, &name, remembered)?;
         let metrics = Arc::new(EndpointMetrics::new(name, config.shown_url()));
         Ok(Self {
-            mark: wal.register_reader(mark.position),
-            progress: Arc::new(Progress::new(mark, ledger)),
+            mark: wal.register_reader(saved.mark.position),
+            progress: Arc::new(Progress::new(&saved)),
             metrics,
             endpoint,
             wal,
             clock,
             saved: None,
-            settled: VecDeque::from([Saved { mark, ledger }]),
+            settled: VecDeque::from([saved]),
             is_save_failing: false,
             rates: [EwmaRate::default(); 4],
             running: None,
@@ -152,8 +152,7 @@ impl Queue {
         let (stop, stopped) = bounded(0);
         let (is_running, done) = bounded(0);
         let (commit, commits) = bounded(COMMITS);
-        let position = self.progress.watermark().position;
-        let watcher = Watcher::new(Arc::clone(&shared), position, orders, stopped, commits)?;
+        let watcher = Watcher::new(Arc::clone(&shared), orders, stopped, commits)?;
         self.wal.notify(commit);
         let thread = thread::Builder::new()
             .name(format!("wal-watcher-{}", self.metrics.name))
@@ -184,10 +183,11 @@ impl Queue {
     pub fn replace(&mut self, endpoint: Endpoint) {
         self.halt(Instant::now() + GRACE);
         if self.endpoint.config.identity() != endpoint.config.identity() {
-            // Its place is not remembered under this identity yet.
-            self.saved = None;
-            let (mark, ledger) = self.progress.settled();
-            self.settled.push_back(Saved { mark, ledger });
+            // Its place is not remembered under this identity yet, and may not be durable.
+            if let Some(saved) = self.saved.take() {
+                self.settled.push_front(saved);
+            }
+            self.settled.push_back(self.progress.settled());
         }
         self.endpoint = endpoint;
         self.revive();
@@ -222,8 +222,7 @@ impl Queue {
 
     /// Remembers the newest settled place that is durable, and lets the log go up to there.
     pub fn save(&mut self, positions: &Positions) {
-        let (mark, ledger) = self.progress.settled();
-        let now = Saved { mark, ledger };
+        let now = self.progress.settled();
         if self.settled.back() != Some(&now) {
             self.settled.push_back(now);
         }
@@ -233,30 +232,29 @@ impl Queue {
         }
         let synced_end = self.wal.synced_end();
         let mut durable = None;
-        while self.settled.front().is_some_and(|saved| saved.mark.position <= synced_end) {
+        while self.settled.front().is_some_and(|saved| saved.newest() <= synced_end) {
             durable = self.settled.pop_front();
         }
-        let Some(durable) = durable else { return };
-        if self.saved == Some(durable) {
-            return;
-        }
-        match positions.save(self.endpoint.config.identity(), &durable) {
+        let Some(saved) = durable.filter(|durable| self.saved.as_ref() != Some(durable)) else { return };
+        let config = &self.endpoint.config;
+        let known = Known { identity: config.identity().to_owned(), url: config.url.clone(), saved };
+        match positions.save(&known) {
             Ok(()) => {
                 self.is_save_failing = false;
-                self.saved = Some(durable);
-                self.mark.keep_from(durable.mark.position);
+                self.mark.keep_from(known.saved.mark.position);
+                self.saved = Some(known.saved);
             }
             Err(error) => {
-                self.settled.push_front(durable);
                 if !self.is_save_failing {
                     self.is_save_failing = true;
                     log::error!(
                         "remote_write {}: its position cannot be saved: {error}; after a restart samples are sent \
                          again from {:08} on",
                         self.metrics.name,
-                        durable.mark.position.segment
+                        known.saved.mark.position.segment
                     );
                 }
+                self.settled.push_front(known.saved);
             }
         }
     }
@@ -272,10 +270,9 @@ impl Queue {
         if let Some(newest_ms) = self.wal.newest_ts_ms() {
             self.metrics.highest_timestamp.set(newest_ms as f64 / 1000.0);
         }
-        let at = self.progress.watermark().position;
         if let Some(end) = self.wal.committed_end() {
-            let whole = u64::from(end.segment.saturating_sub(at.segment)) * self.wal.segment_size_bytes();
-            self.metrics.lag_bytes.set((whole + end.offset).saturating_sub(at.offset) as f64);
+            let lag_bytes = self.progress.lag_bytes(end, self.wal.segment_size_bytes());
+            self.metrics.lag_bytes.set(lag_bytes as f64);
         }
     }
 
@@ -303,6 +300,8 @@ impl Queue {
             return;
         }
         let newest = self.wal.newest_ts_ms().map_or(metrics.highest_timestamp.get(), |ms| ms as f64 / 1000.0);
+        let newest_sent = metrics.highest_sent_timestamp.get();
+        let backlog = Some(metrics.backlog_timestamp.get()).filter(|backlog| *backlog > 0.0);
         let situation = Situation {
             shards: metrics.shards.get() as usize,
             min: queue.min_shards,
@@ -311,7 +310,8 @@ impl Queue {
             samples_out,
             samples_dropped,
             send_seconds,
-            delay_seconds: (newest - metrics.highest_sent_timestamp.get()).max(0.0),
+            delay_seconds: (newest - backlog.map_or(newest_sent, |backlog| backlog.min(newest_sent)))
+                .max(0.0),
         };
         let (desired, wanted) = shard_count::desired(situation);
         metrics.shards_desired.set(desired);
@@ -321,17 +321,17 @@ impl Queue {
     }
 }
 
-/// Where to go on, and the ledger up to there.
-fn starting_place(wal: &Wal, name: &str, remembered: Remembered) -> Result<(Mark, Ledger), WalError> {
+/// Where to go on, with the ledger up to there.
+fn starting_place(wal: &Wal, name: &str, remembered: Remembered) -> Result<Saved, WalError> {
     let oldest = wal.oldest_position()?;
-    let from = |position: Position| Mark { position, fingerprint: 0 };
-    match remembered {
+    let from_oldest = |ledger| Saved { mark: Mark::start_of(oldest.segment), ledger, ahead: Vec::new() };
+    let saved = match remembered {
         Remembered::New => {
             // The place is durable before it is remembered.
             let present = wal.committed_end().unwrap_or(oldest);
             wal.sync()?;
             let fingerprint = follow::record_before(wal, present)?.unwrap_or_default();
-            Ok((Mark { position: present, fingerprint }, Ledger::default()))
+            return Ok(Saved { mark: Mark { position: present, fingerprint }, ..Saved::default() });
         }
         Remembered::Lost(why) => {
             log::warn!(
@@ -339,31 +339,53 @@ fn starting_place(wal: &Wal, name: &str, remembered: Remembered) -> Result<(Mark
                  {:08} on",
                 oldest.segment
             );
-            Ok((from(oldest), Ledger::default()))
+            return Ok(from_oldest(Ledger::default()));
         }
-        Remembered::At(Saved { mark, ledger }) => {
-            let position = mark.position;
-            let end = wal.committed_end().unwrap_or(oldest);
-            if position.segment < oldest.segment || position.segment > end.segment {
-                log::warn!(
-                    "remote_write {name}: its position, segment {:08}, is not in the log any more; it goes on with \
-                     segment {:08}",
-                    position.segment,
-                    oldest.segment
-                );
-                return Ok((from(oldest), ledger));
-            }
-            if position.offset > 0 && follow::record_before(wal, position)? != Some(mark.fingerprint) {
-                log::warn!(
-                    "remote_write {name}: the log was repaired or cut at its position; segment {:08} is sent again \
-                     from its start",
-                    position.segment
-                );
-                return Ok((from(Position { offset: 0, ..position }), ledger));
-            }
-            Ok((mark, ledger))
+        Remembered::At(saved) => saved,
+    };
+    let end = wal.committed_end().unwrap_or(oldest);
+    if saved.newest().segment > end.segment {
+        log::warn!(
+            "remote_write {name}: its position, segment {:08}, is not in the log any more; it goes on with segment \
+             {:08}",
+            saved.newest().segment,
+            oldest.segment
+        );
+        return Ok(from_oldest(saved.total()));
+    }
+    let Saved { mut mark, mut ledger, ahead } = saved;
+    let mut ahead = VecDeque::from(ahead);
+    // Gaps that went as a whole.
+    while let Some(next) = ahead.front().filter(|next| next.start <= oldest.segment) {
+        log::warn!(
+            "remote_write {name}: its backlog in front of segment {:08} is not in the log any more",
+            next.start
+        );
+        ledger.add(&next.ledger);
+        mark = next.mark;
+        ahead.pop_front();
+    }
+    if mark.position.segment < oldest.segment {
+        log::warn!(
+            "remote_write {name}: its position, segment {:08}, is not in the log any more; it goes on with segment \
+             {:08}",
+            mark.position.segment,
+            oldest.segment
+        );
+        mark = Mark::start_of(oldest.segment);
+    }
+    for mark in [&mut mark].into_iter().chain(ahead.iter_mut().map(|ahead| &mut ahead.mark)) {
+        let position = mark.position;
+        if position.offset > 0 && follow::record_before(wal, position)? != Some(mark.fingerprint) {
+            log::warn!(
+                "remote_write {name}: the log was repaired or cut at its position; segment {:08} is sent again from \
+                 its start",
+                position.segment
+            );
+            *mark = Mark::start_of(position.segment);
         }
     }
+    Ok(Saved { mark, ledger, ahead: ahead.into() })
 }
 
 fn short_hash(text: &str) -> String {

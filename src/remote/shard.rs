@@ -4,10 +4,9 @@
 //! ever; a batch that is refused is bisected, so that one bad sample costs one sample.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, select};
+use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use crate::histogram::Histogram;
 use crate::labels::Labels;
@@ -15,15 +14,13 @@ use crate::remote::backoff::Backoff;
 use crate::remote::batch::{Batch, Queued, Rest, View};
 use crate::remote::client::{Client, SendOutcome, Written};
 use crate::remote::encode::{Message, RequestWriter, compress};
+use crate::remote::inbox::Inbox;
 use crate::remote::ledger::{DropReason, Fate, Kind};
 use crate::remote::shared::Shared;
 use crate::series::SeriesHandle;
 
 /// Requests that a refused batch may cost beside the first; what is left then is dropped unsplit.
 const MAX_BISECTIONS: u32 = 64;
-
-/// Failed tries of a request after which a shard gives up while the daemon stops: the log keeps the samples.
-const DRAINING_TRIES: u32 = 3;
 
 /// A shard.
 pub struct Shard {
@@ -69,14 +66,9 @@ impl Shard {
         }
     }
 
-    /// Sends until the channel of batches is closed and empty, or `stop` is closed.
-    pub fn run(mut self, batches: &Receiver<Batch>) {
-        loop {
-            let batch = select! {
-                recv(self.stop) -> _ => return,
-                recv(batches) -> batch => batch,
-            };
-            let Ok(batch) = batch else { return };
+    /// Sends until the inbox is closed and empty, or `stop` is closed.
+    pub fn run(mut self, mut inbox: Inbox) {
+        while let Some(batch) = inbox.next(&self.stop) {
             if !self.send(batch) {
                 return;
             }
@@ -186,9 +178,6 @@ impl Shard {
                 SendOutcome::Later { error, retry_after } => {
                     self.shared.count_retry(part);
                     self.shared.failed(&error);
-                    if self.shared.is_draining.load(Ordering::Relaxed) && attempt >= DRAINING_TRIES {
-                        return Delivered::Stopped;
-                    }
                     match self.stop.recv_timeout(self.backoff.pause(retry_after)) {
                         Err(RecvTimeoutError::Timeout) => {}
                         Ok(()) | Err(RecvTimeoutError::Disconnected) => return Delivered::Stopped,

@@ -1,7 +1,8 @@
-//! The shards of one endpoint as the watcher sees them: open batches, channels and threads.
+//! The shards of one endpoint as their watcher sees them: threads, channels, and the batches that are being filled.
 //!
 //! A series goes to the shard `ref % n`. When the number of shards changes, those there are end first, with everything
-//! they have: order per series holds over the change.
+//! they have: order per series holds over the change. Who deals samples out has an outbox; the shards end when every
+//! outbox is gone.
 
 use std::io;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::remote::batch::{Batch, Item};
+use crate::remote::inbox::Inbox;
 use crate::remote::shard::Shard;
 use crate::remote::shared::Shared;
 
@@ -23,41 +25,53 @@ const MAX_BATCHES: usize = 16 * 1024;
 /// Running shards.
 #[derive(Debug)]
 pub struct Shards {
-    slots: Vec<Slot>,
+    /// For outboxes of the backlog; a channel each.
+    to_backlogs: Vec<Sender<Batch>>,
     threads: Vec<JoinHandle<()>>,
+    batch_samples: usize,
+}
+
+/// Batches that one reader of the log fills, and the channels they go to.
+#[derive(Debug)]
+pub struct Outbox {
+    slots: Vec<Slot>,
     batch_samples: usize,
 }
 
 #[derive(Debug)]
 struct Slot {
-    /// Full means that the watcher waits: the log is the queue.
+    /// Full means that the reader waits: the log is the queue.
     batches: Sender<Batch>,
     open: Batch,
     opened_at: Instant,
 }
 
 impl Shards {
-    /// No shards: nothing can be pushed.
+    /// No shards.
     pub fn none() -> Self {
-        Self { slots: Vec::new(), threads: Vec::new(), batch_samples: 0 }
+        Self { to_backlogs: Vec::new(), threads: Vec::new(), batch_samples: 0 }
     }
 
-    /// Starts `n` shards, or as many as the system allows; they end at once when `stop` is closed.
+    /// Starts `n` shards, or as many as the system allows, with the outbox for fresh samples; they end at once when
+    /// `stop` is closed.
     ///
     /// # Errors
     /// Not even one thread can be started.
-    pub fn spawn(n: usize, shared: &Arc<Shared>, stop: &Receiver<()>) -> io::Result<Self> {
+    pub fn spawn(n: usize, shared: &Arc<Shared>, stop: &Receiver<()>) -> io::Result<(Self, Outbox)> {
         let queue = &shared.config.queue;
-        let n_batches = (queue.capacity / queue.max_samples_per_send).clamp(1, MAX_BATCHES);
-        let mut shards =
-            Self { slots: Vec::new(), threads: Vec::new(), batch_samples: queue.max_samples_per_send };
+        let batch_samples = queue.max_samples_per_send;
+        let n_batches = (queue.capacity / batch_samples).clamp(1, MAX_BATCHES);
+        let mut shards = Self { to_backlogs: Vec::new(), threads: Vec::new(), batch_samples };
+        let mut to_fresh = Vec::new();
         for idx in 0..n {
-            let (batches, inbox) = bounded(n_batches);
+            let (fresh, from_fresh) = bounded(n_batches);
+            let (backlog, from_backlog) = bounded(n_batches);
+            let inbox = Inbox::new(from_fresh, from_backlog, queue.backlog_share, batch_samples);
             let shard = Shard::new(Arc::clone(shared), stop.clone());
             let spawned = thread::Builder::new()
                 .name(format!("remote-shard-{}-{idx}", shared.metrics.name))
                 .stack_size(STACK_BYTES)
-                .spawn(move || shard.run(&inbox));
+                .spawn(move || shard.run(inbox));
             match spawned {
                 Ok(thread) => shards.threads.push(thread),
                 Err(error) if shards.threads.is_empty() => return Err(error),
@@ -69,20 +83,48 @@ impl Shards {
                     break;
                 }
             }
-            shards.slots.push(Slot { batches, open: Batch::default(), opened_at: Instant::now() });
+            to_fresh.push(fresh);
+            shards.to_backlogs.push(backlog);
         }
         shared.metrics.shards.set(shards.len() as f64);
-        Ok(shards)
+        Ok((shards, Outbox::new(to_fresh, batch_samples)))
     }
 
     /// Number of shards.
     pub fn len(&self) -> usize {
-        self.slots.len()
+        self.threads.len()
     }
 
     /// True without shards.
     pub fn is_empty(&self) -> bool {
-        self.slots.is_empty()
+        self.threads.is_empty()
+    }
+
+    /// An outbox whose batches share the shards with fresh ones.
+    pub fn backlog_outbox(&self) -> Outbox {
+        Outbox::new(self.to_backlogs.clone(), self.batch_samples)
+    }
+
+    /// Waits until every shard has ended: the outboxes are gone and all is sent, or `stop` was closed.
+    pub fn join(self) {
+        drop(self.to_backlogs);
+        for thread in self.threads {
+            // Its panic was told to the daemon by the hook of its thread.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Outbox {
+    fn new(channels: Vec<Sender<Batch>>, batch_samples: usize) -> Self {
+        let now = Instant::now();
+        let slot = |batches| Slot { batches, open: Batch::default(), opened_at: now };
+        Self { slots: channels.into_iter().map(slot).collect(), batch_samples }
+    }
+
+    /// No shards: nothing can be pushed.
+    pub fn closed() -> Self {
+        Self { slots: Vec::new(), batch_samples: 0 }
     }
 
     /// Puts an item into its shard's open batch; the shard's number if that is full now.
@@ -108,14 +150,5 @@ impl Shards {
     pub fn oldest_open(&self) -> Option<(Instant, usize)> {
         let open = self.slots.iter().zip(0..).filter(|(slot, _)| !slot.open.is_empty());
         open.map(|(slot, idx)| (slot.opened_at, idx)).min()
-    }
-
-    /// Closes the channels and waits until every shard has ended. Open batches are forgotten.
-    pub fn join(self) {
-        drop(self.slots);
-        for thread in self.threads {
-            // Its panic was told to the daemon by the hook of its thread.
-            let _ = thread.join();
-        }
     }
 }

@@ -36,8 +36,6 @@ pub struct Shared {
     pub progress: Arc<Progress>,
     /// Counters.
     pub metrics: Arc<EndpointMetrics>,
-    /// The daemon stops: no try is worth waiting for.
-    pub is_draining: AtomicBool,
     speaks_only_v1: AtomicBool,
     trouble: Mutex<Trouble>,
     refusal_said: Mutex<Option<Instant>>,
@@ -67,7 +65,6 @@ impl Shared {
             labels,
             progress,
             metrics,
-            is_draining: AtomicBool::new(false),
             speaks_only_v1: AtomicBool::new(false),
             trouble: Mutex::default(),
             refusal_said: Mutex::default(),

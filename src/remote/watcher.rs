@@ -1,26 +1,20 @@
 //! The watcher: reads the log from the endpoint's position on and deals the samples out to shards.
 //!
 //! Runs on thread `wal-watcher-<name>`. A full shard makes it wait: nothing is kept in memory that stands in the log.
-//! Between two records it may change the number of shards.
+//! Between two records it may change the number of shards, and with `in_order: false` leave what it is behind by to the
+//! backlog and go on at the present.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, never, select};
+use crossbeam_channel::{Receiver, never, select};
 
-use crate::remote::batch::{Batch, Item};
-use crate::remote::ledger::{DropReason, Fate, Kind};
+use crate::remote::backlog::Backlog;
 use crate::remote::progress::Mark;
-use crate::remote::record_items::RecordItems;
-use crate::remote::series_labels::Verdicts;
-use crate::remote::shards::Shards;
+use crate::remote::reader::{Control, Reader};
+use crate::remote::shards::{Outbox, Shards};
 use crate::remote::shared::Shared;
-use crate::series::SeriesHandle;
-use crate::wal::error::WalError;
-use crate::wal::follow::{Ended, Follower, Next, fingerprint};
-use crate::wal::record::RecordType;
-use crate::wal::writer::Position;
+use crate::wal::follow::Ended;
 
 /// The log is looked at no more often than this: batches wait for seconds anyway.
 const READ_PAUSE: Duration = Duration::from_millis(50);
@@ -31,87 +25,56 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 /// After a failure to read the log or to start a thread.
 const FAILURE_PAUSE: Duration = Duration::from_secs(1);
 
-/// What the manager wants; a closed channel means: end at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Control {
-    /// From the next record on there are so many shards.
-    Reshard(usize),
-    /// Read what there is, send everything, end.
-    Drain,
-}
-
 /// The watcher of one endpoint.
 pub struct Watcher {
-    follower: Follower,
-    dealer: Dealer,
+    reader: Reader,
+    shards: Shards,
+    backlog: Option<Backlog>,
+    /// There was a backlog when it was last looked.
+    had_backlog: bool,
     /// Told after every commit.
     commits: Receiver<()>,
 }
 
-/// The part that is called back while the log is read.
-struct Dealer {
-    shared: Arc<Shared>,
-    shards: Shards,
-    verdicts: Verdicts,
-    control: Receiver<Control>,
-    stop: Receiver<()>,
-    wanted_shards: Option<usize>,
-    is_draining: bool,
-    is_stopped: bool,
-    is_truncated: bool,
-    /// Nothing was read to the end of the log yet.
-    is_catching_up: bool,
-    record: RecordItems,
-    handles: Vec<Option<SeriesHandle>>,
-}
-
 impl Watcher {
-    /// A watcher that starts at `position`; `stop` ends it and its shards at once when it is closed.
+    /// A watcher that goes on where the progress is; `stop` ends it and its shards at once when it is closed.
+    ///
+    /// # Errors
+    /// The system refuses a thread.
     pub fn new(
         shared: Arc<Shared>,
-        position: Position,
         control: Receiver<Control>,
         stop: Receiver<()>,
         commits: Receiver<()>,
     ) -> std::io::Result<Self> {
-        let shards = Shards::spawn(shared.config.queue.min_shards, &shared, &stop)?;
-        let follower = Follower::new(shared.wal.clone(), position);
-        let dealer = Dealer {
-            shared,
-            shards,
-            verdicts: Verdicts::default(),
-            control,
-            stop,
-            wanted_shards: None,
-            is_draining: false,
-            is_stopped: false,
-            is_truncated: false,
-            is_catching_up: true,
-            record: RecordItems::default(),
-            handles: Vec::new(),
-        };
-        Ok(Self { follower, dealer, commits })
+        let (shards, outbox) = Shards::spawn(shared.config.queue.min_shards, &shared, &stop)?;
+        let place = shared.progress.newest_lane();
+        let reader = Reader::new(shared, place, outbox, control, stop);
+        Ok(Self { reader, shards, backlog: None, had_backlog: false, commits })
     }
 
     /// Reads until it is told to end.
     pub fn run(mut self) {
         let mut is_said = false;
-        while !self.dealer.is_stopped {
-            let pause = match self.read() {
-                Ok(Ended::CaughtUp) if self.dealer.is_draining => break,
+        while !self.reader.dealer.is_stopped {
+            self.reshard();
+            self.tend_backlog();
+            let ended = self.reader.read();
+            if std::mem::take(&mut self.reader.dealer.is_split_due) {
+                self.split();
+            }
+            let pause = match ended {
+                Ok(Ended::CaughtUp) if self.reader.dealer.is_draining => break,
                 Ok(Ended::CaughtUp) => {
                     is_said = false;
-                    self.dealer.is_catching_up = false;
+                    self.reader.dealer.is_catching_up = false;
                     READ_PAUSE
                 }
                 Ok(Ended::Paused | Ended::Truncated) => continue,
                 Err(error) => {
                     if !is_said {
                         is_said = true;
-                        log::error!(
-                            "remote_write {}: {error}; it is tried again",
-                            self.dealer.shared.metrics.name
-                        );
+                        log::error!("remote_write {}: {error}; it is tried again", self.name());
                     }
                     FAILURE_PAUSE
                 }
@@ -121,52 +84,21 @@ impl Watcher {
         self.end();
     }
 
-    fn read(&mut self) -> Result<Ended, WalError> {
-        let Self { follower, dealer, .. } = self;
-        dealer.reshard();
-        let mut n_damaged = 0;
-        let name = &dealer.shared.metrics.name.clone();
-        let metrics = Arc::clone(&dealer.shared.metrics);
-        let ended = follower.read(&mut |at, end, bytes| dealer.take_record(at, end, bytes), &mut |error| {
-            metrics.watcher_decode_failures.inc();
-            n_damaged += 1;
-            if n_damaged == 1 {
-                log::warn!("remote_write {name}: {error}; it is passed over, what stands behind it is sent");
-            }
-        });
-        let position = follower.position();
-        dealer.shared.metrics.watcher_current_segment.set(f64::from(position.segment));
-        let is_truncated = std::mem::take(&mut dealer.is_truncated) || matches!(ended, Ok(Ended::Truncated));
-        if is_truncated {
-            let n_lost = follower.jump()?;
-            let position = follower.position();
-            let fate = Fate::Dropped(DropReason::WalTruncated);
-            dealer.shared.count(Kind::Float, n_lost, fate);
-            dealer.shared.progress.lose(fate, n_lost);
-            dealer.shared.progress.pass(Mark { position, fingerprint: 0 });
-            log::error!(
-                "remote_write {name}: {n_lost} samples were removed from the log before they could be sent; raise \
-                 storage.agent.retention.max-bytes, or make room on the disk"
-            );
-        }
-        ended
+    fn name(&self) -> &str {
+        &self.reader.dealer.shared.metrics.name
     }
 
     /// Waits for a commit, an order, or the time of an open batch.
     fn wait(&mut self, pause: Duration) {
         let now = Instant::now();
         // However often samples come, they are read in bulk.
-        let dealer = &mut self.dealer;
-        select! {
-            recv(dealer.control) -> order => dealer.obey(order.ok()),
-            recv(dealer.stop) -> _ => dealer.is_stopped = true,
-            default(pause) => {}
-        }
+        let dealer = &mut self.reader.dealer;
+        dealer.rest(pause);
         if dealer.is_stopped || dealer.is_draining || dealer.wanted_shards.is_some() {
             return;
         }
         let deadline = dealer.shared.config.queue.batch_send_deadline;
-        let until_due = match dealer.shards.oldest_open() {
+        let until_due = match dealer.outbox.oldest_open() {
             Some((opened, _)) => (opened + deadline).saturating_duration_since(now),
             None => LONGEST_PAUSE,
         };
@@ -179,181 +111,99 @@ impl Watcher {
         dealer.flush_due(Instant::now());
     }
 
+    /// Leaves what it is behind by to the backlog. The gap ends with a segment, so that what truncation takes from it
+    /// can be counted.
+    fn split(&mut self) {
+        let dealer = &self.reader.dealer;
+        let started = match dealer.shared.wal.start_segment() {
+            Ok(started) => started,
+            Err(error) => return log::warn!("remote_write {}: {error}; samples go in order", self.name()),
+        };
+        if let Some(lane) = dealer.shared.progress.split(started) {
+            self.reader.move_to(lane, Mark::start_of(started).position, None);
+        }
+    }
+
+    /// Starts a reader for gaps that have none, and says when there is a backlog and when there is none any more.
+    fn tend_backlog(&mut self) {
+        if let Some(ended) = self.backlog.take_if(|backlog| backlog.has_ended()) {
+            ended.join();
+        }
+        let dealer = &self.reader.dealer;
+        let (shared, stop) = (&dealer.shared, &dealer.stop);
+        let is_split = shared.progress.is_split();
+        if is_split && !self.had_backlog {
+            log::info!(
+                "remote_write {}: behind; the newest samples are sent first, and the backlog beside them with a share \
+                 of {} of the link",
+                shared.metrics.name,
+                shared.config.queue.backlog_share
+            );
+        } else if self.had_backlog && !is_split {
+            log::info!(
+                "remote_write {}: the backlog is sent; samples go in the order of the log",
+                shared.metrics.name
+            );
+        }
+        self.had_backlog = is_split;
+        if !is_split {
+            shared.metrics.backlog_timestamp.set(0.0);
+        }
+        if self.backlog.is_none() && shared.progress.gap().is_some() {
+            match Backlog::spawn(Arc::clone(shared), self.shards.backlog_outbox(), stop.clone()) {
+                Ok(backlog) => self.backlog = Some(backlog),
+                Err(error) => {
+                    log::error!(
+                        "remote_write {}: cannot start the backlog: {error}; it is tried again",
+                        shared.metrics.name
+                    );
+                }
+            }
+        }
+    }
+
     fn end(mut self) {
-        if self.dealer.is_draining && !self.dealer.is_stopped {
-            self.dealer.flush_all();
+        if self.reader.dealer.is_draining && !self.reader.dealer.is_stopped {
+            self.tend_backlog();
+            self.reader.dealer.flush_all();
         }
-        self.dealer.shards.join();
-    }
-}
-
-impl Dealer {
-    fn obey(&mut self, order: Option<Control>) {
-        match order {
-            Some(Control::Reshard(n)) => self.wanted_shards = Some(n),
-            Some(Control::Drain) => {
-                self.is_draining = true;
-                self.shared.is_draining.store(true, Ordering::Relaxed);
-            }
-            None => self.is_stopped = true,
+        let is_stopped = self.reader.dealer.is_stopped;
+        drop(self.reader);
+        match self.backlog {
+            Some(backlog) if is_stopped => backlog.stop(),
+            Some(backlog) => backlog.join(),
+            None => {}
         }
-    }
-
-    fn take_record(&mut self, at: Position, end: Position, bytes: &[u8]) -> Next {
-        let record_type = RecordType::of(bytes);
-        let metrics = &self.shared.metrics;
-        let end = Mark { position: end, fingerprint: fingerprint(bytes) };
-        if !self.record.read(bytes, |kind| self.shared.sends(kind)) {
-            metrics.watcher_records_read.with(&[record_type.name()]).inc();
-            if record_type == RecordType::Unknown {
-                metrics.watcher_decode_failures.inc();
-            }
-            self.shared.progress.pass(end);
-            return Next::Record;
-        }
-        if self.shared.wal.handles(at.segment, &self.record.refs, &mut self.handles).is_err() {
-            self.is_truncated = true;
-            return Next::Keep;
-        }
-        if self.record.is_damaged {
-            metrics.watcher_decode_failures.inc();
-        }
-        metrics.watcher_records_read.with(&[record_type.name()]).inc();
-        if self.is_catching_up {
-            metrics.watcher_pre_tailing.inc();
-        }
-        metrics.items_in.add(self.record.items.len() as u64);
-        if self.deal(end) { self.after_record() } else { Next::Keep }
-    }
-
-    /// False if it is to end before the record is dealt out.
-    fn deal(&mut self, end: Mark) -> bool {
-        let shared = Arc::clone(&self.shared);
-        let kind = self.record.kind;
-        let seq = shared.progress.open(kind, end);
-        shared.progress.take(seq, self.record.items.len() as u64);
-        let now = Instant::now();
-        let oldest_ms = shared.oldest_wanted_ms();
-        let mut n_dropped = [0_u64; DropReason::ALL.len()];
-        let mut items = std::mem::take(&mut self.record.items);
-        let handles = std::mem::take(&mut self.handles);
-        for ((ts_ms, content), handle) in items.drain(..).zip(handles.iter().copied()) {
-            let reason = match handle {
-                None => DropReason::WalTruncated,
-                Some(_) if oldest_ms.is_some_and(|oldest_ms| ts_ms < oldest_ms) => DropReason::TooOld,
-                Some(handle) if !shared.labels.wants(&shared.wal, &mut self.verdicts, handle) => {
-                    DropReason::DroppedSeries
-                }
-                Some(handle) => {
-                    let item = Item { handle, record: seq, ts_ms, content };
-                    if let Some(full) = self.shards.push(item, now)
-                        && !self.flush(full)
-                    {
-                        return false;
-                    }
-                    continue;
-                }
-            };
-            if let Some(n) = n_dropped.get_mut(reason as usize) {
-                *n += 1;
-            }
-        }
-        // Their memory is used again.
-        (self.record.items, self.handles) = (items, handles);
-        for (reason, n) in DropReason::ALL.into_iter().zip(n_dropped) {
-            let fate = Fate::Dropped(reason);
-            shared.count(kind, n, fate);
-            shared.progress.settle((0..n).map(|_| seq), fate);
-        }
-        shared.progress.close(seq);
-        true
-    }
-
-    fn after_record(&mut self) -> Next {
-        self.flush_due(Instant::now());
-        while let Ok(order) = self.control.try_recv() {
-            self.obey(Some(order));
-        }
-        if self.is_stopped || self.wanted_shards.is_some() { Next::Pause } else { Next::Record }
-    }
-
-    /// Sends the open batches that have waited long enough.
-    fn flush_due(&mut self, now: Instant) {
-        let deadline = self.shared.config.queue.batch_send_deadline;
-        while let Some((opened, idx)) = self.shards.oldest_open() {
-            if now.saturating_duration_since(opened) < deadline || !self.flush(idx) {
-                return;
-            }
-        }
-    }
-
-    fn flush_all(&mut self) {
-        while let Some((_, idx)) = self.shards.oldest_open() {
-            if !self.flush(idx) {
-                return;
-            }
-        }
-    }
-
-    /// Gives a shard its open batch, waiting for room; false if it is to end.
-    fn flush(&mut self, idx: usize) -> bool {
-        let Some((mut batch, sender)) = self.shards.take(idx) else { return true };
-        if let Err(full) = sender.try_send(batch) {
-            self.shared.metrics.enqueue_retries.inc();
-            batch = full.into_inner();
-        } else {
-            return true;
-        }
-        loop {
-            match self.offer(&sender, batch) {
-                Ok(()) => return true,
-                Err(_) if self.is_stopped => return false,
-                Err(back) => batch = back,
-            }
-        }
-    }
-
-    /// The batch back if an order came first.
-    fn offer(&mut self, sender: &Sender<Batch>, batch: Batch) -> Result<(), Batch> {
-        let mut batch = Some(batch);
-        let mut order = None;
-        select! {
-            // The message is only made when there is room.
-            send(sender, batch.take().unwrap_or_default()) -> sent => {
-                // A shard that has ended was told to: so is the watcher.
-                self.is_stopped |= sent.is_err();
-                return if let Err(back) = sent { Err(back.into_inner()) } else { Ok(()) };
-            }
-            recv(self.control) -> it => order = it.ok(),
-            recv(self.stop) -> _ => self.is_stopped = true,
-        }
-        if !self.is_stopped {
-            self.obey(order);
-        }
-        Err(batch.unwrap_or_default())
+        self.shards.join();
     }
 
     /// Ends the shards and starts as many as are wanted.
     fn reshard(&mut self) {
-        let Some(n) = self.wanted_shards.take().filter(|n| *n != self.shards.len()) else { return };
-        self.flush_all();
-        if self.is_stopped {
+        let n_before = self.shards.len();
+        let dealer = &mut self.reader.dealer;
+        let Some(n) = dealer.wanted_shards.take().filter(|n| *n != n_before) else { return };
+        if let Some(backlog) = self.backlog.take() {
+            backlog.leave();
+        }
+        dealer.flush_all();
+        if dealer.is_stopped {
             return;
         }
-        let n_before = self.shards.len();
-        std::mem::replace(&mut self.shards, Shards::none()).join();
-        self.shared.forget_cancellers();
-        match Shards::spawn(n, &self.shared, &self.stop) {
-            Ok(shards) => {
+        let spawned = {
+            dealer.outbox = Outbox::closed();
+            std::mem::replace(&mut self.shards, Shards::none()).join();
+            dealer.shared.forget_cancellers();
+            Shards::spawn(n, &dealer.shared, &dealer.stop)
+        };
+        match spawned {
+            Ok((shards, outbox)) => {
                 self.shards = shards;
-                log::info!(
-                    "remote_write {}: resharding from {n_before} to {n} shards",
-                    self.shared.metrics.name
-                );
+                dealer.outbox = outbox;
+                log::info!("remote_write {}: resharding from {n_before} to {n} shards", self.name());
             }
             Err(error) => {
-                log::error!("remote_write {}: cannot start a shard: {error}", self.shared.metrics.name);
-                self.is_stopped = true;
+                log::error!("remote_write {}: cannot start a shard: {error}", self.name());
+                self.reader.dealer.is_stopped = true;
             }
         }
     }

@@ -113,12 +113,16 @@ impl Follower {
         }
     }
 
-    /// Gives up what was truncated and goes on at the oldest record there is; returns the samples passed over.
+    /// Gives up what was truncated and goes on at the oldest record there is, but not behind the start of segment
+    /// `until`; returns the samples passed over.
     ///
     /// # Errors
     /// The directory cannot be read.
-    pub fn jump(&mut self) -> Result<u64, WalError> {
-        let oldest = self.wal.oldest_position()?;
+    pub fn jump(&mut self, until: Option<u32>) -> Result<u64, WalError> {
+        let mut oldest = self.wal.oldest_position()?;
+        if let Some(until) = until.filter(|until| *until < oldest.segment) {
+            oldest = Position { segment: until, offset: 0 };
+        }
         let first_unopened = match &self.file {
             Some((number, _)) => number.saturating_add(1),
             None => self.position.segment,
@@ -324,7 +328,7 @@ mod tests {
         assert_eq!(wal.handles(2, &[1], &mut handles).unwrap_err().last, 2);
         assert!(wal.handles(3, &[1], &mut handles).is_ok());
         // One left in the open file, one in each of two segments that were never opened.
-        assert_eq!(follower.jump().unwrap(), 3);
+        assert_eq!(follower.jump(None).unwrap(), 3);
         assert_eq!(timestamps(&mut follower).0, [5]);
         drop(mark);
         assert_eq!(wal.samples_gone(0, 9), 0);

@@ -358,6 +358,19 @@ impl Wal {
         self.current()?.newest_ts_ms
     }
 
+    /// From now on commits go to a segment of which nothing is written yet; its number.
+    ///
+    /// # Errors
+    /// The segment cannot be made; [`WalError::Closed`].
+    pub fn start_segment(&self) -> Result<u32, WalError> {
+        let mut head = self.shared.head.lock();
+        let Head { writer, waker, .. } = &mut *head;
+        let writer = writer.as_mut().ok_or(WalError::Closed)?;
+        writer.rotate()?;
+        wake(waker);
+        Ok(writer.number())
+    }
+
     pub(in crate::wal) fn room(&self) -> &Room {
         &self.shared.room
     }

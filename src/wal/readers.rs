@@ -14,6 +14,8 @@ use crate::wal::segment;
 use crate::wal::writer::Position;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
 use std::num::NonZeroU32;
 
 /// Refs looked up under one hold of the head lock: some tens of microseconds.
@@ -33,6 +35,8 @@ struct State {
     /// Samples of segments that went although a reader needed them.
     gone: BTreeMap<u32, u64>,
     synced_end: Position,
+    /// What the start found is durable: whoever wrote it may have been killed before its fsync.
+    is_start_synced: bool,
 }
 
 impl Readers {
@@ -142,11 +146,29 @@ impl Wal {
     /// # Errors
     /// The disk refused, or no file descriptor is left.
     pub fn sync(&self) -> Result<(), WalError> {
+        self.sync_what_was_found()?;
         let to_sync = self.end_to_sync().map_err(WalError::io("fsync segment in", self.wal_dir()))?;
         let Some((end, file)) = to_sync else { return Ok(()) };
         file.sync()?;
         let mut state = self.readers().0.lock();
         state.synced_end = state.synced_end.max(end);
+        Ok(())
+    }
+
+    fn sync_what_was_found(&self) -> Result<(), WalError> {
+        if self.readers().0.lock().is_start_synced {
+            return Ok(());
+        }
+        for found in self.segments_at_start() {
+            let path = segment::segment_path(self.wal_dir(), found.number);
+            match File::open(&path).and_then(|file| file.sync_all()) {
+                // Truncated meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                synced => synced.map_err(WalError::io("fsync segment", &path))?,
+            }
+        }
+        segment::sync_dir(self.wal_dir())?;
+        self.readers().0.lock().is_start_synced = true;
         Ok(())
     }
 

@@ -126,6 +126,8 @@ pub struct State {
     pub n_duplicates: usize,
     /// What no request may do.
     pub problems: Vec<String>,
+    /// Samples of a series may come in any order.
+    pub takes_any_order: bool,
 }
 
 impl Receiver {
@@ -258,8 +260,10 @@ impl State {
                     }
                     Err(idx) if idx == stored.len() => stored.push((ts_ms, bits)),
                     Err(idx) => {
-                        self.problems
-                            .push(format!("{key} at {ts_ms}: out of order after {:?}", stored.last()));
+                        if !self.takes_any_order {
+                            self.problems
+                                .push(format!("{key} at {ts_ms}: out of order after {:?}", stored.last()));
+                        }
                         stored.insert(idx, (ts_ms, bits));
                     }
                 }
