@@ -233,19 +233,7 @@ impl Shard {
             |idx, writer| {
                 let range = ranges.get(idx).copied().unwrap_or_default();
                 for item in part.get(range.0..range.1).unwrap_or_default() {
-                    match rest.view(item) {
-                        Some(View::Float(value)) => writer.sample(item.ts_ms, value),
-                        Some(View::Histogram(kind, encoded)) => {
-                            // It was checked when it was read.
-                            if kind.decode_into(encoded, histogram).is_ok() {
-                                writer.histogram(item.ts_ms, histogram);
-                            }
-                        }
-                        Some(View::Exemplar(value, labels)) => {
-                            writer.exemplar(item.ts_ms, value, labels.iter());
-                        }
-                        None => {}
-                    }
+                    write_item(writer, histogram, item, rest);
                 }
                 writer.end_series();
             },
@@ -261,6 +249,20 @@ impl Shard {
             // A request of 4 GiB cannot be made of so few samples.
             log::error!("BUG: remote_write {}: {error}", shared.metrics.name);
         }
+    }
+}
+
+/// Writes an item of the series being written; `histogram` is overwritten.
+fn write_item(writer: &mut RequestWriter, histogram: &mut Histogram, item: &Queued, rest: &Rest) {
+    match rest.view(item) {
+        Some(View::Float(value)) => writer.sample(item.ts_ms, value),
+        Some(View::Histogram(kind, encoded)) => {
+            // It was checked when it was read: there is no error to be had.
+            let _ = kind.decode_into(encoded, histogram);
+            writer.histogram(item.ts_ms, histogram);
+        }
+        Some(View::Exemplar(value, labels)) => writer.exemplar(item.ts_ms, value, labels.iter()),
+        None => {}
     }
 }
 
