@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
-use super::remote_message::{Message, Protocol};
+use super::remote_message::{Exemplar, Histogram, Message, Metadata, Protocol};
 
 /// Where the endpoint is asked.
 pub const WRITE_PATH: &str = "/api/v1/write";
@@ -23,6 +23,8 @@ pub const WRITE_PATH: &str = "/api/v1/write";
 pub enum Answer {
     /// Stores the samples and says so with this status.
     Stores(u16),
+    /// Stores all and answers this status, saying that it has written so many samples, histograms and exemplars.
+    StoresAndCounts(u16, [usize; 3]),
     /// Does not store, and answers this status with these header lines and this body.
     Refuses(u16, Vec<String>, String),
     /// Stores and answers 204 without the headers that 2.0 asks for, as an endpoint that never heard of it.
@@ -122,6 +124,13 @@ pub struct State {
     pub requests: Vec<Request>,
     /// What was stored, each sample once, in the order of arrival: milliseconds and the bits of the value.
     pub series: BTreeMap<String, Vec<(i64, u64)>>,
+    /// What was stored of native histograms, each once, in the order of arrival.
+    pub histograms: BTreeMap<String, Vec<(i64, Histogram)>>,
+    /// What was stored of exemplars, in the order of arrival, duplicates among them.
+    pub exemplars: BTreeMap<String, Vec<Exemplar>>,
+    /// Metadata of 1.0 in the order of arrival, and that of 2.0 by series.
+    pub families: Vec<Metadata>,
+    pub metadata: BTreeMap<String, Metadata>,
     /// Samples that were stored and came again.
     pub n_duplicates: usize,
     /// What no request may do.
@@ -218,6 +227,11 @@ impl Receiver {
         assert!(problems.is_empty(), "{problems:#?}");
     }
 
+    /// Samples of the series with exactly these labels: milliseconds and the bits of the value.
+    pub fn samples_of(&self, key: &str) -> Vec<(i64, u64)> {
+        self.state().series.get(key).cloned().unwrap_or_default()
+    }
+
     /// Samples of the series of this name whose labels hold this text.
     pub fn samples(&self, name: &str, label: &str) -> Vec<(i64, f64)> {
         let state = self.state();
@@ -248,8 +262,32 @@ impl Drop for Receiver {
 
 impl State {
     fn store(&mut self, message: &Message) {
+        self.families.extend(message.metadata.iter().cloned());
         for series in &message.series {
             let key = series.key();
+            for (ts_ms, histogram) in &series.histograms {
+                let stored = self.histograms.entry(key.clone()).or_default();
+                match stored.last() {
+                    Some((last_ms, last)) if last_ms >= ts_ms => {
+                        if stored.contains(&(*ts_ms, histogram.clone())) {
+                            self.n_duplicates += 1;
+                        } else {
+                            self.problems
+                                .push(format!("{key} at {ts_ms}: {histogram:?} after {last_ms}: {last:?}"));
+                        }
+                    }
+                    _ => stored.push((*ts_ms, histogram.clone())),
+                }
+            }
+            if !series.exemplars.is_empty() {
+                self.exemplars.entry(key.clone()).or_default().extend(series.exemplars.iter().cloned());
+            }
+            if series.metadata != Metadata::default() {
+                self.metadata.insert(key.clone(), series.metadata.clone());
+            }
+            if series.samples.is_empty() {
+                continue;
+            }
             let stored = self.series.entry(key.clone()).or_default();
             for &(ts_ms, bits) in &series.samples {
                 match stored.binary_search_by_key(&ts_ms, |sample| sample.0) {
@@ -391,7 +429,11 @@ fn decide(shared: &Shared, head: &str, body: Vec<u8>) -> (usize, Answer) {
     };
     request.is_stored = matches!(
         answer,
-        Answer::Stores(_) | Answer::StoresAndResets | Answer::StoresLate(_) | Answer::StoresWithEndlessBody
+        Answer::Stores(_)
+            | Answer::StoresAndCounts(..)
+            | Answer::StoresAndResets
+            | Answer::StoresLate(_)
+            | Answer::StoresWithEndlessBody
     );
     let mut state = shared.state.lock().expect("not poisoned");
     if request.is_stored {
@@ -403,12 +445,16 @@ fn decide(shared: &Shared, head: &str, body: Vec<u8>) -> (usize, Answer) {
 
 /// False when the connection is to be closed.
 fn respond(mut stream: &TcpStream, shared: &Shared, idx: usize, answer: Answer) -> io::Result<bool> {
-    let n_samples = shared.state.lock().expect("not poisoned").requests[idx].message.n_samples();
-    let written = format!("X-Prometheus-Remote-Write-Samples-Written: {n_samples}\r\n");
+    let message = Arc::clone(&shared.state.lock().expect("not poisoned").requests[idx].message);
+    let written = written_lines([message.n_samples(), message.n_histograms(), message.n_exemplars()]);
     match answer {
         Answer::Stores(status) => {
             stream.write_all(head_of(status, &written, 0).as_bytes())?;
             shared.state.lock().expect("not poisoned").requests[idx].is_confirmed = true;
+            Ok(true)
+        }
+        Answer::StoresAndCounts(status, numbers) => {
+            stream.write_all(head_of(status, &written_lines(numbers), 0).as_bytes())?;
             Ok(true)
         }
         Answer::StoresIgnorantly => {
@@ -460,6 +506,13 @@ fn respond(mut stream: &TcpStream, shared: &Shared, idx: usize, answer: Answer) 
             }
         }
     }
+}
+
+/// What 2.0 asks for in an answer.
+fn written_lines(numbers: [usize; 3]) -> String {
+    let names = ["Samples", "Histograms", "Exemplars"];
+    let lines = names.iter().zip(numbers);
+    lines.map(|(name, n)| format!("X-Prometheus-Remote-Write-{name}-Written: {n}\r\n")).collect()
 }
 
 fn head_of(status: u16, lines: &str, length: usize) -> String {
