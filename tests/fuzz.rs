@@ -1,0 +1,136 @@
+//! The fuzz targets of `tests/fuzz/fuzz_targets` without a fuzzer: seeds and what has been found before, then seeds
+//! changed a little, some seconds long; ten minutes with `SCRAPED_LONG=1`.
+//!
+//! A new target is a file there, a line here and one in `tests/fuzz/Cargo.toml`, which is cargo-fuzz's layout:
+//! `cargo +nightly fuzz run --fuzz-dir tests/fuzz NAME` runs the same function under libFuzzer. An input that fails is
+//! written to `target/fuzz-finds`; it belongs to `tests/fuzz/corpus/NAME`.
+
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[path = "fuzz/mutator.rs"]
+mod mutator;
+#[path = "fuzz/fuzz_targets/openmetrics.rs"]
+mod openmetrics;
+#[path = "fuzz/pages.rs"]
+mod pages;
+#[path = "fuzz/fuzz_targets/text.rs"]
+mod text;
+
+use mutator::Mutator;
+use std::fs;
+use std::panic::catch_unwind;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// All targets together take about 30 s of one core.
+const SHORT: Duration = Duration::from_secs(6);
+const LONG: Duration = Duration::from_secs(600);
+
+fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The files below `dir`.
+fn files(dir: &Path, found: &mut Vec<Vec<u8>>) {
+    for entry in fs::read_dir(dir).into_iter().flatten() {
+        let path = entry.expect("a readable directory").path();
+        match path.is_dir() {
+            true => files(&path, found),
+            false => found.push(fs::read(&path).expect("a readable file")),
+        }
+    }
+}
+
+/// Runs a target on all files below `tests/data/SEEDS` and in its corpus, as they are, then changed.
+fn fuzz(name: &str, run: fn(&[u8]), seeds: &[&str], words: &[&str]) {
+    let mut inputs = Vec::new();
+    files(&repository().join("tests/fuzz/corpus").join(name), &mut inputs);
+    for dir in seeds {
+        let n_before = inputs.len();
+        files(&repository().join("tests/data").join(dir), &mut inputs);
+        assert!(inputs.len() > n_before, "no seed in {dir}");
+    }
+    inputs.iter().for_each(|input| run_one(name, run, input));
+    let started = Instant::now();
+    let budget = if std::env::var_os("SCRAPED_LONG").is_some() { LONG } else { SHORT };
+    let mut mutator = Mutator::new(inputs, words);
+    let mut n_inputs = 0u64;
+    while started.elapsed() < budget {
+        run_one(name, run, &mutator.next());
+        n_inputs += 1;
+    }
+    assert!(n_inputs > 100, "{n_inputs} inputs");
+}
+
+fn run_one(name: &str, run: fn(&[u8]), input: &[u8]) {
+    if catch_unwind(|| run(input)).is_err() {
+        let finds = repository().join("target/fuzz-finds");
+        fs::create_dir_all(&finds).expect("target can be written to");
+        let find = finds.join(format!("{name}-{}", std::process::id()));
+        fs::write(&find, input).expect("target can be written to");
+        panic!("the input is in {}: \"{}\"", find.display(), input.escape_ascii());
+    }
+}
+
+#[test]
+fn text() {
+    let words = [
+        "# HELP ",
+        "# TYPE ",
+        " counter\n",
+        " histogram\n",
+        " summary\n",
+        "{\"",
+        "\",",
+        "\"=\"",
+        "=\"",
+        "\"} ",
+        " NaN",
+        " +Inf\n",
+        " 1e3",
+        "le=\"",
+        "quantile=\"",
+        "a 1\n",
+        "a{b=\"c\"} 1 2\n",
+        "__name__",
+        "\\\"",
+        "\\n",
+    ];
+    fuzz("text", text::run, &["exposition"], &words);
+}
+
+#[test]
+fn openmetrics() {
+    let words = [
+        "# HELP ",
+        "# TYPE ",
+        "# UNIT ",
+        "# EOF\n",
+        "# EOF",
+        " counter\n",
+        " gaugehistogram\n",
+        " info\n",
+        " stateset\n",
+        " # {",
+        "} 1\n",
+        "} 1 2\n",
+        "{\"",
+        "\",",
+        "\"=\"",
+        "=\"",
+        "\"} ",
+        " NaN",
+        " +Inf\n",
+        " 1e3",
+        " 1.5",
+        "le=\"",
+        "quantile=\"",
+        "_created",
+        "_total",
+        "a 1\n",
+        "a{b=\"c\"} 1 2 # {d=\"e\"} 3 4\n",
+        "\\\"",
+        "\\n",
+    ];
+    fuzz("openmetrics", openmetrics::run, &["exposition", "openmetrics"], &words);
+}

@@ -1,0 +1,17 @@
+//! Any bytes as a page of OpenMetrics.
+
+#![cfg_attr(fuzzing, no_main)]
+
+#[cfg(fuzzing)]
+#[path = "../pages.rs"]
+mod pages;
+
+use crate::pages;
+use scraped::exposition::content_type::Format;
+
+pub(crate) fn run(page: &[u8]) {
+    pages::check(Format::OpenMetrics, page);
+}
+
+#[cfg(fuzzing)]
+libfuzzer_sys::fuzz_target!(|data: &[u8]| run(data));
