@@ -1,5 +1,7 @@
 //! Days since the Unix epoch as dates, for everything that prints times. Knows no clock and no time zone but UTC.
 
+const MS_PER_DAY: i64 = 86_400_000;
+
 /// Year, month and day of the Gregorian calendar, counted from the day 1970-01-01.
 ///
 /// Years are taken from March on, so that the leap day is the last of its year; an era is 400 years.
@@ -13,4 +15,12 @@ pub fn civil_from_days(days: i64) -> (i64, i64, i64) {
     let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
     let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
     (year_of_era + era * 400 + i64::from(month <= 2), month, day)
+}
+
+/// Milliseconds since the Unix epoch as `2026-01-02T03:04:05.678Z`.
+pub fn rfc3339_ms(unix_ms: i64) -> String {
+    let (year, month, day) = civil_from_days(unix_ms.div_euclid(MS_PER_DAY));
+    let ms = unix_ms.rem_euclid(MS_PER_DAY);
+    let (hour, minute, second) = (ms / 3_600_000, ms / 60_000 % 60, ms / 1000 % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", ms % 1000)
 }

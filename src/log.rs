@@ -3,7 +3,7 @@
 //! Prometheus' field names (`time`, `level`, `source`, `msg`). A line that repeats within a second is counted instead
 //! of written, so that a broken target can not fill a small disk. Any thread may log.
 
-use crate::calendar::civil_from_days;
+use crate::calendar;
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use parking_lot::Mutex;
 use std::fmt::Write as _;
@@ -132,10 +132,7 @@ fn logfmt_value(value: &str) -> String {
 /// A time as `2026-01-02T03:04:05.678Z`; the epoch for times before it.
 pub fn rfc3339_ms(time: SystemTime) -> String {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let (days, second_of_day) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
-    let (year, month, day) = civil_from_days(days as i64);
-    let (hour, minute, second) = (second_of_day / 3600, second_of_day / 60 % 60, second_of_day % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", since.subsec_millis())
+    calendar::rfc3339_ms(since.as_millis() as i64)
 }
 
 #[cfg(test)]

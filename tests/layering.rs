@@ -31,6 +31,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "scrape",
         &[
+            "calendar",
             "clock",
             "config",
             "discovery::TargetGroup",

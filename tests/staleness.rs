@@ -18,8 +18,8 @@ use scraped::scrape::buffers::BodyBudget;
 use scraped::scrape::error::ScrapeError;
 use scraped::scrape::metrics::ScrapeMetrics;
 use scraped::scrape::permits::Permits;
+use scraped::scrape::pool::LoopSettings;
 use scraped::scrape::scrape_loop::{ScrapeLoop, ScrapeTime, Worker};
-use scraped::scrape::status::TargetStatus;
 use scraped::scrape::target::Target;
 use scraped::scrape::target_url::{TargetUrl, UrlScheme};
 use scraped::wal::head::{Compression, Wal, WalOptions};
@@ -47,7 +47,7 @@ impl Bench {
         let budget = BodyBudget::new(1 << 20, 1 << 20);
         let worker = Worker::new(Permits::new(1, &wal), budget, metrics, Clock::system());
         let (target, config) = job(dir.path(), job_lines);
-        let scrape_loop = ScrapeLoop::new(target, config, Arc::new(TargetStatus::default()));
+        let scrape_loop = ScrapeLoop::new(&LoopSettings::alone(target, config, Arc::default()));
         Bench { dir, worker, scrape_loop }
     }
 
@@ -57,7 +57,7 @@ impl Bench {
 
     fn reload(&mut self, job_lines: &str) {
         let (target, config) = job(self.dir.path(), job_lines);
-        self.scrape_loop.replace(target, config);
+        self.scrape_loop.replace(&LoopSettings::alone(target, config, Arc::default()));
     }
 
     /// All samples, in order of time and series.

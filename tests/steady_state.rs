@@ -12,6 +12,7 @@ use scraped::scrape::append::Page;
 use scraped::scrape::buffers::BodyBudget;
 use scraped::scrape::metrics::ScrapeMetrics;
 use scraped::scrape::permits::Permits;
+use scraped::scrape::pool::LoopSettings;
 use scraped::scrape::scrape_loop::{ScrapeLoop, ScrapeTime, Worker};
 use scraped::scrape::status::TargetStatus;
 use scraped::scrape::target::Target;
@@ -112,7 +113,7 @@ fn a_page_like_the_last_one_allocates_nothing() {
     };
     let target = Arc::new(Target::new(labels, url, Duration::from_secs(10), Duration::from_secs(10)));
     let status = Arc::new(TargetStatus::default());
-    let mut scrape_loop = ScrapeLoop::new(target, config, Arc::clone(&status));
+    let mut scrape_loop = ScrapeLoop::new(&LoopSettings::alone(target, config, Arc::clone(&status)));
 
     for round in 0..10 {
         let page = page(round);

@@ -195,11 +195,6 @@ impl<'a> Field<'a> {
         if let Value::Scalar(scalar) = &self.node.value { scalar.as_bool() } else { None }
     }
 
-    /// The text of a scalar, without any report.
-    pub(in crate::config) fn raw_text(&self) -> Option<&'a str> {
-        if let Value::Scalar(scalar) = &self.node.value { Some(&scalar.text) } else { None }
-    }
-
     /// Something else than null, the empty text, the empty list and the empty mapping.
     pub(in crate::config) fn is_given(&self) -> bool {
         match &self.node.value {

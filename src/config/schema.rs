@@ -49,54 +49,6 @@ pub(in crate::config) const TLS_CONFIG: [(&str, Shape); 13] = [
     ("max_version", TLS_VERSIONS),
 ];
 
-/// Of what `global` and a job say about a scrape: what is read and checked by others and not acted on yet, with the
-/// default that passes.
-const SCRAPE: [(&str, Unbuilt); 13] = [
-    ("scrape_native_histograms", Unbuilt::Flag),
-    ("convert_classic_histograms_to_nhcb", Unbuilt::Flag),
-    ("always_scrape_classic_histograms", Unbuilt::Flag),
-    ("target_limit", Unbuilt::Number),
-    ("label_limit", Unbuilt::Number),
-    ("label_name_length_limit", Unbuilt::Number),
-    ("label_value_length_limit", Unbuilt::Number),
-    ("series_limit", Unbuilt::Number),
-    ("extra_scrape_metrics", Unbuilt::Flag),
-    ("scrape_failure_log_file", Unbuilt::Text),
-    ("metric_name_validation_scheme", Unbuilt::Texts(&["legacy"])),
-    ("native_histogram_bucket_limit", Unbuilt::Number),
-    ("native_histogram_min_bucket_factor", Unbuilt::Number),
-];
-
-/// Which values do not pass.
-enum Unbuilt {
-    /// Any but the empty one.
-    Text,
-    /// These.
-    Texts(&'static [&'static str]),
-    /// True.
-    Flag,
-    /// Any but 0.
-    Number,
-}
-
-/// Refuses settings of a scrape that are not built; those who read them report wrong values.
-pub(in crate::config) fn refuse_unbuilt(fields: &Fields<'_>) {
-    for (name, unbuilt) in &SCRAPE {
-        let Some(field) = fields.get(name) else { continue };
-        let is_set = match unbuilt {
-            Unbuilt::Text => field.raw_text().is_some_and(|text| !text.is_empty()),
-            Unbuilt::Texts(texts) => field.raw_text().is_some_and(|text| texts.contains(&text)),
-            Unbuilt::Flag => field.raw_bool() == Some(true),
-            Unbuilt::Number => {
-                field.raw_text().is_some_and(|text| text.parse().is_ok_and(|number: f64| number != 0.0))
-            }
-        };
-        if is_set {
-            refuse(&field);
-        }
-    }
-}
-
 /// `tracing`; it means something as soon as it is there.
 pub(in crate::config) const TRACING: [(&str, Shape); 8] = [
     ("client_type", Shape::Choice(&["grpc", "http"])),

@@ -11,7 +11,6 @@ use crate::config::duration::format_duration;
 use crate::config::fields::{Field, Fields};
 use crate::config::paths::join_dir;
 use crate::config::relabel::read_rules;
-use crate::config::schema::refuse_unbuilt;
 use crate::config::scrape_options::{
     ScrapeLimits, TypedScrapeOptions, read_fallback, read_options, read_typed,
 };
@@ -76,7 +75,6 @@ pub(in crate::config) fn read_global(field: &Field<'_>, dir: &Path) -> GlobalCon
     if let Some(file) = fields.take("scrape_failure_log_file") {
         global.scrape_failure_log_file = join_dir(dir, &file.text().unwrap_or_default());
     }
-    refuse_unbuilt(&fields);
     fields.finish(|_| false);
     if let Some(labels) = external_labels
         && global.options.metric_name_validation_scheme == Some(NameScheme::Legacy)
@@ -129,7 +127,6 @@ pub(in crate::config) fn read_job(
     let options = read_options(&mut fields, &global.options);
     let names = options.metric_name_validation_scheme;
     let log_file = fields.text("scrape_failure_log_file").unwrap_or_default();
-    refuse_unbuilt(&fields);
     let config = ScrapeConfig {
         scrape_interval,
         scrape_timeout,

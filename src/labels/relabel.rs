@@ -107,6 +107,18 @@ impl NameScheme {
             NameScheme::Legacy => is_legacy_label_name(name),
         }
     }
+
+    /// True if a metric may have this name: in the legacy scheme also with colons.
+    pub fn allows_metric(self, name: &str) -> bool {
+        match self {
+            NameScheme::Utf8 => !name.is_empty(),
+            NameScheme::Legacy => {
+                let is_first = |byte: u8| byte.is_ascii_alphabetic() || matches!(byte, b'_' | b':');
+                name.bytes().next().is_some_and(is_first)
+                    && name.bytes().all(|byte| is_first(byte) || byte.is_ascii_digit())
+            }
+        }
+    }
 }
 
 /// A rule as written, with Prometheus' defaults filled in.

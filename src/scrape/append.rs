@@ -5,18 +5,23 @@
 
 use crate::config::ScrapeConfig;
 use crate::exposition::Entry;
+use crate::exposition::content_type::Format;
 use crate::exposition::parser::{Parser, ParserBuffers, ParserOptions};
-use crate::labels::{Labels, METRIC_NAME};
+use crate::histogram::resolution::{FitError, schema_of_bucket_factor};
+use crate::labels::METRIC_NAME;
 use crate::scrape::cache::{Cursor, Hit, Known, NewText, ScrapeCache};
 use crate::scrape::error::ScrapeError;
 use crate::scrape::metadata::MetadataCache;
 use crate::scrape::negotiation::format_of_page;
 use crate::scrape::report::PageCounts;
+use crate::scrape::sample_exemplars::{ExemplarOwner, SampleExemplars};
 use crate::scrape::sample_labels::{SampleLabels, Sampled};
 use crate::scrape::scrape_loop::MetadataRecords;
+use crate::scrape::target::Target;
 use crate::series::SeriesHandle;
 use crate::wal::appender::Appender;
 use crate::wal::error::WalError;
+use crate::wal::is_stale_nan;
 use std::mem;
 
 /// What a target gave, unpacked.
@@ -37,6 +42,19 @@ pub struct LeftOut {
     pub out_of_order: u64,
     /// Timestamps too far ahead.
     pub out_of_bounds: u64,
+    /// Of series that are new to a target with as many as `series_limit` allows.
+    pub over_series_limit: u64,
+}
+
+/// Memory for a page; kept by the permit and reused.
+#[derive(Debug, Default)]
+pub struct PageScratch {
+    /// Labels of one series.
+    pub labels: SampleLabels,
+    /// What the parser puts together.
+    pub parser_buffers: ParserBuffers,
+    /// Exemplars of one sample.
+    pub exemplars: SampleExemplars,
 }
 
 /// One page on its way into a transaction.
@@ -44,8 +62,8 @@ pub struct LeftOut {
 pub struct PageAppend<'a> {
     /// The job.
     pub config: &'a ScrapeConfig,
-    /// Labels of every sample.
-    pub target_labels: &'a Labels,
+    /// Whose page it is.
+    pub target: &'a Target,
     /// Timestamp of samples without one of their own.
     pub ts_ms: i64,
     /// Samples with a later timestamp are left out.
@@ -59,17 +77,19 @@ pub struct PageAppend<'a> {
     /// Whether that goes into the log, too.
     pub metadata_records: MetadataRecords,
     /// Scratch.
-    pub labels: &'a mut SampleLabels,
-    /// Memory of the parser.
-    pub parser_buffers: &'a mut ParserBuffers,
+    pub scratch: &'a mut PageScratch,
     /// The transaction.
     pub appender: &'a mut Appender,
     /// What the page had; also right when it is refused, as far as it was read.
     pub counts: PageCounts,
     /// What was not staged.
     pub left_out: LeftOut,
-    /// Samples that count against `sample_limit`.
+    /// Samples that count against `sample_limit`, if there is one.
     pub n_limited: u64,
+    /// Series that count against the target's `series_limit`.
+    pub n_series: u64,
+    /// A histogram has more buckets than `native_histogram_bucket_limit`, at every resolution.
+    pub is_over_bucket_limit: bool,
 }
 
 impl PageAppend<'_> {
@@ -79,17 +99,26 @@ impl PageAppend<'_> {
     /// The page is refused; what is staged is to be rolled back.
     pub fn append(&mut self, page: Page<'_>) -> Result<(), ScrapeError> {
         let format = format_of_page(page.content_type, self.config.fallback_scrape_protocol)?;
-        // `scrape_native_histograms` is off.
-        let options = ParserOptions { ignore_native_histograms: true, ..ParserOptions::default() };
-        let buffers = mem::take(&mut *self.parser_buffers);
+        let options = ParserOptions {
+            ignore_native_histograms: !self.target.options.scrape_native_histograms,
+            keep_classic_histograms: self.target.options.always_scrape_classic_histograms,
+            convert_classic_histograms: self.target.options.convert_classic_histograms_to_nhcb,
+        };
+        let buffers = mem::take(&mut self.scratch.parser_buffers);
         let mut parser = Parser::new(format, page.bytes, options, buffers);
         self.metadata.begin(format);
-        let result = self.append_entries(&mut parser);
-        *self.parser_buffers = parser.into_buffers();
+        let result = match format {
+            Format::Text => self.append_entries(&mut parser, HasExemplars::No),
+            Format::OpenMetrics | Format::Protobuf => self.append_entries(&mut parser, HasExemplars::Maybe),
+        };
+        self.scratch.parser_buffers = parser.into_buffers();
         result?;
         if self.is_over_limit() {
             let samples = self.counts.post_metric_relabeling;
             return Err(ScrapeError::SampleLimit { samples, limit: self.config.limits.sample_limit });
+        }
+        if self.is_over_bucket_limit {
+            return Err(ScrapeError::BucketLimit { limit: self.config.native_histogram_bucket_limit });
         }
         Ok(())
     }
@@ -99,19 +128,28 @@ impl PageAppend<'_> {
         self.config.limits.sample_limit > 0 && self.n_limited > self.config.limits.sample_limit
     }
 
-    fn append_entries(&mut self, parser: &mut Parser<'_>) -> Result<(), ScrapeError> {
+    fn append_entries(
+        &mut self,
+        parser: &mut Parser<'_>,
+        has_exemplars: HasExemplars,
+    ) -> Result<(), ScrapeError> {
         loop {
             let Self { cache, cursor, .. } = self;
             let Some(entry) = parser.next(|rest| cache.guess(cursor, rest))? else {
                 return Ok(());
             };
-            let Entry::Series { known, value, timestamp_ms } = entry else {
-                self.metadata.note(&entry);
-                continue;
+            let (known, timestamp_ms, value) = match entry {
+                Entry::Series { known, value, timestamp_ms } => (known, timestamp_ms, Value::Float(value)),
+                Entry::Histogram { known, timestamp_ms } => (known, timestamp_ms, Value::Histogram),
+                Entry::Type { .. } | Entry::Help { .. } | Entry::Unit { .. } | Entry::Comment => {
+                    self.metadata.note(&entry);
+                    continue;
+                }
             };
             self.counts.scraped += 1;
             let own_ts_ms = timestamp_ms.filter(|_| self.config.honor_timestamps);
-            let sample = Sample { own_ts_ms, ts_ms: own_ts_ms.unwrap_or(self.ts_ms), value };
+            let ts_ms = own_ts_ms.unwrap_or(self.ts_ms);
+            let sample = Sample { own_ts_ms, ts_ms, value, has_exemplars };
             let guessed = if known { self.cache.hit_guessed(self.cursor) } else { None };
             let found = match guessed {
                 Some(hit) => Ok(hit),
@@ -121,30 +159,48 @@ impl PageAppend<'_> {
                 Ok(Hit { known: Known::Dropped, .. }) => {}
                 // Parsing labels costs far more than all the rest: only where the series is not at hand.
                 Ok(Hit { entry_idx, is_repeated, known: Known::Series(handle) }) => {
-                    self.append_known(entry_idx, is_repeated, handle, sample);
+                    self.append_known(entry_idx, is_repeated, handle, parser, sample)?;
                     self.log_changed_metadata(handle, parser)?;
                 }
                 Ok(Hit { entry_idx, is_repeated, known: Known::Forgotten }) => {
                     self.append_forgotten(entry_idx, is_repeated, parser, sample)?;
+                }
+                Ok(Hit { entry_idx, is_repeated, known: Known::OverBudget }) => {
+                    if self.has_room() {
+                        self.n_series += 1;
+                        self.counts.series_added += 1;
+                        self.append_forgotten(entry_idx, is_repeated, parser, sample)?;
+                    } else {
+                        self.counts.post_metric_relabeling += 1;
+                        self.left_out.over_series_limit += 1;
+                    }
                 }
                 Err(new_text) => self.append_new(new_text, parser, sample)?,
             }
         }
     }
 
-    fn append_known(&mut self, entry_idx: usize, is_repeated: bool, handle: SeriesHandle, sample: Sample) {
+    fn append_known(
+        &mut self,
+        entry_idx: usize,
+        is_repeated: bool,
+        handle: SeriesHandle,
+        parser: &mut Parser<'_>,
+        sample: Sample,
+    ) -> Result<(), ScrapeError> {
         self.counts.post_metric_relabeling += 1;
         if is_repeated && sample.own_ts_ms.is_none() {
             self.left_out.duplicates += 1;
-            return;
+            return Ok(());
         }
-        if !self.is_admitted(sample) {
-            return;
+        if !self.is_admitted(parser, sample, Standing::Known)? {
+            return Ok(());
         }
-        self.appender.append(handle, sample.ts_ms, sample.value);
+        self.stage(handle, parser, sample);
         if self.is_tracked(sample) {
             self.cache.track(entry_idx);
         }
+        Ok(())
     }
 
     /// A series that the cache knows and whose handle was lost.
@@ -152,16 +208,16 @@ impl PageAppend<'_> {
         &mut self,
         entry_idx: usize,
         is_repeated: bool,
-        parser: &Parser<'_>,
+        parser: &mut Parser<'_>,
         sample: Sample,
     ) -> Result<(), ScrapeError> {
-        match self.labels.build(parser, self.target_labels, self.config)? {
+        match self.scratch.labels.build(parser, &self.target.labels, self.config)? {
             // The same rules kept it before; other rules come with an empty cache.
             Sampled::Dropped => Ok(()),
             Sampled::Kept => {
-                let lookup = self.appender.series(&self.labels.builder).map_err(wal_error)?;
+                let lookup = self.appender.series(&self.scratch.labels.builder).map_err(wal_error)?;
                 self.cache.remember(entry_idx, lookup.handle);
-                self.append_known(entry_idx, is_repeated, lookup.handle, sample);
+                self.append_known(entry_idx, is_repeated, lookup.handle, parser, sample)?;
                 self.log_metadata(lookup.handle);
                 Ok(())
             }
@@ -171,30 +227,39 @@ impl PageAppend<'_> {
     fn append_new(
         &mut self,
         new_text: NewText,
-        parser: &Parser<'_>,
+        parser: &mut Parser<'_>,
         sample: Sample,
     ) -> Result<(), ScrapeError> {
-        if self.labels.build(parser, self.target_labels, self.config)? == Sampled::Dropped {
-            self.cache.insert(self.cursor, new_text, None);
+        if self.scratch.labels.build(parser, &self.target.labels, self.config)? == Sampled::Dropped {
+            self.cache.insert(self.cursor, new_text, Known::Dropped);
             return Ok(());
         }
         self.counts.post_metric_relabeling += 1;
-        if !self.is_admitted(sample) {
+        if !self.has_room() {
+            // Its text is remembered, so that the next page does not relabel it again.
+            self.cache.insert(self.cursor, new_text, Known::OverBudget);
+            self.left_out.over_series_limit += 1;
             return Ok(());
         }
-        let lookup = self.appender.series(&self.labels.builder).map_err(wal_error)?;
+        if !self.is_admitted(parser, sample, Standing::New)? {
+            return Ok(());
+        }
+        let lookup = self.appender.series(&self.scratch.labels.builder).map_err(wal_error)?;
         if sample.ts_ms <= lookup.last_ts_ms {
             // It is taken in, and counted as added, with its first sample.
             self.left_out.out_of_order += 1;
             return Ok(());
         }
-        self.appender.append(lookup.handle, sample.ts_ms, sample.value);
+        self.stage(lookup.handle, parser, sample);
         self.log_metadata(lookup.handle);
-        let entry_idx = self.cache.insert(self.cursor, new_text, Some(lookup.handle));
+        let entry_idx = self.cache.insert(self.cursor, new_text, Known::Series(lookup.handle));
         if self.is_tracked(sample) {
             self.cache.track(entry_idx);
         }
-        self.counts.series_added += 1;
+        self.n_series += 1;
+        if !self.is_over_bucket_limit {
+            self.counts.series_added += 1;
+        }
         Ok(())
     }
 
@@ -204,7 +269,7 @@ impl PageAppend<'_> {
             return;
         }
         if let Some(family) = self.metadata.current()
-            && family.has_metric(self.labels.builder.get(METRIC_NAME))
+            && family.has_metric(self.scratch.labels.builder.get(METRIC_NAME))
         {
             self.appender.append_metadata(handle, family.metric_type, family.unit, family.help);
         }
@@ -217,24 +282,83 @@ impl PageAppend<'_> {
         {
             return Ok(());
         }
-        if self.labels.build(parser, self.target_labels, self.config)? == Sampled::Kept {
+        if self.scratch.labels.build(parser, &self.target.labels, self.config)? == Sampled::Kept {
             self.log_metadata(handle);
         }
         Ok(())
     }
 
-    /// Counts a sample against the limits. Those over `sample_limit` are still read, so that the report says how many
-    /// there are.
-    fn is_admitted(&mut self, sample: Sample) -> bool {
-        self.n_limited += 1;
-        if self.is_over_limit() {
-            return false;
+    /// Whether the target may have another series.
+    fn has_room(&self) -> bool {
+        self.target.options.series_limit == 0 || self.n_series < self.target.options.series_limit
+    }
+
+    /// Counts a sample against the limits, in the order of Prometheus' appenders: resolution, buckets, samples, time.
+    /// Those over `sample_limit` are still read, so that the report says how many there are.
+    fn is_admitted(
+        &mut self,
+        parser: &mut Parser<'_>,
+        sample: Sample,
+        standing: Standing,
+    ) -> Result<bool, ScrapeError> {
+        if let Value::Histogram = sample.value
+            && !self.fits_buckets(parser)?
+        {
+            return Ok(false);
+        }
+        if self.config.limits.sample_limit > 0 {
+            self.n_limited += u64::from(!sample.is_end_of(standing));
+            if self.is_over_limit() {
+                return Ok(false);
+            }
         }
         if sample.ts_ms > self.max_ts_ms {
             self.left_out.out_of_bounds += 1;
-            return false;
+            return Ok(false);
         }
-        true
+        if let (Value::Histogram, Some(histogram)) = (sample.value, parser.histogram()) {
+            histogram.validate().map_err(|error| ScrapeError::Histogram { cause: error.to_string() })?;
+        }
+        Ok(true)
+    }
+
+    /// Lowers the resolution of the histogram read last as far as the job wants it.
+    fn fits_buckets(&mut self, parser: &mut Parser<'_>) -> Result<bool, ScrapeError> {
+        let Some(histogram) = parser.histogram() else { return Ok(true) };
+        let factor = self.config.native_histogram_min_bucket_factor;
+        let mut fitted = Ok(());
+        if factor > 1.0 {
+            fitted = histogram.cap_schema(schema_of_bucket_factor(factor)).map_err(FitError::Malformed);
+        }
+        if let (Ok(()), limit @ 1..) = (&fitted, self.config.native_histogram_bucket_limit) {
+            fitted = histogram.fit_buckets(usize::try_from(limit).unwrap_or(usize::MAX));
+        }
+        match fitted {
+            Ok(()) => Ok(true),
+            Err(FitError::TooManyBuckets) => {
+                self.is_over_bucket_limit = true;
+                Ok(false)
+            }
+            Err(error @ FitError::Malformed(_)) => Err(ScrapeError::Histogram { cause: error.to_string() }),
+        }
+    }
+
+    fn stage(&mut self, handle: SeriesHandle, parser: &mut Parser<'_>, sample: Sample) {
+        let owner = match sample.value {
+            Value::Float(value) => {
+                self.appender.append(handle, sample.ts_ms, value);
+                ExemplarOwner::Float
+            }
+            Value::Histogram => {
+                if let Some(histogram) = parser.histogram() {
+                    self.appender.append_histogram(handle, sample.ts_ms, histogram);
+                }
+                ExemplarOwner::Histogram
+            }
+        };
+        if sample.has_exemplars == HasExemplars::Maybe {
+            self.scratch.exemplars.append(parser, owner, sample.ts_ms, self.appender, handle);
+        }
     }
 
     fn is_tracked(&self, sample: Sample) -> bool {
@@ -247,7 +371,36 @@ struct Sample {
     /// The timestamp in the page, if it counts.
     own_ts_ms: Option<i64>,
     ts_ms: i64,
-    value: f64,
+    value: Value,
+    has_exemplars: HasExemplars,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Value {
+    Float(f64),
+    /// The parser has it.
+    Histogram,
+}
+
+/// Whether the format has exemplars at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum HasExemplars {
+    No,
+    Maybe,
+}
+
+/// Whether the cache knows a series.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    Known,
+    New,
+}
+
+impl Sample {
+    /// A stale marker in the page for a series that is known: `sample_limit` does not hold it back.
+    fn is_end_of(&self, standing: Standing) -> bool {
+        matches!(self.value, Value::Float(value) if standing == Standing::Known && is_stale_nan(value))
+    }
 }
 
 fn wal_error(error: WalError) -> ScrapeError {

@@ -36,6 +36,11 @@ const WAS_TRACKED: u16 = 1 << 2;
 /// Its series was looked up in the running scrape, so it goes if that is not committed.
 const FRESH: u16 = 1 << 3;
 
+/// New to a target that has as many series as it may; it has none until there is room.
+const OVER_BUDGET: u16 = 1 << 4;
+/// What an entry is, whatever a scrape does with it.
+const LASTING: u16 = DROPPED | OVER_BUDGET;
+
 /// The texts of one target.
 #[derive(Clone, Debug, Default)]
 pub struct ScrapeCache {
@@ -105,6 +110,8 @@ pub enum Known {
     Dropped,
     /// To be looked up by its labels.
     Forgotten,
+    /// None yet: its target had as many series as it may.
+    OverBudget,
 }
 
 /// Whether a page was stored.
@@ -156,6 +163,7 @@ impl Entry {
     fn known(&self) -> Known {
         match self.handle() {
             _ if self.flags & DROPPED != 0 => Known::Dropped,
+            _ if self.flags & OVER_BUDGET != 0 => Known::OverBudget,
             Some(handle) => Known::Series(handle),
             None => Known::Forgotten,
         }
@@ -237,7 +245,7 @@ impl ScrapeCache {
         let known = entry.known();
         if !is_repeated {
             let was_tracked = if entry.flags & TRACKED != 0 { WAS_TRACKED } else { 0 };
-            entry.flags = (entry.flags & DROPPED) | was_tracked;
+            entry.flags = (entry.flags & LASTING) | was_tracked;
             self.note_order(cursor, entry_idx);
             if let Some(entry) = self.entries.get_mut(entry_idx) {
                 entry.last_iter = self.iter;
@@ -263,8 +271,13 @@ impl ScrapeCache {
         cursor.order.push(entry_idx as u32);
     }
 
-    /// Takes a new text in, with its series or, if there is none, as dropped. Gives its entry.
-    pub fn insert(&mut self, cursor: &mut Cursor, text: NewText, series: Option<SeriesHandle>) -> usize {
+    /// Number of series, those included that the running page did not have yet.
+    pub fn n_series(&self) -> u64 {
+        self.entries.iter().filter(|entry| entry.flags & LASTING == 0).count() as u64
+    }
+
+    /// Takes a new text in, with what is known of its series. Gives its entry.
+    pub fn insert(&mut self, cursor: &mut Cursor, text: NewText, known: Known) -> usize {
         let entry_idx = self.entries.len();
         let mut entry = Entry {
             hash: text.hash,
@@ -273,12 +286,17 @@ impl ScrapeCache {
             // Not seen yet.
             last_iter: self.iter.wrapping_sub(1),
             generation: 0,
-            flags: DROPPED,
+            flags: 0,
         };
-        if let Some(handle) = series {
-            entry.series_ref = handle.series_ref.0.get();
-            entry.generation = handle.generation;
-            entry.flags = FRESH;
+        match known {
+            Known::Series(handle) => {
+                entry.series_ref = handle.series_ref.0.get();
+                entry.generation = handle.generation;
+                entry.flags = FRESH;
+            }
+            Known::Dropped => entry.flags = DROPPED,
+            Known::OverBudget => entry.flags = OVER_BUDGET,
+            Known::Forgotten => {}
         }
         self.entries.push(entry);
         self.note_order(cursor, entry_idx);
@@ -291,12 +309,12 @@ impl ScrapeCache {
         entry_idx
     }
 
-    /// Gives a forgotten entry its series.
+    /// Gives an entry its series that was forgotten or over the budget.
     pub fn remember(&mut self, entry_idx: usize, handle: SeriesHandle) {
         if let Some(entry) = self.entries.get_mut(entry_idx) {
             entry.series_ref = handle.series_ref.0.get();
             entry.generation = handle.generation;
-            entry.flags |= FRESH;
+            entry.flags = (entry.flags & !OVER_BUDGET) | FRESH;
         }
     }
 
@@ -345,7 +363,7 @@ impl ScrapeCache {
             if entry.flags & FRESH != 0 && entry.last_iter == self.iter {
                 entry.series_ref = 0;
             }
-            entry.flags &= DROPPED;
+            entry.flags &= LASTING;
         }
         let is_too_much = self.entries.len() > 2 * self.n_last_successful + FORCED_FLUSH_SLACK_ENTRIES;
         if is_too_much {
@@ -365,7 +383,7 @@ impl ScrapeCache {
                 entry.series_ref = 0;
             }
             let tracked = if entry.flags & WAS_TRACKED != 0 { TRACKED } else { 0 };
-            entry.flags = (entry.flags & DROPPED) | tracked;
+            entry.flags = (entry.flags & LASTING) | tracked;
             entry.last_iter = iter.wrapping_sub(1);
         }
     }

@@ -65,6 +65,7 @@ fn scrape(
                     Known::Dropped => assert!(is_dropped(text)),
                     Known::Series(it) => assert_eq!(it, handle(text)),
                     Known::Forgotten => cache.remember(hit.entry_idx, handle(text)),
+                    Known::OverBudget => panic!("{text}: nothing is"),
                 }
                 if !is_repeated {
                     assert_eq!(Some(&hit.known), model.known.get(text), "{text}");
@@ -74,8 +75,8 @@ fn scrape(
             Err(new_text) => {
                 assert!(!is_repeated && !model.known.contains_key(text), "{text}");
                 added += usize::from(!is_dropped(text));
-                let series = (!is_dropped(text)).then(|| handle(text));
-                cache.insert(cursor, new_text, series)
+                let known = if is_dropped(text) { Known::Dropped } else { Known::Series(handle(text)) };
+                cache.insert(cursor, new_text, known)
             }
         };
         if *is_tracked && !is_dropped(text) {
@@ -196,7 +197,7 @@ fn a_page_in_order_needs_no_index() {
                 cache.hit_guessed(&mut cursor).unwrap();
             } else {
                 let new_text = cache.find(&mut cursor, text.as_bytes()).unwrap_err();
-                cache.insert(&mut cursor, new_text, Some(handle(text)));
+                cache.insert(&mut cursor, new_text, Known::Series(handle(text)));
             }
         }
         assert!(model.known.is_empty() && cursor.is_in_order);
@@ -219,7 +220,7 @@ fn failing_scrapes_with_ever_new_series_do_not_grow_it_without_end() {
         cache.begin(&mut cursor);
         for (text, _) in numbered(round * 300..round * 300 + 300) {
             let new_text = cache.find(&mut cursor, text.as_bytes()).unwrap_err();
-            cache.insert(&mut cursor, new_text, Some(handle(&text)));
+            cache.insert(&mut cursor, new_text, Known::Series(handle(&text)));
         }
         n_flushes += u32::from(cache.finish_without_page());
         assert!(cache.len() <= 1300, "{}", cache.len());

@@ -4,6 +4,7 @@
 
 use crate::exposition::error::ExpositionError;
 use crate::http::error::Phase;
+use crate::scrape::label_check::LabelLimitError;
 use std::fmt;
 
 /// Why a scrape failed.
@@ -113,10 +114,23 @@ pub enum ScrapeError {
         /// The label set as Prometheus prints it.
         labels: String,
     },
+    /// The labels of a series exceed a limit.
+    LabelLimit(LabelLimitError),
+    /// A native histogram has more buckets than `native_histogram_bucket_limit`, and its resolution cannot be reduced
+    /// any more.
+    BucketLimit {
+        /// The limit.
+        limit: u64,
+    },
+    /// A native histogram that is none.
+    Histogram {
+        /// What is wrong with it.
+        cause: String,
+    },
     /// `target_limit` of the job is exceeded: none of its targets is scraped.
     TargetLimit {
         /// Targets of the job.
-        targets: usize,
+        targets: u64,
         /// The limit.
         limit: u64,
     },
@@ -165,6 +179,9 @@ impl ScrapeError {
             | Self::NameLabelMandatory
             | Self::DuplicateLabel { .. }
             | Self::InvalidLabels { .. }
+            | Self::LabelLimit(_)
+            | Self::BucketLimit { .. }
+            | Self::Histogram { .. }
             | Self::Wal { .. } => true,
         }
     }
@@ -221,6 +238,10 @@ impl fmt::Display for ScrapeError {
             Self::NameLabelMandatory => f.write_str("missing metric name (__name__ label)"),
             Self::DuplicateLabel { name } => write!(f, "label name \"{name}\" is not unique: invalid sample"),
             Self::InvalidLabels { labels } => write!(f, "invalid metric name or label names: {labels}"),
+            Self::LabelLimit(error) => error.fmt(f),
+            Self::BucketLimit { limit } => {
+                write!(f, "histogram bucket limit exceeded (native_histogram_bucket_limit: {limit})")
+            }
             Self::TargetLimit { targets, limit } => {
                 write!(f, "target_limit exceeded (number of targets: {targets}, limit: {limit})")
             }
@@ -229,7 +250,7 @@ impl fmt::Display for ScrapeError {
             }
             Self::Panicked => f.write_str("scrape panicked: a bug; its series are stale, the next scrape starts anew"),
             Self::Cancelled => f.write_str("context canceled"),
-            Self::Wal { cause } => f.write_str(cause),
+            Self::Histogram { cause } | Self::Wal { cause } => f.write_str(cause),
         }
     }
 }

@@ -9,9 +9,10 @@ use crate::config::{Config, ScrapeConfig};
 use crate::discovery::TargetSets;
 use crate::metadata::MetadataStore;
 use crate::scrape::buffers::BodyBudget;
+use crate::scrape::failure_log::FailureLog;
 use crate::scrape::metrics::ScrapeMetrics;
 use crate::scrape::permits::Permits;
-use crate::scrape::pool::{LoopChanges, LoopKeys, ScrapePool};
+use crate::scrape::pool::{FailureLogs, LoopChanges, LoopKeys, ScrapePool};
 use crate::scrape::scheduler::{self, Changes, FirstScrape, SchedulerOptions};
 use crate::scrape::scrape_loop::{MetadataRecords, ScrapeLoop, Worker};
 use crate::scrape::status::{PoolStatus, StatusBoard};
@@ -178,6 +179,7 @@ impl ManagerHandle {
             loop_keys: LoopKeys::default(),
             configs: BTreeMap::new(),
             offset_seed: 0,
+            failure_logs: FailureLogs::new(),
             pools: BTreeMap::new(),
             target_sets_now: TargetSets::new(),
         };
@@ -228,6 +230,7 @@ struct Manager {
     loop_keys: LoopKeys,
     configs: BTreeMap<String, Arc<ScrapeConfig>>,
     offset_seed: u64,
+    failure_logs: FailureLogs,
     pools: BTreeMap<String, ScrapePool>,
     target_sets_now: TargetSets,
 }
@@ -301,7 +304,8 @@ impl Manager {
 
     /// Syncs the pools that `is_wanted` names, all at once.
     fn sync(&mut self, is_wanted: impl Fn(&ScrapePool, &Arc<ScrapeConfig>) -> bool) -> Changes {
-        let Self { pools, configs, target_sets_now, loop_keys, metrics, sync_threads, .. } = self;
+        let Self { pools, configs, target_sets_now, loop_keys, failure_logs, metrics, sync_threads, .. } =
+            self;
         let wanted: Vec<_> = pools
             .iter_mut()
             .filter_map(|(job_name, pool)| {
@@ -311,7 +315,7 @@ impl Manager {
             .collect();
         let synced: Vec<(&String, LoopChanges, PoolStatus)> = sync_threads.install(|| {
             let sync_one = |(job_name, pool, config, groups): (_, &mut ScrapePool, _, &Vec<_>)| {
-                let (changes, status) = pool.sync(config, groups, loop_keys, metrics);
+                let (changes, status) = pool.sync(config, groups, loop_keys, failure_logs, metrics);
                 (job_name, changes, status)
             };
             wanted.into_par_iter().map(sync_one).collect()
@@ -344,6 +348,7 @@ impl Manager {
     }
 
     fn adopt(&mut self, config: &Config) {
+        self.failure_logs = open_failure_logs(config, &self.failure_logs);
         self.offset_seed = offset_seed(&config.global.external_labels);
         self.configs = config
             .scrape_configs
@@ -351,6 +356,25 @@ impl Manager {
             .map(|config| (config.job_name.clone(), Arc::clone(config)))
             .collect();
     }
+}
+
+/// The logs of this configuration; one that the last configuration had is opened anew.
+fn open_failure_logs(config: &Config, last: &FailureLogs) -> FailureLogs {
+    let mut logs = FailureLogs::new();
+    for path in config.scrape_configs.iter().map(|config| &config.scrape_failure_log_file) {
+        if path.as_os_str().is_empty() || logs.contains_key(path) {
+            continue;
+        }
+        let log = match last.get(path) {
+            Some(log) => {
+                log.reopen();
+                Arc::clone(log)
+            }
+            None => Arc::new(FailureLog::open(path)),
+        };
+        logs.insert(path.clone(), log);
+    }
+    logs
 }
 
 fn n_cpus() -> usize {

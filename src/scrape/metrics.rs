@@ -21,6 +21,10 @@ pub struct ScrapeMetrics {
     pub scrape_pool_reloads: Counter,
     /// `prometheus_target_reload_length_seconds` by interval.
     pub reload_length: Family<Summary>,
+    /// `prometheus_target_scrape_pool_exceeded_target_limit_total`.
+    pub exceeded_target_limit: Counter,
+    /// `prometheus_target_scrape_pool_target_limit` by job.
+    pub target_limit: Family<Gauge>,
     /// `prometheus_target_scrape_pool_targets` by job.
     pub scrape_pool_targets: Family<Gauge>,
     /// `prometheus_target_scrape_pool_sync_total` by job.
@@ -41,6 +45,14 @@ pub struct ScrapeMetrics {
     pub sample_out_of_order: Counter,
     /// `prometheus_target_scrapes_sample_out_of_bounds_total`.
     pub sample_out_of_bounds: Counter,
+    /// `prometheus_target_scrape_pool_exceeded_label_limits_total`.
+    pub exceeded_label_limits: Counter,
+    /// `prometheus_target_scrapes_exceeded_native_histogram_bucket_limit_total`.
+    pub exceeded_bucket_limit: Counter,
+    /// `prometheus_target_scrapes_exemplar_out_of_order_total`; stays 0 as in an agent, whose log has no order of them.
+    pub exemplar_out_of_order: Counter,
+    /// `scraped_series_limit_samples_dropped_total` by job.
+    pub over_series_limit: Family<Counter>,
     /// `prometheus_target_scrapes_cache_flush_forced_total`.
     pub cache_flush_forced: Counter,
     /// `scraped_scrape_workers` by state: `busy`, `idle`.
@@ -67,6 +79,8 @@ impl ScrapeMetrics {
             unknown_jobs: Counter::default(),
             scrape_pool_reloads: Counter::default(),
             reload_length: Family::new(&["interval"]),
+            exceeded_target_limit: Counter::default(),
+            target_limit: Family::new(&["scrape_job"]),
             scrape_pool_targets: Family::new(&["scrape_job"]),
             scrape_pool_syncs: Family::new(&["scrape_job"]),
             sync_length: Family::new(&["scrape_job"]),
@@ -77,6 +91,10 @@ impl ScrapeMetrics {
             sample_duplicate: Counter::default(),
             sample_out_of_order: Counter::default(),
             sample_out_of_bounds: Counter::default(),
+            exceeded_label_limits: Counter::default(),
+            exceeded_bucket_limit: Counter::default(),
+            exemplar_out_of_order: Counter::default(),
+            over_series_limit: Family::new(&["scrape_job"]),
             cache_flush_forced: Counter::default(),
             workers: Family::new(&["state"]),
             lateness: Histogram::new(LATENESS_BOUNDS_SECONDS),
@@ -104,10 +122,12 @@ impl ScrapeMetrics {
 
     /// Forgets what is told apart by a job that is gone.
     pub fn forget_job(&self, job_name: &str) {
+        self.target_limit.remove(&[job_name]);
         self.scrape_pool_targets.remove(&[job_name]);
         self.scrape_pool_syncs.remove(&[job_name]);
         self.sync_length.remove(&[job_name]);
         self.sync_failed.remove(&[job_name]);
+        self.over_series_limit.remove(&[job_name]);
     }
 }
 
@@ -138,6 +158,16 @@ impl Collect for ScrapeMetrics {
             "prometheus_target_reload_length_seconds",
             "Actual interval to reload the scrape pool with a given configuration.",
             &self.reload_length,
+        );
+        page.counter(
+            "prometheus_target_scrape_pool_exceeded_target_limit_total",
+            "Total number of times scrape pools hit the target limit, during sync or config reload.",
+            &self.exceeded_target_limit,
+        );
+        page.gauges(
+            "prometheus_target_scrape_pool_target_limit",
+            "Maximum number of targets allowed in this scrape pool.",
+            &self.target_limit,
         );
         page.gauges(
             "prometheus_target_scrape_pool_targets",
@@ -188,6 +218,26 @@ impl Collect for ScrapeMetrics {
             "prometheus_target_scrapes_sample_out_of_bounds_total",
             "Total number of samples rejected due to timestamp falling outside of the time bounds.",
             &self.sample_out_of_bounds,
+        );
+        page.counter(
+            "prometheus_target_scrape_pool_exceeded_label_limits_total",
+            "Total number of times scrape pools hit the label limits, during sync or config reload.",
+            &self.exceeded_label_limits,
+        );
+        page.counter(
+            "prometheus_target_scrapes_exceeded_native_histogram_bucket_limit_total",
+            "Total number of scrapes that hit the native histogram bucket limit and were rejected.",
+            &self.exceeded_bucket_limit,
+        );
+        page.counter(
+            "prometheus_target_scrapes_exemplar_out_of_order_total",
+            "Total number of exemplar rejected due to not being out of the expected order.",
+            &self.exemplar_out_of_order,
+        );
+        page.counters(
+            "scraped_series_limit_samples_dropped_total",
+            "Samples of series that were new to a target and over its series_limit.",
+            &self.over_series_limit,
         );
         page.counter(
             "prometheus_target_scrapes_cache_flush_forced_total",

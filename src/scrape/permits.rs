@@ -3,10 +3,9 @@
 //! Waiting for a socket needs none; decoding, parsing and appending happen while one is held. A permit carries the
 //! scratch space for that work, so that memory is bounded by cores and neither by workers nor by targets.
 
-use crate::exposition::parser::ParserBuffers;
+use crate::scrape::append::PageScratch;
 use crate::scrape::cache::Cursor;
 use crate::scrape::decode::Decoder;
-use crate::scrape::sample_labels::SampleLabels;
 use crate::wal::appender::Appender;
 use crate::wal::head::Wal;
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -24,12 +23,10 @@ pub struct Permits {
 pub struct Scratch {
     /// The transaction.
     pub appender: Appender,
-    /// Labels of the series being looked up.
-    pub labels: SampleLabels,
+    /// For the samples of the page.
+    pub page: PageScratch,
     /// Where the page is in the target's cache.
     pub cursor: Cursor,
-    /// Memory of the parser.
-    pub parser_buffers: ParserBuffers,
     /// Inflate state.
     pub decoder: Decoder,
 }
@@ -38,9 +35,8 @@ impl Scratch {
     fn new(wal: &Wal) -> Self {
         Self {
             appender: wal.appender(),
-            labels: SampleLabels::default(),
+            page: PageScratch::default(),
             cursor: Cursor::default(),
-            parser_buffers: ParserBuffers::default(),
             decoder: Decoder::default(),
         }
     }

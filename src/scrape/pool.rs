@@ -4,16 +4,19 @@
 //! of its loops: the loops live with the scheduler.
 
 use crate::config::ScrapeConfig;
-use crate::config::scrape_options::ScrapeLimits;
 use crate::discovery::TargetGroup;
 use crate::labels::builder::LabelsBuilder;
+use crate::scrape::failure_log::FailureLog;
 use crate::scrape::metrics::{ScrapeMetrics, go_duration};
+use crate::scrape::reuse::{differ_in_discovery_only, give_same_samples};
 use crate::scrape::status::{ActiveTarget, PoolStatus, TargetStatus};
 use crate::scrape::target::{Discovered, Target, targets_from_group};
+use crate::scrape::target_limit::TargetLimit;
 use portable_atomic::{AtomicU64, Ordering};
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Name of a scrape loop, given by its pool: the slots of the scheduler are nobody else's business.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -39,7 +42,21 @@ pub struct LoopSettings {
     pub config: Arc<ScrapeConfig>,
     /// Its row for the API.
     pub status: Arc<TargetStatus>,
+    /// Whether its job has too many targets.
+    pub target_limit: Arc<TargetLimit>,
+    /// Where scrapes that got no page are told.
+    pub failure_log: Option<Arc<FailureLog>>,
 }
+
+impl LoopSettings {
+    /// Of a target that is its job's only one.
+    pub fn alone(target: Arc<Target>, config: Arc<ScrapeConfig>, status: Arc<TargetStatus>) -> Self {
+        Self { target, config, status, target_limit: Arc::default(), failure_log: None }
+    }
+}
+
+/// `scrape_failure_log_file` of all jobs, each file once.
+pub type FailureLogs = BTreeMap<PathBuf, Arc<FailureLog>>;
 
 /// What a sync changes for the scheduler.
 #[derive(Debug, Default)]
@@ -65,6 +82,8 @@ pub struct ScrapePool {
     config: Arc<ScrapeConfig>,
     /// By [`Target::hash`].
     active: BTreeMap<u64, ActiveLoop>,
+    target_limit: Arc<TargetLimit>,
+    failure_log: Option<Arc<FailureLog>>,
 }
 
 #[derive(Clone, Debug)]
@@ -88,7 +107,7 @@ enum Reuse {
 impl ScrapePool {
     /// A pool without targets.
     pub fn new(config: Arc<ScrapeConfig>) -> Self {
-        Self { config, active: BTreeMap::new() }
+        Self { config, active: BTreeMap::new(), target_limit: Arc::default(), failure_log: None }
     }
 
     /// The configuration of the last sync.
@@ -112,11 +131,13 @@ impl ScrapePool {
         config: &Arc<ScrapeConfig>,
         groups: &[Arc<TargetGroup>],
         keys: &LoopKeys,
+        failure_logs: &FailureLogs,
         metrics: &ScrapeMetrics,
     ) -> (LoopChanges, PoolStatus) {
         let started = Instant::now();
         let reuse = reuse(&self.config, config);
         self.config = Arc::clone(config);
+        self.failure_log = failure_logs.get(&config.scrape_failure_log_file).map(Arc::clone);
         let (found, mut status) = self.find_targets(groups, metrics);
         let mut changes = LoopChanges::default();
         let mut gone = std::mem::take(&mut self.active);
@@ -150,6 +171,11 @@ impl ScrapePool {
             metrics.reload_length.with(&[&interval]).observe_duration(started.elapsed());
         }
         let job_name = &[self.config.job_name.as_str()];
+        let limit = self.config.limits.target_limit;
+        if self.target_limit.check(self.active.len(), limit) {
+            metrics.exceeded_target_limit.inc();
+        }
+        metrics.target_limit.with(job_name).set(limit as f64);
         metrics.scrape_pool_targets.with(job_name).set(self.active.len() as f64);
         metrics.scrape_pool_syncs.with(job_name).inc();
         metrics.sync_length.with(job_name).observe_duration(started.elapsed());
@@ -246,6 +272,8 @@ impl ScrapePool {
             target: Arc::clone(&active.target),
             config: Arc::clone(&self.config),
             status: Arc::clone(&active.status),
+            target_limit: Arc::clone(&self.target_limit),
+            failure_log: self.failure_log.clone(),
         }
     }
 }
@@ -265,23 +293,9 @@ impl Found {
 /// Prometheus' `reusableCache`, with one case more: where only discovery changed, loops are none the wiser. (There, one
 /// target more in `static_configs` costs every target of the job its cache.)
 fn reuse(old: &Arc<ScrapeConfig>, new: &Arc<ScrapeConfig>) -> Reuse {
-    let without_discovery = |config: &ScrapeConfig| ScrapeConfig {
-        discovery: Vec::new(),
-        limits: ScrapeLimits { keep_dropped_targets: 0, ..config.limits },
-        ..config.clone()
-    };
-    // What is blanked here changes neither which series a page gives nor what their labels are.
-    let what_caches_know = |config: &ScrapeConfig| ScrapeConfig {
-        scrape_interval: Duration::ZERO,
-        scrape_timeout: Duration::ZERO,
-        limits: ScrapeLimits { keep_dropped_targets: 0, sample_limit: 0, ..config.limits },
-        enable_http2: false,
-        http_client: Arc::default(),
-        ..without_discovery(config)
-    };
-    if Arc::ptr_eq(old, new) || without_discovery(old) == without_discovery(new) {
+    if Arc::ptr_eq(old, new) || differ_in_discovery_only(old, new) {
         Reuse::Untouched
-    } else if what_caches_know(old) == what_caches_know(new) {
+    } else if give_same_samples(old, new) {
         Reuse::Cache
     } else {
         Reuse::Nothing
@@ -291,7 +305,10 @@ fn reuse(old: &Arc<ScrapeConfig>, new: &Arc<ScrapeConfig>) -> Reuse {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::scrape_options::ScrapeLimits;
+    use crate::scrape::error::ScrapeError;
     use crate::scrape::target::tests::{drop_with, group, job, set};
+    use std::time::Duration;
 
     struct Fixture {
         pool: ScrapePool,
@@ -314,7 +331,8 @@ mod tests {
         /// Syncs and returns how many loops were added, retired and replaced.
         fn sync(&mut self, config: &ScrapeConfig, groups: &[Arc<TargetGroup>]) -> (usize, usize, usize) {
             let config = Arc::new(config.clone());
-            let (changes, status) = self.pool.sync(&config, groups, &self.keys, &self.metrics);
+            let (changes, status) =
+                self.pool.sync(&config, groups, &self.keys, &FailureLogs::new(), &self.metrics);
             assert_eq!(status.active.len(), self.pool.len());
             self.status = status;
             (changes.add.len(), changes.retire.len(), changes.replace.len())
@@ -392,6 +410,29 @@ mod tests {
             assert_eq!((fixture.status.dropped.len(), fixture.status.dropped_count), (want, 3));
             assert_eq!(fixture.status.dropped[0].labels().get("__address__"), "a");
         }
+    }
+
+    #[test]
+    fn too_many_targets_fail_all_until_there_are_few_enough() {
+        let mut config = job("j");
+        config.limits.target_limit = 2;
+        let mut fixture = Fixture::new(config.clone());
+        let (a, b, c) = ("__address__=a", "__address__=b", "__address__=c");
+        let mut check =
+            |config: &ScrapeConfig, groups: &[Arc<TargetGroup>], want: Option<ScrapeError>, n_times: u64| {
+                fixture.sync(config, groups);
+                let limit = config.limits.target_limit;
+                assert_eq!(fixture.pool.target_limit.error(limit), want);
+                assert_eq!(fixture.metrics.exceeded_target_limit.get(), n_times);
+                assert_eq!(fixture.metrics.target_limit.with(&["j"]).get(), limit as f64);
+            };
+        check(&config, &[group(&[a, b, a], "")], None, 0);
+        check(&config, &[group(&[a, b, c], "")], Some(ScrapeError::TargetLimit { targets: 3, limit: 2 }), 1);
+        check(&config, &[group(&[a, b, c], "")], Some(ScrapeError::TargetLimit { targets: 3, limit: 2 }), 2);
+        config.limits.target_limit = 3;
+        check(&config, &[group(&[a, b, c], "")], None, 2);
+        config.limits.target_limit = 0;
+        check(&config, &[group(&[a, b, c], "")], None, 2);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use crate::labels::builder::LabelsBuilder;
 use crate::labels::relabel::{Verdict, relabel};
 use crate::labels::{Labels, METRIC_NAME};
 use crate::scrape::error::ScrapeError;
+use crate::scrape::label_check::{check_limits, has_valid_names};
 
 /// Put before an exposed label whose name a target label takes.
 const EXPORTED_LABEL_PREFIX: &str = "exported_";
@@ -51,16 +52,14 @@ impl SampleLabels {
         builder.clear();
         empty_names.clear();
         let mut repeated_name = None;
-        let mut has_nameless_label = false;
         let visited = parser.visit_labels(texts, |name, value| {
-            has_nameless_label |= name.is_empty() && !value.is_empty();
             if value.is_empty() {
                 empty_names.push(name.to_owned());
             } else if !builder.insert(name, value) && repeated_name.is_none() {
                 repeated_name = Some(name.to_owned());
             }
         });
-        if visited.is_err() || has_nameless_label {
+        if visited.is_err() {
             return Err(ScrapeError::InvalidLabels { labels: shown(parser.series_text()) });
         }
         // A label without a value is no label, also where it has one a second time.
@@ -85,6 +84,10 @@ impl SampleLabels {
         if builder.get(METRIC_NAME).is_empty() {
             return Err(ScrapeError::NameLabelMandatory);
         }
+        if !has_valid_names(builder, config.options.metric_name_validation_scheme) {
+            return Err(ScrapeError::InvalidLabels { labels: shown(builder.to_string().as_bytes()) });
+        }
+        check_limits(builder, &config.limits).map_err(ScrapeError::LabelLimit)?;
         match repeated_name {
             Some(name) if !builder.get(&name).is_empty() => {
                 Err(ScrapeError::DuplicateLabel { name: shown(name.as_bytes()) })

@@ -12,13 +12,17 @@ use crate::scrape::append::{LeftOut, Page, PageAppend};
 use crate::scrape::buffers::BodyBudget;
 use crate::scrape::cache::{PageFate, ScrapeCache};
 use crate::scrape::error::ScrapeError;
+use crate::scrape::failure_log::FailureLog;
 use crate::scrape::metadata::MetadataCache;
 use crate::scrape::metrics::ScrapeMetrics;
 use crate::scrape::permits::{Permits, Scratch};
-use crate::scrape::report::{PageCounts, Report, ReportSeries};
+use crate::scrape::pool::LoopSettings;
+use crate::scrape::report::{ExtraReport, PageCounts, Report, ReportSeries, SeriesUse};
+use crate::scrape::reuse::give_same_samples;
 use crate::scrape::scraper::{Canceller, Scraper};
 use crate::scrape::status::{LastScrape, TargetStatus};
 use crate::scrape::target::Target;
+use crate::scrape::target_limit::TargetLimit;
 use crate::wal::error::WalError;
 use crate::wal::stale_nan;
 use std::sync::Arc;
@@ -90,6 +94,8 @@ pub struct ScrapeLoop {
     target: Arc<Target>,
     config: Arc<ScrapeConfig>,
     status: Arc<TargetStatus>,
+    target_limit: Arc<TargetLimit>,
+    failure_log: Option<Arc<FailureLog>>,
     scraper: Scraper,
     cache: ScrapeCache,
     metadata: MetadataCache,
@@ -102,16 +108,20 @@ struct Staged {
     counts: PageCounts,
     left_out: LeftOut,
     error: Option<ScrapeError>,
+    series_use: Option<SeriesUse>,
 }
 
 impl ScrapeLoop {
     /// A loop that has not scraped yet.
-    pub fn new(target: Arc<Target>, config: Arc<ScrapeConfig>, status: Arc<TargetStatus>) -> Self {
+    pub fn new(settings: &LoopSettings) -> Self {
+        let LoopSettings { target, config, status, target_limit, failure_log } = settings.clone();
         let scraper = Scraper::new(&target.url, &config, target.scrape_timeout);
         Self {
             target,
             config,
             status,
+            target_limit,
+            failure_log,
             scraper,
             cache: ScrapeCache::new(),
             metadata: MetadataCache::default(),
@@ -123,11 +133,17 @@ impl ScrapeLoop {
     ///
     /// A panic inside is a bug: the worker catches it and calls [`ScrapeLoop::after_panic`].
     pub fn scrape(&mut self, worker: &mut Worker, at: ScrapeTime) -> Answered {
+        if let Some(error) = self.target_limit.error(self.config.limits.target_limit) {
+            return self.store(worker, at, Err(error));
+        }
         let mut body = worker.budget.wire_buffer();
         let fetched = match self.scraper.fetch(at.deadline, &mut body) {
             Ok(fetched) => fetched,
             Err(ScrapeError::Cancelled) => return Answered::No,
-            Err(error) => return self.store(worker, at, Err(error)),
+            Err(error) => {
+                self.log_failure(worker, &error);
+                return self.store(worker, at, Err(error));
+            }
         };
         let mut decoded = worker.budget.decoded_buffer();
         let mut permit = worker.permits.acquire();
@@ -137,7 +153,18 @@ impl ScrapeLoop {
             .decoder
             .decode(fetched.content_encoding, &body, &mut decoded, limit_bytes, at.deadline)
             .map(|bytes| Page { content_type: &fetched.content_type, bytes });
+        if let Err(error) = &page {
+            self.log_failure(worker, error);
+        }
         self.store_with(worker, scratch, at, page)
+    }
+
+    /// A line for `scrape_failure_log_file`. What is wrong with a page is not told there, as in Prometheus.
+    fn log_failure(&self, worker: &Worker, error: &ScrapeError) {
+        if let Some(log) = &self.failure_log {
+            let (job_name, url) = (&self.config.job_name, self.target.url.to_string());
+            log.write(worker.clock.wall_ms(), job_name, &url, &error.to_string());
+        }
     }
 
     /// Stores what came of a fetch: the page, or the report that there is none.
@@ -171,10 +198,10 @@ impl ScrapeLoop {
             return;
         }
         let mut permit = worker.permits.acquire();
-        let Scratch { appender, cursor, labels, .. } = permit.scratch();
+        let Scratch { appender, cursor, page, .. } = permit.scratch();
         self.cache.begin(cursor);
         self.cache.for_each_stale(PageFate::Failed, |handle| appender.append(handle, ts_ms, stale_nan()));
-        let staged = self.report.stage_end(appender, &mut labels.builder, &self.target.labels, ts_ms);
+        let staged = self.report.stage_end(appender, &mut page.labels.builder, &self.target.labels, ts_ms);
         // A stale handle means that truncation has taken a series since: nothing is left of it to be marked.
         if let Err(error) = staged.and_then(|()| appender.commit()) {
             appender.rollback();
@@ -188,10 +215,11 @@ impl ScrapeLoop {
     }
 
     /// New settings after a reload. Keeps the cache if only interval, timeout, `sample_limit` or client settings
-    /// changed (`reusableCache`).
-    pub fn replace(&mut self, target: Arc<Target>, config: Arc<ScrapeConfig>) {
+    /// changed (`reusableCache`), and the row.
+    pub fn replace(&mut self, settings: &LoopSettings) {
+        let LoopSettings { target, config, target_limit, failure_log, .. } = settings.clone();
         let is_same_target = target.identity() == self.target.identity();
-        if !is_same_target || !gives_same_samples(&config, &self.config) {
+        if !is_same_target || !give_same_samples(&config, &self.config) {
             self.cache = ScrapeCache::new();
             self.metadata = MetadataCache::default();
         }
@@ -203,6 +231,8 @@ impl ScrapeLoop {
         }
         self.target = target;
         self.config = config;
+        self.target_limit = target_limit;
+        self.failure_log = failure_log;
     }
 
     /// Ends a scrape that runs in another thread.
@@ -232,7 +262,7 @@ impl ScrapeLoop {
             attempt += 1;
             let staged = self.stage(worker, scratch, at, &page);
             let duration = worker.clock.now().saturating_duration_since(at.start);
-            let committed = self.report_and_commit(scratch, at, duration, &staged);
+            let committed = self.report_and_commit(scratch, at, duration, &staged, &page);
             match committed {
                 Err(WalError::StaleSeries) if attempt < MAX_COMMIT_ATTEMPTS => {
                     self.cache.rewind();
@@ -272,6 +302,7 @@ impl ScrapeLoop {
             samples_post_metric_relabeling: staged.counts.post_metric_relabeling,
             series_added: staged.counts.series_added,
             body_bytes: page.map_or(0, |page| page.bytes.len() as u64),
+            series_use: staged.series_use,
         });
         answered
     }
@@ -284,8 +315,11 @@ impl ScrapeLoop {
         at: ScrapeTime,
         page: &Result<Page<'_>, ScrapeError>,
     ) -> Staged {
-        let Scratch { appender, cursor, labels, parser_buffers, .. } = scratch;
+        let Scratch { appender, cursor, page: page_scratch, .. } = scratch;
         self.cache.begin(cursor);
+        let series_limit = self.target.options.series_limit;
+        let n_series = if series_limit > 0 { self.cache.n_series() } else { 0 };
+        let mut series_use = SeriesUse { limit: series_limit, current: n_series, samples_dropped: 0 };
         let mut staged = Staged::default();
         match page {
             // An empty page is a good one, whatever its type.
@@ -293,29 +327,36 @@ impl ScrapeLoop {
             Ok(page) => {
                 let mut page_append = PageAppend {
                     config: &self.config,
-                    target_labels: &self.target.labels,
+                    target: &self.target,
                     ts_ms: at.ts_ms,
                     max_ts_ms: worker.clock.wall_ms().saturating_add(MAX_AHEAD.as_millis() as i64),
                     cache: &mut self.cache,
                     cursor,
                     metadata: &mut self.metadata,
                     metadata_records: worker.metadata_records,
-                    labels,
-                    parser_buffers,
+                    scratch: page_scratch,
                     appender,
                     counts: PageCounts::default(),
                     left_out: LeftOut::default(),
                     n_limited: 0,
+                    n_series,
+                    is_over_bucket_limit: false,
                 };
                 staged.error = page_append.append(*page).err();
                 if page_append.is_over_limit() {
                     worker.metrics.exceeded_sample_limit.inc();
                 }
+                if page_append.is_over_bucket_limit {
+                    worker.metrics.exceeded_bucket_limit.inc();
+                }
+                series_use.current = page_append.n_series;
+                series_use.samples_dropped = page_append.left_out.over_series_limit;
                 staged.counts = page_append.counts;
                 staged.left_out = page_append.left_out;
             }
             Err(error) => staged.error = Some(error.clone()),
         }
+        staged.series_use = (series_limit > 0).then_some(series_use);
         let fate = match &staged.error {
             None => PageFate::Stored,
             Some(_) => {
@@ -334,10 +375,27 @@ impl ScrapeLoop {
         at: ScrapeTime,
         duration: Duration,
         staged: &Staged,
+        page: &Result<Page<'_>, ScrapeError>,
     ) -> Result<usize, WalError> {
-        let Scratch { appender, labels, .. } = scratch;
-        let report = Report { is_up: staged.error.is_none(), duration, counts: staged.counts };
-        self.report.stage(appender, &mut labels.builder, &self.target.labels, at.ts_ms, report)?;
+        let Scratch { appender, page: page_scratch, .. } = scratch;
+        let extra = self.config.options.extra_scrape_metrics.then(|| ExtraReport {
+            timeout: self.target.scrape_timeout,
+            sample_limit: self.config.limits.sample_limit,
+            body_size_bytes: match page {
+                Ok(page) => page.bytes.len() as f64,
+                Err(ScrapeError::BodySizeLimit { .. } | ScrapeError::BodySizeCap { .. }) => -1.0,
+                Err(_) => 0.0,
+            },
+        });
+        let report = Report {
+            is_up: staged.error.is_none(),
+            duration,
+            counts: staged.counts,
+            extra,
+            series_use: staged.series_use,
+        };
+        let builder = &mut page_scratch.labels.builder;
+        self.report.stage(appender, builder, &self.target.labels, at.ts_ms, report)?;
         let committed = appender.commit()?;
         self.report.written();
         Ok(committed.out_of_order)
@@ -372,23 +430,17 @@ impl ScrapeLoop {
         if let Some(ScrapeError::BodySizeLimit { .. } | ScrapeError::BodySizeCap { .. }) = staged.error {
             metrics.exceeded_body_size_limit.inc();
         }
+        if let Some(ScrapeError::LabelLimit(_)) = staged.error {
+            metrics.exceeded_label_limits.inc();
+        }
+        if staged.left_out.over_series_limit > 0 {
+            let dropped = metrics.over_series_limit.with(&[&self.config.job_name]);
+            dropped.add(staged.left_out.over_series_limit);
+        }
         metrics.sample_duplicate.add(staged.left_out.duplicates);
         metrics.sample_out_of_bounds.add(staged.left_out.out_of_bounds);
         metrics.sample_out_of_order.add(staged.left_out.out_of_order + out_of_order as u64);
     }
-}
-
-/// Whether two jobs make the same series of the same page, so that a cache serves both.
-fn gives_same_samples(a: &ScrapeConfig, b: &ScrapeConfig) -> bool {
-    let mut a = a.clone();
-    a.scrape_interval = b.scrape_interval;
-    a.scrape_timeout = b.scrape_timeout;
-    a.limits.sample_limit = b.limits.sample_limit;
-    a.enable_http2 = b.enable_http2;
-    a.http_client.clone_from(&b.http_client);
-    a.discovery.clone_from(&b.discovery);
-    a.limits.keep_dropped_targets = b.limits.keep_dropped_targets;
-    a == *b
 }
 
 #[cfg(test)]

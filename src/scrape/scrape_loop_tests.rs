@@ -26,7 +26,7 @@ impl Bench {
         let metrics = Arc::new(ScrapeMetrics::new());
         let budget = BodyBudget::new(1 << 20, 1 << 20);
         let worker = Worker::new(Permits::new(1, &wal), budget, metrics, Clock::system());
-        let scrape_loop = ScrapeLoop::new(target(), config(dir.path()), Arc::new(TargetStatus::default()));
+        let scrape_loop = ScrapeLoop::new(&LoopSettings::alone(target(), config(dir.path()), Arc::default()));
         Bench { dir, wal, worker, scrape_loop }
     }
 
@@ -199,7 +199,7 @@ fn a_target_that_is_back_under_another_loop_does_not_end() {
     let mut bench = Bench::new();
     bench.scrape(1000, "a 1\nb 1\n");
     let config = config(bench.dir.path());
-    let mut again = ScrapeLoop::new(target(), config, Arc::new(TargetStatus::default()));
+    let mut again = ScrapeLoop::new(&LoopSettings::alone(target(), config, Arc::default()));
     let page = Page { content_type: TEXT, bytes: b"a 3\n" };
     assert_eq!(again.store(&mut bench.worker, at(3000), Ok(page)), Answered::Yes);
     bench.scrape_loop.end_of_run(&mut bench.worker, 2000);

@@ -6,6 +6,7 @@
 use crate::metadata::FamilyList;
 use crate::metrics::Collect;
 use crate::metrics::page::Page;
+use crate::scrape::report::SeriesUse;
 use crate::scrape::target::{Discovered, Target};
 use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeMap;
@@ -29,6 +30,8 @@ pub struct LastScrape {
     pub series_added: u64,
     /// Decoded bytes of the page; 0 when there was none.
     pub body_bytes: u64,
+    /// With `series_limit`: how much of it is used.
+    pub series_use: Option<SeriesUse>,
 }
 
 /// How a target fared in its last scrape.

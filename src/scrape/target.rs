@@ -10,6 +10,7 @@ use crate::labels::Labels;
 use crate::labels::builder::LabelsBuilder;
 use crate::labels::quote::Quoted;
 use crate::labels::relabel::{Verdict, relabel};
+use crate::scrape::target_options::{OptionError, TargetOptions};
 use crate::scrape::target_url::{PARAM_LABEL_PREFIX, TargetUrl};
 use std::fmt;
 use std::sync::Arc;
@@ -42,6 +43,8 @@ pub struct Target {
     pub scrape_interval: Duration,
     /// Time for one scrape, at most the interval.
     pub scrape_timeout: Duration,
+    /// What its labels say of histograms and its series budget.
+    pub options: TargetOptions,
     /// Tells targets of a job apart; hash of all labels after relabelling, `__` ones included, and the URL.
     pub hash: u64,
 }
@@ -50,7 +53,7 @@ impl Target {
     /// A target with these labels, for code that has no configuration; its hash knows only what is given here.
     pub fn new(labels: Labels, url: TargetUrl, scrape_interval: Duration, scrape_timeout: Duration) -> Self {
         let hash = target_hash(labels.hash(), &url);
-        Self { labels, url, scrape_interval, scrape_timeout, hash }
+        Self { labels, url, scrape_interval, scrape_timeout, options: TargetOptions::default(), hash }
     }
 
     /// Hash of what samples and requests see of the target. Two targets that differ in nothing else write the same
@@ -102,6 +105,7 @@ pub enum TargetError {
     BadTimeout { cause: UnitError },
     ZeroTimeout,
     TimeoutOverInterval { timeout: String, interval: String },
+    BadOption { cause: OptionError },
 }
 
 impl fmt::Display for TargetError {
@@ -119,6 +123,7 @@ impl fmt::Display for TargetError {
                 Quoted(timeout),
                 Quoted(interval)
             ),
+            Self::BadOption { cause } => cause.fmt(f),
         }
     }
 }
@@ -168,6 +173,7 @@ fn populate_discovered_labels(
             builder.set(name, value);
         }
     }
+    TargetOptions::of_job(config).populate(builder);
     for (param, values) in &config.params {
         let name = format!("{PARAM_LABEL_PREFIX}{param}");
         if let Some(first) = values.first()
@@ -213,6 +219,7 @@ fn populate(
             interval: interval_text.to_owned(),
         });
     }
+    let options = TargetOptions::read(builder, config).map_err(|cause| TargetError::BadOption { cause })?;
     builder.retain(|name, _| !name.starts_with(META_LABEL_PREFIX));
     if builder.get(INSTANCE_LABEL).is_empty() {
         builder.set(INSTANCE_LABEL, &address);
@@ -226,7 +233,7 @@ fn populate(
     );
     let hash = target_hash(builder.hash(), &url);
     builder.retain(|name, _| !name.starts_with(RESERVED_LABEL_PREFIX));
-    Ok(Some(Target { labels: builder.labels(), url, scrape_interval, scrape_timeout, hash }))
+    Ok(Some(Target { labels: builder.labels(), url, scrape_interval, scrape_timeout, options, hash }))
 }
 
 fn target_hash(labels_hash: u64, url: &TargetUrl) -> u64 {
@@ -338,15 +345,21 @@ pub(in crate::scrape) mod tests {
     fn discovered_labels_are_prometheus() {
         let config = ScrapeConfig { params: vec![("m".into(), vec!["a".into(), "b".into()])], ..job("j") };
         let (discovered, _) = outcome(config, "__address__=a:1 x=target", "x=group y=group");
-        let want = "__address__=a:1 __metrics_path__=/metrics __param_m=a __scheme__=http __scrape_interval__=1m \
-                    __scrape_timeout__=10s job=j x=target y=group";
-        assert_eq!(discovered, pairs(want));
+        let histograms = "__always_scrape_classic_histograms__=false __convert_classic_histograms_to_nhcb__=false \
+                          __scrape_native_histograms__=false";
+        let want = format!(
+            "__address__=a:1 __metrics_path__=/metrics __param_m=a __scheme__=http __scrape_interval__=1m \
+             __scrape_timeout__=10s job=j x=target y=group {histograms}"
+        );
+        assert_eq!(discovered, pairs(&want));
         // What discovery says about itself wins over the job.
         let (discovered, _) =
             outcome(job("j"), "__address__=a __scheme__=https job=mine __scrape_interval__=5s", "");
-        let want = "__address__=a __metrics_path__=/metrics __scheme__=https __scrape_interval__=5s \
-                    __scrape_timeout__=10s job=mine";
-        assert_eq!(discovered, pairs(want));
+        let want = format!(
+            "__address__=a __metrics_path__=/metrics __scheme__=https __scrape_interval__=5s __scrape_timeout__=10s \
+             job=mine {histograms}"
+        );
+        assert_eq!(discovered, pairs(&want));
     }
 
     #[test]
@@ -413,6 +426,48 @@ pub(in crate::scrape) mod tests {
             "__address__=a",
             r#"scrape timeout cannot be greater than scrape interval ("2m" > "1m")"#,
         );
+    }
+
+    #[test]
+    fn labels_override_what_the_job_says_of_histograms_and_series() {
+        let mut config = job("j");
+        config.options.scrape_native_histograms = true;
+        config.limits.series_limit = 100;
+        let options = |config: &ScrapeConfig, labels: &str| {
+            let (_, outcome) = outcome(config.clone(), &format!("__address__=a {labels}"), "");
+            outcome.map(|target| target.expect("not dropped").options).map_err(|error| error.to_string())
+        };
+        let of_job =
+            TargetOptions { scrape_native_histograms: true, series_limit: 100, ..TargetOptions::default() };
+        assert_eq!(options(&config, "x=y"), Ok(of_job));
+        let labels = "__scrape_native_histograms__=F __always_scrape_classic_histograms__=1 \
+                      __convert_classic_histograms_to_nhcb__=TRUE __series_limit__=5";
+        let other = TargetOptions {
+            convert_classic_histograms_to_nhcb: true,
+            always_scrape_classic_histograms: true,
+            scrape_native_histograms: false,
+            series_limit: 5,
+        };
+        assert_eq!(options(&config, labels), Ok(other));
+        // A rule that takes the label away gives the target the job's setting back.
+        let rules = vec![set("__series_limit__", ""), set("__scrape_native_histograms__", "")];
+        let without_labels = ScrapeConfig { relabel_configs: rules, ..config.clone() };
+        assert_eq!(
+            options(&without_labels, labels).map(|it| (it.scrape_native_histograms, it.series_limit)),
+            Ok((true, 100))
+        );
+        for (label, what) in [
+            (
+                "__convert_classic_histograms_to_nhcb__",
+                "convert classic histograms to nhcb: strconv.ParseBool",
+            ),
+            ("__always_scrape_classic_histograms__", "always scrape classic histograms: strconv.ParseBool"),
+            ("__scrape_native_histograms__", "scrape native histograms: strconv.ParseBool"),
+            ("__series_limit__", "series limit: strconv.ParseUint"),
+        ] {
+            let error = format!("error parsing {what}: parsing \"yes\": invalid syntax");
+            assert_eq!(options(&config, &format!("{label}=yes")), Err(error));
+        }
     }
 
     #[test]

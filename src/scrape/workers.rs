@@ -60,11 +60,7 @@ impl Scrapeable for ScrapeLoop {
     type Worker = Worker;
 
     fn new(settings: &LoopSettings) -> Self {
-        ScrapeLoop::new(
-            Arc::clone(&settings.target),
-            Arc::clone(&settings.config),
-            Arc::clone(&settings.status),
-        )
+        ScrapeLoop::new(settings)
     }
 
     fn scrape(&mut self, worker: &mut Worker, at: ScrapeTime) -> Answered {
@@ -84,7 +80,7 @@ impl Scrapeable for ScrapeLoop {
     }
 
     fn replace(&mut self, settings: &LoopSettings) {
-        self.replace(Arc::clone(&settings.target), Arc::clone(&settings.config));
+        self.replace(settings);
     }
 
     fn canceller(&self) -> Box<dyn Fn() + Send> {

@@ -245,7 +245,7 @@ impl Fixture {
 }
 
 pub(crate) fn settings(target: Target, config: &Arc<ScrapeConfig>) -> LoopSettings {
-    LoopSettings { target: Arc::new(target), config: Arc::clone(config), status: Arc::default() }
+    LoopSettings::alone(Arc::new(target), Arc::clone(config), Arc::default())
 }
 
 /// A fake target; its timeout is its interval.

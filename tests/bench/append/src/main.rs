@@ -15,6 +15,7 @@ use scraped::scrape::append::Page;
 use scraped::scrape::buffers::BodyBudget;
 use scraped::scrape::metrics::ScrapeMetrics;
 use scraped::scrape::permits::Permits;
+use scraped::scrape::pool::LoopSettings;
 use scraped::scrape::scrape_loop::{ScrapeLoop, ScrapeTime, Worker};
 use scraped::scrape::target::Target;
 use scraped::scrape::target_url::{TargetUrl, UrlScheme};
@@ -200,5 +201,5 @@ fn bench(dir: &Path) -> (ScrapeLoop, Worker, Wal) {
         path_and_query: "/metrics".to_owned(),
     };
     let target = Arc::new(Target::new(labels, url, Duration::from_secs(15), Duration::from_secs(10)));
-    (ScrapeLoop::new(target, config, Arc::default()), worker, wal)
+    (ScrapeLoop::new(&LoopSettings::alone(target, config, Arc::default())), worker, wal)
 }

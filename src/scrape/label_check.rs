@@ -1,0 +1,200 @@
+//! What labels a series may have: names by `metric_name_validation_scheme`, number and lengths by the label limits.
+//!
+//! Runs for series that a target's cache does not know, on their labels as they would be stored, the target's own
+//! among them. Follows `labels.IsValid` and `verifyLabelLimits` of Prometheus (`scrape/scrape.go`).
+
+use crate::config::scrape_options::ScrapeLimits;
+use crate::labels::METRIC_NAME;
+use crate::labels::builder::LabelsBuilder;
+use crate::labels::quote::Quoted;
+use crate::labels::relabel::NameScheme;
+use std::fmt;
+
+/// Errors show no more characters of a name or a value than this.
+const MAX_SHOWN_CHARS: usize = 50;
+
+/// A limit that the labels of a series exceed; the words are Prometheus'.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LabelLimitError {
+    /// `label_limit`.
+    Labels {
+        /// The metric's name, cut.
+        metric: String,
+        /// Labels of the series.
+        labels: usize,
+        /// The limit.
+        limit: u64,
+    },
+    /// `label_name_length_limit`.
+    NameLength {
+        /// The metric's name, cut.
+        metric: String,
+        /// The label's name, cut.
+        name: String,
+        /// Its length in bytes.
+        bytes: usize,
+        /// The limit.
+        limit: u64,
+    },
+    /// `label_value_length_limit`.
+    ValueLength {
+        /// The metric's name, cut.
+        metric: String,
+        /// The label's name, cut.
+        name: String,
+        /// Its value, cut.
+        value: String,
+        /// Length of the value in bytes.
+        bytes: usize,
+        /// The limit.
+        limit: u64,
+    },
+}
+
+impl fmt::Display for LabelLimitError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Labels { metric, labels, limit } => {
+                write!(
+                    f,
+                    "label_limit exceeded (metric: {metric}, number of labels: {labels}, limit: {limit})"
+                )
+            }
+            Self::NameLength { metric, name, bytes, limit } => write!(
+                f,
+                "label_name_length_limit exceeded (metric: {metric}, label name: {name}, length: {bytes}, limit: {limit})"
+            ),
+            Self::ValueLength { metric, name, value, bytes, limit } => write!(
+                f,
+                "label_value_length_limit exceeded (metric: {metric}, label name: {name}, value: {}, length: {bytes}, \
+                 limit: {limit})",
+                Quoted(value)
+            ),
+        }
+    }
+}
+
+/// Whether every name is one, and the metric's name too.
+pub fn has_valid_names(labels: &LabelsBuilder, names: NameScheme) -> bool {
+    labels
+        .iter()
+        .all(|(name, value)| names.allows(name) && (name != METRIC_NAME || names.allows_metric(value)))
+}
+
+/// Compares with the limits in Prometheus' order: the number of labels, then label by label name and value.
+///
+/// # Errors
+/// The first limit that is exceeded.
+pub fn check_limits(labels: &LabelsBuilder, limits: &ScrapeLimits) -> Result<(), LabelLimitError> {
+    let &ScrapeLimits { label_limit, label_name_length_limit, label_value_length_limit, .. } = limits;
+    let metric = || cut(labels.get(METRIC_NAME));
+    let exceeds = |len: usize, limit: u64| limit > 0 && len as u64 > limit;
+    if exceeds(labels.len(), label_limit) {
+        return Err(LabelLimitError::Labels { metric: metric(), labels: labels.len(), limit: label_limit });
+    }
+    if label_name_length_limit == 0 && label_value_length_limit == 0 {
+        return Ok(());
+    }
+    for (name, value) in labels.iter() {
+        if exceeds(name.len(), label_name_length_limit) {
+            return Err(LabelLimitError::NameLength {
+                metric: metric(),
+                name: cut(name),
+                bytes: name.len(),
+                limit: label_name_length_limit,
+            });
+        }
+        if exceeds(value.len(), label_value_length_limit) {
+            return Err(LabelLimitError::ValueLength {
+                metric: metric(),
+                name: cut(name),
+                value: cut(value),
+                bytes: value.len(),
+                limit: label_value_length_limit,
+            });
+        }
+    }
+    Ok(())
+}
+
+fn cut(text: &str) -> String {
+    text.chars().take(MAX_SHOWN_CHARS).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::labels::Labels;
+
+    fn builder(pairs: &[(&str, &str)]) -> LabelsBuilder {
+        let mut builder = LabelsBuilder::new();
+        builder.reset(&Labels::from_pairs(pairs.iter().copied()));
+        builder
+    }
+
+    /// Limits on labels, names and values, and what is said about a series.
+    fn check(pairs: &[(&str, &str)], limits: (u64, u64, u64), want: &str) {
+        let limits = ScrapeLimits {
+            label_limit: limits.0,
+            label_name_length_limit: limits.1,
+            label_value_length_limit: limits.2,
+            ..ScrapeLimits::default()
+        };
+        let got =
+            check_limits(&builder(pairs), &limits).map_or_else(|error| error.to_string(), |()| String::new());
+        assert_eq!(got, want, "{limits:?}");
+    }
+
+    #[test]
+    fn limits_are_compared_in_prometheus_order() {
+        let series = [(METRIC_NAME, "a_total"), ("instance", "host:1"), ("job", "node"), ("x", "yyyyyyyyy")];
+        check(&series, (0, 0, 0), "");
+        check(&series, (4, 8, 9), "");
+        check(&series, (2, 3, 1), "label_limit exceeded (metric: a_total, number of labels: 4, limit: 2)");
+        check(
+            &series,
+            (0, 3, 1),
+            "label_name_length_limit exceeded (metric: a_total, label name: __name__, length: 8, limit: 3)",
+        );
+        check(
+            &series,
+            (0, 8, 8),
+            "label_value_length_limit exceeded (metric: a_total, label name: x, value: \"yyyyyyyyy\", length: 9, \
+             limit: 8)",
+        );
+        // The value of an earlier label comes before the name of a later one.
+        check(
+            &[(METRIC_NAME, "long_name"), ("very_long_name", "x")],
+            (0, 10, 5),
+            "label_value_length_limit exceeded (metric: long_name, label name: __name__, value: \"long_name\", length: \
+             9, limit: 5)",
+        );
+        // Lengths are bytes, what is shown is cut by characters.
+        let long = "ü".repeat(60);
+        let shown = "ü".repeat(50);
+        check(
+            &[(METRIC_NAME, &long)],
+            (0, 0, 119),
+            &format!(
+                "label_value_length_limit exceeded (metric: {shown}, label name: __name__, value: \"{shown}\", length: \
+                 120, limit: 119)"
+            ),
+        );
+    }
+
+    #[test]
+    fn names_by_scheme() {
+        let check = |pairs: &[(&str, &str)], want: (bool, bool)| {
+            let labels = builder(pairs);
+            let got =
+                (has_valid_names(&labels, NameScheme::Utf8), has_valid_names(&labels, NameScheme::Legacy));
+            assert_eq!(got, want, "{pairs:?}");
+        };
+        check(&[(METRIC_NAME, "a:b_1"), ("_x1", "ü")], (true, true));
+        check(&[(METRIC_NAME, "a.b")], (true, false));
+        check(&[(METRIC_NAME, "1a")], (true, false));
+        check(&[(METRIC_NAME, "a"), ("a:b", "c")], (true, false));
+        check(&[(METRIC_NAME, "a"), ("a.b", "c")], (true, false));
+        check(&[(METRIC_NAME, "a"), ("", "c")], (false, false));
+    }
+}

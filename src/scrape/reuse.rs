@@ -1,0 +1,39 @@
+//! What of a target's scrape state outlives a change of its job: Prometheus' `reusableCache` (`scrape/scrape.go`).
+
+use crate::config::ScrapeConfig;
+use crate::config::scrape_options::ScrapeLimits;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Whether two jobs differ at most in where their targets come from: their loops are none the wiser.
+pub fn differ_in_discovery_only(a: &ScrapeConfig, b: &ScrapeConfig) -> bool {
+    without_discovery(a) == without_discovery(b)
+}
+
+/// Whether two jobs make the same series of the same page, so that a cache serves both.
+pub fn give_same_samples(a: &ScrapeConfig, b: &ScrapeConfig) -> bool {
+    what_caches_know(a) == what_caches_know(b)
+}
+
+fn without_discovery(config: &ScrapeConfig) -> ScrapeConfig {
+    ScrapeConfig {
+        discovery: Vec::new(),
+        limits: ScrapeLimits { keep_dropped_targets: 0, ..config.limits },
+        ..config.clone()
+    }
+}
+
+/// What is blanked here changes neither which series a page gives nor what their labels are. It is more than Prometheus
+/// blanks by two settings: `series_limit`, which is there to keep series, and the failure log.
+fn what_caches_know(config: &ScrapeConfig) -> ScrapeConfig {
+    ScrapeConfig {
+        scrape_interval: Duration::ZERO,
+        scrape_timeout: Duration::ZERO,
+        limits: ScrapeLimits { sample_limit: 0, series_limit: 0, keep_dropped_targets: 0, ..config.limits },
+        scrape_failure_log_file: PathBuf::new(),
+        enable_http2: false,
+        http_client: Arc::default(),
+        ..without_discovery(config)
+    }
+}
