@@ -5,6 +5,7 @@
 //! series holds both. After `prompb/remote.proto`, `prompb/types.proto` and `prompb/io/prometheus/write/v2/types.proto`.
 
 mod histogram;
+pub mod known;
 mod wire;
 
 use std::hash::BuildHasher;
@@ -13,6 +14,7 @@ use foldhash::quality::RandomState;
 use hashbrown::HashTable;
 
 use crate::histogram::Histogram;
+use crate::remote::encode::known::{KnownLabels, LabelKey};
 use crate::remote::encode::wire::{
     I64, LEN, VARINT, bytes_len, double_len, number_len, push_bytes, push_double, push_number, push_varint,
     tag,
@@ -98,6 +100,7 @@ pub struct RequestWriter {
     item: Vec<u8>,
     packed: Vec<u8>,
     symbols: Symbols,
+    known: KnownLabels,
     whole: Vec<u8>,
 }
 
@@ -115,6 +118,7 @@ impl RequestWriter {
             item: Vec::new(),
             packed: Vec::new(),
             symbols: Symbols::default(),
+            known: KnownLabels::default(),
             whole: Vec::new(),
         }
     }
@@ -124,6 +128,7 @@ impl RequestWriter {
         self.message = message;
         self.body.clear();
         self.symbols.clear();
+        self.known.clear();
         self.clear_series();
     }
 
@@ -138,6 +143,25 @@ impl RequestWriter {
     /// A label of the series being written; names come in order.
     pub fn label(&mut self, name: &str, value: &str) {
         push_label(self.message, &mut self.symbols, &mut self.labels, name, value);
+    }
+
+    /// A label as [`RequestWriter::label`] takes it, by its numbers in this edition of the series table; its texts are
+    /// asked for only if the request does not have it yet.
+    pub fn numbered_label<'a>(
+        &mut self,
+        edition: u32,
+        key: LabelKey,
+        texts: impl FnOnce() -> (&'a str, &'a str),
+    ) {
+        let Self { message, symbols, known, labels, .. } = self;
+        known.set_edition(edition);
+        if let Some(label) = known.get(key) {
+            return labels.extend_from_slice(label);
+        }
+        let start = labels.len();
+        let (name, value) = texts();
+        push_label(*message, symbols, labels, name, value);
+        known.insert(key, labels.get(start..).unwrap_or_default());
     }
 
     /// Metadata of the series being written; 1.0 has no place for it there.
@@ -163,8 +187,10 @@ impl RequestWriter {
         let ts = ts_ms as u64;
         self.samples.push(TIMESERIES_SAMPLES);
         push_varint(&mut self.samples, (number_len(ts) + double_len(value)) as u64);
-        push_double(&mut self.samples, SAMPLE_VALUE, value);
+        // Samples of a scrape share the timestamp: behind the tags it makes one long repetition for snappy, into which
+        // the zeros run that most values start with.
         push_number(&mut self.samples, SAMPLE_TIMESTAMP, ts);
+        push_double(&mut self.samples, SAMPLE_VALUE, value);
     }
 
     /// A histogram of the series being written. 1.0 knows no custom buckets: receivers would take them for others.

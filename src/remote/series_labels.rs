@@ -14,7 +14,9 @@ use crate::labels::Labels;
 use crate::labels::builder::LabelsBuilder;
 use crate::labels::relabel::{RelabelRule, Verdict, relabel};
 use crate::remote::encode::RequestWriter;
+use crate::remote::encode::known::LabelKey;
 use crate::series::SeriesHandle;
+use crate::series::table::{LabelPairs, NumberedLabel};
 use crate::wal::head::Wal;
 
 /// Labels that rules made, by handle.
@@ -93,7 +95,8 @@ impl SeriesLabels {
     }
 
     /// Writes the labels of each series in turn, then calls `samples`, which writes its samples and ends it; calls
-    /// `gone` for a series that the log has forgotten.
+    /// `gone` for a series that the log has forgotten. Series with the same name come one after the other: what they
+    /// have in common is packed better, and they come in no order that means anything anyway.
     pub fn write(
         &self,
         wal: &Wal,
@@ -102,51 +105,94 @@ impl SeriesLabels {
         mut samples: impl FnMut(usize, &mut RequestWriter),
         mut gone: impl FnMut(usize),
     ) {
+        let mut order: Vec<(u64, usize)> = Vec::with_capacity(handles.len());
+        wal.visit_labels(handles, |idx, pairs| order.push((pairs.map_or(0, |it| likeness(&it)), idx)));
+        order.sort_unstable();
+        let ordered: Vec<SeriesHandle> = order.iter().filter_map(|(_, idx)| handles.get(*idx).copied()).collect();
         // Taken out first: no two locks are held at once.
         let changed: Vec<Option<Arc<Labels>>> = if self.rules.is_empty() {
             Vec::new()
         } else {
             let changed = self.changed.lock();
-            handles.iter().map(|handle| changed.get(handle).cloned()).collect()
+            ordered.iter().map(|handle| changed.get(handle).cloned()).collect()
         };
-        wal.visit_labels(handles, |idx, pairs| {
+        wal.visit_labels(&ordered, |at, pairs| {
+            let idx = order.get(at).map_or(at, |(_, idx)| *idx);
             let Some(pairs) = pairs else { return gone(idx) };
-            match changed.get(idx).and_then(Option::as_ref) {
+            match changed.get(at).and_then(Option::as_ref) {
                 Some(labels) => labels.iter().for_each(|(name, value)| writer.label(name, value)),
-                None => merge(pairs, self.external_labels.iter(), |name, value| writer.label(name, value)),
+                None => self.write_labels(&pairs, writer),
             }
             samples(idx, writer);
         });
     }
+
+    fn write_labels(&self, pairs: &LabelPairs<'_>, writer: &mut RequestWriter) {
+        let edition = pairs.edition();
+        let mut write = |source: Source<'_>| writer.numbered_label(edition, source.key(), || source.texts());
+        if self.external_labels.is_empty() {
+            return pairs.numbered().for_each(|label| write(Source::Own(label)));
+        }
+        let own = pairs.numbered().map(|label| (label.name_text(), Source::Own(label)));
+        let external = (0..)
+            .zip(self.external_labels.iter())
+            .map(|(idx, (name, value))| (name, Source::External { idx, name, value }));
+        merge(own, external, |_, source| write(source));
+    }
+}
+
+/// Where a label comes from.
+#[derive(Clone, Copy)]
+enum Source<'a> {
+    Own(NumberedLabel<'a>),
+    External { idx: u32, name: &'a str, value: &'a str },
+}
+
+impl<'a> Source<'a> {
+    fn key(self) -> LabelKey {
+        match self {
+            Source::Own(label) => LabelKey { name: label.name, value: label.value },
+            // No text of the table has this number.
+            Source::External { idx, .. } => LabelKey { name: u32::MAX, value: idx },
+        }
+    }
+
+    fn texts(self) -> (&'a str, &'a str) {
+        match self {
+            Source::Own(label) => (label.name_text(), label.value_text()),
+            Source::External { name, value, .. } => (name, value),
+        }
+    }
+}
+
+/// Equal for series that have their name and the next two values in common, and in order of name.
+fn likeness(pairs: &LabelPairs<'_>) -> u64 {
+    let mut values = pairs.numbered().map(|label| u64::from(label.value));
+    let mut next = || values.next().unwrap_or_default();
+    next() << 32 | (next() & 0xffff) << 16 | next() & 0xffff
 }
 
 /// Both in order of name; a series' own label wins.
-fn merge<'a>(
-    own: impl Iterator<Item = (&'a str, &'a str)>,
-    external: impl Iterator<Item = (&'a str, &'a str)>,
-    mut push: impl FnMut(&str, &str),
+fn merge<'a, V>(
+    own: impl Iterator<Item = (&'a str, V)>,
+    external: impl Iterator<Item = (&'a str, V)>,
+    mut push: impl FnMut(&'a str, V),
 ) {
     let mut own: Peekable<_> = own.peekable();
     let mut external = external.peekable();
     loop {
-        match (own.peek(), external.peek()) {
-            (Some((name, value)), Some((other, _))) if name <= other => {
-                if name == other {
-                    external.next();
-                }
-                push(name, value);
-                own.next();
-            }
-            (_, Some((name, value))) => {
-                push(name, value);
-                external.next();
-            }
-            (Some((name, value)), None) => {
-                push(name, value);
-                own.next();
-            }
+        let is_own = match (own.peek(), external.peek()) {
+            (Some((name, _)), Some((other, _))) => name <= other,
+            (Some(_), None) => true,
+            (None, Some(_)) => false,
             (None, None) => return,
+        };
+        let next = if is_own { own.next() } else { external.next() };
+        let Some((name, value)) = next else { return };
+        if is_own {
+            external.next_if(|(other, _)| *other == name);
         }
+        push(name, value);
     }
 }
 

@@ -240,7 +240,7 @@ impl Shard {
             |idx| gone.extend(handles.get(idx)),
         );
         if !gone.is_empty() {
-            // Both are in order of handle.
+            gone.sort_unstable();
             let lost: Vec<Queued> =
                 part.extract_if(.., |item| gone.binary_search(&item.handle).is_ok()).collect();
             shared.settle(&lost, Fate::Dropped(DropReason::WalTruncated));

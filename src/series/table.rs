@@ -40,6 +40,8 @@ pub struct SeriesTable {
     /// Slot numbers by hash of the labels.
     index: NumberIndex,
     symbols: SymbolTable,
+    /// How often the symbols got other numbers.
+    edition: u32,
     annotations: Annotations,
     /// Seeded per process: targets choose the labels.
     hash_state: RandomState,
@@ -64,6 +66,43 @@ pub struct Lookup {
 pub struct LabelPairs<'a> {
     pairs: Pairs<'a>,
     symbols: &'a SymbolTable,
+    edition: u32,
+}
+
+/// A label by the numbers that its texts have in the table: two labels of one edition of the table are the same if
+/// both their numbers are.
+#[derive(Clone, Copy, Debug)]
+pub struct NumberedLabel<'a> {
+    /// Number of the name.
+    pub name: u32,
+    /// Number of the value.
+    pub value: u32,
+    symbols: &'a SymbolTable,
+}
+
+impl<'a> NumberedLabel<'a> {
+    /// The name.
+    pub fn name_text(&self) -> &'a str {
+        self.symbols.text(Symbol(self.name))
+    }
+
+    /// The value.
+    pub fn value_text(&self) -> &'a str {
+        self.symbols.text(Symbol(self.value))
+    }
+}
+
+impl<'a> LabelPairs<'a> {
+    /// The labels that are left with their numbers.
+    pub fn numbered(&self) -> impl Iterator<Item = NumberedLabel<'a>> + use<'a> {
+        let symbols = self.symbols;
+        self.pairs.clone().map(move |(name, value)| NumberedLabel { name: name.0, value: value.0, symbols })
+    }
+
+    /// Which edition of the table the numbers are of.
+    pub fn edition(&self) -> u32 {
+        self.edition
+    }
 }
 
 impl<'a> Iterator for LabelPairs<'a> {
@@ -125,7 +164,8 @@ impl SeriesTable {
 
     /// The labels of a live series, without copying them.
     pub fn label_pairs(&self, series_ref: SeriesRef) -> Option<LabelPairs<'_>> {
-        Some(LabelPairs { pairs: self.slots.pairs(slot_idx(series_ref))?, symbols: &self.symbols })
+        let pairs = self.slots.pairs(slot_idx(series_ref))?;
+        Some(LabelPairs { pairs, symbols: &self.symbols, edition: self.edition })
     }
 
     /// Writes the labels of a live series into `out` (cleared first); false if the ref is not live.
@@ -309,6 +349,7 @@ impl SeriesTable {
             metadata.help = renumbered[metadata.help.0 as usize];
         }
         self.symbols = symbols;
+        self.edition = self.edition.wrapping_add(1);
         self.maybe_dead_bytes = 0;
         let Self { index, slots, .. } = self;
         index.shrink(|slot_idx| hash_at(slots, slot_idx));
@@ -353,7 +394,7 @@ impl SeriesTable {
                 && self
                     .slots
                     .pairs(slot_idx)
-                    .is_some_and(|pairs| LabelPairs { pairs, symbols: &self.symbols }.eq(labels.iter()))
+                    .is_some_and(|pairs| LabelPairs { pairs, symbols: &self.symbols, edition: self.edition }.eq(labels.iter()))
         })
     }
 

@@ -1,8 +1,8 @@
 //! A small decoder of remote write requests, 1.0 and 2.0, of the tests' own: what the sender wrote has to be understood
 //! by somebody who does not share its code.
 //!
-//! After the published `.proto` files. Strict: an unknown field, a field out of order, a symbol that is not there or a
-//! label out of order is an error, told as a sentence.
+//! After the published `.proto` files. Strict: an unknown field, a field out of order (but for the two of a sample), a
+//! symbol that is not there or a label out of order is an error, told as a sentence.
 
 use serde_json::Value;
 
@@ -179,7 +179,15 @@ enum Field<'a> {
     Bytes(&'a [u8]),
 }
 
-fn fields(mut bytes: &[u8]) -> Result<Vec<(u64, Field<'_>)>, String> {
+fn fields(bytes: &[u8]) -> Result<Vec<(u64, Field<'_>)>, String> {
+    let fields = fields_in_any_order(bytes)?;
+    if !fields.is_sorted_by(|a, b| a.0 <= b.0) {
+        return Err(format!("fields are not in order: {fields:?}"));
+    }
+    Ok(fields)
+}
+
+fn fields_in_any_order(mut bytes: &[u8]) -> Result<Vec<(u64, Field<'_>)>, String> {
     let mut fields = Vec::new();
     while !bytes.is_empty() {
         let tag = varint(&mut bytes)?;
@@ -199,9 +207,6 @@ fn fields(mut bytes: &[u8]) -> Result<Vec<(u64, Field<'_>)>, String> {
             other => return Err(format!("wire type {other}")),
         };
         fields.push((tag >> 3, value));
-    }
-    if !fields.is_sorted_by(|a, b| a.0 <= b.0) {
-        return Err(format!("fields are not in order: {fields:?}"));
     }
     Ok(fields)
 }
@@ -354,7 +359,7 @@ fn text(bytes: &[u8]) -> Result<String, String> {
 
 fn sample(bytes: &[u8]) -> Result<(i64, u64), String> {
     let mut sample = (0, 0);
-    for (field, value) in fields(bytes)? {
+    for (field, value) in fields_in_any_order(bytes)? {
         match (field, value) {
             (1, Field::Fixed(bits)) => sample.1 = bits,
             (2, Field::Number(ts_ms)) => sample.0 = ts_ms as i64,

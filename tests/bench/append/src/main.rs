@@ -9,7 +9,7 @@ use scraped::clock::Clock;
 use scraped::config;
 use scraped::exposition::Entry;
 use scraped::exposition::content_type::Format;
-use scraped::exposition::parser::Parser;
+use scraped::exposition::parser::{Parser, ParserBuffers};
 use scraped::labels::Labels;
 use scraped::scrape::append::Page;
 use scraped::scrape::buffers::BodyBudget;
@@ -154,7 +154,7 @@ fn as_openmetrics(page: &str) -> Exposed {
 }
 
 fn parser(exposed: &Exposed) -> Parser<'_> {
-    Parser::new(exposed.format, exposed.text.as_bytes()).expect("a format that is built")
+    Parser::new(exposed.format, exposed.text.as_bytes(), Default::default(), ParserBuffers::default())
 }
 
 fn count(exposed: &Exposed) -> usize {
