@@ -108,7 +108,8 @@ impl SeriesLabels {
         let mut order: Vec<(u64, usize)> = Vec::with_capacity(handles.len());
         wal.visit_labels(handles, |idx, pairs| order.push((pairs.map_or(0, |it| likeness(&it)), idx)));
         order.sort_unstable();
-        let ordered: Vec<SeriesHandle> = order.iter().filter_map(|(_, idx)| handles.get(*idx).copied()).collect();
+        let ordered: Vec<SeriesHandle> =
+            order.iter().filter_map(|(_, idx)| handles.get(*idx).copied()).collect();
         // Taken out first: no two locks are held at once.
         let changed: Vec<Option<Arc<Labels>>> = if self.rules.is_empty() {
             Vec::new()

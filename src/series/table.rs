@@ -391,10 +391,9 @@ impl SeriesTable {
         self.index.find(hash, |slot_idx| {
             // Most label sets that share an index place differ in their hash.
             self.slots.hash(slot_idx) == Some(hash)
-                && self
-                    .slots
-                    .pairs(slot_idx)
-                    .is_some_and(|pairs| LabelPairs { pairs, symbols: &self.symbols, edition: self.edition }.eq(labels.iter()))
+                && self.slots.pairs(slot_idx).is_some_and(|pairs| {
+                    LabelPairs { pairs, symbols: &self.symbols, edition: self.edition }.eq(labels.iter())
+                })
         })
     }
 
