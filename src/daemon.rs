@@ -166,8 +166,10 @@ impl Daemon {
         let options = manager_options(&flags, &wal, clock, &board, scrape_metrics, &config, daemon_events);
         let scrape = manager::Handle::spawn(options, target_sets).map_err(StartError::Thread)?;
         let thread_ended = Arc::new(thread_ended);
-        let discovery = discovery::Handle::spawn(config, target_sets_sender, discovery_metrics, thread_ended);
-        let discovery = discovery.map_err(StartError::Thread)?;
+        let data_dir = &flags.wal.path;
+        let discovery =
+            discovery::Handle::spawn(config, data_dir, target_sets_sender, discovery_metrics, thread_ended)
+                .map_err(StartError::Thread)?;
         running.announce_ready(true);
         Ok(Daemon {
             config_file: flags.config_file,

@@ -51,6 +51,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "web",
         &[
             "config",
+            "discovery::keeper",
             "labels",
             "lifecycle",
             "log",

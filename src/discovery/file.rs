@@ -85,7 +85,7 @@ impl Discoverer for FileDiscoverer {
         "file"
     }
 
-    fn run(mut self: Box<Self>, groups: &GroupSender, stop: &Stop) {
+    fn run(mut self: Box<Self>, groups: &mut GroupSender, stop: &Stop) {
         let mut refreshed_at = Instant::now();
         self.look(Depth::Contents, stop);
         // Also when there is nothing: the manager waits for the first word of every provider.

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -21,6 +22,7 @@ use crate::discovery::docker::DockerSource;
 use crate::discovery::exec::ExecSource;
 use crate::discovery::file::FileDiscoverer;
 use crate::discovery::http::HttpSource;
+use crate::discovery::keeper::{Keeper, KeptDir};
 use crate::discovery::metrics::DiscoveryMetrics;
 use crate::discovery::refresh::Refresher;
 use crate::discovery::statics::StaticDiscoverer;
@@ -52,6 +54,7 @@ pub(in crate::discovery) struct Manager {
     metrics: Arc<DiscoveryMetrics>,
     thread_ended: ThreadEnded,
     config: Arc<Config>,
+    kept_dir: KeptDir,
     providers: Vec<Provider>,
     n_started: u64,
     /// Job → its providers.
@@ -65,8 +68,19 @@ struct Provider {
     config: DiscoveryConfig,
     /// What it found; `None` until its first word.
     groups: Option<Vec<Arc<TargetGroup>>>,
+    /// What it found in an earlier life, until its first word.
+    remembered: Option<Vec<Arc<TargetGroup>>>,
+    /// Its file.
+    kept_path: Option<PathBuf>,
     /// Dropped to stop its thread.
     _stop: Sender<Infallible>,
+}
+
+impl Provider {
+    /// What it found, or would have found when it was last heard of.
+    fn newest(&self) -> Option<&Vec<Arc<TargetGroup>>> {
+        self.groups.as_ref().or(self.remembered.as_ref())
+    }
 }
 
 /// Starts the thread. It ends when `orders` is closed, and its providers with it.
@@ -94,6 +108,7 @@ impl Manager {
         metrics: Arc<DiscoveryMetrics>,
         thread_ended: ThreadEnded,
         config: Arc<Config>,
+        kept_dir: KeptDir,
     ) -> Self {
         Self {
             updates,
@@ -102,6 +117,7 @@ impl Manager {
             metrics,
             thread_ended,
             config,
+            kept_dir,
             providers: Vec::new(),
             n_started: 0,
             jobs: BTreeMap::new(),
@@ -172,6 +188,8 @@ impl Manager {
         }
         self.held_over = sets_before.into_iter().filter(|(job, _)| !self.is_complete(job)).collect();
         self.config = config;
+        let kept_paths = self.providers.iter().filter_map(|provider| provider.kept_path.clone()).collect();
+        self.kept_dir.remove_others(&kept_paths);
         // What is left of `before` stops by being dropped here.
         self.outbox.due_after(if self.all_complete() { Duration::ZERO } else { MIN_WAIT });
     }
@@ -215,14 +233,18 @@ impl Manager {
         let id = self.n_started;
         self.n_started += 1;
         let (stop_sender, stop) = bounded(0);
-        let groups = GroupSender { provider: id, updates: self.updates.clone(), stop: stop.clone() };
+        let keeper = self.kept_dir.keeper(config);
+        let remembered = keeper.as_ref().and_then(Keeper::load);
+        let kept_path = keeper.as_ref().map(|keeper| keeper.path().to_owned());
+        let updates = self.updates.clone();
+        let mut groups = GroupSender { provider: id, updates, stop: stop.clone(), keeper };
         let name = format!("sd-{}-{id}", discoverer.kind());
         let watch = Watch { name: name.clone(), thread_ended: Arc::clone(&self.thread_ended) };
         let alive = self.alive.clone();
         let spawned = thread::Builder::new().name(name.clone()).spawn(move || {
             let _alive = alive;
             let _watch = watch;
-            discoverer.run(&groups, &stop);
+            discoverer.run(&mut groups, &stop);
         });
         // Without its thread a provider never says anything: its jobs keep what they had.
         if let Err(error) = spawned {
@@ -231,7 +253,7 @@ impl Manager {
                 "discovery: cannot start {name}: {error}; its targets stay as they are until the next reload"
             );
         }
-        Provider { id, config: config.clone(), groups: None, _stop: stop_sender }
+        Provider { id, config: config.clone(), groups: None, remembered, kept_path, _stop: stop_sender }
     }
 
     fn take(&mut self, update: Update) {
@@ -240,6 +262,7 @@ impl Manager {
         // Providers that were stopped may still have something in the channel.
         let Some(provider) = self.providers.iter_mut().find(|it| it.id == update.provider) else { return };
         provider.groups = Some(update.groups);
+        provider.remembered = None;
         if !was_complete && self.all_complete() {
             self.outbox.due_after(Duration::ZERO);
         } else {
@@ -258,7 +281,7 @@ impl Manager {
                 self.held_over.get(job).cloned()
             };
             let groups = groups.unwrap_or_else(|| {
-                let found = ids.iter().filter_map(|id| self.provider(*id)?.groups.as_ref());
+                let found = ids.iter().filter_map(|id| self.provider(*id)?.newest());
                 found.flatten().cloned().collect()
             });
             self.metrics.set_discovered(job, groups.iter().map(|group| group.targets.len()).sum());

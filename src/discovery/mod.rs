@@ -11,6 +11,7 @@ mod exec;
 mod file;
 mod group_list;
 mod http;
+pub mod keeper;
 mod manager;
 pub mod metrics;
 mod path_pattern;
@@ -21,12 +22,14 @@ mod target_labels;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 
 use crate::config::Config;
+use crate::discovery::keeper::{Keeper, KeptDir};
 use crate::discovery::manager::{Manager, Outbox};
 use crate::discovery::metrics::DiscoveryMetrics;
 use crate::labels::Labels;
@@ -67,7 +70,7 @@ trait Discoverer: Send {
     fn kind(&self) -> &'static str;
 
     /// Sends all groups, and again when they change, until `stop` is closed or nothing can change any more.
-    fn run(self: Box<Self>, groups: &GroupSender, stop: &Stop);
+    fn run(self: Box<Self>, groups: &mut GroupSender, stop: &Stop);
 }
 
 /// Never carries anything; that it is closed means stop, and waiting for that is the only way to sleep.
@@ -79,6 +82,8 @@ struct GroupSender {
     provider: u64,
     updates: Sender<Update>,
     stop: Stop,
+    /// Remembers what is sent.
+    keeper: Option<Keeper>,
 }
 
 /// Everything that one provider knows.
@@ -90,7 +95,10 @@ struct Update {
 
 impl GroupSender {
     /// Hands all groups on. Waits while the manager is busy, but not past a stop.
-    fn send(&self, groups: Vec<Arc<TargetGroup>>) {
+    fn send(&mut self, groups: Vec<Arc<TargetGroup>>) {
+        if let Some(keeper) = &mut self.keeper {
+            keeper.keep(&groups);
+        }
         let update = Update { provider: self.provider, groups };
         select! {
             // Nobody to send to is the same as a stop, and that is seen next.
@@ -117,12 +125,13 @@ pub struct Handle {
 
 impl Handle {
     /// Starts the manager and the providers of `config`. `target_sets` has capacity 1: while it is full the
-    /// manager keeps the newest sets and offers them again.
+    /// manager keeps the newest sets and offers them again. What providers find is remembered under `data_dir`.
     ///
     /// # Errors
     /// The system refuses a thread for the manager.
     pub fn spawn(
         config: Arc<Config>,
+        data_dir: &Path,
         target_sets: Sender<TargetSets>,
         metrics: Arc<DiscoveryMetrics>,
         thread_ended: ThreadEnded,
@@ -131,7 +140,15 @@ impl Handle {
         let (updates, received) = bounded(UPDATES_CAPACITY);
         let (alive_token, alive) = bounded(0);
         let outbox = Outbox::new(target_sets, Arc::clone(&metrics));
-        let manager = Manager::new(updates, alive_token, outbox, metrics, Arc::clone(&thread_ended), config);
+        let manager = Manager::new(
+            updates,
+            alive_token,
+            outbox,
+            metrics,
+            Arc::clone(&thread_ended),
+            config,
+            KeptDir::new(data_dir),
+        );
         manager::spawn(manager, orders, received, thread_ended)?;
         Ok(Self { control, alive })
     }

@@ -45,7 +45,7 @@ impl<S: Source> Discoverer for Refresher<S> {
         self.source.kind()
     }
 
-    fn run(mut self: Box<Self>, groups: &GroupSender, stop: &Stop) {
+    fn run(mut self: Box<Self>, groups: &mut GroupSender, stop: &Stop) {
         let labels = [self.source.kind(), self.job.as_str()];
         let failures = self.metrics.refresh_failures.with(&labels);
         let durations = self.metrics.refresh_seconds.with(&labels);

@@ -17,7 +17,7 @@ impl Discoverer for StaticDiscoverer {
         "static"
     }
 
-    fn run(self: Box<Self>, groups: &GroupSender, _: &Stop) {
+    fn run(self: Box<Self>, groups: &mut GroupSender, _: &Stop) {
         let group = |(group_idx, config): (usize, &StaticConfig)| {
             let targets =
                 config.targets.iter().map(|target| Labels::from_pairs([(ADDRESS_LABEL, &**target)]));

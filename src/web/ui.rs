@@ -1,6 +1,7 @@
 //! The targets page: server-rendered, no script, readable in a text browser and on a phone.
 
 use crate::config::duration::format_duration;
+use crate::discovery::keeper::REMEMBERED_LABEL;
 use crate::labels::Labels;
 use crate::scrape::status::{ActiveTarget, Health, PoolStatus};
 use crate::web::WebState;
@@ -59,9 +60,11 @@ fn write_target(out: &mut String, active: &ActiveTarget) {
     let last = active.status.last();
     let health = active.status.health().as_str();
     let url = escape(&active.target.url.to_string());
+    let is_remembered = !active.discovered.labels().get(REMEMBERED_LABEL).is_empty();
+    let remembered = if is_remembered { " (remembered: its source has not answered yet)" } else { "" };
     let _ = write!(
         out,
-        "<tr><td data-label=Endpoint><a href=\"{url}\">{url}</a><td data-label=State class={health}>{health}\
+        "<tr><td data-label=Endpoint><a href=\"{url}\">{url}</a><td data-label=State class={health}>{health}{remembered}\
          <td data-label=Labels>{}",
         labels(&active.target.labels)
     );

@@ -36,11 +36,22 @@ impl Discovery {
             let content = content.replace("DIR", &dir.path().display().to_string());
             fs::write(dir.path().join("sd").join(name), content).expect("writable");
         }
+        Self::over(dir, jobs)
+    }
+
+    /// Stops, and starts again over what is there.
+    pub fn restart(self, jobs: &str) -> Self {
+        self.handle.stop();
+        Self::over(self.dir, jobs)
+    }
+
+    fn over(dir: TempDir, jobs: &str) -> Self {
         let config = load(dir.path(), jobs);
         let (sender, target_sets) = bounded(1);
         let metrics = Arc::new(DiscoveryMetrics::default());
         let thread_ended = Arc::new(|name: &str| panic!("{name} died"));
-        let handle = Handle::spawn(config, sender, Arc::clone(&metrics), thread_ended).expect("threads");
+        let handle =
+            Handle::spawn(config, dir.path(), sender, Arc::clone(&metrics), thread_ended).expect("threads");
         Self { dir, handle, target_sets, metrics }
     }
 

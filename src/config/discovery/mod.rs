@@ -21,7 +21,7 @@ use crate::config::discovery::exec::ExecSdConfig;
 use crate::config::discovery::file::FileSdConfig;
 use crate::config::discovery::http::HttpSdConfig;
 use crate::config::discovery::statics::StaticConfig;
-use crate::config::emit::Yaml;
+use crate::config::emit::{Yaml, emit};
 use crate::config::fields::{Field, Fields};
 use crate::config::schema::refuse;
 use crate::labels::Labels;
@@ -57,6 +57,11 @@ impl DiscoveryConfig {
             Self::File(_) => "file_sd_configs",
             Self::Http(_) => "http_sd_configs",
         }
+    }
+
+    /// What tells it from every other provider and is the same after a restart; holds no secret.
+    pub fn identity(&self) -> String {
+        format!("{}:{}", self.key(), emit(&Yaml::List(self.print())))
     }
 
     /// Its entries in the list under [`DiscoveryConfig::key`].

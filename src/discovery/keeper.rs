@@ -1,0 +1,218 @@
+//! The last targets of a provider on disk, for a start while its source cannot be reached.
+//!
+//! One file a provider under `discovery/` of the data directory, named by its settings. The provider's thread writes
+//! it, beside, fsynced and renamed, when what it found has changed and not too often; the manager reads it once, when
+//! it starts the provider. Losing it loses nothing but that start.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh64::xxh64;
+
+use crate::config::discovery::DiscoveryConfig;
+use crate::config::yaml::MAX_TEXT_BYTES;
+use crate::discovery::TargetGroup;
+use crate::labels::Labels;
+
+/// Directory in the data directory.
+const DISCOVERY_DIR: &str = "discovery";
+
+/// On every group that comes from the disk; it is not there any more once the source has answered.
+pub const REMEMBERED_LABEL: &str = "__meta_remembered";
+
+/// A source that changes all the time must not wear the flash out.
+const MIN_PAUSE: Duration = Duration::from_secs(60);
+
+/// The directory `discovery/`.
+#[derive(Clone, Debug)]
+pub(in crate::discovery) struct KeptDir(PathBuf);
+
+/// A provider's file.
+#[derive(Debug)]
+pub(in crate::discovery) struct Keeper {
+    path: PathBuf,
+    /// What stands in the file.
+    kept: Vec<Arc<TargetGroup>>,
+    written_at: Option<Instant>,
+    is_failing: bool,
+}
+
+/// A group as the file has it.
+#[derive(Debug, Deserialize, Serialize)]
+struct Kept {
+    source: String,
+    targets: Vec<BTreeMap<String, String>>,
+    labels: BTreeMap<String, String>,
+}
+
+impl KeptDir {
+    /// The directory below `data_dir`; nothing is made yet.
+    pub(in crate::discovery) fn new(data_dir: &Path) -> Self {
+        Self(data_dir.join(DISCOVERY_DIR))
+    }
+
+    /// The file of a provider; `None` for those whose targets are on this machine anyway.
+    pub(in crate::discovery) fn keeper(&self, config: &DiscoveryConfig) -> Option<Keeper> {
+        if matches!(config, DiscoveryConfig::Static(_) | DiscoveryConfig::File(_)) {
+            return None;
+        }
+        let path = self.0.join(format!("{:016x}.json", xxh64(config.identity().as_bytes(), 0)));
+        Some(Keeper { path, kept: Vec::new(), written_at: None, is_failing: false })
+    }
+
+    /// Removes the files of providers that are not in `keepers`.
+    pub(in crate::discovery) fn remove_others(&self, keepers: &BTreeSet<PathBuf>) {
+        let Ok(entries) = fs::read_dir(&self.0) else { return };
+        for path in entries.flatten().map(|entry| entry.path()) {
+            if !keepers.contains(&path) {
+                // What cannot be removed is looked at again at the next reload, and read by nobody.
+                let _ = fs::remove_file(path);
+            }
+        }
+    }
+}
+
+impl Keeper {
+    /// Where it writes.
+    pub(in crate::discovery) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What the provider found in an earlier life, each group marked.
+    pub(in crate::discovery) fn load(&self) -> Option<Vec<Arc<TargetGroup>>> {
+        match read(&self.path) {
+            Ok(groups) => Some(groups),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => {
+                let path = self.path.display();
+                log::warn!("discovery: {path}: {error}; the targets remembered there are not used");
+                None
+            }
+        }
+    }
+
+    /// Writes `groups` if they are news and the last write is long enough ago.
+    pub(in crate::discovery) fn keep(&mut self, groups: &[Arc<TargetGroup>]) {
+        let is_soon = self.written_at.is_some_and(|at| at.elapsed() < MIN_PAUSE);
+        if is_soon || (self.written_at.is_some() && self.kept == groups) {
+            return;
+        }
+        self.written_at = Some(Instant::now());
+        match write(&self.path, groups) {
+            Ok(()) => {
+                self.kept = groups.to_vec();
+                self.is_failing = false;
+            }
+            Err(error) => {
+                self.kept = Vec::new();
+                if !self.is_failing {
+                    self.is_failing = true;
+                    let path = self.path.display();
+                    log::warn!("discovery: {path}: {error}; after a restart its source has to answer first");
+                }
+            }
+        }
+    }
+}
+
+fn read(path: &Path) -> io::Result<Vec<Arc<TargetGroup>>> {
+    if fs::metadata(path)?.len() > MAX_TEXT_BYTES as u64 {
+        return Err(io::Error::other(format!("larger than {MAX_TEXT_BYTES} bytes")));
+    }
+    let groups: Vec<Kept> = serde_json::from_slice(&fs::read(path)?)?;
+    let group = |kept: Kept| {
+        let labels = kept.labels.into_iter().chain([(REMEMBERED_LABEL.to_owned(), "true".to_owned())]);
+        Arc::new(TargetGroup {
+            source: kept.source,
+            targets: kept.targets.into_iter().map(Labels::from_pairs).collect(),
+            labels: Labels::from_pairs(labels),
+        })
+    };
+    Ok(groups.into_iter().map(group).collect())
+}
+
+fn write(path: &Path, groups: &[Arc<TargetGroup>]) -> io::Result<()> {
+    let pairs =
+        |labels: &Labels| labels.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    let kept: Vec<Kept> = groups
+        .iter()
+        .map(|group| Kept {
+            source: group.source.clone(),
+            targets: group.targets.iter().map(pairs).collect(),
+            labels: pairs(&group.labels),
+        })
+        .collect();
+    let text = serde_json::to_vec(&kept)?;
+    if text.len() > MAX_TEXT_BYTES {
+        return Err(io::Error::other(format!(
+            "{} bytes are too much to be kept (limit: {MAX_TEXT_BYTES})",
+            text.len()
+        )));
+    }
+    if let Some(dir) = path.parent() {
+        fs::create_dir_all(dir)?;
+    }
+    let beside = path.with_extension("tmp");
+    let mut file = File::create(&beside)?;
+    file.write_all(&text)?;
+    file.sync_all()?;
+    fs::rename(beside, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn group(address: &str) -> Arc<TargetGroup> {
+        Arc::new(TargetGroup {
+            source: "here".to_owned(),
+            targets: vec![Labels::from_pairs([("__address__", address), ("é", "\"")])],
+            labels: Labels::from_pairs([("env", "x")]),
+        })
+    }
+
+    fn keeper(dir: &Path) -> Keeper {
+        let path = KeptDir::new(dir).0.join("a.json");
+        Keeper { path, kept: Vec::new(), written_at: None, is_failing: false }
+    }
+
+    #[test]
+    fn groups_come_back_marked() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut keeper = keeper(dir.path());
+        assert!(keeper.load().is_none());
+        keeper.keep(&[group("a:1")]);
+        let back = keeper.load().unwrap();
+        assert_eq!(back[0].targets, group("a:1").targets);
+        assert_eq!(back[0].labels.get(REMEMBERED_LABEL), "true");
+        assert_eq!((back[0].labels.get("env"), back[0].source.as_str()), ("x", "here"));
+        // Soon after the last write nothing is written, also when it is news.
+        keeper.keep(&[group("b:1")]);
+        assert_eq!(keeper.load().unwrap()[0].targets, group("a:1").targets);
+        keeper.written_at = Instant::now().checked_sub(MIN_PAUSE);
+        keeper.keep(&[group("b:1")]);
+        assert_eq!(keeper.load().unwrap()[0].targets, group("b:1").targets);
+        assert_eq!(fs::read_dir(dir.path().join(DISCOVERY_DIR)).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_is_damaged_is_not_used_and_what_is_old_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let keeper = keeper(dir.path());
+        fs::create_dir(dir.path().join(DISCOVERY_DIR)).unwrap();
+        for damaged in ["", "[", "[{\"source\": 1}]", "{}"] {
+            fs::write(&keeper.path, damaged).unwrap();
+            assert!(keeper.load().is_none(), "{damaged}");
+        }
+        let kept_dir = KeptDir::new(dir.path());
+        kept_dir.remove_others(&BTreeSet::from([keeper.path.clone()]));
+        assert!(keeper.path.exists());
+        kept_dir.remove_others(&BTreeSet::new());
+        assert!(!keeper.path.exists());
+    }
+}
