@@ -65,7 +65,18 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ),
     (
         "commands",
-        &["calendar", "config", "exposition", "flags", "labels", "metrics", "scrape", "series", "wal"],
+        &[
+            "calendar",
+            "config",
+            "exposition",
+            "flags",
+            "histogram",
+            "labels",
+            "metrics",
+            "scrape",
+            "series",
+            "wal",
+        ],
     ),
 ];
 

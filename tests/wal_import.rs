@@ -4,10 +4,12 @@
 
 mod wal_support;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
+use wal_support::kinds::{self, Exemplars, Histograms};
 use wal_support::{
     Answer, Foreign, MIB, ask_all, check_log, commit, copy_dir, normal, open, open_with, options, series,
     write_segment,
@@ -124,9 +126,11 @@ fn a_few_series_left_of_very_many_get_dense_refs() {
 }
 
 #[test]
-fn records_that_are_not_ours_are_left_out_and_counted() {
+fn histograms_with_start_times_are_taken_over_without_them() {
     let dir = TempDir::with_prefix("scraped-test-").unwrap();
-    let exemplar = [4, 0, 0, 0, 0, 0, 0, 0, 1];
+    // Ref 1, t 1000, start 500; then ref 1 again, 1 s later, with the same start; each count 3, sum 1.5.
+    let histogram = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 3, 0x3f, 0xf8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let record = [&[12, 2, 0xd0, 0x0f, 0xe8, 0x07][..], &histogram, &[0, 0xd0, 0x0f, 1], &histogram].concat();
     let tombstone = [3, 0, 0, 0, 0, 0, 0, 0, 1, 0, 2];
     write_segment(
         &dir.path().join("wal"),
@@ -134,15 +138,20 @@ fn records_that_are_not_ours_are_left_out_and_counted() {
         &[
             Foreign::Series(1, &labels("a")),
             Foreign::Raw(&tombstone),
-            Foreign::Samples(&[(1, 1000, 1.0)]),
-            Foreign::Raw(&exemplar),
-            Foreign::Raw(&exemplar),
+            Foreign::Samples(&[(1, 900, 1.0)]),
+            Foreign::Raw(&record),
         ],
     );
+    let before = kinds::histograms(dir.path());
+    let times: Vec<i64> = before[&series("a")].iter().map(|(ts_ms, _)| *ts_ms).collect();
+    assert_eq!(times, [1000, 2000], "{before:?}");
+    assert_eq!(before[&series("a")][1].1.to_string(), r#"{"count":"3","sum":"1.5"}"#);
     let (_, summary) = open(dir.path());
-    assert_eq!(summary.losses, ["write-ahead log taken over: 2 records of type exemplars were left out"]);
+    assert!(summary.takeover.unwrap().contains("histogram_samples_v2"));
+    assert_eq!(summary.losses, Vec::<String>::new());
+    assert_eq!(kinds::histograms(dir.path()), before);
     check_log(dir.path());
-    assert_eq!(ask_all(dir.path())[&series("a")], [(1000, "1.0".to_owned())]);
+    assert_eq!(ask_all(dir.path())[&series("a")], [(900, "1.0".to_owned())]);
 }
 
 #[test]
@@ -291,26 +300,41 @@ fn logs_of_real_agents_are_taken_over() {
     assert!(n_fixtures >= 5, "{n_fixtures} fixtures in {}", data.display());
 }
 
+/// Rows of a fixture: labels and what belongs to them.
+fn rows<T: serde::de::DeserializeOwned>(rows: &serde_json::Value) -> BTreeMap<String, Vec<T>> {
+    let row = |row: &serde_json::Value| {
+        let samples = serde_json::from_value(row["samples"].clone()).unwrap();
+        (kinds::series_of(&row["labels"]), samples)
+    };
+    rows.as_array().unwrap().iter().map(row).collect()
+}
+
 fn check_fixture(fixture: &Path) {
     let text = fs::read_to_string(fixture.join("expected.json")).unwrap();
     let expected_json: serde_json::Value = serde_json::from_str(&text).unwrap();
     let mut expected = Answer::new();
     for row in expected_json["series"].as_array().unwrap() {
-        let labels = row["labels"].as_object().unwrap();
-        let labels = scraped::labels::Labels::from_pairs(
-            labels.iter().map(|(name, value)| (name.as_str(), value.as_str().unwrap())),
-        );
         let samples = row["samples"].as_array().unwrap().iter();
         let samples = samples.map(|pair| (pair[0].as_i64().unwrap(), normal(pair[1].as_str().unwrap())));
-        expected.insert(labels.to_string(), samples.collect());
+        expected.insert(kinds::series_of(&row["labels"]), samples.collect());
     }
     let dir = TempDir::with_prefix("scraped-test-").unwrap();
     copy_dir(&fixture.join("wal"), &dir.path().join("wal"));
     assert_eq!(ask_all(dir.path()), expected, "{}: as it is", fixture.display());
+    let histograms: Histograms = rows(&expected_json["histograms"]);
+    assert_eq!(kinds::histograms(dir.path()), histograms, "{}: as it is", fixture.display());
+    let exemplars: Exemplars = rows(&expected_json["exemplars"])
+        .into_iter()
+        .map(|(series, exemplars)| {
+            let normal = |(ts_ms, value, labels): (i64, String, _)| (ts_ms, normal(&value), labels);
+            (series, exemplars.into_iter().map(normal).collect())
+        })
+        .collect();
+    assert_eq!(kinds::exemplars(dir.path()), exemplars, "{}: as it is", fixture.display());
     let (wal, summary) = open(dir.path());
-    let has_others =
-        ["histograms", "exemplars"].iter().any(|kind| !expected_json[*kind].as_array().unwrap().is_empty());
-    assert_eq!(summary.losses.is_empty(), !has_others, "{}: {:?}", fixture.display(), summary.losses);
+    assert_eq!(summary.losses, Vec::<String>::new(), "{}", fixture.display());
+    assert_eq!(kinds::histograms(dir.path()), histograms, "{}: taken over", fixture.display());
+    assert_eq!(kinds::exemplars(dir.path()), exemplars, "{}: taken over", fixture.display());
     assert_eq!(ask_all(dir.path()), expected, "{}: taken over", fixture.display());
     commit(&mut wal.appender(), &["after"], 1, 1.0);
     wal.close().unwrap();

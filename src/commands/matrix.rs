@@ -7,6 +7,7 @@ use std::io::{self, Write};
 
 use crate::calendar::civil_from_days;
 use crate::commands::selector;
+use crate::histogram::Histogram;
 use crate::labels::quote::Quoted;
 use crate::labels::{Labels, METRIC_NAME, is_legacy_label_name};
 use crate::wal::STALE_NAN_BITS;
@@ -18,9 +19,11 @@ pub struct Series {
     pub labels: Labels,
     /// Milliseconds since the Unix epoch and value, in order of time.
     pub samples: Vec<(i64, f64)>,
+    /// Native histograms, likewise.
+    pub histograms: Vec<(i64, Histogram)>,
 }
 
-/// A line a sample: series, time, value.
+/// A line a sample: series, time, value or histogram.
 ///
 /// # Errors
 /// `out` refuses.
@@ -32,9 +35,17 @@ pub fn print_table(matrix: &[Series], selector: &str, out: &mut dyn Write) -> io
     let width = names.iter().map(|name| name.chars().count()).max().unwrap_or_default();
     writeln!(out, "{:width$}  {:24}  VALUE", "SERIES", "TIME")?;
     for (series, name) in matrix.iter().zip(&names) {
+        let mut histograms = series.histograms.iter().peekable();
+        let mut print = |ts_ms: i64, value: &dyn fmt::Display| {
+            writeln!(out, "{name:width$}  {:24}  {value}", UtcTime(ts_ms))
+        };
         for (ts_ms, value) in &series.samples {
-            writeln!(out, "{name:width$}  {:24}  {}", UtcTime(*ts_ms), Value(*value))?;
+            while let Some((ts_ms, histogram)) = histograms.next_if(|(before_ms, _)| before_ms < ts_ms) {
+                print(*ts_ms, histogram)?;
+            }
+            print(*ts_ms, &Value(*value))?;
         }
+        histograms.try_for_each(|(ts_ms, histogram)| print(*ts_ms, histogram))?;
     }
     Ok(())
 }
@@ -55,12 +66,25 @@ pub fn print_json(matrix: &[Series], out: &mut dyn Write) -> io::Result<()> {
             out.write_all(b":")?;
             serde_json::to_writer(&mut *out, value)?;
         }
-        out.write_all(br#"},"values":["#)?;
+        out.write_all(b"}")?;
         for (sample_idx, (ts_ms, value)) in series.samples.iter().enumerate() {
-            let comma = if sample_idx == 0 { "" } else { "," };
-            write!(out, "{comma}[{},\"{}\"]", Seconds(*ts_ms), Value(*value))?;
+            let before = if sample_idx == 0 { r#","values":["# } else { "," };
+            write!(out, "{before}[{},\"{}\"]", Seconds(*ts_ms), Value(*value))?;
         }
-        out.write_all(b"]}")?;
+        if !series.samples.is_empty() {
+            out.write_all(b"]")?;
+        }
+        let mut text = String::new();
+        for (idx, (ts_ms, histogram)) in series.histograms.iter().enumerate() {
+            let before = if idx == 0 { r#","histograms":["# } else { "," };
+            text.clear();
+            histogram.push_json(&mut text);
+            write!(out, "{before}[{},{text}]", Seconds(*ts_ms))?;
+        }
+        if !series.histograms.is_empty() {
+            out.write_all(b"]")?;
+        }
+        out.write_all(b"}")?;
     }
     out.write_all(b"]}}\n")
 }
@@ -87,7 +111,7 @@ fn series_name(labels: &Labels) -> String {
     }
 }
 
-/// A value as Prometheus' API writes it (`strconv.FormatFloat(v, 'f', -1, 64)`), a staleness marker as `stale`.
+/// A float as Prometheus' API writes it (`strconv.FormatFloat(v, 'f', -1, 64)`), a staleness marker as `stale`.
 struct Value(f64);
 
 impl fmt::Display for Value {

@@ -7,7 +7,7 @@
 //! `--format json` is what Prometheus answers to a range selector:
 //! `{"status":"success","data":{"resultType":"matrix","result":[{"metric":{"__name__":"up"},"values":[[1700000000.123,
 //! "1"]]}]}}`. Times are seconds, values strings (`"NaN"`, `"+Inf"`, `"-Inf"`); a staleness marker, which Prometheus
-//! never shows, is `"stale"`.
+//! never shows, is `"stale"`. A series with native histograms has them under `histograms`, as objects.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use crate::commands::matrix::{self, Series};
 use crate::commands::selector::{Selector, SelectorError};
+use crate::histogram::Histogram;
 use crate::labels::Labels;
 use crate::labels::builder::LabelsBuilder;
 use crate::wal::error::WalError;
@@ -201,6 +202,13 @@ impl Answer {
         }
     }
 
+    /// The series of a ref, if it is asked for, to take one sample more.
+    fn series_of(&mut self, series_ref: u64) -> Option<&mut Series> {
+        let series = self.series.get_mut(*self.by_ref.get(&series_ref)?)?;
+        self.n_samples += 1;
+        Some(series)
+    }
+
     fn record(&mut self, bytes: &[u8], selector: &Selector) {
         match record::decode(bytes) {
             Record::Series(entries) => {
@@ -216,19 +224,33 @@ impl Answer {
                 let mut newest_ms = None;
                 for sample in samples.flatten() {
                     newest_ms = newest_ms.max(Some(sample.ts_ms));
-                    let series_idx = self.by_ref.get(&sample.series_ref);
-                    if let Some(series) = series_idx.and_then(|idx| self.series.get_mut(*idx)) {
+                    if let Some(series) = self.series_of(sample.series_ref) {
                         series.samples.push((sample.ts_ms, sample.value));
-                        self.n_samples += 1;
                     }
                 }
-                self.now_ms = newest_ms.unwrap_or(self.now_ms);
-                if self.n_samples > self.prune_at {
-                    self.prune();
-                    self.prune_at = PRUNE_SAMPLES + 2 * self.n_samples;
-                }
+                self.samples_were_read_until(newest_ms);
             }
-            Record::Histograms(_) | Record::Exemplars(_) | Record::Metadata(_) | Record::Other(_) => {}
+            Record::Histograms(histograms) => {
+                let mut newest_ms = None;
+                for entry in histograms.flatten() {
+                    newest_ms = newest_ms.max(Some(entry.ts_ms));
+                    if let Some(series) = self.series_of(entry.series_ref) {
+                        let mut histogram = Histogram::default();
+                        entry.histogram.decode_into(&mut histogram);
+                        series.histograms.push((entry.ts_ms, histogram));
+                    }
+                }
+                self.samples_were_read_until(newest_ms);
+            }
+            Record::Exemplars(_) | Record::Metadata(_) | Record::Other(_) => {}
+        }
+    }
+
+    fn samples_were_read_until(&mut self, newest_ms: Option<i64>) {
+        self.now_ms = newest_ms.unwrap_or(self.now_ms);
+        if self.n_samples > self.prune_at {
+            self.prune();
+            self.prune_at = PRUNE_SAMPLES + 2 * self.n_samples;
         }
     }
 
@@ -240,7 +262,8 @@ impl Answer {
         }
         let labels = self.labels.labels();
         let series_idx = *self.by_labels.entry(labels).or_insert_with_key(|labels| {
-            self.series.push(Series { labels: labels.clone(), samples: Vec::new() });
+            let (samples, histograms) = (Vec::new(), Vec::new());
+            self.series.push(Series { labels: labels.clone(), samples, histograms });
             self.series.len() - 1
         });
         self.by_ref.insert(series_ref, series_idx);
@@ -252,18 +275,22 @@ impl Answer {
         let oldest_ms = self.now_ms.saturating_sub(since_ms);
         for series in &mut self.series {
             series.samples.retain(|(ts_ms, _)| *ts_ms >= oldest_ms);
+            series.histograms.retain(|(ts_ms, _)| *ts_ms >= oldest_ms);
         }
-        self.n_samples = self.series.iter().map(|series| series.samples.len()).sum();
+        let n_samples = |series: &Series| series.samples.len() + series.histograms.len();
+        self.n_samples = self.series.iter().map(n_samples).sum();
     }
 
     fn finish(&mut self) {
         self.prune();
-        self.series.retain(|series| !series.samples.is_empty());
+        self.series.retain(|series| !series.samples.is_empty() || !series.histograms.is_empty());
         self.series.sort_unstable_by(|left, right| left.labels.cmp(&right.labels));
         for series in &mut self.series {
             // In order already, unless the clock was set back or another program wrote the series under two refs.
             series.samples.sort_by_key(|(ts_ms, _)| *ts_ms);
             series.samples.dedup_by_key(|(ts_ms, _)| *ts_ms);
+            series.histograms.sort_by_key(|(ts_ms, _)| *ts_ms);
+            series.histograms.dedup_by_key(|(ts_ms, _)| *ts_ms);
         }
         if self.n_damaged > 0 {
             log::warn!(

@@ -5,6 +5,7 @@
 #![allow(dead_code, unreachable_pub, reason = "every test binary uses a part of it")]
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot be set up has to fail")]
 
+pub mod kinds;
 pub mod peers;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,7 +14,6 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use scraped::commands::query::{self, QueryFormat, QueryOptions};
 use scraped::labels::Labels;
 use scraped::labels::builder::LabelsBuilder;
 use scraped::wal::appender::Appender;
@@ -98,27 +98,17 @@ pub fn normal(value: &str) -> String {
     if value.is_nan() { "NaN".to_owned() } else { format!("{value:?}") }
 }
 
-/// What `scraped query` says of the directory.
+/// What `scraped query` says of the directory's floats.
 pub fn ask(dir: &Path, selector: &str) -> Answer {
-    let mut out = Vec::new();
-    let options = QueryOptions {
-        selector: selector.to_owned(),
-        since: None,
-        path: dir.to_owned(),
-        format: QueryFormat::Json,
-    };
-    query::run(options, &mut out).expect("the query is answered");
-    let answer: serde_json::Value = serde_json::from_slice(&out).expect("JSON");
+    let answer = kinds::query_json(dir, selector);
     let mut series = Answer::new();
     for row in answer["data"]["result"].as_array().expect("a list") {
-        let metric = row["metric"].as_object().expect("labels");
-        let labels =
-            Labels::from_pairs(metric.iter().map(|(name, value)| (name.as_str(), value.as_str().unwrap())));
-        let samples = row["values"].as_array().expect("a list").iter().map(|pair| {
+        let Some(values) = row["values"].as_array() else { continue };
+        let samples = values.iter().map(|pair| {
             let seconds = pair[0].as_f64().expect("a time");
             ((seconds * 1000.0).round() as i64, normal(pair[1].as_str().expect("a value")))
         });
-        series.insert(labels.to_string(), samples.collect());
+        series.insert(kinds::series_of(&row["metric"]), samples.collect());
     }
     series
 }

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use processes::{Peer, promtool};
 use tempfile::TempDir;
 
+use super::kinds::{Histograms, histograms_of, series_of};
 use super::{Answer, copy_dir, normal};
 
 /// How long an agent may take until its first scrape, a few seconds after its start.
@@ -119,22 +120,27 @@ impl Server {
 
     /// All samples of the series that `selector` finds, staleness markers left out as PromQL does.
     pub fn ask(&self, selector: &str, at_ms: i64) -> Answer {
-        let query = format!("{selector}[30d]");
-        let path = format!("/api/v1/query?query={}&time={}", percent(&query), at_ms / 1000 + 1);
-        let body: serde_json::Value = serde_json::from_str(&self.peer.get(&path)).expect("JSON");
         let mut answer = Answer::new();
-        for row in body["data"]["result"].as_array().expect("a list") {
-            let metric = row["metric"].as_object().expect("labels");
-            let labels = scraped::labels::Labels::from_pairs(
-                metric.iter().map(|(name, value)| (name.as_str(), value.as_str().expect("text"))),
-            );
-            let samples = row["values"].as_array().expect("a list").iter().map(|pair| {
+        for row in self.query(selector, at_ms)["data"]["result"].as_array().expect("a list") {
+            let Some(values) = row["values"].as_array() else { continue };
+            let samples = values.iter().map(|pair| {
                 let seconds = pair[0].as_f64().expect("a time");
                 ((seconds * 1000.0).round() as i64, normal(pair[1].as_str().expect("a value")))
             });
-            answer.insert(labels.to_string(), samples.collect());
+            answer.insert(series_of(&row["metric"]), samples.collect());
         }
         answer
+    }
+
+    /// All histograms of the series that `selector` finds.
+    pub fn ask_histograms(&self, selector: &str, at_ms: i64) -> Histograms {
+        histograms_of(&self.query(selector, at_ms))
+    }
+
+    fn query(&self, selector: &str, at_ms: i64) -> serde_json::Value {
+        let query = format!("{selector}[30d]");
+        let path = format!("/api/v1/query?query={}&time={}", percent(&query), at_ms / 1000 + 1);
+        serde_json::from_str(&self.peer.get(&path)).expect("JSON")
     }
 }
 

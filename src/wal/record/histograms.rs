@@ -3,7 +3,7 @@
 //! An entry is checked when it is read and unfolded only for who asks, so that a log is replayed and re-logged without
 //! building a histogram. Those of version 2 are read only: start times are left out.
 
-use crate::histogram::{CUSTOM_BUCKETS_SCHEMA, CounterResetHint, Counts, Histogram, Span};
+use crate::histogram::{CUSTOM_BUCKETS_SCHEMA, CounterResetHint, Counts, Flavour, Histogram, Span};
 use crate::wal::record::DecodeError;
 use crate::wal::record::bytes::{Bytes, put_uvarint, put_varint};
 use crate::wal::record::deltas::{DeltaEncoder, Deltas};
@@ -73,13 +73,6 @@ impl HistogramKind {
             Self::CustomFloat => 10,
         }
     }
-}
-
-/// What the counts of a record are; the schema of each histogram says what its buckets are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Flavour {
-    Integer,
-    Float,
 }
 
 /// One histogram.
@@ -262,6 +255,7 @@ fn skip(body: &mut Bytes<'_>, flavour: Flavour) -> Result<i32, DecodeError> {
 }
 
 fn decode(body: &mut Bytes<'_>, flavour: Flavour, out: &mut Histogram) -> Result<(), DecodeError> {
+    out.clear(flavour);
     out.counter_reset_hint = match body.byte()? {
         1 => CounterResetHint::CounterReset,
         2 => CounterResetHint::NotCounterReset,
@@ -270,22 +264,12 @@ fn decode(body: &mut Bytes<'_>, flavour: Flavour, out: &mut Histogram) -> Result
     };
     out.schema = body.varint()? as i32;
     out.zero_threshold = body.float()?;
-    // Vectors of the flavour that it was before are of no use.
-    match (flavour, &mut out.counts) {
-        (Flavour::Integer, Counts::Integer { count, zero_count, .. }) => {
+    match &mut out.counts {
+        Counts::Integer { count, zero_count, .. } => {
             (*zero_count, *count) = (body.uvarint()?, body.uvarint()?);
         }
-        (Flavour::Float, Counts::Float { count, zero_count, .. }) => {
+        Counts::Float { count, zero_count, .. } => {
             (*zero_count, *count) = (body.float()?, body.float()?);
-        }
-        (Flavour::Integer, counts) => {
-            let (zero_count, count) = (body.uvarint()?, body.uvarint()?);
-            let (positive_deltas, negative_deltas) = (Vec::new(), Vec::new());
-            *counts = Counts::Integer { count, zero_count, positive_deltas, negative_deltas };
-        }
-        (Flavour::Float, counts) => {
-            let (zero_count, count) = (body.float()?, body.float()?);
-            *counts = Counts::Float { count, zero_count, positive: Vec::new(), negative: Vec::new() };
         }
     }
     out.sum = body.float()?;
@@ -304,7 +288,6 @@ fn decode(body: &mut Bytes<'_>, flavour: Flavour, out: &mut Histogram) -> Result
             read_list(body, negative, Bytes::float)?;
         }
     }
-    out.custom_values.clear();
     if out.has_custom_buckets() {
         read_list(body, &mut out.custom_values, Bytes::float)?;
     }
@@ -317,7 +300,6 @@ fn read_list<'a, T>(
     list: &mut Vec<T>,
     mut item: impl FnMut(&mut Bytes<'a>) -> Result<T, DecodeError>,
 ) -> Result<(), DecodeError> {
-    list.clear();
     for _ in 0..body.uvarint()? {
         list.push(item(body)?);
     }

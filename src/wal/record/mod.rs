@@ -13,10 +13,11 @@ pub mod metadata;
 pub mod samples;
 pub mod series;
 
+use crate::histogram::Flavour;
 use crate::wal::record::bytes::Bytes;
 use crate::wal::record::deltas::{Deltas, Version};
 use crate::wal::record::exemplars::Exemplars;
-use crate::wal::record::histograms::{Flavour, Histograms};
+use crate::wal::record::histograms::Histograms;
 use crate::wal::record::metadata::MetadataEntries;
 use crate::wal::record::samples::Samples;
 use crate::wal::record::series::SeriesEntries;
