@@ -13,8 +13,10 @@
 mod exposition_support;
 
 use exposition_support::{FORMATS, check_known_texts, entries, parse, parser, unquoted};
-use scraped::exposition::MetricType;
 use scraped::exposition::content_type::Format;
+use scraped::exposition::parser::{Parser, ParserBuffers, ParserOptions};
+use scraped::exposition::{Entry, MetricType};
+use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -82,6 +84,45 @@ fn good_pages() {
 #[test]
 fn bad_pages() {
     check("err", true);
+}
+
+/// Samples of an OpenMetrics page whose `_created` lines are start times, with those; 0 for none.
+fn start_times(page: &[u8]) -> String {
+    let options = ParserOptions { skip_created_series: true, ..ParserOptions::default() };
+    let mut parser = Parser::new(Format::OpenMetrics, page, options, ParserBuffers::default());
+    let mut out = String::new();
+    while let Some(entry) = parser.next(|_| None).unwrap() {
+        if matches!(entry, Entry::Series { .. }) {
+            let start_time_ms = parser.start_time_ms().unwrap_or_default();
+            let text = String::from_utf8_lossy(parser.series_text()).replace('\0', "\\x00");
+            writeln!(out, "{text} {start_time_ms}").unwrap();
+        }
+    }
+    out
+}
+
+#[test]
+fn created_lines_are_start_times_if_asked_for() {
+    let mut n_pages = 0;
+    for (path, _) in cases("ok") {
+        let Ok(want) = fs::read_to_string(path.with_extension("start_times")) else { continue };
+        assert_eq!(start_times(&fs::read(&path).unwrap()), want, "{}", path.display());
+        n_pages += 1;
+    }
+    assert_eq!(n_pages, 4);
+}
+
+#[test]
+fn looking_for_start_times_reads_a_page_once() {
+    let mut page = "# TYPE a counter\n".to_owned();
+    for number in 0..30_000 {
+        writeln!(page, "a_total{{b=\"{number}\"}} 1").unwrap();
+    }
+    page.push_str("# EOF\n");
+    let started = Instant::now();
+    assert_eq!(start_times(page.as_bytes()).matches(" 0\n").count(), 30_000);
+    // Once for each sample would be 450 million lines.
+    assert!(started.elapsed() < Duration::from_secs(60), "{:?}", started.elapsed());
 }
 
 #[test]

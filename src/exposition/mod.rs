@@ -3,6 +3,7 @@
 //! Knows neither labels nor series nor targets, and allocates nothing in the steady state.
 
 pub mod content_type;
+mod created;
 pub mod error;
 pub mod exemplar;
 pub mod label_list;

@@ -5,12 +5,14 @@
 //! blanks. A caller that has seen a series' text before says so, and the parser goes on behind it, as the text
 //! parser does; everything unusual goes through the lexer.
 
+use crate::exposition::created::{Ahead, CreatedLine, belongs, has_start_time, is_created};
 use crate::exposition::error::{
     ErrorKind, Excerpt, Expected, ExpositionError, Number, NumberProblem, TimestampOwner,
 };
 use crate::exposition::exemplar::Exemplar;
 use crate::exposition::lexer::{Token, metric_name_len};
 use crate::exposition::openmetrics_lexer::{OpenMetricsLexer, State};
+use crate::exposition::parser::ParserOptions;
 use crate::exposition::text::{ends_series_text, unquote};
 use crate::exposition::{Entry, MetricType};
 use crate::float::{self, FloatError};
@@ -33,6 +35,10 @@ pub struct OpenMetricsParser<'page> {
     metric_type: MetricType,
     /// Of the sample read last.
     exemplar: Option<ExemplarText>,
+    skips_created: bool,
+    /// Of the name in the last line of metadata.
+    family_name_len: usize,
+    ahead: Ahead<'page>,
 }
 
 /// An exemplar that has been read and found good.
@@ -56,13 +62,16 @@ enum Braces {
 
 impl<'page> OpenMetricsParser<'page> {
     /// A parser at the start of `page`.
-    pub fn new(page: &'page [u8]) -> Self {
+    pub fn new(page: &'page [u8], options: ParserOptions) -> Self {
         Self {
             lexer: OpenMetricsLexer::new(page),
             entry_start: 0,
             series_text: b"",
             metric_type: MetricType::Unknown,
             exemplar: None,
+            skips_created: options.skip_created_series,
+            family_name_len: 0,
+            ahead: Ahead::default(),
         }
     }
 
@@ -112,6 +121,57 @@ impl<'page> OpenMetricsParser<'page> {
     /// # Errors
     /// The page is malformed. Nothing can be read from it any more.
     pub fn next(&mut self, mut known: impl FnMut(&[u8]) -> Option<usize>) -> Result<Option<Entry<'page>>> {
+        loop {
+            let entry = self.next_line(&mut known)?;
+            let is_series = matches!(entry, Some(Entry::Series { .. }));
+            if !(is_series && self.skips_created && self.is_created_series()) {
+                return Ok(entry);
+            }
+        }
+    }
+
+    fn is_created_series(&self) -> bool {
+        has_start_time(self.metric_type) && is_created(self.series_text)
+    }
+
+    /// When the counter, histogram or summary of the sample read last was started, in milliseconds, if a `_created`
+    /// line between this sample and the end of its family says so.
+    pub fn start_time_ms(&mut self) -> Option<i64> {
+        // Whoever takes these lines for samples has no use for them as times.
+        if !self.skips_created || !has_start_time(self.metric_type) {
+            self.ahead.last = None;
+            return None;
+        }
+        let (text, name_len, metric_type) = (self.series_text, self.family_name_len, self.metric_type);
+        let is_its = |line: &CreatedLine<'page>| belongs(text, name_len, line.series_text, metric_type);
+        if let Some(line) = self.ahead.last.filter(|line| line.start_time_ms > 0).filter(is_its) {
+            return Some(line.start_time_ms);
+        }
+        if self.ahead.until < self.lexer.pos {
+            self.look_ahead();
+        }
+        self.ahead.last = self.ahead.line.filter(is_its);
+        self.ahead.last.map(|line| line.start_time_ms).filter(|start_time_ms| *start_time_ms != 0)
+    }
+
+    /// Finds the next `_created` line of the family.
+    fn look_ahead(&mut self) {
+        let mut parser = self.clone();
+        loop {
+            let line = match parser.next_line(&mut |_| None) {
+                Ok(Some(Entry::Series { value, .. })) if parser.is_created_series() => {
+                    let start_time_ms = go_int(value * MS_A_SECOND);
+                    Some(CreatedLine { series_text: parser.series_text, start_time_ms })
+                }
+                Ok(Some(Entry::Series { .. })) => continue,
+                _ => None,
+            };
+            (self.ahead.until, self.ahead.line) = (parser.entry_start, line);
+            return;
+        }
+    }
+
+    fn next_line(&mut self, known: &mut impl FnMut(&[u8]) -> Option<usize>) -> Result<Option<Entry<'page>>> {
         self.entry_start = self.lexer.pos;
         self.exemplar = None;
         if self.lexer.state == State::Init {
@@ -173,6 +233,7 @@ impl<'page> OpenMetricsParser<'page> {
         if let Entry::Type { metric_type, .. } = entry {
             self.metric_type = metric_type;
         }
+        self.family_name_len = name_len;
         self.lexer.pos += line_len + 1;
         Some(entry)
     }
@@ -187,6 +248,7 @@ impl<'page> OpenMetricsParser<'page> {
             Token::MName => unquote(self.lexer.token()),
             token => return Err(self.unexpected(expected, token)),
         };
+        self.family_name_len = name.len();
         if self.lexer.next_token() != Token::Text {
             return Err(self.error(ErrorKind::TextMissing(keyword)));
         }

@@ -25,6 +25,8 @@ pub struct ParserOptions {
     pub keep_classic_histograms: bool,
     /// Classic histograms become native ones: `convert_classic_histograms_to_nhcb`.
     pub convert_classic_histograms: bool,
+    /// `_created` lines of OpenMetrics are start times and no samples: `created-timestamp-zero-ingestion`.
+    pub skip_created_series: bool,
 }
 
 /// Memory of a parser that the next one uses again; one a thread that parses.
@@ -64,7 +66,7 @@ impl<'page> Parser<'page> {
     ) -> Self {
         let (reader, converts_itself) = match format {
             Format::Text => (Reader::Text(TextParser::new(page)), false),
-            Format::OpenMetrics => (Reader::OpenMetrics(OpenMetricsParser::new(page)), false),
+            Format::OpenMetrics => (Reader::OpenMetrics(OpenMetricsParser::new(page, options)), false),
             Format::Protobuf => {
                 let own_buffers = mem::take(&mut buffers.protobuf);
                 (Reader::Protobuf(ProtobufParser::new(page, options, own_buffers)), true)
@@ -215,9 +217,10 @@ impl<'page> Reader<'page> {
         }
     }
 
-    pub(in crate::exposition) fn start_time_ms(&self) -> Option<i64> {
+    pub(in crate::exposition) fn start_time_ms(&mut self) -> Option<i64> {
         match self {
-            Self::Text(_) | Self::OpenMetrics(_) => None,
+            Self::Text(_) => None,
+            Self::OpenMetrics(parser) => parser.start_time_ms(),
             Self::Protobuf(parser) => parser.start_time_ms(),
         }
     }
