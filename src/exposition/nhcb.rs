@@ -165,12 +165,8 @@ impl<'page> Nhcb<'page> {
     ) -> Result<Option<Entry<'page>>> {
         match self.pending.take() {
             Some(Pending::End) => return Ok(None),
-            Some(Pending::Entry(entry, part)) => {
-                if !self.hide(entry, part, reader) {
-                    return Ok(Some(entry));
-                }
-            }
-            None => {}
+            Some(Pending::Entry(entry, part)) if !self.hide(entry, part, reader) => return Ok(Some(entry)),
+            Some(Pending::Entry(..)) | None => {}
         }
         loop {
             let Some(entry) = reader.next(&mut known)? else {

@@ -47,6 +47,7 @@ pub struct Parser<'page> {
 
 /// Reads the entries that stand in a page.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "a thread has one, on its stack")]
 pub(in crate::exposition) enum Reader<'page> {
     /// Text format 0.0.4 and 1.0.0.
     Text(TextParser<'page>),

@@ -57,7 +57,7 @@ impl Bucket for f64 {
 impl Histogram {
     /// Cuts out empty buckets and joins spans that touch. The spans must fit the buckets.
     pub fn compact(&mut self) {
-        self.each_side(|spans, buckets| compact(spans, buckets), |spans, buckets| compact(spans, buckets));
+        self.each_side(compact, compact);
     }
 
     /// Cuts out empty buckets where there are more than `max_empty` in a row, and at both ends. Each side must be one
