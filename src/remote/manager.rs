@@ -155,6 +155,13 @@ impl Manager {
             queue.revive();
             queue.measure();
         }
+        if self.last_save.is_none() {
+            // What is settled by now is made durable, so that it can be saved.
+            self.queues.iter_mut().for_each(Queue::note_settled);
+            if let Err(error) = self.wal.sync() {
+                log::error!("{error}");
+            }
+        }
         if self.last_save.is_none_or(|last| now.duration_since(last) >= SAVE_INTERVAL) {
             self.last_save = Some(now);
             self.save();

@@ -62,8 +62,11 @@ pub struct Queue {
     progress: Arc<Progress>,
     metrics: Arc<EndpointMetrics>,
     mark: ReaderMark,
+    /// What its file says; `None` while it has none under its identity.
     saved: Option<Saved>,
-    /// Places that were settled, oldest first: the newest one that is durable is saved.
+    /// The newest settled place that survives a loss of power.
+    durable: Saved,
+    /// Settled places behind that one, oldest first.
     settled: VecDeque<Saved>,
     is_save_failing: bool,
     rates: [EwmaRate; 4],
@@ -98,7 +101,8 @@ impl Queue {
             wal,
             clock,
             saved: None,
-            settled: VecDeque::from([saved]),
+            durable: saved,
+            settled: VecDeque::new(),
             is_save_failing: false,
             rates: [EwmaRate::default(); 4],
             running: None,
@@ -183,11 +187,8 @@ impl Queue {
     pub fn replace(&mut self, endpoint: Endpoint) {
         self.halt(Instant::now() + GRACE);
         if self.endpoint.config.identity() != endpoint.config.identity() {
-            // Its place is not remembered under this identity yet, and may not be durable.
-            if let Some(saved) = self.saved.take() {
-                self.settled.push_front(saved);
-            }
-            self.settled.push_back(self.progress.settled());
+            // Its place is not remembered under this identity yet.
+            self.saved = None;
         }
         self.endpoint = endpoint;
         self.revive();
@@ -220,22 +221,29 @@ impl Queue {
         self.metrics.shards.set(0.0);
     }
 
-    /// Remembers the newest settled place that is durable, and lets the log go up to there.
-    pub fn save(&mut self, positions: &Positions) {
+    /// What is settled now may be saved once it is durable.
+    pub fn note_settled(&mut self) {
         let now = self.progress.settled();
-        if self.settled.back() != Some(&now) {
+        if self.settled.back().unwrap_or(&self.durable) != &now {
             self.settled.push_back(now);
         }
         if self.settled.len() > MAX_SETTLED {
-            // Nothing becomes durable; the oldest place is the safest one.
+            // Nothing becomes durable; the oldest place will be the first.
             self.settled.remove(1);
         }
+    }
+
+    /// Remembers the newest settled place that is durable, and lets the log go up to there.
+    pub fn save(&mut self, positions: &Positions) {
+        self.note_settled();
         let synced_end = self.wal.synced_end();
-        let mut durable = None;
         while self.settled.front().is_some_and(|saved| saved.newest() <= synced_end) {
-            durable = self.settled.pop_front();
+            self.durable = self.settled.pop_front().unwrap_or_default();
         }
-        let Some(saved) = durable.filter(|durable| self.saved.as_ref() != Some(durable)) else { return };
+        if self.saved.as_ref() == Some(&self.durable) {
+            return;
+        }
+        let saved = self.durable.clone();
         let config = &self.endpoint.config;
         let known = Known { identity: config.identity().to_owned(), url: config.url.clone(), saved };
         match positions.save(&known) {
@@ -254,7 +262,6 @@ impl Queue {
                         known.saved.mark.position.segment
                     );
                 }
-                self.settled.push_front(known.saved);
             }
         }
     }
