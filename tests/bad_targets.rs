@@ -53,8 +53,8 @@ fn bad_targets() -> Vec<(&'static str, Behaviour, &'static str)> {
         ),
         ("/no-type", Behaviour::NoContentType(long_page), "blank Content-Type"),
         ("/circle", Behaviour::Redirects(302, "/circle".to_owned()), "stopped after 10 redirects"),
-        ("/status", Behaviour::Status(503), "server returned HTTP status 503 Service Unavailable"),
-        ("/head", Behaviour::HugeHead(1 << 20), "response header is too large"),
+        ("/status", Behaviour::Status(503), "server returned HTTP status 503 Whatever"),
+        ("/head", Behaviour::HugeHead(11 << 20), "server response headers exceeded 10485760 bytes"),
         ("/nonsense", Behaviour::Raw(page("SSH-2.0-OpenSSH_9.2p1\r\n")), "malformed HTTP response"),
         ("/broken", Behaviour::Healthy(page("fine 1\nbroken{ 1\n")), "line 2"),
     ]

@@ -205,9 +205,9 @@ fn connection_errors_read_as_gos() {
     check_error(Behaviour::CutsBody(page(PAGE), 10), PATIENCE, "unexpected EOF");
     check_error(Behaviour::ResetsInBody(page(PAGE), 10), PATIENCE, "read: connection reset by peer");
     check_error(Behaviour::BadGzip, PATIENCE, "gzip: invalid header");
-    check_error(Behaviour::Status(503), PATIENCE, "server returned HTTP status 503 Service Unavailable");
-    check_error(Behaviour::Status(204), PATIENCE, "server returned HTTP status 204 No Content");
-    check_error(Behaviour::Status(304), PATIENCE, "server returned HTTP status 304 Not Modified");
+    check_error(Behaviour::Status(503), PATIENCE, "server returned HTTP status 503 Whatever");
+    check_error(Behaviour::Status(204), PATIENCE, "server returned HTTP status 204 Whatever");
+    check_error(Behaviour::Status(304), PATIENCE, "server returned HTTP status 304 Whatever");
     let error = Fetch::of("no-such-host.invalid:9100", "/metrics").error(PATIENCE);
     assert!(
         error.starts_with(
@@ -317,10 +317,10 @@ fn redirects_are_followed_as_gos_client_does() {
     assert!(head.starts_with("get /metrics?x=1 "), "{head}");
     assert!(head.contains(&format!("\nhost: {}\n", other.address())), "{head}");
     // What is no redirect.
-    for (status, words) in [(300, "Multiple Choices"), (304, "Not Modified"), (305, "Use Proxy")] {
+    for status in [300, 304, 305] {
         targets.set("/odd", Behaviour::Redirects(status, "/hop/9".to_owned()));
         let error = Fetch::of(&address, "/odd").error(PATIENCE);
-        assert_eq!(error, format!("server returned HTTP status {status} {words}"));
+        assert_eq!(error, format!("server returned HTTP status {status} Moved"));
     }
     targets.set("/odd", Behaviour::Redirects(302, "ftp://localhost/metrics".to_owned()));
     assert_eq!(
@@ -383,13 +383,15 @@ fn a_cancel_ends_what_runs_at_once() {
 #[test]
 fn heads_are_bounded_and_nonsense_is_an_error() {
     check_error(
-        Behaviour::HugeHead(1 << 20),
+        Behaviour::HugeHead(11 << 20),
         PATIENCE,
-        "Get \"http://{}/metrics\": response header is too large (limit: 16384B)",
+        "Get \"http://{}/metrics\": net/http: server response headers exceeded 10485760 bytes; aborted",
     );
     let targets = FakeTargets::start();
-    targets.set("/metrics", Behaviour::HugeHead(10_000));
-    assert_eq!(Fetch::of(&targets.address(), "/metrics").page(), "");
+    for n_bytes in [10_000, 1 << 20] {
+        targets.set("/metrics", Behaviour::HugeHead(n_bytes));
+        assert_eq!(Fetch::of(&targets.address(), "/metrics").page(), "");
+    }
     for nonsense in [
         "SSH-2.0-OpenSSH_9.2p1\r\n",
         "\0\0\0\0\0\0\0\0",

@@ -191,7 +191,7 @@ fn without_a_token_nothing_is_asked_and_the_error_says_why() {
     assert_eq!(error_with(reply(200, JSON, r#"{"error":"slow_down"}"#)), r#"oauth2: "slow_down""#);
     assert_eq!(
         error_with(reply(503, "Content-Type: text/html\r\n", "<p>later")),
-        "oauth2: cannot fetch token: 503 Service Unavailable\nResponse: <p>later"
+        "oauth2: cannot fetch token: 503 Whatever\nResponse: <p>later"
     );
     assert_eq!(error_with(reply(200, JSON, "{}")), "oauth2: server response missing access_token");
     assert_eq!(error_with(reply(200, JSON, "nonsense")), "oauth2: cannot parse json: line 1, column 2");

@@ -4,12 +4,16 @@
 
 use ureq::unversioned::transport::Buffers;
 
-/// Holds a whole response head; bodies pass through in pieces of this size. Above every exporter's head, and the
-/// limit for hostile ones.
+use crate::http::head::{Head, TooLarge, reason_of};
+
+/// Holds what is kept of a response head; bodies pass through in pieces of this size.
 pub(in crate::http) const INPUT_BYTES: usize = 16 << 10;
 
 /// Holds the longest request line and header line that is sent.
 pub(in crate::http) const OUTPUT_BYTES: usize = 8 << 10;
+
+/// Where the first digit of the status is.
+const INFORMATIONAL_IDX: usize = b"HTTP/1.1 ".len();
 
 /// Input and output of one connection.
 #[derive(Debug, Default)]
@@ -22,12 +26,28 @@ pub(in crate::http) struct ExchangeBuffers {
     made_progress: bool,
     output: Vec<u8>,
     scratch: Vec<u8>,
+    head: Head,
+    /// The head is read: what is here is body.
+    is_past_head: bool,
 }
 
 impl ExchangeBuffers {
     /// Whether the input buffer is allocated.
     pub(in crate::http) fn has_input_memory(&self) -> bool {
         !self.input.is_empty()
+    }
+
+    /// After something came: drops what nobody needs of a long head, and gives the words of a status that is not 200.
+    pub(in crate::http) fn take_head(&mut self) -> Result<Option<&[u8]>, TooLarge> {
+        if self.is_past_head {
+            return Ok(None);
+        }
+        if self.start > 0 {
+            self.input.copy_within(self.start..self.end, 0);
+            (self.start, self.end) = (0, self.end - self.start);
+        }
+        self.end = self.head.shorten(&mut self.input, self.end)?;
+        Ok(reason_of(&self.input[..self.end]))
     }
 
     /// The request is sent.
@@ -68,6 +88,11 @@ impl Buffers for ExchangeBuffers {
 
     fn input_consume(&mut self, amount: usize) {
         self.made_progress = amount > 0;
+        if amount > 0 && !self.is_past_head {
+            // After a head with a status like 103 comes another one.
+            self.is_past_head = self.input.get(self.start + INFORMATIONAL_IDX) != Some(&b'1');
+            self.head = Head::default();
+        }
         self.start = (self.start + amount).min(self.end);
     }
 

@@ -6,6 +6,9 @@
 use std::fmt;
 use std::io;
 
+use crate::http::buffers::INPUT_BYTES;
+use crate::http::head::{MAX_HEAD_BYTES, TooLarge};
+
 /// A failed exchange: the URL asked last (redirects move it) and what went wrong there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpError {
@@ -93,8 +96,13 @@ pub enum HttpErrorKind {
     Io(Phase, String),
     /// Not HTTP/1.1 as it should be; what is wrong.
     Protocol(Phase, String),
-    /// The head is larger than what is kept of one.
+    /// The head is larger than what is read of one.
     HeadTooLarge {
+        /// The limit in bytes.
+        limit_bytes: usize,
+    },
+    /// A line of the head, or of a chunk's size, is longer than the buffer.
+    LineTooLong {
         /// The limit in bytes.
         limit_bytes: usize,
     },
@@ -125,6 +133,7 @@ impl HttpErrorKind {
             Self::Connect { .. } | Self::ConnectUnix { .. } | Self::Proxy(_) => Phase::Connect,
             Self::Tls(_) => Phase::Handshake,
             Self::HeadTooLarge { .. }
+            | Self::LineTooLong { .. }
             | Self::BodyTooLarge { .. }
             | Self::TooManyRedirects { .. }
             | Self::PostRedirected { .. }
@@ -167,7 +176,10 @@ impl fmt::Display for HttpErrorKind {
             Self::Io(_, cause) => f.write_str(cause),
             Self::Protocol(_, cause) => write!(f, "malformed HTTP response: {cause}"),
             Self::HeadTooLarge { limit_bytes } => {
-                write!(f, "response header is too large (limit: {limit_bytes}B)")
+                write!(f, "net/http: server response headers exceeded {limit_bytes} bytes; aborted")
+            }
+            Self::LineTooLong { limit_bytes } => {
+                write!(f, "a line of the response header is too long (limit: {limit_bytes}B)")
             }
             Self::BodyTooLarge { limit_bytes } => {
                 write!(f, "response body is too large (limit: {limit_bytes}B)")
@@ -189,6 +201,15 @@ impl fmt::Display for HttpError {
 }
 
 impl std::error::Error for HttpError {}
+
+impl From<TooLarge> for HttpErrorKind {
+    fn from(error: TooLarge) -> Self {
+        match error {
+            TooLarge::Head => Self::HeadTooLarge { limit_bytes: MAX_HEAD_BYTES },
+            TooLarge::Line => Self::LineTooLong { limit_bytes: INPUT_BYTES },
+        }
+    }
+}
 
 /// The system's words for an error as Go prints them: lower case, without the number.
 pub(in crate::http) fn system_words(error: &io::Error) -> String {

@@ -13,6 +13,9 @@ use socket2::Socket;
 
 use crate::http::error::Phase;
 
+/// Of a server's own words so much is shown.
+const MAX_REASON_BYTES: usize = 200;
+
 /// State of one client's exchange; one request at a time.
 #[derive(Debug, Default)]
 pub(in crate::http) struct Exchange {
@@ -24,6 +27,8 @@ pub(in crate::http) struct Exchange {
     has_input: AtomicBool,
     /// The peer reset the connection. ureq takes that for the end of a body that is delimited by its end.
     was_reset: AtomicBool,
+    /// The words of a status that is not 200.
+    reason: Mutex<Option<Box<str>>>,
     socket: Mutex<Weak<Socket>>,
 }
 
@@ -34,6 +39,7 @@ impl Exchange {
         self.is_fresh.store(false, Ordering::Relaxed);
         self.has_input.store(false, Ordering::Relaxed);
         self.was_reset.store(false, Ordering::Relaxed);
+        *self.reason.lock() = None;
     }
 
     /// The exchange has come to `phase`.
@@ -63,6 +69,18 @@ impl Exchange {
     /// Bytes of the response came.
     pub(in crate::http) fn got_input(&self) {
         self.has_input.store(true, Ordering::Relaxed);
+    }
+
+    /// A status other than 200 came with these words.
+    pub(in crate::http) fn got_reason(&self, words: &[u8]) {
+        let words = &words[..words.len().min(MAX_REASON_BYTES)];
+        let text = String::from_utf8_lossy(words).replace(|character: char| character.is_control(), " ");
+        *self.reason.lock() = Some(text.into_boxed_str());
+    }
+
+    /// The words of the status, if it was not 200 and they came.
+    pub(in crate::http) fn reason(&self) -> Option<Box<str>> {
+        self.reason.lock().clone()
     }
 
     /// The connection was reset.

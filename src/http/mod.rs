@@ -13,6 +13,7 @@ mod dial;
 pub mod error;
 pub mod escape;
 mod exchange;
+mod head;
 mod names;
 mod oauth2;
 mod profile;
@@ -380,7 +381,7 @@ fn kind_of(exchange: &Exchange, error: Error) -> HttpErrorKind {
             let verb = if phase == Phase::Send { "write" } else { "read" };
             HttpErrorKind::Io(phase, format!("{verb}: {}", system_words(&error)))
         }
-        Error::LargeResponseHeader(..) => HttpErrorKind::HeadTooLarge { limit_bytes: buffers::INPUT_BYTES },
+        Error::LargeResponseHeader(..) => HttpErrorKind::LineTooLong { limit_bytes: buffers::INPUT_BYTES },
         Error::BadUri(cause) => HttpErrorKind::BadUrl(cause),
         Error::Http(error) => HttpErrorKind::BadUrl(error.to_string()),
         Error::Other(carried) => match carried.downcast::<Carried>() {

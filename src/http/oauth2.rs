@@ -17,10 +17,11 @@ use crate::http::assertion::Assertion;
 use crate::http::buffers::OUTPUT_BYTES;
 use crate::http::credentials::SecretText;
 use crate::http::error::{HttpErrorKind, Phase};
+use crate::http::escape::escape_query;
 use crate::http::exchange::Exchange;
 use crate::http::response::Answer;
 use crate::http::token_answer::{TokenAnswer, read_answer};
-use crate::http::url::{Url, query_escaped};
+use crate::http::url::Url;
 use crate::http::{Headers, HttpClient};
 
 /// A token is not used in its last moments: it would expire on the way (`golang.org/x/oauth2`: `defaultExpiryDelta`).
@@ -314,6 +315,12 @@ impl Token {
     fn is_good(&self, now: Instant, secret: &Secret) -> bool {
         self.secret == *secret && self.expires_at.is_none_or(|expires_at| now < expires_at)
     }
+}
+
+fn query_escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    escape_query(&mut escaped, text);
+    escaped
 }
 
 /// A server may send back what it was sent.

@@ -27,6 +27,7 @@ const ANSWER_READ_BYTES: usize = 64 << 10;
 pub struct Response<'client> {
     url: Url,
     status: StatusCode,
+    reason: Option<Box<str>>,
     headers: HeaderMap,
     body: BodyReader<'static>,
     exchange: &'client Exchange,
@@ -35,7 +36,8 @@ pub struct Response<'client> {
 impl<'client> Response<'client> {
     pub(in crate::http) fn new(url: Url, response: UreqResponse, exchange: &'client Exchange) -> Self {
         let (head, body) = response.into_parts();
-        Self { url, status: head.status, headers: head.headers, body: body.into_reader(), exchange }
+        let (status, headers, body) = (head.status, head.headers, body.into_reader());
+        Self { url, status, reason: exchange.reason(), headers, body, exchange }
     }
 
     /// The status code.
@@ -43,9 +45,9 @@ impl<'client> Response<'client> {
         self.status.as_u16()
     }
 
-    /// The usual words for the status; empty when there are none.
-    pub fn reason(&self) -> &'static str {
-        self.status.canonical_reason().unwrap_or_default()
+    /// The server's own words for the status, of 200 the usual ones; may be empty.
+    pub fn reason(&self) -> &str {
+        reason_words(self.status, self.reason.as_deref())
     }
 
     /// `Content-Type` as sent; empty when missing, not UTF-8 read as if it were Latin-1.
@@ -88,6 +90,7 @@ impl<'client> Response<'client> {
 #[derive(Clone, Debug)]
 pub struct Answer {
     status: StatusCode,
+    reason: Option<Box<str>>,
     headers: HeaderMap,
     /// The body, of a POST's answer its start.
     pub body: Vec<u8>,
@@ -104,7 +107,7 @@ impl Answer {
         loop {
             let n_read = response.read(&mut piece)?;
             if n_read == 0 {
-                return Ok(Self { status: response.status, headers: response.headers, body });
+                return Ok(Self::of(response, body));
             }
             if n_read > limit_bytes - body.len() {
                 let kind = HttpErrorKind::BodyTooLarge { limit_bytes };
@@ -128,7 +131,11 @@ impl Answer {
             body.extend_from_slice(&piece[..n_kept]);
             n_left = n_left.saturating_sub(n_read);
         }
-        Self { status: response.status, headers: response.headers, body }
+        Self::of(response, body)
+    }
+
+    fn of(response: Response<'_>, body: Vec<u8>) -> Self {
+        Self { status: response.status, reason: response.reason, headers: response.headers, body }
     }
 
     /// The status code.
@@ -136,13 +143,17 @@ impl Answer {
         self.status.as_u16()
     }
 
-    /// The usual words for the status; empty when there are none.
-    pub fn reason(&self) -> &'static str {
-        self.status.canonical_reason().unwrap_or_default()
+    /// The server's own words for the status, of 200 the usual ones; may be empty.
+    pub fn reason(&self) -> &str {
+        reason_words(self.status, self.reason.as_deref())
     }
 
     /// The first header of this name, in any case; `None` when it is missing or not ASCII.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
+}
+
+fn reason_words(status: StatusCode, own: Option<&str>) -> &str {
+    own.unwrap_or_else(|| status.canonical_reason().unwrap_or_default())
 }

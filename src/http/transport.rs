@@ -14,7 +14,7 @@ use crate::http::buffers::ExchangeBuffers;
 use crate::http::error::Phase;
 use crate::http::proxy::Proxy;
 use crate::http::tls::session::TlsSession;
-use crate::http::wire::{Deadline, Link, Pending, Wire};
+use crate::http::wire::{Deadline, Link, Pending, Wire, carry};
 
 /// One connection.
 #[derive(Debug)]
@@ -183,14 +183,18 @@ impl Transport for NetTransport {
             }
         }
         if self.buffers.input_append_buf().is_empty() {
-            // The parser wants more than the buffer holds: a head, or the line of a chunk's size.
+            // Of a body: the line of a chunk's size has no end.
             let n_bytes = self.buffers.input().len();
             return Err(Error::LargeResponseHeader(n_bytes, n_bytes));
         }
         let n_bytes = self.read(deadline)?;
         if n_bytes > 0 {
-            self.wire.exchange().got_input();
+            let exchange = self.wire.exchange();
+            exchange.got_input();
             self.buffers.input_appended(n_bytes);
+            if let Some(reason) = self.buffers.take_head().map_err(|error| carry(error.into()))? {
+                exchange.got_reason(reason);
+            }
         }
         Ok(n_bytes > 0)
     }

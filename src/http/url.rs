@@ -136,21 +136,6 @@ pub(in crate::http) fn without_password(location: &str) -> String {
     Url::parse(location).map_or_else(|| location.to_owned(), |url| url.to_string())
 }
 
-/// Go's `url.QueryEscape`: for a form or a query.
-pub(in crate::http) fn query_escaped(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
-                escaped.push(char::from(byte))
-            }
-            b' ' => escaped.push('+'),
-            byte => escaped.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    escaped
-}
-
 /// `%20` and the like; what is no escape stays as it is.
 pub(in crate::http) fn percent_decoded(text: &str) -> Vec<u8> {
     let mut decoded = Vec::with_capacity(text.len());
