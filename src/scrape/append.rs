@@ -103,6 +103,8 @@ impl PageAppend<'_> {
             ignore_native_histograms: !self.target.options.scrape_native_histograms,
             keep_classic_histograms: self.target.options.always_scrape_classic_histograms,
             convert_classic_histograms: self.target.options.convert_classic_histograms_to_nhcb,
+            // `created-timestamp-zero-ingestion` is not built: as in Prometheus without it, these are samples.
+            skip_created_series: false,
         };
         let buffers = mem::take(&mut self.scratch.parser_buffers);
         let mut parser = Parser::new(format, page.bytes, options, buffers);
