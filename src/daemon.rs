@@ -5,7 +5,7 @@
 use crate::allocator::Trimmer;
 use crate::clock::Clock;
 use crate::commands::check;
-use crate::config::{self, Config};
+use crate::config::{self, Config, FeatureDefaults};
 use crate::discovery;
 use crate::discovery::metrics::DiscoveryMetrics;
 use crate::flags::Flags;
@@ -111,6 +111,7 @@ impl From<WalError> for StartError {
 /// The running daemon. Fields stand in the order of their start.
 pub struct Daemon {
     config_file: PathBuf,
+    defaults: FeatureDefaults,
     running: Arc<Running>,
     events: Receiver<DaemonEvent>,
     signals: signals::Handle,
@@ -133,7 +134,11 @@ impl Daemon {
             env!("CARGO_PKG_VERSION"),
             flags.config_file.display()
         );
-        let config = Arc::new(load(&flags.config_file)?);
+        for note in &flags.features.notes {
+            log::warn!("{note}");
+        }
+        let defaults = FeatureDefaults { extra_scrape_metrics: flags.features.extra_scrape_metrics };
+        let config = Arc::new(load(&flags.config_file, defaults)?);
         announce(&config);
         let (daemon_events, events) = unbounded();
         let signals = signals::Handle::spawn(daemon_events.clone()).map_err(StartError::Thread)?;
@@ -173,6 +178,7 @@ impl Daemon {
         running.announce_ready(true);
         Ok(Daemon {
             config_file: flags.config_file,
+            defaults,
             running,
             events,
             signals,
@@ -258,7 +264,7 @@ impl Daemon {
 
     fn reload(&self) -> Result<(), String> {
         let started = Instant::now();
-        match load(&self.config_file) {
+        match load(&self.config_file, self.defaults) {
             Ok(config) => {
                 let config = Arc::new(config);
                 announce(&config);
@@ -307,8 +313,9 @@ impl Daemon {
     }
 }
 
-fn load(file: &Path) -> Result<Config, StartError> {
-    config::load(file).map_err(|err| StartError::Config { file: file.to_owned(), mistakes: err.to_string() })
+fn load(file: &Path, defaults: FeatureDefaults) -> Result<Config, StartError> {
+    config::load_with(file, defaults)
+        .map_err(|err| StartError::Config { file: file.to_owned(), mistakes: err.to_string() })
 }
 
 fn announce(config: &Config) {
@@ -442,7 +449,10 @@ fn manager_options(
         timestamp_tolerance,
         max_workers: flags.max_workers,
         metadata,
-        metadata_records: MetadataRecords::NotWritten,
+        metadata_records: match flags.features.metadata_wal_records {
+            true => MetadataRecords::Written,
+            false => MetadataRecords::NotWritten,
+        },
         thread_ended: Arc::new(move |name| {
             let _ = daemon_events.send(DaemonEvent::ThreadEnded(name.to_owned()));
         }),

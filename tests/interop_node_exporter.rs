@@ -367,6 +367,9 @@ fn targets_of(body: &str) -> Value {
             let target = target.as_object_mut().expect("an object");
             target.remove("lastScrape");
             target.remove("lastScrapeDuration");
+            // Labels that Prometheus has since 3.13.
+            let discovered = target["discoveredLabels"].as_object_mut().expect("an object");
+            discovered.retain(|label, _| !label.ends_with("_histograms__") && !label.ends_with("_to_nhcb__"));
         }
         targets.sort_by_key(Value::to_string);
     }

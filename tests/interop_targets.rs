@@ -20,6 +20,13 @@ use tempfile::TempDir;
 /// What the last scrape came to.
 const PASSING_FIELDS: [&str; 4] = ["health", "lastError", "lastScrape", "lastScrapeDuration"];
 
+/// Discovered labels that Prometheus has since 3.13.
+const NEWER_LABELS: [&str; 3] = [
+    "__always_scrape_classic_histograms__",
+    "__convert_classic_histograms_to_nhcb__",
+    "__scrape_native_histograms__",
+];
+
 /// Targets of the fixture, dropped ones included.
 const N_TARGETS: usize = 24;
 
@@ -31,6 +38,8 @@ fn listed(answer: &str) -> (Vec<String>, Vec<String>, Value) {
         for target in answer["data"][list].as_array_mut().expect("a list") {
             let target = target.as_object_mut().expect("an object");
             target.retain(|field, _| !PASSING_FIELDS.contains(&field.as_str()));
+            let discovered = target["discoveredLabels"].as_object_mut().expect("an object");
+            discovered.retain(|label, _| !NEWER_LABELS.contains(&label.as_str()));
             lines.push(serde_json::to_string(&target).expect("JSON"));
         }
         lines.sort();

@@ -59,6 +59,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "metrics",
             "remote::ledger",
             "remote::metrics",
+            "scrape::report::SeriesUse",
             "scrape::status",
             "scrape::target_url",
         ],

@@ -2,9 +2,11 @@
 //!
 //! Read once in `main`; what a flag says goes to its module as a typed value and nothing reads a flag after that.
 
+mod features;
 mod table;
 
 use crate::commands::query::{QueryFormat, QueryOptions};
+use crate::flags::features::Features;
 use crate::flags::table::{FLAGS, Flag, parse_duration};
 use crate::log::LogFormat;
 use crate::wal::head::{Compression, WalOptions};
@@ -14,6 +16,9 @@ use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
+
+/// The flag that may be given more than once: its values are one list.
+const LIST_FLAG: &str = "enable-feature";
 
 /// Everything the daemon is told on the command line.
 #[derive(Clone, Debug)]
@@ -31,6 +36,7 @@ pub struct Flags {
     pub max_body_bytes: u64,
     pub listen_address: String,
     pub enable_lifecycle: bool,
+    pub features: Features,
     pub log_level: LevelFilter,
     pub log_format: LogFormat,
     /// Flag name → text as given or by default, for the API.
@@ -80,6 +86,7 @@ impl Default for Flags {
             max_body_bytes: 0,
             listen_address: String::new(),
             enable_lifecycle: false,
+            features: Features::default(),
             log_level: LevelFilter::Info,
             log_format: LogFormat::Logfmt,
             texts: Vec::with_capacity(FLAGS.len()),
@@ -135,7 +142,11 @@ fn parse_run(args: Vec<OsString>) -> Result<Command, String> {
                 _ => return Err(format!("unknown long flag '--{name}', try --help")),
             },
         };
-        flags.texts[idx].1 = text;
+        let given = &mut flags.texts[idx].1;
+        *given = match name.as_str() {
+            LIST_FLAG if !given.is_empty() => format!("{given},{text}"),
+            _ => text,
+        };
     }
     // Applied in the table's order, whatever order they came in.
     for (flag, (name, text)) in FLAGS.iter().zip(flags.texts.clone()) {
@@ -245,6 +256,20 @@ mod tests {
         assert!(!flags.scrape_on_start);
         assert_eq!(flags.wal.compression, Compression::Zstd);
         assert!(flags.texts.contains(&("scrape.on-start", "false".to_owned())));
+    }
+
+    #[test]
+    fn features_may_be_given_one_by_one() {
+        let flags = flags(&[
+            "--enable-feature=extra-scrape-metrics",
+            "--enable-feature",
+            "metadata-wal-records,old-ui",
+        ]);
+        let flags = flags.unwrap();
+        assert!(flags.features.extra_scrape_metrics && flags.features.metadata_wal_records);
+        assert_eq!(flags.features.notes.len(), 1);
+        let text = "extra-scrape-metrics,metadata-wal-records,old-ui".to_owned();
+        assert!(flags.texts.contains(&("enable-feature", text)));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use crate::config::duration;
 use crate::flags::Flags;
+use crate::flags::features::Features;
 use crate::log::LogFormat;
 use crate::wal::head::Compression;
 use log::LevelFilter;
@@ -273,6 +274,16 @@ pub(in crate::flags) const FLAGS: &[Flag] = &[
         doc: "Allow reload and quit by POST to /-/reload and /-/quit.",
         apply: |flags, text| {
             flags.enable_lifecycle = switch(text)?;
+            Ok(())
+        },
+    },
+    Flag {
+        name: "enable-feature",
+        value: "NAMES",
+        default: "",
+        doc: "Prometheus' features, with commas between; extra-scrape-metrics and metadata-wal-records have an effect.",
+        apply: |flags, text| {
+            flags.features = Features::read(text);
             Ok(())
         },
     },

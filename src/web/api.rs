@@ -55,6 +55,17 @@ struct Active {
     health: &'static str,
     scrape_interval: String,
     scrape_timeout: String,
+    /// With `series_limit`, which Prometheus has not.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    series_use: Option<SeriesBudget>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct SeriesBudget {
+    series_limit: u64,
+    series_current: u64,
+    series_limit_samples_dropped: u64,
 }
 
 #[derive(Serialize)]
@@ -208,6 +219,7 @@ fn targets(state: &WebState, request: &Request) -> Targets {
 fn active(job: &str, active: &ActiveTarget, host: &str) -> Active {
     let target = &active.target;
     let last = active.status.last();
+    let series_use = last.as_ref().and_then(|last| last.series_use);
     Active {
         discovered_labels: active.discovered.labels(),
         labels: target.labels.clone(),
@@ -220,6 +232,11 @@ fn active(job: &str, active: &ActiveTarget, host: &str) -> Active {
         last_error: last.and_then(|last| last.error).unwrap_or_default(),
         scrape_interval: format_duration(target.scrape_interval),
         scrape_timeout: format_duration(target.scrape_timeout),
+        series_use: series_use.map(|series_use| SeriesBudget {
+            series_limit: series_use.limit,
+            series_current: series_use.current,
+            series_limit_samples_dropped: series_use.samples_dropped,
+        }),
     }
 }
 

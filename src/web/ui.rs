@@ -3,6 +3,7 @@
 use crate::config::duration::format_duration;
 use crate::discovery::keeper::REMEMBERED_LABEL;
 use crate::labels::Labels;
+use crate::scrape::report::SeriesUse;
 use crate::scrape::status::{ActiveTarget, Health, PoolStatus};
 use crate::web::WebState;
 use crate::web::http::Response;
@@ -73,16 +74,26 @@ fn write_target(out: &mut String, active: &ActiveTarget) {
         Some(last) => {
             let _ = write!(
                 out,
-                "<td data-label=\"Last scrape\">{}<td data-label=Duration>{:.1} ms<td data-label=Samples>{}\
+                "<td data-label=\"Last scrape\">{}<td data-label=Duration>{:.1} ms<td data-label=Samples>{}{}\
                  <td data-label=Error>{}",
                 ago(last.ts_ms),
                 last.duration.as_secs_f64() * 1e3,
                 last.samples_scraped,
+                last.series_use.map(series_use).unwrap_or_default(),
                 escape(last.error.as_deref().unwrap_or_default())
             );
         }
     }
     out.push_str("</tr>\n");
+}
+
+/// Where a target stands with its `series_limit`.
+fn series_use(series_use: SeriesUse) -> String {
+    let SeriesUse { limit, current, samples_dropped } = series_use;
+    match samples_dropped {
+        0 => format!(" <small>{current} of {limit} series</small>"),
+        n => format!(" <small class=down>{current} of {limit} series, {n} left out</small>"),
+    }
 }
 
 fn labels(labels: &Labels) -> String {
