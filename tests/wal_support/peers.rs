@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use processes::{Peer, promtool};
 use tempfile::TempDir;
 
-use super::kinds::{Histograms, histograms_of, series_of};
+use super::kinds::{Exemplars, Histograms, histograms_of, series_of};
 use super::{Answer, copy_dir, normal};
 
 /// How long an agent may take until its first scrape, a few seconds after its start.
@@ -108,6 +108,7 @@ impl Server {
                 format!("--storage.tsdb.path={}", copy.path().display()),
                 format!("--web.listen-address={address}"),
                 "--storage.tsdb.retention.time=100y".to_owned(),
+                "--enable-feature=exemplar-storage,native-histograms".to_owned(),
             ]
         });
         Server { peer, _dir: copy }
@@ -135,6 +136,24 @@ impl Server {
     /// All histograms of the series that `selector` finds.
     pub fn ask_histograms(&self, selector: &str, at_ms: i64) -> Histograms {
         histograms_of(&self.query(selector, at_ms))
+    }
+
+    /// All exemplars of the series that `selector` finds.
+    pub fn ask_exemplars(&self, selector: &str, at_ms: i64) -> Exemplars {
+        let (start, end) = (at_ms / 1000 - 30 * 86_400, at_ms / 1000 + 1);
+        let path = format!("/api/v1/query_exemplars?query={}&start={start}&end={end}", percent(selector));
+        let answer: serde_json::Value = serde_json::from_str(&self.peer.get(&path)).expect("JSON");
+        let exemplar = |it: &serde_json::Value| {
+            let seconds = it["timestamp"].as_f64().expect("a time");
+            let value = normal(it["value"].as_str().expect("a value"));
+            ((seconds * 1000.0).round() as i64, value, it["labels"].clone())
+        };
+        let rows = answer["data"].as_array().expect("a list").iter();
+        rows.map(|row| {
+            let exemplars = row["exemplars"].as_array().expect("a list").iter().map(exemplar);
+            (series_of(&row["seriesLabels"]), exemplars.collect())
+        })
+        .collect()
     }
 
     fn query(&self, selector: &str, at_ms: i64) -> serde_json::Value {
