@@ -18,6 +18,7 @@ pub(crate) fn options(words: &str) -> ParserOptions {
         ignore_native_histograms: has("ignore"),
         keep_classic_histograms: has("keep"),
         convert_classic_histograms: has("convert"),
+        skip_created_series: has("skip"),
     }
 }
 
