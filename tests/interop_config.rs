@@ -55,7 +55,8 @@ const LATER_ACCEPTED: [(&str, &str); 1] = [(
 const FILE_IS_MISSING: &str = "no such file or directory";
 
 /// Fields that only we have.
-const OUR_FIELDS: [&str; 4] = ["in_order", "backlog_share", "exec_sd_configs", "series_limit"];
+const OUR_FIELDS: [&str; 5] =
+    ["in_order", "backlog_share", "exec_sd_configs", "mdns_sd_configs", "series_limit"];
 
 /// Providers that Debian builds Prometheus without.
 const FIELDS_NOT_IN_DEBIAN: [&str; 2] = ["consul_sd_configs", "kubernetes_sd_configs"];

@@ -23,6 +23,7 @@ use crate::discovery::exec::ExecSource;
 use crate::discovery::file::FileDiscoverer;
 use crate::discovery::http::HttpSource;
 use crate::discovery::keeper::{Keeper, KeptDir};
+use crate::discovery::mdns::MdnsSource;
 use crate::discovery::metrics::DiscoveryMetrics;
 use crate::discovery::refresh::Refresher;
 use crate::discovery::statics::StaticDiscoverer;
@@ -220,6 +221,12 @@ impl Manager {
             DiscoveryConfig::Exec(exec) => Box::new(Refresher {
                 source: ExecSource::new(exec.clone()),
                 interval: exec.refresh_interval,
+                job: job.to_owned(),
+                metrics,
+            }),
+            DiscoveryConfig::Mdns(mdns) => Box::new(Refresher {
+                source: MdnsSource::new(mdns.clone()),
+                interval: mdns.refresh_interval,
                 job: job.to_owned(),
                 metrics,
             }),

@@ -13,6 +13,7 @@ mod group_list;
 mod http;
 pub mod keeper;
 mod manager;
+mod mdns;
 pub mod metrics;
 mod path_pattern;
 mod refresh;

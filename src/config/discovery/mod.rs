@@ -9,6 +9,7 @@ pub mod docker;
 pub mod exec;
 pub mod file;
 pub mod http;
+pub mod mdns;
 pub mod statics;
 
 use std::path::Path;
@@ -20,6 +21,7 @@ use crate::config::discovery::docker::DockerSdConfig;
 use crate::config::discovery::exec::ExecSdConfig;
 use crate::config::discovery::file::FileSdConfig;
 use crate::config::discovery::http::HttpSdConfig;
+use crate::config::discovery::mdns::MdnsSdConfig;
 use crate::config::discovery::statics::StaticConfig;
 use crate::config::emit::{Yaml, emit};
 use crate::config::fields::{Field, Fields};
@@ -43,6 +45,8 @@ pub enum DiscoveryConfig {
     File(FileSdConfig),
     /// One entry of `http_sd_configs`.
     Http(HttpSdConfig),
+    /// One entry of `mdns_sd_configs`.
+    Mdns(MdnsSdConfig),
 }
 
 impl DiscoveryConfig {
@@ -56,6 +60,7 @@ impl DiscoveryConfig {
             Self::Exec(_) => "exec_sd_configs",
             Self::File(_) => "file_sd_configs",
             Self::Http(_) => "http_sd_configs",
+            Self::Mdns(_) => "mdns_sd_configs",
         }
     }
 
@@ -74,6 +79,7 @@ impl DiscoveryConfig {
             Self::Exec(exec) => vec![exec.print()],
             Self::File(file) => vec![file.print()],
             Self::Http(http) => vec![http.print()],
+            Self::Mdns(mdns) => vec![mdns.print()],
         }
     }
 }
@@ -151,6 +157,9 @@ pub(in crate::config) fn read(
     }
     for item in sections(fields, "http_sd_configs") {
         providers.extend(http::read(&item, dir).map(DiscoveryConfig::Http));
+    }
+    for item in sections(fields, "mdns_sd_configs") {
+        providers.extend(mdns::read(&item).map(DiscoveryConfig::Mdns));
     }
     let mut groups = Vec::new();
     for item in sections(fields, "static_configs") {

@@ -1,0 +1,182 @@
+//! `mdns_sd_configs`: neighbours that announce themselves by DNS-SD over multicast.
+//!
+//! Runs on the thread `sd-mdns-<n>`. Each refresh asks the link for a moment and collects the answers; what a neighbour
+//! has said stays good for as long as it said, so that one lost packet takes no target away. Asking from a port of our
+//! own makes neighbours answer to us alone (RFC 6762, section 6.7), beside whatever else on this machine speaks mDNS.
+
+mod records;
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::TryRecvError;
+use simple_dns::{CLASS, Name, Packet, QCLASS, QTYPE, Question, TYPE};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+
+use crate::config::discovery::mdns::MdnsSdConfig;
+use crate::discovery::mdns::records::{Neighbour, Records, Wanted};
+use crate::discovery::refresh::Source;
+use crate::discovery::target_labels::{host_port, sanitized};
+use crate::discovery::{ADDRESS_LABEL, Stop, TargetGroup};
+use crate::labels::Labels;
+
+/// Where mDNS is spoken.
+const GROUP: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(224, 0, 0, 251), 5353);
+
+/// Questions are sent so often in one refresh: packets get lost, and the second one knows what the first one brought.
+const ROUNDS: usize = 3;
+
+/// Answers are waited for this long after each question; neighbours delay theirs by up to 120 ms.
+const ROUND: Duration = Duration::from_millis(400);
+
+/// How often a stop is looked for.
+const LOOK_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Largest packet (RFC 6762, section 17).
+const MAX_PACKET_BYTES: usize = 9000;
+
+/// Names asked for in one packet; more come with the next.
+const MAX_QUESTIONS: usize = 32;
+
+/// A path that a neighbour announces is where its metrics are.
+const PATH_TEXT: &str = "path";
+
+/// One entry of `mdns_sd_configs`.
+#[derive(Debug)]
+pub(in crate::discovery) struct MdnsSource {
+    config: MdnsSdConfig,
+    records: Records,
+}
+
+impl MdnsSource {
+    /// A source that has not asked yet.
+    pub(in crate::discovery) fn new(config: MdnsSdConfig) -> Self {
+        Self { config, records: Records::default() }
+    }
+
+    fn browse(&mut self, sockets: &[UdpSocket], stop: &Stop) -> io::Result<()> {
+        for round in 0..ROUNDS {
+            let wanted = if round == 0 { Wanted::All } else { Wanted::Missing };
+            let question = self.question(wanted).unwrap_or_default();
+            let mut failure = None;
+            let sent = sockets.iter().filter(|socket| match socket.send_to(&question, GROUP) {
+                Ok(_) => true,
+                Err(error) => {
+                    failure = Some(error);
+                    false
+                }
+            });
+            if let (0, Some(error)) = (sent.count(), failure) {
+                return Err(error);
+            }
+            let round_ends = Instant::now() + ROUND;
+            while Instant::now() < round_ends {
+                if stop.try_recv() == Err(TryRecvError::Disconnected) {
+                    return Ok(());
+                }
+                self.collect(sockets);
+            }
+        }
+        Ok(())
+    }
+
+    /// Services to look for, and what is wanted of those found.
+    fn question(&self, wanted: Wanted) -> Result<Vec<u8>, simple_dns::SimpleDnsError> {
+        let mut packet = Packet::new_query(0);
+        let mut ask = |name: &str, kind: TYPE| -> Result<(), simple_dns::SimpleDnsError> {
+            let name = Name::new(name)?.into_owned();
+            packet.questions.push(Question::new(name, QTYPE::TYPE(kind), QCLASS::CLASS(CLASS::IN), false));
+            Ok(())
+        };
+        for service in &self.config.services {
+            ask(&format!("{service}.local."), TYPE::PTR)?;
+        }
+        let (instances, hosts) = self.records.names(wanted);
+        for instance in instances.into_iter().take(MAX_QUESTIONS) {
+            ask(instance, TYPE::SRV)?;
+            ask(instance, TYPE::TXT)?;
+        }
+        for host in hosts.into_iter().take(MAX_QUESTIONS) {
+            ask(host, TYPE::A)?;
+            ask(host, TYPE::AAAA)?;
+        }
+        packet.build_bytes_vec_compressed()
+    }
+
+    /// Waits for a moment at each socket.
+    fn collect(&mut self, sockets: &[UdpSocket]) {
+        let mut bytes = [0; MAX_PACKET_BYTES];
+        for socket in sockets {
+            // Neighbours may say anything; what cannot be read is not said.
+            while let Ok(n_read) = socket.recv(&mut bytes) {
+                if let Ok(packet) = Packet::parse(bytes.get(..n_read).unwrap_or_default()) {
+                    self.records.take(&packet, &self.config.services, Instant::now());
+                }
+            }
+        }
+    }
+}
+
+impl Source for MdnsSource {
+    fn kind(&self) -> &'static str {
+        "mdns"
+    }
+
+    fn refresh(&mut self, stop: &Stop) -> Result<Vec<TargetGroup>, String> {
+        let any = [Ipv4Addr::UNSPECIFIED];
+        let interfaces = if self.config.interfaces.is_empty() { &any[..] } else { &self.config.interfaces };
+        let mut sockets = Vec::new();
+        let mut failure = None;
+        for interface in interfaces {
+            match socket(*interface) {
+                Ok(socket) => sockets.push(socket),
+                Err(error) => failure = Some(format!("{interface}: {error}")),
+            }
+        }
+        if let (true, Some(sentence)) = (sockets.is_empty(), failure) {
+            return Err(format!("cannot ask the link: {sentence}"));
+        }
+        self.browse(&sockets, stop).map_err(|error| format!("cannot ask the link: {error}"))?;
+        self.records.expire(Instant::now());
+        let group = |service: &String| TargetGroup {
+            source: service.clone(),
+            targets: self
+                .records
+                .neighbours()
+                .filter(|it| it.service == service)
+                .map(|it| target(&it))
+                .collect(),
+            labels: Labels::from_pairs([("__meta_mdns_service", service.as_str())]),
+        };
+        Ok(self.config.services.iter().map(group).collect())
+    }
+}
+
+fn socket(interface: Ipv4Addr) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
+    if !interface.is_unspecified() {
+        socket.set_multicast_if_v4(&interface)?;
+    }
+    // The link and no further (RFC 6762, section 11).
+    socket.set_multicast_ttl_v4(255)?;
+    socket.bind(&SockAddr::from(SocketAddrV4::new(interface, 0)))?;
+    socket.set_read_timeout(Some(LOOK_INTERVAL))?;
+    Ok(socket.into())
+}
+
+fn target(neighbour: &Neighbour<'_>) -> Labels {
+    let own = [
+        (ADDRESS_LABEL, host_port(&neighbour.address.to_string(), neighbour.port)),
+        ("__meta_mdns_instance", neighbour.label.to_owned()),
+        ("__meta_mdns_host", neighbour.host.trim_end_matches('.').to_owned()),
+        ("__meta_mdns_port", neighbour.port.to_string()),
+    ];
+    let path = neighbour.texts.iter().find(|(key, value)| key == PATH_TEXT && value.starts_with('/'));
+    let path = path.map(|(_, path)| ("__metrics_path__".to_owned(), path.clone()));
+    let text =
+        |(key, value): &(String, String)| (format!("__meta_mdns_txt_{}", sanitized(key)), value.clone());
+    let labels = own.map(|(name, value)| (name.to_owned(), value)).into_iter();
+    let labels = labels.chain(path).chain(neighbour.texts.iter().map(text));
+    Labels::from_pairs(labels.filter(|(_, value)| !value.is_empty()))
+}
