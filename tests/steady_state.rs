@@ -80,8 +80,36 @@ fn page(round: u32) -> String {
     page
 }
 
+/// The same as OpenMetrics, with units and exemplars.
+fn openmetrics_page(round: u32) -> String {
+    let mut openmetrics = String::new();
+    for line in page(round).lines() {
+        openmetrics.push_str(line);
+        if line.contains("_bucket{") {
+            write!(openmetrics, " # {{trace_id=\"{round}\",\"a.b\"=\"c\"}} 0.{round} {round}.125").unwrap();
+        } else if line.starts_with("# TYPE ") {
+            let name = line.split(' ').nth(2).unwrap();
+            let unit = name.strip_prefix("family_").unwrap();
+            write!(openmetrics, "\n# UNIT {name} {unit}").unwrap();
+        }
+        openmetrics.push('\n');
+    }
+    openmetrics.push_str("# EOF\n");
+    openmetrics
+}
+
 #[test]
 fn a_page_like_the_last_one_allocates_nothing() {
+    check("text/plain; version=0.0.4; charset=utf-8", page);
+}
+
+#[test]
+fn nor_does_openmetrics() {
+    check("application/openmetrics-text; version=1.0.0; charset=utf-8", openmetrics_page);
+}
+
+/// Scrapes ten pages, in which only values change.
+fn check(content_type: &str, page: impl Fn(u32) -> String) {
     let dir = tempfile::tempdir().unwrap();
     let options = WalOptions {
         path: dir.path().to_owned(),
@@ -123,7 +151,7 @@ fn a_page_like_the_last_one_allocates_nothing() {
             ts_ms: i64::from(round) * 10_000 + 1000,
             deadline: start + Duration::from_secs(10),
         };
-        let page = Page { content_type: "text/plain; version=0.0.4; charset=utf-8", bytes: page.as_bytes() };
+        let page = Page { content_type, bytes: page.as_bytes() };
         let before = ALLOCATIONS.get();
         scrape_loop.store(&mut worker, at, Ok(page));
         let n_allocations = ALLOCATIONS.get() - before;
