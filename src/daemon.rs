@@ -159,8 +159,18 @@ impl Daemon {
         };
         let maintenance =
             maintenance::Handle::spawn(wal.clone(), thread_ended.clone()).map_err(StartError::Thread)?;
-        let remote =
-            start_remote(&flags, &wal, &summary, &clock, remote_metrics, &config, thread_ended.clone())?;
+        let metadata = Arc::new(MetadataStore::new());
+        let options = remote::manager::ManagerOptions {
+            wal: wal.clone(),
+            clock: clock.clone(),
+            config: Arc::clone(&config),
+            has_data: summary.samples > 0,
+            flush_deadline: flags.flush_deadline,
+            families: Arc::clone(&metadata),
+            metrics: remote_metrics,
+            thread_ended: Box::new(thread_ended.clone()),
+        };
+        let remote = remote::manager::Handle::spawn(options).map_err(StartError::Thread)?;
 
         let scrape_metrics = Arc::new(ScrapeMetrics::default());
         let discovery_metrics = Arc::new(DiscoveryMetrics::default());
@@ -168,7 +178,10 @@ impl Daemon {
         registry.register(Arc::clone(&board) as _);
         registry.register(Arc::clone(&discovery_metrics) as _);
         let (target_sets_sender, target_sets) = bounded(TARGET_SETS_CAPACITY);
-        let options = manager_options(&flags, &wal, clock, &board, scrape_metrics, &config, daemon_events);
+        let options = ManagerOptions {
+            metadata,
+            ..manager_options(&flags, &wal, clock, &board, scrape_metrics, &config, daemon_events)
+        };
         let scrape = manager::Handle::spawn(options, target_sets).map_err(StartError::Thread)?;
         let thread_ended = Arc::new(thread_ended);
         let data_dir = &flags.wal.path;
@@ -378,27 +391,6 @@ fn open_wal(flags: &Flags, running: &Running) -> Result<(Wal, ReplaySummary), St
     Ok(Wal::open(flags.wal.clone(), &mut progress)?)
 }
 
-fn start_remote(
-    flags: &Flags,
-    wal: &Wal,
-    summary: &ReplaySummary,
-    clock: &Clock,
-    metrics: Arc<RemoteMetrics>,
-    config: &Arc<Config>,
-    thread_ended: impl FnOnce(&str) + Send + 'static,
-) -> Result<remote::manager::Handle, StartError> {
-    let options = remote::manager::ManagerOptions {
-        wal: wal.clone(),
-        clock: clock.clone(),
-        config: Arc::clone(config),
-        has_data: summary.samples > 0,
-        flush_deadline: flags.flush_deadline,
-        metrics,
-        thread_ended: Box::new(thread_ended),
-    };
-    remote::manager::Handle::spawn(options).map_err(StartError::Thread)
-}
-
 fn announce_replay(flags: &Flags, summary: &ReplaySummary, running: &Running) {
     let path = flags.wal.path.display();
     let segments = check::counted(summary.segments, "segment");
@@ -436,7 +428,6 @@ fn manager_options(
     let timestamp_tolerance =
         if flags.adjust_timestamps { flags.timestamp_tolerance } else { Duration::ZERO };
     let first_scrape = if flags.scrape_on_start { FirstScrape::AtOnce } else { FirstScrape::OnGrid };
-    let metadata = Arc::new(MetadataStore::new());
     ManagerOptions {
         wal: wal.clone(),
         clock,
@@ -448,7 +439,7 @@ fn manager_options(
         first_scrape,
         timestamp_tolerance,
         max_workers: flags.max_workers,
-        metadata,
+        metadata: Arc::default(),
         metadata_records: match flags.features.metadata_wal_records {
             true => MetadataRecords::Written,
             false => MetadataRecords::NotWritten,

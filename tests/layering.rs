@@ -46,7 +46,21 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "wal",
         ],
     ),
-    ("remote", &["clock", "config", "histogram", "http", "labels", "metadata", "metrics", "series", "wal"]),
+    (
+        "remote",
+        &[
+            "clock",
+            "config",
+            "exposition::MetricType",
+            "histogram",
+            "http",
+            "labels",
+            "metadata",
+            "metrics",
+            "series",
+            "wal",
+        ],
+    ),
     (
         "web",
         &[

@@ -13,6 +13,7 @@ use scraped::clock::Clock;
 use scraped::config::{self, Config};
 use scraped::histogram::{CUSTOM_BUCKETS_SCHEMA, CounterResetHint, Counts, Histogram, Span};
 use scraped::labels::builder::LabelsBuilder;
+use scraped::metadata::MetadataStore;
 use scraped::remote::ledger::{DropReason, Kind, Ledger};
 use scraped::remote::manager::{Handle, ManagerOptions};
 use scraped::remote::metrics::{EndpointMetrics, RemoteMetrics};
@@ -34,6 +35,7 @@ struct Fixture {
     wal: Wal,
     receiver: Receiver,
     config: Arc<Config>,
+    families: Arc<MetadataStore>,
     metrics: Arc<RemoteMetrics>,
     sender: Option<Handle>,
     _dir: TempDir,
@@ -59,7 +61,9 @@ impl Fixture {
             lock_file: false,
         };
         let (wal, _) = Wal::open(options, &mut |_, _| {}).unwrap();
-        let mut fixture = Self { wal, receiver, config, metrics: Arc::default(), sender: None, _dir: dir };
+        let families = Arc::default();
+        let metrics = Arc::default();
+        let mut fixture = Self { wal, receiver, config, families, metrics, sender: None, _dir: dir };
         fixture.start_sending();
         fixture
     }
@@ -71,6 +75,7 @@ impl Fixture {
             config: Arc::clone(&self.config),
             has_data: false,
             flush_deadline: Duration::from_millis(200),
+            families: Arc::clone(&self.families),
             metrics: Arc::clone(&self.metrics),
             thread_ended: Box::new(|name| panic!("{name} ended")),
         };

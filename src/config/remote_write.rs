@@ -52,6 +52,8 @@ pub struct RemoteWriteConfig {
     pub http_client: Arc<HttpClientConfig>,
     /// `queue_config`.
     pub queue: QueueConfig,
+    /// `metadata_config`; without a meaning with 2.0.
+    pub metadata: MetadataConfig,
 }
 
 /// `protobuf_message`.
@@ -125,6 +127,24 @@ impl Default for QueueConfig {
     }
 }
 
+/// `metadata_config`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MetadataConfig {
+    /// Whether metadata of families is sent.
+    pub send: bool,
+    /// From one time to the next.
+    pub send_interval: Duration,
+    /// Families a request.
+    pub max_samples_per_send: usize,
+}
+
+impl Default for MetadataConfig {
+    /// Prometheus' `DefaultMetadataConfig`.
+    fn default() -> Self {
+        Self { send: true, send_interval: Duration::from_secs(60), max_samples_per_send: 2000 }
+    }
+}
+
 impl RemoteWriteConfig {
     /// What makes it the same endpoint over reloads and restarts: its name, or else its URL.
     pub fn identity(&self) -> &str {
@@ -176,6 +196,11 @@ impl RemoteWriteConfig {
             queue.add("backlog_share", Yaml::raw(self.queue.backlog_share));
         }
         entries.add("queue_config", queue.into_map());
+        let mut metadata = Entries::default();
+        metadata.add("send", Yaml::raw(self.metadata.send));
+        metadata.add("send_interval", duration(self.metadata.send_interval));
+        metadata.add("max_samples_per_send", Yaml::raw(self.metadata.max_samples_per_send));
+        entries.add("metadata_config", metadata.into_map());
         entries.into_map()
     }
 }
@@ -207,11 +232,6 @@ pub(in crate::config) fn read(field: &Field<'_>, dir: &Path, names: NameScheme) 
         }
         configs.push(config);
     }
-    if !configs.is_empty() {
-        field
-            .mistakes()
-            .note(format!("remote_write: metadata is not sent yet by scraped {}", env!("CARGO_PKG_VERSION")));
-    }
     configs
 }
 
@@ -236,10 +256,8 @@ fn read_section(fields: &mut Fields<'_>, dir: &Path, names: NameScheme) -> Remot
             .unwrap_or_default(),
         http_client: Arc::new(http_client::read_client(fields, dir)),
         queue: fields.take("queue_config").map(|field| read_queue(&field)).unwrap_or_default(),
+        metadata: fields.take("metadata_config").map(|field| read_metadata(&field)).unwrap_or_default(),
     };
-    if let Some(field) = fields.take("metadata_config") {
-        read_metadata(&field);
-    }
     for (name, shape) in &UNBUILT {
         if let Some(field) = fields.take(name) {
             refuse_if_set(&field, shape);
@@ -349,15 +367,25 @@ fn read_backlog_share(field: &Field<'_>, in_order: bool) -> f64 {
     share
 }
 
-/// Read strictly; nothing of it has an effect yet.
-fn read_metadata(field: &Field<'_>) {
-    let Some(mut fields) = field.fields() else { return };
-    fields.bool("send");
+fn read_metadata(field: &Field<'_>) -> MetadataConfig {
+    let mut metadata = MetadataConfig::default();
+    let Some(mut fields) = field.fields() else { return metadata };
+    metadata.send = fields.bool("send").unwrap_or(metadata.send);
     if let Some(field) = fields.take("send_interval") {
-        field.duration();
+        metadata.send_interval = field.duration().unwrap_or(metadata.send_interval);
+        if metadata.send_interval.is_zero() {
+            field.mistake("metadata_config send_interval must be positive");
+        }
     }
-    fields.count("max_samples_per_send");
+    if let Some(field) = fields.take("max_samples_per_send") {
+        let count = field.count().map(|count| usize::try_from(count).unwrap_or(usize::MAX));
+        metadata.max_samples_per_send = count.unwrap_or(metadata.max_samples_per_send);
+        if metadata.max_samples_per_send == 0 {
+            field.mistake("metadata_config max_samples_per_send must be positive");
+        }
+    }
     fields.finish(|_| false);
+    metadata
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use crossbeam_channel::{Receiver, Sender, bounded, select};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::config::remote_write::RemoteWriteConfig;
+use crate::metadata::MetadataStore;
 use crate::remote::metrics::RemoteMetrics;
 use crate::remote::position::{Positions, Remembered};
 use crate::remote::queue::{Endpoint, Queue};
@@ -45,6 +46,8 @@ pub struct ManagerOptions {
     pub has_data: bool,
     /// `--storage.remote.flush-deadline`.
     pub flush_deadline: Duration,
+    /// Families of all targets, for `metadata_config`.
+    pub families: Arc<MetadataStore>,
     /// What is shown.
     pub metrics: Arc<RemoteMetrics>,
     /// Told the name of a thread that ends by a panic.
@@ -72,13 +75,15 @@ impl Handle {
     /// # Errors
     /// The directory of positions cannot be made, or the system refuses a thread.
     pub fn spawn(options: ManagerOptions) -> io::Result<Handle> {
-        let ManagerOptions { wal, clock, config, has_data, flush_deadline, metrics, thread_ended } = options;
+        let ManagerOptions { wal, clock, config, has_data, flush_deadline, families, metrics, thread_ended } =
+            options;
         let now = Instant::now();
         let mut manager = Manager {
             positions: Positions::open(wal.path())?,
             wal,
             clock,
             has_data,
+            families,
             metrics,
             queues: Vec::new(),
             last_save: None,
@@ -128,6 +133,7 @@ struct Manager {
     clock: Clock,
     has_data: bool,
     positions: Positions,
+    families: Arc<MetadataStore>,
     metrics: Arc<RemoteMetrics>,
     /// In the order of the configuration.
     queues: Vec<Queue>,
@@ -161,6 +167,9 @@ impl Manager {
             if let Err(error) = self.wal.sync() {
                 log::error!("{error}");
             }
+        }
+        for (n_in, n) in self.metrics.kinds_in.iter().zip(self.wal.appended()) {
+            n_in.set(n as f64);
         }
         if self.last_save.is_none_or(|last| now.duration_since(last) >= SAVE_INTERVAL) {
             self.last_save = Some(now);
@@ -268,7 +277,13 @@ impl Manager {
         let identity = endpoint.config.identity().to_owned();
         let url = endpoint.config.shown_url();
         let whence = if remembered == Remembered::New { ", from now on" } else { "" };
-        match Queue::new(endpoint, self.wal.clone(), self.clock.clone(), remembered) {
+        match Queue::new(
+            endpoint,
+            self.wal.clone(),
+            self.clock.clone(),
+            Arc::clone(&self.families),
+            remembered,
+        ) {
             Ok(mut queue) => {
                 log::info!("remote_write {}: sends to {url}{whence}", queue.metrics().name);
                 queue.revive();

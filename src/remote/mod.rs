@@ -17,6 +17,7 @@ pub mod encode;
 pub mod inbox;
 pub mod ledger;
 pub mod manager;
+pub mod metadata;
 pub mod metrics;
 pub mod position;
 pub mod progress;

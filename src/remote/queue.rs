@@ -14,7 +14,10 @@ use md5::{Digest, Md5};
 use crate::clock::Clock;
 use crate::config::remote_write::RemoteWriteConfig;
 use crate::labels::Labels;
+use crate::metadata::MetadataStore;
+use crate::remote::encode::Message;
 use crate::remote::ledger::Ledger;
+use crate::remote::metadata;
 use crate::remote::metrics::EndpointMetrics;
 use crate::remote::position::{Known, Positions, Remembered};
 use crate::remote::progress::{Mark, Progress, Saved};
@@ -59,6 +62,8 @@ pub struct Queue {
     endpoint: Endpoint,
     wal: Wal,
     clock: Clock,
+    /// Families of all targets.
+    families: Arc<MetadataStore>,
     progress: Arc<Progress>,
     metrics: Arc<EndpointMetrics>,
     mark: ReaderMark,
@@ -81,6 +86,7 @@ struct Running {
     /// Closed when the watcher has ended.
     done: Receiver<()>,
     thread: JoinHandle<()>,
+    metadata: Option<metadata::Handle>,
 }
 
 impl Queue {
@@ -88,7 +94,13 @@ impl Queue {
     ///
     /// # Errors
     /// The log cannot be read.
-    pub fn new(endpoint: Endpoint, wal: Wal, clock: Clock, remembered: Remembered) -> Result<Self, WalError> {
+    pub fn new(
+        endpoint: Endpoint,
+        wal: Wal,
+        clock: Clock,
+        families: Arc<MetadataStore>,
+        remembered: Remembered,
+    ) -> Result<Self, WalError> {
         let config = &endpoint.config;
         let name = if config.name.is_empty() { short_hash(&config.url) } else { config.name.clone() };
         let saved = starting_place(&wal, &name, remembered)?;
@@ -100,6 +112,7 @@ impl Queue {
             endpoint,
             wal,
             clock,
+            families,
             saved: None,
             durable: saved,
             settled: VecDeque::new(),
@@ -156,6 +169,7 @@ impl Queue {
         let (stop, stopped) = bounded(0);
         let (is_running, done) = bounded(0);
         let (commit, commits) = bounded(COMMITS);
+        let metadata = self.start_metadata(&shared, &stopped)?;
         let watcher = Watcher::new(Arc::clone(&shared), orders, stopped, commits)?;
         self.wal.notify(commit);
         let thread = thread::Builder::new()
@@ -165,8 +179,22 @@ impl Queue {
                 let _is_running: Sender<()> = is_running;
                 watcher.run();
             })?;
-        self.running = Some(Running { shared, control, stop, done, thread });
+        self.running = Some(Running { shared, control, stop, done, thread, metadata });
         Ok(())
+    }
+
+    /// 2.0 has metadata at the series.
+    fn start_metadata(
+        &self,
+        shared: &Arc<Shared>,
+        stop: &Receiver<()>,
+    ) -> io::Result<Option<metadata::Handle>> {
+        let config = shared.config.metadata;
+        if !config.send || shared.message() != Message::V1 {
+            return Ok(None);
+        }
+        metadata::Handle::spawn(Arc::clone(shared), config, Arc::clone(&self.families), stop.clone())
+            .map(Some)
     }
 
     /// Starts again what has ended by itself.
@@ -210,7 +238,9 @@ impl Queue {
 
     /// Ends the watcher and its shards; requests in flight may end until `deadline`.
     pub fn halt(&mut self, deadline: Instant) {
-        let Some(Running { shared, control, stop, done, thread }) = self.running.take() else { return };
+        let Some(Running { shared, control, stop, done, thread, metadata }) = self.running.take() else {
+            return;
+        };
         drop(control);
         drop(stop);
         if done.recv_deadline(deadline) == Err(RecvTimeoutError::Timeout) {
@@ -218,6 +248,9 @@ impl Queue {
         }
         // A panic was told to the daemon by the thread itself.
         let _ = thread.join();
+        if let Some(metadata) = metadata {
+            metadata.join();
+        }
         self.metrics.shards.set(0.0);
     }
 

@@ -338,6 +338,13 @@ impl Wal {
         &self.shared.wal_dir
     }
 
+    /// Floats, histograms and exemplars written since the start.
+    pub fn appended(&self) -> [u64; 3] {
+        let metrics = &self.shared.metrics;
+        [&metrics.float_samples_appended, &metrics.histograms_appended, &metrics.exemplars_appended]
+            .map(|counter| counter.get())
+    }
+
     /// Samples and histograms written since the start.
     pub fn samples_appended(&self) -> u64 {
         self.shared.metrics.float_samples_appended.get() + self.shared.metrics.histograms_appended.get()
