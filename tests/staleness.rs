@@ -4,7 +4,7 @@
 //! seconds (`[scrape T CONTENT-TYPE]` with another type than text), `[fail T]` a target that refuses the connection,
 //! `[panic T]`, `[gone T]` a target that is gone, `[reload]` other lines for the job. `[expect]` lists
 //! every sample: time, series, value. Labels that are the target's own are left out; the report of a scrape is one
-//! line. What the sections show of a real Prometheus is said above them.
+//! line, and why it failed another. What the sections show of a real Prometheus is said above them.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -21,6 +21,7 @@ use scraped::scrape::permits::Permits;
 use scraped::scrape::pool::LoopSettings;
 use scraped::scrape::scrape_loop::{ScrapeLoop, ScrapeTime, Worker};
 use scraped::scrape::target::Target;
+use scraped::scrape::target_options::TargetOptions;
 use scraped::scrape::target_url::{TargetUrl, UrlScheme};
 use scraped::wal::head::{Compression, Wal, WalOptions};
 use std::collections::BTreeMap;
@@ -37,7 +38,19 @@ struct Bench {
     dir: tempfile::TempDir,
     worker: Worker,
     scrape_loop: ScrapeLoop,
+    /// Why scrapes failed, by their time.
+    errors: BTreeMap<i64, String>,
 }
+
+/// Report series that only a setting brings, as a report's line shows them.
+const OPTIONAL_REPORTS: [(&str, &str); 6] = [
+    ("scrape_timeout_seconds", "timeout"),
+    ("scrape_sample_limit", "sample_limit"),
+    ("scrape_body_size_bytes", "body"),
+    ("scrape_series_limit", "series_limit"),
+    ("scrape_series_current", "series"),
+    ("scrape_series_limit_samples_dropped", "left_out"),
+];
 
 impl Bench {
     fn new(job_lines: &str) -> Bench {
@@ -48,11 +61,14 @@ impl Bench {
         let worker = Worker::new(Permits::new(1, &wal), budget, metrics, Clock::system());
         let (target, config) = job(dir.path(), job_lines);
         let scrape_loop = ScrapeLoop::new(&LoopSettings::alone(target, config, Arc::default()));
-        Bench { dir, worker, scrape_loop }
+        Bench { dir, worker, scrape_loop, errors: BTreeMap::new() }
     }
 
     fn scrape(&mut self, at_seconds: i64, page: Result<Page<'_>, ScrapeError>) {
         self.scrape_loop.store(&mut self.worker, at(at_seconds), page);
+        if let Some(error) = self.scrape_loop.status().last().unwrap().error {
+            self.errors.insert(at_seconds * 1000, error);
+        }
     }
 
     fn reload(&mut self, job_lines: &str) {
@@ -104,13 +120,22 @@ impl Bench {
                 seconds => seconds.parse().unwrap(),
             };
             assert!(took.is_nan() || (0.0..60.0).contains(&took), "{took}");
-            lines.entry(ts_ms).or_default().push(format!(
+            let mut line = format!(
                 "report up={} scraped={} post={} added={}",
                 get("up"),
                 get("scrape_samples_scraped"),
                 get("scrape_samples_post_metric_relabeling"),
                 get("scrape_series_added"),
-            ));
+            );
+            for (name, short) in OPTIONAL_REPORTS {
+                if let Some(value) = report.get(name) {
+                    line.push_str(&format!(" {short}={value}"));
+                }
+            }
+            lines.entry(ts_ms).or_default().push(line);
+        }
+        for (ts_ms, error) in &self.errors {
+            lines.entry(*ts_ms).or_default().push(format!("error {error:?}"));
         }
         let mut out = String::new();
         for (ts_ms, mut lines) in lines {
@@ -151,7 +176,9 @@ fn job(dir: &Path, job_lines: &str) -> (Arc<Target>, Arc<ScrapeConfig>) {
         authority: INSTANCE.to_owned(),
         path_and_query: "/metrics".to_owned(),
     };
-    (Arc::new(Target::new(labels, url, Duration::from_secs(10), Duration::from_secs(10))), config)
+    let mut target = Target::new(labels, url, Duration::from_secs(10), Duration::from_secs(10));
+    target.options = TargetOptions::of_job(&config);
+    (Arc::new(target), config)
 }
 
 fn at(seconds: i64) -> ScrapeTime {
@@ -200,6 +227,7 @@ fn check(text: &str) -> (String, String) {
                 bench.scrape(seconds, Ok(page));
             }
             "fail" => bench.scrape(seconds, Err(refused())),
+            "too_large" => bench.scrape(seconds, Err(ScrapeError::BodySizeLimit { limit_bytes: 10 })),
             "panic" => bench.scrape_loop.after_panic(&mut bench.worker, at(seconds)),
             "gone" => bench.scrape_loop.end_of_run(&mut bench.worker, seconds * 1000),
             "reload" => bench.reload(body),
@@ -297,7 +325,7 @@ proptest! {
         let mut got: BTreeMap<String, String> = BTreeMap::new();
         for line in bench.samples().lines() {
             let words: Vec<&str> = line.split(' ').collect();
-            if words[1] != "report" {
+            if words[1] != "report" && words[1] != "error" {
                 got.entry(words[1].to_owned()).or_default().push_str(&format!("{} {},", words[0], words[2]));
             }
         }
