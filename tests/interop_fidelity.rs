@@ -37,6 +37,18 @@ fn pages(name: &'static str, job_lines: &'static str, pages: &[&str]) -> Row {
     Row { name, job_lines, script }
 }
 
+impl Row {
+    /// The same pages, with these types of content.
+    fn typed(mut self, content_types: &[&str]) -> Self {
+        for (behaviour, content_type) in self.script.iter_mut().zip(content_types) {
+            if let Behaviour::Healthy(page) = behaviour {
+                *behaviour = Behaviour::ContentType(Arc::clone(page), (*content_type).to_owned());
+            }
+        }
+        self
+    }
+}
+
 /// A row whose target answers a good page, one of the behaviours, the good page, the next one, …
 fn between(name: &'static str, job_lines: &'static str, behaviours: Vec<Behaviour>) -> Row {
     let good = || Behaviour::Healthy(page("good 1\nalso_good{a=\"b\"} 2\n"));
@@ -64,6 +76,12 @@ fn rows() -> Vec<Row> {
     let (timed_a, timed_b, timed_c) =
         (timed(1, now_ms - 60_000), timed(2, now_ms + 300_000), timed(3, now_ms + 301_000));
     let future = format!("near 1 {}\nfar 1 {}\n", now_ms + 300_000, now_ms + 3_600_000);
+    // All before the first scrape; what goes back within a page is a matter of its own.
+    let times = [
+        format!("old 1 {}\nsame 1\n", now_ms - 9000),
+        format!("old 2 {}\nold 3 {}\n", now_ms - 9500, now_ms - 8000),
+        format!("old 4 {}\nnew 1 {}\n", now_ms - 8000, now_ms - 20_000),
+    ];
     let past = format!("past 1 {}\n", now_ms - 1_000_000);
     let long = page(&"long_page 1\n".repeat(1000));
     vec![
@@ -137,6 +155,51 @@ fn rows() -> Vec<Row> {
                 "keep{a=\"1\",secret=\"other\"} 2\ndrop_too 1\nold_name 2\n",
             ],
         ),
+        pages(
+            "label_limit",
+            "  label_limit: 6\n",
+            &["a{x=\"1\"} 1\n", "b{x=\"1\",y=\"2\"} 1\n", "a{x=\"1\"} 2\n"],
+        ),
+        pages(
+            "label_name_length",
+            "  label_name_length_limit: 10\n",
+            &["a{label_10xx=\"1\"} 1\n", "a{label_11xxx=\"1\"} 1\n", "a 2\n"],
+        ),
+        pages(
+            "label_value_length",
+            "  label_value_length_limit: 20\n",
+            &["a{b=\"20 bytes____________\"} 1\n", "a{b=\"21 bytes_____________\"} 1\n", "a 2\n"],
+        ),
+        pages(
+            "legacy_names",
+            "  metric_name_validation_scheme: legacy\n  metric_name_escaping_scheme: underscores\n  metric_relabel_configs:\n\
+             \x20 - {source_labels: [__name__], regex: 'made\\.(.*)', target_label: __name__, replacement: made_$1}\n\
+             \x20 - {regex: 'gone\\.label', action: labeldrop}\n",
+            &[
+                "a:b 1\n",
+                "{\"a.b\"} 1\n",
+                "a{\"l.m\"=\"x\"} 1\n",
+                "{\"made.it\",\"gone.label\"=\"x\"} 1\n",
+                "a:b 2\n",
+            ],
+        ),
+        pages("times_that_go_back", "", &[&times[0], &times[1], &times[2]]),
+        pages(
+            "open_metrics",
+            "  fallback_scrape_protocol: OpenMetricsText1.0.0\n",
+            &[
+                "# TYPE a counter\na_total 1\na_created 5\n# EOF\n",
+                "a_total 1\n \n",
+                "a_total{b=\"c\"} 0x1p2\n# EOF\n",
+            ],
+        )
+        .typed(&["text/html", "text/html", "text/html"]),
+        pages(
+            "fallback",
+            "  fallback_scrape_protocol: PrometheusText0.0.4\n",
+            &["a 1\n", "a 2\n", "a 3\n# EOF\n"],
+        )
+        .typed(&["text/html", ";;;", "application/openmetrics-text; version=1.0.0"]),
         pages("limited", "  sample_limit: 2\n", &["a 1\nb 1\n", "a 2\nb 2\nc 2\n", "a 3\nb 3\n", "c 4\n"]),
         between("statuses", "", vec![Behaviour::Status(503), Behaviour::Status(404), Behaviour::Status(204)]),
         between(
@@ -252,9 +315,10 @@ fn the_log_has_what_an_agent_has() {
     let rows = rows();
     assert!(rows.iter().all(|row| row.script.len() < N_SCRAPES));
     let [ours, theirs] = [(); 2].map(|()| Side::new(&rows));
-    let scraped = Scraped::start_in(Arc::clone(&ours.dir), &[]);
+    let features = ["--enable-feature=extra-scrape-metrics"];
+    let scraped = Scraped::start_in(Arc::clone(&ours.dir), &features);
     let agent_data = theirs.dir.path().join("data");
-    let agent = Peer::agent(&theirs.dir.path().join("scraped.yml"), &agent_data);
+    let agent = Peer::agent_with(&theirs.dir.path().join("scraped.yml"), &agent_data, &features);
     wait_until("both have scraped enough", || {
         let n_scrapes = |data: &Path| {
             let up = query(data, "up");

@@ -44,15 +44,22 @@ pub struct Peer {
 impl Peer {
     /// `prometheus --agent` on a configuration, with its data in `dir`, taking over changed targets at once.
     pub fn agent(config: &Path, dir: &Path) -> Peer {
+        Self::agent_with(config, dir, &[])
+    }
+
+    /// The same with more arguments.
+    pub fn agent_with(config: &Path, dir: &Path, arguments: &[&str]) -> Peer {
         Self::start("prometheus", "PROMETHEUS", dir, "/-/ready", |address| {
-            vec![
+            let mut all = vec![
                 "--agent".to_owned(),
                 format!("--config.file={}", config.display()),
                 format!("--storage.agent.path={}", dir.display()),
                 format!("--web.listen-address={address}"),
                 "--web.enable-lifecycle".to_owned(),
                 "--scrape.discovery-reload-interval=100ms".to_owned(),
-            ]
+            ];
+            all.extend(arguments.iter().map(|argument| (*argument).to_owned()));
+            all
         })
     }
 
