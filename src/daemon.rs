@@ -151,6 +151,7 @@ impl Daemon {
         let (wal, summary) = open_wal(&flags, &running)?;
         registry.register(Arc::new(wal.clone()));
         announce_replay(&flags, &summary, &running);
+        prepare_metadata_records(&flags, &wal);
         let clock = Clock::system();
         mend_order(&wal, &summary, &clock);
         let thread_ended = {
@@ -413,6 +414,17 @@ fn mend_order(wal: &Wal, summary: &ReplaySummary, clock: &Clock) {
         log::warn!(
             "the clock is {behind_s} s behind the newest sample in the log; samples are taken with its time all the same"
         );
+    }
+}
+
+/// Records of metadata go with their segments once they are no more asked for.
+fn prepare_metadata_records(flags: &Flags, wal: &Wal) {
+    if flags.features.metadata_wal_records {
+        log::info!(
+            "metadata goes into the log, where a Prometheus server reads it; a Prometheus agent cannot open such a log"
+        );
+    } else {
+        wal.forget_metadata();
     }
 }
 

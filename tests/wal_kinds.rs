@@ -13,6 +13,7 @@ use scraped::histogram::{CUSTOM_BUCKETS_SCHEMA, Counts, Histogram, Span};
 use scraped::labels::builder::LabelsBuilder;
 use scraped::series::SeriesHandle;
 use scraped::wal::appender::{Appender, ExemplarError, ExemplarTime};
+use scraped::wal::head::Wal;
 use scraped::wal::maintenance::Maintenance;
 use scraped::wal::reader::{SegmentReader, Tail};
 use scraped::wal::record::exemplars::ExemplarsEncoder;
@@ -143,6 +144,20 @@ fn labels_of_an_exemplar_are_checked_and_sorted() {
     assert_eq!(error, "label length for exemplar exceeds maximum of 128 UTF-8 characters");
 }
 
+/// Two segments of samples of `a` and others.
+fn fill_segments(wal: &Wal, appender: &mut Appender, ts_ms: &mut i64) {
+    let names: Vec<String> = (0..20).map(|idx| format!("filler_{idx}")).collect();
+    let mut names: Vec<&str> = names.iter().map(String::as_str).collect();
+    names.push("a");
+    let mut noise = *ts_ms as u64 + 1;
+    let last = wal.committed_end().unwrap().segment + 2;
+    while wal.committed_end().unwrap().segment < last {
+        noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        commit(appender, &names, *ts_ms, noise as f64);
+        *ts_ms += 1;
+    }
+}
+
 #[test]
 fn metadata_is_written_when_it_changes_and_outlives_truncation() {
     let dir = temp_dir();
@@ -167,16 +182,8 @@ fn metadata_is_written_when_it_changes_and_outlives_truncation() {
 
     // Until the segment with the records is gone; `gone` goes with it.
     let mut ts_ms = 10;
-    let mut noise = 1_u64;
     while segment::list(&dir.path().join("wal")).unwrap()[0].number < 4 {
-        for _ in 0..100 {
-            noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            let names: Vec<String> = (0..20).map(|idx| format!("filler_{idx}")).collect();
-            let mut names: Vec<&str> = names.iter().map(String::as_str).collect();
-            names.push("a");
-            commit(&mut appender, &names, ts_ms, noise as f64);
-            ts_ms += 1;
-        }
+        fill_segments(&wal, &mut appender, &mut ts_ms);
         maintenance.cycle(Instant::now());
     }
     check_log(dir.path());
@@ -185,7 +192,7 @@ fn metadata_is_written_when_it_changes_and_outlives_truncation() {
 
     // It is known after a restart, and comes back with a series that comes back.
     drop((appender, maintenance, wal));
-    let (wal, summary) = open_with(options);
+    let (wal, summary) = open_with(options.clone());
     assert_eq!(summary.losses, Vec::<String>::new());
     let mut appender = wal.appender();
     let a = handle(&mut appender, "a");
@@ -198,6 +205,19 @@ fn metadata_is_written_when_it_changes_and_outlives_truncation() {
     wal.close().unwrap();
     check_log(dir.path());
     assert_eq!(kinds::metadata(dir.path())[&series("a")], ("gauge".to_owned(), String::new(), String::new()));
+
+    // Who does not write metadata any more has a log without it some time.
+    let (wal, _) = open_with(options);
+    wal.forget_metadata();
+    let mut appender = wal.appender();
+    let mut maintenance = Maintenance::new(wal.clone());
+    for _ in 0..3 {
+        fill_segments(&wal, &mut appender, &mut ts_ms);
+        maintenance.cycle(Instant::now());
+    }
+    check_log(dir.path());
+    assert!(kinds::metadata(dir.path()).is_empty());
+    assert!(ask_all(dir.path()).contains_key(&series("a")));
 }
 
 #[test]

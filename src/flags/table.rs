@@ -281,7 +281,8 @@ pub(in crate::flags) const FLAGS: &[Flag] = &[
         name: "enable-feature",
         value: "NAMES",
         default: "",
-        doc: "Prometheus' features, with commas between; extra-scrape-metrics and metadata-wal-records have an effect.",
+        doc: "Prometheus' features, with commas between; extra-scrape-metrics and metadata-wal-records \
+              (a Prometheus agent cannot open such a log) have an effect.",
         apply: |flags, text| {
             flags.features = Features::read(text);
             Ok(())

@@ -13,6 +13,7 @@ use crate::series::annotations::{Annotations, LatestExemplar, Metadata};
 use crate::series::slots::Slots;
 use crate::series::{SeriesHandle, SeriesRef};
 use foldhash::quality::RandomState;
+use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher};
 use std::num::NonZeroU32;
 
@@ -258,6 +259,11 @@ impl SeriesTable {
     /// Forgets what [`SeriesTable::set_metadata`] remembered.
     pub fn remove_metadata(&mut self, series_ref: SeriesRef) {
         self.annotations.metadata.remove(&series_ref);
+    }
+
+    /// Forgets the metadata of all series.
+    pub fn forget_metadata(&mut self) {
+        self.annotations.metadata = HashMap::default();
     }
 
     /// Type, unit and help of a series.

@@ -295,6 +295,11 @@ impl Wal {
         self.shared.head.lock().table.restart_order_check();
     }
 
+    /// Forgets the metadata of all series: what the log has of it is carried on into no checkpoint.
+    pub fn forget_metadata(&self) {
+        self.shared.head.lock().table.forget_metadata();
+    }
+
     /// The data directory.
     pub fn path(&self) -> &Path {
         &self.shared.options.path
