@@ -189,7 +189,7 @@ fn rows() -> Vec<Row> {
             "  fallback_scrape_protocol: OpenMetricsText1.0.0\n",
             &[
                 "# TYPE a counter\na_total 1\na_created 5\n# EOF\n",
-                "a_total 1\n \n",
+                "bad{ 1\n# EOF\n",
                 "a_total{b=\"c\"} 0x1p2\n# EOF\n",
             ],
         )
