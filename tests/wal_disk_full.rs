@@ -6,63 +6,20 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up has to fail")]
 #![allow(clippy::print_stdout, reason = "the test says that it could not do anything")]
 
+#[path = "support/small_disk.rs"]
+mod small_disk;
 mod wal_support;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use scraped::wal::error::WalError;
 use scraped::wal::maintenance::Handle;
-use tempfile::TempDir;
+use small_disk::SmallDisk;
 use wal_support::{Answer, Foreign, ask_all, check_log, open, series, stage, write_segment};
-
-/// A file system of a few mebibytes; unmounted when dropped.
-struct SmallDisk {
-    dir: TempDir,
-}
-
-impl SmallDisk {
-    fn mount(size: &str) -> Option<SmallDisk> {
-        let dir = TempDir::with_prefix("scraped-test-").unwrap();
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", &format!("size={size}"), "none"]).arg(dir.path());
-        let is_mounted = mount.output().is_ok_and(|output| output.status.success());
-        if !is_mounted {
-            println!("no tmpfs can be mounted here: nothing was tested");
-        }
-        is_mounted.then_some(SmallDisk { dir })
-    }
-
-    fn data_dir(&self) -> PathBuf {
-        self.dir.path().join("data")
-    }
-
-    /// What another program does: takes all room there is but `left_bytes`.
-    fn fill(&self, left_bytes: u64) {
-        let mut file = File::create(self.dir.path().join("filler")).unwrap();
-        let chunk = [0_u8; 4096];
-        let mut written = 0;
-        while file.write_all(&chunk).is_ok() {
-            written += chunk.len() as u64;
-        }
-        file.set_len(written.saturating_sub(left_bytes)).unwrap();
-    }
-
-    fn free(&self) {
-        fs::remove_file(self.dir.path().join("filler")).unwrap();
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(self.dir.path()).status();
-    }
-}
 
 /// Scrapes of 200 series; remembers what was committed.
 struct Scraper {

@@ -12,6 +12,7 @@ pub mod receiver;
 pub mod remote;
 pub mod remote_message;
 pub mod scraped;
+pub mod small_disk;
 pub mod targets;
 
 use std::thread;

@@ -1,0 +1,65 @@
+//! A disk that is small enough to be filled: a tmpfs of its own, which needs root.
+
+#![allow(dead_code, unreachable_pub, reason = "every test binary uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has to fail")]
+#![allow(clippy::print_stdout, reason = "the test says that it could not do anything")]
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Arc;
+
+use tempfile::TempDir;
+
+/// A file system of a few mebibytes; unmounted when dropped.
+#[derive(Debug)]
+pub struct SmallDisk {
+    dir: Arc<TempDir>,
+}
+
+impl SmallDisk {
+    /// `None`, and a word about it, where nothing can be mounted.
+    pub fn mount(size: &str) -> Option<SmallDisk> {
+        let dir = TempDir::with_prefix("scraped-test-").unwrap();
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", &format!("size={size}"), "none"]).arg(dir.path());
+        let is_mounted = mount.output().is_ok_and(|output| output.status.success());
+        if !is_mounted {
+            println!("no tmpfs can be mounted here: nothing was tested");
+        }
+        is_mounted.then_some(SmallDisk { dir: Arc::new(dir) })
+    }
+
+    /// Where the disk is.
+    pub fn dir(&self) -> Arc<TempDir> {
+        Arc::clone(&self.dir)
+    }
+
+    /// A directory on it.
+    pub fn data_dir(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    /// What another program does: takes all room there is but `left_bytes`.
+    pub fn fill(&self, left_bytes: u64) {
+        let mut file = File::create(self.dir.path().join("filler")).unwrap();
+        let chunk = [0_u8; 4096];
+        let mut written = 0;
+        while file.write_all(&chunk).is_ok() {
+            written += chunk.len() as u64;
+        }
+        file.set_len(written.saturating_sub(left_bytes)).unwrap();
+    }
+
+    /// Takes that away.
+    pub fn free(&self) {
+        fs::remove_file(self.dir.path().join("filler")).unwrap();
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.dir.path()).status();
+    }
+}
