@@ -2,7 +2,7 @@
 //!
 //! Knows no socket and no parser; the HTTP client and the append path make these values.
 
-use crate::exposition::error::ExpositionError;
+use crate::exposition::error::{Excerpt, ExpositionError};
 use crate::http::error::Phase;
 use crate::scrape::label_check::LabelLimitError;
 use std::fmt;
@@ -83,15 +83,15 @@ pub enum ScrapeError {
     BlankContentType,
     /// A `Content-Type` that is none.
     UnparsableContentType {
-        /// As sent.
-        content_type: String,
+        /// As sent, or its start: what a target chooses stays in memory with its last error.
+        content_type: Excerpt,
         /// What is wrong with it.
         cause: &'static str,
     },
     /// A `Content-Type` that is no exposition format.
     UnsupportedContentType {
         /// As sent.
-        content_type: String,
+        content_type: Excerpt,
     },
     /// The page is malformed.
     Exposition(ExpositionError),
@@ -224,11 +224,11 @@ impl fmt::Display for ScrapeError {
             ),
             Self::UnparsableContentType { content_type, cause } => write!(
                 f,
-                "cannot parse Content-Type {content_type:?} and no fallback_scrape_protocol for target\n{cause}"
+                "cannot parse Content-Type {content_type} and no fallback_scrape_protocol for target\n{cause}"
             ),
             Self::UnsupportedContentType { content_type } => write!(
                 f,
-                "received unsupported Content-Type {content_type:?} and no fallback_scrape_protocol specified for \
+                "received unsupported Content-Type {content_type} and no fallback_scrape_protocol specified for \
                  target"
             ),
             Self::Exposition(error) => error.fmt(f),
@@ -316,13 +316,13 @@ mod tests {
             " (body_size_limit: 10B)",
         );
         check(
-            ScrapeError::UnsupportedContentType { content_type: "text/html; charset=utf-8".to_owned() },
+            ScrapeError::UnsupportedContentType { content_type: Excerpt::new(b"text/html; charset=utf-8") },
             r#"received unsupported Content-Type "text/html; charset=utf-8" and no fallback_scrape_protocol specified for target"#,
             "",
         );
         check(
             ScrapeError::UnparsableContentType {
-                content_type: ";;;".to_owned(),
+                content_type: Excerpt::new(b";;;"),
                 cause: "mime: no media type",
             },
             "cannot parse Content-Type \";;;\" and no fallback_scrape_protocol for target\nmime: no media type",

@@ -9,6 +9,7 @@ use crate::config::scrape_options::{
     DEFAULT_SCRAPE_PROTOCOLS, EscapingScheme, PROTO_FIRST_SCRAPE_PROTOCOLS, ScrapeOptions, ScrapeProtocol,
 };
 use crate::exposition::content_type::{ContentTypeError, Format, format_of};
+use crate::exposition::error::Excerpt;
 use crate::scrape::error::ScrapeError;
 
 /// Tenths that the first protocol weighs: one more than there are protocols.
@@ -82,7 +83,7 @@ fn format(protocol: ScrapeProtocol) -> Format {
 }
 
 fn content_type_error(content_type: &str, error: ContentTypeError) -> ScrapeError {
-    let content_type = content_type.to_owned();
+    let content_type = Excerpt::new(content_type.as_bytes());
     match error {
         ContentTypeError::Blank => ScrapeError::BlankContentType,
         ContentTypeError::Unparsable(cause) => ScrapeError::UnparsableContentType { content_type, cause },
