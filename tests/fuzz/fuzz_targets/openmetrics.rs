@@ -6,11 +6,11 @@
 #[path = "../pages.rs"]
 mod pages;
 
-use crate::pages;
+use crate::pages::check;
 use scraped::exposition::content_type::Format;
 
 pub(crate) fn run(page: &[u8]) {
-    pages::check(Format::OpenMetrics, page);
+    check(Format::OpenMetrics, page);
 }
 
 #[cfg(fuzzing)]
