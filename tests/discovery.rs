@@ -160,6 +160,25 @@ fn bursts_collapse() {
 }
 
 #[test]
+fn ten_thousand_rewrites_end_with_the_last() {
+    const N_REWRITES: usize = 10_000;
+    let discovery = Discovery::start(FILE_JOB, &[("a.yml", "- targets: ['a:0']\n")]);
+    for n in 1..=N_REWRITES {
+        // Every tenth time somebody writes nonsense, or writes into the file itself.
+        match n % 10 {
+            1 => discovery.write("a.yml", "- targets: {"),
+            2 => fs::write(discovery.dir.path().join("sd/a.yml"), format!("- targets: ['a:{n}']\n"))
+                .expect("writable"),
+            _ => discovery.write("a.yml", &format!("- targets: ['a:{n}']\n")),
+        }
+    }
+    discovery.expect(&format!("files: a:{N_REWRITES}{{__meta_filepath=\"sd/a.yml\"}}"));
+    let n_updates = discovery.metrics.received_updates.get();
+    assert!(n_updates < N_REWRITES as u64 / 10, "{n_updates} updates: rewrites were not collected");
+    discovery.handle.stop();
+}
+
+#[test]
 fn a_stop_ends_every_thread() {
     let jobs = (0..20).map(|n| {
         format!("- job_name: job{n}\n  file_sd_configs: [{{files: ['sd/{n}.yml'], refresh_interval: 1h}}]\n")

@@ -1,8 +1,8 @@
 //! `file_sd_configs`: target groups in files that others write.
 //!
-//! The thread `sd-file-<n>` looks at its files every second: a `stat` each, which costs less than it takes to explain
-//! why a watch missed a change on some file system. What has changed is read; a file that cannot be read or understood
-//! keeps the groups it had. Semantics are those of Prometheus' `discovery/file/file.go`.
+//! The thread `sd-file-<n>` looks at its files, a `stat` each, when a watch of their directories says that something has
+//! changed, and every few seconds, since some file systems say nothing. What has changed is read; a file that cannot be
+//! read or understood keeps the groups it had. Semantics are those of Prometheus' `discovery/file/file.go`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, Metadata};
@@ -12,11 +12,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::RecvTimeoutError;
+use crossbeam_channel::{RecvTimeoutError, never, select};
 use xxhash_rust::xxh64::xxh64;
 
 use crate::config::discovery::file::FileSdConfig;
 use crate::config::yaml::MAX_TEXT_BYTES;
+use crate::discovery::directory_watch::DirectoryWatch;
 use crate::discovery::group_list::{Format, parse};
 use crate::discovery::metrics::DiscoveryMetrics;
 use crate::discovery::path_pattern::matching_files;
@@ -25,8 +26,14 @@ use crate::discovery::{Discoverer, GroupSender, Stop, TargetGroup};
 /// Label with the path of the file.
 const FILEPATH_LABEL: &str = "__meta_filepath";
 
-/// How often the files are looked at: a change is seen within about this.
+/// How often the files are looked at if nothing tells of a change, and while one may be hidden.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How often they are looked at while a watch tells of changes.
+const WATCHED_LOOK_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Changes are collected for this long before the files are looked at.
+const COLLECT_TIME: Duration = Duration::from_millis(100);
 
 /// A file that is being written is read when it has not changed for this long, so that half of it is not taken for
 /// all of it.
@@ -90,8 +97,23 @@ impl Discoverer for FileDiscoverer {
         self.look(Depth::Contents, stop);
         // Also when there is nothing: the manager waits for the first word of every provider.
         groups.send(self.groups());
-        let interval = LOOK_INTERVAL.min(self.config.refresh_interval);
-        while stop.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
+        let watch = DirectoryWatch::start().inspect_err(|error| {
+            log::warn!("file_sd: no watch of directories: {error}; files are looked at every second");
+        });
+        let watch = watch.ok();
+        let nothing = never();
+        loop {
+            let changed = watch.as_ref().and_then(DirectoryWatch::changed).unwrap_or(&nothing);
+            select! {
+                recv(stop) -> _ => return,
+                recv(changed) -> _ => {
+                    // Others may write to the directory all the time.
+                    if stop.recv_timeout(COLLECT_TIME) != Err(RecvTimeoutError::Timeout) {
+                        return;
+                    }
+                }
+                default(self.pause(watch.as_ref())) => {}
+            }
             let depth = if refreshed_at.elapsed() >= self.config.refresh_interval {
                 refreshed_at = Instant::now();
                 Depth::Contents
@@ -118,6 +140,20 @@ impl FileDiscoverer {
     /// A provider for one entry.
     pub(in crate::discovery) fn new(config: FileSdConfig, metrics: Arc<DiscoveryMetrics>) -> Self {
         Self { config, metrics, files: BTreeMap::new(), unlisted: BTreeMap::new() }
+    }
+
+    /// Until the next look, if nothing is heard before.
+    fn pause(&self, watch: Option<&DirectoryWatch>) -> Duration {
+        let now = Instant::now();
+        let may_hide = self.files.values().any(|file| file.suspicious_until.is_some_and(|until| now < until));
+        if let Some(watch) = watch {
+            // Directories come and go.
+            for directory in self.config.files.iter().filter_map(|pattern| pattern.parent()) {
+                watch.cover(if directory.as_os_str().is_empty() { Path::new(".") } else { directory });
+            }
+        }
+        let pause = if watch.is_some() && !may_hide { WATCHED_LOOK_INTERVAL } else { LOOK_INTERVAL };
+        pause.min(self.config.refresh_interval)
     }
 
     fn groups(&self) -> Vec<Arc<TargetGroup>> {

@@ -5,6 +5,7 @@
 //! into a channel.
 
 mod consul;
+mod directory_watch;
 mod dns;
 mod docker;
 mod exec;
