@@ -19,6 +19,9 @@ const NOT_HERE: [&str; 2] = [
     " is not supported; bridge with http_sd_configs or file_sd_configs",
 ];
 
+/// A file of Prometheus that is good there and bad here: its URLs have no scheme, so every request would fail.
+const STRICTER: &str = "remote_write_retry_on_rate_limit.good.yml";
+
 fn data(dir: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/config").join(dir)
 }
@@ -149,7 +152,7 @@ fn verdicts_on_files_of_prometheus() {
     let (mut n_good, mut n_bad, mut wrong) = (0, 0, Vec::new());
     for path in paths {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        let good = !name.contains(".bad.") && !name.contains(".incompatible.");
+        let good = !name.contains(".bad.") && !name.contains(".incompatible.") && name != STRICTER;
         match (good, load(&path)) {
             (true, Ok(_)) => n_good += 1,
             (false, Err(_)) => n_bad += 1,

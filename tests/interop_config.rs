@@ -22,6 +22,10 @@ const NOT_HERE: [&str; 2] = [
 
 /// Refused by us alone, on purpose.
 const STRICTER: &[(&str, &str)] = &[
+    (
+        "prometheus/remote_write_retry_on_rate_limit.good.yml",
+        "a URL without a scheme: every request would fail",
+    ),
     ("bad/file_sd_interval_zero.yml", "a real Prometheus panics when it starts the ticker"),
     ("bad/docker_sd_scheme.yml", "every question would fail"),
     ("bad/dns_sd_interval_zero.yml", "the names would be asked for without a pause"),
