@@ -9,7 +9,7 @@
 mod protobuf_support;
 
 use proptest::prelude::*;
-use protobuf_support::encode::encode;
+use protobuf_support::encode::{encode, page_of_hex};
 use protobuf_support::{options, parse};
 use scraped::exposition::content_type::Format;
 use scraped::exposition::parser::ParserOptions;
@@ -69,13 +69,7 @@ fn good_pages() {
 #[test]
 fn bad_pages() {
     for path in cases("err", "hex") {
-        let text = fs::read_to_string(&path).unwrap();
-        let digits: String = text.lines().map(|line| line.split('#').next().unwrap()).collect();
-        let digits: Vec<u8> = digits.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
-        let page: Vec<u8> = digits
-            .chunks(2)
-            .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
-            .collect();
+        let page = page_of_hex(&fs::read_to_string(&path).unwrap());
         let got = parse_unknown(&page, ParserOptions::default());
         let expect_path = path.with_extension("expect");
         update(&expect_path, &got);

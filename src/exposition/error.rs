@@ -177,6 +177,15 @@ impl Excerpt {
     }
 }
 
+impl Excerpt {
+    /// The start of `bytes` as it is, for sentences that Prometheus writes without quotes.
+    pub fn unquoted(bytes: &[u8]) -> Self {
+        let shown = shown(bytes);
+        let end = if shown.len() < bytes.len() { "…" } else { "" };
+        Self([&*String::from_utf8_lossy(shown), end].concat().into())
+    }
+}
+
 /// As much of `bytes` as an excerpt shows, without half a character at its end.
 fn shown(bytes: &[u8]) -> &[u8] {
     let Some(cut) = bytes.get(..MAX_EXCERPT_BYTES) else {

@@ -319,9 +319,16 @@ impl PageAppend<'_> {
             return Ok(false);
         }
         if let (Value::Histogram, Some(histogram)) = (sample.value, parser.histogram()) {
-            histogram.validate().map_err(|error| ScrapeError::Histogram { cause: error.to_string() })?;
+            let valid = histogram.validate();
+            valid.map_err(|error| self.refused_histogram(&error))?;
         }
         Ok(true)
+    }
+
+    /// What is no histogram ends the page, and is not counted behind relabelling.
+    fn refused_histogram(&mut self, error: &dyn std::error::Error) -> ScrapeError {
+        self.counts.post_metric_relabeling -= 1;
+        ScrapeError::Histogram { cause: error.to_string() }
     }
 
     /// Lowers the resolution of the histogram read last as far as the job wants it.
@@ -341,7 +348,7 @@ impl PageAppend<'_> {
                 self.is_over_bucket_limit = true;
                 Ok(false)
             }
-            Err(error @ FitError::Malformed(_)) => Err(ScrapeError::Histogram { cause: error.to_string() }),
+            Err(error @ FitError::Malformed(_)) => Err(self.refused_histogram(&error)),
         }
     }
 

@@ -202,3 +202,10 @@ pub(crate) fn encode(text: &str) -> Vec<u8> {
     }
     page
 }
+
+/// The page whose bytes `text` has as hexadecimal digits; `#` begins a comment.
+pub(crate) fn page_of_hex(text: &str) -> Vec<u8> {
+    let digits: String = text.lines().map(|line| line.split('#').next().unwrap()).collect();
+    let digits: Vec<char> = digits.chars().filter(|it| !it.is_whitespace()).collect();
+    digits.chunks(2).map(|pair| u8::from_str_radix(&pair.iter().collect::<String>(), 16).unwrap()).collect()
+}

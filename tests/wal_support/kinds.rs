@@ -61,7 +61,7 @@ pub fn histograms(dir: &Path) -> Histograms {
 }
 
 /// Calls `visit` with every record of a log, in its order.
-fn for_each_record(dir: &Path, mut visit: impl FnMut(Record<'_>)) {
+pub fn for_each_record(dir: &Path, mut visit: impl FnMut(Record<'_>)) {
     let wal_dir = dir.join("wal");
     let checkpoint = checkpoint::list(&wal_dir).expect("readable").pop();
     let mut files: Vec<_> = checkpoint.iter().flat_map(|it| it.segments().expect("readable")).collect();

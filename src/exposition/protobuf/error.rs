@@ -37,9 +37,11 @@ pub enum ProtobufError {
         number: i32,
         /// The tag as written.
         tag: u64,
+        /// The message it is in.
+        message: &'static str,
     },
-    /// The end of a group that has not begun.
-    GroupEnd,
+    /// The end of a group that has not begun, in this message.
+    GroupEnd(&'static str),
     /// A family without a name, or with one that is not UTF-8.
     InvalidMetricName(Excerpt),
     /// A help text that is not UTF-8.
@@ -95,8 +97,10 @@ impl fmt::Display for ProtobufError {
                 write!(f, "proto: wrong wireType = {wire_type} for field {field}")
             }
             Self::UnknownWireType(wire_type) => write!(f, "proto: illegal wireType {wire_type}"),
-            Self::IllegalTag { number, tag } => write!(f, "proto: illegal tag {number} (wire type {tag})"),
-            Self::GroupEnd => f.write_str("proto: wiretype end group for non-group"),
+            Self::IllegalTag { number, tag, message } => {
+                write!(f, "proto: {message}: illegal tag {number} (wire type {tag})")
+            }
+            Self::GroupEnd(message) => write!(f, "proto: {message}: wiretype end group for non-group"),
             Self::InvalidMetricName(name) => write!(f, "invalid metric name: {name}"),
             Self::InvalidHelp { name, help } => write!(f, "invalid help for metric {name}: {help}"),
             Self::UnknownMetricType { name, metric_type } => {

@@ -107,10 +107,10 @@ impl<'page> Family<'page> {
         }
         let valid_name = std::str::from_utf8(name).ok().filter(|name| !name.is_empty());
         let name =
-            valid_name.ok_or_else(|| message.error(ProtobufError::InvalidMetricName(Excerpt::new(name))))?;
+            valid_name.ok_or_else(|| message.error(ProtobufError::InvalidMetricName(Excerpt::unquoted(name))))?;
         let shown_name = || Excerpt::new(name.as_bytes());
         let help = std::str::from_utf8(help).map_err(|_| {
-            message.error(ProtobufError::InvalidHelp { name: shown_name(), help: Excerpt::new(help) })
+            message.error(ProtobufError::InvalidHelp { name: shown_name(), help: Excerpt::unquoted(help) })
         })?;
         let kind = Kind::new(metric_type).ok_or_else(|| {
             message.error(ProtobufError::UnknownMetricType { name: shown_name(), metric_type })
@@ -352,10 +352,10 @@ impl<'page> LabelPair<'page> {
             Some(name) => std::str::from_utf8(name)
                 .ok()
                 .filter(|name| !name.is_empty())
-                .ok_or_else(|| self.message.error(ProtobufError::InvalidLabelName(Excerpt::new(name))))?,
+                .ok_or_else(|| self.message.error(ProtobufError::InvalidLabelName(Excerpt::unquoted(name))))?,
         };
         let value = std::str::from_utf8(self.value)
-            .map_err(|_| self.message.error(ProtobufError::InvalidLabelValue(Excerpt::new(self.value))))?;
+            .map_err(|_| self.message.error(ProtobufError::InvalidLabelValue(Excerpt::unquoted(self.value))))?;
         Ok((name, value))
     }
 }

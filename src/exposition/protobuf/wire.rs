@@ -118,10 +118,10 @@ impl<'page> Message<'page> {
         let tag = self.varint()?;
         let (number, wire_type) = ((tag >> 3) as i32, (tag & 7) as u8);
         if wire_type == GROUP_END {
-            return Err(self.error_at(start, ProtobufError::GroupEnd));
+            return Err(self.error_at(start, ProtobufError::GroupEnd(self.name)));
         }
         if number <= 0 {
-            return Err(self.error_at(start, ProtobufError::IllegalTag { number, tag }));
+            return Err(self.error_at(start, ProtobufError::IllegalTag { number, tag, message: self.name }));
         }
         let value = self.value(start, wire_type)?;
         if let Value::Group = value {
