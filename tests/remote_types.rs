@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use scraped::clock::Clock;
 use scraped::config::{self, Config};
+use scraped::exposition::MetricType;
 use scraped::histogram::{CUSTOM_BUCKETS_SCHEMA, CounterResetHint, Counts, Histogram, Span};
 use scraped::labels::builder::LabelsBuilder;
 use scraped::metadata::MetadataStore;
@@ -416,6 +417,40 @@ fn after_a_fall_back_to_1_0_histograms_need_their_option() {
         scrape(&fixture, 2);
         wait_until("the second scrape", || fixture.receiver.samples_of(&key("a_float")).len() == 2);
         assert_eq!(fixture.histograms("integer").len() as u64, n_sent);
+        fixture.receiver.check();
+    }
+}
+
+#[test]
+fn what_the_log_says_of_a_family_stands_at_the_series_in_2_0() {
+    for section in [V2, ""] {
+        let fixture = Fixture::start(section);
+        fixture.commit(&["a_total", "b", "nothing"], |appender, handles| {
+            appender.append_metadata(handles[0], MetricType::Counter, "bytes", "What was counted.");
+            appender.append_metadata(handles[1], MetricType::Info, "", "");
+            handles.iter().for_each(|handle| appender.append(*handle, START_MS, 1.0));
+        });
+        fixture.await_taken(3);
+        // The newest word counts.
+        fixture.commit(&["a_total"], |appender, handles| {
+            appender.append_metadata(handles[0], MetricType::Gauge, "", "It goes down as well.");
+            appender.append(handles[0], START_MS + 1, 1.0);
+        });
+        fixture.await_taken(4);
+        let requests = fixture.receiver.requests();
+        let of = |request: &Request, name: &str| {
+            let series = request.message.series.iter().find(|series| series.label("__name__") == name);
+            series.map(|it| (it.metadata.kind, it.metadata.unit.clone(), it.metadata.help.clone())).unwrap()
+        };
+        let (first, last) = (&requests[0], requests.last().unwrap());
+        let words = |kind, unit: &str, help: &str| (kind, unit.to_owned(), help.to_owned());
+        if section == V2 {
+            assert_eq!(of(first, "a_total"), words(1, "bytes", "What was counted."));
+            assert_eq!(of(first, "b"), words(6, "", ""));
+            assert_eq!(of(last, "a_total"), words(2, "", "It goes down as well."));
+            assert_eq!(fixture.endpoint().metadata.sent.get(), 3);
+        }
+        assert_eq!(of(first, "nothing"), words(0, "", ""));
         fixture.receiver.check();
     }
 }

@@ -102,6 +102,8 @@ pub struct RequestWriter {
     symbols: Symbols,
     known: KnownLabels,
     whole: Vec<u8>,
+    /// Series with metadata.
+    n_metadata: u64,
 }
 
 impl RequestWriter {
@@ -120,12 +122,14 @@ impl RequestWriter {
             symbols: Symbols::default(),
             known: KnownLabels::default(),
             whole: Vec::new(),
+            n_metadata: 0,
         }
     }
 
     /// Starts anew, with this message.
     pub fn start(&mut self, message: Message) {
         self.message = message;
+        self.n_metadata = 0;
         self.body.clear();
         self.symbols.clear();
         self.known.clear();
@@ -170,6 +174,7 @@ impl RequestWriter {
         if self.message == Message::V1 {
             return;
         }
+        self.n_metadata += 1;
         push_number(&mut self.metadata, METADATA_TYPE, u64::from(metadata.kind));
         for (tag, text) in [(V2_METADATA_HELP_REF, metadata.help), (V2_METADATA_UNIT_REF, metadata.unit)] {
             // The empty text has number 0, which is left out.
@@ -278,6 +283,11 @@ impl RequestWriter {
             }
         }
         push_bytes(&mut self.body, WRITE_REQUEST_METADATA, item);
+    }
+
+    /// Series whose metadata stands beside them.
+    pub fn n_metadata(&self) -> u64 {
+        self.n_metadata
     }
 
     /// Nothing to send.

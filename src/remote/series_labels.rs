@@ -13,8 +13,9 @@ use parking_lot::Mutex;
 use crate::labels::Labels;
 use crate::labels::builder::LabelsBuilder;
 use crate::labels::relabel::{RelabelRule, Verdict, relabel};
-use crate::remote::encode::RequestWriter;
 use crate::remote::encode::known::LabelKey;
+use crate::remote::encode::{FamilyMetadata, RequestWriter};
+use crate::remote::metadata::type_number;
 use crate::series::SeriesHandle;
 use crate::series::table::{LabelPairs, NumberedLabel};
 use crate::wal::head::Wal;
@@ -94,7 +95,7 @@ impl SeriesLabels {
         Known::Kept
     }
 
-    /// Writes the labels of each series in turn, then calls `samples`, which writes its samples and ends it; calls
+    /// Writes labels and metadata of each series in turn, then calls `samples`, which writes its samples and ends it; calls
     /// `gone` for a series that the log has forgotten. Series with the same name come one after the other: what they
     /// have in common is packed better, and they come in no order that means anything anyway.
     pub fn write(
@@ -117,12 +118,15 @@ impl SeriesLabels {
             let changed = self.changed.lock();
             ordered.iter().map(|handle| changed.get(handle).cloned()).collect()
         };
-        wal.visit_labels(&ordered, |at, pairs| {
+        wal.visit_series(&ordered, |at, series| {
             let idx = order.get(at).map_or(at, |(_, idx)| *idx);
-            let Some(pairs) = pairs else { return gone(idx) };
+            let Some(series) = series else { return gone(idx) };
             match changed.get(at).and_then(Option::as_ref) {
                 Some(labels) => labels.iter().for_each(|(name, value)| writer.label(name, value)),
-                None => self.write_labels(&pairs, writer),
+                None => self.write_labels(&series.labels, writer),
+            }
+            if let Some((metric_type, unit, help)) = series.metadata() {
+                writer.metadata(FamilyMetadata { kind: type_number(metric_type), help, unit });
             }
             samples(idx, writer);
         });

@@ -163,6 +163,7 @@ impl Shard {
                     }
                     self.backoff.reset();
                     self.shared.worked();
+                    metrics.metadata.sent.add(self.writer.n_metadata());
                     self.accept(part, written);
                     return Delivered::Yes;
                 }

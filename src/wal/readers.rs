@@ -4,9 +4,10 @@
 //! time, and a full disk, do not. Then the reader is told how many samples it has lost. Also: up to where the log is
 //! durable, for those who remember positions in it.
 
+use crate::exposition::MetricType;
 use crate::series::SeriesHandle;
 use crate::series::SeriesRef;
-use crate::series::table::LabelPairs;
+use crate::series::table::{LabelPairs, SeriesTable};
 use crate::wal::error::WalError;
 use crate::wal::head::Wal;
 use crate::wal::replay::ClosedSegment;
@@ -205,13 +206,41 @@ impl Wal {
         handles: &[SeriesHandle],
         mut visit: impl FnMut(usize, Option<LabelPairs<'_>>),
     ) {
+        self.visit_series(handles, |idx, series| visit(idx, series.map(|series| series.labels)));
+    }
+
+    /// As [`Wal::visit_labels`], with what the log says of the series beside its labels.
+    pub fn visit_series(
+        &self,
+        handles: &[SeriesHandle],
+        mut visit: impl FnMut(usize, Option<SeriesView<'_>>),
+    ) {
         for (slice, first_idx) in handles.chunks(SLICE_LABELS).zip((0..).step_by(SLICE_LABELS)) {
             self.with_table(|table, _| {
+                let table = &*table;
                 for (handle, idx) in slice.iter().zip(first_idx..) {
+                    let series_ref = handle.series_ref;
                     let is_live = table.state(*handle).is_some();
-                    visit(idx, is_live.then(|| table.label_pairs(handle.series_ref)).flatten());
+                    let labels = is_live.then(|| table.label_pairs(series_ref)).flatten();
+                    visit(idx, labels.map(|labels| SeriesView { labels, table, series_ref }));
                 }
             });
         }
+    }
+}
+
+/// A series of the head while the lock is held.
+#[derive(Clone, Debug)]
+pub struct SeriesView<'a> {
+    /// In order of name.
+    pub labels: LabelPairs<'a>,
+    table: &'a SeriesTable,
+    series_ref: SeriesRef,
+}
+
+impl SeriesView<'_> {
+    /// Type, unit and help by the series' metadata record; `None` without one.
+    pub fn metadata(&self) -> Option<(MetricType, &str, &str)> {
+        self.table.metadata(self.series_ref)
     }
 }
