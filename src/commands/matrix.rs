@@ -6,9 +6,9 @@ use std::fmt;
 use std::io::{self, Write};
 
 use crate::calendar::civil_from_days;
-use crate::commands::selector;
 use crate::histogram::Histogram;
 use crate::labels::quote::Quoted;
+use crate::labels::selector;
 use crate::labels::{Labels, METRIC_NAME, is_legacy_label_name};
 use crate::wal::STALE_NAN_BITS;
 
@@ -157,7 +157,7 @@ impl fmt::Display for UtcTime {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commands::selector::Selector;
+    use crate::labels::selector::Selector;
 
     #[test]
     fn names_can_be_used_as_selectors() {

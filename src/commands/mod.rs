@@ -3,4 +3,3 @@
 pub mod check;
 pub mod matrix;
 pub mod query;
-pub mod selector;

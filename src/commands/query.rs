@@ -16,10 +16,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::commands::matrix::{self, Series};
-use crate::commands::selector::{Selector, SelectorError};
 use crate::histogram::Histogram;
 use crate::labels::Labels;
 use crate::labels::builder::LabelsBuilder;
+use crate::labels::selector::{Selector, SelectorError};
 use crate::wal::error::WalError;
 use crate::wal::reader::{SegmentReader, Tail};
 use crate::wal::record::{self, Record};

@@ -9,6 +9,7 @@ pub mod pattern;
 pub mod quote;
 pub(crate) mod re2;
 pub mod relabel;
+pub mod selector;
 pub(crate) mod symbols;
 pub(crate) mod template;
 

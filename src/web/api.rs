@@ -5,8 +5,8 @@ use crate::labels::Labels;
 use crate::log::rfc3339_ms;
 use crate::scrape::status::{ActiveTarget, PoolStatus};
 use crate::scrape::target_url::TargetUrl;
-use crate::web::WebState;
 use crate::web::http::{Request, Response};
+use crate::web::{WebState, api_metadata};
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -139,6 +139,8 @@ pub(in crate::web) fn respond(state: &WebState, request: &Request) -> Response {
     let endpoint = request.path.strip_prefix("/api/v1/").unwrap_or_default();
     match endpoint {
         "targets" => success(&targets(state, request)),
+        "targets/metadata" => api_metadata::of_targets(&state.board.pools(), request),
+        "metadata" => api_metadata::of_metrics(&state.board.pools(), request),
         "scrape_pools" => {
             let scrape_pools = state.board.pools().into_iter().map(|(job, _)| job).collect();
             success(&ScrapePools { scrape_pools })
@@ -282,11 +284,11 @@ fn rfc3339_of_ms(ts_ms: i64) -> String {
     rfc3339_ms(UNIX_EPOCH + Duration::from_millis(u64::try_from(ts_ms).unwrap_or(0)))
 }
 
-fn success<T: Serialize>(data: &T) -> Response {
+pub(in crate::web) fn success<T: Serialize>(data: &T) -> Response {
     json(200, &Success { status: "success", data })
 }
 
-fn failure(status: u16, error_type: &str, error: &str) -> Response {
+pub(in crate::web) fn failure(status: u16, error_type: &str, error: &str) -> Response {
     json(status, &Failure { status: "error", error_type, error })
 }
 
@@ -297,7 +299,7 @@ fn json<T: Serialize>(status: u16, value: &T) -> Response {
     }
 }
 
-fn as_map<S: Serializer>(labels: &Labels, serializer: S) -> Result<S::Ok, S::Error> {
+pub(in crate::web) fn as_map<S: Serializer>(labels: &Labels, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_map(labels.iter())
 }
 

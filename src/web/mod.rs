@@ -4,6 +4,7 @@
 //! what it shows works.
 
 pub mod api;
+mod api_metadata;
 pub mod http;
 pub mod router;
 pub mod server;
