@@ -38,7 +38,9 @@ pub(in crate::web) fn of_targets(pools: &Pools, request: &Request) -> Response {
         let matched = first_value(request, "match_target");
         let selector = match matched.as_str() {
             "" => None,
-            text => Some(Selector::parse(text).map_err(|why| format!("invalid parameter \"match_target\": {why}"))?),
+            text => Some(
+                Selector::parse(text).map_err(|why| format!("invalid parameter \"match_target\": {why}"))?,
+            ),
         };
         Ok(list_of_targets(pools, selector.as_ref(), &first_value(request, "metric"), limit))
     });
