@@ -6,6 +6,7 @@
 mod support;
 
 use std::fs;
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -138,4 +139,82 @@ fn peak_resident_bytes(scraped: &Scraped) -> u64 {
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a peak");
     let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
     kib << 10
+}
+
+/// All active targets of a job.
+fn targets_of(scraped: &Scraped, job: &str) -> Vec<Value> {
+    let answer = scraped.get(&format!("/api/v1/targets?scrapePool={job}"));
+    let document: Value = serde_json::from_str(&answer.body).expect("JSON");
+    document["data"]["activeTargets"].as_array().expect("a list").clone()
+}
+
+fn limited_config(address: &str, refusing: &str, target_limit: u32) -> String {
+    let targets = |address: &str, labels: &str| format!("[{{targets: ['{address}'], labels: {{{labels}}}}}]");
+    format!(
+        "global: {{scrape_interval: 200ms, scrape_timeout: 200ms, metric_name_validation_scheme: legacy}}\n\
+         scrape_configs:\n\
+         - job_name: crowded\n  target_limit: {target_limit}\n  scrape_failure_log_file: failures.log\n  \
+         static_configs: [{{targets: ['{address}'], labels: {{n: '1'}}}}, {{targets: ['{address}'], labels: {{n: '2'}}}}]\n\
+         - job_name: labels\n  label_limit: 2\n  static_configs: {}\n\
+         - job_name: refuses\n  scrape_failure_log_file: failures.log\n  static_configs: {}\n\
+         - job_name: budget\n  static_configs: {}\n\
+         - job_name: mistyped\n  static_configs: {}\n",
+        targets(address, ""),
+        targets(refusing, ""),
+        targets(address, "__series_limit__: '2'"),
+        targets(address, "__scrape_native_histograms__: maybe"),
+    )
+}
+
+#[test]
+fn limits_are_told_in_prometheus_words_and_failures_in_a_file() {
+    let (targets, refusing) = (FakeTargets::start(), free_address());
+    targets.set("/metrics", Behaviour::Healthy(page("a 1\nb 1\nc 1\n")));
+    let scraped = Scraped::start_with(&limited_config(&targets.address(), &refusing, 1), &[]);
+    let has_error = |job: &str, n_targets: usize, error: &str| {
+        wait_until(&format!("{job} says {error:?}"), || {
+            let targets = targets_of(&scraped, job);
+            targets.len() == n_targets && targets.iter().all(|target| target["lastError"] == error)
+        });
+    };
+    has_error("crowded", 2, "target_limit exceeded (number of targets: 2, limit: 1)");
+    has_error("labels", 1, "label_limit exceeded (metric: a, number of labels: 3, limit: 2)");
+    let refused =
+        format!("Get \"http://{refusing}/metrics\": dial tcp {refusing}: connect: connection refused");
+    has_error("refuses", 1, &refused);
+    wait_until("the budget is used up", || {
+        let target = target(&scraped, "budget");
+        let of = |field: &str| target[field].as_u64();
+        target["health"] == "up"
+            && (of("seriesLimit"), of("seriesCurrent"), of("seriesLimitSamplesDropped"))
+                == (Some(2), Some(2), Some(1))
+    });
+    assert!(scraped.get("/targets").body.contains("2 of 2 series, 1 left out"));
+    assert!(targets_of(&scraped, "mistyped").is_empty());
+    let metrics = scraped.get("/metrics").body;
+    let value = |series: &str| {
+        let line = metrics.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no {series} in\n{metrics}")).parse::<f64>().expect("a number")
+    };
+    assert_eq!(value("prometheus_target_scrape_pool_target_limit{scrape_job=\"crowded\"}"), 1.0);
+    assert!(value("prometheus_target_scrape_pool_exceeded_target_limit_total") >= 1.0);
+    assert!(value("prometheus_target_scrape_pool_exceeded_label_limits_total") >= 1.0);
+    assert!(value("scraped_series_limit_samples_dropped_total{scrape_job=\"budget\"}") >= 1.0);
+    assert!(value("prometheus_target_sync_failed_total{scrape_job=\"mistyped\"}") >= 1.0);
+
+    let log = scraped.dir().path().join("failures.log");
+    let moved = scraped.dir().path().join("moved.log");
+    let lines = |file: &Path| fs::read_to_string(file).unwrap_or_default().lines().count();
+    wait_until("failures are written", || lines(&log) >= 2);
+    for line in fs::read_to_string(&log).expect("a file").lines() {
+        let line: Value = serde_json::from_str(line).expect("JSON");
+        assert_eq!(line["msg"], refused);
+        assert_eq!((line["level"].as_str(), line["job_name"].as_str()), (Some("ERROR"), Some("refuses")));
+        assert_eq!(line["target"], format!("http://{refusing}/metrics"));
+    }
+    // A reload opens the file by its name again, and the job that has room now is scraped.
+    fs::rename(&log, &moved).expect("renamed");
+    scraped.reload_with(&limited_config(&targets.address(), &refusing, 2));
+    has_error("crowded", 2, "");
+    wait_until("failures are written to a new file", || lines(&log) >= 1);
 }

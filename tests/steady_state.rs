@@ -5,6 +5,9 @@
 #![allow(unsafe_code, reason = "a global allocator cannot be written without")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "protobuf_support/encode.rs"]
+mod encode;
+
 use scraped::clock::Clock;
 use scraped::config;
 use scraped::labels::Labels;
@@ -16,6 +19,7 @@ use scraped::scrape::pool::LoopSettings;
 use scraped::scrape::scrape_loop::{ScrapeLoop, ScrapeTime, Worker};
 use scraped::scrape::status::TargetStatus;
 use scraped::scrape::target::Target;
+use scraped::scrape::target_options::TargetOptions;
 use scraped::scrape::target_url::{TargetUrl, UrlScheme};
 use scraped::wal::head::{Compression, Wal, WalOptions};
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -98,18 +102,70 @@ fn openmetrics_page(round: u32) -> String {
     openmetrics
 }
 
+/// Counters with exemplars, gauges that are dropped, classic and native histograms.
+fn protobuf_page(round: u32) -> Vec<u8> {
+    let mut families = String::new();
+    for family in 0..40 {
+        let exemplar = format!(
+            "exemplar {{ label {{ name: \"trace_id\" value: \"{round}\" }} value: 0.5 timestamp {{ seconds: {round} }} }}"
+        );
+        let more = exemplar.replacen("exemplar", "exemplars", 1);
+        write!(
+            families,
+            "name: \"counter_{family}\" help: \"C\" type: COUNTER metric {{ label {{ name: \"a\" value: \"b\" }} \
+             counter {{ value: {round} {exemplar} }} }}\n---\n\
+             name: \"dropped_{family}\" type: GAUGE metric {{ gauge {{ value: {round} }} }}\n---\n\
+             name: \"classic_{family}\" type: HISTOGRAM metric {{ histogram {{ sample_count: {round} sample_sum: 1.5 \
+             bucket {{ cumulative_count: {round} upper_bound: 1 {exemplar} }} }} }}\n---\n\
+             name: \"native_{family}\" type: HISTOGRAM metric {{ histogram {{ sample_count: 5 sample_sum: {round} \
+             schema: 3 zero_threshold: 1e-128 zero_count: 1 positive_span {{ offset: 0 length: 2 }} \
+             positive_span {{ offset: 1 length: 1 }} positive_delta: 1 positive_delta: 1 positive_delta: -1 \
+             {more} {more} }} }}\n---\n",
+        )
+        .unwrap();
+    }
+    encode::encode(families.trim_end_matches("---\n"))
+}
+
+/// Samples of each page, and those that are not dropped.
+struct Counts {
+    scraped: u64,
+    kept: u64,
+}
+
 #[test]
 fn a_page_like_the_last_one_allocates_nothing() {
-    check("text/plain; version=0.0.4; charset=utf-8", page);
+    let counts = Counts { scraped: 320, kept: 280 };
+    check("text/plain; version=0.0.4; charset=utf-8", "", counts, |round| page(round).into());
 }
 
 #[test]
 fn nor_does_openmetrics() {
-    check("application/openmetrics-text; version=1.0.0; charset=utf-8", openmetrics_page);
+    let counts = Counts { scraped: 320, kept: 280 };
+    let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    check(content_type, "", counts, |round| openmetrics_page(round).into());
 }
 
+#[test]
+fn nor_does_protobuf_with_native_histograms() {
+    let job_lines = "    scrape_native_histograms: true\n    native_histogram_bucket_limit: 2\n";
+    // A counter, a gauge, the bucket that is there and +Inf, sum and count, a native histogram.
+    check(PROTOBUF, job_lines, Counts { scraped: 280, kept: 240 }, protobuf_page);
+}
+
+#[test]
+fn nor_do_limits_and_reports() {
+    let job_lines = "    sample_limit: 1000\n    label_limit: 10\n    series_limit: 100\n    extra_scrape_metrics: true\n    \
+                     metric_name_validation_scheme: utf8\n    track_timestamps_staleness: true\n";
+    let counts = Counts { scraped: 320, kept: 280 };
+    check("text/plain; version=0.0.4; charset=utf-8", job_lines, counts, |round| page(round).into());
+}
+
+const PROTOBUF: &str =
+    "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited";
+
 /// Scrapes ten pages, in which only values change.
-fn check(content_type: &str, page: impl Fn(u32) -> String) {
+fn check(content_type: &str, job_lines: &str, counts: Counts, page: impl Fn(u32) -> Vec<u8>) {
     let dir = tempfile::tempdir().unwrap();
     let options = WalOptions {
         path: dir.path().to_owned(),
@@ -126,12 +182,11 @@ fn check(content_type: &str, page: impl Fn(u32) -> String) {
     let metrics = Arc::new(ScrapeMetrics::new());
     let mut worker = Worker::new(Permits::new(1, &wal), budget, metrics, Clock::system());
     let config_path = dir.path().join("scraped.yml");
-    std::fs::write(
-        &config_path,
+    let config = format!(
         "scrape_configs:\n  - job_name: node\n    metric_relabel_configs:\n      \
-         - {source_labels: [__name__], regex: dropped_.*, action: drop}\n",
-    )
-    .unwrap();
+         - {{source_labels: [__name__], regex: dropped_.*, action: drop}}\n{job_lines}"
+    );
+    std::fs::write(&config_path, config).unwrap();
     let config = Arc::clone(&config::load(&config_path).unwrap().scrape_configs[0]);
     let labels = Labels::from_pairs([("instance", "host:9100"), ("job", "node")]);
     let url = TargetUrl {
@@ -139,9 +194,11 @@ fn check(content_type: &str, page: impl Fn(u32) -> String) {
         authority: "host:9100".to_owned(),
         path_and_query: "/metrics".to_owned(),
     };
-    let target = Arc::new(Target::new(labels, url, Duration::from_secs(10), Duration::from_secs(10)));
+    let mut target = Target::new(labels, url, Duration::from_secs(10), Duration::from_secs(10));
+    target.options = TargetOptions::of_job(&config);
     let status = Arc::new(TargetStatus::default());
-    let mut scrape_loop = ScrapeLoop::new(&LoopSettings::alone(target, config, Arc::clone(&status)));
+    let mut scrape_loop =
+        ScrapeLoop::new(&LoopSettings::alone(Arc::new(target), config, Arc::clone(&status)));
 
     for round in 0..10 {
         let page = page(round);
@@ -151,12 +208,13 @@ fn check(content_type: &str, page: impl Fn(u32) -> String) {
             ts_ms: i64::from(round) * 10_000 + 1000,
             deadline: start + Duration::from_secs(10),
         };
-        let page = Page { content_type, bytes: page.as_bytes() };
+        let page = Page { content_type, bytes: &page };
         let before = ALLOCATIONS.get();
         scrape_loop.store(&mut worker, at, Ok(page));
         let n_allocations = ALLOCATIONS.get() - before;
         let last = status.last().unwrap();
-        assert_eq!((last.error, last.samples_scraped, last.samples_post_metric_relabeling), (None, 320, 280));
+        let got = (last.error, last.samples_scraped, last.samples_post_metric_relabeling);
+        assert_eq!(got, (None, counts.scraped, counts.kept));
         match round {
             0 => assert!(n_allocations > 100, "{n_allocations}: nothing is counted"),
             // Buffers grow to their size.

@@ -8,6 +8,7 @@
 use crate::clock::Clock;
 use crate::config::ScrapeConfig;
 use crate::metadata::MetadataStore;
+use crate::metrics::Counter;
 use crate::scrape::append::{LeftOut, Page, PageAppend};
 use crate::scrape::buffers::BodyBudget;
 use crate::scrape::cache::{PageFate, ScrapeCache};
@@ -96,6 +97,8 @@ pub struct ScrapeLoop {
     status: Arc<TargetStatus>,
     target_limit: Arc<TargetLimit>,
     failure_log: Option<Arc<FailureLog>>,
+    /// Its job's, once there was something to count.
+    over_series_limit: Option<Arc<Counter>>,
     scraper: Scraper,
     cache: ScrapeCache,
     metadata: MetadataCache,
@@ -122,6 +125,7 @@ impl ScrapeLoop {
             status,
             target_limit,
             failure_log,
+            over_series_limit: None,
             scraper,
             cache: ScrapeCache::new(),
             metadata: MetadataCache::default(),
@@ -425,7 +429,7 @@ impl ScrapeLoop {
         }
     }
 
-    fn count(&self, worker: &Worker, staged: &Staged, out_of_order: usize) {
+    fn count(&mut self, worker: &Worker, staged: &Staged, out_of_order: usize) {
         let metrics = &worker.metrics;
         if let Some(ScrapeError::BodySizeLimit { .. } | ScrapeError::BodySizeCap { .. }) = staged.error {
             metrics.exceeded_body_size_limit.inc();
@@ -434,8 +438,8 @@ impl ScrapeLoop {
             metrics.exceeded_label_limits.inc();
         }
         if staged.left_out.over_series_limit > 0 {
-            let dropped = metrics.over_series_limit.with(&[&self.config.job_name]);
-            dropped.add(staged.left_out.over_series_limit);
+            let by_job = || metrics.over_series_limit.with(&[&self.config.job_name]);
+            self.over_series_limit.get_or_insert_with(by_job).add(staged.left_out.over_series_limit);
         }
         metrics.sample_duplicate.add(staged.left_out.duplicates);
         metrics.sample_out_of_bounds.add(staged.left_out.out_of_bounds);
