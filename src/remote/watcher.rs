@@ -4,6 +4,7 @@
 //! Between two records it may change the number of shards, and with `in_order: false` leave what it is behind by to the
 //! backlog and go on at the present.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,8 +17,11 @@ use crate::remote::shards::{Outbox, Shards};
 use crate::remote::shared::Shared;
 use crate::wal::follow::Ended;
 
-/// The log is looked at no more often than this: batches wait for seconds anyway.
-const READ_PAUSE: Duration = Duration::from_millis(50);
+/// The log is looked at no more often than this part of `batch_send_deadline` …
+const READ_PAUSE_PART: u32 = 10;
+
+/// … within these bounds: batches wait for seconds anyway, and every look wakes a thread.
+const READ_PAUSE: RangeInclusive<Duration> = Duration::from_millis(50)..=Duration::from_millis(500);
 
 /// It is looked at without being told after this long.
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
@@ -68,7 +72,7 @@ impl Watcher {
                 Ok(Ended::CaughtUp) => {
                     is_said = false;
                     self.reader.dealer.is_catching_up = false;
-                    READ_PAUSE
+                    self.read_pause()
                 }
                 Ok(Ended::Paused | Ended::Truncated) => continue,
                 Err(error) => {
@@ -82,6 +86,11 @@ impl Watcher {
             self.wait(pause);
         }
         self.end();
+    }
+
+    fn read_pause(&self) -> Duration {
+        let deadline = self.reader.dealer.shared.config.queue.batch_send_deadline;
+        (deadline / READ_PAUSE_PART).clamp(*READ_PAUSE.start(), *READ_PAUSE.end())
     }
 
     fn name(&self) -> &str {

@@ -6,7 +6,7 @@
 use crate::wal::error::WalError;
 use crate::wal::head::Wal;
 use crate::wal::page::PAGE_BYTES;
-use crate::wal::reader::{CorruptionError, SegmentReader, Tail};
+use crate::wal::reader::{CorruptionError, ReadBuffers, SegmentReader, Tail};
 use crate::wal::record::{self, Record};
 use crate::wal::segment;
 use crate::wal::writer::Position;
@@ -42,12 +42,13 @@ pub struct Follower {
     wal: Wal,
     position: Position,
     file: Option<(u32, Arc<File>)>,
+    buffers: ReadBuffers,
 }
 
 impl Follower {
     /// Starts at `position`, which is the end of a record or the start of a segment.
     pub fn new(wal: Wal, position: Position) -> Self {
-        Self { wal, position, file: None }
+        Self { wal, position, file: None, buffers: ReadBuffers::default() }
     }
 
     /// The end of the last record that is done with.
@@ -84,8 +85,10 @@ impl Follower {
             };
             let source = pages(&file, self.position.offset, limit)
                 .map_err(WalError::io("read segment in", self.wal.wal_dir()))?;
-            let mut reader = SegmentReader::resume(source, number, tail, self.position.offset);
-            loop {
+            let buffers = std::mem::take(&mut self.buffers);
+            let mut reader = SegmentReader::resume(source, number, tail, self.position.offset, buffers);
+            let mut is_paused = false;
+            while !is_paused {
                 match reader.next_record() {
                     Ok(Some(record)) => {
                         let at = Position { segment: number, offset: record.start };
@@ -94,17 +97,20 @@ impl Follower {
                         if next != Next::Keep {
                             self.position = end;
                         }
-                        if next != Next::Record {
-                            return Ok(Ended::Paused);
-                        }
+                        is_paused = next != Next::Record;
                     }
                     Ok(None) => break,
                     Err(error) => damaged(&error),
                 }
             }
+            let reached = reader.offset();
+            self.buffers = reader.into_buffers();
+            if is_paused {
+                return Ok(Ended::Paused);
+            }
             if is_current {
                 // What the reader passed over, such as damage, is not read again.
-                self.position.offset = self.position.offset.max(reader.offset().min(limit));
+                self.position.offset = self.position.offset.max(reached.min(limit));
                 continue;
             }
             let Some(next) = number.checked_add(1) else { return Ok(Ended::CaughtUp) };
@@ -147,7 +153,7 @@ impl Follower {
         let number = self.position.segment;
         let Ok(file) = self.file() else { return 0 };
         let Ok(source) = pages(&file, offset, u64::MAX) else { return 0 };
-        let mut reader = SegmentReader::resume(source, number, Tail::Closed, offset);
+        let mut reader = SegmentReader::resume(source, number, Tail::Closed, offset, ReadBuffers::default());
         let mut n_samples = 0;
         loop {
             match reader.next_record() {

@@ -3,6 +3,7 @@
 //! Damage is an error with its place; reading on behind it loses only what is damaged. A segment that is being
 //! written may end anywhere. Holds one page and one record in memory. Knows no record type.
 
+use crate::wal::batch::shrink;
 use crate::wal::compression::{Decompressor, MAX_RECORD_BYTES};
 use crate::wal::page::{FragmentType, HEADER_BYTES, Header, PAGE_BYTES};
 use std::fmt;
@@ -140,6 +141,15 @@ pub struct SegmentReader<R> {
     decompressor: Decompressor,
 }
 
+/// Memory of a reader, for the next one: who reads a growing log starts a reader for every few records.
+#[derive(Debug, Default)]
+pub struct ReadBuffers {
+    page: Box<[u8]>,
+    data: Vec<u8>,
+    unfolded: Vec<u8>,
+    decompressor: Decompressor,
+}
+
 /// A record of which only the first fragments are read.
 #[derive(Clone, Copy, Debug)]
 struct Chain {
@@ -157,33 +167,39 @@ enum Step {
 impl<R: Read> SegmentReader<R> {
     /// A reader over `source`, which starts at the beginning of the segment.
     pub fn new(source: R, segment: u32, tail: Tail) -> Self {
-        Self {
-            source,
-            segment,
-            tail,
-            page: vec![0; PAGE_BYTES].into_boxed_slice(),
-            page_bytes: 0,
-            at: 0,
-            page_start: 0,
-            resume_at: 0,
-            ended: false,
-            hole_start: None,
-            skipping: false,
-            chain: None,
-            data: Vec::new(),
-            unfolded: Vec::new(),
-            decompressor: Decompressor::default(),
-        }
+        Self::resume(source, segment, tail, 0, ReadBuffers::default())
     }
 
     /// A reader that goes on behind a record that ends at `offset`; `source` starts with the page that holds this
     /// place.
-    pub fn resume(source: R, segment: u32, tail: Tail, offset: u64) -> Self {
+    pub fn resume(source: R, segment: u32, tail: Tail, offset: u64, buffers: ReadBuffers) -> Self {
+        let ReadBuffers { page, data, unfolded, decompressor } = buffers;
         let in_page = offset % PAGE_BYTES as u64;
-        let mut reader = Self::new(source, segment, tail);
-        reader.page_start = offset - in_page;
-        reader.resume_at = in_page as usize;
-        reader
+        Self {
+            source,
+            segment,
+            tail,
+            page: if page.is_empty() { vec![0; PAGE_BYTES].into_boxed_slice() } else { page },
+            page_bytes: 0,
+            at: 0,
+            page_start: offset - in_page,
+            resume_at: in_page as usize,
+            ended: false,
+            hole_start: None,
+            skipping: false,
+            chain: None,
+            data,
+            unfolded,
+            decompressor,
+        }
+    }
+
+    /// Its memory, for the next reader; what a rare large record took is given back.
+    pub fn into_buffers(self) -> ReadBuffers {
+        let Self { page, mut data, mut unfolded, decompressor, .. } = self;
+        shrink(&mut data);
+        shrink(&mut unfolded);
+        ReadBuffers { page, data, unfolded, decompressor }
     }
 
     /// Bytes read of the segment so far, padding included.
@@ -392,7 +408,7 @@ impl<R: Read> SegmentReader<R> {
 
 #[cfg(test)]
 mod tests {
-    use super::{CorruptionCause, SegmentReader, Tail};
+    use super::{CorruptionCause, ReadBuffers, SegmentReader, Tail};
     use crate::wal::batch::RecordBatch;
     use crate::wal::head::Compression;
     use crate::wal::page::PAGE_BYTES;
@@ -554,16 +570,18 @@ mod tests {
         while let Some(record) = reader.next_record().unwrap() {
             ends.push(record.end);
         }
+        let mut buffers = ReadBuffers::default();
         for (n_read, end) in ends.iter().enumerate() {
             let page_start = *end as usize / PAGE_BYTES * PAGE_BYTES;
             let rest = bytes.get(page_start..).unwrap_or_default();
-            let mut reader = SegmentReader::resume(rest, 0, Tail::Live, *end);
+            let mut reader = SegmentReader::resume(rest, 0, Tail::Live, *end, buffers);
             let mut back = Vec::new();
             while let Some(record) = reader.next_record().unwrap() {
                 assert!(ends.contains(&record.end), "{} is no end", record.end);
                 back.push(record.bytes.to_vec());
             }
             assert_eq!(back, all[n_read..], "behind record {n_read}");
+            buffers = reader.into_buffers();
         }
     }
 

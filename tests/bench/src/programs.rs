@@ -58,8 +58,6 @@ pub struct Setup {
     /// `scrape_configs` and what stands before it.
     pub scrape_config: String,
     pub receiver_port: u16,
-    /// The first of the ports for their own pages.
-    pub first_port: u16,
 }
 
 /// A program that runs; dropping it kills it.
@@ -86,15 +84,15 @@ impl Program {
         }
     }
 
-    /// Starts it; its page is on port `first_port + idx`.
+    /// Starts it; its own page is on any free port.
     ///
     /// # Errors
     /// It cannot be started.
-    pub fn start(&self, setup: &Setup, idx: u16) -> io::Result<Running> {
+    pub fn start(&self, setup: &Setup) -> io::Result<Running> {
         let dir = setup.scratch.join(self.name);
         fs::create_dir_all(&dir)?;
         let url = format!("http://127.0.0.1:{}{}", setup.receiver_port, self.write_path());
-        let listen = format!("127.0.0.1:{}", setup.first_port + idx);
+        let listen = "127.0.0.1:0";
         let config_file = dir.join("config.yml");
         let is_vmagent = matches!(self.kind, Kind::VmagentZstd | Kind::VmagentSnappy);
         let mut config = setup.scrape_config.clone();

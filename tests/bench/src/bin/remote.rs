@@ -71,10 +71,10 @@ fn main() {
         args.window.as_secs()
     );
     let mut running = Vec::new();
-    for (program, idx) in args.programs.iter().zip(0..) {
+    for program in &args.programs {
         if program.file(&args.setup).exists() {
             println!("  {:<15} {}", program.name, program.about);
-            running.push(program.start(&args.setup, idx).expect("it can be started"));
+            running.push(program.start(&args.setup).expect("it can be started"));
         } else {
             println!("  {:<15} not measured: scripts/peers has not fetched it", program.name);
         }
@@ -182,7 +182,6 @@ fn args(receiver_port: u16) -> Args {
             peers: PathBuf::new(),
             scrape_config: String::new(),
             receiver_port,
-            first_port: 19010,
         },
         n_targets: 20,
         interval_s: 5,
