@@ -402,3 +402,28 @@ fn nobody_there_and_nobody_yet_are_waited_for() {
     assert!(start.elapsed() < support::PATIENCE);
     receiver.check();
 }
+
+#[test]
+fn failed_requests_of_2_0_are_logged_where_that_is_asked_for() {
+    for (section, is_logged) in [
+        (format!("{V2}\nfailed_request_logging: true"), true),
+        ("failed_request_logging: true".to_owned(), false),
+        (V2.to_owned(), false),
+    ] {
+        let targets = FakeTargets::start();
+        targets.set("/metrics", Behaviour::Healthy(page("test_metric{site=\"a\"} 42\n")));
+        let receiver = Receiver::start();
+        receiver.answer(Answer::status(503));
+        let config = config(&targets.address(), "/metrics", &receiver.url(), &section, "");
+        let scraped = Scraped::start_with(&config, &["--log.level=debug"]);
+        wait_until("tries", || receiver.n_requests() >= 3);
+        let stderr = scraped.stderr();
+        let line = stderr.lines().find(|line| line.contains("failed to send a remote write 2.0 request"));
+        assert_eq!(line.is_some(), is_logged, "{section}: {stderr}");
+        if let Some(line) = line {
+            for part in ["503", "level=DEBUG", "test_metric", "42 @"] {
+                assert!(line.contains(part), "{part}: {line}");
+            }
+        }
+    }
+}

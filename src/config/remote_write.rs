@@ -19,13 +19,8 @@ use crate::labels::relabel::{NameScheme, RelabelRule};
 const DEFAULT_REMOTE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What Prometheus has and this release does not.
-const UNBUILT: [(&str, Shape); 5] = [
-    ("round_robin_dns", Shape::Flag(false)),
-    ("failed_request_logging", Shape::Flag(false)),
-    ("sigv4", Shape::Any),
-    ("azuread", Shape::Any),
-    ("google_iam", Shape::Any),
-];
+const UNBUILT: [(&str, Shape); 3] =
+    [("sigv4", Shape::Any), ("azuread", Shape::Any), ("google_iam", Shape::Any)];
 
 /// One entry of `remote_write`.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,6 +43,10 @@ pub struct RemoteWriteConfig {
     pub send_native_histograms: bool,
     /// `protobuf_message`.
     pub protobuf_message: ProtobufMessage,
+    /// `round_robin_dns`: connections go to each of the host's addresses in turn.
+    pub round_robin_dns: bool,
+    /// `failed_request_logging`: 2.0 requests that fail are logged at level debug.
+    pub failed_request_logging: bool,
     /// The HTTP client's settings.
     pub http_client: Arc<HttpClientConfig>,
     /// `queue_config`.
@@ -177,7 +176,9 @@ impl RemoteWriteConfig {
         entries.add_text("name", &self.name);
         entries.add_flag("send_exemplars", self.send_exemplars);
         entries.add_flag("send_native_histograms", self.send_native_histograms);
+        entries.add_flag("round_robin_dns", self.round_robin_dns);
         entries.add("protobuf_message", Yaml::text(self.protobuf_message.name()));
+        entries.add_flag("failed_request_logging", self.failed_request_logging);
         self.http_client.print(&mut entries, false);
         let mut queue = Entries::default();
         queue.add("capacity", Yaml::raw(self.queue.capacity));
@@ -254,6 +255,8 @@ fn read_section(fields: &mut Fields<'_>, dir: &Path, names: NameScheme) -> Remot
             .take("protobuf_message")
             .map(|field| read_message(&field))
             .unwrap_or_default(),
+        round_robin_dns: fields.bool("round_robin_dns").unwrap_or(false),
+        failed_request_logging: fields.bool("failed_request_logging").unwrap_or(false),
         http_client: Arc::new(http_client::read_client(fields, dir)),
         queue: fields.take("queue_config").map(|field| read_queue(&field)).unwrap_or_default(),
         metadata: fields.take("metadata_config").map(|field| read_metadata(&field)).unwrap_or_default(),

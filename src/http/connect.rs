@@ -13,7 +13,7 @@ use ureq::Error;
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{ConnectionDetails, Connector, NextTimeout};
 
-use crate::http::dial::Dialer;
+use crate::http::dial::{Dialer, Turn};
 use crate::http::error::{HttpErrorKind, Phase};
 use crate::http::exchange::Exchange;
 use crate::http::profile::ClientProfile;
@@ -41,10 +41,12 @@ impl Resolver for NoResolver {
 }
 
 /// Where a client's connections lead.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(in crate::http) enum Route {
     /// To the host of the URL.
     Network,
+    /// The same, each connection to another one of its addresses.
+    InTurn(Turn),
     /// To a socket of this machine.
     UnixSocket(PathBuf),
 }
@@ -80,13 +82,15 @@ impl Connector for NetConnector {
             Target { is_tls, host: authority.host(), port: authority.port_u16().unwrap_or(default_port) };
         let transport = match &self.route {
             Route::UnixSocket(path) => self.straight(target, self.dialer.path(path, deadline)?, deadline)?,
-            Route::Network => match self.profile.proxies.of(is_tls, target.host, target.port) {
-                None => {
-                    let socket = self.dialer.host(target.host, target.port, deadline)?;
-                    self.straight(target, socket, deadline)?
+            Route::Network | Route::InTurn(_) => {
+                match self.profile.proxies.of(is_tls, target.host, target.port) {
+                    None => {
+                        let socket = self.dialer.host(target.host, target.port, deadline)?;
+                        self.straight(target, socket, deadline)?
+                    }
+                    Some(proxy) => self.through(proxy, target, authority.as_str(), deadline)?,
                 }
-                Some(proxy) => self.through(proxy, target, authority.as_str(), deadline)?,
-            },
+            }
         };
         Ok(Some(transport))
     }

@@ -6,6 +6,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
@@ -24,6 +25,22 @@ const MIN_CONNECT_TIME: Duration = Duration::from_secs(2);
 pub(in crate::http) struct Dialer {
     pub(in crate::http) exchange: Arc<Exchange>,
     pub(in crate::http) names: Arc<Names>,
+    /// Each connection begins with another address; without it all begin with the first.
+    pub(in crate::http) turn: Option<Turn>,
+}
+
+/// Whose turn it is among the addresses of a host; what clients that spread their connections share.
+#[derive(Clone, Debug, Default)]
+pub struct Turn(Arc<AtomicUsize>);
+
+impl Turn {
+    /// The address whose turn it is comes first, and the next connection gets the next one.
+    fn take<T>(&self, addresses: &mut [T]) {
+        let turn = self.0.fetch_add(1, Ordering::Relaxed);
+        if let Some(first) = turn.checked_rem(addresses.len()) {
+            addresses.rotate_left(first);
+        }
+    }
 }
 
 impl Dialer {
@@ -35,16 +52,17 @@ impl Dialer {
         deadline: Deadline,
     ) -> Result<Arc<Socket>, Error> {
         self.exchange.enter(Phase::Resolve);
-        let addresses =
-            self.names.addresses(host, deadline.at, || self.exchange.is_cancelled()).map_err(|error| {
-                match error {
-                    LookupError::Failed(cause) => {
-                        carry(HttpErrorKind::Lookup { host: host.to_owned(), cause })
-                    }
-                    LookupError::Deadline => Error::Timeout(deadline.reason),
-                    LookupError::Cancelled => carry(HttpErrorKind::Cancelled),
-                }
+        let mut addresses = self
+            .names
+            .addresses(host, deadline.at, || self.exchange.is_cancelled())
+            .map_err(|error| match error {
+                LookupError::Failed(cause) => carry(HttpErrorKind::Lookup { host: host.to_owned(), cause }),
+                LookupError::Deadline => Error::Timeout(deadline.reason),
+                LookupError::Cancelled => carry(HttpErrorKind::Cancelled),
             })?;
+        if let Some(turn) = &self.turn {
+            turn.take(&mut addresses);
+        }
         self.exchange.enter(Phase::Connect);
         self.any(&addresses, port, deadline).inspect_err(|_| self.names.doubt(host))
     }
@@ -108,5 +126,62 @@ impl Dialer {
         }
         socket.connect_timeout(&SockAddr::from(address), timeout)?;
         Ok(socket)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Dialer, Turn};
+    use crate::http::names::Names;
+    use crate::http::wire::Deadline;
+    use std::net::{IpAddr, Ipv4Addr, TcpListener};
+    use std::sync::Arc;
+    use std::time::{Duration, Instant};
+
+    const HOSTS: [Ipv4Addr; 3] =
+        [Ipv4Addr::new(127, 0, 0, 1), Ipv4Addr::new(127, 0, 0, 2), Ipv4Addr::new(127, 0, 0, 3)];
+
+    fn dialer(turn: Option<Turn>) -> Dialer {
+        let names = Names::over(|_| Ok(HOSTS.map(IpAddr::V4).to_vec()));
+        Dialer { exchange: Arc::default(), names, turn }
+    }
+
+    /// A port on which all the hosts listen but those in `silent`.
+    fn listeners(silent: &[Ipv4Addr]) -> (u16, Vec<TcpListener>) {
+        loop {
+            let first = TcpListener::bind((Ipv4Addr::new(127, 0, 0, 4), 0)).unwrap();
+            let port = first.local_addr().unwrap().port();
+            let hosts = HOSTS.iter().filter(|host| !silent.contains(host));
+            if let Ok(all) = hosts.map(|host| TcpListener::bind((*host, port))).collect() {
+                return (port, all);
+            }
+        }
+    }
+
+    fn connected(dialer: &Dialer, port: u16) -> Ipv4Addr {
+        let deadline =
+            Deadline { at: Instant::now() + Duration::from_secs(30), reason: ureq::Timeout::Global };
+        let socket = dialer.host("many.example", port, deadline).unwrap();
+        *socket.peer_addr().unwrap().as_socket_ipv4().unwrap().ip()
+    }
+
+    #[test]
+    fn connections_go_to_each_address_in_turn() {
+        let (port, _listeners) = listeners(&[]);
+        let turn = Turn::default();
+        // Two clients of one endpoint.
+        let dialers = [dialer(Some(turn.clone())), dialer(Some(turn))];
+        let hosts: Vec<Ipv4Addr> = (0..6).map(|idx| connected(&dialers[idx % 2], port)).collect();
+        assert_eq!(hosts, [HOSTS, HOSTS].concat());
+        let plain = dialer(None);
+        assert!((0..3).all(|_| connected(&plain, port) == HOSTS[0]));
+    }
+
+    #[test]
+    fn one_that_does_not_listen_leaves_its_turn_to_the_next() {
+        let (port, _listeners) = listeners(&[HOSTS[1]]);
+        let dialer = dialer(Some(Turn::default()));
+        let hosts: Vec<Ipv4Addr> = (0..3).map(|_| connected(&dialer, port)).collect();
+        assert_eq!(hosts, [HOSTS[0], HOSTS[2], HOSTS[2]]);
     }
 }

@@ -9,7 +9,7 @@ mod assertion;
 mod buffers;
 mod connect;
 mod credentials;
-mod dial;
+pub mod dial;
 pub mod error;
 pub mod escape;
 mod exchange;
@@ -40,7 +40,7 @@ use ureq::{Agent, Error, RequestBuilder};
 use crate::config::http_client::HttpClientConfig;
 use crate::http::connect::{NetConnector, NoResolver, Route};
 use crate::http::credentials::{Audience, Line};
-use crate::http::dial::Dialer;
+use crate::http::dial::{Dialer, Turn};
 use crate::http::error::{HttpError, HttpErrorKind, Method, Phase, system_words};
 use crate::http::exchange::Exchange;
 use crate::http::names::Names;
@@ -120,6 +120,11 @@ impl HttpClient {
     /// A client of `url`; nothing is opened and no file of `config` is read yet.
     pub fn new(url: Url, headers: Headers, config: &Arc<HttpClientConfig>) -> Self {
         Self::by(Route::Network, url, headers, config)
+    }
+
+    /// The same; with other clients that share `turn`, connections go to each of the host's addresses in turn.
+    pub fn in_turn(turn: Turn, url: Url, headers: Headers, config: &Arc<HttpClientConfig>) -> Self {
+        Self::by(Route::InTurn(turn), url, headers, config)
     }
 
     /// The same over a socket of this machine, whatever host `url` names; that is only told in the header `Host`.
@@ -343,9 +348,13 @@ fn read_away(response: UreqResponse) {
 }
 
 fn new_agent(route: &Route, exchange: &Arc<Exchange>, profile: &Arc<ClientProfile>) -> Agent {
+    let turn = match route {
+        Route::InTurn(turn) => Some(turn.clone()),
+        Route::Network | Route::UnixSocket(_) => None,
+    };
     let connector = NetConnector {
         route: route.clone(),
-        dialer: Dialer { exchange: Arc::clone(exchange), names: Arc::clone(&NAMES) },
+        dialer: Dialer { exchange: Arc::clone(exchange), names: Arc::clone(&NAMES), turn },
         profile: Arc::clone(profile),
     };
     let config = Agent::config_builder()

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::config::remote_write::RemoteWriteConfig;
+use crate::http::dial::Turn;
 use crate::http::error::HttpErrorKind;
 use crate::http::response::Answer;
 use crate::http::url::Url;
@@ -79,19 +80,19 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client of an endpoint; nothing is opened yet.
-    pub fn new(config: &RemoteWriteConfig) -> Self {
+    /// A client of an endpoint; nothing is opened yet. Those of one endpoint share `turn`.
+    pub fn new(config: &RemoteWriteConfig, turn: &Turn) -> Self {
         let others =
             config.headers.iter().map(|(name, value)| (Cow::Owned(name.clone()), Cow::Owned(value.clone())));
         let headers = Headers { fixed: &FIXED_HEADERS, others: others.collect() };
         // Checked when the configuration was read.
         let url = Url::parse(&config.url).unwrap_or_else(|| unreachable!("BUG: not a URL: {}", config.url));
         let url = config.userinfo.as_ref().map_or(url.clone(), |userinfo| url.with_userinfo(userinfo));
-        Self {
-            http: HttpClient::new(url, headers, &config.http_client),
-            timeout: config.remote_timeout,
-            retry_on_http_429: config.queue.retry_on_http_429,
-        }
+        let http = match config.round_robin_dns {
+            true => HttpClient::in_turn(turn.clone(), url, headers, &config.http_client),
+            false => HttpClient::new(url, headers, &config.http_client),
+        };
+        Self { http, timeout: config.remote_timeout, retry_on_http_429: config.queue.retry_on_http_429 }
     }
 
     /// Ends what runs, from another thread.

@@ -14,6 +14,7 @@ pub mod backoff;
 pub mod batch;
 pub mod client;
 pub mod encode;
+pub mod failed_request;
 pub mod inbox;
 pub mod ledger;
 pub mod manager;

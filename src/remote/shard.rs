@@ -14,6 +14,7 @@ use crate::remote::backoff::Backoff;
 use crate::remote::batch::{Batch, Queued, Rest, View};
 use crate::remote::client::{Client, SendOutcome, Written};
 use crate::remote::encode::{Message, RequestWriter, compress};
+use crate::remote::failed_request;
 use crate::remote::inbox::Inbox;
 use crate::remote::ledger::{DropReason, Fate, Kind};
 use crate::remote::shared::Shared;
@@ -49,7 +50,7 @@ enum Delivered {
 impl Shard {
     /// A shard of an endpoint; ends at once when `stop` is closed.
     pub fn new(shared: Arc<Shared>, stop: Receiver<()>) -> Self {
-        let client = Client::new(&shared.config);
+        let client = Client::new(&shared.config, &shared.turn);
         shared.register(client.canceller());
         let queue = &shared.config.queue;
         let backoff = Backoff::new(queue.min_backoff, queue.max_backoff);
@@ -168,15 +169,18 @@ impl Shard {
                     return Delivered::Yes;
                 }
                 SendOutcome::Refused { status, error, written } => {
+                    self.log_failed(part, rest, &error);
                     self.backoff.reset();
                     self.shared.worked();
                     return Delivered::Refused { status, error, written };
                 }
                 SendOutcome::OnlyV1 { error } => {
+                    self.log_failed(part, rest, &error);
                     self.shared.fall_back(&error);
                     is_encoded = false;
                 }
                 SendOutcome::Later { error, retry_after } => {
+                    self.log_failed(part, rest, &error);
                     self.shared.count_retry(part);
                     self.shared.failed(&error);
                     match self.stop.recv_timeout(self.backoff.pause(retry_after)) {
@@ -186,6 +190,16 @@ impl Shard {
                 }
                 SendOutcome::Cancelled => return Delivered::Stopped,
             }
+        }
+    }
+
+    /// As in Prometheus, of requests of 2.0 alone.
+    fn log_failed(&self, part: &[Queued], rest: &Rest, error: &str) {
+        let is_wanted = self.shared.config.failed_request_logging && self.shared.message() == Message::V2;
+        if is_wanted && log::log_enabled!(log::Level::Debug) {
+            let request = failed_request::text(&self.shared.wal, part, rest);
+            let name = &self.shared.metrics.name;
+            log::debug!("remote_write {name}: failed to send a remote write 2.0 request: {error}: {request}");
         }
     }
 

@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use crate::clock::Clock;
 use crate::config::remote_write::{ProtobufMessage, RemoteWriteConfig};
 use crate::http::Canceller;
+use crate::http::dial::Turn;
 use crate::remote::batch::Queued;
 use crate::remote::client::Written;
 use crate::remote::encode::Message;
@@ -36,6 +37,8 @@ pub struct Shared {
     pub progress: Arc<Progress>,
     /// Counters.
     pub metrics: Arc<EndpointMetrics>,
+    /// For `round_robin_dns`.
+    pub turn: Turn,
     speaks_only_v1: AtomicBool,
     trouble: Mutex<Trouble>,
     refusal_said: Mutex<Option<Instant>>,
@@ -65,6 +68,7 @@ impl Shared {
             labels,
             progress,
             metrics,
+            turn: Turn::default(),
             speaks_only_v1: AtomicBool::new(false),
             trouble: Mutex::default(),
             refusal_said: Mutex::default(),
