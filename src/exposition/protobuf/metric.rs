@@ -106,8 +106,8 @@ impl<'page> Family<'page> {
             return Ok(None);
         }
         let valid_name = std::str::from_utf8(name).ok().filter(|name| !name.is_empty());
-        let name =
-            valid_name.ok_or_else(|| message.error(ProtobufError::InvalidMetricName(Excerpt::unquoted(name))))?;
+        let name = valid_name
+            .ok_or_else(|| message.error(ProtobufError::InvalidMetricName(Excerpt::unquoted(name))))?;
         let shown_name = || Excerpt::new(name.as_bytes());
         let help = std::str::from_utf8(help).map_err(|_| {
             message.error(ProtobufError::InvalidHelp { name: shown_name(), help: Excerpt::unquoted(help) })
@@ -349,13 +349,15 @@ impl<'page> LabelPair<'page> {
     pub(super) fn valid(&self) -> Result<(&'page str, &'page str)> {
         let name = match self.name {
             None => "",
-            Some(name) => std::str::from_utf8(name)
-                .ok()
-                .filter(|name| !name.is_empty())
-                .ok_or_else(|| self.message.error(ProtobufError::InvalidLabelName(Excerpt::unquoted(name))))?,
+            Some(name) => {
+                std::str::from_utf8(name).ok().filter(|name| !name.is_empty()).ok_or_else(|| {
+                    self.message.error(ProtobufError::InvalidLabelName(Excerpt::unquoted(name)))
+                })?
+            }
         };
-        let value = std::str::from_utf8(self.value)
-            .map_err(|_| self.message.error(ProtobufError::InvalidLabelValue(Excerpt::unquoted(self.value))))?;
+        let value = std::str::from_utf8(self.value).map_err(|_| {
+            self.message.error(ProtobufError::InvalidLabelValue(Excerpt::unquoted(self.value)))
+        })?;
         Ok((name, value))
     }
 }
