@@ -137,7 +137,10 @@ impl Daemon {
         for note in &flags.features.notes {
             log::warn!("{note}");
         }
-        let defaults = FeatureDefaults { extra_scrape_metrics: flags.features.extra_scrape_metrics };
+        let defaults = FeatureDefaults {
+            extra_scrape_metrics: flags.features.extra_scrape_metrics,
+            exec_targets: flags.features.exec_targets,
+        };
         let config = Arc::new(load(&flags.config_file, defaults)?);
         announce(&config);
         let (daemon_events, events) = unbounded();

@@ -75,7 +75,7 @@ impl Neighbour {
 }
 
 /// A responder until it is dropped; `None` says nothing at all.
-struct Responder(Arc<Mutex<Option<Neighbour>>>, Arc<UdpSocket>);
+struct Responder(Arc<Mutex<Option<Neighbour>>>);
 
 impl Responder {
     fn start(neighbour: Option<Neighbour>) -> Self {
@@ -85,25 +85,25 @@ impl Responder {
         let group = Ipv4Addr::new(224, 0, 0, 251);
         socket.bind(&SockAddr::from(SocketAddrV4::new(group, 5353))).expect("the port of mDNS");
         socket.join_multicast_v4(&group, &Ipv4Addr::LOCALHOST).expect("multicast on loopback");
-        let socket: Arc<UdpSocket> = Arc::new(socket.into());
+        let socket: UdpSocket = socket.into();
         socket.set_read_timeout(Some(Duration::from_millis(20))).expect("an option");
         let said = Arc::new(Mutex::new(neighbour));
-        let (says, listens) = (Arc::downgrade(&said), Arc::clone(&socket));
+        let says = Arc::downgrade(&said);
         let serve = move || {
             let mut bytes = [0; 9000];
             while let Some(neighbour) = says.upgrade() {
-                let Ok((n_read, from)) = listens.recv_from(&mut bytes) else { continue };
+                let Ok((n_read, from)) = socket.recv_from(&mut bytes) else { continue };
                 let question = Packet::parse(&bytes[..n_read]).expect("a question that can be read");
                 let neighbour = neighbour.lock().expect("not poisoned").clone();
                 if let Some(reply) = neighbour.and_then(|it| it.answer(&question)) {
-                    listens.send_to(&reply, from).expect("loopback");
+                    socket.send_to(&reply, from).expect("loopback");
                     // And something that is no packet at all.
-                    listens.send_to(&reply[..reply.len() / 2], from).expect("loopback");
+                    socket.send_to(&reply[..reply.len() / 2], from).expect("loopback");
                 }
             }
         };
         thread::Builder::new().name("responder".to_owned()).spawn(serve).expect("a thread");
-        Self(said, socket)
+        Self(said)
     }
 
     fn say(&self, neighbour: Option<Neighbour>) {

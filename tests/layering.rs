@@ -36,6 +36,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "config",
             "discovery::TargetGroup",
             "discovery::TargetSets",
+            "exec",
             "exposition",
             "histogram",
             "http",

@@ -65,6 +65,8 @@ pub struct GlobalConfig {
     pub scrape_interval: Duration,
     /// `scrape_timeout`, default 10s.
     pub scrape_timeout: Duration,
+    /// `--enable-feature=exec-targets`: targets may be commands.
+    pub exec_targets: bool,
     /// `evaluation_interval`, default 1m; only printed.
     pub evaluation_interval: Duration,
     /// `rule_query_offset`, default 0; only printed.
@@ -106,6 +108,8 @@ pub struct ScrapeConfig {
     pub enable_compression: bool,
     /// Only printed: requests are HTTP/1.1 either way.
     pub enable_http2: bool,
+    /// `--enable-feature=exec-targets`: targets may be commands.
+    pub exec_targets: bool,
     pub limits: ScrapeLimits,
     pub options: ScrapeOptions,
     pub fallback_scrape_protocol: Option<ScrapeProtocol>,
@@ -137,6 +141,7 @@ impl Default for ScrapeConfig {
             honor_timestamps: true,
             track_timestamps_staleness: false,
             enable_compression: true,
+            exec_targets: false,
             enable_http2: true,
             limits: ScrapeLimits::default(),
             options: ScrapeOptions::default(),
@@ -157,6 +162,8 @@ impl Default for ScrapeConfig {
 pub struct FeatureDefaults {
     /// `global.extra_scrape_metrics`.
     pub extra_scrape_metrics: bool,
+    /// Whether `exec:` targets may run.
+    pub exec_targets: bool,
 }
 
 /// Reads, completes and checks the configuration in `path`, with the environment of this process for external labels.

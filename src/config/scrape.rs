@@ -28,6 +28,7 @@ impl Default for GlobalConfig {
         Self {
             scrape_interval: DEFAULT_SCRAPE_INTERVAL,
             scrape_timeout: DEFAULT_SCRAPE_TIMEOUT,
+            exec_targets: false,
             evaluation_interval: DEFAULT_EVALUATION_INTERVAL,
             rule_query_offset: Duration::ZERO,
             query_log_file: PathBuf::new(),
@@ -137,6 +138,7 @@ pub(in crate::config) fn read_job(
         honor_timestamps: fields.bool("honor_timestamps").unwrap_or(true),
         track_timestamps_staleness: fields.bool("track_timestamps_staleness").unwrap_or(false),
         enable_compression: fields.bool("enable_compression").unwrap_or(true),
+        exec_targets: global.exec_targets,
         enable_http2: fields.bool("enable_http2").unwrap_or(true),
         limits: ScrapeLimits::read(&mut fields).or(global.limits),
         options,

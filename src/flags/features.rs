@@ -8,6 +8,8 @@
 pub struct Features {
     /// `extra-scrape-metrics`: the default of the setting `extra_scrape_metrics` is true.
     pub extra_scrape_metrics: bool,
+    /// `exec-targets`: targets may be commands.
+    pub exec_targets: bool,
     /// `metadata-wal-records`: metadata goes into the log.
     pub metadata_wal_records: bool,
     /// Sentences about names without effect.
@@ -57,6 +59,10 @@ impl Features {
             let note = match name {
                 "extra-scrape-metrics" => {
                     features.extra_scrape_metrics = true;
+                    continue;
+                }
+                "exec-targets" => {
+                    features.exec_targets = true;
                     continue;
                 }
                 "metadata-wal-records" => {

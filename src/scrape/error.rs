@@ -145,6 +145,16 @@ pub enum ScrapeError {
     Panicked,
     /// The daemon is stopping or the target is gone: nothing is recorded.
     Cancelled,
+    /// A file or a command gave no page.
+    Local {
+        /// Which one, and what happened.
+        cause: String,
+    },
+    /// `scrape_timeout` ran out while a command ran.
+    LocalTimeout {
+        /// What happened.
+        cause: String,
+    },
     /// The log did not take the samples.
     Wal {
         /// What it said.
@@ -164,6 +174,7 @@ impl ScrapeError {
             | Self::Body { .. }
             | Self::BodyBudget { .. }
             | Self::TargetLimit { .. }
+            | Self::LocalTimeout { .. }
             | Self::NoWorker { .. }
             | Self::Panicked
             | Self::Cancelled => false,
@@ -182,6 +193,7 @@ impl ScrapeError {
             | Self::LabelLimit(_)
             | Self::BucketLimit { .. }
             | Self::Histogram { .. }
+            | Self::Local { .. }
             | Self::Wal { .. } => true,
         }
     }
@@ -250,7 +262,10 @@ impl fmt::Display for ScrapeError {
             }
             Self::Panicked => f.write_str("scrape panicked: a bug; its series are stale, the next scrape starts anew"),
             Self::Cancelled => f.write_str("context canceled"),
-            Self::Histogram { cause } | Self::Wal { cause } => f.write_str(cause),
+            Self::Histogram { cause }
+            | Self::Local { cause }
+            | Self::LocalTimeout { cause }
+            | Self::Wal { cause } => f.write_str(cause),
         }
     }
 }

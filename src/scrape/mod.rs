@@ -1,5 +1,6 @@
 //! Scraping: pools of targets, the schedule, the workers, and what happens in one scrape.
 
+mod local;
 mod slots;
 mod suspects;
 

@@ -1,8 +1,10 @@
-//! One GET a scrape: the request of a target, its connection, and the body as it came over the wire.
+//! One fetch a scrape, mostly a GET: the request of a target, its connection, and the body as it came over the wire.
 //!
 //! Owned by the target's `ScrapeLoop` and used by the worker that holds it. The body stays packed: unpacking happens
 //! later, inside a permit. Knows nothing of what is in a page.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::config::ScrapeConfig;
@@ -12,8 +14,9 @@ use crate::http::url::Url;
 use crate::http::{Canceller as HttpCanceller, Headers, HttpClient};
 use crate::scrape::buffers::BodyBuffer;
 use crate::scrape::error::ScrapeError;
+use crate::scrape::local::{ExecTarget, FileTarget, TEXT};
 use crate::scrape::negotiation::accept;
-use crate::scrape::target_url::TargetUrl;
+use crate::scrape::target_url::{TargetUrl, UrlScheme};
 
 const FIXED_HEADERS: [(&str, &str); 1] = [("User-Agent", concat!("scraped/", env!("CARGO_PKG_VERSION")))];
 
@@ -27,10 +30,18 @@ const ERROR_BODY_BYTES: usize = 16 << 10;
 /// Fetches one target; owns its connection.
 #[derive(Debug)]
 pub struct Scraper {
-    client: HttpClient,
+    way: Way,
     body_size_limit_bytes: u64,
     /// Size of the last body; the next one is taken to be alike.
     last_wire_bytes: u64,
+}
+
+/// How a target's page is had.
+#[derive(Debug)]
+enum Way {
+    Http(HttpClient),
+    File(FileTarget),
+    Exec(ExecTarget),
 }
 
 /// Head of an answer with status 200.
@@ -42,6 +53,13 @@ pub struct Fetched {
     pub content_encoding: ContentEncoding,
     /// Size of the body as received.
     pub wire_bytes: usize,
+}
+
+impl Fetched {
+    fn of_text(n_bytes: usize) -> Self {
+        let content_type = TEXT.to_owned();
+        Self { content_type, content_encoding: ContentEncoding::Identity, wire_bytes: n_bytes }
+    }
 }
 
 /// How a body is packed; only exactly `gzip` is unpacked, anything else is taken as it is (as Prometheus does).
@@ -56,36 +74,35 @@ pub enum ContentEncoding {
 
 /// Ends a fetch that runs in another thread; clones cancel the same scraper, which stays cancelled.
 #[derive(Clone, Debug)]
-pub struct Canceller(HttpCanceller);
+pub struct Canceller(Cancel);
+
+#[derive(Clone, Debug)]
+enum Cancel {
+    Http(HttpCanceller),
+    /// A flag that is looked at while a command runs; reading a file is over too soon.
+    Local(Arc<AtomicBool>),
+}
 
 impl Canceller {
     /// The running fetch returns [`ScrapeError::Cancelled`] at once, later ones do as well.
     pub fn cancel(&self) {
-        self.0.cancel();
+        match &self.0 {
+            Cancel::Http(canceller) => canceller.cancel(),
+            Cancel::Local(is_cancelled) => is_cancelled.store(true, Ordering::Relaxed),
+        }
     }
 }
 
 impl Scraper {
     /// A scraper of `url`; nothing is opened yet. `timeout` is what the target is told it has.
     pub fn new(url: &TargetUrl, config: &ScrapeConfig, timeout: Duration) -> Self {
-        let url = Url {
-            scheme: url.scheme.as_str().to_owned(),
-            authority: url.authority.clone(),
-            path_and_query: url.path_and_query.clone(),
+        let limit_bytes = config.limits.body_size_limit_bytes;
+        let way = match &url.scheme {
+            UrlScheme::File => Way::File(FileTarget::new(&url.authority, &url.path_and_query, limit_bytes)),
+            UrlScheme::Exec => Way::Exec(ExecTarget::new(&url.authority, config.exec_targets, limit_bytes)),
+            _ => Way::Http(http_client(url, config, timeout)),
         };
-        let encoding = if config.enable_compression { "gzip" } else { "identity" };
-        // In the order in which Go writes them.
-        let others = vec![
-            ("Accept".into(), accept(&config.options)),
-            ("Accept-Encoding".into(), encoding.into()),
-            ("X-Prometheus-Scrape-Timeout-Seconds".into(), timeout.as_secs_f64().to_string().into()),
-        ];
-        let headers = Headers { fixed: &FIXED_HEADERS, others };
-        Self {
-            client: HttpClient::new(url, headers, &config.http_client),
-            body_size_limit_bytes: config.limits.body_size_limit_bytes,
-            last_wire_bytes: 0,
-        }
+        Self { way, body_size_limit_bytes: limit_bytes, last_wire_bytes: 0 }
     }
 
     /// One GET with one deadline over the whole exchange. `body` (of `BodyBudget::wire_buffer`, empty) gets the
@@ -103,8 +120,19 @@ impl Scraper {
     }
 
     fn fetch_into(&mut self, deadline: Instant, body: &mut BodyBuffer) -> Result<Fetched, ScrapeError> {
+        let client = match &mut self.way {
+            Way::Http(client) => client,
+            Way::File(file) => {
+                file.read(deadline, body)?;
+                return Ok(Fetched::of_text(body.len()));
+            }
+            Way::Exec(exec) => {
+                exec.run(deadline, body)?;
+                return Ok(Fetched::of_text(body.len()));
+            }
+        };
         let last_wire_bytes = self.last_wire_bytes;
-        let mut response = self.client.get(deadline)?;
+        let mut response = client.get(deadline)?;
         if response.status() != 200 {
             read_away(&mut response);
             return Err(ScrapeError::Status {
@@ -172,8 +200,29 @@ impl Scraper {
 
     /// A handle that ends a running fetch at once.
     pub fn canceller(&self) -> Canceller {
-        Canceller(self.client.canceller())
+        Canceller(match &self.way {
+            Way::Http(client) => Cancel::Http(client.canceller()),
+            Way::File(_) => Cancel::Local(Arc::default()),
+            Way::Exec(exec) => Cancel::Local(Arc::clone(exec.is_cancelled())),
+        })
     }
+}
+
+fn http_client(url: &TargetUrl, config: &ScrapeConfig, timeout: Duration) -> HttpClient {
+    let url = Url {
+        scheme: url.scheme.as_str().to_owned(),
+        authority: url.authority.clone(),
+        path_and_query: url.path_and_query.clone(),
+    };
+    let encoding = if config.enable_compression { "gzip" } else { "identity" };
+    // In the order in which Go writes them.
+    let others = vec![
+        ("Accept".into(), accept(&config.options)),
+        ("Accept-Encoding".into(), encoding.into()),
+        ("X-Prometheus-Scrape-Timeout-Seconds".into(), timeout.as_secs_f64().to_string().into()),
+    ];
+    let headers = Headers { fixed: &FIXED_HEADERS, others };
+    HttpClient::new(url, headers, &config.http_client)
 }
 
 /// The size to expect of a body of which so much has come: one byte more, so that the end shows without another

@@ -11,7 +11,7 @@ use crate::labels::builder::LabelsBuilder;
 use crate::labels::quote::Quoted;
 use crate::labels::relabel::{Verdict, relabel};
 use crate::scrape::target_options::{OptionError, TargetOptions};
-use crate::scrape::target_url::{PARAM_LABEL_PREFIX, TargetUrl};
+use crate::scrape::target_url::{PARAM_LABEL_PREFIX, TargetUrl, local_part};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -199,7 +199,7 @@ fn populate(
     if address.is_empty() {
         return Err(TargetError::NoAddress);
     }
-    if address.contains('/') {
+    if address.contains('/') && local_part(&address).is_none() {
         return Err(TargetError::NotAHostname { address });
     }
     let interval_text = builder.get(SCRAPE_INTERVAL_LABEL);

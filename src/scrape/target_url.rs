@@ -27,6 +27,10 @@ pub struct TargetUrl {
 pub enum UrlScheme {
     Http,
     Https,
+    /// `file:` in front of an address: a path.
+    File,
+    /// `exec:` in front of an address: a command.
+    Exec,
     /// Anything else; each scrape fails with `unsupported protocol scheme "ftp"`.
     Unsupported(Box<str>),
 }
@@ -37,6 +41,8 @@ impl UrlScheme {
         match self {
             Self::Http => "http",
             Self::Https => "https",
+            Self::File => "file",
+            Self::Exec => "exec",
             Self::Unsupported(scheme) => scheme,
         }
     }
@@ -52,11 +58,15 @@ impl TargetUrl {
         configured: &'a [(String, Vec<String>)],
         labels: impl Iterator<Item = (&'a str, &'a str)>,
     ) -> Self {
-        let scheme = match scheme {
+        let (local, address, metrics_path) = match local_part(address) {
+            Some((local, rest)) => (Some(local), rest, ""),
+            None => (None, address, metrics_path),
+        };
+        let scheme = local.unwrap_or_else(|| match scheme {
             "http" => UrlScheme::Http,
             "https" => UrlScheme::Https,
             other => UrlScheme::Unsupported(other.into()),
-        };
+        });
         let mut params: BTreeMap<&str, Vec<&str>> = configured
             .iter()
             .map(|(name, values)| (name.as_str(), values.iter().map(String::as_str).collect()))
@@ -96,9 +106,18 @@ impl TargetUrl {
     }
 }
 
+/// What an address that starts with `file:` or `exec:` names on this machine.
+pub fn local_part(address: &str) -> Option<(UrlScheme, &str)> {
+    let file = address.strip_prefix("file:").map(|path| (UrlScheme::File, path));
+    file.or_else(|| address.strip_prefix("exec:").map(|command| (UrlScheme::Exec, command)))
+}
+
 /// As `scrapeUrl` of the API shows it.
 impl fmt::Display for TargetUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if matches!(self.scheme, UrlScheme::File | UrlScheme::Exec) {
+            return write!(f, "{}:{}{}", self.scheme.as_str(), self.authority, self.path_and_query);
+        }
         if !self.scheme.as_str().is_empty() {
             write!(f, "{}:", self.scheme.as_str())?;
         }

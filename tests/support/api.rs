@@ -11,6 +11,8 @@ use super::scraped::Scraped;
 pub struct Active {
     /// `up`, `down` or `unknown`.
     pub health: String,
+    /// Where it is scraped.
+    pub scrape_url: String,
     /// Empty while all is well.
     pub last_error: String,
     /// Labels after relabelling.
@@ -26,6 +28,7 @@ pub fn active(scraped: &Scraped, job: &str) -> Vec<Active> {
     let targets = answer["data"]["activeTargets"].as_array().expect("an array").iter();
     let active = targets.map(|target| Active {
         health: text(&target["health"]),
+        scrape_url: text(&target["scrapeUrl"]),
         last_error: text(&target["lastError"]),
         labels: target["labels"]
             .as_object()

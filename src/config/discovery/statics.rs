@@ -20,7 +20,7 @@ pub(in crate::config) fn read(item: &Field<'_>, spelling: TargetSpelling) -> Opt
     let mut targets = Vec::new();
     for target in fields.items("targets") {
         let Some(address) = target.text() else { continue };
-        if spelling == TargetSpelling::Address && address.contains('/') {
+        if spelling == TargetSpelling::Address && address.contains('/') && !is_local(&address) {
             target.mistake(format!(
                 "{address:?} is not a valid hostname; give host:port, and scheme and metrics_path as fields of the job"
             ));
@@ -30,6 +30,11 @@ pub(in crate::config) fn read(item: &Field<'_>, spelling: TargetSpelling) -> Opt
     let labels = fields.take("labels").map(|field| read_labels(&field)).unwrap_or_default();
     fields.finish(|_| false);
     Some(StaticConfig { targets, labels })
+}
+
+/// Targets that are files and commands of this machine.
+fn is_local(address: &str) -> bool {
+    ["file:", "exec:"].iter().any(|prefix| address.starts_with(prefix))
 }
 
 impl StaticConfig {

@@ -1,0 +1,181 @@
+//! Targets that are not behind a socket: text files (`file:`) and commands that print a page (`exec:`).
+//!
+//! Owned by the target's `Scraper` and used by the worker that holds it. What comes is a page in text format, whole and
+//! not packed.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::config::duration::{format_duration, parse_duration};
+use crate::exec::{ExecError, Run, run};
+use crate::scrape::buffers::BodyBuffer;
+use crate::scrape::error::ScrapeError;
+
+/// `Content-Type` of what is read here.
+pub(in crate::scrape) const TEXT: &str = "text/plain; version=0.0.4";
+
+/// Files of a directory that are read, as node_exporter's textfile collector has it.
+const EXTENSION: &str = "prom";
+
+/// Without `params: {max_age: [...]}`: what wrote the file is taken for dead after this long.
+const DEFAULT_MAX_AGE: Duration = Duration::from_secs(60 * 60);
+
+/// The parameter that says otherwise; 0 for ever.
+const MAX_AGE_PARAMETER: &str = "max_age=";
+
+/// Of a command's output so much is taken if the job sets no `body_size_limit`; it is charged to the budget of all
+/// pages only when it is whole.
+const EXEC_LIMIT_BYTES: u64 = 16 << 20;
+
+/// A file, or all `*.prom` files of a directory.
+#[derive(Debug)]
+pub(in crate::scrape) struct FileTarget {
+    path: PathBuf,
+    max_age: Result<Duration, String>,
+    limit_bytes: u64,
+}
+
+impl FileTarget {
+    /// `query` is that of the target's URL.
+    pub(in crate::scrape) fn new(path: &str, query: &str, limit_bytes: u64) -> Self {
+        let parameters = query.trim_start_matches('?').split('&');
+        let max_age = match parameters.filter_map(|it| it.strip_prefix(MAX_AGE_PARAMETER)).next() {
+            None => Ok(DEFAULT_MAX_AGE),
+            Some(text) => parse_duration(text).map_err(|error| format!("max_age: {error}")),
+        };
+        Self { path: PathBuf::from(path), max_age, limit_bytes }
+    }
+
+    /// Reads everything into `body`.
+    pub(in crate::scrape) fn read(
+        &self,
+        deadline: Instant,
+        body: &mut BodyBuffer,
+    ) -> Result<(), ScrapeError> {
+        let max_age = self.max_age.clone().map_err(|cause| ScrapeError::Local { cause })?;
+        let metadata = fs::metadata(&self.path).map_err(|error| failed(&self.path, &error.to_string()))?;
+        if !metadata.is_dir() {
+            return self.read_file(&self.path, max_age, deadline, body);
+        }
+        let entries = fs::read_dir(&self.path).map_err(|error| failed(&self.path, &error.to_string()))?;
+        let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+        paths.retain(|path| path.extension().is_some_and(|extension| extension == EXTENSION));
+        paths.sort();
+        for path in paths {
+            self.read_file(&path, max_age, deadline, body)?;
+        }
+        Ok(())
+    }
+
+    fn read_file(
+        &self,
+        path: &Path,
+        max_age: Duration,
+        deadline: Instant,
+        body: &mut BodyBuffer,
+    ) -> Result<(), ScrapeError> {
+        let io = |error: std::io::Error| failed(path, &error.to_string());
+        let metadata = fs::metadata(path).map_err(io)?;
+        // Opening a pipe would wait for its writer.
+        if !metadata.is_file() {
+            return Err(failed(path, "not a regular file"));
+        }
+        // A file from the future is as old as the clock is wrong: it is taken for new.
+        let age = metadata.modified().ok().and_then(|at| SystemTime::now().duration_since(at).ok());
+        if let Some(age) = age.filter(|age| !max_age.is_zero() && *age > max_age) {
+            let (age, max_age) = (format_duration(whole_seconds(age)), format_duration(max_age));
+            return Err(failed(path, &format!("last written {age} ago (max_age: {max_age})")));
+        }
+        let mut file = File::open(path).map_err(io)?;
+        loop {
+            if body.room().is_empty() {
+                let hint_bytes = body.len() as u64 + metadata.len() + 1;
+                body.grow(hint_bytes, self.limit_bytes, deadline)?;
+            }
+            match file.read(body.room()).map_err(io)? {
+                0 => break,
+                n_read => body.filled(n_read),
+            }
+        }
+        // A last line without its end must not run into the next file.
+        if body.last().is_some_and(|byte| *byte != b'\n') {
+            append(body, b"\n", self.limit_bytes, deadline)?;
+        }
+        Ok(())
+    }
+}
+
+/// A command that prints a page.
+#[derive(Debug)]
+pub(in crate::scrape) struct ExecTarget {
+    /// Program and arguments; empty while `--enable-feature=exec-targets` does not allow it.
+    command: Vec<String>,
+    limit_bytes: u64,
+    is_cancelled: Arc<AtomicBool>,
+}
+
+impl ExecTarget {
+    /// `command_line` is split at blanks; there is no shell.
+    pub(in crate::scrape) fn new(command_line: &str, is_allowed: bool, limit_bytes: u64) -> Self {
+        let words = command_line.split_ascii_whitespace().filter(|_| is_allowed);
+        Self { command: words.map(str::to_owned).collect(), limit_bytes, is_cancelled: Arc::default() }
+    }
+
+    /// Set: a command that runs is killed.
+    pub(in crate::scrape) fn is_cancelled(&self) -> &Arc<AtomicBool> {
+        &self.is_cancelled
+    }
+
+    /// Runs the command and puts what it printed into `body`.
+    pub(in crate::scrape) fn run(&self, deadline: Instant, body: &mut BodyBuffer) -> Result<(), ScrapeError> {
+        if self.command.is_empty() {
+            let cause = "exec: targets are off; --enable-feature=exec-targets allows them".to_owned();
+            return Err(ScrapeError::Local { cause });
+        }
+        let limit_bytes =
+            if self.limit_bytes > 0 { self.limit_bytes.min(EXEC_LIMIT_BYTES) } else { EXEC_LIMIT_BYTES };
+        let limit = usize::try_from(limit_bytes).unwrap_or(usize::MAX);
+        let order = Run { command: &self.command, deadline, limit_bytes: limit };
+        let mut output = Vec::new();
+        match run(order, || self.is_cancelled.load(Ordering::Relaxed), &mut output) {
+            Ok(()) => append(body, &output, limit_bytes, deadline),
+            Err(ExecError::Cancelled) => Err(ScrapeError::Cancelled),
+            Err(ExecError::Deadline) => {
+                Err(ScrapeError::LocalTimeout { cause: ExecError::Deadline.to_string() })
+            }
+            Err(ExecError::TooMuchOutput { .. }) => Err(ScrapeError::BodySizeLimit { limit_bytes }),
+            Err(error) => Err(ScrapeError::Local { cause: error.to_string() }),
+        }
+    }
+}
+
+fn append(
+    body: &mut BodyBuffer,
+    mut bytes: &[u8],
+    limit_bytes: u64,
+    deadline: Instant,
+) -> Result<(), ScrapeError> {
+    while !bytes.is_empty() {
+        if body.room().is_empty() {
+            let hint_bytes = body.len() as u64 + bytes.len() as u64;
+            body.grow(hint_bytes, limit_bytes, deadline)?;
+        }
+        let n_fits = bytes.len().min(body.room().len());
+        body.room()[..n_fits].copy_from_slice(&bytes[..n_fits]);
+        body.filled(n_fits);
+        bytes = &bytes[n_fits..];
+    }
+    Ok(())
+}
+
+fn failed(path: &Path, what: &str) -> ScrapeError {
+    ScrapeError::Local { cause: format!("{}: {what}", path.display()) }
+}
+
+fn whole_seconds(duration: Duration) -> Duration {
+    Duration::from_secs(duration.as_secs())
+}

@@ -1,0 +1,120 @@
+//! Targets that are files and commands of this machine, with the real binary.
+
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot be set up has to fail")]
+
+mod support;
+
+use std::fs::{self, File};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use support::api::{Active, active};
+use support::command::values;
+use support::scraped::Scraped;
+use support::wait_until;
+use tempfile::TempDir;
+
+const HEAD: &str = "global: {scrape_interval: 300ms, scrape_timeout: 300ms}\nscrape_configs:\n";
+
+/// The one target of a job.
+fn only(scraped: &Scraped, job: &str) -> Active {
+    wait_until("a target", || !active(scraped, job).is_empty());
+    active(scraped, job).pop().expect("a target")
+}
+
+fn wait_for_error(scraped: &Scraped, job: &str, want: &str) {
+    wait_until(want, || only(scraped, job).last_error == want);
+    assert_eq!(only(scraped, job).health, "down");
+}
+
+#[test]
+fn files_are_targets() {
+    let dir = Arc::new(TempDir::new().unwrap());
+    let at = |name: &str| dir.path().join(name);
+    fs::create_dir(at("textfiles")).unwrap();
+    // The first has no end of its last line.
+    fs::write(at("textfiles/a.prom"), "from_a 1\n# TYPE b counter\nalso_a 2").unwrap();
+    fs::write(at("textfiles/b.prom"), "from_b{x=\"y\"} 3\n").unwrap();
+    fs::write(at("textfiles/c.txt"), "not_read 1\n").unwrap();
+    fs::write(at("one.prom"), "one 1\n").unwrap();
+    fs::write(at("old.prom"), "old 1\n").unwrap();
+    let long_ago = SystemTime::now() - Duration::from_secs(2 * 60 * 60 + 5);
+    File::options().write(true).open(at("old.prom")).unwrap().set_modified(long_ago).unwrap();
+    let path = dir.path().display();
+    let config = format!(
+        "{HEAD}- job_name: one\n  static_configs: [{{targets: ['file:{path}/one.prom']}}]\n\
+         - job_name: many\n  static_configs: [{{targets: ['file:{path}/textfiles']}}]\n\
+         - job_name: old\n  static_configs: [{{targets: ['file:{path}/old.prom']}}]\n\
+         - job_name: kept\n  params: {{max_age: [3h]}}\n  static_configs: [{{targets: ['file:{path}/old.prom']}}]\n\
+         - job_name: none\n  static_configs: [{{targets: ['file:{path}/none.prom']}}]\n"
+    );
+    fs::write(at("scraped.yml"), config).unwrap();
+    let scraped = Scraped::start_in(Arc::clone(&dir), &[]);
+    let data = scraped.data_dir();
+    for (selector, value) in
+        [("one", "1"), ("from_a", "1"), ("also_a", "2"), ("from_b{x='y'}", "3"), ("old{job='kept'}", "1")]
+    {
+        wait_until(selector, || values(&data, selector).first().is_some_and(|it| it == value));
+    }
+    assert!(values(&data, "not_read").is_empty() && values(&data, "old{job='old'}").is_empty());
+    assert_eq!(only(&scraped, "kept").scrape_url, format!("file:{path}/old.prom?max_age=3h"));
+    assert_eq!(only(&scraped, "one").labels["instance"], format!("file:{path}/one.prom"));
+    let old = only(&scraped, "old").last_error;
+    assert!(
+        old.starts_with(&format!("{path}/old.prom: last written 2h")) && old.ends_with("ago (max_age: 1h)"),
+        "{old}"
+    );
+    wait_for_error(&scraped, "none", &format!("{path}/none.prom: No such file or directory (os error 2)"));
+    // A file that is broken or gone ends its series; one that is back goes on.
+    fs::write(at("one.prom"), "one 1\none{\n").unwrap();
+    wait_until("the mistake is told", || only(&scraped, "one").last_error.contains("line 2"));
+    fs::write(at("one.prom"), "one 2\n").unwrap();
+    wait_until("it goes on", || values(&data, "one").last().is_some_and(|it| it == "2"));
+    fs::remove_file(at("one.prom")).unwrap();
+    wait_until("it ends", || values(&data, "one").last().is_some_and(|it| it == "stale"));
+    let made = std::process::Command::new("mkfifo").arg(at("one.prom")).status().unwrap();
+    assert!(made.success());
+    wait_for_error(&scraped, "one", &format!("{path}/one.prom: not a regular file"));
+}
+
+const COMMANDS: &str = "\
+- job_name: good\n  static_configs: [{targets: ['exec:/bin/echo from_command 7']}]\n\
+- job_name: fails\n  static_configs: [{targets: ['exec:/bin/sh -c exit']}, {targets: ['exec:/bin/ls /nonexistent']}]\n\
+- job_name: hangs\n  static_configs: [{targets: ['exec:/bin/sleep 1000']}]\n\
+- job_name: floods\n  body_size_limit: 100KB\n  static_configs: [{targets: ['exec:/usr/bin/yes a 1']}]\n\
+- job_name: shell\n  static_configs: [{targets: ['exec:/bin/echo a 1; echo b 2']}]\n";
+
+#[test]
+fn commands_are_targets_where_they_are_allowed() {
+    let scraped = Scraped::start_with(&format!("{HEAD}{COMMANDS}"), &["--enable-feature=exec-targets"]);
+    let data = scraped.data_dir();
+    wait_until("the command is scraped", || {
+        values(&data, "from_command").first().is_some_and(|it| it == "7")
+    });
+    let failing = || {
+        let mut errors: Vec<String> = active(&scraped, "fails").into_iter().map(|it| it.last_error).collect();
+        errors.sort();
+        errors
+    };
+    wait_until("failures are told", || {
+        failing()
+            == [
+                "",
+                "the command ended with exit status 2: /bin/ls: cannot access '/nonexistent': No such file or directory",
+            ]
+    });
+    wait_for_error(&scraped, "hangs", "context deadline exceeded: the command ran too long and was killed");
+    wait_for_error(&scraped, "floods", "body size limit exceeded (body_size_limit: 102400B)");
+    // There is no shell: the rest is an argument.
+    wait_until("the mistake is told", || only(&scraped, "shell").last_error.contains("line 1"));
+    assert!(values(&data, "b").is_empty());
+    wait_until("it goes on", || values(&data, "up{job='good'}").len() > 3);
+    assert!(values(&data, "up{job='good'}").iter().all(|value| value == "1"));
+}
+
+#[test]
+fn commands_are_off_by_default() {
+    let scraped = Scraped::start(&format!("{HEAD}{COMMANDS}"));
+    wait_for_error(&scraped, "good", "exec: targets are off; --enable-feature=exec-targets allows them");
+    assert!(values(&scraped.data_dir(), "from_command").is_empty());
+}
