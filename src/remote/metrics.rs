@@ -80,6 +80,8 @@ pub struct EndpointMetrics {
     pub watcher_decode_failures: Counter,
     pub watcher_current_segment: Gauge,
     pub watcher_pre_tailing: Counter,
+    /// Counted by the log.
+    pub watcher_notifications_skipped: Arc<Counter>,
 }
 
 impl EndpointMetrics {
@@ -112,6 +114,7 @@ impl EndpointMetrics {
             watcher_decode_failures: Counter::default(),
             watcher_current_segment: Gauge::default(),
             watcher_pre_tailing: Counter::default(),
+            watcher_notifications_skipped: Arc::default(),
         }
     }
 
@@ -365,6 +368,16 @@ fn watcher(page: &mut Page, endpoints: &[Arc<EndpointMetrics>]) {
     for endpoint in endpoints {
         let n_failures = endpoint.watcher_decode_failures.get() as f64;
         page.sample(name, &[("consumer", &endpoint.name)], n_failures);
+    }
+    let name = "prometheus_wal_watcher_notifications_skipped_total";
+    page.header(
+        name,
+        "The number of WAL write notifications that the Watcher has skipped due to already being in a WAL read routine.",
+        "counter",
+    );
+    for endpoint in endpoints {
+        let n_skipped = endpoint.watcher_notifications_skipped.get() as f64;
+        page.sample(name, &[("consumer", &endpoint.name)], n_skipped);
     }
     let name = "prometheus_wal_watcher_samples_sent_pre_tailing_total";
     page.header(

@@ -171,7 +171,7 @@ impl Queue {
         let (commit, commits) = bounded(COMMITS);
         let metadata = self.start_metadata(&shared, &stopped)?;
         let watcher = Watcher::new(Arc::clone(&shared), orders, stopped, commits)?;
-        self.wal.notify(commit);
+        self.wal.notify(commit, Arc::clone(&self.metrics.watcher_notifications_skipped));
         let thread = thread::Builder::new()
             .name(format!("wal-watcher-{}", self.metrics.name))
             .stack_size(STACK_BYTES)

@@ -3,8 +3,8 @@
 //! **Invariant:** a label set has exactly one series record in all kept WAL, and no sample stands before its series.
 
 use crate::labels::builder::LabelsBuilder;
-use crate::metrics::Collect;
 use crate::metrics::page::Page;
+use crate::metrics::{Collect, Counter};
 use crate::series::SeriesHandle;
 use crate::series::table::{Lookup, SeriesTable};
 use crate::wal::appender::{Appender, CommitReport};
@@ -126,8 +126,8 @@ struct Head {
     poisoned: Option<u64>,
     /// Wakes wal-maintenance: a file waits for its fsync, or the disk refused a write.
     waker: Option<Sender<()>>,
-    /// Told after every commit; each channel has room for one.
-    followers: Vec<Sender<()>>,
+    /// Told after every commit; each channel has room for one, and beside it what counts those it had no room for.
+    followers: Vec<(Sender<()>, Arc<Counter>)>,
     lock: Option<DirLock>,
 }
 
@@ -265,8 +265,14 @@ impl Wal {
         metrics.exemplars_appended.add(report.exemplars as u64);
         metrics.out_of_order_samples.add(report.out_of_order as u64);
         let recovered = if report.appended > 0 { poisoned.take() } else { None };
-        head.followers
-            .retain(|follower| !matches!(follower.try_send(()), Err(TrySendError::Disconnected(()))));
+        head.followers.retain(|(follower, skipped)| match follower.try_send(()) {
+            Ok(()) => true,
+            Err(TrySendError::Full(())) => {
+                skipped.inc();
+                true
+            }
+            Err(TrySendError::Disconnected(())) => false,
+        });
         drop(head);
         if let Some(samples) = recovered {
             metrics.poisoned.set(0.0);
@@ -360,9 +366,10 @@ impl Wal {
         &self.shared.readers
     }
 
-    /// From now on `follower`, a channel with room for one, is told after every commit.
-    pub fn notify(&self, follower: Sender<()>) {
-        self.shared.head.lock().followers.push(follower);
+    /// From now on `follower`, a channel with room for one, is told after every commit; `skipped` counts commits of
+    /// which it was not told because it had not noticed the one before.
+    pub fn notify(&self, follower: Sender<()>, skipped: Arc<Counter>) {
+        self.shared.head.lock().followers.push((follower, skipped));
     }
 
     /// Timestamp of the newest sample in the segment being written; `None` once closed or while that is empty.
