@@ -211,7 +211,7 @@ fn connection_errors_read_as_gos() {
     let error = Fetch::of("no-such-host.invalid:9100", "/metrics").error(PATIENCE);
     assert!(
         error.starts_with(
-            "Get \"http://no-such-host.invalid:9100/metrics\": dial tcp: lookup no-such-host.invalid: "
+            "Get \"http://no-such-host.invalid:9100/metrics\": dial tcp: lookup no-such-host.invalid on "
         ),
         "{error}"
     );

@@ -85,8 +85,12 @@ impl Connector for NetConnector {
             Route::Network | Route::InTurn(_) => {
                 match self.profile.proxies.of(is_tls, target.host, target.port) {
                     None => {
-                        let socket = self.dialer.host(target.host, target.port, deadline)?;
-                        self.straight(target, socket, deadline)?
+                        let (socket, address) = self.dialer.host(target.host, target.port, deadline)?;
+                        self.straight(target, socket, deadline)?.leading_to(
+                            target.host,
+                            address,
+                            &self.dialer.names,
+                        )
                     }
                     Some(proxy) => self.through(proxy, target, authority.as_str(), deadline)?,
                 }
@@ -123,7 +127,7 @@ impl NetConnector {
         deadline: Deadline,
     ) -> Result<NetTransport, Error> {
         let on_the_way = |error| tunnel::on_the_way(self.exchange(), error);
-        let socket = self.dialer.host(&proxy.host, proxy.port, deadline).map_err(on_the_way)?;
+        let (socket, _) = self.dialer.host(&proxy.host, proxy.port, deadline).map_err(on_the_way)?;
         let mut wire = Wire::new(socket, Arc::clone(&self.dialer.exchange));
         if proxy.speech == Speech::Socks5 {
             tunnel::connect_by_socks(&mut wire, deadline, proxy, target.host, target.port)

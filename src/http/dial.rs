@@ -7,18 +7,27 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use ureq::Error;
 
 use crate::http::error::{HttpErrorKind, Phase, system_words};
 use crate::http::exchange::Exchange;
-use crate::http::names::{LookupError, Names};
+use crate::http::names::{LookupError, Names, name_server_words};
 use crate::http::wire::{Deadline, carry};
 
-/// With several addresses each gets its part of the time left, but at least this (Go's `net.Dialer` does the same).
-const MIN_CONNECT_TIME: Duration = Duration::from_secs(2);
+/// With several addresses the next one is tried beside the others after this (Go's `net.Dialer`: the same; RFC 8305,
+/// section 5).
+const NEXT_ATTEMPT_AFTER: Duration = Duration::from_millis(300);
+
+/// How often somebody who waits for several connections looks whether it was cancelled.
+const CANCEL_POLL: Duration = Duration::from_millis(50);
+
+/// A name with more addresses is a mistake, or an attack.
+const MAX_ADDRESSES: usize = 16;
 
 /// Opens sockets for one client.
 #[derive(Debug)]
@@ -50,21 +59,25 @@ impl Dialer {
         host: &str,
         port: u16,
         deadline: Deadline,
-    ) -> Result<Arc<Socket>, Error> {
+    ) -> Result<(Arc<Socket>, IpAddr), Error> {
         self.exchange.enter(Phase::Resolve);
-        let mut addresses = self
-            .names
-            .addresses(host, deadline.at, || self.exchange.is_cancelled())
-            .map_err(|error| match error {
-                LookupError::Failed(cause) => carry(HttpErrorKind::Lookup { host: host.to_owned(), cause }),
-                LookupError::Deadline => Error::Timeout(deadline.reason),
-                LookupError::Cancelled => carry(HttpErrorKind::Cancelled),
-            })?;
+        let looked_up = self.names.addresses(host, deadline.at, || self.exchange.is_cancelled());
+        let mut addresses = looked_up.map_err(|error| match error {
+            LookupError::Failed(cause) => {
+                carry(HttpErrorKind::Lookup { host: format!("{host}{}", name_server_words()), cause })
+            }
+            LookupError::Deadline => Error::Timeout(deadline.reason),
+            LookupError::Cancelled => carry(HttpErrorKind::Cancelled),
+        })?;
         if let Some(turn) = &self.turn {
             turn.take(&mut addresses);
         }
         self.exchange.enter(Phase::Connect);
-        self.any(&addresses, port, deadline).inspect_err(|_| self.names.doubt(host))
+        let connected = match addresses.as_slice() {
+            [address] => self.one(*address, port, deadline),
+            addresses => self.any(&in_turn(addresses), port, deadline),
+        };
+        connected.inspect_err(|_| self.names.doubt(host))
     }
 
     /// To a socket of this machine.
@@ -89,61 +102,230 @@ impl Dialer {
         }
     }
 
-    fn any(&self, addresses: &[IpAddr], port: u16, deadline: Deadline) -> Result<Arc<Socket>, Error> {
-        let mut failure = Error::Timeout(deadline.reason);
-        for (address_idx, address) in addresses.iter().enumerate() {
+    fn one(&self, address: IpAddr, port: u16, deadline: Deadline) -> Result<(Arc<Socket>, IpAddr), Error> {
+        let address = SocketAddr::new(address, port);
+        let connect = |timeout| -> io::Result<Arc<Socket>> {
+            let socket = Arc::new(new_socket(address)?);
+            if !self.exchange.uses(&socket) {
+                return Err(io::ErrorKind::NotConnected.into());
+            }
+            socket.connect_timeout(&SockAddr::from(address), timeout)?;
+            Ok(socket)
+        };
+        match connect(deadline.left()?) {
+            Ok(socket) => Ok((socket, address.ip())),
+            Err(_) if self.exchange.is_cancelled() => Err(carry(HttpErrorKind::Cancelled)),
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => Err(Error::Timeout(deadline.reason)),
+            Err(error) => Err(failure(address, &error)),
+        }
+    }
+
+    /// Tries one after the other, each a little after the one before and none of them given up: the first that
+    /// answers is taken. The first failure is the one to tell of.
+    fn any(
+        &self,
+        addresses: &[IpAddr],
+        port: u16,
+        deadline: Deadline,
+    ) -> Result<(Arc<Socket>, IpAddr), Error> {
+        let mut untried = addresses.iter().map(|address| SocketAddr::new(*address, port));
+        let mut attempts: Vec<(Socket, SocketAddr)> = Vec::new();
+        let mut first_failure = None;
+        let mut next_at = Instant::now();
+        loop {
+            if self.exchange.is_cancelled() {
+                return Err(carry(HttpErrorKind::Cancelled));
+            }
+            let now = Instant::now();
             let left = deadline.left()?;
-            let n_untried = (addresses.len() - address_idx) as u32;
-            let timeout = (left / n_untried).max(MIN_CONNECT_TIME).min(left);
-            let address = SocketAddr::new(*address, port);
-            match self.one(address, timeout) {
-                Ok(socket) => return Ok(socket),
-                Err(_) if self.exchange.is_cancelled() => return Err(carry(HttpErrorKind::Cancelled)),
-                Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                    if timeout == left {
-                        // The wait is rounded to milliseconds and may end a little before the deadline.
-                        return Err(Error::Timeout(deadline.reason));
+            if now >= next_at || attempts.is_empty() {
+                match untried.next() {
+                    Some(address) => {
+                        next_at = now + NEXT_ATTEMPT_AFTER;
+                        match begin(address) {
+                            Ok(socket) => attempts.push((socket, address)),
+                            Err(error) => {
+                                first_failure.get_or_insert_with(|| failure(address, &error));
+                                next_at = now;
+                                continue;
+                            }
+                        }
                     }
-                    let cause = "i/o timeout".to_owned();
-                    failure = carry(HttpErrorKind::Connect { address: address.to_string(), cause });
+                    None if attempts.is_empty() => {
+                        return Err(first_failure.unwrap_or(Error::Timeout(deadline.reason)));
+                    }
+                    None => next_at = deadline.at,
                 }
-                Err(error) => {
-                    let cause = system_words(&error);
-                    failure = carry(HttpErrorKind::Connect { address: address.to_string(), cause });
+            }
+            let wait = left.min(CANCEL_POLL).min(next_at.saturating_duration_since(now));
+            for idx in ready(&attempts, wait)?.into_iter().rev() {
+                let (socket, address) = attempts.swap_remove(idx);
+                match socket.take_error().map(|error| error.map_or(Ok(()), Err)).and_then(|outcome| outcome) {
+                    Ok(()) => {
+                        socket.set_nonblocking(false)?;
+                        let socket = Arc::new(socket);
+                        // Who is cancelled now finds out when it sends.
+                        self.exchange.uses(&socket);
+                        return Ok((socket, address.ip()));
+                    }
+                    Err(error) => {
+                        first_failure.get_or_insert_with(|| failure(address, &error));
+                        next_at = Instant::now();
+                    }
                 }
             }
         }
-        Err(failure)
     }
+}
 
-    fn one(&self, address: SocketAddr, timeout: Duration) -> io::Result<Arc<Socket>> {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-        // As Go: the last piece of a body must not wait until the peer has said that the ones before arrived.
-        socket.set_tcp_nodelay(true)?;
-        let socket = Arc::new(socket);
-        if !self.exchange.uses(&socket) {
-            return Err(io::ErrorKind::NotConnected.into());
-        }
-        socket.connect_timeout(&SockAddr::from(address), timeout)?;
-        Ok(socket)
+fn new_socket(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // As Go: the last piece of a body must not wait until the peer has said that the ones before arrived.
+    socket.set_tcp_nodelay(true)?;
+    Ok(socket)
+}
+
+/// A socket that is being connected.
+fn begin(address: SocketAddr) -> io::Result<Socket> {
+    let socket = new_socket(address)?;
+    socket.set_nonblocking(true)?;
+    match socket.connect(&SockAddr::from(address)) {
+        Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
+        _ => Ok(socket),
     }
+}
+
+/// Which of them are connected or have failed, after `wait` at most.
+fn ready(attempts: &[(Socket, SocketAddr)], wait: Duration) -> io::Result<Vec<usize>> {
+    let mut fds: Vec<PollFd<'_>> =
+        attempts.iter().map(|(socket, _)| PollFd::new(socket, PollFlags::OUT)).collect();
+    let wait = Timespec { tv_sec: wait.as_secs() as _, tv_nsec: wait.subsec_nanos() as _ };
+    match poll(&mut fds, Some(&wait)) {
+        Ok(_) | Err(Errno::INTR) => {}
+        Err(error) => return Err(error.into()),
+    }
+    Ok((0..fds.len()).filter(|idx| !fds[*idx].revents().is_empty()).collect())
+}
+
+fn failure(address: SocketAddr, error: &io::Error) -> Error {
+    carry(HttpErrorKind::Connect { address: address.to_string(), cause: system_words(error) })
+}
+
+/// The families by turns, the one that the system's resolver prefers first: where one of them leads nowhere, the
+/// other is tried next.
+fn in_turn(addresses: &[IpAddr]) -> Vec<IpAddr> {
+    let is_first = |address: &&IpAddr| Some(address.is_ipv4()) == addresses.first().map(IpAddr::is_ipv4);
+    let mut preferred = addresses.iter().filter(is_first);
+    let mut others = addresses.iter().filter(|address| !is_first(address));
+    let mut ordered = Vec::with_capacity(addresses.len());
+    while ordered.len() < addresses.len().min(MAX_ADDRESSES) {
+        ordered.extend(preferred.next());
+        ordered.extend(others.next());
+    }
+    ordered
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Dialer, Turn};
+    use super::{Dialer, Turn, in_turn};
+    use crate::http::exchange::Exchange;
     use crate::http::names::Names;
     use crate::http::wire::Deadline;
-    use std::net::{IpAddr, Ipv4Addr, TcpListener};
+    use socket2::{Domain, SockAddr, Socket, Type};
+    use std::io;
+    use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
     use std::sync::Arc;
+    use std::thread;
     use std::time::{Duration, Instant};
+
+    const LATE: Duration = Duration::from_secs(60);
+
+    fn addresses(texts: &[&str]) -> Vec<IpAddr> {
+        texts.iter().map(|text| text.parse().expect("an address")).collect()
+    }
+
+    fn dialer(look_up: fn(&str) -> io::Result<Vec<IpAddr>>) -> Dialer {
+        Dialer { exchange: Arc::new(Exchange::default()), names: Names::over(look_up), turn: None }
+    }
+
+    fn within(time: Duration) -> Deadline {
+        Deadline { at: Instant::now() + time, reason: ureq::Timeout::Global }
+    }
+
+    /// A listener that takes no connection any more, and what has filled it.
+    fn full_listener(address: SocketAddr) -> (Socket, Vec<Socket>) {
+        let new = || Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        let listener = new();
+        listener.bind(&SockAddr::from(address)).expect("free");
+        listener.listen(0).expect("listens");
+        let fill = |_| {
+            let filler = new();
+            filler.set_nonblocking(true).expect("possible");
+            let _ = filler.connect(&SockAddr::from(address));
+            filler
+        };
+        (listener, (0..8).map(fill).collect())
+    }
+
+    #[test]
+    fn families_are_tried_by_turns() {
+        let check = |given: &[&str], want: &[&str]| assert_eq!(in_turn(&addresses(given)), addresses(want));
+        check(&["fd00::1", "fd00::2", "10.0.0.1"], &["fd00::1", "10.0.0.1", "fd00::2"]);
+        check(&["10.0.0.1", "10.0.0.2", "fd00::1"], &["10.0.0.1", "fd00::1", "10.0.0.2"]);
+        check(&["10.0.0.1", "10.0.0.2"], &["10.0.0.1", "10.0.0.2"]);
+    }
+
+    #[test]
+    fn an_address_that_hangs_does_not_hold_up_the_next() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let port = listener.local_addr().expect("bound").port();
+        let _full = full_listener(SocketAddr::from(([127, 0, 0, 2], port)));
+        let dialer = dialer(|_| Ok(addresses(&["127.0.0.2", "127.0.0.3", "127.0.0.1"])));
+        let start = Instant::now();
+        let (_, address) = dialer.host("box", port, within(LATE)).expect("connected");
+        assert_eq!(address, IpAddr::from([127, 0, 0, 1]));
+        assert!(start.elapsed() < LATE / 2, "{:?}", start.elapsed());
+    }
+
+    #[test]
+    fn the_first_failure_is_told_and_the_name_is_asked_for_anew() {
+        use std::sync::atomic::{AtomicUsize, Ordering};
+        static N_LOOKUPS: AtomicUsize = AtomicUsize::new(0);
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let port = listener.local_addr().expect("bound").port();
+        let dialer = dialer(|_| match N_LOOKUPS.fetch_add(1, Ordering::SeqCst) {
+            0 => Ok(addresses(&["127.0.0.2", "127.0.0.3"])),
+            _ => Ok(addresses(&["127.0.0.2", "127.0.0.1"])),
+        });
+        let error = dialer.host("box", port, within(LATE)).expect_err("nobody there");
+        assert!(
+            error.to_string().contains(&format!("dial tcp 127.0.0.2:{port}: connect: connection refused"))
+        );
+        let (_, address) = dialer.host("box", port, within(LATE)).expect("connected");
+        assert_eq!(address, IpAddr::from([127, 0, 0, 1]));
+    }
+
+    #[test]
+    fn hanging_addresses_end_at_the_deadline_or_when_cancelled() {
+        let port = TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("bound").port();
+        let _one = full_listener(SocketAddr::from(([127, 0, 0, 2], port)));
+        let _two = full_listener(SocketAddr::from(([127, 0, 0, 3], port)));
+        let dialer = dialer(|_| Ok(addresses(&["127.0.0.2", "127.0.0.3"])));
+        let error = dialer.host("box", port, within(Duration::from_millis(500))).expect_err("nobody answers");
+        assert!(matches!(error, ureq::Error::Timeout(_)), "{error}");
+        thread::scope(|scope| {
+            let waiting = scope.spawn(|| dialer.host("box", port, within(LATE)).expect_err("cancelled"));
+            thread::sleep(Duration::from_millis(100));
+            dialer.exchange.cancel();
+            assert_eq!(waiting.join().expect("no panic").to_string(), "other: context canceled");
+        });
+    }
 
     const HOSTS: [Ipv4Addr; 3] =
         [Ipv4Addr::new(127, 0, 0, 1), Ipv4Addr::new(127, 0, 0, 2), Ipv4Addr::new(127, 0, 0, 3)];
 
-    fn dialer(turn: Option<Turn>) -> Dialer {
-        let names = Names::over(|_| Ok(HOSTS.map(IpAddr::V4).to_vec()));
-        Dialer { exchange: Arc::default(), names, turn }
+    fn by_turns(turn: Option<Turn>) -> Dialer {
+        Dialer { turn, ..dialer(|_| Ok(HOSTS.map(IpAddr::V4).to_vec())) }
     }
 
     /// A port on which all the hosts listen but those in `silent`.
@@ -159,9 +341,7 @@ mod tests {
     }
 
     fn connected(dialer: &Dialer, port: u16) -> Ipv4Addr {
-        let deadline =
-            Deadline { at: Instant::now() + Duration::from_secs(30), reason: ureq::Timeout::Global };
-        let socket = dialer.host("many.example", port, deadline).unwrap();
+        let (socket, _) = dialer.host("many.example", port, within(LATE)).expect("connected");
         *socket.peer_addr().unwrap().as_socket_ipv4().unwrap().ip()
     }
 
@@ -170,17 +350,17 @@ mod tests {
         let (port, _listeners) = listeners(&[]);
         let turn = Turn::default();
         // Two clients of one endpoint.
-        let dialers = [dialer(Some(turn.clone())), dialer(Some(turn))];
+        let dialers = [by_turns(Some(turn.clone())), by_turns(Some(turn))];
         let hosts: Vec<Ipv4Addr> = (0..6).map(|idx| connected(&dialers[idx % 2], port)).collect();
         assert_eq!(hosts, [HOSTS, HOSTS].concat());
-        let plain = dialer(None);
+        let plain = by_turns(None);
         assert!((0..3).all(|_| connected(&plain, port) == HOSTS[0]));
     }
 
     #[test]
     fn one_that_does_not_listen_leaves_its_turn_to_the_next() {
         let (port, _listeners) = listeners(&[HOSTS[1]]);
-        let dialer = dialer(Some(Turn::default()));
+        let dialer = by_turns(Some(Turn::default()));
         let hosts: Vec<Ipv4Addr> = (0..3).map(|_| connected(&dialer, port)).collect();
         assert_eq!(hosts, [HOSTS[0], HOSTS[2], HOSTS[2]]);
     }

@@ -6,8 +6,9 @@
 //! away. Knows neither HTTP nor sockets.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::io;
-use std::net::{IpAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -18,6 +19,13 @@ use crate::http::error::system_words;
 
 /// A new connection asks again after this; the system's resolver does not tell how long an answer is good.
 const FRESH_FOR: Duration = Duration::from_secs(30);
+
+/// A failure is the answer for all who ask within this: thousands of targets may have one name, and a name that
+/// comes back is not to be missed.
+const FAILURE_GOOD_FOR: Duration = Duration::from_secs(1);
+
+/// Where the name server stands that Go names in its errors.
+const RESOLV_CONF: &str = "/etc/resolv.conf";
 
 /// Lookups that run at once. A hung name server holds one thread each for as long as its resolver retries.
 const MAX_LOOKUPS: usize = 16;
@@ -62,8 +70,11 @@ struct State {
 #[derive(Debug, Default)]
 struct Name {
     addresses: Vec<IpAddr>,
-    /// When `addresses` came; `None` when a connection to them failed since.
+    /// When `addresses` came.
     answered_at: Option<Instant>,
+    /// A connection to `addresses` failed since.
+    is_doubted: bool,
+    failed_at: Option<Instant>,
     last_failure: String,
     n_answers: u64,
     is_being_looked_up: bool,
@@ -75,7 +86,7 @@ impl Names {
         Self::over(|host| Ok((host, 0).to_socket_addrs()?.map(|address| address.ip()).collect()))
     }
 
-    /// Asks `look_up` instead of the system.
+    /// A cache over another one.
     pub(in crate::http) fn over(look_up: fn(&str) -> io::Result<Vec<IpAddr>>) -> Arc<Self> {
         Arc::new(Self { look_up, state: Mutex::default(), answered: Condvar::new() })
     }
@@ -104,8 +115,8 @@ impl Names {
             if name.is_fresh(now) {
                 return Ok(name.addresses.clone());
             }
-            if name.n_answers > n_answers_before {
-                // A lookup ended after this call began, and it failed.
+            if name.n_answers > n_answers_before || name.has_just_failed(now) {
+                // A lookup ended after this call began, or shortly before, and it failed.
                 return name.old_answer().ok_or_else(|| LookupError::Failed(name.last_failure.clone()));
             }
             if now >= deadline || now >= patience_ends {
@@ -135,8 +146,32 @@ impl Names {
     /// A connection to an address of `host` failed: the next caller asks anew.
     pub(in crate::http) fn doubt(&self, host: &str) {
         if let Some(name) = self.state.lock().names.get_mut(host) {
-            name.answered_at = None;
+            name.is_doubted = true;
         }
+    }
+
+    /// Whether `host` still leads to `address`, by an answer that came after `since`; without one, `None`, and a
+    /// lookup is begun that nobody waits for.
+    pub(in crate::http) fn still_leads_to(
+        self: &Arc<Self>,
+        host: &str,
+        address: IpAddr,
+        since: Instant,
+    ) -> Option<bool> {
+        let now = Instant::now();
+        let mut state = self.state.lock();
+        let has_slot = state.n_lookups < MAX_LOOKUPS;
+        let name = state.names.entry(host.into()).or_default();
+        if name.answered_at.is_some_and(|answered_at| answered_at > since) {
+            return Some(name.addresses.contains(&address));
+        }
+        if has_slot && !name.is_being_looked_up && !name.has_just_failed(now) {
+            name.is_being_looked_up = true;
+            state.n_lookups += 1;
+            drop(state);
+            self.start_lookup(host);
+        }
+        None
     }
 
     fn start_lookup(self: &Arc<Self>, host: &str) {
@@ -158,13 +193,20 @@ impl Names {
         let name = state.names.entry(host.into()).or_default();
         name.is_being_looked_up = false;
         name.n_answers += 1;
-        match outcome {
+        name.failed_at = None;
+        let failure = match outcome {
             Ok(addresses) if !addresses.is_empty() => {
                 name.addresses = addresses;
                 name.answered_at = Some(Instant::now());
+                name.is_doubted = false;
+                None
             }
-            Ok(_) => name.last_failure = "no such host".to_owned(),
-            Err(error) => name.last_failure = failure_words(&error),
+            Ok(_) => Some(NO_SUCH_HOST.to_owned()),
+            Err(error) => Some(failure_words(&error)),
+        };
+        if let Some(failure) = failure {
+            name.last_failure = failure;
+            name.failed_at = Some(Instant::now());
         }
         drop(state);
         self.answered.notify_all();
@@ -173,13 +215,19 @@ impl Names {
 
 impl State {
     fn forget_old_names(&mut self, now: Instant) {
-        self.names.retain(|_, name| name.is_being_looked_up || name.is_fresh(now));
+        self.names
+            .retain(|_, name| name.is_being_looked_up || name.is_fresh(now) || name.has_just_failed(now));
     }
 }
 
 impl Name {
     fn is_fresh(&self, now: Instant) -> bool {
-        self.answered_at.is_some_and(|answered_at| now.duration_since(answered_at) < FRESH_FOR)
+        let is_young = |answered_at| now.saturating_duration_since(answered_at) < FRESH_FOR;
+        !self.is_doubted && self.answered_at.is_some_and(is_young)
+    }
+
+    fn has_just_failed(&self, now: Instant) -> bool {
+        self.failed_at.is_some_and(|failed_at| now.saturating_duration_since(failed_at) < FAILURE_GOOD_FOR)
     }
 
     fn old_answer(&self) -> Option<Vec<IpAddr>> {
@@ -187,18 +235,36 @@ impl Name {
     }
 }
 
+const NO_SUCH_HOST: &str = "no such host";
+
 /// Go's words for a failed lookup; std wraps the C library's in a sentence of its own.
 fn failure_words(error: &io::Error) -> String {
-    let words = system_words(error);
+    let words = error.to_string();
     let cause = words.rsplit(": ").next().unwrap_or_default();
-    match cause {
+    let cause = system_words(&io::Error::other(cause));
+    match cause.as_str() {
         // glibc and musl.
-        "Name or service not known"
-        | "No address associated with hostname"
-        | "Name does not resolve"
-        | "Name has no usable address" => "no such host".to_owned(),
-        _ => system_words(&io::Error::other(cause)),
+        "name or service not known"
+        | "no address associated with hostname"
+        | "name does not resolve"
+        | "name has no usable address" => NO_SUCH_HOST.to_owned(),
+        "temporary failure in name resolution" | "try again" => "server misbehaving".to_owned(),
+        _ => cause,
     }
+}
+
+/// ` on 192.0.2.53:53`: the name server that failures come from, as Go names it; empty where none is known.
+pub(in crate::http) fn name_server_words() -> String {
+    let conf = fs::read_to_string(RESOLV_CONF).unwrap_or_default();
+    first_name_server(&conf).map_or(String::new(), |address| format!(" on {}", SocketAddr::new(address, 53)))
+}
+
+fn first_name_server(conf: &str) -> Option<IpAddr> {
+    conf.lines().find_map(|line| {
+        let mut words = line.split_ascii_whitespace();
+        words.next().filter(|word| *word == "nameserver")?;
+        words.next()?.parse().ok()
+    })
 }
 
 #[cfg(test)]
@@ -252,8 +318,54 @@ mod tests {
         IS_AWAY.store(true, Ordering::SeqCst);
         names.doubt("box");
         assert_eq!(names.addresses("box", late(), || false), answer);
-        let failure = LookupError::Failed("temporary failure in name resolution".to_owned());
+        let failure = LookupError::Failed("server misbehaving".to_owned());
         assert_eq!(names.addresses("other", late(), || false), Err(failure));
+    }
+
+    #[test]
+    fn a_failure_is_short_lived() {
+        static N_LOOKUPS: AtomicUsize = AtomicUsize::new(0);
+        let names = Names::over(|_| match N_LOOKUPS.fetch_add(1, Ordering::SeqCst) {
+            0 => Err(io::Error::other("Name or service not known")),
+            _ => Ok(vec![IpAddr::from([10, 0, 0, 1])]),
+        });
+        let failure = Err(LookupError::Failed(NO_SUCH_HOST.to_owned()));
+        for _ in 0..100 {
+            assert_eq!(names.addresses("box", late(), || false), failure);
+        }
+        assert_eq!(N_LOOKUPS.load(Ordering::SeqCst), 1);
+        let start = Instant::now();
+        while names.addresses("box", late(), || false).is_err() {
+            assert!(start.elapsed() < Duration::from_secs(30), "still the old failure");
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    #[test]
+    fn a_name_that_moved_is_noticed_by_who_is_still_connected() {
+        static HAS_MOVED: AtomicBool = AtomicBool::new(false);
+        let (before, after) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2]));
+        let names = Names::over(|_| match HAS_MOVED.load(Ordering::SeqCst) {
+            true => Ok(vec![IpAddr::from([10, 0, 0, 2]), IpAddr::from([10, 0, 0, 3])]),
+            false => Ok(vec![IpAddr::from([10, 0, 0, 1])]),
+        });
+        let answer_since = |since| {
+            let start = Instant::now();
+            loop {
+                // Never waits itself.
+                match names.still_leads_to("box", before, since) {
+                    Some(answer) => return answer,
+                    None => thread::sleep(Duration::from_millis(1)),
+                }
+                assert!(start.elapsed() < Duration::from_secs(30), "no answer");
+            }
+        };
+        let connected_at = Instant::now();
+        assert!(answer_since(connected_at));
+        HAS_MOVED.store(true, Ordering::SeqCst);
+        assert!(answer_since(connected_at), "by the answer of before");
+        assert!(!answer_since(Instant::now()));
+        assert_eq!(names.still_leads_to("box", after, connected_at), Some(true));
     }
 
     #[test]
@@ -281,5 +393,8 @@ mod tests {
     fn the_systems_words_become_gos() {
         let sentence = "failed to lookup address information: Name or service not known";
         assert_eq!(failure_words(&io::Error::other(sentence)), "no such host");
+        let conf = "# nameserver 10.0.0.1\noptions ndots:5\nnameserver fd00::53\nnameserver 10.0.0.2\n";
+        assert_eq!(first_name_server(conf), "fd00::53".parse().ok());
+        assert_eq!(first_name_server("search box\n"), None);
     }
 }

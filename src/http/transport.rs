@@ -5,6 +5,9 @@
 //! ureq's `unversioned` ones: every bump of ureq is checked by the tests of `tests/fetch.rs` and `tests/http_*.rs`.
 
 use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use ureq::Error;
 use ureq::unversioned::transport::{Buffers, NextTimeout, Transport};
@@ -12,6 +15,7 @@ use ureq::unversioned::transport::{Buffers, NextTimeout, Transport};
 use crate::config::secret::Secret;
 use crate::http::buffers::ExchangeBuffers;
 use crate::http::error::Phase;
+use crate::http::names::Names;
 use crate::http::proxy::Proxy;
 use crate::http::tls::session::TlsSession;
 use crate::http::wire::{Deadline, Link, Pending, Wire, carry};
@@ -26,8 +30,40 @@ pub(in crate::http) struct NetTransport {
     tls: Option<Box<TlsSession>>,
     buffers: ExchangeBuffers,
     preface: Option<Box<Preface>>,
+    /// By which name it was opened, if by one.
+    origin: Option<Box<Origin>>,
     /// Nothing of the request was sent yet.
     is_at_start: bool,
+}
+
+/// After this a kept connection is given up if its name leads elsewhere: what runs on may be the old machine, while
+/// everybody else has moved.
+const NAME_CHECK_INTERVAL: Duration = Duration::from_secs(5 * 60);
+
+/// Which name a connection was opened by, and what it led to.
+#[derive(Debug)]
+struct Origin {
+    host: String,
+    address: IpAddr,
+    names: Arc<Names>,
+    checked_at: Instant,
+}
+
+impl Origin {
+    /// Whether the name leads elsewhere now, as far as is known. Never waits.
+    fn has_moved(&mut self, now: Instant) -> bool {
+        if now.duration_since(self.checked_at) < NAME_CHECK_INTERVAL {
+            return false;
+        }
+        match self.names.still_leads_to(&self.host, self.address, self.checked_at) {
+            Some(true) => {
+                self.checked_at = now;
+                false
+            }
+            Some(false) => true,
+            None => false,
+        }
+    }
 }
 
 /// What the head of each request gets on its way to an HTTP proxy that is to forward it.
@@ -108,8 +144,19 @@ impl NetTransport {
             tls: tls.map(Box::new),
             buffers: ExchangeBuffers::default(),
             preface: preface.map(Box::new),
+            origin: None,
             is_at_start: true,
         }
+    }
+
+    /// The same, opened by a name; an address leads nowhere else.
+    pub(in crate::http) fn leading_to(mut self, host: &str, address: IpAddr, names: &Arc<Names>) -> Self {
+        let literal = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        if literal.parse::<IpAddr>().is_err() {
+            let (host, names) = (host.to_owned(), Arc::clone(names));
+            self.origin = Some(Box::new(Origin { host, address, names, checked_at: Instant::now() }));
+        }
+        self
     }
 
     /// Waits for the first byte without a buffer for it; false at the end of what the peer sends.
@@ -210,10 +257,42 @@ impl Transport for NetTransport {
             (Some(tls), None) => tls.is_open(&mut self.wire),
             (Some(tls), Some(outer)) => tls.is_open(&mut OverProxy { wire: &mut self.wire, outer }),
         };
-        is_open && !self.wire.exchange().is_cancelled()
+        let has_moved = self.origin.as_mut().is_some_and(|origin| origin.has_moved(Instant::now()));
+        is_open && !has_moved && !self.wire.exchange().is_cancelled()
     }
 
     fn is_tls(&self) -> bool {
         self.tls.is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{NAME_CHECK_INTERVAL, Origin};
+    use crate::http::names::Names;
+    use std::net::IpAddr;
+    use std::thread;
+    use std::time::{Duration, Instant};
+
+    #[test]
+    fn a_connection_is_given_up_some_time_after_its_name_has_moved() {
+        let start = Instant::now();
+        let origin = |address: [u8; 4]| {
+            let names = Names::over(|_| Ok(vec![IpAddr::from([10, 0, 0, 2])]));
+            Origin { host: "box".to_owned(), address: address.into(), names, checked_at: start }
+        };
+        let later = start + NAME_CHECK_INTERVAL;
+        let mut moved = origin([10, 0, 0, 1]);
+        assert!(!moved.has_moved(later - Duration::from_secs(1)), "not looked at yet");
+        while !moved.has_moved(later) {
+            assert!(start.elapsed() < Duration::from_secs(30), "never noticed");
+            thread::sleep(Duration::from_millis(1));
+        }
+        let mut same = origin([10, 0, 0, 2]);
+        while same.checked_at == start {
+            assert!(!same.has_moved(later));
+            assert!(start.elapsed() < Duration::from_secs(30), "never looked at");
+            thread::sleep(Duration::from_millis(1));
+        }
     }
 }
