@@ -1,12 +1,16 @@
 //! Sequences of pages and what of them stands in the log: every file of `tests/data/scrape` is one case.
 //!
 //! A file has sections. `[job]` is what stands under the job in `scrape_configs`, `[scrape T]` a page scraped at T
-//! seconds (`[scrape T CONTENT-TYPE]` with another type than text), `[fail T]` a target that refuses the connection,
+//! seconds (`[scrape T CONTENT-TYPE]` with another type than text, `[scrape T protobuf]` a text form of
+//! families), `[fail T]` a target that refuses the connection,
 //! `[panic T]`, `[gone T]` a target that is gone, `[reload]` other lines for the job. `[expect]` lists
 //! every sample: time, series, value. Labels that are the target's own are left out; the report of a scrape is one
 //! line, and why it failed another. What the sections show of a real Prometheus is said above them.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[path = "protobuf_support/encode.rs"]
+mod encode;
 
 use proptest::prelude::*;
 use scraped::clock::Clock;
@@ -31,6 +35,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 const TEXT: &str = "text/plain; version=0.0.4";
+const PROTOBUF: &str =
+    "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited";
 const INSTANCE: &str = "host:9100";
 const JOB: &str = "node";
 
@@ -98,17 +104,19 @@ impl Bench {
             if is_own {
                 labels.retain(|name, _| name != "instance" && name != "job");
             }
-            for value in series["values"].as_array().unwrap() {
+            let pairs: Vec<String> = labels.iter().map(|(name, value)| format!("{name}={value:?}")).collect();
+            let braces = if pairs.is_empty() { String::new() } else { format!("{{{}}}", pairs.join(",")) };
+            for histogram in series["histograms"].as_array().into_iter().flatten() {
+                let ts_ms = (histogram[0].as_f64().unwrap() * 1000.0).round() as i64;
+                lines.entry(ts_ms).or_default().push(format!("{name}{braces} {}", histogram[1]));
+            }
+            for value in series["values"].as_array().into_iter().flatten() {
                 let ts_ms = (value[0].as_f64().unwrap() * 1000.0).round() as i64;
                 let value = value[1].as_str().unwrap();
                 if is_own && labels.is_empty() && (name == "up" || name.starts_with("scrape_")) {
                     reports.entry(ts_ms).or_default().insert(name.clone(), value.to_owned());
                     continue;
                 }
-                let pairs: Vec<String> =
-                    labels.iter().map(|(name, value)| format!("{name}={value:?}")).collect();
-                let braces =
-                    if pairs.is_empty() { String::new() } else { format!("{{{}}}", pairs.join(",")) };
                 lines.entry(ts_ms).or_default().push(format!("{name}{braces} {value}"));
             }
         }
@@ -222,6 +230,10 @@ fn check(text: &str) -> (String, String) {
         let seconds = words.next().map_or(0, |it| it.parse().unwrap());
         match what {
             "job" => {}
+            "scrape" if head.ends_with(" protobuf") => {
+                let bytes = encode::encode(body.trim_end());
+                bench.scrape(seconds, Ok(Page { content_type: PROTOBUF, bytes: &bytes }));
+            }
             "scrape" => {
                 let page = Page { content_type: words.next().unwrap_or(TEXT), bytes: body.as_bytes() };
                 bench.scrape(seconds, Ok(page));
