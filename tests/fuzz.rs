@@ -9,10 +9,15 @@
 
 #[path = "fuzz/mutator.rs"]
 mod mutator;
+#[path = "fuzz/fuzz_targets/nhcb.rs"]
+mod nhcb;
 #[path = "fuzz/fuzz_targets/openmetrics.rs"]
 mod openmetrics;
 #[path = "fuzz/pages.rs"]
 mod pages;
+#[path = "fuzz/fuzz_targets/protobuf.rs"]
+mod protobuf;
+mod protobuf_support;
 #[path = "fuzz/fuzz_targets/text.rs"]
 mod text;
 
@@ -133,4 +138,45 @@ fn openmetrics() {
         "\\n",
     ];
     fuzz("openmetrics", openmetrics::run, &["exposition", "openmetrics"], &words);
+}
+
+#[test]
+fn protobuf() {
+    // Tags of fields with lengths that fit, and one that does not.
+    let words = [
+        "\n\u{1}a",
+        "\u{18}\u{4}",
+        "\"\u{4}",
+        ":\u{6}",
+        "\u{1a}\u{2}",
+        "b\u{2}\u{8}\u{1}",
+        "b\u{0}",
+        "j\u{2}\u{2}\u{2}",
+        "J\u{0}",
+        "R\u{1}\u{2}",
+        "8\u{1}",
+        "(\u{3}",
+        "\u{7f}",
+        "\u{0}",
+    ];
+    fuzz("protobuf", protobuf::run, &[], &words);
+}
+
+#[test]
+fn nhcb() {
+    let words = [
+        "# TYPE a histogram\n",
+        "# TYPE b histogram\n",
+        "# EOF\n",
+        "a_bucket{le=\"",
+        "a_bucket{le=\"1\"} 1\n",
+        "a_bucket{le=\"+Inf\"} 1\n",
+        "a_count 1\n",
+        "a_sum 1\n",
+        "b_count{x=\"y\"} 2\n",
+        "\"} 1\n",
+        "\"} 2.5 1\n",
+        "\"} NaN # {a=\"b\"} 1\n",
+    ];
+    fuzz("nhcb", nhcb::run, &["nhcb"], &words);
 }

@@ -5,7 +5,6 @@
 //! without it.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot be set up has to fail")]
-#![allow(dead_code, reason = "a part of what tests share is used here")]
 
 mod protobuf_support;
 mod support;

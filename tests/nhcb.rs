@@ -5,7 +5,6 @@
 //! `prometheus_*` was written down by the Prometheus project.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
-#![allow(dead_code, reason = "of what the tests of protobuf pages share, text pages need a part")]
 
 mod protobuf_support;
 

@@ -1,5 +1,8 @@
 //! What the tests of protobuf pages share: pages from a text, and entries as a text.
 
+#![allow(dead_code, reason = "every test binary uses a part of it")]
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
+
 pub(crate) mod encode;
 
 use scraped::exposition::Entry;
@@ -9,6 +12,7 @@ use scraped::exposition::parser::{Parser, ParserBuffers, ParserOptions};
 use scraped::exposition::series_text::LabelScratch;
 use scraped::float::{Layout, format_go};
 use scraped::histogram::{CounterResetHint, Counts, Histogram, Span};
+use std::collections::HashSet;
 use std::fmt::Write;
 
 /// The options that words stand for: `ignore` native parts, `keep` classic series, `convert` classic histograms.
@@ -80,7 +84,9 @@ fn labels(parser: &Parser<'_>) -> String {
     let visited = parser.visit_labels(&mut LabelScratch::default(), |name, value| {
         labels.push(format!("{name}={value:?}"));
     });
-    assert!(visited.is_ok());
+    if visited.is_err() {
+        labels.push("not UTF-8".to_owned());
+    }
     labels.sort();
     labels.join(", ")
 }
@@ -136,4 +142,50 @@ fn finish_sample(parser: &mut Parser<'_>, out: &mut String) {
         write!(out, " # {{{}}} {}{timestamp}", labels.join(", "), go(exemplar.value)).unwrap();
     }
     out.push('\n');
+}
+
+/// What holds for any page: it is read the same when its series are known from an earlier scrape; histograms that
+/// pass the check can be made smaller, written and shown.
+///
+/// # Panics
+/// Something does not hold.
+pub(crate) fn check(format: Format, page: &[u8], words: &str) {
+    let mut keys = HashSet::new();
+    let mut parser = Parser::new(format, page, options(words), ParserBuffers::default());
+    while let Ok(Some(entry)) = parser.next(|_| None) {
+        if let Entry::Histogram { .. } = entry
+            && let Some(histogram) = parser.histogram()
+        {
+            check_histogram(histogram);
+        }
+        if let Entry::Series { .. } | Entry::Histogram { .. } = entry {
+            keys.insert(parser.series_text().to_vec());
+        }
+    }
+    let unknown = parse(format, page, options(words), |_| None).0;
+    let known = parse(format, page, options(words), |rest| match format {
+        Format::Protobuf => keys.contains(rest).then_some(rest.len()),
+        _ => (1..=rest.len().min(64)).rev().find(|len| keys.contains(&rest[..*len])),
+    });
+    assert_eq!(known.0, unknown, "{words}, with known keys");
+}
+
+fn check_histogram(histogram: &Histogram) {
+    let _ = histogram.to_string();
+    histogram.push_json(&mut String::new());
+    if histogram.validate().is_err() {
+        return;
+    }
+    for limit in [0, 1, 3, 100] {
+        let mut fitted = histogram.clone();
+        if fitted.fit_buckets(limit).is_ok() {
+            assert!(fitted.n_buckets() <= limit, "{histogram:?}");
+            assert_eq!(fitted.validate(), Ok(()), "{histogram:?} at {limit}");
+        }
+    }
+    let mut capped = histogram.clone();
+    assert_eq!(capped.cap_schema(-2), Ok(()), "{histogram:?}");
+    assert_eq!(capped.validate(), Ok(()), "{histogram:?}");
+    capped.compact();
+    assert_eq!(capped.validate(), Ok(()), "{histogram:?}");
 }

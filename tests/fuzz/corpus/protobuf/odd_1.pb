@@ -1,0 +1,2 @@
+
+without_metricsM

@@ -1,0 +1,2 @@
+B
+without_quantilesA summary without quantiles.""*X9´Èv¾ó?

@@ -1,0 +1,19 @@
+//! Any bytes as a page of delimited protobuf, under all options.
+
+#![cfg_attr(fuzzing, no_main)]
+
+#[cfg(fuzzing)]
+#[path = "../../protobuf_support/mod.rs"]
+mod protobuf_support;
+
+use crate::protobuf_support::check;
+use scraped::exposition::content_type::Format;
+
+pub(crate) fn run(page: &[u8]) {
+    for words in ["plain", "keep", "ignore", "convert", "convert keep", "convert ignore keep"] {
+        check(Format::Protobuf, page, words);
+    }
+}
+
+#[cfg(fuzzing)]
+libfuzzer_sys::fuzz_target!(|data: &[u8]| run(data));
