@@ -16,18 +16,10 @@ use crossbeam_channel::{Receiver, RecvError, SendError, Sender, at, bounded, nev
 
 use crate::config::Config;
 use crate::config::discovery::DiscoveryConfig;
-use crate::discovery::consul::ConsulSource;
-use crate::discovery::dns::DnsSource;
-use crate::discovery::docker::DockerSource;
-use crate::discovery::exec::ExecSource;
-use crate::discovery::file::FileDiscoverer;
-use crate::discovery::http::HttpSource;
 use crate::discovery::keeper::{Keeper, KeptDir};
-use crate::discovery::mdns::MdnsSource;
 use crate::discovery::metrics::DiscoveryMetrics;
-use crate::discovery::refresh::Refresher;
-use crate::discovery::statics::StaticDiscoverer;
-use crate::discovery::{Apply, Discoverer, GroupSender, TargetGroup, TargetSets, ThreadEnded, Update};
+use crate::discovery::providers::provider;
+use crate::discovery::{Apply, GroupSender, TargetGroup, TargetSets, ThreadEnded, Update};
 
 /// How long changes are collected at first.
 const MIN_WAIT: Duration = Duration::from_millis(100);
@@ -196,47 +188,7 @@ impl Manager {
     }
 
     fn start(&mut self, config: &DiscoveryConfig, job: &str) -> Provider {
-        let metrics = Arc::clone(&self.metrics);
-        let discoverer: Box<dyn Discoverer> = match config {
-            DiscoveryConfig::Static(groups) => Box::new(StaticDiscoverer(groups.clone())),
-            DiscoveryConfig::File(file) => Box::new(FileDiscoverer::new(file.clone(), metrics)),
-            DiscoveryConfig::Consul(consul) => Box::new(Refresher {
-                source: ConsulSource::new(consul.clone(), Arc::clone(&metrics)),
-                interval: consul.refresh_interval,
-                job: job.to_owned(),
-                metrics,
-            }),
-            DiscoveryConfig::Dns(dns) => Box::new(Refresher {
-                source: DnsSource::new(dns, Arc::clone(&metrics)),
-                interval: dns.refresh_interval,
-                job: job.to_owned(),
-                metrics,
-            }),
-            DiscoveryConfig::Docker(docker) => Box::new(Refresher {
-                source: DockerSource::new(docker.clone()),
-                interval: docker.refresh_interval,
-                job: job.to_owned(),
-                metrics,
-            }),
-            DiscoveryConfig::Exec(exec) => Box::new(Refresher {
-                source: ExecSource::new(exec.clone()),
-                interval: exec.refresh_interval,
-                job: job.to_owned(),
-                metrics,
-            }),
-            DiscoveryConfig::Mdns(mdns) => Box::new(Refresher {
-                source: MdnsSource::new(mdns.clone()),
-                interval: mdns.refresh_interval,
-                job: job.to_owned(),
-                metrics,
-            }),
-            DiscoveryConfig::Http(http) => Box::new(Refresher {
-                source: HttpSource::new(http, Arc::clone(&metrics)),
-                interval: http.refresh_interval,
-                job: job.to_owned(),
-                metrics,
-            }),
-        };
+        let discoverer = provider(config, job, &self.metrics);
         let id = self.n_started;
         self.n_started += 1;
         let (stop_sender, stop) = bounded(0);

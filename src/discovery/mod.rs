@@ -17,6 +17,7 @@ mod manager;
 mod mdns;
 pub mod metrics;
 mod path_pattern;
+mod providers;
 mod refresh;
 mod statics;
 mod target_labels;

@@ -1,0 +1,51 @@
+//! From the settings of a provider to the provider.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::discovery::DiscoveryConfig;
+use crate::discovery::Discoverer;
+use crate::discovery::consul::ConsulSource;
+use crate::discovery::dns::DnsSource;
+use crate::discovery::docker::DockerSource;
+use crate::discovery::exec::ExecSource;
+use crate::discovery::file::FileDiscoverer;
+use crate::discovery::http::HttpSource;
+use crate::discovery::mdns::MdnsSource;
+use crate::discovery::metrics::DiscoveryMetrics;
+use crate::discovery::refresh::{Refresher, Source};
+use crate::discovery::statics::StaticDiscoverer;
+
+/// What `config` asks for, not started yet; `job` is the one that it is started for.
+pub(in crate::discovery) fn provider(
+    config: &DiscoveryConfig,
+    job: &str,
+    metrics: &Arc<DiscoveryMetrics>,
+) -> Box<dyn Discoverer> {
+    let asked = Asked { job, metrics };
+    let counted = || Arc::clone(metrics);
+    match config {
+        DiscoveryConfig::Static(it) => Box::new(StaticDiscoverer(it.clone())),
+        DiscoveryConfig::File(it) => Box::new(FileDiscoverer::new(it.clone(), counted())),
+        DiscoveryConfig::Consul(it) => {
+            asked.every(it.refresh_interval, ConsulSource::new(it.clone(), counted()))
+        }
+        DiscoveryConfig::Dns(it) => asked.every(it.refresh_interval, DnsSource::new(it, counted())),
+        DiscoveryConfig::Docker(it) => asked.every(it.refresh_interval, DockerSource::new(it.clone())),
+        DiscoveryConfig::Exec(it) => asked.every(it.refresh_interval, ExecSource::new(it.clone())),
+        DiscoveryConfig::Http(it) => asked.every(it.refresh_interval, HttpSource::new(it, counted())),
+        DiscoveryConfig::Mdns(it) => asked.every(it.refresh_interval, MdnsSource::new(it.clone())),
+    }
+}
+
+struct Asked<'a> {
+    job: &'a str,
+    metrics: &'a Arc<DiscoveryMetrics>,
+}
+
+impl Asked<'_> {
+    fn every(&self, interval: Duration, source: impl Source + 'static) -> Box<dyn Discoverer> {
+        let (job, metrics) = (self.job.to_owned(), Arc::clone(self.metrics));
+        Box::new(Refresher { source, interval, job, metrics })
+    }
+}
