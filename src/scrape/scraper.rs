@@ -3,6 +3,7 @@
 //! Owned by the target's `ScrapeLoop` and used by the worker that holds it. The body stays packed: unpacking happens
 //! later, inside a permit. Knows nothing of what is in a page.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -209,8 +210,9 @@ impl Scraper {
 }
 
 fn http_client(url: &TargetUrl, config: &ScrapeConfig, timeout: Duration) -> HttpClient {
+    let socket = url.scheme.socket().map(PathBuf::from);
     let url = Url {
-        scheme: url.scheme.as_str().to_owned(),
+        scheme: url.scheme.spoken().to_owned(),
         authority: url.authority.clone(),
         path_and_query: url.path_and_query.clone(),
     };
@@ -222,7 +224,10 @@ fn http_client(url: &TargetUrl, config: &ScrapeConfig, timeout: Duration) -> Htt
         ("X-Prometheus-Scrape-Timeout-Seconds".into(), timeout.as_secs_f64().to_string().into()),
     ];
     let headers = Headers { fixed: &FIXED_HEADERS, others };
-    HttpClient::new(url, headers, &config.http_client)
+    match socket {
+        None => HttpClient::new(url, headers, &config.http_client),
+        Some(path) => HttpClient::over_unix_socket(path, url, headers, &config.http_client),
+    }
 }
 
 /// The size to expect of a body of which so much has come: one byte more, so that the end shows without another

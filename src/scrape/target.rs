@@ -17,6 +17,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 const ADDRESS_LABEL: &str = "__address__";
+/// Ours: a socket of this machine that is connected to in place of the address.
+const UNIX_SOCKET_LABEL: &str = "__unix_socket__";
+/// Who is asked over a socket when nobody said so.
+const SOCKET_HOST: &str = "localhost";
 const SCHEME_LABEL: &str = "__scheme__";
 const METRICS_PATH_LABEL: &str = "__metrics_path__";
 const SCRAPE_INTERVAL_LABEL: &str = "__scrape_interval__";
@@ -100,6 +104,7 @@ impl Discovered {
 pub enum TargetError {
     NoAddress,
     NotAHostname { address: String },
+    RelativeSocket { path: String },
     BadInterval { cause: UnitError },
     ZeroInterval,
     BadTimeout { cause: UnitError },
@@ -113,6 +118,13 @@ impl fmt::Display for TargetError {
         match self {
             Self::NoAddress => f.write_str("no address"),
             Self::NotAHostname { address } => write!(f, "{} is not a valid hostname", Quoted(address)),
+            Self::RelativeSocket { path } => {
+                write!(
+                    f,
+                    "{} is not an absolute path of a socket; set {UNIX_SOCKET_LABEL} to one",
+                    Quoted(path)
+                )
+            }
             Self::BadInterval { cause } => write!(f, "error parsing scrape interval: {cause}"),
             Self::ZeroInterval => f.write_str("scrape interval cannot be 0"),
             Self::BadTimeout { cause } => write!(f, "error parsing scrape timeout: {cause}"),
@@ -195,7 +207,16 @@ fn populate(
     if relabel(builder, &config.relabel_configs) != Verdict::Keep {
         return Ok(None);
     }
-    let address = builder.get(ADDRESS_LABEL).to_owned();
+    let socket = builder.get(UNIX_SOCKET_LABEL).to_owned();
+    if !socket.is_empty() && !socket.starts_with('/') {
+        return Err(TargetError::RelativeSocket { path: socket });
+    }
+    let mut address = builder.get(ADDRESS_LABEL).to_owned();
+    // What tells it from others.
+    let instance = if address.is_empty() { socket.clone() } else { address.clone() };
+    if address.is_empty() && !socket.is_empty() {
+        SOCKET_HOST.clone_into(&mut address);
+    }
     if address.is_empty() {
         return Err(TargetError::NoAddress);
     }
@@ -222,7 +243,7 @@ fn populate(
     let options = TargetOptions::read(builder, config).map_err(|cause| TargetError::BadOption { cause })?;
     builder.retain(|name, _| !name.starts_with(META_LABEL_PREFIX));
     if builder.get(INSTANCE_LABEL).is_empty() {
-        builder.set(INSTANCE_LABEL, &address);
+        builder.set(INSTANCE_LABEL, &instance);
     }
     let url = TargetUrl::build(
         builder.get(SCHEME_LABEL),
@@ -231,6 +252,7 @@ fn populate(
         &config.params,
         builder.iter().filter_map(|(name, value)| Some((name.strip_prefix(PARAM_LABEL_PREFIX)?, value))),
     );
+    let url = if socket.is_empty() { url } else { url.over_socket(&socket) };
     let hash = target_hash(builder.hash(), &url);
     builder.retain(|name, _| !name.starts_with(RESERVED_LABEL_PREFIX));
     Ok(Some(Target { labels: builder.labels(), url, scrape_interval, scrape_timeout, options, hash }))

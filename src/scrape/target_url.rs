@@ -31,6 +31,10 @@ pub enum UrlScheme {
     File,
     /// `exec:` in front of an address: a command.
     Exec,
+    /// HTTP over the socket at this path.
+    HttpOverSocket(Box<str>),
+    /// HTTP over TLS, over the socket at this path.
+    HttpsOverSocket(Box<str>),
     /// Anything else; each scrape fails with `unsupported protocol scheme "ftp"`.
     Unsupported(Box<str>),
 }
@@ -43,7 +47,26 @@ impl UrlScheme {
             Self::Https => "https",
             Self::File => "file",
             Self::Exec => "exec",
+            Self::HttpOverSocket(_) => "http+unix",
+            Self::HttpsOverSocket(_) => "https+unix",
             Self::Unsupported(scheme) => scheme,
+        }
+    }
+
+    /// What is spoken, wherever the connection leads.
+    pub fn spoken(&self) -> &str {
+        match self {
+            Self::HttpOverSocket(_) => "http",
+            Self::HttpsOverSocket(_) => "https",
+            scheme => scheme.as_str(),
+        }
+    }
+
+    /// The socket of this machine that a connection leads to.
+    pub fn socket(&self) -> Option<&str> {
+        match self {
+            Self::HttpOverSocket(path) | Self::HttpsOverSocket(path) => Some(path),
+            _ => None,
         }
     }
 }
@@ -96,6 +119,17 @@ impl TargetUrl {
         Self { scheme, authority: address.to_owned(), path_and_query }
     }
 
+    /// The same, asked over the socket at `path`; the host is only told in the header `Host`. Files and commands have
+    /// no use for one.
+    pub fn over_socket(self, path: &str) -> Self {
+        let scheme = match self.scheme {
+            UrlScheme::Http => UrlScheme::HttpOverSocket(path.into()),
+            UrlScheme::Https => UrlScheme::HttpsOverSocket(path.into()),
+            other => other,
+        };
+        Self { scheme, ..self }
+    }
+
     /// Path and query for a request line: starts with `/`.
     pub fn request_target(&self) -> String {
         if self.path_and_query.starts_with('/') {
@@ -122,6 +156,10 @@ impl fmt::Display for TargetUrl {
             write!(f, "{}:", self.scheme.as_str())?;
         }
         let mut host = String::new();
+        if let Some(path) = self.scheme.socket() {
+            escape(&mut host, path, |_| false);
+            return write!(f, "//{host}{}", self.path_and_query);
+        }
         escape(&mut host, &self.authority, |byte| b"!$&'()*+,;=:[]<>\"".contains(&byte));
         write!(f, "//{host}{}", self.path_and_query)
     }
@@ -143,6 +181,16 @@ mod tests {
             .collect();
         let url = TargetUrl::build(scheme, address, path, &configured, labels.iter().copied());
         assert_eq!(url.to_string(), want);
+    }
+
+    #[test]
+    fn a_socket_takes_the_place_of_the_host() {
+        let url = |scheme| TargetUrl::build(scheme, "box:80", "/metrics", &[], [("x", "1")].into_iter());
+        let over = |scheme| url(scheme).over_socket("/run/x y.sock");
+        assert_eq!(over("http").to_string(), "http+unix://%2Frun%2Fx%20y.sock/metrics?x=1");
+        assert_eq!(over("https").to_string(), "https+unix://%2Frun%2Fx%20y.sock/metrics?x=1");
+        assert_eq!((over("https").scheme.spoken(), over("https").authority.as_str()), ("https", "box:80"));
+        assert_eq!(over("ftp").to_string(), url("ftp").to_string());
     }
 
     #[test]

@@ -248,7 +248,7 @@ fn global_url(url: &TargetUrl, host: &str) -> String {
         Some((name, port)) if !port.ends_with(']') => (name, Some(port)),
         _ => (url.authority.as_str(), None),
     };
-    if !LOCALHOSTS.contains(&name.trim_matches(['[', ']'])) {
+    if !LOCALHOSTS.contains(&name.trim_matches(['[', ']'])) || url.scheme.socket().is_some() {
         return url.to_string();
     }
     let port = port.map(|port| format!(":{port}")).unwrap_or_default();
