@@ -281,8 +281,7 @@ pub(in crate::flags) const FLAGS: &[Flag] = &[
         name: "enable-feature",
         value: "NAMES",
         default: "",
-        doc: "Prometheus' features, with commas between; extra-scrape-metrics and metadata-wal-records \
-              (a Prometheus agent cannot open such a log) have an effect.",
+        doc: "Prometheus' features, with commas between: extra-scrape-metrics, metadata-wal-records (no agent opens such a log).",
         apply: |flags, text| {
             flags.features = Features::read(text);
             Ok(())
