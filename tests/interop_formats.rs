@@ -1,5 +1,5 @@
 //! Every page of the parser tests, scraped by us and by a real agent: the same verdict, the same sentence, the same
-//! samples.
+//! samples and exemplars.
 //!
 //! The pages are those of `tests/data/exposition` and of the OpenMetrics project's suite (`tests/data/openmetrics`).
 //! Needs what `scripts/peers` fetches; fails without it.
@@ -8,6 +8,7 @@
 
 mod exposition_support;
 mod support;
+mod wal_support;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -22,6 +23,7 @@ use support::scraped::{Scraped, write_whole};
 use support::targets::{Behaviour, FakeTargets};
 use support::wait_until;
 use tempfile::TempDir;
+use wal_support::kinds;
 
 const TEXT: &str = "text/plain; version=1.0.0";
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0";
@@ -114,8 +116,8 @@ fn verdicts(get: impl Fn() -> String) -> BTreeMap<String, String> {
     verdicts
 }
 
-/// Job → what its first scrape stored, sample by sample; a time only where the page gave it.
-fn stored(data: &Path) -> BTreeMap<String, Vec<String>> {
+/// Job → what its first scrape stored, sample by sample, and its exemplars; a time only where the page gave it.
+fn stored(data: &Path, cases: &[Case]) -> BTreeMap<String, Vec<String>> {
     let found = query(data, "{row=~'.+'}");
     let row_of = |labels: &str| {
         let (_, behind) = labels.split_once(",row=\"").expect("the label");
@@ -144,6 +146,20 @@ fn stored(data: &Path) -> BTreeMap<String, Vec<String>> {
             stored.entry(row.clone()).or_default().push(format!("{start}{end} {value}{time}"));
         }
     }
+    for (labels, exemplars) in kinds::exemplars(data) {
+        let row = cases.iter().find(|case| labels.contains(&format!("row=\"{}\"", case.name)));
+        let row = &row.expect("the label").name;
+        for (ts_ms, value, exemplar) in exemplars {
+            let is_scrape = scrapes.get(row).is_some_and(|scrapes| scrapes.contains(&ts_ms));
+            let time = if is_scrape { String::new() } else { format!(" {ts_ms}") };
+            let exemplar = format!("exemplar {labels} {exemplar} {value}{time}");
+            let of_row = stored.entry(row.clone()).or_default();
+            // Without a time of its own it is new with every scrape.
+            if !of_row.contains(&exemplar) {
+                of_row.push(exemplar);
+            }
+        }
+    }
     stored
 }
 
@@ -167,9 +183,11 @@ fn pages_are_what_they_are_to_a_real_agent() {
     agent.stop();
     let our_dir = scraped.dir();
     assert_eq!(scraped.stop().code(), Some(0));
-    let (our_samples, their_samples) = (stored(&our_data), stored(&agent_data));
+    let (our_samples, their_samples) = (stored(&our_data, &cases), stored(&agent_data, &cases));
     drop(our_dir);
 
+    let n_exemplars = our_samples.values().flatten().filter(|it| it.starts_with("exemplar ")).count();
+    assert!(n_exemplars > 20, "{n_exemplars} exemplars");
     let mut differences = Vec::new();
     for Case { name, .. } in &cases {
         let (ours, theirs) = (&ours[name], &theirs[name]);
