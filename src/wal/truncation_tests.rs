@@ -1,11 +1,14 @@
-//! A log that is truncated, closed and killed at random keeps its promises: every sample that was committed into a
-//! kept segment is found under its labels, a label set has one series record, a ref one meaning.
+//! A log that is truncated, closed and killed at random keeps its promises: every sample, histogram and exemplar that
+//! was committed into a kept segment is found under its labels, a label set has one series record, a ref one meaning,
+//! and what is left of a series has the metadata that was committed last.
 
 use super::SeriesTruncation;
+use crate::exposition::MetricType;
+use crate::histogram::Histogram;
 use crate::labels::Labels;
 use crate::labels::builder::LabelsBuilder;
 use crate::series::SeriesHandle;
-use crate::wal::appender::Appender;
+use crate::wal::appender::{Appender, ExemplarTime};
 use crate::wal::bulk::BulkWriter;
 use crate::wal::checkpoint;
 use crate::wal::error::WalError;
@@ -24,6 +27,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 const N_APPENDERS: usize = 2;
+
+/// What is said of the series stays the same for so many scrapes.
+const METADATA_CHANGES_MS: i64 = 7;
 
 #[derive(Clone, Debug)]
 enum Op {
@@ -83,6 +89,8 @@ struct Model {
     now_ms: i64,
     /// Name, timestamp and segment of everything committed.
     committed: BTreeSet<(String, i64, u32)>,
+    /// The help of a series that was committed last.
+    metadata: BTreeMap<String, String>,
     /// Last segment of the first truncation that was dropped: until it is done after all, or the log is opened anew, series
     /// that returned meanwhile have a second record behind it.
     dropped: Option<u32>,
@@ -100,6 +108,7 @@ impl Model {
             handles,
             now_ms: 0,
             committed: BTreeSet::new(),
+            metadata: BTreeMap::new(),
             dropped: None,
         }
     }
@@ -123,12 +132,26 @@ impl Model {
 
     fn stage(&mut self, scrape: &Scrape) {
         self.now_ms += 1;
+        let help = self.help();
         for number in &scrape.series {
             let handles = &mut self.handles[scrape.appender];
             let appender = &mut self.appenders[scrape.appender];
             let find = || appender.series(&labels(*number)).unwrap().handle;
             let handle = *handles.entry(*number).or_insert_with(find);
-            appender.append(handle, self.now_ms, f64::from(*number));
+            match kind(*number) {
+                Kind::Float => appender.append(handle, self.now_ms, f64::from(*number)),
+                Kind::Histogram => {
+                    let histogram = Histogram { sum: f64::from(*number), ..Histogram::default() };
+                    appender.append_histogram(handle, self.now_ms, &histogram);
+                }
+                Kind::Exemplar => {
+                    let (time, value) = (ExemplarTime::Own(self.now_ms), f64::from(*number));
+                    appender.append_exemplar(handle, time, value, [("a", "b")].into_iter()).unwrap();
+                }
+            }
+            if has_metadata(*number) {
+                appender.append_metadata(handle, MetricType::Gauge, "", &help);
+            }
         }
     }
 
@@ -143,7 +166,15 @@ impl Model {
         let segment = self.wal.committed_end().unwrap().segment;
         for number in &scrape.series {
             self.committed.insert((name(*number), self.now_ms, segment));
+            if has_metadata(*number) {
+                self.metadata.insert(name(*number), self.help());
+            }
         }
+    }
+
+    /// What all series are said to be for some time.
+    fn help(&self) -> String {
+        format!("until {}", self.now_ms / METADATA_CHANGES_MS)
     }
 
     fn truncate(&mut self, keep: u32, meanwhile: &[Vec<Scrape>; 4], end: End) {
@@ -196,10 +227,12 @@ impl Model {
         self.wal = open(parked.path());
         let Model { now_ms, .. } = *self;
         let committed = std::mem::take(&mut self.committed);
+        let metadata = std::mem::take(&mut self.metadata);
         let dir = self.dir.clone();
         *self = Model::open(&dir);
         self.now_ms = now_ms;
         self.committed = committed;
+        self.metadata = metadata;
     }
 
     /// Reads as Prometheus does: the newest checkpoint, then the segments after it.
@@ -210,11 +243,14 @@ impl Model {
         let mut files = checkpoint.map(|it| it.segments().unwrap()).unwrap_or_default();
         let segments = segment::list(&wal_dir).unwrap();
         files.extend(segments.into_iter().filter(|file| file.number >= first_kept));
-        let mut found = BTreeSet::new();
+        let mut found = Found::default();
         read(&files, self.dropped, &mut found);
         let kept = |it: &&(String, i64, u32)| it.2 >= first_kept;
         let expected = self.committed.iter().filter(kept).map(|it| (it.0.clone(), it.1)).collect();
-        assert_eq!(found, expected);
+        assert_eq!(found.entries, expected);
+        for (name, _) in &found.entries {
+            assert_eq!(found.metadata.get(name), self.metadata.get(name), "{name}");
+        }
     }
 }
 
@@ -244,7 +280,34 @@ fn labels(number: u8) -> LabelsBuilder {
     labels
 }
 
-fn read(files: &[SegmentInfo], dropped: Option<u32>, found: &mut BTreeSet<(String, i64)>) {
+/// What stands in a log.
+#[derive(Default)]
+struct Found {
+    /// Samples, histograms and exemplars.
+    entries: BTreeSet<(String, i64)>,
+    metadata: BTreeMap<String, String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Float,
+    Histogram,
+    Exemplar,
+}
+
+fn kind(number: u8) -> Kind {
+    match number {
+        0..6 => Kind::Float,
+        6..9 => Kind::Histogram,
+        _ => Kind::Exemplar,
+    }
+}
+
+fn has_metadata(number: u8) -> bool {
+    number.is_multiple_of(2)
+}
+
+fn read(files: &[SegmentInfo], dropped: Option<u32>, found: &mut Found) {
     let mut by_ref: BTreeMap<u64, String> = BTreeMap::new();
     let mut names = BTreeSet::new();
     for file in files {
@@ -267,7 +330,29 @@ fn read(files: &[SegmentInfo], dropped: Option<u32>, found: &mut BTreeSet<(Strin
                     for sample in samples.map(Result::unwrap) {
                         let name = by_ref.get(&sample.series_ref).expect("a sample before its series");
                         assert_eq!(*name, self::name(sample.value as u8), "a sample of another series");
-                        found.insert((name.clone(), sample.ts_ms));
+                        found.entries.insert((name.clone(), sample.ts_ms));
+                    }
+                }
+                Record::Histograms(entries) => {
+                    let mut histogram = Histogram::default();
+                    for entry in entries.map(Result::unwrap) {
+                        let name = by_ref.get(&entry.series_ref).expect("a histogram before its series");
+                        entry.histogram.decode_into(&mut histogram);
+                        assert_eq!(*name, self::name(histogram.sum as u8), "a histogram of another series");
+                        found.entries.insert((name.clone(), entry.ts_ms));
+                    }
+                }
+                Record::Exemplars(entries) => {
+                    for entry in entries.map(Result::unwrap) {
+                        let name = by_ref.get(&entry.series_ref).expect("an exemplar before its series");
+                        assert_eq!(*name, self::name(entry.value as u8), "an exemplar of another series");
+                        found.entries.insert((name.clone(), entry.ts_ms));
+                    }
+                }
+                Record::Metadata(entries) => {
+                    for entry in entries.map(Result::unwrap) {
+                        let name = by_ref.get(&entry.series_ref).expect("metadata before its series");
+                        found.metadata.insert(name.clone(), entry.help.to_owned());
                     }
                 }
                 other => panic!("we never wrote {other:?}"),
