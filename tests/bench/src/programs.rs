@@ -15,6 +15,8 @@ pub struct Program {
     pub about: &'static str,
     kind: Kind,
     is_v2: bool,
+    /// `queue_config`, in YAML; empty: the default.
+    queue: &'static str,
     /// Of the log; `None`: the default.
     compression: Option<&'static str>,
 }
@@ -28,7 +30,7 @@ enum Kind {
 }
 
 const fn program(name: &'static str, about: &'static str, kind: Kind) -> Program {
-    Program { name, about, kind, is_v2: false, compression: None }
+    Program { name, about, kind, is_v2: false, queue: "", compression: None }
 }
 
 /// All of them.
@@ -38,6 +40,12 @@ pub const PROGRAMS: &[Program] = &[
         is_v2: true,
         compression: Some("zstd"),
         ..program("scraped-2", "remote write 2.0, log with zstd", Kind::Scraped)
+    },
+    Program {
+        is_v2: true,
+        queue: "{max_samples_per_send: 10000, capacity: 50000}",
+        compression: Some("zstd"),
+        ..program("scraped-2-10k", "the same with max_samples_per_send: 10000", Kind::Scraped)
     },
     program("vmagent", "VictoriaMetrics' own protocol: 1.0 packed with zstd, its default", Kind::VmagentZstd),
     program("vmagent-snappy", "remote write 1.0 (-remoteWrite.forcePromProto)", Kind::VmagentSnappy),
@@ -100,6 +108,9 @@ impl Program {
             config.push_str(&format!("remote_write:\n  - url: {url}\n"));
             if self.is_v2 {
                 config.push_str("    protobuf_message: io.prometheus.write.v2.Request\n");
+            }
+            if !self.queue.is_empty() {
+                config.push_str(&format!("    queue_config: {}\n", self.queue));
             }
         }
         fs::write(&config_file, config)?;

@@ -5,10 +5,12 @@
 //! rounds. With a third argument it only stores the page so many times: `scripts/bench --page` lets valgrind count
 //! the instructions of that.
 
+mod pages;
+
+use crate::pages::Exposed;
 use scraped::clock::Clock;
 use scraped::config;
 use scraped::exposition::Entry;
-use scraped::exposition::content_type::Format;
 use scraped::exposition::parser::{Parser, ParserBuffers};
 use scraped::labels::Labels;
 use scraped::scrape::append::Page;
@@ -26,32 +28,27 @@ use std::time::{Duration, Instant};
 
 const ROUNDS: usize = 200;
 
-/// A page and what its target says it is.
-struct Exposed {
-    text: String,
-    format: Format,
-    content_type: &'static str,
-}
-
 fn main() {
     let mut args = std::env::args().skip(1);
     let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../data/exposition/ok/node_exporter.prom");
     let path = args.next().map_or(default, Into::into);
     let n_copies: usize = args.next().map_or(1, |it| it.parse().expect("COPIES is a number"));
-    let text = copies(&std::fs::read_to_string(&path).expect("PAGE can be read"), n_copies);
-    let exposed = Exposed { text, format: Format::Text, content_type: "text/plain; version=0.0.4" };
+    let text = pages::copies(&std::fs::read_to_string(&path).expect("PAGE can be read"), n_copies);
+    let exposed = pages::as_text(&text);
     if let Some(n_scrapes) = args.next().map(|it| it.parse().expect("SCRAPES is a number")) {
         return store(&exposed, n_scrapes);
     }
-    let openmetrics = as_openmetrics(&exposed.text);
-    for exposed in [exposed, openmetrics] {
+    // Copies stand behind the page: nothing but text takes a family in two pieces.
+    let others =
+        if n_copies == 1 { vec![pages::as_openmetrics(&text), pages::as_protobuf(&text)] } else { vec![] };
+    for exposed in [exposed].into_iter().chain(others) {
         println!("{} as {}", path.display(), exposed.content_type);
         measure(&exposed);
     }
 }
 
 fn measure(exposed: &Exposed) {
-    let n_bytes = exposed.text.len();
+    let n_bytes = exposed.page.len();
     let n_samples = count(exposed);
     println!("{n_bytes} bytes, {n_samples} samples");
     let read = best(|| {
@@ -103,7 +100,7 @@ fn store(exposed: &Exposed, n_scrapes: i64) {
 fn scrape_once(scrape_loop: &mut ScrapeLoop, worker: &mut Worker, ts_ms: i64, exposed: &Exposed) {
     let start = Instant::now();
     let at = ScrapeTime { start, ts_ms, deadline: start + Duration::from_secs(10) };
-    let page = Page { content_type: exposed.content_type, bytes: exposed.text.as_bytes() };
+    let page = Page { content_type: exposed.content_type, bytes: &exposed.page };
     scrape_loop.store(worker, at, Ok(page));
 }
 
@@ -122,39 +119,8 @@ fn best(mut work: impl FnMut()) -> Duration {
     rounds.min().unwrap_or_default()
 }
 
-/// The samples of the page with `copy="N"` as first label.
-fn copies(page: &str, n_copies: usize) -> String {
-    let mut copies = page.to_owned();
-    for copy in 1..n_copies {
-        for line in page.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
-            let (name, rest) = line.split_at(line.find(['{', ' ']).expect("a sample"));
-            match rest.strip_prefix('{') {
-                Some(labels) => copies.push_str(&format!("{name}{{copy=\"{copy}\",{labels}\n")),
-                None => copies.push_str(&format!("{name}{{copy=\"{copy}\"}}{rest}\n")),
-            }
-        }
-    }
-    copies
-}
-
-/// The same page as a library would write it in OpenMetrics, but for the names of counters.
-fn as_openmetrics(page: &str) -> Exposed {
-    let is_metadata = |line: &str| line.starts_with("# HELP ") || line.starts_with("# TYPE ");
-    let mut text = String::with_capacity(page.len());
-    for line in page.lines().filter(|line| !line.is_empty() && (!line.starts_with('#') || is_metadata(line)))
-    {
-        match line.strip_suffix(" untyped") {
-            Some(start) if line.starts_with("# TYPE ") => text.push_str(&format!("{start} unknown")),
-            _ => text.push_str(line),
-        }
-        text.push('\n');
-    }
-    text.push_str("# EOF\n");
-    Exposed { text, format: Format::OpenMetrics, content_type: "application/openmetrics-text; version=1.0.0" }
-}
-
 fn parser(exposed: &Exposed) -> Parser<'_> {
-    Parser::new(exposed.format, exposed.text.as_bytes(), Default::default(), ParserBuffers::default())
+    Parser::new(exposed.format, &exposed.page, Default::default(), ParserBuffers::default())
 }
 
 fn count(exposed: &Exposed) -> usize {
