@@ -38,8 +38,9 @@ fn write(writer: &mut RequestWriter, labels: &[(String, String)], items: &[Item]
     writer.end_series();
 }
 
-/// The message as the decoder should see it: one time series, or more where floats and histograms take turns.
-fn expected(labels: &[(String, String)], items: &[Item]) -> Vec<decoded::Series> {
+/// The message as the decoder should see it: one time series, or more where floats and histograms take turns, and in 1.0
+/// exemplars behind the histograms they belong to.
+fn expected(message: Message, labels: &[(String, String)], items: &[Item]) -> Vec<decoded::Series> {
     let mut found: Vec<decoded::Series> = Vec::new();
     for item in items {
         let fits = |last: &decoded::Series| match item {
@@ -61,7 +62,17 @@ fn expected(labels: &[(String, String)], items: &[Item]) -> Vec<decoded::Series>
             }),
         }
     }
-    found
+    if message == Message::V2 {
+        return found;
+    }
+    let split = |mut series: decoded::Series| {
+        let exemplars =
+            if series.histograms.is_empty() { Vec::new() } else { std::mem::take(&mut series.exemplars) };
+        let behind = decoded::Series { exemplars, labels: labels.to_vec(), ..decoded::Series::default() };
+        let behind = if behind.exemplars.is_empty() { None } else { Some(behind) };
+        [series].into_iter().chain(behind)
+    };
+    found.into_iter().flat_map(split).collect()
 }
 
 fn as_decoded(it: &Histogram) -> decoded::Histogram {
@@ -100,7 +111,8 @@ fn check(all: &[(Labels, Vec<Item>)]) {
             writer.start(message);
             assert!(writer.is_empty());
             all.iter().for_each(|(labels, items)| write(&mut writer, labels, items));
-            let expected: Vec<_> = all.iter().flat_map(|(labels, items)| expected(labels, items)).collect();
+            let expected: Vec<_> =
+                all.iter().flat_map(|(labels, items)| expected(message, labels, items)).collect();
             let read = decoded::Message::decode(protocol, writer.bytes()).unwrap();
             assert_eq!(read.series, expected, "{message:?}");
             let mut packed = Vec::new();
@@ -185,7 +197,8 @@ fn a_time_series_never_holds_floats_and_histograms() {
         exemplar(4),
         Item::Float(5, 5.0),
     ];
-    assert_eq!(expected(&name, &items).len(), 3);
+    assert_eq!(expected(Message::V2, &name, &items).len(), 3);
+    assert_eq!(expected(Message::V1, &name, &items).len(), 4);
     check(&[(name, items), (labels(&[("__name__", "alone")]), vec![exemplar(0), exemplar(7)])]);
 }
 

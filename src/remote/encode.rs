@@ -250,9 +250,20 @@ impl RequestWriter {
         }
         match self.message {
             Message::V1 => {
-                body.push(WRITE_REQUEST_TIMESERIES);
-                push_varint(body, (labels.len() + values_len) as u64);
-                [labels, samples, exemplars, histograms].iter().for_each(|part| body.extend_from_slice(part));
+                let mut push = |parts: &[&[u8]]| {
+                    body.push(WRITE_REQUEST_TIMESERIES);
+                    push_varint(body, parts.iter().map(|part| part.len() as u64).sum());
+                    parts.iter().for_each(|part| body.extend_from_slice(part));
+                };
+                if histograms.is_empty() {
+                    push(&[labels, samples, exemplars]);
+                } else {
+                    push(&[labels, histograms]);
+                    // Receivers take exemplars first, and refuse those of a series that they do not know yet.
+                    if !exemplars.is_empty() {
+                        push(&[labels, exemplars]);
+                    }
+                }
             }
             Message::V2 => {
                 let field_len = |field: &[u8]| if field.is_empty() { 0 } else { bytes_len(field.len()) };

@@ -222,10 +222,7 @@ impl Shard {
         };
         let nhcb: Vec<Queued> = part.extract_if(.., is_nhcb).collect();
         if !nhcb.is_empty() {
-            self.shared.refused(
-                &format!("{} native histograms with custom buckets", nhcb.len()),
-                "remote write 1.0 does not support them",
-            );
+            self.shared.unsupported(nhcb.len());
             self.shared.settle(&nhcb, Fate::Dropped(DropReason::NhcbInV1));
         }
         if !self.shared.sends(Kind::Histogram) {

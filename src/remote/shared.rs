@@ -40,6 +40,7 @@ pub struct Shared {
     /// For `round_robin_dns`.
     pub turn: Turn,
     speaks_only_v1: AtomicBool,
+    is_nhcb_said: AtomicBool,
     trouble: Mutex<Trouble>,
     refusal_said: Mutex<Option<Instant>>,
     cancellers: Mutex<Vec<Canceller>>,
@@ -70,6 +71,7 @@ impl Shared {
             metrics,
             turn: Turn::default(),
             speaks_only_v1: AtomicBool::new(false),
+            is_nhcb_said: AtomicBool::new(false),
             trouble: Mutex::default(),
             refusal_said: Mutex::default(),
             cancellers: Mutex::default(),
@@ -217,9 +219,21 @@ impl Shared {
         drop(said);
         log::error!(
             "remote_write {}: {what} are dropped: {error}; more of that is only counted, in \
-             prometheus_remote_storage_samples_failed_total",
+             prometheus_remote_storage_samples_failed_total and those of histograms and exemplars",
             self.metrics.name
         );
+    }
+
+    /// Histograms are dropped because 1.0 has no place for them.
+    pub fn unsupported(&self, n: usize) {
+        if !self.is_nhcb_said.swap(true, Ordering::Relaxed) {
+            log::warn!(
+                "remote_write {}: {n} native histograms with custom buckets are dropped: remote write 1.0 does not \
+                 support them; set protobuf_message: io.prometheus.write.v2.Request if the endpoint takes it; more of \
+                 that is only counted, in prometheus_remote_storage_histograms_dropped_total",
+                self.metrics.name
+            );
+        }
     }
 
     /// A shard's requests can be ended with this.
