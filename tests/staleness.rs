@@ -7,9 +7,10 @@
 //! every sample: time, series, value. Labels that are the target's own are left out; the report of a scrape is one
 //! line, and why it failed another. What the sections show of a real Prometheus is said above them.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "protobuf_support/encode.rs"]
+#[allow(dead_code, reason = "a part of it is used here")]
 mod encode;
 
 use proptest::prelude::*;

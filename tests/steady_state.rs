@@ -3,9 +3,10 @@
 //! A binary of its own because it counts every allocation of its thread.
 
 #![allow(unsafe_code, reason = "a global allocator cannot be written without")]
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "protobuf_support/encode.rs"]
+#[allow(dead_code, reason = "a part of it is used here")]
 mod encode;
 
 use scraped::clock::Clock;
