@@ -1,7 +1,9 @@
 //! The `scraped` command: flags, then the daemon or a sub-command, then an exit status.
 
 use scraped::commands::check::{self, Outcome};
+use scraped::commands::metrics;
 use scraped::commands::query::{self, QueryOptions};
+use scraped::commands::scrape::{self, ScrapeOptions};
 use scraped::daemon::Daemon;
 use scraped::flags::{self, Command, Flags};
 use scraped::log;
@@ -19,6 +21,8 @@ fn main() -> ExitCode {
     match flags::parse(std::env::args_os().skip(1)) {
         Ok(Command::Run(flags)) => run(*flags),
         Ok(Command::CheckConfig { file }) => check_config(&file),
+        Ok(Command::CheckMetrics) => check_metrics(),
+        Ok(Command::Scrape(options)) => scrape(&options),
         Ok(Command::Query(options)) => query(options),
         Ok(Command::Help(text) | Command::Version(text)) => print(text.as_bytes()),
         Err(why) => fail(&why),
@@ -42,6 +46,22 @@ fn check_config(file: &Path) -> ExitCode {
         Ok(Outcome::Bad) => ExitCode::from(EXIT_FAILED),
         // A closed pipe is the reader's wish.
         Err(_) => ExitCode::from(EXIT_FAILED),
+    }
+}
+
+fn check_metrics() -> ExitCode {
+    match metrics::check_metrics(&mut io::stdin().lock(), &mut io::stdout().lock()) {
+        Ok(Outcome::Good) => ExitCode::SUCCESS,
+        Ok(Outcome::Bad) => ExitCode::from(EXIT_FAILED),
+        Err(why) => fail(&why),
+    }
+}
+
+fn scrape(options: &ScrapeOptions) -> ExitCode {
+    match scrape::run(options, &mut io::stdout().lock()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(EXIT_FAILED),
+        Err(why) => fail(&why),
     }
 }
 

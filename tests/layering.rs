@@ -23,7 +23,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("config", &["labels"]),
     ("lifecycle", &["config", "metrics"]),
     ("signals", &["lifecycle"]),
-    ("flags", &["commands::query", "config::duration", "log", "wal::head"]),
+    ("flags", &["commands::query", "commands::scrape", "config::duration", "log", "wal::head"]),
     ("http", &["calendar", "config"]),
     ("series", &["exposition::MetricType", "labels"]),
     ("wal", &["exposition::MetricType", "histogram", "labels", "metrics", "series"]),
@@ -83,7 +83,9 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "commands",
         &[
             "calendar",
+            "clock",
             "config",
+            "discovery::TargetGroup",
             "exposition",
             "flags",
             "histogram",

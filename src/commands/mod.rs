@@ -2,4 +2,6 @@
 
 pub mod check;
 pub mod matrix;
+pub mod metrics;
 pub mod query;
+pub mod scrape;

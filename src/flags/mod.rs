@@ -6,6 +6,7 @@ mod features;
 mod table;
 
 use crate::commands::query::{QueryFormat, QueryOptions};
+use crate::commands::scrape::ScrapeOptions;
 use crate::flags::features::Features;
 use crate::flags::table::{FLAGS, Flag, parse_duration};
 use crate::log::LogFormat;
@@ -53,6 +54,10 @@ pub enum Command {
         /// The file.
         file: PathBuf,
     },
+    /// `check metrics`.
+    CheckMetrics,
+    /// `scrape URL|JOB`.
+    Scrape(ScrapeOptions),
     /// `query SELECTOR`.
     Query(QueryOptions),
     /// `--help`: the text to print.
@@ -110,6 +115,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, String
     match args.first().and_then(|arg| arg.to_str()) {
         Some("check") => parse_check(&args[1..]),
         Some("query") => parse_query(args[1..].to_vec()),
+        Some("scrape") => parse_scrape(args[1..].to_vec()),
         _ => parse_run(args),
     }
 }
@@ -162,7 +168,8 @@ fn find(name: &str) -> Option<(usize, &'static Flag)> {
 fn parse_check(args: &[OsString]) -> Result<Command, String> {
     match args {
         [what, file] if what == "config" => Ok(Command::CheckConfig { file: PathBuf::from(file) }),
-        _ => Err("usage: scraped check config FILE".to_owned()),
+        [what] if what == "metrics" => Ok(Command::CheckMetrics),
+        _ => Err("usage: scraped check config FILE, or scraped check metrics < PAGE".to_owned()),
     }
 }
 
@@ -205,6 +212,33 @@ fn parse_query(args: Vec<OsString>) -> Result<Command, String> {
     Ok(Command::Query(query))
 }
 
+fn parse_scrape(args: Vec<OsString>) -> Result<Command, String> {
+    const USAGE: &str = "usage: scraped scrape URL|JOB [--job JOB] [--config.file FILE]";
+    let mut options =
+        ScrapeOptions { what: String::new(), job: None, config_file: Flags::default().config_file };
+    let mut parser = Parser::from_args(args);
+    while let Some(arg) = parser.next().map_err(|err| err.to_string())? {
+        match arg {
+            Arg::Value(what) if options.what.is_empty() => {
+                options.what = what.to_string_lossy().into_owned();
+            }
+            Arg::Long(name @ ("job" | "config.file")) => {
+                let name = name.to_owned();
+                let value = parser.value().map_err(|_| format!("--{name} needs a value; {USAGE}"))?;
+                match name.as_str() {
+                    "job" => options.job = Some(value.to_string_lossy().into_owned()),
+                    _ => options.config_file = PathBuf::from(value),
+                }
+            }
+            _ => return Err(USAGE.to_owned()),
+        }
+    }
+    if options.what.is_empty() {
+        return Err(USAGE.to_owned());
+    }
+    Ok(Command::Scrape(options))
+}
+
 /// The text of `--version`.
 pub fn version() -> String {
     format!("scraped, version {} ({})\n", env!("CARGO_PKG_VERSION"), std::env::consts::ARCH)
@@ -214,6 +248,9 @@ fn help() -> String {
     let mut text = String::from(
         "usage: scraped [flags]                  run the daemon\n       \
          scraped check config FILE        print every mistake of a configuration; exit 0 or 1\n       \
+         scraped check metrics < PAGE     say line, column and reason of a page's mistake; exit 0 or 1\n       \
+         scraped scrape URL|JOB [--job JOB] [--config.file FILE]\n\
+         \x20                                       one scrape as it would be stored, and what each phase took\n       \
          scraped query SELECTOR [--since 1h] [--storage.agent.path DIR] [--format table|json]\n\
          \x20                                       print what was collected, also while the daemon runs\n\n\
          Scrapes Prometheus targets into a write-ahead log in Prometheus' own format.\n\nflags:\n",

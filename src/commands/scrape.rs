@@ -1,0 +1,315 @@
+//! `scraped scrape URL|JOB`: one scrape, shown as it would be stored, with what each phase took.
+//!
+//! Goes the way of every scrape, into a log of its own that is thrown away, and prints that log as `scraped query`
+//! does. Touches neither the data directory nor a daemon that runs.
+
+use std::fmt;
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::clock::Clock;
+use crate::commands::query::{self, QueryError, QueryFormat, QueryOptions};
+use crate::config::discovery::DiscoveryConfig;
+use crate::config::error::ConfigErrors;
+use crate::config::{FeatureDefaults, ScrapeConfig, load_with};
+use crate::discovery::TargetGroup;
+use crate::labels::Labels;
+use crate::labels::builder::LabelsBuilder;
+use crate::scrape::append::Page;
+use crate::scrape::buffers::BodyBudget;
+use crate::scrape::decode::Decoder;
+use crate::scrape::error::ScrapeError;
+use crate::scrape::metrics::ScrapeMetrics;
+use crate::scrape::permits::Permits;
+use crate::scrape::pool::LoopSettings;
+use crate::scrape::scrape_loop::{ScrapeLoop, ScrapeTime, Worker};
+use crate::scrape::scraper::Scraper;
+use crate::scrape::status::TargetStatus;
+use crate::scrape::target::{Target, targets_from_group};
+use crate::wal::error::WalError;
+use crate::wal::head::{Compression, Wal, WalOptions};
+
+/// Everything that one scrape writes.
+const ALL_SERIES: &str = "{__name__=~\".+\"}";
+
+/// The log is thrown away before anything of it could be truncated.
+const SEGMENT_BYTES: u64 = 64 << 20;
+
+/// Memory for the page, packed and unpacked, as in the daemon by default.
+const BODY_BYTES: u64 = 256 << 20;
+
+/// What to scrape, and with which settings.
+#[derive(Clone, Debug)]
+pub struct ScrapeOptions {
+    /// A URL, a `file:` or `exec:` target, or the name of a job whose static targets are scraped.
+    pub what: String,
+    /// `--job`: whose settings a URL is scraped with; without it, the defaults.
+    pub job: Option<String>,
+    /// `--config.file`.
+    pub config_file: PathBuf,
+}
+
+/// Why nothing was scraped, or what was scraped is not shown.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ScrapeCommandError {
+    /// The configuration has mistakes.
+    Config(ConfigErrors),
+    /// No job has this name.
+    UnknownJob {
+        /// The name.
+        job: String,
+    },
+    /// The job's targets are not in the configuration.
+    NoStaticTargets {
+        /// Its name.
+        job: String,
+    },
+    /// The address is none, or relabelling drops it.
+    NoTarget {
+        /// A sentence.
+        cause: String,
+    },
+    /// The log of its own cannot be written or read.
+    Log(String),
+    /// The answer cannot be written.
+    Output(io::Error),
+}
+
+impl fmt::Display for ScrapeCommandError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config(errors) => errors.fmt(f),
+            Self::UnknownJob { job } => {
+                write!(f, "no job is called {job:?}; give a URL or the name of a job")
+            }
+            Self::NoStaticTargets { job } => {
+                write!(f, "job {job:?} has no static_configs; give the URL of a target and --job={job}")
+            }
+            Self::NoTarget { cause } => f.write_str(cause),
+            Self::Log(cause) => write!(f, "the log for this scrape: {cause}"),
+            Self::Output(error) => write!(f, "cannot write the answer: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for ScrapeCommandError {}
+
+impl From<WalError> for ScrapeCommandError {
+    fn from(error: WalError) -> Self {
+        Self::Log(error.to_string())
+    }
+}
+
+/// Scrapes and prints; true if every scrape was good.
+///
+/// # Errors
+/// Nothing was scraped, or it cannot be shown. A scrape that fails is no error.
+pub fn run(options: &ScrapeOptions, out: &mut dyn Write) -> Result<bool, ScrapeCommandError> {
+    let mut is_good = true;
+    for (config, target) in targets(options)? {
+        let dir = ScratchDir::new().map_err(|error| ScrapeCommandError::Log(error.to_string()))?;
+        is_good &= scrape(&config, target, &dir.0, out)?;
+    }
+    Ok(is_good)
+}
+
+/// A directory that is gone afterwards.
+struct ScratchDir(PathBuf);
+
+impl ScratchDir {
+    fn new() -> io::Result<Self> {
+        let dir = std::env::temp_dir().join(format!("scraped-scrape-{}", std::process::id()));
+        fs::create_dir(&dir)?;
+        Ok(Self(dir))
+    }
+}
+
+impl Drop for ScratchDir {
+    fn drop(&mut self) {
+        // What cannot be removed lies where such things are cleaned up.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn targets(options: &ScrapeOptions) -> Result<Vec<(Arc<ScrapeConfig>, Target)>, ScrapeCommandError> {
+    let what = &options.what;
+    let is_local = what.starts_with("file:") || what.starts_with("exec:");
+    let is_address = is_local || what.contains("://");
+    let job_name = if is_address { options.job.as_ref() } else { Some(what) };
+    let config = match job_name {
+        // Whoever names the command wants it run.
+        None => Arc::new(ScrapeConfig {
+            job_name: "scrape".to_owned(),
+            exec_targets: true,
+            ..ScrapeConfig::default()
+        }),
+        Some(job) => {
+            let defaults = FeatureDefaults { exec_targets: true, ..FeatureDefaults::default() };
+            let config = load_with(&options.config_file, defaults).map_err(ScrapeCommandError::Config)?;
+            let found = config.scrape_configs.iter().find(|it| it.job_name == *job);
+            Arc::clone(found.ok_or_else(|| ScrapeCommandError::UnknownJob { job: job.clone() })?)
+        }
+    };
+    let groups = if is_local {
+        vec![group([("__address__", what.as_str())])]
+    } else if is_address {
+        vec![group_of_url(what)]
+    } else {
+        static_groups(&config)
+    };
+    if groups.is_empty() {
+        return Err(ScrapeCommandError::NoStaticTargets { job: config.job_name.clone() });
+    }
+    let mut targets = Vec::new();
+    let mut failure = None;
+    for group in &groups {
+        targets_from_group(&config, group, &mut LabelsBuilder::new(), |discovered, outcome| match outcome {
+            Ok(Some(target)) => targets.push((Arc::clone(&config), target)),
+            Ok(None) => failure = Some(format!("relabel_configs drop the target {}", discovered.labels())),
+            Err(error) => failure = Some(error.to_string()),
+        });
+    }
+    match failure {
+        Some(cause) if targets.is_empty() => Err(ScrapeCommandError::NoTarget { cause }),
+        _ => Ok(targets),
+    }
+}
+
+fn group<'a>(labels: impl IntoIterator<Item = (&'a str, &'a str)>) -> Arc<TargetGroup> {
+    let targets = vec![Labels::from_pairs(labels)];
+    Arc::new(TargetGroup { source: String::new(), targets, labels: Labels::default() })
+}
+
+/// A URL as the labels that a target is made of.
+fn group_of_url(url: &str) -> Arc<TargetGroup> {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
+    let path_at = rest.find(['/', '?']).unwrap_or(rest.len());
+    let (address, path_and_query) = rest.split_at(path_at);
+    let (path, query) = path_and_query.split_once('?').unwrap_or((path_and_query, ""));
+    let path = if path.is_empty() { "/metrics" } else { path };
+    let params = query.split('&').filter_map(|pair| pair.split_once('='));
+    let params: Vec<(String, &str)> =
+        params.map(|(name, value)| (format!("__param_{name}"), value)).collect();
+    let fixed = [("__scheme__", scheme), ("__address__", address), ("__metrics_path__", path)];
+    group(fixed.into_iter().chain(params.iter().map(|(name, value)| (name.as_str(), *value))))
+}
+
+fn static_groups(config: &ScrapeConfig) -> Vec<Arc<TargetGroup>> {
+    let groups = config.discovery.iter().filter_map(|provider| match provider {
+        DiscoveryConfig::Static(groups) => Some(groups),
+        _ => None,
+    });
+    let group = |(idx, group): (usize, &crate::config::discovery::statics::StaticConfig)| {
+        let targets =
+            group.targets.iter().map(|it| Labels::from_pairs([("__address__", it.as_str())])).collect();
+        Arc::new(TargetGroup { source: idx.to_string(), targets, labels: group.labels.clone() })
+    };
+    groups.flatten().enumerate().map(group).collect()
+}
+
+/// One scrape, phase by phase.
+fn scrape(
+    config: &Arc<ScrapeConfig>,
+    target: Target,
+    dir: &Path,
+    out: &mut dyn Write,
+) -> Result<bool, ScrapeCommandError> {
+    let wal = open_log(dir)?;
+    let clock = Clock::system();
+    let budget = BodyBudget::new(BODY_BYTES, BODY_BYTES);
+    let metrics = Arc::new(ScrapeMetrics::new());
+    let mut worker = Worker::new(Permits::new(1, &wal), Arc::clone(&budget), metrics, clock.clone());
+    let target = Arc::new(target);
+    let status = Arc::new(TargetStatus::default());
+    let settings = LoopSettings {
+        target: Arc::clone(&target),
+        config: Arc::clone(config),
+        status: Arc::clone(&status),
+        target_limit: Arc::default(),
+        failure_log: None,
+    };
+    let start = Instant::now();
+    let at = ScrapeTime { start, ts_ms: clock.wall_ms(), deadline: start + target.scrape_timeout };
+    let mut body = budget.wire_buffer();
+    let fetched = Scraper::new(&target.url, config, target.scrape_timeout).fetch(at.deadline, &mut body);
+    let fetch_time = start.elapsed();
+    let unpacking_at = Instant::now();
+    let mut decoded = budget.decoded_buffer();
+    let limit_bytes = config.limits.body_size_limit_bytes;
+    let page: Result<Page<'_>, ScrapeError> = fetched.as_ref().map_err(Clone::clone).and_then(|fetched| {
+        let bytes = Decoder::default().decode(
+            fetched.content_encoding,
+            &body,
+            &mut decoded,
+            limit_bytes,
+            at.deadline,
+        )?;
+        Ok(Page { content_type: &fetched.content_type, bytes })
+    });
+    let unpack_time = unpacking_at.elapsed();
+    let n_bytes = page.as_ref().map_or(0, |page| page.bytes.len());
+    let storing_at = Instant::now();
+    ScrapeLoop::new(&settings).store(&mut worker, at, page);
+    let store_time = storing_at.elapsed();
+    drop(worker);
+    wal.close()?;
+
+    let last = status.last();
+    let error = last.as_ref().and_then(|last| last.error.clone());
+    let (n_scraped, n_kept) =
+        last.map_or((0, 0), |last| (last.samples_scraped, last.samples_post_metric_relabeling));
+    let mut print = || -> io::Result<()> {
+        writeln!(out, "{} {}", target.url, target.labels)?;
+        match &fetched {
+            Ok(fetched) => writeln!(
+                out,
+                "fetched {} bytes in {}, {:?}, Content-Type {:?}",
+                fetched.wire_bytes,
+                millis(fetch_time),
+                fetched.content_encoding,
+                fetched.content_type
+            )?,
+            Err(_) => writeln!(out, "not fetched in {}", millis(fetch_time))?,
+        }
+        writeln!(out, "unpacked to {n_bytes} bytes in {}", millis(unpack_time))?;
+        writeln!(out, "stored {n_kept} of {n_scraped} samples in {}", millis(store_time))?;
+        match &error {
+            Some(error) => writeln!(out, "FAILED: {error}"),
+            None => Ok(()),
+        }
+    };
+    print().map_err(ScrapeCommandError::Output)?;
+    let query = QueryOptions {
+        selector: ALL_SERIES.to_owned(),
+        since: None,
+        path: dir.to_owned(),
+        format: QueryFormat::Table,
+    };
+    query::run(query, out).map_err(|error| match error {
+        QueryError::Output(error) => ScrapeCommandError::Output(error),
+        error => ScrapeCommandError::Log(error.to_string()),
+    })?;
+    Ok(error.is_none())
+}
+
+fn open_log(dir: &Path) -> Result<Wal, WalError> {
+    let options = WalOptions {
+        path: dir.to_owned(),
+        segment_size_bytes: SEGMENT_BYTES,
+        compression: Compression::None,
+        retention_min_time: Duration::ZERO,
+        retention_max_time: Duration::ZERO,
+        retention_max_bytes: None,
+        fsync_interval: Duration::ZERO,
+        lock_file: false,
+    };
+    Ok(Wal::open(options, &mut |_, _| {})?.0)
+}
+
+fn millis(duration: Duration) -> String {
+    format!("{:.1} ms", duration.as_secs_f64() * 1e3)
+}
