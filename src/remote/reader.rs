@@ -25,6 +25,9 @@ use crate::wal::writer::Position;
 const FRESH_DEADLINES: u32 = 2;
 const LEAST_BEHIND: Duration = Duration::from_secs(2);
 
+/// The log is split no more often: each time it costs a segment.
+const SPLIT_INTERVAL: Duration = Duration::from_secs(30);
+
 /// Truncation has overtaken a reader whose endpoint works: so many times as many shards.
 const MORE_SHARDS: usize = 2;
 
@@ -61,6 +64,8 @@ pub(in crate::remote) struct Dealer {
     pub(in crate::remote) is_stopped: bool,
     is_truncated: bool,
     pub(in crate::remote) is_split_due: bool,
+    /// When the log was last split, or that was tried.
+    pub(in crate::remote) last_split: Option<Instant>,
     /// Nothing was read to the end of the log yet.
     pub(in crate::remote) is_catching_up: bool,
     record: RecordItems,
@@ -93,6 +98,7 @@ impl Reader {
             is_stopped: false,
             is_truncated: false,
             is_split_due: false,
+            last_split: None,
             is_catching_up: true,
             record: RecordItems::default(),
             newest_here_ms: None,
@@ -189,7 +195,8 @@ impl Dealer {
     /// Whether newer samples should not wait until this record's turn comes.
     fn is_behind(&self) -> bool {
         let queue = &self.shared.config.queue;
-        if queue.in_order || self.until.is_some() {
+        let is_too_soon = self.last_split.is_some_and(|last| last.elapsed() < SPLIT_INTERVAL);
+        if queue.in_order || self.until.is_some() || is_too_soon {
             return false;
         }
         let newest_ms = self.shared.wal.newest_ts_ms();

@@ -123,7 +123,8 @@ impl Watcher {
     /// Leaves what it is behind by to the backlog. The gap ends with a segment, so that what truncation takes from it
     /// can be counted.
     fn split(&mut self) {
-        let dealer = &self.reader.dealer;
+        let dealer = &mut self.reader.dealer;
+        dealer.last_split = Some(Instant::now());
         let started = match dealer.shared.wal.start_segment() {
             Ok(started) => started,
             Err(error) => return log::warn!("remote_write {}: {error}; samples go in order", self.name()),
