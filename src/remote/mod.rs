@@ -8,6 +8,8 @@
 //!
 //! With `in_order: false` the watcher leaves what it is behind by to a *backlog* (thread `wal-backlog-<name>`) and goes
 //! on at the present; the gap that this leaves in the progress is closed when the backlog is sent.
+//!
+//! An *item* is a float, a native histogram or an exemplar. The first two are samples and stand in the ledger.
 
 pub mod backlog;
 pub mod backoff;

@@ -1,6 +1,6 @@
-//! The status page: each remote write endpoint's lag, last error and ledger.
+//! The status page: each remote write endpoint's lag, last error and ledger, and what it gets beside floats.
 
-use crate::remote::ledger::{DropReason, Ledger};
+use crate::remote::ledger::{DropReason, Kind, Ledger};
 use crate::remote::metrics::EndpointMetrics;
 use crate::web::WebState;
 use crate::web::http::Response;
@@ -39,13 +39,14 @@ fn write_endpoint(out: &mut String, endpoint: &EndpointMetrics) {
         out,
         "<tr><td data-label=Endpoint class={class}>{} <small>{}</small>\
          <td data-label=Behind>{behind_s:.1} s, {} samples, {} bytes of the log<td data-label=Shards>{}\
-         <td data-label=\"Last answer\">{last_answer}<td data-label=Ledger>{}<td data-label=Error>{}</tr>",
+         <td data-label=\"Last answer\">{last_answer}<td data-label=Ledger>{}{}<td data-label=Error>{}</tr>",
         ui::escape(&endpoint.name),
         ui::escape(&endpoint.url),
         ledger.pending(),
         endpoint.lag_bytes.get(),
         endpoint.shards.get(),
         ledger_text(&ledger),
+        beside(endpoint),
         ui::escape(&error)
     );
 }
@@ -67,6 +68,28 @@ fn ledger_text(ledger: &Ledger) -> String {
     text
 }
 
+/// Histograms, exemplars and metadata since the start, as far as there are any.
+fn beside(endpoint: &EndpointMetrics) -> String {
+    let mut text = String::new();
+    for kind in [Kind::Histogram, Kind::Exemplar] {
+        let metrics = endpoint.kind(kind);
+        let n_dropped: u64 = metrics.dropped.iter().map(|counter| counter.get()).sum();
+        let (n_sent, n_pending) = (metrics.sent.get(), metrics.pending.get());
+        if n_sent + n_dropped > 0 || n_pending > 0.0 {
+            let name = kind.plural();
+            let _ = write!(
+                text,
+                " <small>{name}: {n_sent} sent, {n_pending} pending, {n_dropped} dropped</small>"
+            );
+        }
+    }
+    let (n_sent, n_failed) = (endpoint.metadata.sent.get(), endpoint.metadata.failed.get());
+    if n_sent + n_failed > 0 {
+        let _ = write!(text, " <small>metadata: {n_sent} sent, {n_failed} failed</small>");
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -78,5 +101,21 @@ mod tests {
         ledger.settle(Fate::Sent, 9);
         ledger.settle(Fate::Dropped(DropReason::Rejected), 1);
         assert_eq!(ledger_text(&ledger), "taken 12 = sent 9 + pending 2 + dropped 1 (rejected 1)");
+    }
+
+    #[test]
+    fn what_there_is_beside_floats_is_shown() {
+        let endpoint = EndpointMetrics::new("a".to_owned(), "http://b".to_owned());
+        endpoint.kind(Kind::Float).sent.add(7);
+        assert_eq!(beside(&endpoint), "");
+        endpoint.kind(Kind::Histogram).sent.add(3);
+        endpoint.kind(Kind::Histogram).dropped[0].add(1);
+        endpoint.kind(Kind::Exemplar).pending.set(2.0);
+        endpoint.metadata.failed.add(5);
+        assert_eq!(
+            beside(&endpoint),
+            " <small>histograms: 3 sent, 0 pending, 1 dropped</small> <small>exemplars: 0 sent, 2 pending, 0 \
+             dropped</small> <small>metadata: 0 sent, 5 failed</small>"
+        );
     }
 }
