@@ -23,6 +23,7 @@ pub struct Family {
     name_len: u32,
     help_len: u32,
     metric_type: MetricType,
+    has_plain_help: bool,
 }
 
 impl Family {
@@ -31,7 +32,8 @@ impl Family {
         let len = |text: &str| u32::try_from(text.len()).unwrap_or(0);
         // What is longer than 4 GiB cannot have come out of a page.
         let (name_len, help_len) = (len(name), len(help));
-        Self { text: [name, help, unit].concat().into(), name_len, help_len, metric_type }
+        let has_plain_help = !help.contains('\\');
+        Self { text: [name, help, unit].concat().into(), name_len, help_len, metric_type, has_plain_help }
     }
 
     /// Its name, unescaped.
@@ -48,6 +50,11 @@ impl Family {
     pub fn help(&self) -> &str {
         let start = self.name_len as usize;
         self.text.get(start..start + self.help_len as usize).unwrap_or_default()
+    }
+
+    /// Whether a page says `text` as help: also right with escapes, for help without a backslash has none.
+    pub fn has_help_as_written(&self, text: &str) -> bool {
+        self.has_plain_help && self.help() == text
     }
 
     /// Its unit; may be empty.

@@ -315,11 +315,7 @@ fn a_record_that_means_nothing_loses_itself_only() {
         &[6, 1, 2, 3, 4],
     ];
     let before = (kinds::histograms(dir.path()), kinds::exemplars(dir.path()), kinds::metadata(dir.path()));
-    wal_support::write_segment(
-        &dir.path().join("wal"),
-        1,
-        &nonsense.map(|record| wal_support::Foreign::Raw(record)),
-    );
+    wal_support::write_segment(&dir.path().join("wal"), 1, &nonsense.map(wal_support::Foreign::Raw));
     let (wal, summary) = open(dir.path());
     assert_eq!(summary.losses.len(), 1, "{:?}", summary.losses);
     assert!(summary.losses[0].contains("00000001"), "{:?}", summary.losses);

@@ -119,6 +119,11 @@ impl MetadataCache {
     /// A HELP line, as it stands in the page.
     fn set_help(&mut self, name: &[u8], text: &str) {
         self.locate(name);
+        if let Current::Known(idx) = self.current
+            && self.list.families().get(idx).is_some_and(|family| family.has_help_as_written(text))
+        {
+            return;
+        }
         if memchr(b'\\', text.as_bytes()).is_none() {
             self.set_plain_help(text);
             return;
