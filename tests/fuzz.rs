@@ -18,8 +18,12 @@ mod pages;
 #[path = "fuzz/fuzz_targets/protobuf.rs"]
 mod protobuf;
 mod protobuf_support;
+#[path = "fuzz/fuzz_targets/relabel.rs"]
+mod relabel;
 #[path = "fuzz/fuzz_targets/text.rs"]
 mod text;
+#[path = "fuzz/fuzz_targets/yaml.rs"]
+mod yaml;
 
 use mutator::Mutator;
 use std::fs;
@@ -27,8 +31,8 @@ use std::panic::catch_unwind;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// All targets together take about 30 s of one core.
-const SHORT: Duration = Duration::from_secs(6);
+/// All six targets together take about 30 s of one core.
+const SHORT: Duration = Duration::from_secs(5);
 const LONG: Duration = Duration::from_secs(600);
 
 fn repository() -> &'static Path {
@@ -179,4 +183,86 @@ fn nhcb() {
         "\"} NaN # {a=\"b\"} 1\n",
     ];
     fuzz("nhcb", nhcb::run, &["nhcb"], &words);
+}
+
+#[test]
+fn relabel() {
+    let words = [
+        "replace\n",
+        "keep\n",
+        "drop\n",
+        "keepequal\n",
+        "dropequal\n",
+        "hashmod\n",
+        "labelmap\n",
+        "labeldrop\n",
+        "labelkeep\n",
+        "lowercase\n",
+        "uppercase\n",
+        "$1",
+        "${1}",
+        "${name}",
+        "$$",
+        "${",
+        "(?P<name>",
+        "(?i)",
+        "(?s:",
+        "[^",
+        "[[:alpha:]]",
+        "\\w",
+        "\\pL",
+        "\\x{10ffff}",
+        "\\Q",
+        "\\E",
+        "{2,3}",
+        "{1000}",
+        ".*",
+        "+?",
+        "|",
+        "__name__",
+    ];
+    fuzz("relabel", relabel::run, &[], &words);
+}
+
+#[test]
+fn yaml() {
+    let words = [
+        "global:\n",
+        "scrape_configs:\n",
+        "- job_name: a\n",
+        "  static_configs:\n",
+        "  - targets: [a]\n",
+        "remote_write:\n",
+        "- url: http://a\n",
+        "relabel_configs:\n",
+        "  regex: ",
+        "&a ",
+        "*a",
+        "<<: ",
+        "!!str ",
+        "|\n",
+        ">-\n",
+        "'",
+        "\"",
+        "{",
+        "}",
+        "[",
+        "]",
+        ": ",
+        "? ",
+        "- ",
+        "\n  ",
+        "null",
+        "~",
+        "0x1f",
+        "1e3",
+        ".inf",
+        "5m",
+        "10MB",
+        "--- ",
+        "...\n",
+        "%YAML 1.1\n",
+        "# ",
+    ];
+    fuzz("yaml", yaml::run, &["config", "relabel"], &words);
 }
