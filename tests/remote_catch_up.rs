@@ -8,7 +8,6 @@ mod support;
 
 use std::fs;
 use std::path::Path;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use scraped::remote::ledger::{DropReason, Ledger};
@@ -18,7 +17,7 @@ use support::receiver::{Answer, Receiver};
 use support::remote::{arrived, config, missing, n_samples, on_disk, wait_until_sent};
 use support::scraped::Scraped;
 use support::targets::{Behaviour, FakeTargets, page};
-use support::wait_until;
+use support::{wait_for_long, wait_until};
 
 const NAMED: &str = "name: main";
 
@@ -191,13 +190,4 @@ fn at_the_bound_of_the_log_there_are_more_shards_until_nothing_is_lost() {
     assert_eq!(ledger.taken, ledger.sent + ledger.dropped[DropReason::WalTruncated as usize], "{ledger:?}");
     receiver.check();
     drop(dir);
-}
-
-/// For what takes a megabyte of log each time.
-fn wait_for_long(what: &str, mut holds: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !holds() {
-        assert!(start.elapsed() < 4 * support::PATIENCE, "still waiting for: {what}");
-        thread::sleep(Duration::from_millis(50));
-    }
 }

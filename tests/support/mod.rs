@@ -22,10 +22,19 @@ use std::time::{Duration, Instant};
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Waits until `holds`; panics with `what` when it does not within [`PATIENCE`].
-pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+pub fn wait_until(what: &str, holds: impl FnMut() -> bool) {
+    wait(what, PATIENCE, holds);
+}
+
+/// The same for what takes a while on an idle machine too.
+pub fn wait_for_long(what: &str, holds: impl FnMut() -> bool) {
+    wait(what, 4 * PATIENCE, holds);
+}
+
+fn wait(what: &str, patience: Duration, mut holds: impl FnMut() -> bool) {
     let start = Instant::now();
     while !holds() {
-        assert!(start.elapsed() < PATIENCE, "still waiting for: {what}");
+        assert!(start.elapsed() < patience, "still waiting for: {what}");
         thread::sleep(Duration::from_millis(10));
     }
 }
