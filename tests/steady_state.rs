@@ -128,6 +128,26 @@ fn protobuf_page(round: u32) -> Vec<u8> {
     encode::encode(families.trim_end_matches("---\n"))
 }
 
+/// Classic histograms with exemplars.
+fn classic_page(round: u32) -> String {
+    let mut page = String::new();
+    for family in 0..40 {
+        writeln!(page, "# TYPE family_{family} histogram").unwrap();
+        for path in ["/a", "/b"] {
+            let labels = format!("path=\"{path}\",code=\"200\"");
+            for (bound, count) in [("0.005", 1), ("1", 1), ("2.5", round + 1), ("+Inf", round + 5)] {
+                let exemplar = format!("{{trace_id=\"{round}\"}} 0.5");
+                writeln!(page, "family_{family}_bucket{{{labels},le=\"{bound}\"}} {count} # {exemplar}")
+                    .unwrap();
+            }
+            writeln!(page, "family_{family}_sum{{{labels}}} {round}.5").unwrap();
+            writeln!(page, "family_{family}_count{{{labels}}} {}", round + 5).unwrap();
+        }
+        writeln!(page, "# TYPE dropped_{family} gauge\ndropped_{family} {round}").unwrap();
+    }
+    page + "# EOF\n"
+}
+
 /// Samples of each page, and those that are not dropped.
 struct Counts {
     scraped: u64,
@@ -152,6 +172,17 @@ fn nor_does_protobuf_with_native_histograms() {
     let job_lines = "    scrape_native_histograms: true\n    native_histogram_bucket_limit: 2\n";
     // A counter, a gauge, the bucket that is there and +Inf, sum and count, a native histogram.
     check(PROTOBUF, job_lines, Counts { scraped: 280, kept: 240 }, protobuf_page);
+}
+
+#[test]
+fn nor_do_converted_histograms() {
+    let content_type = "application/openmetrics-text; version=1.0.0";
+    let job_lines = "    convert_classic_histograms_to_nhcb: true\n";
+    check(content_type, job_lines, Counts { scraped: 120, kept: 80 }, |round| classic_page(round).into());
+    let job_lines = format!("{job_lines}    always_scrape_classic_histograms: true\n");
+    check(content_type, &job_lines, Counts { scraped: 600, kept: 560 }, |round| classic_page(round).into());
+    // A counter, a gauge, a converted histogram and what is native but read as a classic one.
+    check(PROTOBUF, &job_lines, Counts { scraped: 440, kept: 400 }, protobuf_page);
 }
 
 #[test]

@@ -143,10 +143,10 @@ impl<'page> Nhcb<'page> {
 
     /// The next exemplar of the current histogram: those of all its series.
     pub(in crate::exposition) fn exemplar(&mut self, exemplar: &mut Exemplar) -> bool {
-        let given = self.buffers.exemplars.get(self.n_given_exemplars);
-        match given.filter(|_| self.n_given_exemplars < self.n_current_exemplars) {
+        let n_left = self.n_current_exemplars - self.n_given_exemplars;
+        match self.buffers.exemplars.get_mut(self.n_given_exemplars).filter(|_| n_left > 0) {
             Some(given) => {
-                exemplar.clone_from(given);
+                std::mem::swap(exemplar, given);
                 self.n_given_exemplars += 1;
                 true
             }

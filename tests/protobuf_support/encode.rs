@@ -3,6 +3,8 @@
 //! Fields are written in the order of the text. A list in brackets is packed; a field that is there several times is
 //! not. `\xff` in a string is a byte.
 
+#![allow(dead_code, reason = "every test binary uses a part of it")]
+
 #[derive(Clone, Copy)]
 enum Kind {
     Integer,
