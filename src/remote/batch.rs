@@ -122,6 +122,11 @@ impl Queued {
 }
 
 impl Rest {
+    /// Whether there is any native histogram.
+    pub fn has_histograms(&self) -> bool {
+        !self.histograms.is_empty()
+    }
+
     /// The whole of an item; `None` for one of another batch.
     pub fn view(&self, item: &Queued) -> Option<View<'_>> {
         let idx = ((item.place.0 & !EXEMPLAR_BIT) as usize).wrapping_sub(1);

@@ -213,7 +213,7 @@ impl Shard {
 
     /// Drops what 1.0 has no place for, and histograms that were meant for 2.0 alone.
     fn drop_unsupported(&self, part: &mut Vec<Queued>, rest: &Rest) {
-        if self.shared.message() != Message::V1 {
+        if self.shared.message() != Message::V1 || !rest.has_histograms() {
             return;
         }
         let is_nhcb = |item: &mut Queued| match rest.view(item) {
