@@ -122,6 +122,10 @@ impl Shared {
     pub fn settle_written(&self, items: &[Queued], written: Written) -> u64 {
         let Written { samples, histograms, exemplars } = written;
         let mut left = [samples, histograms, exemplars];
+        if numbers(items).iter().zip(left).all(|(n, written)| *n <= written) {
+            self.settle(items, Fate::Sent);
+            return 0;
+        }
         let (sent, lost): (Vec<Queued>, Vec<Queued>) = items.iter().partition(|item| {
             left.get_mut(item.kind() as usize).is_some_and(|left| {
                 let is_sent = *left > 0;
