@@ -18,7 +18,7 @@ use support::remote_message::{Message, Protocol};
 use support::scraped::Scraped;
 use support::small_disk::SmallDisk;
 use support::targets::{Behaviour, FakeTargets, page};
-use support::wait_until;
+use support::{wait_for_long, wait_until};
 use tempfile::TempDir;
 use tls_support::endpoint::{Endpoint, reply, server_tls};
 use tls_support::{Authority, Validity};
@@ -101,17 +101,17 @@ fn a_disk_that_is_full_while_behind_costs_the_oldest_and_is_counted() {
     receiver.answer(Answer::status(503));
     let n_removals = || scraped.stderr().matches("no space left on the disk").count();
     // First the log fills it by itself, then others take all that is left.
-    wait_until("the oldest go", || n_removals() > 0);
+    wait_for_long("the oldest go", || n_removals() > 0);
     let before = n_removals();
     disk.fill(0);
-    wait_until("more of the oldest go", || n_removals() > before);
+    wait_for_long("more of the oldest go", || n_removals() > before);
     await_scrapes(&targets, 10);
     // A file of positions needs a block, which others may have taken.
     disk.free();
     targets.set("/metrics", Behaviour::Healthy(page("fresh 1\n")));
     receiver.answer(Answer::Stores(204));
     // Fresh samples flow again by themselves, and what is still there arrives.
-    wait_until("fresh samples", || receiver.state().series.keys().any(|key| key.contains("\"fresh\"")));
+    wait_for_long("fresh samples", || receiver.state().series.keys().any(|key| key.contains("\"fresh\"")));
     await_scrapes(&targets, 5);
     wait_until_sent(&data, &receiver);
     wait_until("the loss is told", || {
