@@ -348,7 +348,7 @@ fn check_config_counts_and_names_mistakes() {
     assert!(lines[1].starts_with(&format!("{bad}:4: scrape_configs[1].job_name: ")), "{lines:?}");
 
     let usage = scraped(&["check", "config"]);
-    check_refusal(&usage, "usage: scraped check config FILE");
+    check_refusal(&usage, "usage: scraped check config FILE, or scraped check metrics < PAGE");
 }
 
 #[test]
