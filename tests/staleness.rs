@@ -10,7 +10,6 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "protobuf_support/encode.rs"]
-#[allow(dead_code, reason = "a part of it is used here")]
 mod encode;
 
 use proptest::prelude::*;
