@@ -34,7 +34,8 @@ const RUN_MS: Range<u64> = 20..3000;
 
 const ENDPOINT: &str = "main";
 
-const ARGUMENTS: [&str; 1] = ["--wal.fsync-interval=1s"];
+/// The long run may take more than an hour, after which what was sent may go.
+const ARGUMENTS: [&str; 2] = ["--wal.fsync-interval=1s", "--storage.agent.retention.min-time=1d"];
 
 fn n_kills() -> usize {
     if std::env::var_os("SCRAPED_LONG").is_some() { 1000 } else { 50 }
