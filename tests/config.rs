@@ -16,7 +16,7 @@ use scraped::config::{Config, load};
 /// Ends of the sentences about what Prometheus has and this release does not.
 const NOT_HERE: [&str; 2] = [
     concat!(" is not built yet in scraped ", env!("CARGO_PKG_VERSION"), "; remove it or leave its default"),
-    " is not supported; bridge with http_sd_configs or file_sd_configs",
+    "in a file for file_sd_configs, or printed for exec_sd_configs",
 ];
 
 /// A file of Prometheus that is good there and bad here: its URLs have no scheme, so every request would fail.

@@ -17,7 +17,7 @@ use scraped::config::load;
 /// Ends of the sentences about what Prometheus has and this release does not.
 const NOT_HERE: [&str; 2] = [
     concat!(" is not built yet in scraped ", env!("CARGO_PKG_VERSION"), "; remove it or leave its default"),
-    " is not supported; bridge with http_sd_configs or file_sd_configs",
+    "in a file for file_sd_configs, or printed for exec_sd_configs",
 ];
 
 /// Refused by us alone, on purpose.

@@ -85,13 +85,14 @@ impl DiscoveryConfig {
 }
 
 /// Providers that an edge host has a use for; they come with later releases.
-const TO_COME: [&str; 3] = ["dockerswarm_sd_configs", "kubernetes_sd_configs", "nomad_sd_configs"];
+const TO_COME: [&str; 1] = ["kubernetes_sd_configs"];
 
-/// Providers of Prometheus 3.14 that need a cloud's own API and will not come.
-const BRIDGED: [&str; 28] = [
+/// Providers of Prometheus 3.14 that speak the API of a cloud or of a cluster, and will not come.
+const BRIDGED: [&str; 30] = [
     "aws_sd_configs",
     "azure_sd_configs",
     "digitalocean_sd_configs",
+    "dockerswarm_sd_configs",
     "ec2_sd_configs",
     "ecs_sd_configs",
     "elasticache_sd_configs",
@@ -105,6 +106,7 @@ const BRIDGED: [&str; 28] = [
     "marathon_sd_configs",
     "msk_sd_configs",
     "nerve_sd_configs",
+    "nomad_sd_configs",
     "oci_sd_configs",
     "openstack_sd_configs",
     "outscale_sd_configs",
@@ -118,6 +120,11 @@ const BRIDGED: [&str; 28] = [
     "uyuni_sd_configs",
     "vultr_sd_configs",
 ];
+
+/// What is said of [`BRIDGED`].
+const BRIDGE: &str = "speaks an API that is not built in; let a program that knows these targets hand them over as \
+                      [{\"targets\": [...], \"labels\": {...}}]: at a URL for http_sd_configs, in a file for \
+                      file_sd_configs, or printed for exec_sd_configs";
 
 /// True for the key of a provider that [`read`] has something to say about.
 pub(in crate::config) fn is_other_provider(key: &str) -> bool {
@@ -175,7 +182,7 @@ pub(in crate::config) fn read(
         if TO_COME.contains(&key) {
             refuse(&field);
         } else if BRIDGED.contains(&key) {
-            field.mistake(format!("{key} is not supported; bridge with http_sd_configs or file_sd_configs"));
+            field.mistake(format!("{key} {BRIDGE}"));
         }
     }
     providers
