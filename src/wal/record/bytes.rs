@@ -25,7 +25,7 @@ pub(super) fn put_text(out: &mut Vec<u8>, text: &str) {
 
 /// The bytes not decoded yet.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Bytes<'a>(pub(super) &'a [u8]);
+pub struct Bytes<'a>(pub(super) &'a [u8]);
 
 impl<'a> Bytes<'a> {
     pub(super) fn byte(&mut self) -> Result<u8, DecodeError> {

@@ -2,6 +2,7 @@
 
 use crate::wal::record::bytes::Bytes;
 use crate::wal::record::deltas::{DeltaEncoder, Deltas};
+use crate::wal::record::entries::{Entries, ReadEntry};
 use crate::wal::record::labels::LabelPairs;
 use crate::wal::record::{DecodeError, EXEMPLARS};
 
@@ -18,33 +19,22 @@ pub struct ExemplarEntry<'a> {
     pub labels: LabelPairs<'a>,
 }
 
-/// Exemplars of an exemplar record. After an error it ends.
+/// Entries of an exemplar record.
+pub type Exemplars<'a> = Entries<'a, ExemplarReader>;
+
+/// Reads them.
 #[derive(Clone, Debug)]
-pub struct Exemplars<'a> {
-    pub(super) body: Bytes<'a>,
+pub struct ExemplarReader {
     pub(super) deltas: Deltas,
 }
 
-impl<'a> Exemplars<'a> {
-    fn entry(&mut self) -> Result<ExemplarEntry<'a>, DecodeError> {
-        let (series_ref, ts_ms) = self.deltas.next(&mut self.body)?;
-        let value = self.body.float()?;
-        Ok(ExemplarEntry { series_ref, ts_ms, value, labels: LabelPairs::decode(&mut self.body)? })
-    }
-}
+impl<'a> ReadEntry<'a> for ExemplarReader {
+    type Entry = ExemplarEntry<'a>;
 
-impl<'a> Iterator for Exemplars<'a> {
-    type Item = Result<ExemplarEntry<'a>, DecodeError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.body.0.is_empty() {
-            return None;
-        }
-        let entry = self.entry();
-        if entry.is_err() {
-            self.body = Bytes(&[]);
-        }
-        Some(entry)
+    fn read(&mut self, body: &mut Bytes<'a>) -> Result<ExemplarEntry<'a>, DecodeError> {
+        let (series_ref, ts_ms) = self.deltas.next(body)?;
+        let value = body.float()?;
+        Ok(ExemplarEntry { series_ref, ts_ms, value, labels: LabelPairs::decode(body)? })
     }
 }
 

@@ -7,6 +7,7 @@ use crate::histogram::{CUSTOM_BUCKETS_SCHEMA, CounterResetHint, Counts, Flavour,
 use crate::wal::record::DecodeError;
 use crate::wal::record::bytes::{Bytes, put_uvarint, put_varint};
 use crate::wal::record::deltas::{DeltaEncoder, Deltas};
+use crate::wal::record::entries::{Entries, ReadEntry};
 
 /// Which record a histogram belongs into: each holds histograms of one kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,38 +113,27 @@ impl EncodedHistogram<'_> {
     }
 }
 
-/// Entries of a histogram record. After an error it ends.
+/// Entries of a histogram record.
+pub type Histograms<'a> = Entries<'a, HistogramReader>;
+
+/// Reads them.
 #[derive(Clone, Debug)]
-pub struct Histograms<'a> {
-    pub(super) body: Bytes<'a>,
+pub struct HistogramReader {
     pub(super) deltas: Deltas,
     pub(super) flavour: Flavour,
 }
 
-impl<'a> Histograms<'a> {
-    fn entry(&mut self) -> Result<HistogramEntry<'a>, DecodeError> {
-        let (series_ref, ts_ms) = self.deltas.next(&mut self.body)?;
-        let start = self.body.0;
-        let schema = skip(&mut self.body, self.flavour)?;
-        let used = start.len() - self.body.0.len();
+impl<'a> ReadEntry<'a> for HistogramReader {
+    type Entry = HistogramEntry<'a>;
+
+    fn read(&mut self, body: &mut Bytes<'a>) -> Result<HistogramEntry<'a>, DecodeError> {
+        let (series_ref, ts_ms) = self.deltas.next(body)?;
+        let start = body.0;
+        let schema = skip(body, self.flavour)?;
+        let used = start.len() - body.0.len();
         let bytes = start.get(..used).unwrap_or_default();
         let histogram = EncodedHistogram { flavour: self.flavour, schema, bytes };
         Ok(HistogramEntry { series_ref, ts_ms, histogram })
-    }
-}
-
-impl<'a> Iterator for Histograms<'a> {
-    type Item = Result<HistogramEntry<'a>, DecodeError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.body.0.is_empty() {
-            return None;
-        }
-        let entry = self.entry();
-        if entry.is_err() {
-            self.body = Bytes(&[]);
-        }
-        Some(entry)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::exposition::MetricType;
 use crate::wal::record::bytes::{Bytes, put_text, put_uvarint};
+use crate::wal::record::entries::{Entries, ReadEntry};
 use crate::wal::record::{DecodeError, METADATA};
 
 const UNIT: &str = "UNIT";
@@ -23,21 +24,24 @@ pub struct MetadataEntry<'a> {
     pub help: &'a str,
 }
 
-/// Entries of a metadata record. After an error it ends.
-#[derive(Clone, Debug)]
-pub struct MetadataEntries<'a> {
-    pub(super) body: Bytes<'a>,
-}
+/// Entries of a metadata record.
+pub type MetadataEntries<'a> = Entries<'a, MetadataReader>;
 
-impl<'a> MetadataEntries<'a> {
-    fn entry(&mut self) -> Result<MetadataEntry<'a>, DecodeError> {
-        let series_ref = self.body.uvarint()?;
-        let metric_type = metric_type(self.body.byte()?);
+/// Reads them.
+#[derive(Clone, Copy, Debug)]
+pub struct MetadataReader;
+
+impl<'a> ReadEntry<'a> for MetadataReader {
+    type Entry = MetadataEntry<'a>;
+
+    fn read(&mut self, body: &mut Bytes<'a>) -> Result<MetadataEntry<'a>, DecodeError> {
+        let series_ref = body.uvarint()?;
+        let metric_type = metric_type(body.byte()?);
         let (mut unit, mut help) = ("", "");
         // Fields of a later version are passed over.
-        for _ in 0..self.body.uvarint()? {
-            let name = self.body.text()?;
-            let value = self.body.text()?;
+        for _ in 0..body.uvarint()? {
+            let name = body.text()?;
+            let value = body.text()?;
             match name {
                 UNIT => unit = value,
                 HELP => help = value,
@@ -45,21 +49,6 @@ impl<'a> MetadataEntries<'a> {
             }
         }
         Ok(MetadataEntry { series_ref, metric_type, unit, help })
-    }
-}
-
-impl<'a> Iterator for MetadataEntries<'a> {
-    type Item = Result<MetadataEntry<'a>, DecodeError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.body.0.is_empty() {
-            return None;
-        }
-        let entry = self.entry();
-        if entry.is_err() {
-            self.body = Bytes(&[]);
-        }
-        Some(entry)
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod bytes;
 mod deltas;
+mod entries;
 pub mod exemplars;
 pub mod histograms;
 pub mod labels;
@@ -16,11 +17,12 @@ pub mod series;
 use crate::histogram::Flavour;
 use crate::wal::record::bytes::Bytes;
 use crate::wal::record::deltas::{Deltas, Version};
-use crate::wal::record::exemplars::Exemplars;
-use crate::wal::record::histograms::Histograms;
-use crate::wal::record::metadata::MetadataEntries;
-use crate::wal::record::samples::Samples;
-use crate::wal::record::series::SeriesEntries;
+use crate::wal::record::entries::Entries;
+use crate::wal::record::exemplars::{ExemplarReader, Exemplars};
+use crate::wal::record::histograms::{HistogramReader, Histograms};
+use crate::wal::record::metadata::{MetadataEntries, MetadataReader};
+use crate::wal::record::samples::{SampleReader, Samples};
+use crate::wal::record::series::{SeriesEntries, SeriesReader};
 use std::fmt;
 
 /// What a record holds; the first byte of a record.
@@ -137,11 +139,17 @@ pub enum Record<'a> {
 /// Starts to decode a record; entries are decoded as the iterators are pulled.
 pub fn decode(record: &[u8]) -> Record<'_> {
     let body = Bytes(record.get(1..).unwrap_or_default());
-    let samples = |version| Record::Samples(Samples { body, deltas: Deltas::new(version) });
-    let histograms =
-        |flavour, version| Record::Histograms(Histograms { body, deltas: Deltas::new(version), flavour });
+    let samples = |version| {
+        let reader = SampleReader { deltas: Deltas::new(version) };
+        Record::Samples(Entries::new(body, reader))
+    };
+    let histograms = |flavour, version| {
+        let reader = HistogramReader { deltas: Deltas::new(version), flavour };
+        Record::Histograms(Entries::new(body, reader))
+    };
+    let exemplars = || ExemplarReader { deltas: Deltas::new(Version::V1) };
     match RecordType::of(record) {
-        RecordType::Series => Record::Series(SeriesEntries { body }),
+        RecordType::Series => Record::Series(Entries::new(body, SeriesReader)),
         RecordType::Samples => samples(Version::V1),
         RecordType::SamplesV2 => samples(Version::V2),
         RecordType::HistogramSamples | RecordType::CustomBucketsHistogramSamples => {
@@ -152,8 +160,8 @@ pub fn decode(record: &[u8]) -> Record<'_> {
         }
         RecordType::HistogramSamplesV2 => histograms(Flavour::Integer, Version::V2),
         RecordType::FloatHistogramSamplesV2 => histograms(Flavour::Float, Version::V2),
-        RecordType::Exemplars => Record::Exemplars(Exemplars { body, deltas: Deltas::new(Version::V1) }),
-        RecordType::Metadata => Record::Metadata(MetadataEntries { body }),
+        RecordType::Exemplars => Record::Exemplars(Entries::new(body, exemplars())),
+        RecordType::Metadata => Record::Metadata(Entries::new(body, MetadataReader)),
         other => Record::Other(other),
     }
 }

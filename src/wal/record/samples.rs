@@ -2,6 +2,7 @@
 
 use crate::wal::record::bytes::Bytes;
 use crate::wal::record::deltas::{DeltaEncoder, Deltas};
+use crate::wal::record::entries::{Entries, ReadEntry};
 use crate::wal::record::{DecodeError, SAMPLES};
 
 /// One float sample.
@@ -15,33 +16,21 @@ pub struct Sample {
     pub value: f64,
 }
 
-/// Samples of a samples record. After an error it ends.
+/// Samples of a samples record.
+pub type Samples<'a> = Entries<'a, SampleReader>;
+
+/// Reads them.
 #[derive(Clone, Debug)]
-pub struct Samples<'a> {
-    pub(super) body: Bytes<'a>,
+pub struct SampleReader {
     pub(super) deltas: Deltas,
 }
 
-impl Samples<'_> {
-    fn sample(&mut self) -> Result<Sample, DecodeError> {
-        let (series_ref, ts_ms) = self.deltas.next(&mut self.body)?;
-        Ok(Sample { series_ref, ts_ms, value: self.body.float()? })
-    }
-}
+impl<'a> ReadEntry<'a> for SampleReader {
+    type Entry = Sample;
 
-impl Iterator for Samples<'_> {
-    type Item = Result<Sample, DecodeError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        // A record of nothing but its base, as an older writer may leave it, holds no sample in Prometheus either.
-        if self.body.0.is_empty() {
-            return None;
-        }
-        let sample = self.sample();
-        if sample.is_err() {
-            self.body = Bytes(&[]);
-        }
-        Some(sample)
+    fn read(&mut self, body: &mut Bytes<'a>) -> Result<Sample, DecodeError> {
+        let (series_ref, ts_ms) = self.deltas.next(body)?;
+        Ok(Sample { series_ref, ts_ms, value: body.float()? })
     }
 }
 

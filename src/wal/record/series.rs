@@ -1,6 +1,7 @@
 //! Series records: which labels a ref stands for.
 
 use crate::wal::record::bytes::Bytes;
+use crate::wal::record::entries::{Entries, ReadEntry};
 use crate::wal::record::labels::{LabelPairs, put_labels};
 use crate::wal::record::{DecodeError, SERIES};
 
@@ -13,32 +14,18 @@ pub struct SeriesEntry<'a> {
     pub labels: LabelPairs<'a>,
 }
 
-/// Entries of a series record. After an error it ends.
-#[derive(Clone, Debug)]
-pub struct SeriesEntries<'a> {
-    pub(super) body: Bytes<'a>,
-}
+/// Entries of a series record.
+pub type SeriesEntries<'a> = Entries<'a, SeriesReader>;
 
-impl<'a> SeriesEntries<'a> {
-    fn entry(&mut self) -> Result<SeriesEntry<'a>, DecodeError> {
-        let series_ref = self.body.be_u64()?;
-        let labels = LabelPairs::decode(&mut self.body)?;
-        Ok(SeriesEntry { series_ref, labels })
-    }
-}
+/// Reads them.
+#[derive(Clone, Copy, Debug)]
+pub struct SeriesReader;
 
-impl<'a> Iterator for SeriesEntries<'a> {
-    type Item = Result<SeriesEntry<'a>, DecodeError>;
+impl<'a> ReadEntry<'a> for SeriesReader {
+    type Entry = SeriesEntry<'a>;
 
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.body.0.is_empty() {
-            return None;
-        }
-        let entry = self.entry();
-        if entry.is_err() {
-            self.body = Bytes(&[]);
-        }
-        Some(entry)
+    fn read(&mut self, body: &mut Bytes<'a>) -> Result<SeriesEntry<'a>, DecodeError> {
+        Ok(SeriesEntry { series_ref: body.be_u64()?, labels: LabelPairs::decode(body)? })
     }
 }
 
