@@ -6,30 +6,17 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot be set up has to fail")]
 
+mod interop_support;
 mod protobuf_support;
 mod support;
 mod wal_support;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
 
+use interop_support::{Case, OPENMETRICS, OUT_OF_ORDER, Setup, TEXT, compare};
 use protobuf_support::encode::{encode, page_of_hex};
-use protobuf_support::histogram;
-use scraped::histogram::Histogram;
-use scraped::labels::Labels;
-use scraped::wal::record::Record;
-use serde_json::Value;
-use support::peers::Peer;
-use support::scraped::{Scraped, write_whole};
-use support::targets::{Behaviour, FakeTargets};
-use support::wait_until;
-use tempfile::TempDir;
-use wal_support::kinds::for_each_record;
 
-const TEXT: &str = "text/plain; version=1.0.0";
-const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0";
 const PROTOBUF: &str =
     "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited";
 
@@ -57,18 +44,11 @@ const DIFFERENT: [(&str, &str); 14] = [
     ("prometheus_nhcb_0_convert_keep", CONVERTED_ALONE),
     ("prometheus_nhcb_1_convert_keep", CONVERTED_ALONE),
     ("times_convert", "a converted histogram has the timestamp of the line behind it there"),
-    ("pieces", "what is not newer than the sample before it in the page is left out, not logged"),
+    ("pieces", OUT_OF_ORDER),
 ];
 
 /// Ends the whole process of Prometheus 3.5, which takes out more buckets than there are.
 const DEADLY: &str = "spans_do_not_fit";
-
-struct Case {
-    name: String,
-    content_type: &'static str,
-    page: Vec<u8>,
-    options: &'static str,
-}
 
 fn cases() -> Vec<Case> {
     let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
@@ -98,163 +78,26 @@ fn cases() -> Vec<Case> {
     for (name, content_type, page) in pages {
         for options in OPTIONS {
             let name = format!("{name}_{}", options.replace(' ', "_"));
-            cases.push(Case { name, content_type, page: page.clone(), options });
+            let fields = format!(
+                "scrape_protocols: [PrometheusProto, OpenMetricsText1.0.0, PrometheusText1.0.0], \
+                 always_scrape_classic_histograms: {}, convert_classic_histograms_to_nhcb: {},",
+                options.contains("keep"),
+                options.contains("convert"),
+            );
+            cases.push(Case { name, content_type, page: page.clone(), fields });
         }
     }
     cases.sort_by(|a, b| a.name.cmp(&b.name));
     cases
 }
 
-fn config(address: &str, cases: &[Case], global: &str) -> String {
-    let mut config =
-        format!("global: {{scrape_interval: 2s, scrape_timeout: 2s{global}}}\nscrape_configs:\n");
-    for Case { name, options, .. } in cases {
-        config.push_str(&format!(
-            "- job_name: {name}\n  metrics_path: /{name}\n  scrape_protocols: [PrometheusProto, OpenMetricsText1.0.0, \
-             PrometheusText1.0.0]\n  always_scrape_classic_histograms: {}\n  \
-             convert_classic_histograms_to_nhcb: {}\n  static_configs: [{{targets: ['{address}'], \
-             labels: {{row: {name}}}}}]\n",
-            options.contains("keep"),
-            options.contains("convert"),
-        ));
-    }
-    config
-}
-
-/// Job → health and last error, once every target was scraped.
-fn verdicts(get: impl Fn() -> String) -> BTreeMap<String, String> {
-    let mut verdicts = BTreeMap::new();
-    wait_until("all targets scraped", || {
-        let answer: Value = serde_json::from_str(&get()).expect("JSON");
-        let targets = answer["data"]["activeTargets"].as_array().expect("an array");
-        let text = |target: &Value, key: &str| target[key].as_str().expect("a text").to_owned();
-        verdicts = targets
-            .iter()
-            .map(|target| {
-                let verdict = format!("{} {}", text(target, "health"), text(target, "lastError"));
-                (text(target, "scrapePool"), verdict)
-            })
-            .collect();
-        !targets.is_empty() && verdicts.values().all(|verdict| !verdict.starts_with("unknown"))
-    });
-    verdicts
-}
-
-/// Job → what its first scrape stored, sorted; a time only where the page gave it.
-fn stored(data: &Path) -> BTreeMap<String, BTreeSet<String>> {
-    let mut series: BTreeMap<u64, (String, String)> = BTreeMap::new();
-    let mut first_scrapes: BTreeMap<String, BTreeSet<i64>> = BTreeMap::new();
-    let mut samples = Vec::new();
-    for_each_record(data, |record| match record {
-        Record::Series(entries) => {
-            for entry in entries.flatten() {
-                let labels = Labels::from_pairs(entry.labels);
-                let pairs: Vec<_> =
-                    labels.iter().filter(|(name, _)| !["instance", "job", "row"].contains(name)).collect();
-                series.insert(entry.series_ref, (labels.get("row").to_owned(), format!("{pairs:?}")));
-            }
-        }
-        Record::Samples(entries) => {
-            for entry in entries.flatten() {
-                let value = entry.value;
-                let value = if value.is_nan() { "NaN".to_owned() } else { format!("{value:?}") };
-                samples.push((entry.series_ref, entry.ts_ms, value));
-            }
-        }
-        Record::Histograms(entries) => {
-            for entry in entries.flatten() {
-                let mut it = Histogram::default();
-                entry.histogram.decode_into(&mut it);
-                samples.push((entry.series_ref, entry.ts_ms, histogram(&it)));
-            }
-        }
-        Record::Exemplars(entries) => {
-            for entry in entries.flatten() {
-                let labels: Vec<_> = entry.labels.collect();
-                samples.push((entry.series_ref, entry.ts_ms, format!("# {labels:?} {:?}", entry.value)));
-            }
-        }
-        _ => {}
-    });
-    for (series_ref, ts_ms, _) in &samples {
-        let (row, labels) = &series[series_ref];
-        if labels == "[(\"__name__\", \"up\")]" {
-            first_scrapes.entry(row.clone()).or_default().insert(*ts_ms);
-        }
-    }
-    let mut stored: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for (series_ref, ts_ms, value) in samples {
-        let (row, labels) = &series[&series_ref];
-        let Some(scrapes) = first_scrapes.get(row) else { continue };
-        let time = match scrapes.iter().position(|scrape_ms| *scrape_ms == ts_ms) {
-            Some(0) => String::new(),
-            Some(_) => continue,
-            None => format!(" {ts_ms}"),
-        };
-        let value = if labels.contains("scrape_duration_seconds") { "some".to_owned() } else { value };
-        stored.entry(row.clone()).or_default().insert(format!("{labels} {value}{time}"));
-    }
-    stored
-}
-
 #[test]
 fn histograms_are_what_they_are_to_a_real_agent() {
     let cases = cases();
     assert!(cases.len() > 200, "{} cases", cases.len());
-    let targets = FakeTargets::start();
-    for case in &cases {
-        let behaviour = Behaviour::ContentType(Arc::from(&*case.page), case.content_type.to_owned());
-        targets.set(&format!("/{}", case.name), behaviour);
-    }
-    let address = targets.address();
-    let dir = TempDir::with_prefix("scraped-test-").unwrap();
-    let agent_data = dir.path().join("agent");
-    let agent_config = write_whole(dir.path(), "agent.yml", &config(&address, &cases, ""));
-    let agent = Peer::start("prometheus", "PROMETHEUS", &agent_data, "/-/ready", |address| {
-        vec![
-            "--agent".to_owned(),
-            format!("--config.file={}", agent_config.display()),
-            format!("--storage.agent.path={}", agent_data.display()),
-            format!("--web.listen-address={address}"),
-            "--enable-feature=native-histograms,exemplar-storage".to_owned(),
-            "--scrape.discovery-reload-interval=100ms".to_owned(),
-        ]
-    });
-    let scraped = Scraped::start(&config(&address, &cases, ", scrape_native_histograms: true"));
-    let our_data = scraped.data_dir();
-    let ours = verdicts(|| scraped.get("/api/v1/targets").body);
-    let theirs = verdicts(|| agent.get("/api/v1/targets"));
-    agent.stop();
-    let our_dir = scraped.dir();
-    assert_eq!(scraped.stop().code(), Some(0));
-    let (our_samples, their_samples) = (stored(&our_data), stored(&agent_data));
-    drop(our_dir);
-
-    let mut differences = Vec::new();
-    let mut reasons: BTreeSet<&str> = DIFFERENT.iter().map(|(start, _)| *start).collect();
-    for Case { name, .. } in &cases {
-        let (ours, theirs) = (&ours[name], &theirs[name]);
-        // Our place is behind it.
-        let end = [" (line ", " (byte "].iter().find_map(|start| ours.rfind(start)).unwrap_or(ours.len());
-        let mut difference = String::new();
-        if &ours[..end] != theirs {
-            difference = format!("\n  ours   {ours}\n  theirs {theirs}");
-        }
-        let (ours, theirs) = (&our_samples[name], &their_samples[name]);
-        for only_ours in ours.difference(theirs) {
-            difference.push_str(&format!("\n  only ours   {only_ours}"));
-        }
-        for only_theirs in theirs.difference(ours) {
-            difference.push_str(&format!("\n  only theirs {only_theirs}"));
-        }
-        match DIFFERENT.iter().find(|(start, _)| name.starts_with(start)) {
-            _ if difference.is_empty() => {}
-            None => differences.push(format!("{name}{difference}")),
-            Some((start, _)) => {
-                reasons.remove(start);
-            }
-        }
-    }
-    assert!(differences.is_empty(), "{}", differences.join("\n"));
-    assert!(reasons.is_empty(), "no difference any more: {reasons:?}");
+    let setup = Setup {
+        our_global: ", scrape_native_histograms: true",
+        their_arguments: &["--enable-feature=native-histograms,exemplar-storage"],
+    };
+    compare(&cases, &setup, &DIFFERENT);
 }

@@ -253,6 +253,31 @@ const GAUGES: [(&str, &str, Value); 8] = [
     ),
 ];
 
+/// `prometheus_wal_watcher_…`: what it ends in, help, type, value.
+const WATCHER: [(&str, &str, &str, fn(&EndpointMetrics) -> f64); 4] = [
+    (
+        "record_decode_failures_total",
+        "Number of records read by the WAL watcher that resulted in an error when decoding.",
+        "counter",
+        |it| it.watcher_decode_failures.get() as f64,
+    ),
+    (
+        "notifications_skipped_total",
+        "The number of WAL write notifications that the Watcher has skipped due to already being in a WAL read routine.",
+        "counter",
+        |it| it.watcher_notifications_skipped.get() as f64,
+    ),
+    (
+        "samples_sent_pre_tailing_total",
+        "Number of sample records read by the WAL watcher and sent to remote write during replay of existing WAL.",
+        "counter",
+        |it| it.watcher_pre_tailing.get() as f64,
+    ),
+    ("current_segment", "Current segment the WAL watcher is reading records from.", "gauge", |it| {
+        it.watcher_current_segment.get()
+    }),
+];
+
 impl Collect for RemoteMetrics {
     fn collect(&self, page: &mut Page) {
         self.collect_input(page);
@@ -359,40 +384,12 @@ fn watcher(page: &mut Page, endpoints: &[Arc<EndpointMetrics>]) {
             page.sample(name, &[("consumer", &endpoint.name), ("type", record_type)], counter.get() as f64);
         }
     }
-    let name = "prometheus_wal_watcher_record_decode_failures_total";
-    page.header(
-        name,
-        "Number of records read by the WAL watcher that resulted in an error when decoding.",
-        "counter",
-    );
-    for endpoint in endpoints {
-        let n_failures = endpoint.watcher_decode_failures.get() as f64;
-        page.sample(name, &[("consumer", &endpoint.name)], n_failures);
-    }
-    let name = "prometheus_wal_watcher_notifications_skipped_total";
-    page.header(
-        name,
-        "The number of WAL write notifications that the Watcher has skipped due to already being in a WAL read routine.",
-        "counter",
-    );
-    for endpoint in endpoints {
-        let n_skipped = endpoint.watcher_notifications_skipped.get() as f64;
-        page.sample(name, &[("consumer", &endpoint.name)], n_skipped);
-    }
-    let name = "prometheus_wal_watcher_samples_sent_pre_tailing_total";
-    page.header(
-        name,
-        "Number of sample records read by the WAL watcher and sent to remote write during replay of existing WAL.",
-        "counter",
-    );
-    for endpoint in endpoints {
-        let n_records = endpoint.watcher_pre_tailing.get() as f64;
-        page.sample(name, &[("consumer", &endpoint.name)], n_records);
-    }
-    let name = "prometheus_wal_watcher_current_segment";
-    page.header(name, "Current segment the WAL watcher is reading records from.", "gauge");
-    for endpoint in endpoints {
-        page.sample(name, &[("consumer", &endpoint.name)], endpoint.watcher_current_segment.get());
+    for (suffix, help, kind, value) in &WATCHER {
+        let name = format!("prometheus_wal_watcher_{suffix}");
+        page.header(&name, help, kind);
+        for endpoint in endpoints {
+            page.sample(&name, &[("consumer", &endpoint.name)], value(endpoint));
+        }
     }
 }
 
