@@ -10,6 +10,10 @@ use std::time::Duration;
 /// Upper bounds of `scraped_scrape_lateness_seconds`: from the tolerance of aligned timestamps to a whole interval.
 const LATENESS_BOUNDS_SECONDS: &[f64] = &[0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0, 5.0, 15.0];
 
+/// Upper bounds of `prometheus_target_scrape_duration_seconds`, which has no classic buckets in Prometheus.
+const DURATION_BOUNDS_SECONDS: &[f64] =
+    &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+
 /// What scraping counts.
 #[derive(Debug)]
 pub struct ScrapeMetrics {
@@ -51,6 +55,8 @@ pub struct ScrapeMetrics {
     pub exceeded_bucket_limit: Counter,
     /// `prometheus_target_scrapes_exemplar_out_of_order_total`; stays 0 as in an agent, whose log has no order of them.
     pub exemplar_out_of_order: Counter,
+    /// `prometheus_target_scrape_duration_seconds`: whole scrapes, of jobs with `extra_scrape_metrics` as in Prometheus.
+    pub scrape_duration: Histogram,
     /// `scraped_series_limit_samples_dropped_total` by job.
     pub over_series_limit: Family<Counter>,
     /// `prometheus_target_scrapes_cache_flush_forced_total`.
@@ -94,6 +100,7 @@ impl ScrapeMetrics {
             exceeded_label_limits: Counter::default(),
             exceeded_bucket_limit: Counter::default(),
             exemplar_out_of_order: Counter::default(),
+            scrape_duration: Histogram::new(DURATION_BOUNDS_SECONDS),
             over_series_limit: Family::new(&["scrape_job"]),
             cache_flush_forced: Counter::default(),
             workers: Family::new(&["state"]),
@@ -233,6 +240,11 @@ impl Collect for ScrapeMetrics {
             "prometheus_target_scrapes_exemplar_out_of_order_total",
             "Total number of exemplar rejected due to not being out of the expected order.",
             &self.exemplar_out_of_order,
+        );
+        page.histogram(
+            "prometheus_target_scrape_duration_seconds",
+            "Total duration of the scrape from start to commit completion in seconds.",
+            &self.scrape_duration,
         );
         page.counters(
             "scraped_series_limit_samples_dropped_total",

@@ -276,6 +276,10 @@ impl ScrapeLoop {
                 committed => break (staged, duration, committed),
             }
         };
+        if self.config.options.extra_scrape_metrics {
+            let whole = worker.clock.now().saturating_duration_since(at.start);
+            worker.metrics.scrape_duration.observe(whole.as_secs_f64());
+        }
         let out_of_order = match committed {
             Ok(out_of_order) => {
                 self.finish(worker, scratch, &page, &staged);
