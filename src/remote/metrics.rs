@@ -254,7 +254,7 @@ const GAUGES: [(&str, &str, Value); 8] = [
 ];
 
 /// `prometheus_wal_watcher_…`: what it ends in, help, type, value.
-const WATCHER: [(&str, &str, &str, fn(&EndpointMetrics) -> f64); 4] = [
+const WATCHER: [(&str, &str, &str, Value); 4] = [
     (
         "record_decode_failures_total",
         "Number of records read by the WAL watcher that resulted in an error when decoding.",
