@@ -151,3 +151,21 @@ fn no_metadata_with_send_false_or_2_0() {
         fixture.receiver.check();
     }
 }
+
+#[test]
+fn metadata_is_sent_after_a_fall_back_to_1_0() {
+    let v2 = "protobuf_message: io.prometheus.write.v2.Request\n";
+    let fixture = Fixture::start(&format!("{v2}{OFTEN}"), |receiver| {
+        receiver.script(|request| {
+            match request.header("x-prometheus-remote-write-version").starts_with('2') {
+                true => Answer::status(415),
+                false => Answer::Stores(204),
+            }
+        });
+    });
+    wait_until("all families", || {
+        let families = &fixture.receiver.state().families;
+        all().iter().all(|family| families.contains(family))
+    });
+    fixture.receiver.check();
+}

@@ -2,7 +2,8 @@
 //! have, in requests of their own (`storage/remote/metadata_watcher.go`, `AppendWatcherMetadata`).
 //!
 //! Runs on thread `remote-metadata-<name>`, with a connection of its own, so that samples never wait for it. What could
-//! not be sent is not kept: the next round says all of it again. 2.0 has metadata at the series instead.
+//! not be sent is not kept: the next round says all of it again. While 2.0 is spoken there is no round: it has metadata at
+//! the series instead.
 
 use std::io;
 use std::sync::Arc;
@@ -79,6 +80,9 @@ struct Stopped;
 impl Sender {
     fn run(mut self) {
         while self.stop.recv_timeout(self.config.send_interval) == Err(RecvTimeoutError::Timeout) {
+            if self.shared.message() != Message::V1 {
+                continue;
+            }
             let families = self.store.families();
             for part in families.chunks(self.config.max_samples_per_send) {
                 if let Err(Stopped) = self.send(part) {

@@ -15,7 +15,6 @@ use crate::clock::Clock;
 use crate::config::remote_write::RemoteWriteConfig;
 use crate::labels::Labels;
 use crate::metadata::MetadataStore;
-use crate::remote::encode::Message;
 use crate::remote::ledger::Ledger;
 use crate::remote::metadata;
 use crate::remote::metrics::EndpointMetrics;
@@ -183,14 +182,13 @@ impl Queue {
         Ok(())
     }
 
-    /// 2.0 has metadata at the series.
     fn start_metadata(
         &self,
         shared: &Arc<Shared>,
         stop: &Receiver<()>,
     ) -> io::Result<Option<metadata::Handle>> {
         let config = shared.config.metadata;
-        if !config.send || shared.message() != Message::V1 {
+        if !config.send {
             return Ok(None);
         }
         metadata::Handle::spawn(Arc::clone(shared), config, Arc::clone(&self.families), stop.clone())
