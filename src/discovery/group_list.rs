@@ -4,7 +4,9 @@
 //! JSON keys match in any case, and a number is a label value in YAML but not in JSON.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value as Json;
 
 use crate::config::node::{Entry, Node, Value};
@@ -68,21 +70,45 @@ fn json_groups(bytes: &[u8]) -> Result<Vec<RawGroup>, String> {
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Err("it is empty; `null` or `[]` mean no targets".to_owned());
     }
-    let document: Json = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
-    let items = match document {
-        Json::Null => return Ok(Vec::new()),
-        Json::Array(items) => items,
-        _ => return Err("not a list of target groups".to_owned()),
-    };
-    items.into_iter().enumerate().map(|(group_idx, item)| json_group(group_idx, item)).collect()
+    // Go puts a replacement character where bytes are no text.
+    let text = String::from_utf8_lossy(bytes);
+    let items: Option<Vec<JsonItem>> = serde_json::from_str(&text).map_err(|error| error.to_string())?;
+    items.unwrap_or_default().into_iter().enumerate().map(|(idx, item)| json_group(idx, item)).collect()
 }
 
-fn json_group(group_idx: usize, item: Json) -> Result<RawGroup, String> {
-    let fields = match item {
-        Json::Null => return Err(format!("nil target group item found (index {group_idx})")),
-        Json::Object(fields) => fields,
-        _ => return Err(format!("group {group_idx} is not an object")),
-    };
+/// The fields of a group as they come: of those that stand there twice the last one counts. `None` is `null`.
+struct JsonItem(Option<Vec<(String, Json)>>);
+
+impl<'de> Deserialize<'de> for JsonItem {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(JsonItemVisitor)
+    }
+}
+
+struct JsonItemVisitor;
+
+impl<'de> Visitor<'de> for JsonItemVisitor {
+    type Value = JsonItem;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a target group")
+    }
+
+    fn visit_unit<E>(self) -> Result<JsonItem, E> {
+        Ok(JsonItem(None))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<JsonItem, A::Error> {
+        let mut fields = Vec::new();
+        while let Some(field) = map.next_entry()? {
+            fields.push(field);
+        }
+        Ok(JsonItem(Some(fields)))
+    }
+}
+
+fn json_group(group_idx: usize, JsonItem(fields): JsonItem) -> Result<RawGroup, String> {
+    let fields = fields.ok_or_else(|| format!("nil target group item found (index {group_idx})"))?;
     let mut group = RawGroup::default();
     for (key, value) in fields {
         let text = |value: Json, what: &str| match value {
@@ -92,17 +118,19 @@ fn json_group(group_idx: usize, item: Json) -> Result<RawGroup, String> {
             _ => Err(format!("group {group_idx}: {what} is not a string")),
         };
         match (key.to_lowercase().as_str(), value) {
-            ("targets" | "labels", Json::Null) => {}
+            ("targets", Json::Null) => group.targets.clear(),
+            ("labels", Json::Null) => group.labels.clear(),
             ("targets", Json::Array(targets)) => {
                 let targets = targets.into_iter().map(|target| text(target, "a target"));
                 group.targets = targets.collect::<Result<_, _>>()?;
             }
             ("labels", Json::Object(labels)) => {
-                for (name, value) in labels {
+                let label = |(name, value): (String, Json)| {
                     check_label_name(group_idx, &name)?;
                     let value = text(value, &format!("the value of label {name:?}"))?;
-                    group.labels.push((name, value));
-                }
+                    Ok((name, value))
+                };
+                group.labels = labels.into_iter().map(label).collect::<Result<_, String>>()?;
             }
             ("targets", _) => return Err(format!("group {group_idx}: targets is not a list")),
             ("labels", _) => return Err(format!("group {group_idx}: labels is not an object")),
@@ -133,6 +161,7 @@ fn yaml_group(group_idx: usize, item: Node) -> Result<RawGroup, String> {
     };
     check_keys(&entries)?;
     let mut group = RawGroup::default();
+    let mut names = BTreeSet::new();
     for Entry { key, line, node, .. } in entries {
         match (key.as_str(), node.value) {
             ("targets" | "labels", Value::Null) => {}
@@ -141,9 +170,12 @@ fn yaml_group(group_idx: usize, item: Node) -> Result<RawGroup, String> {
                 group.targets = targets.collect::<Result<_, _>>()?;
             }
             ("labels", Value::Map(labels)) => {
-                check_keys(&labels)?;
-                for Entry { key: name, node, .. } in labels {
+                // Also one of a mapping that was merged in: yaml.v2 has all of them in one map.
+                for Entry { key: name, line, node, .. } in labels {
                     check_label_name(group_idx, &name)?;
+                    if !names.insert(name.clone()) {
+                        return Err(at(line, &format!("key {name:?} stands there twice")));
+                    }
                     let value = yaml_text(node, &format!("the value of label {name:?}"))?;
                     group.labels.push((name, value));
                 }
@@ -222,7 +254,17 @@ mod tests {
         check(r#"[{"targets": [9100]}]"#, Err("group 0: a target is not a string"));
         check(r#"[{"target": ["a:1"]}]"#, Err("group 0: unknown field \"target\""));
         check(r#"[{"labels": {"": "x"}}]"#, Err("group 0: \"\" is not a valid label name"));
-        check(r#"{"targets": ["a:1"]}"#, Err("not a list of target groups"));
+        check(r#"{"targets": ["a:1"]}"#, Err("invalid type: map, expected a sequence at line 1 column 0"));
+        check("[1]", Err("invalid type: integer `1`, expected a target group at line 1 column 2"));
+        // The last one counts, whichever way it is written.
+        check(
+            r#"[{"targets": ["b:1"], "labels": {"x": "1"}, "Targets": ["a:1", "b:2"], "LABELS": {"env": "1"}}]"#,
+            Ok(ONE),
+        );
+        check(
+            r#"[{"targets": ["b:1"], "targets": null}]"#,
+            Ok("/sd/a.yml:0[]{__meta_filepath=\"/sd/a.yml\"}"),
+        );
         check("[] []", Err("trailing characters at line 1 column 4"));
     }
 
@@ -238,6 +280,7 @@ mod tests {
         check("- target: [a:1]\n", Err("line 1: unknown field \"target\""));
         check("- Targets: [a:1]\n", Err("line 1: unknown field \"Targets\""));
         check("- targets: [a:1]\n  targets: [b:1]\n", Err("line 2: key \"targets\" stands there twice"));
+        check("- labels: {<<: {a: b}, a: c}\n", Err("line 1: key \"a\" stands there twice"));
         check("- targets: a:1\n", Err("line 1: targets is not a list"));
         check("targets: [a:1]\n", Err("line 1: not a list of target groups"));
         check("- labels:\n    env: [x]\n", Err("line 2: the value of label \"env\" is not a single value"));

@@ -13,7 +13,8 @@ use crate::scrape::status::{ActiveTarget, PoolStatus, TargetStatus};
 use crate::scrape::target::{Discovered, Target, targets_from_group};
 use crate::scrape::target_limit::TargetLimit;
 use portable_atomic::{AtomicU64, Ordering};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -190,18 +191,21 @@ impl ScrapePool {
             Ok(limit) => limit,
         };
         let mut builder = LabelsBuilder::new();
-        let mut seen = BTreeSet::new();
-        let mut found = Vec::new();
+        let mut found_at = BTreeMap::new();
+        let mut found: Vec<Found> = Vec::new();
         let mut status = PoolStatus::default();
         for group in groups {
             let mut target_idx = 0;
             targets_from_group(&self.config, group, &mut builder, |discovered, outcome| {
                 match outcome {
-                    Ok(Some(target)) => {
-                        if seen.insert(target.hash) {
+                    Ok(Some(target)) => match found_at.entry(target.hash) {
+                        Entry::Vacant(entry) => {
+                            entry.insert(found.len());
                             found.push(Found { target: Arc::new(target), discovered });
                         }
-                    }
+                        // Who found it last is shown, as in Prometheus.
+                        Entry::Occupied(entry) => found[*entry.get()].discovered = discovered,
+                    },
                     Ok(None) => {
                         status.dropped_count += 1;
                         if status.dropped.len() < keep_dropped {
