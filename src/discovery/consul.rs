@@ -21,7 +21,7 @@ use crate::discovery::target_labels::{host_port, sanitized};
 use crate::discovery::{ADDRESS_LABEL, Stop, TargetGroup};
 use crate::http::escape::{escape, escape_query};
 use crate::http::url::Url;
-use crate::http::{Headers, HttpClient, Question};
+use crate::http::{Canceller, Headers, HttpClient, Question};
 use crate::labels::Labels;
 
 const USER_AGENT: [(&str, &str); 1] = [("User-Agent", concat!("scraped/", env!("CARGO_PKG_VERSION")))];
@@ -211,6 +211,10 @@ impl ConsulSource {
 impl Source for ConsulSource {
     fn kind(&self) -> &'static str {
         "consul"
+    }
+
+    fn canceller(&self) -> Option<Canceller> {
+        self.client.as_ref().map(HttpClient::canceller)
     }
 
     fn refresh(&mut self, stop: &Stop) -> Result<Vec<TargetGroup>, String> {

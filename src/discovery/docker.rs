@@ -19,7 +19,7 @@ use crate::discovery::target_labels::{host_port, sanitized};
 use crate::discovery::{ADDRESS_LABEL, Stop, TargetGroup};
 use crate::http::escape::escape_query;
 use crate::http::url::Url;
-use crate::http::{Headers, HttpClient, Question};
+use crate::http::{Canceller, Headers, HttpClient, Question};
 use crate::labels::Labels;
 
 /// The newest version of the API that this was written for.
@@ -184,6 +184,10 @@ impl DockerSource {
 impl Source for DockerSource {
     fn kind(&self) -> &'static str {
         "docker"
+    }
+
+    fn canceller(&self) -> Option<Canceller> {
+        self.client.as_ref().map(HttpClient::canceller)
     }
 
     fn refresh(&mut self, _: &Stop) -> Result<Vec<TargetGroup>, String> {

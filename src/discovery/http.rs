@@ -12,7 +12,7 @@ use crate::discovery::metrics::DiscoveryMetrics;
 use crate::discovery::refresh::Source;
 use crate::discovery::{Stop, TargetGroup};
 use crate::http::url::Url;
-use crate::http::{Headers, HttpClient, Question};
+use crate::http::{Canceller, Headers, HttpClient, Question};
 
 /// Label with the URL of the list.
 const URL_LABEL: &str = "__meta_url";
@@ -67,6 +67,10 @@ impl HttpSource {
 impl Source for HttpSource {
     fn kind(&self) -> &'static str {
         "http"
+    }
+
+    fn canceller(&self) -> Option<Canceller> {
+        self.client.as_ref().map(HttpClient::canceller)
     }
 
     fn refresh(&mut self, _: &Stop) -> Result<Vec<TargetGroup>, String> {

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
+use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,8 +23,9 @@ use crate::labels::Labels;
 /// Directory in the data directory.
 const DISCOVERY_DIR: &str = "discovery";
 
-/// On every group that comes from the disk; it is not there any more once the source has answered.
-pub const REMEMBERED_LABEL: &str = "__meta_remembered";
+/// On every group that comes from the disk; it is not there any more once the source has answered. No `__meta_` label,
+/// so that a `labelmap` of all of these makes the same series of it.
+pub const REMEMBERED_LABEL: &str = "__remembered__";
 
 /// A source that changes all the time must not wear the flash out.
 const MIN_PAUSE: Duration = Duration::from_secs(60);
@@ -56,12 +58,14 @@ impl KeptDir {
         Self(data_dir.join(DISCOVERY_DIR))
     }
 
-    /// The file of a provider; `None` for those whose targets are on this machine anyway.
-    pub(in crate::discovery) fn keeper(&self, config: &DiscoveryConfig) -> Option<Keeper> {
+    /// The file of a provider that was started for `job`; `None` for those whose targets are on this machine anyway.
+    /// Two that differ in nothing but a secret, which must not show on disk, are told apart by their jobs.
+    pub(in crate::discovery) fn keeper(&self, config: &DiscoveryConfig, job: &str) -> Option<Keeper> {
         if matches!(config, DiscoveryConfig::Static(_) | DiscoveryConfig::File(_)) {
             return None;
         }
-        let path = self.0.join(format!("{:016x}.json", xxh64(config.identity().as_bytes(), 0)));
+        let identity = format!("{job}\0{}", config.identity());
+        let path = self.0.join(format!("{:016x}.json", xxh64(identity.as_bytes(), 0)));
         Some(Keeper { path, kept: Vec::new(), written_at: None, is_failing: false })
     }
 
@@ -157,11 +161,16 @@ fn write(path: &Path, groups: &[Arc<TargetGroup>]) -> io::Result<()> {
     if let Some(dir) = path.parent() {
         fs::create_dir_all(dir)?;
     }
-    let beside = path.with_extension("tmp");
-    let mut file = File::create(&beside)?;
-    file.write_all(&text)?;
-    file.sync_all()?;
-    fs::rename(beside, path)
+    // Another name each time: a provider that was replaced may still be writing its own.
+    let beside = path.with_extension(format!("{:08x}.tmp", RandomState::new().hash_one(path) as u32));
+    let written = File::create(&beside)
+        .and_then(|mut file| file.write_all(&text).and_then(|()| file.sync_all()))
+        .and_then(|()| fs::rename(&beside, path));
+    if written.is_err() {
+        // Half a file is of no use, and what it lacks may be room.
+        let _ = fs::remove_file(beside);
+    }
+    written
 }
 
 #[cfg(test)]

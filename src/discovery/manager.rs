@@ -10,7 +10,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvError, SendError, Sender, at, bounded, never, select};
 
@@ -18,20 +18,20 @@ use crate::config::Config;
 use crate::config::discovery::DiscoveryConfig;
 use crate::discovery::keeper::{Keeper, KeptDir};
 use crate::discovery::metrics::DiscoveryMetrics;
+use crate::discovery::outbox::{MIN_WAIT, Outbox};
 use crate::discovery::providers::provider;
 use crate::discovery::{Apply, GroupSender, TargetGroup, TargetSets, ThreadEnded, Update};
+use crate::http::Canceller;
 
-/// How long changes are collected at first.
-const MIN_WAIT: Duration = Duration::from_millis(100);
-
-/// How long changes are collected when they never stop (Prometheus' `updatert`, 5 s).
-const MAX_WAIT: Duration = Duration::from_secs(5);
+/// What a provider found that a reload has replaced by another one is used until that one has spoken, but no longer than
+/// this: a source that is asked for something else may not answer for hours.
+const HOLD_OVER: Duration = Duration::from_secs(10);
 
 /// Everything that can wake the thread.
 enum Event {
     Apply(Apply),
     Update(Update),
-    /// Changes have been collected long enough.
+    /// Changes have been collected long enough, or something was held over for long enough.
     Due,
     /// The receiver took the sets, or is gone.
     Sent(Result<(), SendError<TargetSets>>),
@@ -52,21 +52,50 @@ pub(in crate::discovery) struct Manager {
     n_started: u64,
     /// Job → its providers.
     jobs: BTreeMap<String, Vec<u64>>,
-    /// Groups from before a reload, of jobs whose new providers have not said anything yet.
-    held_over: TargetSets,
+    held_over: Vec<HeldOver>,
+}
+
+/// Groups of a provider that a reload has taken from a job, until those that replace it have spoken.
+struct HeldOver {
+    job: String,
+    groups: Vec<Arc<TargetGroup>>,
+    /// Providers of the job that were started instead; never empty.
+    successors: Vec<u64>,
+    until: Instant,
 }
 
 struct Provider {
     id: u64,
     config: DiscoveryConfig,
+    /// Labels `mechanism` and `config` of what is counted about it.
+    kind: &'static str,
+    started_for: String,
+    /// Without its thread it never says anything; the next reload tries again.
+    has_thread: bool,
     /// What it found; `None` until its first word.
     groups: Option<Vec<Arc<TargetGroup>>>,
     /// What it found in an earlier life, until its first word.
     remembered: Option<Vec<Arc<TargetGroup>>>,
     /// Its file.
     kept_path: Option<PathBuf>,
-    /// Dropped to stop its thread.
-    _stop: Sender<Infallible>,
+    _running: Running,
+}
+
+/// A provider's thread. Dropping it stops it without waiting.
+struct Running {
+    /// `None` only inside `drop`.
+    stop: Option<Sender<Infallible>>,
+    canceller: Option<Canceller>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // First the stop, so that who is interrupted knows why.
+        self.stop = None;
+        if let Some(canceller) = &self.canceller {
+            canceller.cancel();
+        }
+    }
 }
 
 impl Provider {
@@ -114,7 +143,7 @@ impl Manager {
             providers: Vec::new(),
             n_started: 0,
             jobs: BTreeMap::new(),
-            held_over: TargetSets::new(),
+            held_over: Vec::new(),
         }
     }
 
@@ -122,13 +151,14 @@ impl Manager {
         self.apply(Arc::clone(&self.config));
         loop {
             let event = {
-                let due = self.outbox.due.map_or_else(never, at);
+                let held_until = self.held_over.iter().map(|held| held.until).min();
+                let due = self.outbox.due().into_iter().chain(held_until).min().map_or_else(never, at);
                 let offer = self.outbox.offer();
                 select! {
                     recv(orders) -> order => order.map(Event::Apply),
                     recv(received) -> update => update.map(Event::Update),
                     recv(due) -> _ => Ok(Event::Due),
-                    send(offer, self.outbox.pending.take().unwrap_or_default()) -> sent => Ok(Event::Sent(sent)),
+                    send(offer, self.outbox.take_pending()) -> sent => Ok(Event::Sent(sent)),
                 }
             };
             match event {
@@ -142,11 +172,7 @@ impl Manager {
                     let sets = self.target_sets();
                     self.outbox.put(sets);
                 }
-                Ok(Event::Sent(Ok(()))) => {
-                    self.metrics.sent_updates.inc();
-                    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-                    self.metrics.last_update_seconds.set(now.as_secs_f64());
-                }
+                Ok(Event::Sent(Ok(()))) => self.metrics.sent(self.jobs.keys()),
                 Ok(Event::Sent(Err(_))) => log::debug!("discovery: nobody takes target sets any more"),
                 // A closed channel is the stop signal.
                 Err(RecvError) => return,
@@ -155,14 +181,14 @@ impl Manager {
     }
 
     fn apply(&mut self, config: Arc<Config>) {
-        let sets_before = self.target_sets();
         let mut before = std::mem::take(&mut self.providers);
         let jobs_before = std::mem::take(&mut self.jobs);
+        let n_started_before = self.n_started;
         self.metrics.failed_configs.set(0.0);
         for job in &config.scrape_configs {
             let mut ids = Vec::new();
             for discovery in &job.discovery {
-                let is_equal = |provider: &Provider| provider.config == *discovery;
+                let is_equal = |provider: &Provider| provider.config == *discovery && provider.has_thread;
                 let provider = if let Some(shared) = self.providers.iter().find(|it| is_equal(it)) {
                     ids.push(shared.id);
                     continue;
@@ -176,10 +202,8 @@ impl Manager {
             }
             self.jobs.insert(job.job_name.clone(), ids);
         }
-        for job in jobs_before.keys().filter(|job| !self.jobs.contains_key(*job)) {
-            self.metrics.forget_job(job);
-        }
-        self.held_over = sets_before.into_iter().filter(|(job, _)| !self.is_complete(job)).collect();
+        self.hold_over(&jobs_before, &before, n_started_before);
+        self.forget_counts(&jobs_before, &before);
         self.config = config;
         let kept_paths = self.providers.iter().filter_map(|provider| provider.kept_path.clone()).collect();
         self.kept_dir.remove_others(&kept_paths);
@@ -187,17 +211,80 @@ impl Manager {
         self.outbox.due_after(if self.all_complete() { Duration::ZERO } else { MIN_WAIT });
     }
 
+    /// A provider whose settings have changed a little must not leave its jobs without targets until the new one has
+    /// spoken.
+    fn hold_over(
+        &mut self,
+        jobs_before: &BTreeMap<String, Vec<u64>>,
+        gone: &[Provider],
+        n_started_before: u64,
+    ) {
+        let until = Instant::now() + HOLD_OVER;
+        for (job, ids_before) in jobs_before {
+            let Some(ids) = self.jobs.get(job) else { continue };
+            let started: Vec<&Provider> = self
+                .providers
+                .iter()
+                .filter(|it| it.id >= n_started_before && ids.contains(&it.id))
+                .collect();
+            let has_left = |it: &&Provider| ids_before.contains(&it.id) && !ids.contains(&it.id);
+            for provider in gone.iter().chain(&self.providers).filter(has_left) {
+                // One of the same kind takes its place; if there is none, anything new does.
+                let is_same_kind = |it: &&&Provider| it.kind == provider.kind;
+                let same_kind: Vec<u64> = started.iter().filter(is_same_kind).map(|it| it.id).collect();
+                let successors = match same_kind.is_empty() {
+                    true => started.iter().map(|it| it.id).collect(),
+                    false => same_kind,
+                };
+                let groups = provider.newest().cloned().unwrap_or_default();
+                self.held_over.push(HeldOver { job: job.clone(), groups, successors, until });
+            }
+        }
+        // What is held over from an earlier reload stays, if this one has left its successors alone.
+        self.drop_held_over();
+    }
+
+    fn drop_held_over(&mut self) {
+        let Self { held_over, providers, jobs, .. } = self;
+        let now = Instant::now();
+        held_over.retain(|held| {
+            let is_awaited = |id: &u64| {
+                jobs.get(&held.job).is_some_and(|ids| ids.contains(id))
+                    && providers.iter().any(|it| it.id == *id && it.groups.is_none())
+            };
+            now < held.until && held.successors.iter().any(is_awaited)
+        });
+    }
+
+    /// What is counted by job or provider goes with them.
+    fn forget_counts(&self, jobs_before: &BTreeMap<String, Vec<u64>>, gone: &[Provider]) {
+        for job in jobs_before.keys().filter(|job| !self.jobs.contains_key(*job)) {
+            self.metrics.forget_job(job);
+        }
+        for provider in gone {
+            let is_counted_there =
+                |it: &Provider| it.kind == provider.kind && it.started_for == provider.started_for;
+            if !self.providers.iter().any(is_counted_there) {
+                self.metrics.forget_provider(provider.kind, &provider.started_for);
+            }
+        }
+    }
+
     fn start(&mut self, config: &DiscoveryConfig, job: &str) -> Provider {
         let discoverer = provider(config, job, &self.metrics);
+        let (kind, canceller) = (discoverer.kind(), discoverer.canceller());
         let id = self.n_started;
         self.n_started += 1;
         let (stop_sender, stop) = bounded(0);
-        let keeper = self.kept_dir.keeper(config);
+        // Of two of a job that differ in nothing but a secret, one is remembered.
+        let is_taken =
+            |keeper: &Keeper| self.providers.iter().any(|it| it.kept_path.as_deref() == Some(keeper.path()));
+        let keeper = self.kept_dir.keeper(config, job).filter(|keeper| !is_taken(keeper));
         let remembered = keeper.as_ref().and_then(Keeper::load);
         let kept_path = keeper.as_ref().map(|keeper| keeper.path().to_owned());
         let updates = self.updates.clone();
         let mut groups = GroupSender { provider: id, updates, stop: stop.clone(), keeper };
-        let name = format!("sd-{}-{id}", discoverer.kind());
+        let name = format!("sd-{kind}-{id}");
         let watch = Watch { name: name.clone(), thread_ended: Arc::clone(&self.thread_ended) };
         let alive = self.alive.clone();
         let spawned = thread::Builder::new().name(name.clone()).spawn(move || {
@@ -205,14 +292,24 @@ impl Manager {
             let _watch = watch;
             discoverer.run(&mut groups, &stop);
         });
-        // Without its thread a provider never says anything: its jobs keep what they had.
+        let has_thread = spawned.is_ok();
         if let Err(error) = spawned {
             self.metrics.failed_configs.add(1.0);
             log::error!(
-                "discovery: cannot start {name}: {error}; its targets stay as they are until the next reload"
+                "discovery: cannot start {name}: {error}; its targets are looked for after the next reload"
             );
         }
-        Provider { id, config: config.clone(), groups: None, remembered, kept_path, _stop: stop_sender }
+        Provider {
+            id,
+            config: config.clone(),
+            kind,
+            started_for: job.to_owned(),
+            has_thread,
+            groups: None,
+            remembered,
+            kept_path,
+            _running: Running { stop: Some(stop_sender), canceller },
+        }
     }
 
     fn take(&mut self, update: Update) {
@@ -220,29 +317,25 @@ impl Manager {
         let was_complete = self.all_complete();
         // Providers that were stopped may still have something in the channel.
         let Some(provider) = self.providers.iter_mut().find(|it| it.id == update.provider) else { return };
+        // Who says the same again and again must not slow down what others have to say.
+        let is_news = provider.groups.as_ref() != Some(&update.groups);
         provider.groups = Some(update.groups);
         provider.remembered = None;
         if !was_complete && self.all_complete() {
             self.outbox.due_after(Duration::ZERO);
-        } else {
+        } else if is_news {
             self.outbox.collect();
         }
     }
 
     /// The sets of all jobs as they are now.
     fn target_sets(&mut self) -> TargetSets {
+        self.drop_held_over();
         let mut sets = TargetSets::new();
         for (job, ids) in &self.jobs {
-            let groups = if self.is_complete(job) {
-                self.held_over.remove(job);
-                None
-            } else {
-                self.held_over.get(job).cloned()
-            };
-            let groups = groups.unwrap_or_else(|| {
-                let found = ids.iter().filter_map(|id| self.provider(*id)?.newest());
-                found.flatten().cloned().collect()
-            });
+            let found = ids.iter().filter_map(|id| self.provider(*id)?.newest());
+            let held = self.held_over.iter().filter(|held| held.job == *job).map(|held| &held.groups);
+            let groups: Vec<Arc<TargetGroup>> = found.chain(held).flatten().cloned().collect();
             self.metrics.set_discovered(job, groups.iter().map(|group| group.targets.len()).sum());
             sets.insert(job.clone(), groups);
         }
@@ -253,64 +346,8 @@ impl Manager {
         self.providers.iter().find(|provider| provider.id == id)
     }
 
-    /// Whether every provider of a job has said something.
-    fn is_complete(&self, job: &str) -> bool {
-        let ids = self.jobs.get(job).map(Vec::as_slice).unwrap_or_default();
-        ids.iter().all(|id| self.provider(*id).is_some_and(|provider| provider.groups.is_some()))
-    }
-
     fn all_complete(&self) -> bool {
-        self.providers.iter().all(|provider| provider.groups.is_some())
-    }
-}
-
-/// Target sets on their way out.
-pub(in crate::discovery) struct Outbox {
-    target_sets: Sender<TargetSets>,
-    /// Offered to while there is nothing to send: its receiver lives and never receives.
-    nobody: (Sender<TargetSets>, Receiver<TargetSets>),
-    pending: Option<TargetSets>,
-    /// When the next sets are made.
-    due: Option<Instant>,
-    made_at: Option<Instant>,
-    wait: Duration,
-    metrics: Arc<DiscoveryMetrics>,
-}
-
-impl Outbox {
-    /// An empty outbox in front of `target_sets`.
-    pub(in crate::discovery) fn new(target_sets: Sender<TargetSets>, metrics: Arc<DiscoveryMetrics>) -> Self {
-        let nobody = bounded(0);
-        Self { target_sets, nobody, pending: None, due: None, made_at: None, wait: MIN_WAIT, metrics }
-    }
-
-    fn offer(&self) -> Sender<TargetSets> {
-        if self.pending.is_some() { self.target_sets.clone() } else { self.nobody.0.clone() }
-    }
-
-    /// New sets replace those that nobody has taken.
-    fn put(&mut self, sets: TargetSets) {
-        self.due = None;
-        self.made_at = Some(Instant::now());
-        if self.pending.replace(sets).is_some() {
-            self.metrics.delayed_updates.inc();
-        }
-    }
-
-    /// Sets are to be made after `wait` at the latest.
-    fn due_after(&mut self, wait: Duration) {
-        let due = Instant::now() + wait;
-        self.due = Some(self.due.map_or(due, |before| before.min(due)));
-    }
-
-    /// Something has changed: waits for more of it, longer while changes keep coming.
-    fn collect(&mut self) {
-        if self.due.is_some() {
-            return;
-        }
-        let is_calm = self.made_at.is_none_or(|made_at| made_at.elapsed() > 2 * self.wait);
-        self.wait = if is_calm { MIN_WAIT } else { (2 * self.wait).min(MAX_WAIT) };
-        self.due_after(self.wait);
+        self.providers.iter().all(|provider| provider.groups.is_some() || !provider.has_thread)
     }
 }
 

@@ -1,8 +1,11 @@
 //! `prometheus_sd_*`: what discovery counts about itself, under Prometheus' names (`discovery/metrics.go`,
-//! `discovery/file/metrics.go`).
+//! `discovery/metrics_refresh.go`, `discovery/file/metrics.go`).
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::metrics::page::Page;
-use crate::metrics::{Collect, Counter, Family, Gauge, Summary};
+use crate::metrics::{Collect, Counter, Family, Gauge, Histogram, Summary};
 
 /// Label `name`: the one discovery manager of an agent.
 const MANAGER_NAME: &str = "scrape";
@@ -20,12 +23,14 @@ pub struct DiscoveryMetrics {
     pub delayed_updates: Counter,
     /// Target sets handed on.
     pub sent_updates: Counter,
-    /// When target sets were handed on last, in seconds since 1970.
-    pub last_update_seconds: Gauge,
+    /// When a job's targets were handed on last, in seconds since 1970.
+    pub last_update_seconds: Family<Gauge>,
     /// Questions to a provider that failed, by mechanism and job.
     pub refresh_failures: Family<Counter>,
     /// Seconds that a question took, by mechanism and job.
     pub refresh_seconds: Family<Summary>,
+    /// The same by mechanism alone.
+    refresh_histograms: Family<RefreshHistogram>,
     /// Lists of `http_sd_configs` that could not be had.
     pub http_failures: Counter,
     /// Seconds that a request to Consul took, by endpoint and call.
@@ -44,6 +49,34 @@ pub struct DiscoveryMetrics {
     pub file_mtime_seconds: Family<Gauge>,
 }
 
+/// Seconds that questions took.
+#[derive(Debug)]
+struct RefreshHistogram(Histogram);
+
+impl Default for RefreshHistogram {
+    fn default() -> Self {
+        // Prometheus' bounds.
+        Self(Histogram::new(&[0.01, 0.1, 1.0, 10.0]))
+    }
+}
+
+/// What is counted about one provider. It outlives the names it is shown under.
+#[derive(Debug)]
+pub(in crate::discovery) struct RefreshMetrics {
+    /// Questions that failed.
+    pub failures: Arc<Counter>,
+    seconds: Arc<Summary>,
+    histogram: Arc<RefreshHistogram>,
+}
+
+impl RefreshMetrics {
+    /// A question took so long.
+    pub(in crate::discovery) fn took(&self, time: Duration) {
+        self.seconds.observe_duration(time);
+        self.histogram.0.observe(time.as_secs_f64());
+    }
+}
+
 impl Default for DiscoveryMetrics {
     fn default() -> Self {
         Self {
@@ -52,9 +85,10 @@ impl Default for DiscoveryMetrics {
             received_updates: Counter::default(),
             delayed_updates: Counter::default(),
             sent_updates: Counter::default(),
-            last_update_seconds: Gauge::default(),
+            last_update_seconds: Family::new(&["name", "config"]),
             refresh_failures: Family::new(&["mechanism", "config"]),
             refresh_seconds: Family::new(&["mechanism", "config"]),
+            refresh_histograms: Family::new(&["mechanism"]),
             http_failures: Counter::default(),
             consul_rpc_seconds: Family::new(&["endpoint", "call"]),
             consul_rpc_failures: Counter::default(),
@@ -73,9 +107,34 @@ impl DiscoveryMetrics {
         self.discovered_targets.with(&[MANAGER_NAME, job]).set(n_targets as f64);
     }
 
+    /// The sets of these jobs were handed on.
+    pub(in crate::discovery) fn sent<'a>(&self, jobs: impl Iterator<Item = &'a String>) {
+        self.sent_updates.inc();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        for job in jobs {
+            self.last_update_seconds.with(&[MANAGER_NAME, job]).set(now.as_secs_f64());
+        }
+    }
+
+    /// What is counted about a provider, for as long as it runs.
+    pub(in crate::discovery) fn of_provider(&self, kind: &str, job: &str) -> RefreshMetrics {
+        RefreshMetrics {
+            failures: self.refresh_failures.with(&[kind, job]),
+            seconds: self.refresh_seconds.with(&[kind, job]),
+            histogram: self.refresh_histograms.with(&[kind]),
+        }
+    }
+
     /// A job is gone.
     pub(in crate::discovery) fn forget_job(&self, job: &str) {
         self.discovered_targets.remove(&[MANAGER_NAME, job]);
+        self.last_update_seconds.remove(&[MANAGER_NAME, job]);
+    }
+
+    /// A provider that was started for `job` is gone, and there is no other of its kind.
+    pub(in crate::discovery) fn forget_provider(&self, kind: &str, job: &str) {
+        self.refresh_failures.remove(&[kind, job]);
+        self.refresh_seconds.remove(&[kind, job]);
     }
 }
 
@@ -111,9 +170,11 @@ impl Collect for DiscoveryMetrics {
             page.header(name, help, "counter");
             page.sample(name, &[("name", MANAGER_NAME)], counter.get() as f64);
         }
-        let name = "prometheus_sd_last_update_timestamp_seconds";
-        page.header(name, "Timestamp of the last update sent to the SD consumers.", "gauge");
-        page.sample(name, &[("name", MANAGER_NAME)], self.last_update_seconds.get());
+        page.gauges(
+            "prometheus_sd_last_update_timestamp_seconds",
+            "Timestamp of the last update sent to the SD consumers.",
+            &self.last_update_seconds,
+        );
         page.counters(
             "prometheus_sd_refresh_failures_total",
             "Number of refresh failures for the given SD mechanism.",
@@ -124,6 +185,12 @@ impl Collect for DiscoveryMetrics {
             "The duration of a refresh in seconds for the given SD mechanism.",
             &self.refresh_seconds,
         );
+        let name = "prometheus_sd_refresh_duration_histogram_seconds";
+        page.header(name, "The duration of a refresh for the given SD mechanism.", "histogram");
+        for (values, histogram) in self.refresh_histograms.children() {
+            let labels: Vec<(&str, &str)> = values.iter().map(|kind| ("mechanism", kind.as_str())).collect();
+            page.histogram_samples(name, &labels, &histogram.0);
+        }
         page.counter(
             "prometheus_sd_http_failures_total",
             "Number of HTTP service discovery refresh failures.",

@@ -16,6 +16,7 @@ pub mod keeper;
 mod manager;
 mod mdns;
 pub mod metrics;
+mod outbox;
 mod path_pattern;
 mod providers;
 mod refresh;
@@ -29,12 +30,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, bounded, select};
+use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded, select};
 
 use crate::config::Config;
 use crate::discovery::keeper::{Keeper, KeptDir};
-use crate::discovery::manager::{Manager, Outbox};
+use crate::discovery::manager::Manager;
 use crate::discovery::metrics::DiscoveryMetrics;
+use crate::discovery::outbox::Outbox;
+use crate::http::Canceller;
 use crate::labels::Labels;
 
 /// Targets that came together from one source, with the labels they share.
@@ -72,6 +75,11 @@ trait Discoverer: Send {
     /// `static`, `file`: the middle of the thread's name.
     fn kind(&self) -> &'static str;
 
+    /// What ends a question that is under way when the provider is stopped, if anything does.
+    fn canceller(&self) -> Option<Canceller> {
+        None
+    }
+
     /// Sends all groups, and again when they change, until `stop` is closed or nothing can change any more.
     fn run(self: Box<Self>, groups: &mut GroupSender, stop: &Stop);
 }
@@ -99,7 +107,9 @@ struct Update {
 impl GroupSender {
     /// Hands all groups on. Waits while the manager is busy, but not past a stop.
     fn send(&mut self, groups: Vec<Arc<TargetGroup>>) {
-        if let Some(keeper) = &mut self.keeper {
+        // After a stop the file may be another provider's.
+        let is_stopped = self.stop.try_recv() == Err(TryRecvError::Disconnected);
+        if let Some(keeper) = self.keeper.as_mut().filter(|_| !is_stopped) {
             keeper.keep(&groups);
         }
         let update = Update { provider: self.provider, groups };

@@ -7,10 +7,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::RecvTimeoutError;
+use crossbeam_channel::{RecvTimeoutError, TryRecvError};
 
 use crate::discovery::metrics::DiscoveryMetrics;
 use crate::discovery::{Discoverer, GroupSender, Stop, TargetGroup};
+use crate::http::Canceller;
 
 /// Pause after the first failure while there was no answer yet; it doubles up to the refresh interval.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
@@ -19,6 +20,11 @@ const FIRST_RETRY: Duration = Duration::from_secs(1);
 pub(in crate::discovery) trait Source: Send {
     /// `http`, `dns`: the middle of the thread's name and the label `mechanism`.
     fn kind(&self) -> &'static str;
+
+    /// What ends a question from another thread; `None` if a stop is seen soon anyway.
+    fn canceller(&self) -> Option<Canceller> {
+        None
+    }
 
     /// All groups as they are now. Must end within the refresh interval, or soon after `stop` is closed.
     ///
@@ -45,17 +51,23 @@ impl<S: Source> Discoverer for Refresher<S> {
         self.source.kind()
     }
 
+    fn canceller(&self) -> Option<Canceller> {
+        self.source.canceller()
+    }
+
     fn run(mut self: Box<Self>, groups: &mut GroupSender, stop: &Stop) {
         let labels = [self.source.kind(), self.job.as_str()];
-        let failures = self.metrics.refresh_failures.with(&labels);
-        let durations = self.metrics.refresh_seconds.with(&labels);
+        let metrics = self.metrics.of_provider(labels[0], labels[1]);
         let mut complaint = String::new();
         let mut was_answered = false;
         let mut retry = FIRST_RETRY.min(self.interval);
         loop {
             let began_at = Instant::now();
             let answer = self.source.refresh(stop);
-            durations.observe_duration(began_at.elapsed());
+            if stop.try_recv() == Err(TryRecvError::Disconnected) {
+                return;
+            }
+            metrics.took(began_at.elapsed());
             let mut pause = self.interval;
             match answer {
                 Ok(found) => {
@@ -67,7 +79,7 @@ impl<S: Source> Discoverer for Refresher<S> {
                     groups.send(found.into_iter().map(Arc::new).collect());
                 }
                 Err(sentence) => {
-                    failures.inc();
+                    metrics.failures.inc();
                     if !was_answered {
                         pause = retry;
                         retry = (2 * retry).min(self.interval);
