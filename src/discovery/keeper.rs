@@ -73,7 +73,8 @@ impl KeptDir {
     pub(in crate::discovery) fn remove_others(&self, keepers: &BTreeSet<PathBuf>) {
         let Ok(entries) = fs::read_dir(&self.0) else { return };
         for path in entries.flatten().map(|entry| entry.path()) {
-            if !keepers.contains(&path) {
+            // Providers that have just started may be writing beside their file.
+            if !keepers.contains(&path.with_extension("json")) {
                 // What cannot be removed is looked at again at the next reload, and read by nobody.
                 let _ = fs::remove_file(path);
             }
@@ -219,8 +220,10 @@ mod tests {
             assert!(keeper.load().is_none(), "{damaged}");
         }
         let kept_dir = KeptDir::new(dir.path());
+        let beside = keeper.path.with_extension("tmp");
+        fs::write(&beside, "").unwrap();
         kept_dir.remove_others(&BTreeSet::from([keeper.path.clone()]));
-        assert!(keeper.path.exists());
+        assert!(keeper.path.exists() && beside.exists());
         kept_dir.remove_others(&BTreeSet::new());
         assert!(!keeper.path.exists());
     }
