@@ -200,7 +200,7 @@ impl ConsulSource {
         let mut parameters = Self::selection(&config, node_meta, &config.health_filter);
         parameters.extend(config.tags.iter().map(|tag| ("tag", tag.as_str())));
         let mut path = "/v1/health/service/".to_owned();
-        escape(&mut path, name, |byte| b"$&+=:@".contains(&byte));
+        escape(&mut path, name.as_bytes(), |byte| b"$&+=:@".contains(&byte));
         let instances: Vec<Instance> = self.call(["health", "service"], &path, &parameters)?;
         let targets = instances.iter().map(|instance| target(instance, &config.tag_separator)).collect();
         let labels = [("__meta_consul_service", name), ("__meta_consul_dc", &self.datacenter)];

@@ -14,7 +14,7 @@ use crate::discovery::{Stop, TargetGroup};
 use crate::http::url::Url;
 use crate::http::{Canceller, Headers, HttpClient, Question};
 
-/// Label with the URL of the list.
+/// Label with the URL of the list, without a password.
 const URL_LABEL: &str = "__meta_url";
 
 const FIXED_HEADERS: [(&str, &str); 2] =
@@ -38,7 +38,11 @@ impl HttpSource {
         let others = vec![("X-Prometheus-Refresh-Interval-Seconds".into(), interval.into())];
         let headers = Headers { fixed: &FIXED_HEADERS, others };
         let url = Url::parse(&config.url);
-        let shown_url = url.as_ref().map_or_else(|| config.url.clone(), Url::to_string);
+        // As it is typed; Prometheus' label has the password too.
+        let shown_url = match &url {
+            Some(url) if url.has_password() => url.to_string(),
+            _ => config.url.clone(),
+        };
         let client = url.map(|url| HttpClient::new(url, headers, &config.client));
         Self { shown_url, timeout: config.refresh_interval, client, metrics }
     }

@@ -8,13 +8,13 @@ pub fn escape_query(out: &mut String, text: &str) {
         if idx > 0 {
             out.push('+');
         }
-        escape(out, part, |_| false);
+        escape(out, part.as_bytes(), |_| false);
     }
 }
 
 /// Go's `escape` in `net/url`: letters, digits, `-_.~` and what `also_plain` says stay as they are.
-pub fn escape(out: &mut String, text: &str, also_plain: impl Fn(u8) -> bool) {
-    for byte in text.bytes() {
+pub fn escape(out: &mut String, text: &[u8], also_plain: impl Fn(u8) -> bool) {
+    for &byte in text {
         if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) || also_plain(byte) {
             out.push(char::from(byte));
         } else {

@@ -1,11 +1,12 @@
 //! The URLs the client asks: three parts, joined with what a redirect says.
 //!
-//! Only what `http` needs of RFC 3986; paths and queries are sent as they are, nothing is escaped or normalised
-//! except the dots of a relative redirect.
+//! Only what `http` needs of RFC 3986: queries are sent as they are, paths too unless they have a character that no path
+//! has, and nothing is normalised except the dots of a relative redirect.
 
 use std::fmt;
 
 use crate::config::secret::Secret;
+use crate::http::escape::escape;
 
 /// An absolute URL without fragment.
 #[derive(Clone, PartialEq, Eq)]
@@ -35,6 +36,11 @@ impl Url {
     /// `user:password` as typed.
     pub(in crate::http) fn userinfo(&self) -> Option<&str> {
         self.authority.rsplit_once('@').map(|(userinfo, _)| userinfo)
+    }
+
+    /// Whether there is something that must not be shown.
+    pub fn has_password(&self) -> bool {
+        self.userinfo().is_some_and(|userinfo| userinfo.contains(':'))
     }
 
     /// The authority without user and password.
@@ -101,13 +107,14 @@ impl Url {
             };
             format!("{}{query}", without_dots(&format!("{directory}/{relative}")))
         };
+        let path_and_query = with_escaped_path(&path_and_query);
         Self { scheme: self.scheme.clone(), authority: self.authority.clone(), path_and_query }
     }
 
     fn from_authority(scheme: String, rest: &str) -> Self {
         let end_idx = rest.find(['/', '?']).unwrap_or(rest.len());
         let (authority, path) = rest.split_at(end_idx);
-        Self { scheme, authority: authority.to_owned(), path_and_query: path.to_owned() }
+        Self { scheme, authority: authority.to_owned(), path_and_query: with_escaped_path(path) }
     }
 }
 
@@ -147,6 +154,20 @@ pub(in crate::http) fn percent_decoded(text: &str) -> Vec<u8> {
         rest = if byte.is_some() { &after[2..] } else { after };
     }
     decoded
+}
+
+/// Go's `URL.EscapedPath` for the part before the `?`: a path that can be sent stays as it is, another one is escaped as
+/// a whole.
+fn with_escaped_path(path_and_query: &str) -> String {
+    let end_idx = path_and_query.find('?').unwrap_or(path_and_query.len());
+    let (path, query) = path_and_query.split_at(end_idx);
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~/%!$&'()*+,;=:@[]".contains(&byte);
+    if path.bytes().all(is_plain) {
+        return path_and_query.to_owned();
+    }
+    let mut escaped = String::new();
+    escape(&mut escaped, &percent_decoded(path), |byte| b"/$&+,;=:@".contains(&byte));
+    escaped + query
 }
 
 /// RFC 3986, section 5.2.4, for a path that starts with `/`.
@@ -210,6 +231,19 @@ mod tests {
         assert_eq!(without_password("/d"), "/d");
         for text in ["", "box:9100/metrics", "://box", "http://", "http://:80/", "http:/box"] {
             assert_eq!(Url::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_path_is_sent_as_go_sends_it() {
+        for (typed, sent) in [
+            ("/a%2Fb%41;x=[1]?y z", "/a%2Fb%41;x=[1]?y z"),
+            ("/a b/ü!?ü", "/a%20b/%C3%BC%21?ü"),
+            ("/a%2Fb c%", "/a/b%20c%25"),
+            ("/{a}|b", "/%7Ba%7D%7Cb"),
+        ] {
+            assert_eq!(Url::parse(&format!("http://box{typed}")).expect("a URL").path_and_query, sent);
+            check(typed, &format!("http://box:9100{sent}"));
         }
     }
 

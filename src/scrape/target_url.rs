@@ -105,7 +105,7 @@ impl TargetUrl {
         if !metrics_path.is_empty() && !metrics_path.starts_with('/') {
             path_and_query.push('/');
         }
-        escape(&mut path_and_query, metrics_path, |byte| b"$&+,/:;=@".contains(&byte));
+        escape(&mut path_and_query, metrics_path.as_bytes(), |byte| b"$&+,/:;=@".contains(&byte));
         let mut separator = '?';
         for (name, values) in &params {
             for value in values {
@@ -157,10 +157,10 @@ impl fmt::Display for TargetUrl {
         }
         let mut host = String::new();
         if let Some(path) = self.scheme.socket() {
-            escape(&mut host, path, |_| false);
+            escape(&mut host, path.as_bytes(), |_| false);
             return write!(f, "//{host}{}", self.path_and_query);
         }
-        escape(&mut host, &self.authority, |byte| b"!$&'()*+,;=:[]<>\"".contains(&byte));
+        escape(&mut host, self.authority.as_bytes(), |byte| b"!$&'()*+,;=:[]<>\"".contains(&byte));
         write!(f, "//{host}{}", self.path_and_query)
     }
 }
