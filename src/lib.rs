@@ -13,6 +13,7 @@ pub mod log;
 pub mod signals;
 
 pub mod labels;
+pub mod mdns;
 pub mod metadata;
 
 pub mod config;

@@ -14,6 +14,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("clock", &[]),
     ("exec", &[]),
     ("log", &["calendar"]),
+    ("mdns", &[]),
     ("metrics", &[]),
     ("labels", &[]),
     ("float", &[]),
@@ -24,10 +25,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("lifecycle", &["config", "metrics"]),
     ("signals", &["lifecycle"]),
     ("flags", &["commands::query", "commands::scrape", "config::duration", "log", "wal::head"]),
-    ("http", &["calendar", "config"]),
+    ("http", &["calendar", "config", "mdns"]),
     ("series", &["exposition::MetricType", "labels"]),
     ("wal", &["exposition::MetricType", "histogram", "labels", "metrics", "series"]),
-    ("discovery", &["config", "exec", "http", "labels", "metrics"]),
+    ("discovery", &["config", "exec", "http", "labels", "mdns", "metrics"]),
     (
         "scrape",
         &[

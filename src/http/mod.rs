@@ -14,6 +14,7 @@ pub mod error;
 pub mod escape;
 mod exchange;
 mod head;
+mod local_names;
 mod names;
 mod oauth2;
 mod profile;

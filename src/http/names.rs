@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 
 use crate::http::error::system_words;
+use crate::http::local_names::{self, is_local};
+use crate::mdns::Link;
 
 /// A new connection asks again after this; the system's resolver does not tell how long an answer is good.
 const FRESH_FOR: Duration = Duration::from_secs(30);
@@ -81,9 +83,9 @@ struct Name {
 }
 
 impl Names {
-    /// A cache over the system's resolver.
+    /// A cache over the link, for names under `.local`, and the system's resolver.
     pub(in crate::http) fn system() -> Arc<Self> {
-        Self::over(|host| Ok((host, 0).to_socket_addrs()?.map(|address| address.ip()).collect()))
+        Self::over(ask)
     }
 
     /// A cache over another one.
@@ -233,6 +235,17 @@ impl Name {
     fn old_answer(&self) -> Option<Vec<IpAddr>> {
         (!self.addresses.is_empty()).then(|| self.addresses.clone())
     }
+}
+
+/// The link knows its own names; some have such names in their name server all the same.
+fn ask(host: &str) -> io::Result<Vec<IpAddr>> {
+    if is_local(host)
+        && let Ok(addresses) = Link::open(&[]).and_then(|link| local_names::look_up(host, &link))
+        && !addresses.is_empty()
+    {
+        return Ok(addresses);
+    }
+    Ok((host, 0).to_socket_addrs()?.map(|address| address.ip()).collect())
 }
 
 const NO_SUCH_HOST: &str = "no such host";

@@ -19,7 +19,7 @@ const SERVICE: &str = "_prometheus-http._tcp";
 pub struct MdnsSdConfig {
     /// Types to look for, default `_prometheus-http._tcp`; without `.local`.
     pub services: Vec<String>,
-    /// Addresses of this machine, one for each network to ask in; none means the one that the system chooses.
+    /// Addresses of this machine, one for each network to ask in; none means all.
     pub interfaces: Vec<Ipv4Addr>,
     /// Default 30s.
     pub refresh_interval: Duration,

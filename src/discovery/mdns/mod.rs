@@ -1,18 +1,15 @@
 //! `mdns_sd_configs`: neighbours that announce themselves by DNS-SD over multicast.
 //!
 //! Runs on the thread `sd-mdns-<n>`. Each refresh asks the link for a moment and collects the answers; what a neighbour
-//! has said stays good for as long as it said, so that one lost packet takes no target away. Asking from a port of our
-//! own makes neighbours answer to us alone (RFC 6762, section 6.7), beside whatever else on this machine speaks mDNS.
+//! has said stays good for as long as it said, so that one lost packet takes no target away.
 
 mod records;
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::TryRecvError;
 use simple_dns::{CLASS, Name, Packet, QCLASS, QTYPE, Question, TYPE};
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use crate::config::discovery::mdns::MdnsSdConfig;
 use crate::discovery::mdns::records::{Neighbour, Records, Wanted};
@@ -20,9 +17,7 @@ use crate::discovery::refresh::Source;
 use crate::discovery::target_labels::{host_port, sanitized};
 use crate::discovery::{ADDRESS_LABEL, Stop, TargetGroup};
 use crate::labels::Labels;
-
-/// Where mDNS is spoken.
-const GROUP: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(224, 0, 0, 251), 5353);
+use crate::mdns::Link;
 
 /// Questions are sent so often in one refresh: packets get lost, and the second one knows what the first one brought.
 const ROUNDS: usize = 3;
@@ -32,9 +27,6 @@ const ROUND: Duration = Duration::from_millis(400);
 
 /// How often a stop is looked for.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
-
-/// Largest packet (RFC 6762, section 17).
-const MAX_PACKET_BYTES: usize = 9000;
 
 /// Names asked for in one packet; more come with the next.
 const MAX_QUESTIONS: usize = 32;
@@ -55,27 +47,18 @@ impl MdnsSource {
         Self { config, records: Records::default() }
     }
 
-    fn browse(&mut self, sockets: &[UdpSocket], stop: &Stop) -> io::Result<()> {
+    fn browse(&mut self, link: &Link, stop: &Stop) -> io::Result<()> {
         for round in 0..ROUNDS {
             let wanted = if round == 0 { Wanted::All } else { Wanted::Missing };
-            let question = self.question(wanted).unwrap_or_default();
-            let mut failure = None;
-            let sent = sockets.iter().filter(|socket| match socket.send_to(&question, GROUP) {
-                Ok(_) => true,
-                Err(error) => {
-                    failure = Some(error);
-                    false
-                }
-            });
-            if let (0, Some(error)) = (sent.count(), failure) {
-                return Err(error);
-            }
+            link.ask(&self.question(wanted).unwrap_or_default())?;
             let round_ends = Instant::now() + ROUND;
             while Instant::now() < round_ends {
                 if stop.try_recv() == Err(TryRecvError::Disconnected) {
                     return Ok(());
                 }
-                self.collect(sockets);
+                link.hear(LOOK_INTERVAL, |packet| {
+                    self.records.take(packet, &self.config.services, Instant::now());
+                })?;
             }
         }
         Ok(())
@@ -103,19 +86,6 @@ impl MdnsSource {
         }
         packet.build_bytes_vec_compressed()
     }
-
-    /// Waits for a moment at each socket.
-    fn collect(&mut self, sockets: &[UdpSocket]) {
-        let mut bytes = [0; MAX_PACKET_BYTES];
-        for socket in sockets {
-            // Neighbours may say anything; what cannot be read is not said.
-            while let Ok(n_read) = socket.recv(&mut bytes) {
-                if let Ok(packet) = Packet::parse(bytes.get(..n_read).unwrap_or_default()) {
-                    self.records.take(&packet, &self.config.services, Instant::now());
-                }
-            }
-        }
-    }
 }
 
 impl Source for MdnsSource {
@@ -124,20 +94,9 @@ impl Source for MdnsSource {
     }
 
     fn refresh(&mut self, stop: &Stop) -> Result<Vec<TargetGroup>, String> {
-        let any = [Ipv4Addr::UNSPECIFIED];
-        let interfaces = if self.config.interfaces.is_empty() { &any[..] } else { &self.config.interfaces };
-        let mut sockets = Vec::new();
-        let mut failure = None;
-        for interface in interfaces {
-            match socket(*interface) {
-                Ok(socket) => sockets.push(socket),
-                Err(error) => failure = Some(format!("{interface}: {error}")),
-            }
-        }
-        if let (true, Some(sentence)) = (sockets.is_empty(), failure) {
-            return Err(format!("cannot ask the link: {sentence}"));
-        }
-        self.browse(&sockets, stop).map_err(|error| format!("cannot ask the link: {error}"))?;
+        let link = Link::open(&self.config.interfaces);
+        link.and_then(|link| self.browse(&link, stop))
+            .map_err(|error| format!("cannot ask the link: {error}"))?;
         self.records.expire(Instant::now());
         let group = |service: &String| TargetGroup {
             source: service.clone(),
@@ -151,18 +110,6 @@ impl Source for MdnsSource {
         };
         Ok(self.config.services.iter().map(group).collect())
     }
-}
-
-fn socket(interface: Ipv4Addr) -> io::Result<UdpSocket> {
-    let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
-    if !interface.is_unspecified() {
-        socket.set_multicast_if_v4(&interface)?;
-    }
-    // The link and no further (RFC 6762, section 11).
-    socket.set_multicast_ttl_v4(255)?;
-    socket.bind(&SockAddr::from(SocketAddrV4::new(interface, 0)))?;
-    socket.set_read_timeout(Some(LOOK_INTERVAL))?;
-    Ok(socket.into())
 }
 
 fn target(neighbour: &Neighbour<'_>) -> Labels {

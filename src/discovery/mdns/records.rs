@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
 use simple_dns::rdata::RData;
-use simple_dns::{Name, Packet, PacketFlag, ResourceRecord};
+use simple_dns::{Name, Packet, ResourceRecord};
 
 /// Instances, and hosts, that are remembered; more than a link should have.
 const MAX_REMEMBERED: usize = 4096;
@@ -74,11 +74,8 @@ pub(in crate::discovery) struct Neighbour<'a> {
 }
 
 impl Records {
-    /// Takes in a packet about instances of `services`. What is not an answer is passed over.
+    /// Takes in an answer about instances of `services`.
     pub(in crate::discovery) fn take(&mut self, packet: &Packet<'_>, services: &[String], now: Instant) {
-        if !packet.has_flags(PacketFlag::RESPONSE) {
-            return;
-        }
         let records = || packet.answers.iter().chain(&packet.additional_records);
         // First who is there: the rest is about these.
         for record in records() {
