@@ -1,7 +1,9 @@
 //! Commands that print something: started without a shell and with a bare environment, bounded in time and in output.
 //!
 //! Runs on the thread that calls [`run`], which waits for the command. Everything that the command has started goes
-//! with it. Knows nothing of what is printed.
+//! with it, but for what has made itself a session of its own (`setsid`), as daemons do. Knows nothing of what is
+//! printed. Two system calls have no deadline, since there are none that have: starting a program from a file system
+//! that hangs, and killing a process that hangs in the system, which is left behind.
 
 use std::fmt;
 use std::io::{self, Read};
@@ -68,6 +70,8 @@ pub enum ExecError {
     },
     /// It is not wanted any more and was killed.
     Cancelled,
+    /// Whoever takes its output has refused to, and it was killed.
+    Unwanted,
     /// Its output could not be read.
     Io(String),
 }
@@ -87,6 +91,7 @@ impl fmt::Display for ExecError {
                 write!(f, "the command printed too much and was killed (limit: {limit_bytes}B)")
             }
             Self::Cancelled => f.write_str("the command was killed, it is not wanted any more"),
+            Self::Unwanted => f.write_str("the command was killed, nobody takes what it prints"),
             Self::Io(cause) => write!(f, "the output of the command cannot be read: {cause}"),
         }
     }
@@ -94,18 +99,16 @@ impl fmt::Display for ExecError {
 
 impl std::error::Error for ExecError {}
 
-/// Runs a command to its end and appends what it printed to `output`, which is what it was after an error.
+/// Runs a command to its end. `take` gets what it prints as it comes, and says whether it wants more.
 ///
 /// # Errors
-/// It gave nothing that is to be believed.
-pub fn run(run: Run<'_>, is_cancelled: impl Fn() -> bool, output: &mut Vec<u8>) -> Result<(), ExecError> {
-    let n_before = output.len();
-    let mut running = Running::start(run)?;
-    let outcome = running.collect(run, is_cancelled, output);
-    if outcome.is_err() {
-        output.truncate(n_before);
-    }
-    outcome
+/// It gave nothing that is to be believed, also what was taken already.
+pub fn run(
+    run: Run<'_>,
+    is_cancelled: impl Fn() -> bool,
+    take: impl FnMut(&[u8]) -> bool,
+) -> Result<(), ExecError> {
+    Running::start(run)?.collect(run, is_cancelled, take)
 }
 
 /// A command that has been started. Dropping it kills it and what it has started.
@@ -133,9 +136,9 @@ impl Running {
         &mut self,
         run: Run<'_>,
         is_cancelled: impl Fn() -> bool,
-        output: &mut Vec<u8>,
+        mut take: impl FnMut(&[u8]) -> bool,
     ) -> Result<(), ExecError> {
-        let n_before = output.len();
+        let mut n_taken = 0;
         let io = |error: io::Error| ExecError::Io(error.to_string());
         let (Some(mut stdout), Some(mut stderr)) = (self.child.stdout.take(), self.child.stderr.take())
         else {
@@ -151,10 +154,15 @@ impl Running {
                 match read(&mut stdout, &mut piece).map_err(io)? {
                     Piece::None => break,
                     Piece::End => has_more_output = false,
-                    Piece::Bytes(n_read) if output.len() - n_before + n_read > run.limit_bytes => {
-                        return Err(ExecError::TooMuchOutput { limit_bytes: run.limit_bytes });
+                    Piece::Bytes(n_read) => {
+                        n_taken += n_read;
+                        if n_taken > run.limit_bytes {
+                            return Err(ExecError::TooMuchOutput { limit_bytes: run.limit_bytes });
+                        }
+                        if !take(piece.get(..n_read).unwrap_or_default()) {
+                            return Err(ExecError::Unwanted);
+                        }
                     }
-                    Piece::Bytes(n_read) => output.extend_from_slice(piece.get(..n_read).unwrap_or_default()),
                 }
                 if Instant::now() >= run.deadline {
                     return Err(ExecError::Deadline);
@@ -260,16 +268,16 @@ mod tests {
         let command = ["/bin/sh", "-c", script].map(str::to_owned);
         let deadline = Instant::now() + timeout;
         let order = Run { command: &command, deadline, limit_bytes: 100_000 };
-        let mut output = b"before ".to_vec();
-        let outcome = run(order, || false, &mut output);
-        let output = String::from_utf8(output).unwrap();
-        match outcome {
-            Ok(()) => Ok(output.strip_prefix("before ").unwrap().to_owned()),
-            Err(error) => {
-                assert_eq!(output, "before ");
-                Err(error)
-            }
-        }
+        let mut output = Vec::new();
+        let outcome = run(
+            order,
+            || false,
+            |piece| {
+                output.extend_from_slice(piece);
+                true
+            },
+        );
+        outcome.map(|()| String::from_utf8(output).unwrap())
     }
 
     fn failed(status: &str, complaint: &str) -> Result<String, ExecError> {
@@ -314,7 +322,7 @@ mod tests {
         assert_eq!(sh(loud, PATIENCE), failed("exit status 1", "0123456789"));
         let command = ["/nonexistent/command".to_owned()];
         let order = Run { command: &command, deadline: Instant::now() + PATIENCE, limit_bytes: 1 };
-        let error = run(order, || false, &mut Vec::new()).unwrap_err();
+        let error = run(order, || false, |_| true).unwrap_err();
         assert_eq!(
             error.to_string(),
             "cannot start /nonexistent/command: No such file or directory (os error 2)"
@@ -334,7 +342,10 @@ mod tests {
         );
         let command = ["sleep", "100"].map(str::to_owned);
         let order = Run { command: &command, deadline: Instant::now() + PATIENCE, limit_bytes: 1 };
-        assert_eq!(run(order, || began_at.elapsed() > short, &mut Vec::new()), Err(ExecError::Cancelled));
+        assert_eq!(run(order, || began_at.elapsed() > short, |_| true), Err(ExecError::Cancelled));
+        let command = ["yes"].map(str::to_owned);
+        let order = Run { command: &command, deadline: Instant::now() + PATIENCE, limit_bytes: usize::MAX };
+        assert_eq!(run(order, || false, |_| began_at.elapsed() < short), Err(ExecError::Unwanted));
         assert!(began_at.elapsed() < PATIENCE);
     }
 }

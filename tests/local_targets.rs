@@ -5,6 +5,8 @@
 mod support;
 
 use std::fs::{self, File};
+use std::os::unix::fs::symlink;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -117,4 +119,67 @@ fn commands_are_off_by_default() {
     let scraped = Scraped::start(&format!("{HEAD}{COMMANDS}"));
     wait_for_error(&scraped, "good", "exec: targets are off; --enable-feature=exec-targets allows them");
     assert!(values(&scraped.data_dir(), "from_command").is_empty());
+}
+
+/// What a writer may leave in a directory beside good files, none of which takes these along.
+fn leave_odd_things(dir: &Path) {
+    let long_ago = SystemTime::now() - Duration::from_secs(2 * 60 * 60);
+    let at = |name: &str| dir.join(name);
+    fs::write(at("dead.prom"), "dead 1\n").unwrap();
+    File::options().write(true).open(at("dead.prom")).unwrap().set_modified(long_ago).unwrap();
+    fs::create_dir(at("directory.prom")).unwrap();
+    symlink("nowhere", at("dangling.prom")).unwrap();
+    symlink("/dev/zero", at("device.prom")).unwrap();
+    symlink("loop.prom", at("loop.prom")).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(at("pipe.prom")).status().unwrap().success());
+    fs::write(at("good.prom.tmp"), "half_writ").unwrap();
+}
+
+#[test]
+fn a_directory_is_read_as_far_as_it_can_be() {
+    let dir = Arc::new(TempDir::new().unwrap());
+    let at = |name: &str| dir.path().join(name);
+    for name in ["mixed", "dead", "many", "empty"] {
+        fs::create_dir(at(name)).unwrap();
+    }
+    leave_odd_things(&at("mixed"));
+    fs::write(at("one.page"), "good 1\n").unwrap();
+    symlink(at("one.page"), at("mixed/good.prom")).unwrap();
+    leave_odd_things(&at("dead"));
+    (0..10_000).for_each(|n| fs::write(at("many").join(format!("{n}.prom")), format!("m{n} 1\n")).unwrap());
+    // The text format is UTF-8, and nothing else is guessed.
+    fs::write(at("latin1.prom"), b"a{b=\"\xe9\"} 1\n").unwrap();
+    let endless = File::create(at("huge.prom")).unwrap();
+    endless.set_len(1 << 40).unwrap();
+    let path = dir.path().display();
+    let job = |name: &str, target: &str| {
+        format!("- job_name: {name}\n  static_configs: [{{targets: ['file:{path}/{target}']}}]\n")
+    };
+    let config = "global: {scrape_interval: 1s, scrape_timeout: 1s}\nscrape_configs:\n".to_owned()
+        + &["mixed", "dead", "many", "empty"].map(|name| job(name, name)).concat()
+        + &["latin1", "huge"].map(|name| job(name, &format!("{name}.prom"))).concat()
+        + &job("limited", "huge.prom")
+        + "  body_size_limit: 1MB\n";
+    fs::write(at("scraped.yml"), config).unwrap();
+    let scraped = Scraped::start_in(Arc::clone(&dir), &[]);
+    let data = scraped.data_dir();
+    for (selector, value) in
+        [("good", "1"), ("m9999", "1"), ("up{job='empty'}", "1"), ("up{job='mixed'}", "1")]
+    {
+        wait_until(selector, || values(&data, selector).last().is_some_and(|it| it == value));
+    }
+    assert!(values(&data, "dead").is_empty() && values(&data, "half_writ").is_empty());
+    wait_until("nothing is left", || only(&scraped, "dead").health == "down");
+    let error = only(&scraped, "dead").last_error;
+    assert_eq!(error, format!("{path}/dead/dangling.prom: No such file or directory (os error 2)"));
+    wait_until("the mistake is told", || only(&scraped, "latin1").last_error.contains("UTF-8"));
+    wait_until("the size is told", || only(&scraped, "huge").last_error.contains("--scrape.max-body-bytes"));
+    wait_for_error(&scraped, "limited", "body size limit exceeded (body_size_limit: 1048576B)");
+    // A file that becomes too old ends its own series.
+    let long_ago = SystemTime::now() - Duration::from_secs(2 * 60 * 60);
+    fs::write(at("mixed/other.prom"), "other 1\n").unwrap();
+    wait_until("another file", || values(&data, "other").last().is_some_and(|it| it == "1"));
+    File::options().write(true).open(at("mixed/other.prom")).unwrap().set_modified(long_ago).unwrap();
+    wait_until("it ends", || values(&data, "other").last().is_some_and(|it| it == "stale"));
+    assert!(values(&data, "up{job='mixed'}").iter().all(|value| value == "1"));
 }

@@ -20,13 +20,12 @@ const COMMAND_LABEL: &str = "__meta_exec_command";
 #[derive(Debug)]
 pub(in crate::discovery) struct ExecSource {
     config: ExecSdConfig,
-    output: Vec<u8>,
 }
 
 impl ExecSource {
     /// A source that has not asked yet.
     pub(in crate::discovery) fn new(config: ExecSdConfig) -> Self {
-        Self { config, output: Vec::new() }
+        Self { config }
     }
 }
 
@@ -36,19 +35,21 @@ impl Source for ExecSource {
     }
 
     fn refresh(&mut self, stop: &Stop) -> Result<Vec<TargetGroup>, String> {
-        let Self { config, output } = self;
+        let config = &self.config;
         let program = config.command.first().map(String::as_str).unwrap_or_default();
         let order = Run {
             command: &config.command,
             deadline: Instant::now() + config.timeout,
             limit_bytes: MAX_TEXT_BYTES,
         };
-        output.clear();
-        run(order, || stop.try_recv() == Err(TryRecvError::Disconnected), output)
+        let mut output = Vec::new();
+        let take = |piece: &[u8]| {
+            output.extend_from_slice(piece);
+            true
+        };
+        run(order, || stop.try_recv() == Err(TryRecvError::Disconnected), take)
             .map_err(|error| format!("{program}: {error}"))?;
-        let groups = parse(output, Format::Json, COMMAND_LABEL, program)
-            .map_err(|sentence| format!("{program}: {sentence}"));
-        output.shrink_to(0);
-        groups
+        parse(&output, Format::Json, COMMAND_LABEL, program)
+            .map_err(|sentence| format!("{program}: {sentence}"))
     }
 }

@@ -10,12 +10,15 @@ use crate::config::yaml::MAX_TEXT_BYTES;
 use crate::discovery::group_list::{Format, parse};
 use crate::discovery::metrics::DiscoveryMetrics;
 use crate::discovery::refresh::Source;
-use crate::discovery::{Stop, TargetGroup};
+use crate::discovery::{ADDRESS_LABEL, Stop, TargetGroup};
 use crate::http::url::Url;
 use crate::http::{Canceller, Headers, HttpClient, Question};
 
 /// Label with the URL of the list, without a password.
 const URL_LABEL: &str = "__meta_url";
+
+/// Start of an address that is a command to be run: whoever can answer for the URL must not say what runs here.
+const EXEC_PREFIX: &str = "exec:";
 
 const FIXED_HEADERS: [(&str, &str); 2] =
     [("User-Agent", concat!("scraped/", env!("CARGO_PKG_VERSION"))), ("Accept", "application/json")];
@@ -64,7 +67,16 @@ impl HttpSource {
         if !is_json(content_type) {
             return Err(format!("{url}: unsupported content type {content_type:?}"));
         }
-        parse(&answer.body, Format::Json, URL_LABEL, url).map_err(|sentence| format!("{url}: {sentence}"))
+        let groups = parse(&answer.body, Format::Json, URL_LABEL, url)
+            .map_err(|sentence| format!("{url}: {sentence}"))?;
+        let mut addresses = groups.iter().flat_map(|group| &group.targets).map(|it| it.get(ADDRESS_LABEL));
+        match addresses.find(|address| address.starts_with(EXEC_PREFIX)) {
+            None => Ok(groups),
+            Some(address) => Err(format!(
+                "{url}: the target {address:?} is a command, and none is taken from the network; let relabel_configs \
+                 make it of a name"
+            )),
+        }
     }
 }
 

@@ -1,10 +1,12 @@
 //! Targets that are not behind a socket: text files (`file:`) and commands that print a page (`exec:`).
 //!
 //! Owned by the target's `Scraper` and used by the worker that holds it. What comes is a page in text format, whole and
-//! not packed.
+//! not packed. A file system that hangs, as a dead NFS does, hangs the worker: there is no system call for it that takes
+//! a deadline, and no other target waits for this one.
 
-use std::fs::{self, File};
+use std::fs::{self, OpenOptions};
 use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,8 +29,7 @@ const DEFAULT_MAX_AGE: Duration = Duration::from_secs(60 * 60);
 /// The parameter that says otherwise; 0 for ever.
 const MAX_AGE_PARAMETER: &str = "max_age=";
 
-/// Of a command's output so much is taken if the job sets no `body_size_limit`; it is charged to the budget of all
-/// pages only when it is whole.
+/// Of a command's output so much is taken if the job sets no `body_size_limit`.
 const EXEC_LIMIT_BYTES: u64 = 16 << 20;
 
 /// A file, or all `*.prom` files of a directory.
@@ -37,6 +38,8 @@ pub(in crate::scrape) struct FileTarget {
     path: PathBuf,
     max_age: Result<Duration, String>,
     limit_bytes: u64,
+    /// Of a directory: how many files are left out, and the first of them, as the log has it.
+    told: (usize, String),
 }
 
 impl FileTarget {
@@ -47,12 +50,13 @@ impl FileTarget {
             None => Ok(DEFAULT_MAX_AGE),
             Some(text) => parse_duration(text).map_err(|error| format!("max_age: {error}")),
         };
-        Self { path: PathBuf::from(path), max_age, limit_bytes }
+        Self { path: PathBuf::from(path), max_age, limit_bytes, told: Default::default() }
     }
 
-    /// Reads everything into `body`.
+    /// Reads everything into `body`. Of a directory, files that are too old or cannot be read are left out, so that one
+    /// writer that is dead does not take the others along; without any other it is an error.
     pub(in crate::scrape) fn read(
-        &self,
+        &mut self,
         deadline: Instant,
         body: &mut BodyBuffer,
     ) -> Result<(), ScrapeError> {
@@ -65,10 +69,41 @@ impl FileTarget {
         let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
         paths.retain(|path| path.extension().is_some_and(|extension| extension == EXTENSION));
         paths.sort();
-        for path in paths {
-            self.read_file(&path, max_age, deadline, body)?;
+        let mut left_out = Vec::new();
+        for (n_read, path) in paths.iter().enumerate() {
+            if Instant::now() >= deadline {
+                let n_files = paths.len();
+                let cause = format!(
+                    "context deadline exceeded: {n_read} of {n_files} files of {} were read",
+                    self.path.display()
+                );
+                return Err(ScrapeError::LocalTimeout { cause });
+            }
+            match self.read_file(path, max_age, deadline, body) {
+                Ok(()) => {}
+                Err(ScrapeError::Local { cause }) => left_out.push(cause),
+                Err(error) => return Err(error),
+            }
         }
+        if left_out.len() == paths.len()
+            && let Some(first) = left_out.first()
+        {
+            return Err(ScrapeError::Local { cause: first.clone() });
+        }
+        self.tell(left_out.len(), left_out.first().map(String::as_str).unwrap_or_default());
         Ok(())
+    }
+
+    /// Says what is left out, once.
+    fn tell(&mut self, n_left_out: usize, first: &str) {
+        // Ages change all the time.
+        let which = first.split(": ").next().unwrap_or_default();
+        if self.told != (n_left_out, which.to_owned()) {
+            self.told = (n_left_out, which.to_owned());
+            if n_left_out > 0 {
+                log::warn!("file:{}: {n_left_out} of its files are left out: {first}", self.path.display());
+            }
+        }
     }
 
     fn read_file(
@@ -79,8 +114,9 @@ impl FileTarget {
         body: &mut BodyBuffer,
     ) -> Result<(), ScrapeError> {
         let io = |error: std::io::Error| failed(path, &error.to_string());
-        let metadata = fs::metadata(path).map_err(io)?;
-        // Opening a pipe would wait for its writer.
+        // Opening a pipe would wait for its writer; of the open file, since another may stand there a moment later.
+        let mut file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(io)?;
+        let metadata = file.metadata().map_err(io)?;
         if !metadata.is_file() {
             return Err(failed(path, "not a regular file"));
         }
@@ -90,8 +126,12 @@ impl FileTarget {
             let (age, max_age) = (format_duration(whole_seconds(age)), format_duration(max_age));
             return Err(failed(path, &format!("last written {age} ago (max_age: {max_age})")));
         }
-        let mut file = File::open(path).map_err(io)?;
         loop {
+            // Somebody may write to it as fast as it is read.
+            if Instant::now() >= deadline {
+                let cause = format!("context deadline exceeded: {} was not read to its end", path.display());
+                return Err(ScrapeError::LocalTimeout { cause });
+            }
             if body.room().is_empty() {
                 let hint_bytes = body.len() as u64 + metadata.len() + 1;
                 body.grow(hint_bytes, self.limit_bytes, deadline)?;
@@ -140,9 +180,14 @@ impl ExecTarget {
             if self.limit_bytes > 0 { self.limit_bytes.min(EXEC_LIMIT_BYTES) } else { EXEC_LIMIT_BYTES };
         let limit = usize::try_from(limit_bytes).unwrap_or(usize::MAX);
         let order = Run { command: &self.command, deadline, limit_bytes: limit };
-        let mut output = Vec::new();
-        match run(order, || self.is_cancelled.load(Ordering::Relaxed), &mut output) {
-            Ok(()) => append(body, &output, limit_bytes, deadline),
+        let mut refusal = None;
+        let take = |piece: &[u8]| {
+            refusal = append(body, piece, limit_bytes, deadline).err();
+            refusal.is_none()
+        };
+        match run(order, || self.is_cancelled.load(Ordering::Relaxed), take) {
+            Ok(()) => Ok(()),
+            Err(ExecError::Unwanted) => Err(refusal.unwrap_or(ScrapeError::BodySizeLimit { limit_bytes })),
             Err(ExecError::Cancelled) => Err(ScrapeError::Cancelled),
             Err(ExecError::Deadline) => {
                 Err(ScrapeError::LocalTimeout { cause: ExecError::Deadline.to_string() })

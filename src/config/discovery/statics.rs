@@ -15,6 +15,9 @@ pub struct StaticConfig {
     pub labels: Labels,
 }
 
+const EXEC_NOTE: &str =
+    "targets exec:... are run where --enable-feature=exec-targets allows it, and are down elsewhere";
+
 pub(in crate::config) fn read(item: &Field<'_>, spelling: TargetSpelling) -> Option<StaticConfig> {
     let mut fields = item.fields()?;
     let mut targets = Vec::new();
@@ -24,6 +27,9 @@ pub(in crate::config) fn read(item: &Field<'_>, spelling: TargetSpelling) -> Opt
             target.mistake(format!(
                 "{address:?} is not a valid hostname; give host:port, and scheme and metrics_path as fields of the job"
             ));
+        }
+        if address.starts_with("exec:") {
+            target.mistakes().note(EXEC_NOTE.to_owned());
         }
         targets.push(address);
     }
