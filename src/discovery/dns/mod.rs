@@ -4,8 +4,12 @@
 //! targets it had. The system's own resolver is not asked, since it knows no SRV records: `/etc/resolv.conf` is, and is
 //! read anew each time.
 
+#[cfg(test)]
+mod name_server;
 mod resolv_conf;
 mod resolver;
+#[cfg(test)]
+mod source_tests;
 
 use std::fs;
 use std::path::PathBuf;
@@ -24,6 +28,8 @@ use crate::labels::Labels;
 
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 
+const SERVER_PORT: u16 = 53;
+
 const NAME_LABEL: &str = "__meta_dns_name";
 const SRV_TARGET_LABEL: &str = "__meta_dns_srv_record_target";
 const SRV_PORT_LABEL: &str = "__meta_dns_srv_record_port";
@@ -36,6 +42,8 @@ pub(in crate::discovery) struct DnsSource {
     record_type: DnsRecordType,
     port: u16,
     resolv_conf: PathBuf,
+    /// Of name servers.
+    server_port: u16,
     names: Vec<KnownName>,
     metrics: Arc<DiscoveryMetrics>,
 }
@@ -57,6 +65,7 @@ impl DnsSource {
             record_type: config.record_type,
             port: config.port,
             resolv_conf: RESOLV_CONF.into(),
+            server_port: SERVER_PORT,
             names: config.names.iter().map(known).collect(),
             metrics,
         }
@@ -70,7 +79,7 @@ impl Source for DnsSource {
 
     fn refresh(&mut self, stop: &Stop) -> Result<Vec<TargetGroup>, String> {
         let conf = fs::read(&self.resolv_conf)
-            .map(|bytes| ResolvConf::parse(&String::from_utf8_lossy(&bytes)))
+            .map(|bytes| ResolvConf::parse(&String::from_utf8_lossy(&bytes), self.server_port))
             .map_err(|error| {
                 format!("could not load resolv.conf: {}: {error}", self.resolv_conf.display())
             })?;

@@ -1,10 +1,8 @@
 //! `/etc/resolv.conf` as Prometheus' DNS library reads it (miekg/dns `clientconfig.go`): name servers, search list,
 //! `ndots`.
 
-use std::net::{IpAddr, SocketAddr};
-
-/// Port of name servers.
-const PORT: u16 = 53;
+use std::fs;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
 /// Whom to ask, and for what.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,16 +16,14 @@ pub(in crate::discovery) struct ResolvConf {
 }
 
 impl ResolvConf {
-    /// Reads the text of the file; lines that mean nothing here are passed over.
-    pub(in crate::discovery) fn parse(text: &str) -> Self {
+    /// Reads the text of the file; lines that mean nothing here are passed over. Servers are asked at `port`.
+    pub(in crate::discovery) fn parse(text: &str, port: u16) -> Self {
         let mut conf = Self { servers: Vec::new(), search: Vec::new(), n_dots: 1 };
         for line in text.lines() {
             let mut words = line.split_ascii_whitespace();
             match words.next() {
                 Some("nameserver") => {
-                    // A zone, as in fe80::1%eth0, is not something that a socket address can be made of by itself.
-                    let address = words.next().and_then(|word| word.parse::<IpAddr>().ok());
-                    conf.servers.extend(address.map(|address| SocketAddr::new(address, PORT)));
+                    conf.servers.extend(words.next().and_then(|word| server(word, port)));
                 }
                 Some("domain") => conf.search = words.next().map(str::to_owned).into_iter().collect(),
                 Some("search") => conf.search = words.map(str::to_owned).collect(),
@@ -60,6 +56,24 @@ impl ResolvConf {
     }
 }
 
+/// The address of a server; that of a router on the link has a zone, as in `fe80::1%eth0`.
+fn server(word: &str, port: u16) -> Option<SocketAddr> {
+    let Some((address, zone)) = word.split_once('%') else {
+        return Some(SocketAddr::new(word.parse::<IpAddr>().ok()?, port));
+    };
+    let address: Ipv6Addr = address.parse().ok()?;
+    let index = zone.parse().ok().or_else(|| interface_index(zone))?;
+    Some(SocketAddrV6::new(address, port, 0, index).into())
+}
+
+/// The number of an interface, from `/sys`; `None` if there is none of that name.
+fn interface_index(name: &str) -> Option<u32> {
+    if name.contains('/') {
+        return None;
+    }
+    fs::read_to_string(format!("/sys/class/net/{name}/ifindex")).ok()?.trim().parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::ResolvConf;
@@ -67,22 +81,24 @@ mod tests {
     #[test]
     fn a_file_is_read() {
         let conf = ResolvConf::parse(
-            "# made by hand\nnameserver 10.0.0.1\nnameserver ::1\nnameserver fe80::1%eth0\nnameserver\n\
+            "# made by hand\nnameserver 10.0.0.1\nnameserver ::1\nnameserver fe80::1%lo\nnameserver fe80::2%7\n\
+             nameserver fe80::3%nonesuch\nnameserver 10.0.0.2%lo\nnameserver\n\
              domain old.example\nsearch site.example. example\noptions rotate ndots:2 timeout:1\nsortlist 10.0.0.0\n",
+            53,
         );
         let servers: Vec<String> = conf.servers.iter().map(ToString::to_string).collect();
-        assert_eq!(servers, ["10.0.0.1:53", "[::1]:53"]);
+        assert_eq!(servers, ["10.0.0.1:53", "[::1]:53", "[fe80::1%1]:53", "[fe80::2%7]:53"]);
         assert_eq!(
             (conf.search.as_slice(), conf.n_dots),
             (&["site.example.".into(), "example".into()][..], 2)
         );
-        assert_eq!(ResolvConf::parse("").n_dots, 1);
+        assert_eq!(ResolvConf::parse("", 53).n_dots, 1);
     }
 
     #[test]
     fn names_are_completed() {
         let check = |text: &str, name: &str, want: &[&str]| {
-            assert_eq!(ResolvConf::parse(text).candidates(name), want, "{text} {name}");
+            assert_eq!(ResolvConf::parse(text, 53).candidates(name), want, "{text} {name}");
         };
         check("search a b\n", "x.", &["x."]);
         check("search a b.\n", "x", &["x.a.", "x.b.", "x."]);

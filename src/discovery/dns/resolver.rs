@@ -90,7 +90,12 @@ fn ask(server: SocketAddr, name: &str, record_type: DnsRecordType) -> Result<Ans
         }
     };
     let packet = parse(&reply)?;
-    if packet.id() != id {
+    let is_asked = |asked: &Question<'_>| {
+        asked.qtype == QTYPE::TYPE(kind(record_type))
+            && format!("{}.", asked.qname).eq_ignore_ascii_case(name)
+    };
+    if packet.id() != id || !packet.has_flags(PacketFlag::RESPONSE) || !packet.questions.iter().all(is_asked)
+    {
         return Err("an answer to another question".to_owned());
     }
     if packet.has_flags(PacketFlag::TRUNCATION) {
@@ -108,21 +113,24 @@ fn ask(server: SocketAddr, name: &str, record_type: DnsRecordType) -> Result<Ans
 fn question(id: u16, name: &str, record_type: DnsRecordType) -> Result<Vec<u8>, simple_dns::SimpleDnsError> {
     let mut packet = Packet::new_query(id);
     packet.set_flags(PacketFlag::RECURSION_DESIRED);
-    let kind = match record_type {
-        DnsRecordType::A => TYPE::A,
-        DnsRecordType::Aaaa => TYPE::AAAA,
-        DnsRecordType::Mx => TYPE::MX,
-        DnsRecordType::Ns => TYPE::NS,
-        DnsRecordType::Srv => TYPE::SRV,
-    };
     packet.questions.push(Question::new(
         Name::new(name)?,
-        QTYPE::TYPE(kind),
+        QTYPE::TYPE(kind(record_type)),
         QCLASS::CLASS(CLASS::IN),
         false,
     ));
     *packet.opt_mut() = Some(OPT { opt_codes: Vec::new(), udp_packet_size: UDP_BYTES, version: 0 });
     packet.build_bytes_vec()
+}
+
+fn kind(record_type: DnsRecordType) -> TYPE {
+    match record_type {
+        DnsRecordType::A => TYPE::A,
+        DnsRecordType::Aaaa => TYPE::AAAA,
+        DnsRecordType::Mx => TYPE::MX,
+        DnsRecordType::Ns => TYPE::NS,
+        DnsRecordType::Srv => TYPE::SRV,
+    }
 }
 
 fn parse(reply: &[u8]) -> Result<Packet<'_>, String> {
