@@ -30,6 +30,7 @@ const STRICTER: &[(&str, &str)] = &[
     ("bad/docker_sd_scheme.yml", "every question would fail"),
     ("bad/dns_sd_interval_zero.yml", "the names would be asked for without a pause"),
     ("bad/dns_sd_port.yml", "no target has such a port"),
+    ("bad/kubernetes_sd_api_server_empty.yml", "every question would go to port 80 of this machine"),
     ("bad/http_sd_interval_zero.yml", "the list would be asked for without a pause"),
     ("bad/header_that_cannot_be_sent.yml", "every request would fail"),
     ("bad/proxy_scheme.yml", "a real Prometheus takes it for an HTTP proxy, or never gets there"),
@@ -50,23 +51,31 @@ const STRICTER: &[(&str, &str)] = &[
 const CHECKED_SINCE_3_6: &str = "an older peer has no such check";
 
 /// Refused by the peer alone.
-const ACCEPTED_HERE: [(&str, &str); 2] = [
+const ACCEPTED_HERE: [(&str, &str); 3] = [
     (
         "prometheus/main/scrape_config_local_infer_escaping.yml",
         "3.5 lets a job with names of its own inherit how global escapes them, which contradict each other",
     ),
     ("ok/exec_targets.yml", "files and commands are targets here alone"),
+    ("ok/kubernetes_sd_3_14.yml", "3.5 attaches less to pods, and selects no nodes for that"),
 ];
 
 /// Promtool looks whether files are there; we read them when they are used, and again when they change.
 const FILE_IS_MISSING: &str = "no such file or directory";
 
 /// Fields that only we have.
-const OUR_FIELDS: [&str; 5] =
-    ["in_order", "backlog_share", "exec_sd_configs", "mdns_sd_configs", "series_limit"];
+const OUR_FIELDS: [&str; 7] = [
+    "in_order",
+    "backlog_share",
+    "exec_sd_configs",
+    "kubelet_sd_configs",
+    "mdns_sd_configs",
+    "own_node",
+    "series_limit",
+];
 
 /// Providers that Debian builds Prometheus without.
-const FIELDS_NOT_IN_DEBIAN: [&str; 2] = ["consul_sd_configs", "kubernetes_sd_configs"];
+const FIELDS_NOT_IN_DEBIAN: [&str; 1] = ["consul_sd_configs"];
 
 /// Fields that Prometheus got after 3.5; an older peer calls them unknown.
 const NEWER_FIELDS: [&str; 7] = [

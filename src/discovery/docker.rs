@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 
 use crate::config::discovery::docker::DockerSdConfig;
 use crate::config::yaml::MAX_TEXT_BYTES;
+use crate::discovery::nullable::or_default;
 use crate::discovery::refresh::Source;
 use crate::discovery::target_labels::{host_port, sanitized};
 use crate::discovery::{ADDRESS_LABEL, Stop, TargetGroup};
@@ -123,15 +124,6 @@ struct Network {
     ingress: bool,
     #[serde(deserialize_with = "or_default")]
     labels: BTreeMap<String, String>,
-}
-
-/// Go leaves a field as it was when it finds `null`.
-fn or_default<'de, T, D>(deserializer: D) -> Result<T, D::Error>
-where
-    T: Deserialize<'de> + Default,
-    D: serde::Deserializer<'de>,
-{
-    Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
 }
 
 impl DockerSource {

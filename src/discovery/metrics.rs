@@ -37,6 +37,10 @@ pub struct DiscoveryMetrics {
     pub consul_rpc_seconds: Family<Summary>,
     /// Requests to Consul that failed.
     pub consul_rpc_failures: Counter,
+    /// Events of `kubernetes_sd_configs`, by role and kind.
+    pub kubernetes_events: Family<Counter>,
+    /// Requests of theirs that failed.
+    pub kubernetes_failures: Counter,
     /// Names of `dns_sd_configs` that were looked up.
     pub dns_lookups: Counter,
     /// Those that no server had an answer for.
@@ -79,6 +83,12 @@ impl RefreshMetrics {
 
 impl Default for DiscoveryMetrics {
     fn default() -> Self {
+        let kubernetes_events: Family<Counter> = Family::new(&["role", "event"]);
+        for role in ["node", "pod"] {
+            for event in ["add", "delete", "update"] {
+                kubernetes_events.with(&[role, event]);
+            }
+        }
         Self {
             failed_configs: Gauge::default(),
             discovered_targets: Family::new(&["name", "config"]),
@@ -92,6 +102,8 @@ impl Default for DiscoveryMetrics {
             http_failures: Counter::default(),
             consul_rpc_seconds: Family::new(&["endpoint", "call"]),
             consul_rpc_failures: Counter::default(),
+            kubernetes_events,
+            kubernetes_failures: Counter::default(),
             dns_lookups: Counter::default(),
             dns_lookup_failures: Counter::default(),
             file_read_errors: Counter::default(),
@@ -205,6 +217,16 @@ impl Collect for DiscoveryMetrics {
             "prometheus_sd_consul_rpc_failures_total",
             "The number of Consul RPC call failures.",
             &self.consul_rpc_failures,
+        );
+        page.counters(
+            "prometheus_sd_kubernetes_events_total",
+            "The number of Kubernetes events handled.",
+            &self.kubernetes_events,
+        );
+        page.counter(
+            "prometheus_sd_kubernetes_failures_total",
+            "The number of failed WATCH/LIST requests.",
+            &self.kubernetes_failures,
         );
         page.counter("prometheus_sd_dns_lookups_total", "The number of DNS-SD lookups.", &self.dns_lookups);
         page.counter(

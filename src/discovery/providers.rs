@@ -11,6 +11,8 @@ use crate::discovery::docker::DockerSource;
 use crate::discovery::exec::ExecSource;
 use crate::discovery::file::FileDiscoverer;
 use crate::discovery::http::HttpSource;
+use crate::discovery::kubernetes::KubernetesDiscoverer;
+use crate::discovery::kubernetes::kubelet::KubeletSource;
 use crate::discovery::mdns::MdnsSource;
 use crate::discovery::metrics::DiscoveryMetrics;
 use crate::discovery::refresh::{Refresher, Source};
@@ -34,6 +36,8 @@ pub(in crate::discovery) fn provider(
         DiscoveryConfig::Docker(it) => asked.every(it.refresh_interval, DockerSource::new(it.clone())),
         DiscoveryConfig::Exec(it) => asked.every(it.refresh_interval, ExecSource::new(it.clone())),
         DiscoveryConfig::Http(it) => asked.every(it.refresh_interval, HttpSource::new(it, counted())),
+        DiscoveryConfig::Kubelet(it) => asked.every(it.refresh_interval, KubeletSource::new(it.clone())),
+        DiscoveryConfig::Kubernetes(it) => Box::new(KubernetesDiscoverer::new(it.clone(), job, counted())),
         DiscoveryConfig::Mdns(it) => asked.every(it.refresh_interval, MdnsSource::new(it.clone())),
     }
 }

@@ -2,6 +2,11 @@
 
 /// Go's `net.JoinHostPort`.
 pub(in crate::discovery) fn host_port(host: &str, port: u16) -> String {
+    host_port_text(host, &port.to_string())
+}
+
+/// The same for a port that nobody has looked at.
+pub(in crate::discovery) fn host_port_text(host: &str, port: &str) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 

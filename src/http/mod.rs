@@ -161,8 +161,26 @@ impl HttpClient {
     /// # Errors
     /// Everything that can go wrong before the end of the head. An error status is no error.
     pub fn get(&mut self, deadline: Instant) -> Result<Response<'_>, HttpError> {
-        let ask = Ask { method: Method::Get, headers: &[], body: &[] };
-        let (url, response) = self.exchange(self.url.clone(), ask, deadline)?;
+        self.open(None, &[], deadline)
+    }
+
+    /// The same for another path of the client's host: for answers that are long, or that have no end before the
+    /// deadline. `path_and_query` is already escaped and starts with `/`; `None`: those of the client's URL.
+    ///
+    /// # Errors
+    /// Everything that can go wrong before the end of the head. An error status is no error.
+    pub fn open(
+        &mut self,
+        path_and_query: Option<&str>,
+        headers: &[(&str, &str)],
+        deadline: Instant,
+    ) -> Result<Response<'_>, HttpError> {
+        let mut url = self.url.clone();
+        if let Some(path_and_query) = path_and_query {
+            path_and_query.clone_into(&mut url.path_and_query);
+        }
+        let ask = Ask { method: Method::Get, headers, body: &[] };
+        let (url, response) = self.exchange(url, ask, deadline)?;
         Ok(Response::new(url, response, &self.exchange))
     }
 
@@ -173,13 +191,8 @@ impl HttpClient {
     /// Everything that can go wrong before the end of the body, one that is too large included. An error status is
     /// no error.
     pub fn fetch(&mut self, question: &Question<'_>, deadline: Instant) -> Result<Answer, HttpError> {
-        let mut url = self.url.clone();
-        if let Some(path_and_query) = question.path_and_query {
-            path_and_query.clone_into(&mut url.path_and_query);
-        }
-        let ask = Ask { method: Method::Get, headers: question.headers, body: &[] };
-        let (url, response) = self.exchange(url, ask, deadline)?;
-        Answer::read_all(Response::new(url, response, &self.exchange), question.limit_bytes)
+        let response = self.open(question.path_and_query, question.headers, deadline)?;
+        Answer::read_all(response, question.limit_bytes)
     }
 
     /// POSTs `body` with `headers` beside those of the client, and gives the answer with the start of its body.

@@ -66,6 +66,11 @@ impl<'client> Response<'client> {
         self.headers.get(CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
     }
 
+    /// The first header of this name, in any case; `None` when it is missing or not ASCII.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
     /// Reads more of the body; 0 is its end. The connection is kept only if the end was seen.
     ///
     /// # Errors

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
+use crossbeam_channel::Receiver;
 use rustls::crypto::ring::default_provider;
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned, SupportedProtocolVersion};
@@ -41,6 +42,8 @@ pub enum Reply {
     Close(Vec<u8>),
     /// These bytes, then the same again and again.
     Endless(Vec<u8>, Vec<u8>),
+    /// These pieces, each when it is there, then the end.
+    Feed(Receiver<Vec<u8>>),
     /// Nothing, until the client goes.
     Hang,
 }
@@ -240,6 +243,13 @@ fn serve<S: Read + Write>(
                 loop {
                     stream.write_all(&piece)?;
                 }
+            }
+            Reply::Feed(pieces) => {
+                for piece in pieces {
+                    stream.write_all(&piece)?;
+                    stream.flush()?;
+                }
+                return Ok(());
             }
             Reply::Hang => while stream.read(&mut [0; 64])? > 0 {},
         }

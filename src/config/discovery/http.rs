@@ -51,7 +51,7 @@ pub(in crate::config) fn read(item: &Field<'_>, dir: &Path) -> Option<HttpSdConf
     })
 }
 
-fn check_url(url: &str, field: &Field<'_>) {
+pub(in crate::config) fn check_url(url: &str, field: &Field<'_>) {
     let Some((scheme, rest)) = url.split_once(":") else {
         return field.mistake("URL scheme must be 'http' or 'https'");
     };

@@ -9,6 +9,9 @@ pub mod docker;
 pub mod exec;
 pub mod file;
 pub mod http;
+pub mod kubelet;
+pub mod kubernetes;
+pub mod kubernetes_selectors;
 pub mod mdns;
 pub mod statics;
 
@@ -21,11 +24,12 @@ use crate::config::discovery::docker::DockerSdConfig;
 use crate::config::discovery::exec::ExecSdConfig;
 use crate::config::discovery::file::FileSdConfig;
 use crate::config::discovery::http::HttpSdConfig;
+use crate::config::discovery::kubelet::KubeletSdConfig;
+use crate::config::discovery::kubernetes::KubernetesSdConfig;
 use crate::config::discovery::mdns::MdnsSdConfig;
 use crate::config::discovery::statics::StaticConfig;
 use crate::config::emit::{Yaml, emit};
 use crate::config::fields::{Field, Fields};
-use crate::config::schema::refuse;
 use crate::labels::Labels;
 
 /// One provider of targets.
@@ -45,6 +49,10 @@ pub enum DiscoveryConfig {
     File(FileSdConfig),
     /// One entry of `http_sd_configs`.
     Http(HttpSdConfig),
+    /// One entry of `kubelet_sd_configs`.
+    Kubelet(KubeletSdConfig),
+    /// One entry of `kubernetes_sd_configs`.
+    Kubernetes(Box<KubernetesSdConfig>),
     /// One entry of `mdns_sd_configs`.
     Mdns(MdnsSdConfig),
 }
@@ -60,6 +68,8 @@ impl DiscoveryConfig {
             Self::Exec(_) => "exec_sd_configs",
             Self::File(_) => "file_sd_configs",
             Self::Http(_) => "http_sd_configs",
+            Self::Kubelet(_) => "kubelet_sd_configs",
+            Self::Kubernetes(_) => "kubernetes_sd_configs",
             Self::Mdns(_) => "mdns_sd_configs",
         }
     }
@@ -79,13 +89,12 @@ impl DiscoveryConfig {
             Self::Exec(exec) => vec![exec.print()],
             Self::File(file) => vec![file.print()],
             Self::Http(http) => vec![http.print()],
+            Self::Kubelet(kubelet) => vec![kubelet.print()],
+            Self::Kubernetes(kubernetes) => vec![kubernetes.print()],
             Self::Mdns(mdns) => vec![mdns.print()],
         }
     }
 }
-
-/// Providers that an edge host has a use for; they come with later releases.
-const TO_COME: [&str; 1] = ["kubernetes_sd_configs"];
 
 /// Providers of Prometheus 3.14 that speak the API of a cloud or of a cluster, and will not come.
 const BRIDGED: [&str; 30] = [
@@ -121,14 +130,13 @@ const BRIDGED: [&str; 30] = [
     "vultr_sd_configs",
 ];
 
-/// What is said of [`BRIDGED`].
-const BRIDGE: &str = "speaks an API that is not built in; let a program that knows these targets hand them over as \
-                      [{\"targets\": [...], \"labels\": {...}}]: at a URL for http_sd_configs, in a file for \
-                      file_sd_configs, or printed for exec_sd_configs";
+/// The way out for whoever needs what is not built in.
+const BRIDGE: &str = "let a program that knows these targets hand them over as [{\"targets\": [...], \"labels\": {...}}]: \
+                      at a URL for http_sd_configs, in a file for file_sd_configs, or printed for exec_sd_configs";
 
 /// True for the key of a provider that [`read`] has something to say about.
 pub(in crate::config) fn is_other_provider(key: &str) -> bool {
-    TO_COME.contains(&key) || BRIDGED.contains(&key)
+    BRIDGED.contains(&key)
 }
 
 /// Whether targets of `static_configs` may be anything, since relabelling makes addresses of them.
@@ -165,6 +173,12 @@ pub(in crate::config) fn read(
     for item in sections(fields, "http_sd_configs") {
         providers.extend(http::read(&item, dir).map(DiscoveryConfig::Http));
     }
+    for item in sections(fields, "kubelet_sd_configs") {
+        providers.extend(kubelet::read(&item, dir).map(DiscoveryConfig::Kubelet));
+    }
+    for item in sections(fields, "kubernetes_sd_configs") {
+        providers.extend(kubernetes::read(&item, dir).map(Box::new).map(DiscoveryConfig::Kubernetes));
+    }
     for item in sections(fields, "mdns_sd_configs") {
         providers.extend(mdns::read(&item).map(DiscoveryConfig::Mdns));
     }
@@ -179,10 +193,8 @@ pub(in crate::config) fn read(
         if field.is_empty() {
             continue;
         }
-        if TO_COME.contains(&key) {
-            refuse(&field);
-        } else if BRIDGED.contains(&key) {
-            field.mistake(format!("{key} {BRIDGE}"));
+        if BRIDGED.contains(&key) {
+            field.mistake(format!("{key} speaks an API that is not built in; {BRIDGE}"));
         }
     }
     providers

@@ -1,0 +1,62 @@
+//! `kubelet_sd_configs`: the pods of this machine as its kubelet lists them, without an API server. Ours, after
+//! `discovery.kubelet` of Grafana Alloy; the labels are those of the role `pod`.
+//!
+//! Runs on the thread `sd-kubelet-<n>`.
+
+use std::time::{Duration, Instant};
+
+use crate::config::discovery::kubelet::KubeletSdConfig;
+use crate::discovery::kubernetes::access::server_url;
+use crate::discovery::kubernetes::connection::{FIXED_HEADERS, Trouble, open};
+use crate::discovery::kubernetes::labels::pod_group;
+use crate::discovery::refresh::Source;
+use crate::discovery::{Stop, TargetGroup};
+use crate::http::{Headers, HttpClient};
+
+/// One entry of `kubelet_sd_configs`.
+#[derive(Debug)]
+pub(in crate::discovery) struct KubeletSource {
+    namespaces: Vec<String>,
+    timeout: Duration,
+    shown_url: String,
+    /// `None`: not a URL after all.
+    client: Option<HttpClient>,
+}
+
+impl KubeletSource {
+    /// A source that has not asked yet.
+    pub(in crate::discovery) fn new(config: KubeletSdConfig) -> Self {
+        let headers = Headers { fixed: &FIXED_HEADERS, others: Vec::new() };
+        let url = server_url(config.url.full.expose(), "https");
+        Self {
+            namespaces: config.namespaces,
+            timeout: config.refresh_interval.max(Duration::from_secs(1)),
+            shown_url: config.url.shown,
+            client: url.map(|url| HttpClient::new(url, headers, &config.client)),
+        }
+    }
+
+    fn ask(&mut self) -> Result<Vec<TargetGroup>, Trouble> {
+        let url = &self.shown_url;
+        let client = self.client.as_mut().ok_or_else(|| Trouble::failed(format!("{url:?} is not a URL")))?;
+        let list = open(client, "/pods", Instant::now() + self.timeout)?.into_list("PodList")?;
+        let is_wanted =
+            |namespace: &String| self.namespaces.is_empty() || self.namespaces.contains(namespace);
+        let pods = list.items.iter().filter(|pod| is_wanted(&pod.metadata.namespace));
+        Ok(pods.map(pod_group).filter(|group| !group.targets.is_empty()).collect())
+    }
+}
+
+impl Source for KubeletSource {
+    fn kind(&self) -> &'static str {
+        "kubelet"
+    }
+
+    fn refresh(&mut self, _: &Stop) -> Result<Vec<TargetGroup>, String> {
+        self.ask().map_err(|trouble| match trouble {
+            Trouble::Failed(failure) => failure.sentence,
+            Trouble::Expired => format!("{}: server returned HTTP status 410", self.shown_url),
+            Trouble::Stopped => format!("{}: cancelled", self.shown_url),
+        })
+    }
+}
