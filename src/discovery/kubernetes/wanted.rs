@@ -138,7 +138,7 @@ impl Wanted {
         let mut path = self.purpose.api().to_owned();
         if let Some(namespace) = &self.namespace {
             path.push_str("/namespaces/");
-            escape(&mut path, namespace, |_| false);
+            escape(&mut path, namespace.as_bytes(), |_| false);
         }
         path.push('/');
         path.push_str(self.purpose.resource());
