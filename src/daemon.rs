@@ -7,6 +7,7 @@ use crate::clock::Clock;
 use crate::commands::check;
 use crate::config::{self, Config, FeatureDefaults};
 use crate::discovery;
+use crate::discovery::complaints::Complaints;
 use crate::discovery::metrics::DiscoveryMetrics;
 use crate::flags::Flags;
 use crate::lifecycle::{DaemonEvent, ReplayProgress, Running};
@@ -149,7 +150,17 @@ impl Daemon {
         let registry = Arc::new(Registry::default());
         let board = Arc::new(StatusBoard::default());
         let remote_metrics = Arc::new(RemoteMetrics::default());
-        let web = start_web(&flags, &running, &registry, &board, &remote_metrics, daemon_events.clone())?;
+        let discovery_metrics = Arc::new(DiscoveryMetrics::default());
+        let complaints = &discovery_metrics.complaints;
+        let web = start_web(
+            &flags,
+            &running,
+            &registry,
+            &board,
+            complaints,
+            &remote_metrics,
+            daemon_events.clone(),
+        )?;
 
         let (wal, summary) = open_wal(&flags, &running)?;
         registry.register(Arc::new(wal.clone()));
@@ -177,7 +188,6 @@ impl Daemon {
         let remote = remote::manager::Handle::spawn(options).map_err(StartError::Thread)?;
 
         let scrape_metrics = Arc::new(ScrapeMetrics::default());
-        let discovery_metrics = Arc::new(DiscoveryMetrics::default());
         registry.register(Arc::clone(&scrape_metrics) as _);
         registry.register(Arc::clone(&board) as _);
         registry.register(Arc::clone(&discovery_metrics) as _);
@@ -347,6 +357,7 @@ fn start_web(
     running: &Arc<Running>,
     registry: &Arc<Registry>,
     board: &Arc<StatusBoard>,
+    complaints: &Arc<Complaints>,
     remote_metrics: &Arc<RemoteMetrics>,
     daemon_events: Sender<DaemonEvent>,
 ) -> Result<web::Handle, StartError> {
@@ -371,6 +382,7 @@ fn start_web(
         registry: Arc::clone(registry),
         metrics,
         board: Arc::clone(board),
+        complaints: Arc::clone(complaints),
         remote: Arc::clone(remote_metrics),
         storage_retention: format!(
             "{} or {}",

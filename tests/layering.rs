@@ -67,6 +67,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "web",
         &[
             "config",
+            "discovery::complaints",
             "discovery::keeper",
             "labels",
             "lifecycle",

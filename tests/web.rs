@@ -42,6 +42,7 @@ fn serve(lifecycle_enabled: bool) -> Server {
         registry,
         metrics: Arc::new(WebMetrics::default()),
         board: Arc::new(StatusBoard::default()),
+        complaints: Arc::default(),
         remote: Arc::new(RemoteMetrics::default()),
         flags: vec![("config.file", "a.yml".to_owned())],
         storage_retention: String::new(),

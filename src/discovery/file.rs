@@ -17,6 +17,7 @@ use xxhash_rust::xxh64::xxh64;
 
 use crate::config::discovery::file::FileSdConfig;
 use crate::config::yaml::MAX_TEXT_BYTES;
+use crate::discovery::complaints::Complaint;
 use crate::discovery::directory_watch::DirectoryWatch;
 use crate::discovery::group_list::{Format, parse};
 use crate::discovery::metrics::DiscoveryMetrics;
@@ -52,8 +53,8 @@ pub(in crate::discovery) struct FileDiscoverer {
     config: FileSdConfig,
     metrics: Arc<DiscoveryMetrics>,
     files: BTreeMap<PathBuf, KnownFile>,
-    /// Directories that could not be listed, with the sentence that was logged.
-    unlisted: BTreeMap<PathBuf, String>,
+    /// Directories that could not be listed.
+    unlisted: BTreeMap<PathBuf, Complaint>,
 }
 
 #[derive(Debug, Default)]
@@ -63,8 +64,8 @@ struct KnownFile {
     /// `None` until it was first read.
     suspicious_until: Option<Instant>,
     groups: Vec<Arc<TargetGroup>>,
-    /// The sentence that was logged, while the last attempt failed.
-    complaint: Option<String>,
+    /// While the last attempt failed.
+    complaint: Option<Complaint>,
 }
 
 /// Everything that shows a change without reading.
@@ -205,13 +206,15 @@ impl FileDiscoverer {
                 }
                 Err(error) => {
                     let sentence = error.to_string();
-                    if self.unlisted.get(pattern) != Some(&sentence) {
+                    let source = || format!("file_sd: {}", pattern.display());
+                    let complaints = &self.metrics.complaints;
+                    if let Some(new) = complaints.raise(self.unlisted.get(pattern), source, &sentence) {
                         self.metrics.file_read_errors.inc();
                         log::error!(
                             "file_sd: cannot list {}: {sentence}; the targets found there stay",
                             pattern.display()
                         );
-                        self.unlisted.insert(pattern.clone(), sentence);
+                        self.unlisted.insert(pattern.clone(), new);
                     }
                     kept_directories.extend(pattern.parent().map(Path::to_owned));
                 }
@@ -260,13 +263,14 @@ impl KnownFile {
                 if has_moved || depth == Depth::Contents {
                     metrics.file_read_errors.inc();
                 }
-                if self.complaint.as_ref() != Some(&sentence) {
+                let source = || format!("file_sd: {}", path.display());
+                if let Some(new) = metrics.complaints.raise(self.complaint.as_ref(), source, &sentence) {
                     log::error!(
                         "file_sd: cannot read {}: {sentence}; the {} groups it had stay",
                         path.display(),
                         self.groups.len()
                     );
-                    self.complaint = Some(sentence);
+                    self.complaint = Some(new);
                 }
                 false
             }

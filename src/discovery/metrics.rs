@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::discovery::complaints::Complaints;
 use crate::metrics::page::Page;
 use crate::metrics::{Collect, Counter, Family, Gauge, Histogram, Summary};
 
@@ -51,6 +52,8 @@ pub struct DiscoveryMetrics {
     pub file_scan_seconds: Summary,
     /// Modification time of each file read, in seconds since 1970.
     pub file_mtime_seconds: Family<Gauge>,
+    /// What sources complain of now; not a metric, but as long-lived.
+    pub complaints: Arc<Complaints>,
 }
 
 /// Seconds that questions took.
@@ -109,6 +112,7 @@ impl Default for DiscoveryMetrics {
             file_read_errors: Counter::default(),
             file_scan_seconds: Summary::default(),
             file_mtime_seconds: Family::new(&["filename"]),
+            complaints: Arc::default(),
         }
     }
 }

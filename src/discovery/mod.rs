@@ -4,6 +4,7 @@
 //! all jobs. A provider that fails keeps quiet, and what it sent last stays. Knows nothing of scraping: target sets go
 //! into a channel.
 
+pub mod complaints;
 mod consul;
 mod directory_watch;
 mod dns;

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{RecvTimeoutError, TryRecvError};
 
+use crate::discovery::complaints::Complaint;
 use crate::discovery::metrics::DiscoveryMetrics;
 use crate::discovery::{Discoverer, GroupSender, Stop, TargetGroup};
 use crate::http::Canceller;
@@ -58,7 +59,7 @@ impl<S: Source> Discoverer for Refresher<S> {
     fn run(mut self: Box<Self>, groups: &mut GroupSender, stop: &Stop) {
         let labels = [self.source.kind(), self.job.as_str()];
         let metrics = self.metrics.of_provider(labels[0], labels[1]);
-        let mut complaint = String::new();
+        let mut complaint: Option<Complaint> = None;
         let mut was_answered = false;
         let mut retry = FIRST_RETRY.min(self.interval);
         loop {
@@ -71,9 +72,8 @@ impl<S: Source> Discoverer for Refresher<S> {
             let mut pause = self.interval;
             match answer {
                 Ok(found) => {
-                    if !complaint.is_empty() {
+                    if complaint.take().is_some() {
                         log::info!("discovery: {} of job {:?} answers again", labels[0], self.job);
-                        complaint.clear();
                     }
                     was_answered = true;
                     groups.send(found.into_iter().map(Arc::new).collect());
@@ -84,7 +84,8 @@ impl<S: Source> Discoverer for Refresher<S> {
                         pause = retry;
                         retry = (2 * retry).min(self.interval);
                     }
-                    if sentence != complaint {
+                    let source = || format!("{} of job {:?}", labels[0], self.job);
+                    if let Some(new) = self.metrics.complaints.raise(complaint.as_ref(), source, &sentence) {
                         log::warn!(
                             "discovery: {} of job {:?}: {sentence}; its targets stay as they are, the next try is in \
                              {} s",
@@ -92,7 +93,7 @@ impl<S: Source> Discoverer for Refresher<S> {
                             self.job,
                             pause.as_secs_f64()
                         );
-                        complaint = sentence;
+                        complaint = Some(new);
                     }
                 }
             }

@@ -11,6 +11,7 @@ pub mod server;
 pub mod status_page;
 pub mod ui;
 
+use crate::discovery::complaints::Complaints;
 use crate::lifecycle::{DaemonEvent, Running};
 use crate::metrics::Registry;
 use crate::remote::metrics::RemoteMetrics;
@@ -40,6 +41,8 @@ pub struct WebState {
     pub metrics: Arc<WebMetrics>,
     /// All targets.
     pub board: Arc<StatusBoard>,
+    /// What sources of targets complain of.
+    pub complaints: Arc<Complaints>,
     /// All remote write endpoints.
     pub remote: Arc<RemoteMetrics>,
     /// Flag name → text.

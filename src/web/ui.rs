@@ -1,6 +1,7 @@
 //! The targets page: server-rendered, no script, readable in a text browser and on a phone.
 
 use crate::config::duration::format_duration;
+use crate::discovery::complaints::{Complaints, Told};
 use crate::discovery::keeper::REMEMBERED_LABEL;
 use crate::labels::Labels;
 use crate::scrape::report::SeriesUse;
@@ -14,10 +15,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 pub(in crate::web) const STYLE: &str = include_str!("ui/style.css");
 const PAGE: &str = include_str!("ui/page.html");
 
+/// Failing sources that are shown: of thousands of files the first say enough.
+const MAX_COMPLAINTS: usize = 50;
+
 /// `/targets`: each job's targets with state, labels, last scrape, duration and error.
 pub(in crate::web) fn targets(state: &WebState) -> Response {
     let pools = state.board.pools();
     let mut content = String::new();
+    write_complaints(&mut content, &state.complaints);
     if pools.is_empty() {
         content.push_str("<p>No jobs yet. The configuration names none, or discovery has not answered.</p>");
     }
@@ -31,6 +36,31 @@ pub(in crate::web) fn targets(state: &WebState) -> Response {
 pub(in crate::web) fn page(title: &str, content: &str) -> Response {
     let page = PAGE.replace("{{version}}", env!("CARGO_PKG_VERSION")).replace("{{title}}", title);
     Response::new(200, "text/html; charset=utf-8", page.replace("{{content}}", content).into_bytes())
+}
+
+/// Sources that fail: what their jobs have is what they said last, which may be nothing.
+fn write_complaints(out: &mut String, complaints: &Complaints) {
+    let (told, n_open) = complaints.told(MAX_COMPLAINTS);
+    if told.is_empty() {
+        return;
+    }
+    out.push_str(
+        "<section><h2 id=failing>Failing sources <small>their targets stay as they are</small></h2>",
+    );
+    out.push_str("<table><thead><tr><th>Source<th>Since<th>Error</tr></thead><tbody>");
+    for Told { source, sentence, since_ms } in &told {
+        let (source, sentence) = (escape(source), escape(sentence));
+        let _ = writeln!(
+            out,
+            "<tr><td data-label=Source>{source}<td data-label=Since>{}<td data-label=Error class=down>{sentence}</tr>",
+            ago(*since_ms)
+        );
+    }
+    out.push_str("</tbody></table>");
+    if n_open > told.len() {
+        let _ = write!(out, "<p>{} more are in the log.</p>", n_open - told.len());
+    }
+    out.push_str("</section>\n");
 }
 
 fn write_pool(out: &mut String, job: &str, pool: &PoolStatus) {

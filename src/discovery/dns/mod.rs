@@ -18,6 +18,7 @@ use std::sync::Arc;
 use crossbeam_channel::TryRecvError;
 
 use crate::config::discovery::dns::{DnsRecordType, DnsSdConfig};
+use crate::discovery::complaints::Complaint;
 use crate::discovery::dns::resolv_conf::ResolvConf;
 use crate::discovery::dns::resolver::{Record, look_up};
 use crate::discovery::metrics::DiscoveryMetrics;
@@ -53,14 +54,14 @@ struct KnownName {
     name: String,
     /// `None` until it was resolved once.
     group: Option<TargetGroup>,
-    /// The sentence that was logged, while the last attempt failed.
-    complaint: String,
+    /// While the last attempt failed, and other names have targets.
+    complaint: Option<Complaint>,
 }
 
 impl DnsSource {
     /// A source that has not asked yet.
     pub(in crate::discovery) fn new(config: &DnsSdConfig, metrics: Arc<DiscoveryMetrics>) -> Self {
-        let known = |name: &String| KnownName { name: name.clone(), group: None, complaint: String::new() };
+        let known = |name: &String| KnownName { name: name.clone(), group: None, complaint: None };
         Self {
             record_type: config.record_type,
             port: config.port,
@@ -83,32 +84,38 @@ impl Source for DnsSource {
             .map_err(|error| {
                 format!("could not load resolv.conf: {}: {error}", self.resolv_conf.display())
             })?;
-        let mut failure = None;
-        for known in &mut self.names {
+        let mut failures = Vec::new();
+        for (idx, known) in self.names.iter_mut().enumerate() {
             if stop.try_recv() == Err(TryRecvError::Disconnected) {
                 break;
             }
             self.metrics.dns_lookups.inc();
             match look_up(&conf, &known.name, self.record_type) {
                 Ok(records) => {
-                    known.complaint.clear();
+                    known.complaint = None;
                     known.group = Some(group(&known.name, self.port, &records));
                 }
                 Err(sentence) => {
                     self.metrics.dns_lookup_failures.inc();
-                    if known.group.is_some() && sentence != known.complaint {
-                        log::warn!("discovery: dns: {sentence}; its targets stay as they are");
-                    }
-                    known.complaint.clone_from(&sentence);
-                    failure = Some(sentence);
+                    failures.push((idx, sentence));
                 }
             }
         }
         let groups: Vec<TargetGroup> = self.names.iter().filter_map(|known| known.group.clone()).collect();
-        match failure {
-            Some(sentence) if groups.is_empty() => Err(sentence),
-            _ => Ok(groups),
+        if groups.is_empty()
+            && let Some((_, sentence)) = failures.pop()
+        {
+            return Err(sentence);
         }
+        for (idx, sentence) in failures {
+            let Some(known) = self.names.get_mut(idx) else { continue };
+            let source = || format!("dns_sd: {}", known.name);
+            if let Some(new) = self.metrics.complaints.raise(known.complaint.as_ref(), source, &sentence) {
+                log::warn!("discovery: dns: {sentence}; its targets stay as they are");
+                known.complaint = Some(new);
+            }
+        }
+        Ok(groups)
     }
 }
 
