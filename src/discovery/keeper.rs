@@ -23,6 +23,9 @@ use crate::labels::Labels;
 /// Directory in the data directory.
 const DISCOVERY_DIR: &str = "discovery";
 
+/// How the extension of a file begins that is not whole yet.
+const HALF_PREFIX: &str = "tmp";
+
 /// On every group that comes from the disk; it is not there any more once the source has answered. No `__meta_` label,
 /// so that a `labelmap` of all of these makes the same series of it.
 pub const REMEMBERED_LABEL: &str = "__remembered__";
@@ -67,6 +70,18 @@ impl KeptDir {
         let identity = format!("{job}\0{}", config.identity());
         let path = self.0.join(format!("{:016x}.json", xxh64(identity.as_bytes(), 0)));
         Some(Keeper { path, kept: Vec::new(), written_at: None, is_failing: false })
+    }
+
+    /// Removes what was being written when the machine went down. Before the first provider starts.
+    pub(in crate::discovery) fn remove_halves(&self) {
+        let Ok(entries) = fs::read_dir(&self.0) else { return };
+        for path in entries.flatten().map(|entry| entry.path()) {
+            let extension = path.extension().map(|extension| extension.to_string_lossy());
+            if extension.is_some_and(|extension| extension.starts_with(HALF_PREFIX)) {
+                // What cannot be removed is read by nobody.
+                let _ = fs::remove_file(path);
+            }
+        }
     }
 
     /// Removes the files of providers that are not in `keepers`.
@@ -163,7 +178,7 @@ fn write(path: &Path, groups: &[Arc<TargetGroup>]) -> io::Result<()> {
         fs::create_dir_all(dir)?;
     }
     // Another name each time: a provider that was replaced may still be writing its own.
-    let beside = path.with_extension(format!("{:08x}.tmp", RandomState::new().hash_one(path) as u32));
+    let beside = path.with_extension(format!("{HALF_PREFIX}{:08x}", RandomState::new().hash_one(path) as u32));
     let written = File::create(&beside)
         .and_then(|mut file| file.write_all(&text).and_then(|()| file.sync_all()))
         .and_then(|()| fs::rename(&beside, path));
@@ -220,10 +235,12 @@ mod tests {
             assert!(keeper.load().is_none(), "{damaged}");
         }
         let kept_dir = KeptDir::new(dir.path());
-        let beside = keeper.path.with_extension("tmp");
+        let beside = keeper.path.with_extension("tmp0123");
         fs::write(&beside, "").unwrap();
         kept_dir.remove_others(&BTreeSet::from([keeper.path.clone()]));
         assert!(keeper.path.exists() && beside.exists());
+        kept_dir.remove_halves();
+        assert!(keeper.path.exists() && !beside.exists());
         kept_dir.remove_others(&BTreeSet::new());
         assert!(!keeper.path.exists());
     }

@@ -148,6 +148,7 @@ impl Manager {
     }
 
     fn run(mut self, orders: &Receiver<Apply>, received: &Receiver<Update>) {
+        self.kept_dir.remove_halves();
         self.apply(Arc::clone(&self.config));
         loop {
             let event = {
