@@ -7,8 +7,10 @@ mod support;
 mod tls_support;
 
 use std::fs;
+use std::path::PathBuf;
 
 use sd_support::Discovery;
+use support::wait_until;
 use tls_support::endpoint::{Endpoint, Reply, reply};
 
 const JSON: &str = "Content-Type: application/json\r\n";
@@ -25,15 +27,20 @@ fn a_start_without_the_source_has_the_targets_of_before() {
     endpoint.answer(|_| reply(503, "", ""));
     let discovery = discovery.restart(&job);
     assert_eq!(discovery.next(), remembered);
+    let kept = || -> Vec<PathBuf> {
+        let entries = fs::read_dir(discovery.dir.path().join("discovery")).expect("a directory");
+        entries.map(|entry| entry.expect("readable").path()).collect()
+    };
+    let [path] = kept().try_into().expect("one file");
+    fs::remove_file(&path).expect("there");
     // Until the source answers.
     endpoint.answer(|_| reply(200, JSON, "[{\"targets\": [\"a:1\"]}]"));
     discovery.expect(&fresh);
     // Other settings are another provider: nothing is known of it, and nothing is kept of this one.
-    let kept = || fs::read_dir(discovery.dir.path().join("discovery")).expect("a directory").count();
-    assert_eq!(kept(), 1);
+    wait_until("it is remembered again", || kept() == [path.clone()]);
     discovery.reload("- job_name: http\n  static_configs: [{targets: ['b:1']}]\n");
     discovery.expect("http: b:1{}");
-    assert_eq!(kept(), 0);
+    assert!(kept().is_empty());
     discovery.handle.stop();
 }
 
@@ -80,7 +87,6 @@ fn an_empty_list_is_an_answer_that_is_remembered() {
     endpoint.answer(|_| Reply::Hang);
     let discovery = discovery.restart(&job);
     assert_eq!(discovery.next(), "http:");
-    assert!(fs::read_dir(discovery.dir.path().join("discovery")).expect("a directory").count() == 1);
     discovery.handle.stop();
 }
 
@@ -96,5 +102,35 @@ fn a_directory_that_cannot_be_written_costs_only_the_memory() {
     discovery.expect(&format!("http: a:1{{__meta_url={url:?}}}"));
     let discovery = discovery.restart(&job);
     assert_eq!(discovery.next(), format!("http: a:1{{__meta_url={url:?}}}"));
+    discovery.handle.stop();
+}
+
+#[test]
+fn a_file_that_broke_while_nobody_looked_has_its_last_good_targets() {
+    let job = "- job_name: files\n  file_sd_configs: [{files: ['sd/*.yml'], refresh_interval: 1s}]\n";
+    let files = [("a.yml", "- targets: ['a:1']\n"), ("b.yml", "- targets: ['b:1']\n")];
+    let discovery = Discovery::start(job, &files);
+    let good = |name: &str| format!("{name}:1{{__meta_filepath=\"sd/{name}.yml\"}}");
+    let old = |name: &str| format!("{name}:1{{__meta_filepath=\"sd/{name}.yml\", __remembered__=\"true\"}}");
+    assert_eq!(discovery.next(), format!("files: {} {}", good("a"), good("b")));
+    let sd = discovery.dir.path().join("sd");
+    fs::write(sd.join("a.yml"), "- targets: {").expect("writable");
+    let discovery = discovery.restart(job);
+    assert_eq!(discovery.next(), format!("files: {} {}", old("a"), good("b")));
+    // And after another restart; what is not there has no targets.
+    fs::remove_file(sd.join("b.yml")).expect("there");
+    let discovery = discovery.restart(job);
+    assert_eq!(discovery.next(), format!("files: {}", old("a")));
+    discovery.write("a.yml", "- targets: ['a:1']\n");
+    discovery.expect(&format!("files: {}", good("a")));
+    // A directory that cannot be listed, as on a disk with errors.
+    let elsewhere = discovery.dir.path().join("elsewhere");
+    fs::rename(&sd, &elsewhere).expect("same disk");
+    std::os::unix::fs::symlink("sd", &sd).expect("a link to itself");
+    let discovery = discovery.restart(job);
+    assert_eq!(discovery.next(), format!("files: {}", old("a")));
+    fs::remove_file(&sd).expect("there");
+    fs::rename(&elsewhere, &sd).expect("same disk");
+    discovery.expect(&format!("files: {}", good("a")));
     discovery.handle.stop();
 }

@@ -96,6 +96,7 @@ impl Discoverer for FileDiscoverer {
     fn run(mut self: Box<Self>, groups: &mut GroupSender, stop: &Stop) {
         let mut refreshed_at = Instant::now();
         self.look(Depth::Contents, stop);
+        self.remember(groups.remembered());
         // Also when there is nothing: the manager waits for the first word of every provider.
         groups.send(self.groups());
         let watch = DirectoryWatch::start().inspect_err(|error| {
@@ -124,6 +125,7 @@ impl Discoverer for FileDiscoverer {
             if self.look(depth, stop) {
                 groups.send(self.groups());
             }
+            groups.settle();
         }
     }
 }
@@ -159,6 +161,20 @@ impl FileDiscoverer {
 
     fn groups(&self) -> Vec<Arc<TargetGroup>> {
         self.files.values().flat_map(|file| file.groups.iter().cloned()).collect()
+    }
+
+    /// What was found before a restart, for files that are there and cannot be read or listed now.
+    fn remember(&mut self, remembered: Vec<Arc<TargetGroup>>) {
+        for group in remembered {
+            let path = PathBuf::from(group.labels.get(FILEPATH_LABEL));
+            let is_unlisted =
+                |pattern: &PathBuf| pattern.parent() == path.parent() && self.unlisted.contains_key(pattern);
+            if self.config.files.iter().any(is_unlisted) {
+                self.files.entry(path).or_default().groups.push(group);
+            } else if let Some(file) = self.files.get_mut(&path).filter(|file| file.complaint.is_some()) {
+                file.groups.push(group);
+            }
+        }
     }
 
     /// Looks at all files; true when groups have changed.

@@ -43,6 +43,8 @@ pub(in crate::discovery) struct Keeper {
     path: PathBuf,
     /// What stands in the file.
     kept: Vec<Arc<TargetGroup>>,
+    /// News that came too soon after the last write.
+    waiting: Option<Vec<Arc<TargetGroup>>>,
     written_at: Option<Instant>,
     is_failing: bool,
 }
@@ -61,15 +63,15 @@ impl KeptDir {
         Self(data_dir.join(DISCOVERY_DIR))
     }
 
-    /// The file of a provider that was started for `job`; `None` for those whose targets are on this machine anyway.
+    /// The file of a provider that was started for `job`; `None` where the configuration says all.
     /// Two that differ in nothing but a secret, which must not show on disk, are told apart by their jobs.
     pub(in crate::discovery) fn keeper(&self, config: &DiscoveryConfig, job: &str) -> Option<Keeper> {
-        if matches!(config, DiscoveryConfig::Static(_) | DiscoveryConfig::File(_)) {
+        if matches!(config, DiscoveryConfig::Static(_)) {
             return None;
         }
         let identity = format!("{job}\0{}", config.identity());
         let path = self.0.join(format!("{:016x}.json", xxh64(identity.as_bytes(), 0)));
-        Some(Keeper { path, kept: Vec::new(), written_at: None, is_failing: false })
+        Some(Keeper { path, kept: Vec::new(), waiting: None, written_at: None, is_failing: false })
     }
 
     /// Removes what was being written when the machine went down. Before the first provider starts.
@@ -116,10 +118,14 @@ impl Keeper {
         }
     }
 
-    /// Writes `groups` if they are news and the last write is long enough ago.
+    /// Writes `groups` if they are news; if the last write is not long enough ago, [`Keeper::keep_waiting`] does.
     pub(in crate::discovery) fn keep(&mut self, groups: &[Arc<TargetGroup>]) {
-        let is_soon = self.written_at.is_some_and(|at| at.elapsed() < MIN_PAUSE);
-        if is_soon || (self.written_at.is_some() && self.kept == groups) {
+        self.waiting = None;
+        if self.written_at.is_some() && self.kept == groups {
+            return;
+        }
+        if self.written_at.is_some_and(|at| at.elapsed() < MIN_PAUSE) {
+            self.waiting = Some(groups.to_vec());
             return;
         }
         self.written_at = Some(Instant::now());
@@ -136,6 +142,13 @@ impl Keeper {
                     log::warn!("discovery: {path}: {error}; after a restart its source has to answer first");
                 }
             }
+        }
+    }
+
+    /// Writes what came too soon, once it is time.
+    pub(in crate::discovery) fn keep_waiting(&mut self) {
+        if let Some(groups) = self.waiting.take() {
+            self.keep(&groups);
         }
     }
 }
@@ -157,8 +170,11 @@ fn read(path: &Path) -> io::Result<Vec<Arc<TargetGroup>>> {
 }
 
 fn write(path: &Path, groups: &[Arc<TargetGroup>]) -> io::Result<()> {
-    let pairs =
-        |labels: &Labels| labels.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    // What is remembered may be kept on, and is marked when it is read.
+    let own = |(name, _): &(&str, &str)| *name != REMEMBERED_LABEL;
+    let pairs = |labels: &Labels| {
+        labels.iter().filter(own).map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    };
     let kept: Vec<Kept> = groups
         .iter()
         .map(|group| Kept {
@@ -178,7 +194,8 @@ fn write(path: &Path, groups: &[Arc<TargetGroup>]) -> io::Result<()> {
         fs::create_dir_all(dir)?;
     }
     // Another name each time: a provider that was replaced may still be writing its own.
-    let beside = path.with_extension(format!("{HALF_PREFIX}{:08x}", RandomState::new().hash_one(path) as u32));
+    let beside =
+        path.with_extension(format!("{HALF_PREFIX}{:08x}", RandomState::new().hash_one(path) as u32));
     let written = File::create(&beside)
         .and_then(|mut file| file.write_all(&text).and_then(|()| file.sync_all()))
         .and_then(|()| fs::rename(&beside, path));
@@ -203,7 +220,7 @@ mod tests {
 
     fn keeper(dir: &Path) -> Keeper {
         let path = KeptDir::new(dir).0.join("a.json");
-        Keeper { path, kept: Vec::new(), written_at: None, is_failing: false }
+        Keeper { path, kept: Vec::new(), waiting: None, written_at: None, is_failing: false }
     }
 
     #[test]
@@ -219,8 +236,16 @@ mod tests {
         // Soon after the last write nothing is written, also when it is news.
         keeper.keep(&[group("b:1")]);
         assert_eq!(keeper.load().unwrap()[0].targets, group("a:1").targets);
+        keeper.keep_waiting();
+        assert_eq!(keeper.load().unwrap()[0].targets, group("a:1").targets);
         keeper.written_at = Instant::now().checked_sub(MIN_PAUSE);
-        keeper.keep(&[group("b:1")]);
+        keeper.keep_waiting();
+        assert_eq!(keeper.load().unwrap()[0].targets, group("b:1").targets);
+        // What is remembered is kept without the mark.
+        keeper.written_at = None;
+        let back = keeper.load().unwrap();
+        keeper.keep(&back);
+        assert!(!fs::read_to_string(&keeper.path).unwrap().contains(REMEMBERED_LABEL));
         assert_eq!(keeper.load().unwrap()[0].targets, group("b:1").targets);
         assert_eq!(fs::read_dir(dir.path().join(DISCOVERY_DIR)).unwrap().count(), 1);
     }

@@ -281,7 +281,9 @@ impl Manager {
         let is_taken =
             |keeper: &Keeper| self.providers.iter().any(|it| it.kept_path.as_deref() == Some(keeper.path()));
         let keeper = self.kept_dir.keeper(config, job).filter(|keeper| !is_taken(keeper));
-        let remembered = keeper.as_ref().and_then(Keeper::load);
+        // A provider of files knows by itself which of them it cannot read.
+        let asks_first = !matches!(config, DiscoveryConfig::File(_));
+        let remembered = keeper.as_ref().filter(|_| asks_first).and_then(Keeper::load);
         let kept_path = keeper.as_ref().map(|keeper| keeper.path().to_owned());
         let updates = self.updates.clone();
         let mut groups = GroupSender { provider: id, updates, stop: stop.clone(), keeper };

@@ -108,18 +108,32 @@ struct Update {
 }
 
 impl GroupSender {
+    /// What was sent in an earlier life, each group marked.
+    fn remembered(&self) -> Vec<Arc<TargetGroup>> {
+        self.keeper.as_ref().and_then(Keeper::load).unwrap_or_default()
+    }
+
+    /// For who sends only when something changes: what was sent last is remembered too, once the disk may be written
+    /// again.
+    fn settle(&mut self) {
+        if let Some(keeper) = &mut self.keeper {
+            keeper.keep_waiting();
+        }
+    }
+
     /// Hands all groups on. Waits while the manager is busy, but not past a stop.
     fn send(&mut self, groups: Vec<Arc<TargetGroup>>) {
         // After a stop the file may be another provider's.
         let is_stopped = self.stop.try_recv() == Err(TryRecvError::Disconnected);
-        if let Some(keeper) = self.keeper.as_mut().filter(|_| !is_stopped) {
-            keeper.keep(&groups);
-        }
-        let update = Update { provider: self.provider, groups };
+        let update = Update { provider: self.provider, groups: groups.clone() };
         select! {
             // Nobody to send to is the same as a stop, and that is seen next.
             send(self.updates, update) -> _ => {}
             recv(self.stop) -> _ => {}
+        }
+        // Last, since disks may be slow.
+        if let Some(keeper) = self.keeper.as_mut().filter(|_| !is_stopped) {
+            keeper.keep(&groups);
         }
     }
 }
