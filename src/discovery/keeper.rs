@@ -31,7 +31,7 @@ const HALF_PREFIX: &str = "tmp";
 pub const REMEMBERED_LABEL: &str = "__remembered__";
 
 /// A source that changes all the time must not wear the flash out.
-const MIN_PAUSE: Duration = Duration::from_secs(60);
+pub(in crate::discovery) const MIN_PAUSE: Duration = Duration::from_secs(60);
 
 /// The directory `discovery/`.
 #[derive(Clone, Debug)]

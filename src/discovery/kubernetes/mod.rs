@@ -26,6 +26,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, at, bounded, never, select};
 
 use crate::config::discovery::kubernetes::{KubernetesSdConfig, Role};
 use crate::config::discovery::kubernetes_selectors::fixes_field;
+use crate::discovery::keeper::MIN_PAUSE;
 use crate::discovery::kubernetes::access::Access;
 use crate::discovery::kubernetes::connection::{Connection, Reporter};
 use crate::discovery::kubernetes::own_node::own_node;
@@ -263,6 +264,10 @@ impl Discoverer for KubernetesDiscoverer {
                     continue;
                 }
                 recv(watches.reports) -> report => report,
+                default(MIN_PAUSE) => {
+                    groups.settle();
+                    continue;
+                }
             };
             // The watches hold the other end until they are stopped.
             let Ok(Report { watch_idx, kind }) = report else { break };
