@@ -86,6 +86,10 @@ impl Query {
         self.parameters.get(name).map(String::as_str).unwrap_or_default()
     }
 
+    fn is_watch(&self) -> bool {
+        matches!(self.get("watch"), "1" | "true")
+    }
+
     fn matches(&self, key: &str, object: &Value) -> bool {
         let is_in = |namespace: &String| object["metadata"]["namespace"] == namespace.as_str();
         let fields = self.get("fieldSelector").split(',').filter(|term| !term.is_empty());
@@ -213,7 +217,7 @@ impl ApiServer {
     /// What was asked so far, lists and watches apart.
     pub fn queries(&self, of: Asked) -> Vec<Query> {
         let queries = self.endpoint.requests().into_iter().filter_map(|request| Query::parse(&request));
-        queries.filter(|query| (query.get("watch") == "1") == (of == Asked::Watches)).collect()
+        queries.filter(|query| query.is_watch() == (of == Asked::Watches)).collect()
     }
 }
 
@@ -227,9 +231,30 @@ pub enum Asked {
 impl State {
     fn tell(&self, key: &str, kind: &str, object: &Value) {
         for watch in self.watches.iter().filter(|watch| watch.query.matches(key, object)) {
-            let line = format!("{}\n", json!({"type": kind, "object": object}));
+            let line = event_of(kind, &watch.query.resource, object);
             let _ = watch.lines.send(chunk(&line));
         }
+    }
+}
+
+/// A line of a watch: unlike the items of a list, its object says what it is.
+fn event_of(kind: &str, resource: &str, object: &Value) -> String {
+    let mut object = object.clone();
+    let (version, list_kind) = kind_of(resource);
+    object["apiVersion"] = json!(version);
+    object["kind"] = json!(list_kind.strip_suffix("List"));
+    format!("{}\n", json!({"type": kind, "object": object}))
+}
+
+/// Version and kind of a list.
+fn kind_of(resource: &str) -> (&'static str, &'static str) {
+    match resource {
+        "pods" => ("v1", "PodList"),
+        "nodes" => ("v1", "NodeList"),
+        "namespaces" => ("v1", "NamespaceList"),
+        "replicasets" => ("apps/v1", "ReplicaSetList"),
+        "jobs" => ("batch/v1", "JobList"),
+        other => panic!("{other}"),
     }
 }
 
@@ -244,8 +269,12 @@ fn answer(state: &Mutex<State>, request: &Request) -> Reply {
         return reply;
     }
     let Some(query) = Query::parse(request) else { return reply(404, "", "404 page not found") };
+    if query.get("sendInitialEvents") == "true" {
+        // Newer clients ask for this first, and know that there are servers that do not have it.
+        return status(422, "sendInitialEvents is forbidden for watch");
+    }
     let mut state = state.lock().expect("not poisoned");
-    if query.get("watch") == "1" {
+    if query.is_watch() {
         let (lines, feed) = unbounded();
         let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
         let _ = lines.send(head.as_bytes().to_vec());
@@ -254,7 +283,7 @@ fn answer(state: &Mutex<State>, request: &Request) -> Reply {
             let version =
                 object["metadata"]["resourceVersion"].as_str().and_then(|it| it.parse::<u64>().ok());
             if version.is_some_and(|version| version > since) && query.matches(key, object) {
-                let line = format!("{}\n", json!({"type": "MODIFIED", "object": object}));
+                let line = event_of("MODIFIED", &query.resource, object);
                 let _ = lines.send(chunk(&line));
             }
         }
@@ -270,15 +299,8 @@ fn answer(state: &Mutex<State>, request: &Request) -> Reply {
         metadata["continue"] = json!((from + page.len()).to_string());
         metadata["remainingItemCount"] = json!(all.len() - from - page.len());
     }
-    let kind = match query.resource.as_str() {
-        "pods" => "PodList",
-        "nodes" => "NodeList",
-        "namespaces" => "NamespaceList",
-        "replicasets" => "ReplicaSetList",
-        "jobs" => "JobList",
-        other => panic!("{other}"),
-    };
-    let list = json!({"kind": kind, "apiVersion": "v1", "metadata": metadata, "items": page});
+    let (version, kind) = kind_of(&query.resource);
+    let list = json!({"kind": kind, "apiVersion": version, "metadata": metadata, "items": page});
     reply(200, "Content-Type: application/json\r\n", &list.to_string())
 }
 

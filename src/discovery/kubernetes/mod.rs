@@ -129,23 +129,24 @@ impl KubernetesDiscoverer {
             label_selector: String::new(),
             field_selector: String::new(),
         };
-        let selected = |purpose, namespace: &Option<String>, role, field| {
+        let selected = |purpose, namespace: &Option<String>, role| {
             let (label_selector, field_selector) = config.selectors_for(role);
-            let own = config.own_node && !fixes_field(field_selector, field);
-            let own = own.then(|| format!("{field}={}", escaped_value(own_node)));
-            let fields = [field_selector.to_owned(), own.unwrap_or_default()];
-            let fields: Vec<String> = fields.into_iter().filter(|text| !text.is_empty()).collect();
-            let label_selector = label_selector.to_owned();
-            Wanted { label_selector, field_selector: fields.join(","), ..of(purpose, namespace) }
+            let own = format!("{}={}", own_field(role), escaped_value(own_node));
+            let field_selector = match (self.adds_own_node(role), field_selector) {
+                (false, given) => given.to_owned(),
+                (true, "") => own,
+                (true, given) => format!("{given},{own}"),
+            };
+            Wanted { label_selector: label_selector.to_owned(), field_selector, ..of(purpose, namespace) }
         };
-        let nodes = |purpose| selected(purpose, &None, Role::Node, "metadata.name");
+        let nodes = |purpose| selected(purpose, &None, Role::Node);
         if config.role == Role::Node {
             return vec![nodes(Purpose::Nodes)];
         }
         let attach = config.attach_metadata;
         let mut wanted = Vec::new();
         for namespace in namespaces {
-            wanted.push(selected(Purpose::Pods, namespace, Role::Pod, "spec.nodeName"));
+            wanted.push(selected(Purpose::Pods, namespace, Role::Pod));
             if attach.deployment {
                 wanted.push(of(Purpose::Deployments, namespace));
             }
@@ -160,6 +161,11 @@ impl KubernetesDiscoverer {
             wanted.push(of(Purpose::NamespaceLabels, &None));
         }
         wanted
+    }
+
+    /// Whether objects are limited to our node by us.
+    fn adds_own_node(&self, role: Role) -> bool {
+        self.config.own_node && !fixes_field(self.config.selectors_for(role).1, own_field(role))
     }
 
     fn start(&self, wanted: Vec<Wanted>, stop: &Stop) -> io::Result<Watches> {
@@ -233,14 +239,6 @@ impl Discoverer for KubernetesDiscoverer {
         let wanted = self.wanted(&namespaces, &node);
         let purposes = wanted.iter().map(|wanted| wanted.purpose);
         let mut store = Store::new(purposes, self.config.attach_metadata, Arc::clone(&self.metrics));
-        let own_field = |purpose| if purpose == Purpose::Pods { "spec.nodeName" } else { "metadata.name" };
-        let of_own_node: Vec<bool> = wanted
-            .iter()
-            .map(|wanted| {
-                let own = format!("{}={}", own_field(wanted.purpose), escaped_value(&node));
-                self.config.own_node && wanted.field_selector.ends_with(&own)
-            })
-            .collect();
         let mut watches = match self.start(wanted, stop) {
             Ok(watches) => watches,
             Err(error) => {
@@ -259,6 +257,9 @@ impl Discoverer for KubernetesDiscoverer {
             let report = select! {
                 recv(stop) -> _ => break,
                 recv(timer) -> _ => {
+                    if !was_sent {
+                        self.tell_of_nothing(&store, &node, node_source);
+                    }
                     groups.send(store.groups());
                     (due, was_sent) = (None, true);
                     continue;
@@ -278,15 +279,7 @@ impl Discoverer for KubernetesDiscoverer {
                     }
                     Change::Nothing
                 }
-                ReportKind::Listed(objects) => {
-                    let is_first = store.count(watch_idx).is_none();
-                    let change = store.replace(watch_idx, objects);
-                    let is_own = of_own_node.get(watch_idx).copied().unwrap_or(false);
-                    if let Some((purpose, 0)) = store.count(watch_idx).filter(|_| is_first && is_own) {
-                        self.tell_of_nothing(purpose, &node, node_source);
-                    }
-                    change
-                }
+                ReportKind::Listed(objects) => store.replace(watch_idx, objects),
                 ReportKind::There(key, kept) => store.put(watch_idx, key, kept),
                 ReportKind::Gone(key) => store.remove(watch_idx, &key),
                 ReportKind::Died => panic!("BUG: a watch of kubernetes_sd_configs has died"),
@@ -301,20 +294,30 @@ impl Discoverer for KubernetesDiscoverer {
 }
 
 impl KubernetesDiscoverer {
-    /// The first list is empty: the name of our node may be wrong.
-    fn tell_of_nothing(&self, purpose: Purpose, node: &str, node_source: &str) {
+    /// Nothing was found at first: the name of our node may be wrong.
+    fn tell_of_nothing(&self, store: &Store, node: &str, node_source: &str) {
         let way_out = "set NODE_NAME to the node's name, give a field selector, or own_node: false";
         let job = &self.job;
-        match purpose {
-            Purpose::Pods => log::info!(
-                "discovery: kubernetes of job {job:?}: no pod runs on node {node:?} yet (the name is {node_source}); \
-                 if the node is called otherwise, {way_out}"
-            ),
-            _ => log::warn!(
+        let is_missing = |purpose| store.count(purpose) == Some(0);
+        if self.adds_own_node(Role::Node) && (is_missing(Purpose::Nodes) || is_missing(Purpose::NodeLabels)) {
+            log::warn!(
                 "discovery: kubernetes of job {job:?}: no node is called {node:?} (that is {node_source}), so there \
                  are no targets; {way_out}"
-            ),
+            );
+        } else if self.adds_own_node(Role::Pod) && is_missing(Purpose::Pods) {
+            log::info!(
+                "discovery: kubernetes of job {job:?}: no such pod runs on node {node:?} yet (the name is \
+                 {node_source}); if the node is called otherwise, {way_out}"
+            );
         }
+    }
+}
+
+/// Which field names the node.
+fn own_field(role: Role) -> &'static str {
+    match role {
+        Role::Node => "metadata.name",
+        Role::Pod => "spec.nodeName",
     }
 }
 

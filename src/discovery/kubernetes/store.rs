@@ -51,10 +51,10 @@ impl Store {
         self.shelves.iter().all(|shelf| shelf.objects.is_some())
     }
 
-    /// What a watch looks at, and how much of that there is.
-    pub(in crate::discovery::kubernetes) fn count(&self, watch_idx: usize) -> Option<(Purpose, usize)> {
-        let shelf = self.shelves.get(watch_idx)?;
-        Some((shelf.purpose, shelf.objects.as_ref()?.len()))
+    /// How many objects of a purpose there are; `None`: nobody looks at them.
+    pub(in crate::discovery::kubernetes) fn count(&self, purpose: Purpose) -> Option<usize> {
+        let shelves = self.shelves.iter().filter(|shelf| shelf.purpose == purpose);
+        shelves.map(|shelf| shelf.objects.as_ref().map_or(0, BTreeMap::len)).reduce(|a, b| a + b)
     }
 
     /// A whole list takes the place of what was known.
