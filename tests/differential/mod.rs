@@ -103,7 +103,10 @@ impl Both {
                 return;
             }
             if start.elapsed() > PATIENCE {
+                // Its last words.
                 let log = self.prometheus.log();
+                let log: Vec<&str> = log.lines().rev().take(20).collect();
+                let log = log.join("\n");
                 assert_same(step, &theirs, &ours, &log);
                 assert_eq!(theirs.addresses, want, "{step}: they agree, on something else\n{log}");
             }

@@ -5,6 +5,7 @@
 //! read anew each time.
 
 #[cfg(test)]
+#[path = "../../../tests/name_server/mod.rs"]
 mod name_server;
 mod resolv_conf;
 mod resolver;
@@ -123,7 +124,8 @@ fn group(name: &str, port: u16, records: &[Record]) -> TargetGroup {
     let target = |record: &Record| {
         let mut labels = vec![(NAME_LABEL, name.to_owned())];
         let (host, port) = match record {
-            Record::Address(address) => (address.to_string(), port),
+            // An IPv4 address in an AAAA record is written as one, as Go does.
+            Record::Address(address) => (address.to_canonical().to_string(), port),
             Record::Service(host, port) => {
                 labels.extend([(SRV_TARGET_LABEL, host.clone()), (SRV_PORT_LABEL, port.to_string())]);
                 (host.clone(), *port)

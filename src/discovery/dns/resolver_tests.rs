@@ -38,7 +38,7 @@ fn check(servers: &[SocketAddr], name: &str, want: Result<&[&str], &str>) {
 #[test]
 fn records_of_every_type() {
     let name = |text: &'static str| Name::new(text).unwrap();
-    let server = server(move |_, _| {
+    let server = server(move |_| {
         let records = vec![
             RData::CNAME(CNAME(name("other.example"))),
             address(1),
@@ -56,13 +56,13 @@ fn records_of_every_type() {
 #[test]
 fn an_answer_that_does_not_fit_is_asked_for_by_tcp() {
     let many = || (0..250).map(address).collect::<Vec<_>>();
-    let cut_server = server(move |_, by| match by {
+    let cut_server = server(move |asked| match asked.by {
         By::Udp => Act::Cut(vec![address(1)]),
         By::Tcp => Act::Say(RCODE::NoError, many()),
     });
     let want: Vec<String> = (0..250).map(|last| format!("10.0.0.{last}")).collect();
     check(&[cut_server], "x.y", Ok(&want.iter().map(String::as_str).collect::<Vec<_>>()));
-    let never_whole = server(|_, _| Act::Cut(vec![address(1)]));
+    let never_whole = server(|_| Act::Cut(vec![address(1)]));
     check(
         &[never_whole],
         "x.",
@@ -71,7 +71,7 @@ fn an_answer_that_does_not_fit_is_asked_for_by_tcp() {
              x.: no servers returned a viable answer; SERVER: got truncated message on TCP (64kiB limit exceeded?))",
         ),
     );
-    let closed = server(|_, by| if by == By::Udp { Act::Cut(Vec::new()) } else { Act::Silence });
+    let closed = server(|asked| if asked.by == By::Udp { Act::Cut(Vec::new()) } else { Act::Silence });
     check(
         &[closed],
         "x.",
@@ -84,16 +84,16 @@ fn an_answer_that_does_not_fit_is_asked_for_by_tcp() {
 
 #[test]
 fn the_next_server_and_the_next_name_are_tried() {
-    let failing = server(|_, _| Act::Say(RCODE::ServerFailure, Vec::new()));
-    let garbage = server(|_, _| Act::Garbage);
-    let good = server(|name, _| match name {
+    let failing = server(|_| Act::Say(RCODE::ServerFailure, Vec::new()));
+    let garbage = server(|_| Act::Garbage);
+    let good = server(|asked| match asked.name {
         "x.site" => Act::Confuse(vec![address(7)]),
         _ => Act::Say(RCODE::NameError, Vec::new()),
     });
     check(&[failing, garbage, good], "x", Ok(&["10.0.0.7"]));
     // Certainly nowhere: that is an answer too.
     check(&[good], "nowhere", Ok(&[]));
-    let of_one = server(|name, _| match name {
+    let of_one = server(|asked| match asked.name {
         "x.site" => Act::Say(RCODE::ServerFailure, Vec::new()),
         _ => Act::Say(RCODE::NameError, Vec::new()),
     });
@@ -117,8 +117,8 @@ fn the_next_server_and_the_next_name_are_tried() {
 
 #[test]
 fn a_server_that_keeps_silent_is_left_in_time() {
-    let silent = server(|_, _| Act::Silence);
-    let good = server(|_, _| Act::Say(RCODE::NoError, vec![address(1)]));
+    let silent = server(|_| Act::Silence);
+    let good = server(|_| Act::Say(RCODE::NoError, vec![address(1)]));
     check(&[silent, good], "x.y", Ok(&["10.0.0.1"]));
     check(
         &[silent],
@@ -132,7 +132,7 @@ fn a_server_that_keeps_silent_is_left_in_time() {
 
 #[test]
 fn what_is_no_name_is_not_asked_for() {
-    let asked = server(|_, _| panic!("nothing is asked"));
+    let asked = server(|_| panic!("nothing is asked"));
     let long = "x".repeat(64) + ".";
     let error = look_up(&conf(&[asked]), &long, DnsRecordType::A).unwrap_err();
     assert!(error.contains("not a name"), "{error}");

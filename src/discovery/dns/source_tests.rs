@@ -33,9 +33,9 @@ impl Server {
     fn start() -> Self {
         let act: Arc<Mutex<Acting>> = Arc::new(Mutex::new(Arc::new(|_: &str, _| Act::Silence)));
         let acting = Arc::clone(&act);
-        let address = server(move |name, by| {
+        let address = server(move |asked| {
             let act = Arc::clone(&*acting.lock().unwrap());
-            act(name, by)
+            act(asked.name, asked.by)
         });
         Self { address, act }
     }
@@ -212,14 +212,14 @@ fn each_name_is_on_its_own_and_is_searched_for() {
 /// Servers at these addresses, all with one port.
 fn servers<const N: usize>(hosts: [IpAddr; N], act: fn(usize) -> Act) -> u16 {
     let port = loop {
-        let port = server(|_, _| Act::Silence).port();
+        let port = server(|_| Act::Silence).port();
         let is_free = |host: &IpAddr| std::net::UdpSocket::bind((*host, port)).is_ok();
         if hosts.iter().all(is_free) {
             break port;
         }
     };
     for (idx, host) in hosts.into_iter().enumerate() {
-        server_at(SocketAddr::new(host, port), move |_, _| act(idx));
+        server_at(SocketAddr::new(host, port), move |_| act(idx));
     }
     port
 }

@@ -1,20 +1,42 @@
-//! A name server for tests: answers by UDP and TCP as a function says.
+//! A name server that does what a test says: by UDP and TCP, one thread each, until the process ends.
+//!
+//! Stands alone, so that the library's own tests may take it in by its path.
 
-use simple_dns::rdata::RData;
-use simple_dns::{CLASS, Name, Packet, PacketFlag, Question, RCODE, ResourceRecord, TYPE};
+#![allow(dead_code, unreachable_pub, reason = "every test binary uses a part of it")]
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot be set up has to fail")]
+
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
 use std::thread;
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(in crate::discovery::dns) enum By {
+use simple_dns::rdata::RData;
+use simple_dns::{CLASS, Name, Packet, PacketFlag, QTYPE, Question, RCODE, ResourceRecord, TYPE};
+
+/// How a question came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    /// First.
     Udp,
+    /// When the answer does not fit.
     Tcp,
 }
 
-/// What the server does; [`By::Udp`] comes first.
-pub(in crate::discovery::dns) enum Act {
+/// A question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asked<'a> {
+    /// Without the last dot, as it is asked for.
+    pub name: &'a str,
+    /// The type of the records.
+    pub record_type: TYPE,
+    /// How it came.
+    pub by: By,
+}
+
+/// What the server does.
+#[derive(Clone, Debug)]
+pub enum Act {
+    /// Answers with these records.
     Say(RCODE, Vec<RData<'static>>),
     /// Sets the flag that says that there is more.
     Cut(Vec<RData<'static>>),
@@ -22,22 +44,21 @@ pub(in crate::discovery::dns) enum Act {
     Confuse(Vec<RData<'static>>),
     /// Answers as if another name had been asked for.
     Mistake(Vec<RData<'static>>),
+    /// Sends what is no packet.
     Garbage,
+    /// By TCP it closes the connection.
     Silence,
 }
 
-type Acting = dyn Fn(&str, By) -> Act + Send + Sync;
+type Acting = dyn Fn(&Asked<'_>) -> Act + Send + Sync;
 
-/// A server that answers until the process ends. By TCP it closes the connection where it keeps silent.
-pub(in crate::discovery::dns) fn server(act: impl Fn(&str, By) -> Act + Send + Sync + 'static) -> SocketAddr {
+/// A server on a port that the system chooses.
+pub fn server(act: impl Fn(&Asked<'_>) -> Act + Send + Sync + 'static) -> SocketAddr {
     server_at(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), act)
 }
 
 /// The same, at `address`.
-pub(in crate::discovery::dns) fn server_at(
-    address: SocketAddr,
-    act: impl Fn(&str, By) -> Act + Send + Sync + 'static,
-) -> SocketAddr {
+pub fn server_at(address: SocketAddr, act: impl Fn(&Asked<'_>) -> Act + Send + Sync + 'static) -> SocketAddr {
     let act: Arc<Acting> = Arc::new(act);
     let udp = UdpSocket::bind(address).unwrap();
     let address = udp.local_addr().unwrap();
@@ -47,7 +68,8 @@ pub(in crate::discovery::dns) fn server_at(
         let mut question = [0; 512];
         while let Ok((n_read, client)) = udp.recv_from(&mut question) {
             for reply in replies(&question[..n_read], &*by_udp, By::Udp) {
-                udp.send_to(&reply, client).unwrap();
+                // Whoever asked may have stopped listening.
+                let _ = udp.send_to(&reply, client);
             }
         }
     });
@@ -55,14 +77,16 @@ pub(in crate::discovery::dns) fn server_at(
         for stream in tcp.incoming() {
             let mut stream = stream.unwrap();
             let mut len = [0; 2];
-            stream.read_exact(&mut len).unwrap();
+            if stream.read_exact(&mut len).is_err() {
+                continue;
+            }
             let mut question = vec![0; usize::from(u16::from_be_bytes(len))];
             stream.read_exact(&mut question).unwrap();
             for reply in replies(&question, &*act, By::Tcp) {
                 let len = u16::try_from(reply.len()).unwrap().to_be_bytes();
                 // In two pieces.
-                stream.write_all(&[&len[..], &reply[..5]].concat()).unwrap();
-                stream.write_all(&reply[5..]).unwrap();
+                let _ = stream.write_all(&[&len[..], &reply[..5]].concat());
+                let _ = stream.write_all(&reply[5..]);
             }
         }
     });
@@ -77,6 +101,9 @@ fn replies(question: &[u8], act: &Acting, by: By) -> Vec<Vec<u8>> {
     let question = Packet::parse(question).unwrap();
     assert!(question.has_flags(PacketFlag::RECURSION_DESIRED));
     let name = question.questions[0].qname.to_string();
+    let QTYPE::TYPE(record_type) = question.questions[0].qtype else {
+        panic!("an odd question: {question:?}")
+    };
     let reply = |id: u16, rcode: RCODE, records: Vec<RData<'static>>, is_cut: bool| {
         let mut reply = Packet::new_reply(id);
         *reply.rcode_mut() = rcode;
@@ -91,7 +118,7 @@ fn replies(question: &[u8], act: &Acting, by: By) -> Vec<Vec<u8>> {
         reply.build_bytes_vec().unwrap()
     };
     let id = question.id();
-    match act(&name, by) {
+    match act(&Asked { name: &name, record_type, by }) {
         Act::Say(rcode, records) => vec![reply(id, rcode, records, false)],
         Act::Cut(records) => vec![reply(id, RCODE::NoError, records, true)],
         Act::Confuse(records) => {
