@@ -49,19 +49,18 @@ impl DirectoryWatch {
         Ok(Self { inotify, wake, changed: Some(changed) })
     }
 
-    /// Watches `directory` too, if it is there; again is no harm.
-    pub(in crate::discovery) fn cover(&self, directory: &Path) {
+    /// Watches `directory` too; again is no harm.
+    ///
+    /// # Errors
+    /// It is not there, or the system has no watches left.
+    pub(in crate::discovery) fn cover(&self, directory: &Path) -> io::Result<()> {
         let flags = WatchFlags::CREATE
             | WatchFlags::CLOSE_WRITE
             | WatchFlags::DELETE
             | WatchFlags::MOVE
             | WatchFlags::ONLYDIR;
-        if let Err(error) = add_watch(&*self.inotify, directory, flags) {
-            log::debug!(
-                "file_sd: {} is not watched: {error}; it is looked at now and then",
-                directory.display()
-            );
-        }
+        add_watch(&*self.inotify, directory, flags)?;
+        Ok(())
     }
 
     /// Has something when anything in a directory has changed.

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -55,6 +55,8 @@ pub(in crate::discovery) struct FileDiscoverer {
     files: BTreeMap<PathBuf, KnownFile>,
     /// Directories that could not be listed.
     unlisted: BTreeMap<PathBuf, Complaint>,
+    /// The log has it that a directory cannot be watched.
+    is_unwatched: bool,
 }
 
 #[derive(Debug, Default)]
@@ -100,6 +102,7 @@ impl Discoverer for FileDiscoverer {
         // Also when there is nothing: the manager waits for the first word of every provider.
         groups.send(self.groups());
         let watch = DirectoryWatch::start().inspect_err(|error| {
+            self.metrics.file_watcher_errors.inc();
             log::warn!("file_sd: no watch of directories: {error}; files are looked at every second");
         });
         let watch = watch.ok();
@@ -142,21 +145,37 @@ enum Depth {
 impl FileDiscoverer {
     /// A provider for one entry.
     pub(in crate::discovery) fn new(config: FileSdConfig, metrics: Arc<DiscoveryMetrics>) -> Self {
-        Self { config, metrics, files: BTreeMap::new(), unlisted: BTreeMap::new() }
+        Self { config, metrics, files: BTreeMap::new(), unlisted: BTreeMap::new(), is_unwatched: false }
     }
 
     /// Until the next look, if nothing is heard before.
-    fn pause(&self, watch: Option<&DirectoryWatch>) -> Duration {
+    fn pause(&mut self, watch: Option<&DirectoryWatch>) -> Duration {
         let now = Instant::now();
         let may_hide = self.files.values().any(|file| file.suspicious_until.is_some_and(|until| now < until));
-        if let Some(watch) = watch {
-            // Directories come and go.
-            for directory in self.config.files.iter().filter_map(|pattern| pattern.parent()) {
-                watch.cover(if directory.as_os_str().is_empty() { Path::new(".") } else { directory });
+        // Directories come and go.
+        let covers_all = watch.is_some_and(|watch| self.cover_all(watch));
+        let pause = if covers_all && !may_hide { WATCHED_LOOK_INTERVAL } else { LOOK_INTERVAL };
+        pause.min(self.config.refresh_interval)
+    }
+
+    /// Whether changes in every directory are told of.
+    fn cover_all(&mut self, watch: &DirectoryWatch) -> bool {
+        let mut covers_all = true;
+        for directory in self.config.files.iter().filter_map(|pattern| pattern.parent()) {
+            let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
+            let Err(error) = watch.cover(directory) else { continue };
+            covers_all = false;
+            // Mostly that the system has no watches left; one that is not there yet is no failure.
+            if error.kind() != io::ErrorKind::NotFound && !self.is_unwatched {
+                self.is_unwatched = true;
+                self.metrics.file_watcher_errors.inc();
+                log::warn!(
+                    "file_sd: no watch of {}: {error}; its files are looked at every second",
+                    directory.display()
+                );
             }
         }
-        let pause = if watch.is_some() && !may_hide { WATCHED_LOOK_INTERVAL } else { LOOK_INTERVAL };
-        pause.min(self.config.refresh_interval)
+        covers_all
     }
 
     fn groups(&self) -> Vec<Arc<TargetGroup>> {
@@ -296,11 +315,12 @@ impl KnownFile {
     fn read_groups(&mut self, path: &Path, metrics: &DiscoveryMetrics) -> Result<Vec<TargetGroup>, Unread> {
         let failed = |error: io::Error| Unread::Failed(error.to_string());
         self.stamp = stamp_of(path);
-        // Opening a pipe would wait for its writer.
+        // Opening a device may do something, and opening a pipe would wait for its writer, also if it has come to stand
+        // there a moment ago.
         if !std::fs::metadata(path).map_err(failed)?.is_file() {
             return Err(Unread::Failed("not a regular file".to_owned()));
         }
-        let file = File::open(path).map_err(failed)?;
+        let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(failed)?;
         let metadata = file.metadata().map_err(failed)?;
         let mut bytes = Vec::new();
         // One byte more than allowed: the parser then says so.

@@ -48,6 +48,8 @@ pub struct DiscoveryMetrics {
     pub dns_lookup_failures: Counter,
     /// Files that could not be read or understood.
     pub file_read_errors: Counter,
+    /// Times that directories could not be watched.
+    pub file_watcher_errors: Counter,
     /// Seconds that a look at all files of a provider took, if anything was read.
     pub file_scan_seconds: Summary,
     /// Modification time of each file read, in seconds since 1970.
@@ -110,6 +112,7 @@ impl Default for DiscoveryMetrics {
             dns_lookups: Counter::default(),
             dns_lookup_failures: Counter::default(),
             file_read_errors: Counter::default(),
+            file_watcher_errors: Counter::default(),
             file_scan_seconds: Summary::default(),
             file_mtime_seconds: Family::new(&["filename"]),
             complaints: Arc::default(),
@@ -237,6 +240,11 @@ impl Collect for DiscoveryMetrics {
             "prometheus_sd_dns_lookup_failures_total",
             "The number of DNS-SD lookup failures.",
             &self.dns_lookup_failures,
+        );
+        page.counter(
+            "prometheus_sd_file_watcher_errors_total",
+            "The number of File-SD errors caused by filesystem watch failures.",
+            &self.file_watcher_errors,
         );
         page.counter(
             "prometheus_sd_file_read_errors_total",

@@ -114,12 +114,13 @@ impl FileTarget {
         body: &mut BodyBuffer,
     ) -> Result<(), ScrapeError> {
         let io = |error: std::io::Error| failed(path, &error.to_string());
-        // Opening a pipe would wait for its writer; of the open file, since another may stand there a moment later.
-        let mut file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(io)?;
-        let metadata = file.metadata().map_err(io)?;
-        if !metadata.is_file() {
+        // Opening a device may do something, and opening a pipe would wait for its writer, also if it has come to stand
+        // there a moment ago.
+        if !fs::metadata(path).map_err(io)?.is_file() {
             return Err(failed(path, "not a regular file"));
         }
+        let mut file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(io)?;
+        let metadata = file.metadata().map_err(io)?;
         // A file from the future is as old as the clock is wrong: it is taken for new.
         let age = metadata.modified().ok().and_then(|at| SystemTime::now().duration_since(at).ok());
         if let Some(age) = age.filter(|age| !max_age.is_zero() && *age > max_age) {
