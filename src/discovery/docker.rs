@@ -19,6 +19,7 @@ use crate::discovery::refresh::Source;
 use crate::discovery::target_labels::{host_port, sanitized};
 use crate::discovery::{ADDRESS_LABEL, Stop, TargetGroup};
 use crate::http::escape::escape_query;
+use crate::http::response::Answer;
 use crate::http::url::Url;
 use crate::http::{Canceller, Headers, HttpClient, Question};
 use crate::labels::Labels;
@@ -150,25 +151,32 @@ impl DockerSource {
         Self { config, query, client }
     }
 
-    fn ask(&mut self, path: &str, deadline: Instant) -> Result<(Vec<u8>, Option<String>), String> {
+    fn ask(&mut self, path: &str, deadline: Instant) -> Result<Answer, String> {
         let host = &self.config.host;
         let client = self.client.as_mut().ok_or_else(|| format!("{host:?} is not a URL"))?;
         let question = Question { path_and_query: Some(path), headers: &[], limit_bytes: MAX_TEXT_BYTES };
-        let answer = client.fetch(&question, deadline).map_err(|error| format!("{host}: {error}"))?;
+        client.fetch(&question, deadline).map_err(|error| format!("{host}: {error}"))
+    }
+
+    /// The version that both sides speak; where that cannot be asked for (some proxies let no `/_ping` through), ours.
+    fn version(&mut self, deadline: Instant) -> Result<ApiVersion, String> {
+        let answer = self.ask("/_ping", deadline)?;
+        let fallback = if answer.status() == 200 { OLDEST_API } else { NEWEST_API };
+        let version = answer.header("Api-Version").and_then(ApiVersion::parse);
+        Ok(version.unwrap_or(fallback).min(NEWEST_API))
+    }
+
+    fn list<T: DeserializeOwned>(&mut self, path: &str, deadline: Instant) -> Result<Vec<T>, String> {
+        let answer = self.ask(path, deadline)?;
+        let host = &self.config.host;
         if answer.status() != 200 {
             let message =
                 serde_json::from_slice::<BTreeMap<String, String>>(&answer.body).unwrap_or_default();
             let message = message.get("message").map(String::as_str).unwrap_or_default();
             return Err(format!("{host}: {path} answers {} {} {message}", answer.status(), answer.reason()));
         }
-        let version = answer.header("Api-Version").map(str::to_owned);
-        Ok((answer.body, version))
-    }
-
-    fn list<T: DeserializeOwned>(&mut self, path: &str, deadline: Instant) -> Result<Vec<T>, String> {
-        let (body, _) = self.ask(path, deadline)?;
-        let items: Option<Vec<T>> = serde_json::from_slice(&body)
-            .map_err(|error| format!("{}: {path}: {error}", self.config.host))?;
+        let items: Option<Vec<T>> =
+            serde_json::from_slice(&answer.body).map_err(|error| format!("{host}: {path}: {error}"))?;
         Ok(items.unwrap_or_default())
     }
 }
@@ -184,9 +192,7 @@ impl Source for DockerSource {
 
     fn refresh(&mut self, _: &Stop) -> Result<Vec<TargetGroup>, String> {
         let deadline = Instant::now() + self.config.refresh_interval.max(Duration::from_secs(1));
-        let (_, version) = self.ask("/_ping", deadline)?;
-        let spoken = version.and_then(|text| ApiVersion::parse(&text)).unwrap_or(OLDEST_API);
-        let ApiVersion(major, minor) = spoken.min(NEWEST_API);
+        let ApiVersion(major, minor) = self.version(deadline)?;
         let containers = self
             .list(&format!("/v{major}.{minor}/containers/json{}", self.query), deadline)
             .map_err(|sentence| format!("error while listing containers: {sentence}"))?;

@@ -24,10 +24,12 @@ use super::support::scraped::{Scraped, write_whole};
 /// What the last scrape came to.
 const PASSING_FIELDS: [&str; 4] = ["health", "lastError", "lastScrape", "lastScrapeDuration"];
 
-/// Discovered labels that Prometheus has since 3.13.
-const NEWER_LABELS: [&str; 3] = [
+/// Discovered labels that Prometheus has since 3.13, or later than the one that we are compared with.
+const NEWER_LABELS: [&str; 5] = [
     "__always_scrape_classic_histograms__",
     "__convert_classic_histograms_to_nhcb__",
+    "__meta_docker_container_image",
+    "__meta_docker_container_image_id",
     "__scrape_native_histograms__",
 ];
 

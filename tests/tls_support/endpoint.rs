@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -105,6 +107,20 @@ impl Endpoint {
         let thread = thread::Builder::new().name("endpoint".to_owned());
         thread.spawn(move || accept(&listener, &accepting)).expect("a thread");
         Self { port, shared }
+    }
+
+    /// Answers at a socket in the file system too, until the test ends.
+    pub fn also_at(&self, path: &Path) {
+        let listener = UnixListener::bind(path).expect("a socket");
+        let shared = Arc::clone(&self.shared);
+        let accepting = move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                let shared = Arc::clone(&shared);
+                let serving = move || drop(serve(&mut &stream, &shared, |_| None));
+                thread::Builder::new().name("connection".to_owned()).spawn(serving).expect("a thread");
+            }
+        };
+        thread::Builder::new().name("endpoint".to_owned()).spawn(accepting).expect("a thread");
     }
 
     /// `host:port`; `host` is any name of this machine.
