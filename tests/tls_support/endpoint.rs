@@ -158,6 +158,11 @@ impl Endpoint {
         self.shared.n_connections.load(Ordering::SeqCst)
     }
 
+    /// Connections that are open.
+    pub fn n_open(&self) -> usize {
+        self.shared.streams.lock().expect("not poisoned").len()
+    }
+
     /// Ends every connection.
     pub fn close_connections(&self) {
         for (_, stream) in self.shared.streams.lock().expect("not poisoned").drain() {

@@ -84,7 +84,10 @@ impl Access {
 
 /// A URL, or a host with or without a port (client-go's `rest.DefaultServerURL`).
 pub(in crate::discovery::kubernetes) fn server_url(text: &str, default_scheme: &str) -> Option<Url> {
-    let mut url = Url::parse(text).or_else(|| Url::parse(&format!("{default_scheme}://{text}")))?;
+    let mut url = match text.contains("://") {
+        true => Url::parse(text)?,
+        false => Url::parse(&format!("{default_scheme}://{text}"))?,
+    };
     let path = url.path_and_query.split('?').next().unwrap_or_default();
     url.path_and_query = path.trim_end_matches('/').to_owned();
     Some(url)
@@ -131,6 +134,7 @@ mod tests {
         check("kubernetes:443", Some("https://kubernetes:443"));
         check("[::1]:443", Some("https://[::1]:443"));
         check("", None);
+        check("https://", None);
     }
 
     #[test]

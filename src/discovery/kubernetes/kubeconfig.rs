@@ -244,7 +244,7 @@ users:
         check("[", "line 2: not valid YAML: did not find expected node content");
         check(&K3S.replace("current-context: default", "current-context: x"), "it has no context \"x\"");
         check(&K3S.replace("name: default\n  user:", "name: no\n  user:"), "it has no user \"default\"");
-        check(&K3S.replace("a2V5", "!"), "client-key-data is not PEM in base64");
+        check(&K3S.replace("a2V5", "a%"), "client-key-data is not PEM in base64");
         check(
             &K3S.replace("    client-key-data: a2V5\n", ""),
             "client-certificate has no client-key beside it",

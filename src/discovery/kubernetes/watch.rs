@@ -232,3 +232,7 @@ fn spread(duration: Duration) -> Duration {
     let random = RandomState::new().hash_one(0) % 1024;
     duration + duration * u32::try_from(random).unwrap_or(0) / 4096
 }
+
+#[cfg(test)]
+#[path = "watch_tests.rs"]
+mod tests;
