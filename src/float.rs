@@ -18,6 +18,9 @@ const EXACT_POWERS_OF_TEN: [f64; 23] = [
 /// Integers up to here are exact in a double.
 const MAX_EXACT_INTEGER: u64 = 1 << 53;
 
+/// Integers of so many decimal digits are below [`MAX_EXACT_INTEGER`].
+const MAX_INTEGER_DIGITS: usize = 15;
+
 /// So many decimal digits always fit a `u64`.
 const MAX_SHORT_DIGITS: usize = 19;
 
@@ -69,6 +72,11 @@ pub fn parse_short(text: &[u8]) -> Option<(f64, usize)> {
     let (mut mantissa, whole_end) = take_digits(text, whole_start, 0);
     let mut pos = whole_end;
     let mut n_fraction_digits = 0;
+    if matches!(text.get(pos), Some(b'\n')) && (1..=MAX_INTEGER_DIGITS).contains(&(whole_end - whole_start)) {
+        // Most values are counts. So few digits are exact, and fit a signed number, which converts faster.
+        let value = mantissa as i64 as f64;
+        return Some((if is_negative { -value } else { value }, pos));
+    }
     if text.get(pos) == Some(&b'.') {
         (mantissa, pos) = take_digits(text, whole_end + 1, mantissa);
         n_fraction_digits = pos - whole_end - 1;

@@ -5,6 +5,7 @@
 //! something new and when somebody reads, never for a page that says what it said before.
 
 use crate::exposition::MetricType;
+use crate::exposition::recall::{is_plain_help, is_plain_name};
 use foldhash::quality::RandomState;
 use hashbrown::HashTable;
 use parking_lot::Mutex;
@@ -23,6 +24,7 @@ pub struct Family {
     name_len: u32,
     help_len: u32,
     metric_type: MetricType,
+    has_plain_name: bool,
     has_plain_help: bool,
 }
 
@@ -32,8 +34,9 @@ impl Family {
         let len = |text: &str| u32::try_from(text.len()).unwrap_or(0);
         // What is longer than 4 GiB cannot have come out of a page.
         let (name_len, help_len) = (len(name), len(help));
-        let has_plain_help = !help.contains('\\');
-        Self { text: [name, help, unit].concat().into(), name_len, help_len, metric_type, has_plain_help }
+        let (has_plain_name, has_plain_help) = (is_plain_name(name), is_plain_help(help));
+        let text = [name, help, unit].concat().into();
+        Self { text, name_len, help_len, metric_type, has_plain_name, has_plain_help }
     }
 
     /// Its name, unescaped.
@@ -52,9 +55,15 @@ impl Family {
         self.text.get(start..start + self.help_len as usize).unwrap_or_default()
     }
 
-    /// Whether a page says `text` as help: also right with escapes, for help without a backslash has none.
-    pub fn has_help_as_written(&self, text: &str) -> bool {
-        self.has_plain_help && self.help() == text
+    /// The name if a page spells it as it is.
+    pub fn plain_name(&self) -> Option<&[u8]> {
+        self.text.as_bytes().get(..self.name_len as usize).filter(|_| self.has_plain_name)
+    }
+
+    /// The help if there is one and a page spells it as it is.
+    pub fn plain_help(&self) -> Option<&[u8]> {
+        let start = self.name_len as usize;
+        self.text.as_bytes().get(start..start + self.help_len as usize).filter(|_| self.has_plain_help)
     }
 
     /// Its unit; may be empty.

@@ -15,6 +15,7 @@ mod exposition_support;
 use exposition_support::{FORMATS, check_known_texts, entries, parse, parser, unquoted};
 use scraped::exposition::content_type::Format;
 use scraped::exposition::parser::{Parser, ParserBuffers, ParserOptions};
+use scraped::exposition::recall::NoRecall;
 use scraped::exposition::{Entry, MetricType};
 use std::fmt::Write;
 use std::fs;
@@ -91,7 +92,7 @@ fn start_times(page: &[u8]) -> String {
     let options = ParserOptions { skip_created_series: true, ..ParserOptions::default() };
     let mut parser = Parser::new(Format::OpenMetrics, page, options, ParserBuffers::default());
     let mut out = String::new();
-    while let Some(entry) = parser.next(|_| None).unwrap() {
+    while let Some(entry) = parser.next(&mut NoRecall).unwrap() {
         if matches!(entry, Entry::Series { .. }) {
             let start_time_ms = parser.start_time_ms().unwrap_or_default();
             let text = String::from_utf8_lossy(parser.series_text()).replace('\0', "\\x00");
@@ -139,7 +140,7 @@ fn known_texts_change_nothing() {
 fn the_type_of_a_family_reaches_the_next_family() {
     // As in Prometheus: a series without TYPE has the type of the last one.
     let mut parser = parser(Format::Text, b"# TYPE a histogram\nb{le=\"1\"} 1\n");
-    while let Ok(Some(_)) = parser.next(|_| None) {
+    while let Ok(Some(_)) = parser.next(&mut NoRecall) {
         assert_eq!(parser.metric_type(), MetricType::Histogram);
     }
 }
@@ -165,7 +166,7 @@ fn endless_lines_are_read_once_and_make_short_errors() {
     ] {
         let mut page = start.as_bytes().to_vec();
         page.extend(repeated.bytes().cycle().take(PAGE_BYTES));
-        let (entries, error) = entries(Format::Text, &page, |_| None);
+        let (entries, error) = entries(Format::Text, &page, &mut NoRecall);
         assert!(entries.len() <= 1, "{start:?} {repeated:?}");
         let sentence = error.map(|error| error.to_string()).unwrap_or_default();
         assert!(sentence.len() < 1000, "{} bytes: {start:?} {repeated:?}", sentence.len());

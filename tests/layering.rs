@@ -20,7 +20,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("float", &[]),
     ("histogram", &["float"]),
     ("exposition", &["float", "histogram"]),
-    ("metadata", &["exposition::MetricType"]),
+    ("metadata", &["exposition::MetricType", "exposition::recall"]),
     ("config", &["labels"]),
     ("lifecycle", &["config", "metrics"]),
     ("signals", &["lifecycle"]),

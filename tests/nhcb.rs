@@ -11,6 +11,7 @@ mod protobuf_support;
 use proptest::prelude::*;
 use protobuf_support::{options, parse};
 use scraped::exposition::content_type::Format;
+use scraped::exposition::recall::NoRecall;
 use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -60,7 +61,7 @@ fn parse_as_known(format: Format, page: &[u8], words: &str) {
         options(words),
         scraped::exposition::parser::ParserBuffers::default(),
     );
-    while let Ok(Some(entry)) = parser.next(|_| None) {
+    while let Ok(Some(entry)) = parser.next(&mut NoRecall) {
         if matches!(
             entry,
             scraped::exposition::Entry::Series { .. } | scraped::exposition::Entry::Histogram { .. }

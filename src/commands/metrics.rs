@@ -6,6 +6,7 @@ use crate::commands::check::{Outcome, counted};
 use crate::exposition::Entry;
 use crate::exposition::content_type::Format;
 use crate::exposition::parser::{Parser, ParserBuffers, ParserOptions};
+use crate::exposition::recall::NoRecall;
 
 /// A page that ends like this is OpenMetrics.
 const OPENMETRICS_END: &[u8] = b"# EOF";
@@ -32,7 +33,7 @@ pub fn check_metrics(input: &mut dyn Read, out: &mut dyn Write) -> io::Result<Ou
     let mut parser = Parser::new(format, &page, ParserOptions::default(), ParserBuffers::default());
     let (mut n_samples, mut n_families) = (0, 0);
     loop {
-        match parser.next(|_| None) {
+        match parser.next(&mut NoRecall) {
             Ok(Some(Entry::Series { .. } | Entry::Histogram { .. })) => n_samples += 1,
             Ok(Some(Entry::Type { .. })) => n_families += 1,
             Ok(Some(_)) => {}

@@ -13,6 +13,7 @@ pub mod openmetrics;
 mod openmetrics_lexer;
 pub mod parser;
 pub mod protobuf;
+pub mod recall;
 pub mod series_text;
 pub mod text;
 
@@ -69,6 +70,13 @@ pub enum Entry<'page> {
         name: &'page [u8],
         /// The unit; may be empty.
         unit: &'page str,
+    },
+    /// One of these three, and the caller knew it.
+    KnownMetadata {
+        /// Family name as written.
+        name: &'page [u8],
+        /// Of `# TYPE`.
+        metric_type: Option<MetricType>,
     },
     /// Another comment.
     Comment,

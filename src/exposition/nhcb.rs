@@ -8,6 +8,7 @@ use crate::exposition::error::ExpositionError;
 use crate::exposition::exemplar::Exemplar;
 use crate::exposition::label_list::LabelList;
 use crate::exposition::parser::Reader;
+use crate::exposition::recall::Recall;
 use crate::exposition::series_text::LabelScratch;
 use crate::exposition::{Entry, MetricType};
 use crate::float;
@@ -161,7 +162,7 @@ impl<'page> Nhcb<'page> {
     pub(in crate::exposition) fn next(
         &mut self,
         reader: &mut Reader<'page>,
-        mut known: impl FnMut(&[u8]) -> Option<usize>,
+        known: &mut impl Recall,
     ) -> Result<Option<Entry<'page>>> {
         match self.pending.take() {
             Some(Pending::End) => return Ok(None),
@@ -169,21 +170,20 @@ impl<'page> Nhcb<'page> {
             Some(Pending::Entry(..)) | None => {}
         }
         loop {
-            let Some(entry) = reader.next(&mut known)? else {
-                return Ok(self.finish(Pending::End, &mut known));
+            let Some(entry) = reader.next(known)? else {
+                return Ok(self.finish(Pending::End, known));
             };
             let part = match entry {
                 Entry::Series { .. } => self.read_series(reader),
-                Entry::Type { name, metric_type } => {
+                Entry::Type { name, metric_type }
+                | Entry::KnownMetadata { name, metric_type: Some(metric_type) } => {
                     (self.family, self.family_type) = (name, metric_type);
                     None
                 }
                 _ => None,
             };
             let goes_on = matches!(entry, Entry::Series { .. }) && self.is_of_collected();
-            if !goes_on
-                && let Some(histogram) = self.finish(Pending::Entry(not_known(entry), part), &mut known)
-            {
+            if !goes_on && let Some(histogram) = self.finish(Pending::Entry(not_known(entry), part), known) {
                 return Ok(Some(histogram));
             }
             if !self.hide(entry, part, reader) {
@@ -262,11 +262,7 @@ impl<'page> Nhcb<'page> {
     }
 
     /// The histogram of the series collected so far, if they are one.
-    fn finish(
-        &mut self,
-        pending: Pending<'page>,
-        known: &mut impl FnMut(&[u8]) -> Option<usize>,
-    ) -> Option<Entry<'page>> {
+    fn finish(&mut self, pending: Pending<'page>, known: &mut impl Recall) -> Option<Entry<'page>> {
         if !std::mem::take(&mut self.is_collecting) {
             return None;
         }
@@ -284,7 +280,7 @@ impl<'page> Nhcb<'page> {
         }
         self.pending = Some(pending);
         (self.n_current_exemplars, self.n_given_exemplars) = (self.n_exemplars, 0);
-        let known = known(key) == Some(key.len());
+        let known = known.series(key) == Some(key.len());
         Some(Entry::Histogram { known, timestamp_ms: self.timestamp_ms })
     }
 }

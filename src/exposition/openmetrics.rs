@@ -13,6 +13,7 @@ use crate::exposition::exemplar::Exemplar;
 use crate::exposition::lexer::{Token, metric_name_len};
 use crate::exposition::openmetrics_lexer::{OpenMetricsLexer, State};
 use crate::exposition::parser::ParserOptions;
+use crate::exposition::recall::{NoRecall, Recall};
 use crate::exposition::text::{ends_series_text, unquote};
 use crate::exposition::{Entry, MetricType};
 use crate::float::{self, FloatError};
@@ -113,16 +114,13 @@ impl<'page> OpenMetricsParser<'page> {
         true
     }
 
-    /// The next entry, or `None` at the end of the page.
-    ///
-    /// `known` is asked where a series may start, with the page from there on. It may answer with the length of a
-    /// series text that stands there and that this parser has given before; the text is not read again then.
+    /// The next entry, or `None` at the end of the page. `known` says what need not be read again.
     ///
     /// # Errors
     /// The page is malformed. Nothing can be read from it any more.
-    pub fn next(&mut self, mut known: impl FnMut(&[u8]) -> Option<usize>) -> Result<Option<Entry<'page>>> {
+    pub fn next(&mut self, known: &mut impl Recall) -> Result<Option<Entry<'page>>> {
         loop {
-            let entry = self.next_line(&mut known)?;
+            let entry = self.next_line(known)?;
             let is_series = matches!(entry, Some(Entry::Series { .. }));
             if !(is_series && self.skips_created && self.is_created_series()) {
                 return Ok(entry);
@@ -158,7 +156,7 @@ impl<'page> OpenMetricsParser<'page> {
     fn look_ahead(&mut self) {
         let mut parser = self.clone();
         loop {
-            let line = match parser.next_line(&mut |_| None) {
+            let line = match parser.next_line(&mut NoRecall) {
                 Ok(Some(Entry::Series { value, .. })) if parser.is_created_series() => {
                     let start_time_ms = go_int(value * MS_A_SECOND);
                     Some(CreatedLine { series_text: parser.series_text, start_time_ms })
@@ -171,16 +169,18 @@ impl<'page> OpenMetricsParser<'page> {
         }
     }
 
-    fn next_line(&mut self, known: &mut impl FnMut(&[u8]) -> Option<usize>) -> Result<Option<Entry<'page>>> {
+    fn next_line(&mut self, known: &mut impl Recall) -> Result<Option<Entry<'page>>> {
         self.entry_start = self.lexer.pos;
         self.exemplar = None;
         if self.lexer.state == State::Init {
             let rest = self.lexer.slice(self.entry_start, self.lexer.page().len());
             if rest.first() == Some(&b'#') {
-                if let Some(entry) = self.plain_metadata(rest) {
+                if let Some(entry) = self.known_metadata(rest, known).or_else(|| self.plain_metadata(rest)) {
                     return Ok(Some(entry));
                 }
-            } else if let Some(text_len) = known(rest).filter(|text_len| ends_series_text(rest, *text_len)) {
+            } else if let Some(text_len) =
+                known.series(rest).filter(|text_len| ends_series_text(rest, *text_len))
+            {
                 return self.known_series(text_len).map(Some);
             }
         }
@@ -209,6 +209,22 @@ impl<'page> OpenMetricsParser<'page> {
             }
             token => Err(self.unexpected(Expected::LineStart, token)),
         }
+    }
+
+    /// A line that the caller knows, at the start of `rest`.
+    fn known_metadata(&mut self, rest: &'page [u8], known: &mut impl Recall) -> Option<Entry<'page>> {
+        let line = known.metadata(rest)?;
+        let name = line.name_in(rest)?;
+        // A NUL there ends the page.
+        if rest.get(line.len + 1) == Some(&0) {
+            return None;
+        }
+        if let Some(metric_type) = line.metric_type {
+            self.metric_type = metric_type;
+        }
+        self.family_name_len = line.name_len;
+        self.lexer.pos += line.len + 1;
+        Some(Entry::KnownMetadata { name, metric_type: line.metric_type })
     }
 
     /// A HELP, TYPE or UNIT line as every library writes it, at the start of `rest`. `None` says nothing about the
@@ -413,6 +429,7 @@ impl<'page> OpenMetricsParser<'page> {
     }
 
     /// The rest of a line whose first `text_len` bytes are a series text followed by one blank.
+    #[inline]
     fn known_series(&mut self, text_len: usize) -> Result<Entry<'page>> {
         let text_end = self.entry_start + text_len;
         self.series_text = self.lexer.slice(self.entry_start, text_end);
@@ -432,6 +449,12 @@ impl<'page> OpenMetricsParser<'page> {
                 _ => {}
             }
         }
+        self.behind_known_text(text_end)
+    }
+
+    /// A value that takes the lexer.
+    #[inline(never)]
+    fn behind_known_text(&mut self, text_end: usize) -> Result<Entry<'page>> {
         self.lexer.pos = text_end;
         self.lexer.state = State::Value;
         let token = self.lexer.next_token();

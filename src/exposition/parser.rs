@@ -10,6 +10,7 @@ use crate::exposition::exemplar::Exemplar;
 use crate::exposition::nhcb::{Nhcb, NhcbBuffers};
 use crate::exposition::openmetrics::OpenMetricsParser;
 use crate::exposition::protobuf::{ProtobufBuffers, ProtobufParser};
+use crate::exposition::recall::Recall;
 use crate::exposition::series_text::{InvalidUtf8, LabelScratch, visit_labels};
 use crate::exposition::text::TextParser;
 use crate::exposition::{Entry, MetricType};
@@ -90,17 +91,11 @@ impl<'page> Parser<'page> {
         buffers
     }
 
-    /// The next entry, or `None` at the end of the page.
-    ///
-    /// `known` is asked with a text that starts with a series' text. It may answer with the length of that text if
-    /// this parser has given it before, in this page or an earlier one: then it is not read again.
+    /// The next entry, or `None` at the end of the page. `known` says what need not be read again.
     ///
     /// # Errors
     /// The page is malformed. Nothing can be read from it any more.
-    pub fn next(
-        &mut self,
-        known: impl FnMut(&[u8]) -> Option<usize>,
-    ) -> Result<Option<Entry<'page>>, ExpositionError> {
+    pub fn next(&mut self, known: &mut impl Recall) -> Result<Option<Entry<'page>>, ExpositionError> {
         match &mut self.nhcb {
             None => self.reader.next(known),
             Some(nhcb) => nhcb.next(&mut self.reader, known),
@@ -169,7 +164,7 @@ impl<'page> Parser<'page> {
 impl<'page> Reader<'page> {
     pub(in crate::exposition) fn next(
         &mut self,
-        known: impl FnMut(&[u8]) -> Option<usize>,
+        known: &mut impl Recall,
     ) -> Result<Option<Entry<'page>>, ExpositionError> {
         match self {
             Self::Text(parser) => parser.next(known),

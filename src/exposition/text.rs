@@ -5,6 +5,7 @@
 
 use crate::exposition::error::{ErrorKind, Excerpt, Expected, ExpositionError, Number, NumberProblem};
 use crate::exposition::lexer::{Lexer, State, Token, metric_name_len};
+use crate::exposition::recall::Recall;
 use crate::exposition::{Entry, MetricType};
 use crate::float::{self, FloatError};
 use memchr::memchr;
@@ -39,20 +40,19 @@ impl<'page> TextParser<'page> {
         self.series_text
     }
 
-    /// The next entry, or `None` at the end of the page.
-    ///
-    /// `known` is asked where a series may start, with the page from there on. It may answer with the length of a
-    /// series text that stands there and that this parser has given before; the text is not read again then.
+    /// The next entry, or `None` at the end of the page. `known` says what need not be read again.
     ///
     /// # Errors
     /// The page is malformed. Nothing can be read from it any more.
-    pub fn next(&mut self, mut known: impl FnMut(&[u8]) -> Option<usize>) -> Result<Option<Entry<'page>>> {
+    pub fn next(&mut self, known: &mut impl Recall) -> Result<Option<Entry<'page>>> {
         loop {
             self.entry_start = self.lexer.pos;
             let rest = self.lexer.slice(self.entry_start, self.lexer.page().len());
             match rest.first() {
                 Some(b'#') => {
-                    if let Some(entry) = self.plain_metadata(rest) {
+                    if let Some(entry) =
+                        self.known_metadata(rest, known).or_else(|| self.plain_metadata(rest))
+                    {
                         return Ok(Some(entry));
                     }
                 }
@@ -61,7 +61,9 @@ impl<'page> TextParser<'page> {
                     continue;
                 }
                 Some(_) => {
-                    if let Some(text_len) = known(rest).filter(|text_len| ends_series_text(rest, *text_len)) {
+                    if let Some(text_len) =
+                        known.series(rest).filter(|text_len| ends_series_text(rest, *text_len))
+                    {
                         return self.known_series(text_len).map(Some);
                     }
                 }
@@ -81,6 +83,17 @@ impl<'page> TextParser<'page> {
                 token => Err(self.unexpected(Expected::LineStart, token)),
             };
         }
+    }
+
+    /// A line that the caller knows, at the start of `rest`.
+    fn known_metadata(&mut self, rest: &'page [u8], known: &mut impl Recall) -> Option<Entry<'page>> {
+        let line = known.metadata(rest)?;
+        let name = line.name_in(rest)?;
+        if let Some(metric_type) = line.metric_type {
+            self.metric_type = metric_type;
+        }
+        self.lexer.pos += line.len + 1;
+        Some(Entry::KnownMetadata { name, metric_type: line.metric_type })
     }
 
     /// A HELP or TYPE line as nearly every exporter writes it, at the start of `rest`. `None` says nothing about the
@@ -239,6 +252,7 @@ impl<'page> TextParser<'page> {
     }
 
     /// The rest of a line whose first `text_len` bytes are a series text followed by one blank.
+    #[inline]
     fn known_series(&mut self, text_len: usize) -> Result<Entry<'page>> {
         let text_end = self.entry_start + text_len;
         self.series_text = self.lexer.slice(self.entry_start, text_end);
@@ -258,6 +272,12 @@ impl<'page> TextParser<'page> {
                 _ => {}
             }
         }
+        self.behind_known_text(text_end)
+    }
+
+    /// A value that takes the lexer.
+    #[inline(never)]
+    fn behind_known_text(&mut self, text_end: usize) -> Result<Entry<'page>> {
         self.lexer.pos = text_end;
         self.lexer.state = State::Value;
         let token = self.lexer.next_token();

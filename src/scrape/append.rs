@@ -7,6 +7,7 @@ use crate::config::ScrapeConfig;
 use crate::exposition::Entry;
 use crate::exposition::content_type::Format;
 use crate::exposition::parser::{Parser, ParserBuffers, ParserOptions};
+use crate::exposition::recall::{KnownLine, Recall};
 use crate::histogram::resolution::{FitError, schema_of_bucket_factor};
 use crate::labels::METRIC_NAME;
 use crate::scrape::cache::{Cursor, Hit, Known, NewText, ScrapeCache};
@@ -136,14 +137,18 @@ impl PageAppend<'_> {
         has_exemplars: HasExemplars,
     ) -> Result<(), ScrapeError> {
         loop {
-            let Self { cache, cursor, .. } = self;
-            let Some(entry) = parser.next(|rest| cache.guess(cursor, rest))? else {
+            let Self { cache, cursor, metadata, .. } = self;
+            let Some(entry) = parser.next(&mut LastPages { cache, cursor, metadata })? else {
                 return Ok(());
             };
             let (known, timestamp_ms, value) = match entry {
                 Entry::Series { known, value, timestamp_ms } => (known, timestamp_ms, Value::Float(value)),
                 Entry::Histogram { known, timestamp_ms } => (known, timestamp_ms, Value::Histogram),
-                Entry::Type { .. } | Entry::Help { .. } | Entry::Unit { .. } | Entry::Comment => {
+                Entry::Type { .. }
+                | Entry::Help { .. }
+                | Entry::Unit { .. }
+                | Entry::KnownMetadata { .. }
+                | Entry::Comment => {
                     self.metadata.note(&entry);
                     continue;
                 }
@@ -297,32 +302,50 @@ impl PageAppend<'_> {
 
     /// Counts a sample against the limits, in the order of Prometheus' appenders: resolution, buckets, samples, time.
     /// Those over `sample_limit` are still read, so that the report says how many there are.
+    #[inline]
     fn is_admitted(
         &mut self,
         parser: &mut Parser<'_>,
         sample: Sample,
         standing: Standing,
     ) -> Result<bool, ScrapeError> {
-        if let Value::Histogram = sample.value
-            && !self.fits_buckets(parser)?
-        {
+        match sample.value {
+            Value::Float(_) => Ok(self.is_within_limits(sample, standing)),
+            Value::Histogram => self.is_admitted_histogram(parser, sample, standing),
+        }
+    }
+
+    // Nearly every sample is a float: what histograms need stays out of its way.
+    #[inline(never)]
+    fn is_admitted_histogram(
+        &mut self,
+        parser: &mut Parser<'_>,
+        sample: Sample,
+        standing: Standing,
+    ) -> Result<bool, ScrapeError> {
+        if !self.fits_buckets(parser)? || !self.is_within_limits(sample, standing) {
             return Ok(false);
         }
-        if self.config.limits.sample_limit > 0 {
-            self.n_limited += u64::from(!sample.is_end_of(standing));
-            if self.is_over_limit() {
-                return Ok(false);
-            }
-        }
-        if sample.ts_ms > self.max_ts_ms {
-            self.left_out.out_of_bounds += 1;
-            return Ok(false);
-        }
-        if let (Value::Histogram, Some(histogram)) = (sample.value, parser.histogram()) {
+        if let Some(histogram) = parser.histogram() {
             let valid = histogram.validate();
             valid.map_err(|error| self.refused_histogram(&error))?;
         }
         Ok(true)
+    }
+
+    #[inline]
+    fn is_within_limits(&mut self, sample: Sample, standing: Standing) -> bool {
+        if self.config.limits.sample_limit > 0 {
+            self.n_limited += u64::from(!sample.is_end_of(standing));
+            if self.is_over_limit() {
+                return false;
+            }
+        }
+        if sample.ts_ms > self.max_ts_ms {
+            self.left_out.out_of_bounds += 1;
+            return false;
+        }
+        true
     }
 
     /// What is no histogram ends the page, and is not counted behind relabelling.
@@ -352,6 +375,7 @@ impl PageAppend<'_> {
         }
     }
 
+    #[inline]
     fn stage(&mut self, handle: SeriesHandle, parser: &mut Parser<'_>, sample: Sample) {
         let owner = match sample.value {
             Value::Float(value) => {
@@ -359,9 +383,7 @@ impl PageAppend<'_> {
                 ExemplarOwner::Float
             }
             Value::Histogram => {
-                if let Some(histogram) = parser.histogram() {
-                    self.appender.append_histogram(handle, sample.ts_ms, histogram);
-                }
+                self.stage_histogram(handle, parser, sample);
                 ExemplarOwner::Histogram
             }
         };
@@ -370,8 +392,32 @@ impl PageAppend<'_> {
         }
     }
 
+    #[inline(never)]
+    fn stage_histogram(&mut self, handle: SeriesHandle, parser: &mut Parser<'_>, sample: Sample) {
+        if let Some(histogram) = parser.histogram() {
+            self.appender.append_histogram(handle, sample.ts_ms, histogram);
+        }
+    }
+
     fn is_tracked(&self, sample: Sample) -> bool {
         sample.own_ts_ms.is_none() || self.config.track_timestamps_staleness
+    }
+}
+
+/// What a target's earlier pages had.
+struct LastPages<'a> {
+    cache: &'a ScrapeCache,
+    cursor: &'a mut Cursor,
+    metadata: &'a mut MetadataCache,
+}
+
+impl Recall for LastPages<'_> {
+    fn series(&mut self, text: &[u8]) -> Option<usize> {
+        self.cache.guess(self.cursor, text)
+    }
+
+    fn metadata(&mut self, text: &[u8]) -> Option<KnownLine> {
+        self.metadata.guess(text)
     }
 }
 

@@ -129,6 +129,15 @@ impl Cursor {
         hash_text(hasher, text)
     }
 
+    /// True if the entries of the page are in order as far as this one.
+    fn goes_on_with(&mut self, entry_idx: usize) -> bool {
+        let goes_on = self.is_in_order && self.last_idx.is_none_or(|last_idx| last_idx < entry_idx);
+        if goes_on {
+            self.last_idx = Some(entry_idx);
+        }
+        goes_on
+    }
+
     fn reset(&mut self) {
         self.next_idx = 0;
         self.n_seen = 0;
@@ -202,6 +211,7 @@ impl ScrapeCache {
     }
 
     /// The entry whose text was guessed right.
+    #[inline]
     pub fn hit_guessed(&mut self, cursor: &mut Cursor) -> Option<Hit> {
         self.hit(cursor, cursor.next_idx)
     }
@@ -239,29 +249,30 @@ impl ScrapeCache {
         self.entries.get(entry_idx as usize).map_or(0, |entry| entry.hash)
     }
 
+    #[inline]
     fn hit(&mut self, cursor: &mut Cursor, entry_idx: usize) -> Option<Hit> {
+        let is_repeated = self.entries.get(entry_idx)?.last_iter == self.iter;
+        if !is_repeated {
+            cursor.n_seen += 1;
+            if !cursor.goes_on_with(entry_idx) {
+                self.note_order(cursor, entry_idx);
+            }
+        }
         let entry = self.entries.get_mut(entry_idx)?;
-        let is_repeated = entry.last_iter == self.iter;
         let known = entry.known();
         if !is_repeated {
             let was_tracked = if entry.flags & TRACKED != 0 { WAS_TRACKED } else { 0 };
             entry.flags = (entry.flags & LASTING) | was_tracked;
-            self.note_order(cursor, entry_idx);
-            if let Some(entry) = self.entries.get_mut(entry_idx) {
-                entry.last_iter = self.iter;
-            }
+            entry.last_iter = self.iter;
             cursor.next_idx = entry_idx + 1;
         }
         Some(Hit { entry_idx, is_repeated, known })
     }
 
-    /// Remembers where the page has its first sight of this entry, which does not yet count as seen.
+    /// Remembers where the page has its first sight of this entry, which is out of order or behind one that was, and
+    /// does not yet count as seen.
+    #[inline(never)]
     fn note_order(&self, cursor: &mut Cursor, entry_idx: usize) {
-        cursor.n_seen += 1;
-        if cursor.is_in_order && cursor.last_idx.is_none_or(|last_idx| last_idx < entry_idx) {
-            cursor.last_idx = Some(entry_idx);
-            return;
-        }
         if cursor.is_in_order {
             cursor.is_in_order = false;
             let seen = (0u32..).zip(&self.entries).filter(|(_, entry)| entry.last_iter == self.iter);
@@ -299,7 +310,10 @@ impl ScrapeCache {
             Known::Forgotten => {}
         }
         self.entries.push(entry);
-        self.note_order(cursor, entry_idx);
+        cursor.n_seen += 1;
+        if !cursor.goes_on_with(entry_idx) {
+            self.note_order(cursor, entry_idx);
+        }
         if let Some(entry) = self.entries.last_mut() {
             entry.last_iter = self.iter;
         }

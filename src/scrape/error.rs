@@ -281,6 +281,7 @@ impl From<ExpositionError> for ScrapeError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exposition::recall::NoRecall;
     use crate::exposition::text::TextParser;
 
     /// `want` is `lastError` of Prometheus 3.5.3; what we add comes behind it.
@@ -295,7 +296,7 @@ mod tests {
     fn page_error(page: &str) -> ScrapeError {
         let mut parser = TextParser::new(page.as_bytes());
         loop {
-            match parser.next(|_| None) {
+            match parser.next(&mut NoRecall) {
                 Ok(entry) => assert!(entry.is_some(), "{page:?} is a good page"),
                 Err(error) => return error.into(),
             }

@@ -5,6 +5,7 @@
 //! until the page is read and becomes another list. Knows no series.
 
 use crate::exposition::content_type::Format;
+use crate::exposition::recall::{KEYWORD_LEN, KnownLine, type_as_written};
 use crate::exposition::{Entry, MetricType};
 use crate::metadata::{Family, FamilyList, MetadataStore};
 use crate::scrape::cache::PageFate;
@@ -29,6 +30,8 @@ pub struct MetadataCache {
     current: Current,
     /// The family that is due next.
     next_idx: usize,
+    /// Of the line that was guessed last.
+    guessed_idx: usize,
     format: Option<Format>,
     /// What the running page says anew; there is none for most pages.
     news: Option<Box<News>>,
@@ -100,12 +103,50 @@ impl MetadataCache {
         self.format = Some(format);
     }
 
+    /// The line of metadata at the start of `text` if it is one that is due and says what the list says: a guess to be
+    /// checked against what stands behind it. The next entry to be noted has to be that line.
+    pub fn guess(&mut self, text: &[u8]) -> Option<KnownLine> {
+        if self.news.is_some() {
+            return None;
+        }
+        let (keyword, behind) = text.split_first_chunk::<KEYWORD_LEN>()?;
+        let families = self.list.families();
+        let named = |idx: usize| {
+            let family = families.get(idx)?;
+            let name = family.plain_name()?;
+            // Most names that are not the one that is meant end somewhere else.
+            let (found, rest) = behind.split_at_checked(name.len())?;
+            let (blank, said) = rest.split_first()?;
+            (*blank == b' ' && found == name).then_some((idx, family, said))
+        };
+        let (idx, family, rest) = named(self.next_idx).or_else(|| match self.current {
+            Current::Known(idx) => named(idx),
+            Current::None | Current::New(_) => None,
+        })?;
+        let format = self.format?;
+        let (said, metric_type) = match keyword {
+            b"# HELP " => (family.plain_help()?, None),
+            b"# TYPE " => {
+                let metric_type = family.metric_type();
+                (type_as_written(format, metric_type)?.as_bytes(), Some(metric_type))
+            }
+            b"# UNIT " if format == Format::OpenMetrics && !family.unit().is_empty() => {
+                (family.unit().as_bytes(), None)
+            }
+            _ => return None,
+        };
+        self.guessed_idx = idx;
+        let (name_len, said_end) = (behind.len() - rest.len() - 1, text.len() - rest.len() + said.len());
+        rest.starts_with(said).then_some(KnownLine { name_len, len: said_end, metric_type })
+    }
+
     /// Takes what a TYPE, HELP or UNIT line says; other entries say nothing.
     pub fn note(&mut self, entry: &Entry<'_>) {
         match entry {
             Entry::Type { name, metric_type } => self.set_type(name, *metric_type),
             Entry::Help { name, text } => self.set_help(name, text),
             Entry::Unit { name, unit } => self.set_unit(name, unit),
+            Entry::KnownMetadata { .. } => self.make_current(self.guessed_idx),
             Entry::Series { .. } | Entry::Histogram { .. } | Entry::Comment => {}
         }
     }
@@ -120,7 +161,11 @@ impl MetadataCache {
     fn set_help(&mut self, name: &[u8], text: &str) {
         self.locate(name);
         if let Current::Known(idx) = self.current
-            && self.list.families().get(idx).is_some_and(|family| family.has_help_as_written(text))
+            && self
+                .list
+                .families()
+                .get(idx)
+                .is_some_and(|family| family.plain_help() == Some(text.as_bytes()))
         {
             return;
         }
@@ -209,16 +254,18 @@ impl MetadataCache {
             }
             self.list.find(name)
         };
-        self.current = match idx {
-            Some(idx) => {
-                self.next_idx = idx + 1;
-                if let Some(age) = self.ages.get_mut(idx) {
-                    *age = SEEN;
-                }
-                self.drafted_at(idx).map_or(Current::Known(idx), Current::New)
-            }
-            None => self.add_draft(name),
-        };
+        match idx {
+            Some(idx) => self.make_current(idx),
+            None => self.current = self.add_draft(name),
+        }
+    }
+
+    fn make_current(&mut self, idx: usize) {
+        self.next_idx = idx + 1;
+        if let Some(age) = self.ages.get_mut(idx) {
+            *age = SEEN;
+        }
+        self.current = self.drafted_at(idx).map_or(Current::Known(idx), Current::New);
     }
 
     /// A family of the list that the page has already said something else of.

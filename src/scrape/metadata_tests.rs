@@ -2,6 +2,7 @@
 
 use super::{MetadataCache, PageFate, unescape_help};
 use crate::exposition::content_type::Format;
+use crate::exposition::recall::NoRecall;
 use crate::exposition::text::TextParser;
 use crate::metadata::MetadataStore;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use std::sync::Arc;
 fn scrape(cache: &mut MetadataCache, store: &MetadataStore, page: &str) -> bool {
     cache.begin(Format::Text);
     let mut parser = TextParser::new(page.as_bytes());
-    while let Some(entry) = parser.next(|_| None).unwrap() {
+    while let Some(entry) = parser.next(&mut NoRecall).unwrap() {
         cache.note(&entry);
     }
     cache.finish(PageFate::Stored, store)

@@ -158,12 +158,14 @@ impl Slots {
         self.live(slot_idx).map(|slot| slot.hash)
     }
 
-    /// State of a live slot.
-    pub(super) fn state(&self, slot_idx: u32) -> Option<&SeriesState> {
-        self.live(slot_idx).map(|slot| &slot.state)
+    /// State of a live slot of this generation.
+    #[inline]
+    pub(super) fn state(&self, slot_idx: u32, generation: u16) -> Option<&SeriesState> {
+        self.live(slot_idx).filter(|slot| slot.generation == generation).map(|slot| &slot.state)
     }
 
     /// State of a live slot of this generation.
+    #[inline]
     pub(super) fn state_mut(&mut self, slot_idx: u32, generation: u16) -> Option<&mut SeriesState> {
         let (chunk_idx, in_chunk) = split(slot_idx);
         let slot = self.chunks.get_mut(chunk_idx)?.as_deref_mut()?.slots.get_mut(in_chunk)?;

@@ -149,11 +149,13 @@ impl SeriesTable {
     }
 
     /// The series' state if the handle is not stale.
+    #[inline]
     pub fn state(&self, handle: SeriesHandle) -> Option<&SeriesState> {
-        self.is_live(handle).then(|| self.slots.state(slot_idx(handle.series_ref))).flatten()
+        self.slots.state(slot_idx(handle.series_ref), handle.generation)
     }
 
     /// The series' state if the handle is not stale.
+    #[inline]
     pub fn state_mut(&mut self, handle: SeriesHandle) -> Option<&mut SeriesState> {
         self.slots.state_mut(slot_idx(handle.series_ref), handle.generation)
     }

@@ -153,6 +153,7 @@ impl CommitBuffers {
     }
 
     /// The order check: true if a sample or histogram of the series is to be written.
+    #[inline]
     fn admit(
         &mut self,
         table: &mut SeriesTable,
@@ -250,11 +251,11 @@ impl CommitBuffers {
     fn mark_written(&mut self, table: &mut SeriesTable, segment: u32) {
         let exemplars = self.exemplars.iter().map(|kept| kept.handle);
         let metadata = self.metadata.iter().map(|kept| kept.handle);
-        for handle in self.kept.iter().map(|kept| kept.handle).chain(exemplars).chain(metadata) {
+        self.kept.iter().map(|kept| kept.handle).chain(exemplars).chain(metadata).for_each(|handle| {
             if let Some(state) = table.state_mut(handle) {
                 state.last_segment = segment;
             }
-        }
+        });
         for logged in &self.logged {
             if let Some(state) = table.state_mut(logged.handle) {
                 state.logged = segment.saturating_add(1);

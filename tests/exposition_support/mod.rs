@@ -7,6 +7,7 @@ use scraped::exposition::content_type::Format;
 use scraped::exposition::error::ExpositionError;
 use scraped::exposition::exemplar::Exemplar;
 use scraped::exposition::parser::{Parser, ParserBuffers, ParserOptions};
+use scraped::exposition::recall::{KnownSeries, NoRecall, Recall};
 use scraped::exposition::series_text::LabelScratch;
 use scraped::float::{Layout, format_go};
 use std::fmt::Write;
@@ -31,7 +32,7 @@ pub(crate) fn parse(format: Format, page: &[u8]) -> String {
     let mut exemplar = Exemplar::default();
     let mut out = String::new();
     loop {
-        match parser.next(|_| None) {
+        match parser.next(&mut NoRecall) {
             Ok(Some(Entry::Series { value, timestamp_ms, .. })) => {
                 let text = parser.series_text();
                 let mut labels = Vec::new();
@@ -60,7 +61,9 @@ pub(crate) fn parse(format: Format, page: &[u8]) -> String {
                 writeln!(out, "unit \"{}\" {unit:?}", name.escape_ascii()).unwrap();
             }
             Ok(Some(Entry::Comment)) => out.push_str("comment\n"),
-            Ok(Some(entry @ Entry::Histogram { .. })) => panic!("{entry:?} in a page of text"),
+            Ok(Some(entry @ (Entry::Histogram { .. } | Entry::KnownMetadata { .. }))) => {
+                panic!("{entry:?} in a page of text")
+            }
             Ok(None) => return out,
             Err(error) => {
                 writeln!(out, "error: {error}").unwrap();
@@ -72,15 +75,11 @@ pub(crate) fn parse(format: Format, page: &[u8]) -> String {
 
 pub(crate) type Outcome<'page> = (Vec<Entry<'page>>, Option<ExpositionError>);
 
-pub(crate) fn entries<'page>(
-    format: Format,
-    page: &'page [u8],
-    known: impl Fn(&[u8]) -> Option<usize>,
-) -> Outcome<'page> {
+pub(crate) fn entries<'page>(format: Format, page: &'page [u8], recall: &mut impl Recall) -> Outcome<'page> {
     let mut parser = parser(format, page);
     let mut entries = Vec::new();
     loop {
-        match parser.next(&known) {
+        match parser.next(recall) {
             Ok(Some(entry)) => entries.push(entry),
             Ok(None) => return (entries, None),
             Err(error) => return (entries, Some(error)),
@@ -90,10 +89,10 @@ pub(crate) fn entries<'page>(
 
 /// Reading a page again, with its texts known, gives the same entries. Returns how often a text was taken as known.
 pub(crate) fn check_known_texts(format: Format, page: &[u8]) -> usize {
-    let (first_entries, first_error) = entries(format, page, |_| None);
+    let (first_entries, first_error) = entries(format, page, &mut NoRecall);
     let mut texts: Vec<Vec<u8>> = Vec::new();
     let mut parser = parser(format, page);
-    while let Ok(Some(entry)) = parser.next(|_| None) {
+    while let Ok(Some(entry)) = parser.next(&mut NoRecall) {
         if matches!(entry, Entry::Series { .. }) {
             texts.push(parser.series_text().to_vec());
         }
@@ -107,7 +106,7 @@ pub(crate) fn check_known_texts(format: Format, page: &[u8]) -> usize {
             lens.sort_unstable();
             if longest_first { lens.pop() } else { lens.first().copied() }
         };
-        let (mut again_entries, again_error) = entries(format, page, known);
+        let (mut again_entries, again_error) = entries(format, page, &mut KnownSeries(known));
         for entry in &mut again_entries {
             if let Entry::Series { known, .. } = entry {
                 n_known += usize::from(*known);

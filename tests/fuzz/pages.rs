@@ -1,11 +1,15 @@
 //! What holds for any bytes as a page of a text format. Shared by the fuzz targets of both.
 
-use scraped::exposition::Entry;
 use scraped::exposition::content_type::Format;
 use scraped::exposition::exemplar::Exemplar;
 use scraped::exposition::parser::{Parser, ParserBuffers, ParserOptions};
+use scraped::exposition::recall::{KnownLine, Recall};
 use scraped::exposition::series_text::LabelScratch;
+use scraped::exposition::{Entry, MetricType};
 use scraped::float::{Layout, format_go};
+use scraped::metadata::MetadataStore;
+use scraped::scrape::cache::PageFate;
+use scraped::scrape::metadata::MetadataCache;
 use std::collections::HashSet;
 use std::fmt::Write;
 
@@ -28,21 +32,41 @@ struct Read {
     texts: HashSet<Vec<u8>>,
 }
 
-/// Reads the page three times: as it is, with its texts known, and printed anew.
+/// What a scrape knows of the page before.
+struct LastPage<'a> {
+    texts: &'a HashSet<Vec<u8>>,
+    metadata: &'a mut MetadataCache,
+}
+
+impl Recall for LastPage<'_> {
+    fn series(&mut self, rest: &[u8]) -> Option<usize> {
+        // Not every length: a text of the cache is as long as one of the page, and guesses are rarely wrong.
+        (1..=rest.len().min(64)).find(|len| rest.get(..*len).is_some_and(|text| self.texts.contains(text)))
+    }
+
+    fn metadata(&mut self, text: &[u8]) -> Option<KnownLine> {
+        self.metadata.guess(text)
+    }
+}
+
+/// Reads the page three times: as it is, with its texts and families known, and printed anew.
 ///
 /// # Panics
 /// Something does not hold.
 pub(crate) fn check(format: Format, page: &[u8]) {
-    let first = read(format, page, |_| None);
-    let again = read(format, page, |rest| {
-        // Not every length: a text of the cache is as long as one of the page, and guesses are rarely wrong.
-        (1..=rest.len().min(64)).find(|len| rest.get(..*len).is_some_and(|text| first.texts.contains(text)))
-    });
+    let (store, mut metadata, nothing) = (MetadataStore::new(), MetadataCache::default(), HashSet::new());
+    let first = read(format, page, LastPage { texts: &nothing, metadata: &mut metadata });
+    metadata.finish(PageFate::Stored, &store);
+    let families = metadata.list().families().to_vec();
+    let again = read(format, page, LastPage { texts: &first.texts, metadata: &mut metadata });
+    metadata.finish(PageFate::Stored, &store);
     assert_eq!(first.entries, again.entries, "with known texts");
     assert_eq!(first.error, again.error, "with known texts");
+    assert_eq!(metadata.list().families(), families, "with known texts");
 
     let printed = print(format, &first.samples);
-    let back = read(format, printed.as_bytes(), |_| None);
+    let mut metadata = MetadataCache::default();
+    let back = read(format, printed.as_bytes(), LastPage { texts: &nothing, metadata: &mut metadata });
     assert_eq!(back.error, None, "printed anew: {printed:?}");
     let timeless = |sample: &Sample| match format {
         // Seconds as floats do not hold every millisecond.
@@ -53,12 +77,13 @@ pub(crate) fn check(format: Format, page: &[u8]) {
     assert_eq!(back.samples, want, "printed anew: {printed:?}");
 }
 
-fn read(format: Format, page: &[u8], known: impl Fn(&[u8]) -> Option<usize>) -> Read {
+fn read(format: Format, page: &[u8], mut last_page: LastPage<'_>) -> Read {
+    last_page.metadata.begin(format);
     let mut parser = Parser::new(format, page, ParserOptions::default(), ParserBuffers::default());
     let (mut scratch, mut exemplar) = (LabelScratch::default(), Exemplar::default());
     let mut read = Read::default();
     loop {
-        let entry = match parser.next(&known) {
+        let entry = match parser.next(&mut last_page) {
             Ok(Some(entry)) => entry,
             Ok(None) => return read,
             Err(error) => {
@@ -67,7 +92,13 @@ fn read(format: Format, page: &[u8], known: impl Fn(&[u8]) -> Option<usize>) -> 
             }
         };
         let Entry::Series { value, timestamp_ms, .. } = entry else {
-            read.entries.push(format!("{entry:?}"));
+            last_page.metadata.note(&entry);
+            read.entries.push(match entry {
+                Entry::Type { name, metric_type } => of_family(name, Some(metric_type)),
+                Entry::Help { name, .. } | Entry::Unit { name, .. } => of_family(name, None),
+                Entry::KnownMetadata { name, metric_type } => of_family(name, metric_type),
+                entry => format!("{entry:?}"),
+            });
             continue;
         };
         let mut labels = Vec::new();
@@ -88,6 +119,11 @@ fn read(format: Format, page: &[u8], known: impl Fn(&[u8]) -> Option<usize>) -> 
             read.samples.push(sample);
         }
     }
+}
+
+/// What a line of metadata and a known one have in common.
+fn of_family(name: &[u8], metric_type: Option<MetricType>) -> String {
+    format!("{} {metric_type:?}", name.escape_ascii())
 }
 
 fn print(format: Format, samples: &[Sample]) -> String {

@@ -9,6 +9,7 @@ use scraped::exposition::Entry;
 use scraped::exposition::content_type::Format;
 use scraped::exposition::exemplar::Exemplar;
 use scraped::exposition::parser::{Parser, ParserBuffers, ParserOptions};
+use scraped::exposition::recall::{KnownSeries, NoRecall};
 use scraped::exposition::series_text::LabelScratch;
 use scraped::float::{Layout, format_go};
 use scraped::histogram::{CounterResetHint, Counts, Histogram, Span};
@@ -96,12 +97,13 @@ pub(crate) fn parse(
     format: Format,
     page: &[u8],
     options: ParserOptions,
-    mut known: impl FnMut(&[u8]) -> Option<usize>,
+    known: impl FnMut(&[u8]) -> Option<usize>,
 ) -> (String, ParserBuffers) {
     let mut parser = Parser::new(format, page, options, ParserBuffers::default());
+    let mut recall = KnownSeries(known);
     let mut out = String::new();
     loop {
-        let entry = match parser.next(&mut known) {
+        let entry = match parser.next(&mut recall) {
             Ok(Some(entry)) => entry,
             Ok(None) => break,
             Err(error) => {
@@ -115,6 +117,7 @@ pub(crate) fn parse(
                 writeln!(out, "type {} {metric_type:?}", name.escape_ascii()).unwrap();
             }
             Entry::Unit { name, unit } => writeln!(out, "unit {} {unit:?}", name.escape_ascii()).unwrap(),
+            Entry::KnownMetadata { .. } => panic!("no metadata is known: {entry:?}"),
             Entry::Comment => out.push_str("comment\n"),
             Entry::Series { value, timestamp_ms, .. } => {
                 write!(out, "series {{{}}} {}{}", labels(&parser), go(value), timestamp(timestamp_ms))
@@ -152,7 +155,7 @@ fn finish_sample(parser: &mut Parser<'_>, out: &mut String) {
 pub(crate) fn check(format: Format, page: &[u8], words: &str) {
     let mut keys = HashSet::new();
     let mut parser = Parser::new(format, page, options(words), ParserBuffers::default());
-    while let Ok(Some(entry)) = parser.next(|_| None) {
+    while let Ok(Some(entry)) = parser.next(&mut NoRecall) {
         if let Entry::Histogram { .. } = entry
             && let Some(histogram) = parser.histogram()
         {

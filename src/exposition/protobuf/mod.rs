@@ -17,6 +17,7 @@ use crate::exposition::protobuf::error::ProtobufError;
 use crate::exposition::protobuf::exemplars::Exemplars;
 use crate::exposition::protobuf::metric::{Family, Kind, Metric, Parts, quantile};
 use crate::exposition::protobuf::wire::{Message, Result};
+use crate::exposition::recall::Recall;
 use crate::exposition::{Entry, MetricType};
 use crate::float;
 use crate::histogram::Histogram;
@@ -186,11 +187,11 @@ impl<'page> ProtobufParser<'page> {
 
     /// The next entry, or `None` at the end of the page.
     ///
-    /// `known` is asked with the key of a sample; the labels of one that it knows are not looked at.
+    /// `known` is asked with the key of a sample, and never for metadata; the labels of one that it knows are not looked at.
     ///
     /// # Errors
     /// The page is malformed. Nothing can be read from it any more.
-    pub fn next(&mut self, mut known: impl FnMut(&[u8]) -> Option<usize>) -> Result<Option<Entry<'page>>> {
+    pub fn next(&mut self, known: &mut impl Recall) -> Result<Option<Entry<'page>>> {
         if let Some(error) = self.failed.take() {
             return Err(error);
         }
@@ -218,7 +219,7 @@ impl<'page> ProtobufParser<'page> {
                         self.step = Step::Family;
                         continue;
                     };
-                    if let Some(entry) = self.metric(message, &mut known)? {
+                    if let Some(entry) = self.metric(message, known)? {
                         return Ok(Some(entry));
                     }
                 }
@@ -228,7 +229,7 @@ impl<'page> ProtobufParser<'page> {
                         Kind::Summary => self.metric.summary_count as f64,
                         _ => self.metric.head.classic_count(),
                     };
-                    return self.series(Part::Count, count, &mut known).map(Some);
+                    return self.series(Part::Count, count, known).map(Some);
                 }
                 Step::Sum => {
                     self.step = Step::Items;
@@ -242,14 +243,14 @@ impl<'page> ProtobufParser<'page> {
                             self.metric.head.sum
                         }
                     };
-                    return self.series(Part::Sum, sum, &mut known).map(Some);
+                    return self.series(Part::Sum, sum, known).map(Some);
                 }
                 Step::Converted => {
                     self.step = Step::Metric;
-                    return self.converted(&mut known).map(Some);
+                    return self.converted(known).map(Some);
                 }
                 Step::Items => {
-                    if let Some(entry) = self.item(&mut known)? {
+                    if let Some(entry) = self.item(known)? {
                         return Ok(Some(entry));
                     }
                 }
@@ -258,11 +259,7 @@ impl<'page> ProtobufParser<'page> {
     }
 
     /// Goes to a metric; gives its sample if it has one only.
-    fn metric(
-        &mut self,
-        message: Message<'page>,
-        known: &mut impl FnMut(&[u8]) -> Option<usize>,
-    ) -> Result<Option<Entry<'page>>> {
+    fn metric(&mut self, message: Message<'page>, known: &mut impl Recall) -> Result<Option<Entry<'page>>> {
         let Self { family, buffers: ProtobufBuffers { key, histogram, .. }, .. } = self;
         key.clear();
         key.extend_from_slice(family.name.as_bytes());
@@ -303,7 +300,7 @@ impl<'page> ProtobufParser<'page> {
     }
 
     /// The classic histogram as a native one.
-    fn converted(&mut self, known: &mut impl FnMut(&[u8]) -> Option<usize>) -> Result<Entry<'page>> {
+    fn converted(&mut self, known: &mut impl Recall) -> Result<Entry<'page>> {
         let Self { metric, family, buffers: ProtobufBuffers { histogram, classic, .. }, .. } = self;
         classic.clear();
         classic.set_count(metric.head.classic_count());
@@ -334,7 +331,7 @@ impl<'page> ProtobufParser<'page> {
     }
 
     /// The next bucket or quantile; `None` behind the last one.
-    fn item(&mut self, known: &mut impl FnMut(&[u8]) -> Option<usize>) -> Result<Option<Entry<'page>>> {
+    fn item(&mut self, known: &mut impl Recall) -> Result<Option<Entry<'page>>> {
         let item = self.items.next_item()?;
         if self.family.kind == Kind::Summary {
             let Some(message) = item else {
@@ -361,24 +358,19 @@ impl<'page> ProtobufParser<'page> {
         Ok(Some(entry))
     }
 
-    fn series(
-        &mut self,
-        part: Part,
-        value: f64,
-        known: &mut impl FnMut(&[u8]) -> Option<usize>,
-    ) -> Result<Entry<'page>> {
+    fn series(&mut self, part: Part, value: f64, known: &mut impl Recall) -> Result<Entry<'page>> {
         let known = self.series_key(part, known)?;
         Ok(Entry::Series { known, value, timestamp_ms: self.metric.timestamp_ms })
     }
 
     /// Completes the key, and checks the labels unless the caller knows it.
-    fn series_key(&mut self, part: Part, known: &mut impl FnMut(&[u8]) -> Option<usize>) -> Result<bool> {
+    fn series_key(&mut self, part: Part, known: &mut impl Recall) -> Result<bool> {
         self.part = part;
         self.exemplars = Exemplars::None;
         let key = &mut self.buffers.key;
         key.truncate(self.labels_end);
         key.extend_from_slice(&part.tail());
-        let is_known = known(key) == Some(key.len());
+        let is_known = known.series(key) == Some(key.len());
         if !is_known {
             self.metric.visit_labels(|pair| pair.valid().map(|_| ()))?;
         }

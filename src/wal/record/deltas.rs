@@ -78,6 +78,7 @@ pub(super) struct DeltaEncoder {
 }
 
 impl DeltaEncoder {
+    #[inline]
     pub(super) fn put(&mut self, out: &mut Vec<u8>, series_ref: u64, ts_ms: i64) {
         let (base_ref, base_ts_ms) = *self.base.get_or_insert_with(|| {
             out.extend_from_slice(&series_ref.to_be_bytes());

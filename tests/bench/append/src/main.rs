@@ -2,8 +2,8 @@
 //!
 //! `cargo run --release --target-dir target/bench --manifest-path tests/bench/append/Cargo.toml [-- PAGE [COPIES]]`
 //! takes a saved page of node_exporter, or PAGE, as often as COPIES says with a label more. Prints the best of several
-//! rounds. With a third argument it only stores the page so many times: `scripts/bench --page` lets valgrind count
-//! the instructions of that.
+//! rounds. With a third and a fourth argument it only stores the page so many times in that format (`text`,
+//! `openmetrics`, `protobuf`): `scripts/bench --page` lets valgrind count the instructions of that.
 
 mod pages;
 
@@ -12,6 +12,7 @@ use scraped::clock::Clock;
 use scraped::config;
 use scraped::exposition::Entry;
 use scraped::exposition::parser::{Parser, ParserBuffers};
+use scraped::exposition::recall::{KnownSeries, NoRecall};
 use scraped::labels::Labels;
 use scraped::scrape::append::Page;
 use scraped::scrape::buffers::BodyBudget;
@@ -34,14 +35,19 @@ fn main() {
     let path = args.next().map_or(default, Into::into);
     let n_copies: usize = args.next().map_or(1, |it| it.parse().expect("COPIES is a number"));
     let text = pages::copies(&std::fs::read_to_string(&path).expect("PAGE can be read"), n_copies);
-    let exposed = pages::as_text(&text);
     if let Some(n_scrapes) = args.next().map(|it| it.parse().expect("SCRAPES is a number")) {
+        let format = args.next();
+        let exposed = match format.as_deref() {
+            Some("openmetrics") => pages::as_openmetrics(&text),
+            Some("protobuf") => pages::as_protobuf(&text),
+            _ => pages::as_text(&text),
+        };
         return store(&exposed, n_scrapes);
     }
     // Copies stand behind the page: nothing but text takes a family in two pieces.
     let others =
         if n_copies == 1 { vec![pages::as_openmetrics(&text), pages::as_protobuf(&text)] } else { vec![] };
-    for exposed in [exposed].into_iter().chain(others) {
+    for exposed in [pages::as_text(&text)].into_iter().chain(others) {
         println!("{} as {}", path.display(), exposed.content_type);
         measure(&exposed);
     }
@@ -81,7 +87,7 @@ fn read_known(exposed: &Exposed, lens: &[usize]) {
     let mut parser = parser(exposed);
     let mut lens = lens.iter().copied();
     let mut due = lens.next();
-    while let Some(entry) = parser.next(|_| due).expect("a good page") {
+    while let Some(entry) = parser.next(&mut KnownSeries(|_: &[u8]| due)).expect("a good page") {
         if let Entry::Series { known, .. } = entry {
             assert!(known);
             due = lens.next();
@@ -126,7 +132,7 @@ fn parser(exposed: &Exposed) -> Parser<'_> {
 fn count(exposed: &Exposed) -> usize {
     let mut parser = parser(exposed);
     let mut n_samples = 0;
-    while let Some(entry) = parser.next(|_| None).expect("a good page") {
+    while let Some(entry) = parser.next(&mut NoRecall).expect("a good page") {
         n_samples += usize::from(matches!(entry, Entry::Series { .. }));
     }
     n_samples
@@ -135,7 +141,7 @@ fn count(exposed: &Exposed) -> usize {
 fn text_lens(exposed: &Exposed) -> Vec<usize> {
     let mut parser = parser(exposed);
     let mut lens = Vec::new();
-    while let Some(entry) = parser.next(|_| None).expect("a good page") {
+    while let Some(entry) = parser.next(&mut NoRecall).expect("a good page") {
         if matches!(entry, Entry::Series { .. }) {
             lens.push(parser.series_text().len());
         }
