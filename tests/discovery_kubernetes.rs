@@ -10,6 +10,7 @@ mod tls_support;
 use kubernetes_support::{ApiServer, Asked, data, objects, own_node};
 use sd_support::Discovery;
 use serde_json::json;
+use support::scraped::Scraped;
 use support::wait_until;
 
 /// All there is.
@@ -114,6 +115,10 @@ fn what_is_asked_for() {
         &["pods  spec.nodeName=another-node"],
     );
     ask(
+        "role: pod, attach_metadata: {node: true}, selectors: [{role: pod, field: spec.nodeName=another-node}]",
+        &["nodes", "pods  spec.nodeName=another-node"],
+    );
+    ask(
         "role: pod, namespaces: {names: [sensors, kube-system, sensors]}, attach_metadata: {deployment: true}",
         &[
             "kube-system/pods  spec.nodeName=NODE",
@@ -126,6 +131,30 @@ fn what_is_asked_for() {
         "role: pod, attach_metadata: {node: true, namespace: true, job: true}, selectors: [{role: node, label: zone=b}]",
         &["namespaces", "nodes zone=b metadata.name=NODE", "pods  spec.nodeName=NODE"],
     );
+}
+
+#[test]
+fn the_node_is_called_as_the_environment_says() {
+    let server = cluster();
+    let config = format!("scrape_configs:\n{}", server.job("role: node"));
+    let scraped = Scraped::spawn_under(("NODE_NAME", "another-node"), &config);
+    let targets =
+        |scraped: &Scraped| scraped.try_get("/api/v1/targets").map(|it| it.body).unwrap_or_default();
+    wait_until("that node", || targets(&scraped).contains("\"another-node:10250\""));
+    let scraped = Scraped::spawn_under(("KUBERNETES_NODE_NAME", "nowhere"), &config);
+    let sentence = "discovery: kubernetes of job \\\"k\\\": no node is called \\\"nowhere\\\" (that is \
+                    KUBERNETES_NODE_NAME), so there are no targets; set NODE_NAME to the node's name, give a field \
+                    selector, or own_node: false";
+    wait_until("a warning", || scraped.stderr().contains(sentence));
+    let page = || scraped.get("/targets").body;
+    assert!(page().contains("no node is called"), "{}", page());
+    let mut node = objects("nodes.json").remove(1);
+    node["metadata"]["name"] = json!("nowhere");
+    server.wait_for_watches(2);
+    server.put("nodes", node.clone());
+    wait_until("the node", || targets(&scraped).contains("\"instance\":\"nowhere\""));
+    wait_until("no complaint", || !page().contains("no node is called"));
+    assert_eq!(scraped.stderr().matches(sentence).count(), 1);
 }
 
 const READER: &str = "10.42.1.17:9100";

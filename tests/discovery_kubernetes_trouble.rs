@@ -223,6 +223,43 @@ fn a_watch_goes_on_where_it_was() {
 }
 
 #[test]
+fn a_server_that_asks_for_patience() {
+    let server = server();
+    let told_at: Arc<Mutex<Option<Instant>>> = Arc::default();
+    let telling = Arc::clone(&told_at);
+    server.instead(move |_| {
+        let mut told_at = telling.lock().expect("not poisoned");
+        let is_first = told_at.is_none();
+        told_at.get_or_insert_with(Instant::now);
+        is_first.then(|| reply(429, "Retry-After: 4\r\nContent-Type: text/plain\r\n", "busy"))
+    });
+    let discovery = Discovery::start(&server.job("role: pod"), &[]);
+    expect_ports(&discovery, &["1", "2"]);
+    let told_at = told_at.lock().expect("not poisoned").expect("told");
+    assert!(told_at.elapsed() >= Duration::from_secs(4), "{:?}", told_at.elapsed());
+    discovery.handle.stop();
+}
+
+#[test]
+fn a_list_without_an_end() {
+    let server = server();
+    let discovery = Discovery::start(&server.job("role: pod"), &[]);
+    expect_ports(&discovery, &["1", "2"]);
+    server.wait_for_watches(1);
+    let once = AtomicBool::new(true);
+    server.instead(move |request| {
+        let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n{\"kind\": \"";
+        let endless = || Reply::Endless(head.as_bytes().to_vec(), vec![b'x'; 64 << 10]);
+        (is_list(request) && once.swap(false, Ordering::SeqCst)).then(endless)
+    });
+    server.lose("pods", &pod("a", 1));
+    server.say("nonsense\n");
+    expect_ports(&discovery, &["2"]);
+    assert!(discovery.page().contains("prometheus_sd_kubernetes_failures_total 2\n"), "{}", discovery.page());
+    discovery.handle.stop();
+}
+
+#[test]
 fn an_event_larger_than_any_object() {
     let server = server();
     let discovery = Discovery::start(&server.job("role: pod"), &[]);

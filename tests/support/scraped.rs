@@ -55,14 +55,26 @@ impl Scraped {
         scraped
     }
 
+    /// Starts with `config` and one more variable in its environment, and does not wait.
+    pub fn spawn_under(variable: (&str, &str), config: &str) -> Self {
+        let dir = TempDir::with_prefix("scraped-test-").expect("a directory");
+        fs::write(dir.path().join("scraped.yml"), config).expect("writable");
+        Self::spawn(Arc::new(dir), &[], &[variable])
+    }
+
     /// Starts and does not wait: for starts that fail.
     pub fn spawn_in(dir: Arc<TempDir>, arguments: &[&str]) -> Self {
+        Self::spawn(dir, arguments, &[])
+    }
+
+    fn spawn(dir: Arc<TempDir>, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
         let address = free_address();
         let mut child = Command::new(env!("CARGO_BIN_EXE_scraped"))
             .arg(format!("--config.file={}", dir.path().join("scraped.yml").display()))
             .arg(format!("--storage.agent.path={}", dir.path().join("data").display()))
             .arg(format!("--web.listen-address={address}"))
             .args(arguments)
+            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())

@@ -11,7 +11,7 @@ use crate::discovery::kubernetes::connection::{FIXED_HEADERS, Trouble, open};
 use crate::discovery::kubernetes::labels::pod_group;
 use crate::discovery::refresh::Source;
 use crate::discovery::{Stop, TargetGroup};
-use crate::http::{Headers, HttpClient};
+use crate::http::{Canceller, Headers, HttpClient};
 
 /// One entry of `kubelet_sd_configs`.
 #[derive(Debug)]
@@ -50,6 +50,10 @@ impl KubeletSource {
 impl Source for KubeletSource {
     fn kind(&self) -> &'static str {
         "kubelet"
+    }
+
+    fn canceller(&self) -> Option<Canceller> {
+        self.client.as_ref().map(HttpClient::canceller)
     }
 
     fn refresh(&mut self, _: &Stop) -> Result<Vec<TargetGroup>, String> {

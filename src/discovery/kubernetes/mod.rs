@@ -26,6 +26,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, at, bounded, never, select};
 
 use crate::config::discovery::kubernetes::{KubernetesSdConfig, Role};
 use crate::config::discovery::kubernetes_selectors::fixes_field;
+use crate::discovery::complaints::Complaint;
 use crate::discovery::keeper::MIN_PAUSE;
 use crate::discovery::kubernetes::access::Access;
 use crate::discovery::kubernetes::connection::{Connection, Reporter};
@@ -46,6 +47,9 @@ const COLLECTING: Duration = Duration::from_millis(100);
 
 /// Where the file with our own namespace is looked for again.
 const NAMESPACE_RETRY: Duration = Duration::from_secs(30);
+
+/// For those whose node is called otherwise.
+const WAY_OUT: &str = "set NODE_NAME to the node's name, give a field selector, or own_node: false";
 
 /// One entry of `kubernetes_sd_configs`.
 #[derive(Debug)]
@@ -105,16 +109,13 @@ impl KubernetesDiscoverer {
 
     /// Waits for the file that says it.
     fn own_namespace(&self, stop: &Stop) -> Option<String> {
-        let mut complaint = String::new();
+        let mut complaint: Option<Complaint> = None;
         loop {
-            match Access::own_namespace() {
+            let sentence = match Access::own_namespace() {
                 Ok(name) => return Some(name),
-                Err(sentence) if sentence == complaint => {}
-                Err(sentence) => {
-                    log::warn!("discovery: kubernetes of job {:?}: {sentence}", self.job);
-                    complaint = sentence;
-                }
-            }
+                Err(sentence) => sentence,
+            };
+            complaint = self.complain(complaint, &sentence);
             if stop.recv_timeout(NAMESPACE_RETRY) != Err(RecvTimeoutError::Timeout) {
                 return None;
             }
@@ -163,9 +164,11 @@ impl KubernetesDiscoverer {
         wanted
     }
 
-    /// Whether objects are limited to our node by us.
+    /// Whether objects are limited to our node by us; nodes of pods elsewhere are not.
     fn adds_own_node(&self, role: Role) -> bool {
-        self.config.own_node && !fixes_field(self.config.selectors_for(role).1, own_field(role))
+        let config = &self.config;
+        let is_free = |role| !fixes_field(config.selectors_for(role).1, own_field(role));
+        config.own_node && is_free(role) && (config.role == Role::Node || is_free(Role::Pod))
     }
 
     fn start(&self, wanted: Vec<Wanted>, stop: &Stop) -> io::Result<Watches> {
@@ -252,13 +255,15 @@ impl Discoverer for KubernetesDiscoverer {
         };
         let mut due: Option<Instant> = None;
         let mut was_sent = false;
+        let mut missing = None;
         loop {
             let timer = due.map_or_else(never, at);
             let report = select! {
                 recv(stop) -> _ => break,
                 recv(timer) -> _ => {
+                    missing = self.look_for_own_node(&store, &node, node_source, missing);
                     if !was_sent {
-                        self.tell_of_nothing(&store, &node, node_source);
+                        self.tell_of_no_pods(&store, &node, node_source);
                     }
                     groups.send(store.groups());
                     (due, was_sent) = (None, true);
@@ -294,22 +299,43 @@ impl Discoverer for KubernetesDiscoverer {
 }
 
 impl KubernetesDiscoverer {
-    /// Nothing was found at first: the name of our node may be wrong.
-    fn tell_of_nothing(&self, store: &Store, node: &str, node_source: &str) {
-        let way_out = "set NODE_NAME to the node's name, give a field selector, or own_node: false";
-        let job = &self.job;
+    /// Without our node there are no targets: its name may be wrong.
+    fn look_for_own_node(
+        &self,
+        store: &Store,
+        node: &str,
+        node_source: &str,
+        complaint: Option<Complaint>,
+    ) -> Option<Complaint> {
         let is_missing = |purpose| store.count(purpose) == Some(0);
-        if self.adds_own_node(Role::Node) && (is_missing(Purpose::Nodes) || is_missing(Purpose::NodeLabels)) {
-            log::warn!(
-                "discovery: kubernetes of job {job:?}: no node is called {node:?} (that is {node_source}), so there \
-                 are no targets; {way_out}"
-            );
-        } else if self.adds_own_node(Role::Pod) && is_missing(Purpose::Pods) {
+        let is_missing = is_missing(Purpose::Nodes) || is_missing(Purpose::NodeLabels);
+        if !is_missing || !self.adds_own_node(Role::Node) {
+            return None;
+        }
+        let sentence =
+            format!("no node is called {node:?} (that is {node_source}), so there are no targets; {WAY_OUT}");
+        self.complain(complaint, &sentence)
+    }
+
+    /// There may be none, but its name may also be wrong.
+    fn tell_of_no_pods(&self, store: &Store, node: &str, node_source: &str) {
+        if self.adds_own_node(Role::Pod) && store.count(Purpose::Pods) == Some(0) {
             log::info!(
-                "discovery: kubernetes of job {job:?}: no such pod runs on node {node:?} yet (the name is \
-                 {node_source}); if the node is called otherwise, {way_out}"
+                "discovery: kubernetes of job {:?}: no such pod runs on node {node:?} yet (that is {node_source}); if \
+                 the node is called otherwise, {WAY_OUT}",
+                self.job
             );
         }
+    }
+
+    /// Says it, unless that is what was said before.
+    fn complain(&self, before: Option<Complaint>, sentence: &str) -> Option<Complaint> {
+        let source = || format!("kubernetes of job {:?}", self.job);
+        let new = self.metrics.complaints.raise(before.as_ref(), source, sentence);
+        if new.is_some() {
+            log::warn!("discovery: kubernetes of job {:?}: {sentence}", self.job);
+        }
+        new.or(before)
     }
 }
 

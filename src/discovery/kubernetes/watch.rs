@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::RecvTimeoutError;
 
 use crate::discovery::Stop;
+use crate::discovery::complaints::Complaint;
 use crate::discovery::kubernetes::ReportKind;
 use crate::discovery::kubernetes::connection::{Connection, Failure, Lines, Reporter, Trouble};
 use crate::discovery::kubernetes::objects::{Event, Note, Object};
@@ -69,7 +70,7 @@ pub(in crate::discovery::kubernetes) struct State {
     /// The server's memory is not recent enough: it has to ask its store.
     is_memory_old: bool,
     n_failures: u32,
-    complaint: String,
+    complaint: Option<Complaint>,
 }
 
 impl Watch {
@@ -116,14 +117,15 @@ impl Watch {
         if !failure.keeps_version {
             self.state.version.clear();
         }
-        let Failure { sentence, .. } = failure;
-        if *sentence != self.state.complaint {
+        let sentence = &failure.sentence;
+        let (complaints, before) = (&self.metrics.complaints, self.state.complaint.as_ref());
+        if let Some(new) = complaints.raise(before, || self.title.clone(), sentence) {
             log::warn!(
                 "discovery: {}: {sentence}; targets stay as they are, the next try is in {:.1} s",
                 self.title,
                 pause.as_secs_f64()
             );
-            self.state.complaint.clone_from(sentence);
+            self.state.complaint = Some(new);
         }
         pause
     }
@@ -167,7 +169,7 @@ impl Watch {
         let lasts = spread(patience.watch);
         let path = wanted.watch_path(&state.version, lasts.as_secs());
         let mut answer = connection.open(&path, began_at + lasts + patience.grace)?;
-        if !mem::take(&mut state.complaint).is_empty() {
+        if state.complaint.take().is_some() {
             log::info!("discovery: {title}: the API server answers again");
         }
         let mut lines = Lines::default();
