@@ -17,7 +17,7 @@ use crate::mdns::Link;
 const ROUNDS: usize = 3;
 
 /// Answers are waited for this long after each question; a neighbour that owns the name answers at once.
-const ROUND: Duration = Duration::from_millis(400);
+const ROUND: Duration = Duration::from_millis(250);
 
 /// How long an address of the other family may come behind the first one.
 const STRAGGLERS: Duration = Duration::from_millis(50);
