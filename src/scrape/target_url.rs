@@ -140,10 +140,12 @@ impl TargetUrl {
     }
 }
 
-/// What an address that starts with `file:` or `exec:` names on this machine.
+/// What an address that starts with `file:/` or `exec:/` names on this machine; without the slash it is a port of a host
+/// of that name.
 pub fn local_part(address: &str) -> Option<(UrlScheme, &str)> {
     let file = address.strip_prefix("file:").map(|path| (UrlScheme::File, path));
-    file.or_else(|| address.strip_prefix("exec:").map(|command| (UrlScheme::Exec, command)))
+    let local = file.or_else(|| address.strip_prefix("exec:").map(|command| (UrlScheme::Exec, command)));
+    local.filter(|(_, path)| path.starts_with('/'))
 }
 
 /// As `scrapeUrl` of the API shows it.

@@ -28,7 +28,7 @@ pub(in crate::config) fn read(item: &Field<'_>, spelling: TargetSpelling) -> Opt
                 "{address:?} is not a valid hostname; give host:port, and scheme and metrics_path as fields of the job"
             ));
         }
-        if address.starts_with("exec:") {
+        if address.starts_with("exec:/") {
             target.mistakes().note(EXEC_NOTE.to_owned());
         }
         targets.push(address);
@@ -40,7 +40,7 @@ pub(in crate::config) fn read(item: &Field<'_>, spelling: TargetSpelling) -> Opt
 
 /// Targets that are files and commands of this machine.
 fn is_local(address: &str) -> bool {
-    ["file:", "exec:"].iter().any(|prefix| address.starts_with(prefix))
+    ["file:/", "exec:/"].iter().any(|prefix| address.starts_with(prefix))
 }
 
 impl StaticConfig {
