@@ -191,7 +191,10 @@ impl Manager {
             for discovery in &job.discovery {
                 let is_equal = |provider: &Provider| provider.config == *discovery && provider.has_thread;
                 let provider = if let Some(shared) = self.providers.iter().find(|it| is_equal(it)) {
-                    ids.push(shared.id);
+                    // The same entry twice in a job is one.
+                    if !ids.contains(&shared.id) {
+                        ids.push(shared.id);
+                    }
                     continue;
                 } else if let Some(kept_idx) = before.iter().position(is_equal) {
                     before.swap_remove(kept_idx)
