@@ -155,6 +155,9 @@ fn engines_of_any_age() {
     both.agree("every engine", &vec![addresses; engines.len() + 2].concat());
 }
 
+/// Another answer than the engine's.
+type Acting = fn(&Request) -> Option<Reply>;
+
 /// One container in one network, with the labels of the fixture's bridge.
 fn one_container(address: &str, labels: &str) -> String {
     format!(
@@ -188,7 +191,7 @@ fn containers_that_change() {
     agree("another address", &["10.0.0.2:80"]);
     *containers.lock().expect("not poisoned") = one_container("10.0.0.2", r#"{"a": "c"}"#);
     agree("another label", &["10.0.0.2:80"]);
-    let bad: [(&str, fn(&Request) -> Option<Reply>); 5] = [
+    let bad: [(&str, Acting); 5] = [
         ("500", |_| Some(reply(500, JSON, "{\"message\": \"no space\"}"))),
         ("no networks", |request| path(request).ends_with("/networks").then(|| reply(500, JSON, "oops"))),
         ("half of the containers", |request| {
