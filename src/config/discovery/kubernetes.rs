@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::config::discovery::BRIDGE;
-use crate::config::discovery::kubernetes_selectors::{check_field_selector, check_label_selector};
+use crate::config::discovery::kubernetes_selectors::{
+    check_field_selector, check_label_selector, fixes_field,
+};
 use crate::config::emit::Yaml;
 use crate::config::fields::{Field, Fields};
 use crate::config::go_url;
@@ -56,6 +58,14 @@ impl Role {
         match self {
             Self::Node => "node",
             Self::Pod => "pod",
+        }
+    }
+
+    /// Which field of such an object names the node.
+    pub fn node_field(self) -> &'static str {
+        match self {
+            Self::Node => "metadata.name",
+            Self::Pod => "spec.nodeName",
         }
     }
 }
@@ -109,7 +119,8 @@ pub(in crate::config) fn read(item: &Field<'_>, dir: &Path) -> Option<Kubernetes
     let (own_namespace, namespaces) = read_namespaces(fields.take("namespaces"));
     let selectors = read_selectors(&mut fields, role.unwrap_or_default());
     let attach_metadata = fields.take("attach_metadata").map(|it| read_attach_metadata(&it));
-    let own_node = fields.bool("own_node").unwrap_or(true);
+    let own_node_field = fields.take("own_node").filter(|field| !field.is_null());
+    let own_node = own_node_field.as_ref().and_then(Field::bool).unwrap_or(true);
     fields.finish(|_| false);
     let has_own_client = client != HttpClientConfig::default() || !enable_http2;
     let refuse_both = |is_wrong: bool, sentence: &str| {
@@ -140,7 +151,7 @@ pub(in crate::config) fn read(item: &Field<'_>, dir: &Path) -> Option<Kubernetes
         "pod" => Role::Pod,
         _ => return None,
     };
-    Some(KubernetesSdConfig {
+    let config = KubernetesSdConfig {
         api_server,
         role,
         kubeconfig_file,
@@ -151,7 +162,15 @@ pub(in crate::config) fn read(item: &Field<'_>, dir: &Path) -> Option<Kubernetes
         selectors,
         attach_metadata: attach_metadata.unwrap_or_default(),
         own_node,
-    })
+    };
+    if own_node_field.is_none() && config.adds_own_node(role) {
+        // Prometheus looks at all of them.
+        item.mistakes().note(format!(
+            "{}: looks at the node that this runs on and nowhere else; say own_node: true, or false for all nodes",
+            item.path()
+        ));
+    }
+    Some(config)
 }
 
 /// A role that Prometheus has; `None` after a mistake.
@@ -263,6 +282,12 @@ impl KubernetesSdConfig {
     pub fn selectors_for(&self, role: Role) -> (&str, &str) {
         let selector = self.selectors.iter().find(|selector| selector.role == role);
         selector.map(|selector| (selector.label.as_str(), selector.field.as_str())).unwrap_or_default()
+    }
+
+    /// Whether objects are limited to our node by [`KubernetesSdConfig::own_node`]; nodes of pods elsewhere are not.
+    pub fn adds_own_node(&self, role: Role) -> bool {
+        let is_free = |role: Role| !fixes_field(self.selectors_for(role).1, role.node_field());
+        self.own_node && is_free(role) && (self.role == Role::Node || is_free(Role::Pod))
     }
 
     pub(in crate::config) fn print(&self) -> Yaml {

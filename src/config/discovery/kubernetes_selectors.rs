@@ -31,7 +31,7 @@ impl<'a> Term<'a> {
 }
 
 /// Whether `selector` leaves only one value for `field`.
-pub fn fixes_field(selector: &str, field: &str) -> bool {
+pub(in crate::config) fn fixes_field(selector: &str, field: &str) -> bool {
     let terms = split_terms(selector).into_iter().filter_map(Term::parse);
     terms.filter(|term| term.operator != "!=").any(|term| term.field == field)
 }

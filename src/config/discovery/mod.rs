@@ -11,7 +11,7 @@ pub mod file;
 pub mod http;
 pub mod kubelet;
 pub mod kubernetes;
-pub mod kubernetes_selectors;
+mod kubernetes_selectors;
 pub mod mdns;
 pub mod statics;
 

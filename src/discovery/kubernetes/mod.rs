@@ -25,7 +25,6 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, at, bounded, never, select};
 
 use crate::config::discovery::kubernetes::{KubernetesSdConfig, Role};
-use crate::config::discovery::kubernetes_selectors::fixes_field;
 use crate::discovery::complaints::Complaint;
 use crate::discovery::keeper::MIN_PAUSE;
 use crate::discovery::kubernetes::access::Access;
@@ -104,7 +103,9 @@ impl KubernetesDiscoverer {
         }
         names.sort_unstable();
         names.dedup();
-        Some(if names.is_empty() { vec![None] } else { names.into_iter().map(Some).collect() })
+        // An empty name is all of them, too.
+        let is_all = names.is_empty() || names.iter().any(String::is_empty);
+        Some(if is_all { vec![None] } else { names.into_iter().map(Some).collect() })
     }
 
     /// Waits for the file that says it.
@@ -132,8 +133,8 @@ impl KubernetesDiscoverer {
         };
         let selected = |purpose, namespace: &Option<String>, role| {
             let (label_selector, field_selector) = config.selectors_for(role);
-            let own = format!("{}={}", own_field(role), escaped_value(own_node));
-            let field_selector = match (self.adds_own_node(role), field_selector) {
+            let own = format!("{}={}", role.node_field(), escaped_value(own_node));
+            let field_selector = match (self.config.adds_own_node(role), field_selector) {
                 (false, given) => given.to_owned(),
                 (true, "") => own,
                 (true, given) => format!("{given},{own}"),
@@ -162,13 +163,6 @@ impl KubernetesDiscoverer {
             wanted.push(of(Purpose::NamespaceLabels, &None));
         }
         wanted
-    }
-
-    /// Whether objects are limited to our node by us; nodes of pods elsewhere are not.
-    fn adds_own_node(&self, role: Role) -> bool {
-        let config = &self.config;
-        let is_free = |role| !fixes_field(config.selectors_for(role).1, own_field(role));
-        config.own_node && is_free(role) && (config.role == Role::Node || is_free(Role::Pod))
     }
 
     fn start(&self, wanted: Vec<Wanted>, stop: &Stop) -> io::Result<Watches> {
@@ -309,7 +303,7 @@ impl KubernetesDiscoverer {
     ) -> Option<Complaint> {
         let is_missing = |purpose| store.count(purpose) == Some(0);
         let is_missing = is_missing(Purpose::Nodes) || is_missing(Purpose::NodeLabels);
-        if !is_missing || !self.adds_own_node(Role::Node) {
+        if !is_missing || !self.config.adds_own_node(Role::Node) {
             return None;
         }
         let sentence =
@@ -319,7 +313,7 @@ impl KubernetesDiscoverer {
 
     /// There may be none, but its name may also be wrong.
     fn tell_of_no_pods(&self, store: &Store, node: &str, node_source: &str) {
-        if self.adds_own_node(Role::Pod) && store.count(Purpose::Pods) == Some(0) {
+        if self.config.adds_own_node(Role::Pod) && store.count(Purpose::Pods) == Some(0) {
             log::info!(
                 "discovery: kubernetes of job {:?}: no such pod runs on node {node:?} yet (that is {node_source}); if \
                  the node is called otherwise, {WAY_OUT}",
@@ -336,14 +330,6 @@ impl KubernetesDiscoverer {
             log::warn!("discovery: kubernetes of job {:?}: {sentence}", self.job);
         }
         new.or(before)
-    }
-}
-
-/// Which field names the node.
-fn own_field(role: Role) -> &'static str {
-    match role {
-        Role::Node => "metadata.name",
-        Role::Pod => "spec.nodeName",
     }
 }
 
