@@ -4,7 +4,7 @@
 //! it, beside, fsynced and renamed, when what it found has changed and not too often; the manager reads it once, when
 //! it starts the provider. Losing it loses nothing but that start.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Write};
@@ -49,12 +49,12 @@ pub(in crate::discovery) struct Keeper {
     is_failing: bool,
 }
 
-/// A group as the file has it.
+/// A group as the file has it; of one that is written everything is borrowed.
 #[derive(Debug, Deserialize, Serialize)]
-struct Kept {
-    source: String,
-    targets: Vec<BTreeMap<String, String>>,
-    labels: BTreeMap<String, String>,
+struct Kept<T> {
+    source: T,
+    targets: Vec<Vec<(T, T)>>,
+    labels: Vec<(T, T)>,
 }
 
 impl KeptDir {
@@ -157,8 +157,8 @@ fn read(path: &Path) -> io::Result<Vec<Arc<TargetGroup>>> {
     if fs::metadata(path)?.len() > MAX_TEXT_BYTES as u64 {
         return Err(io::Error::other(format!("larger than {MAX_TEXT_BYTES} bytes")));
     }
-    let groups: Vec<Kept> = serde_json::from_slice(&fs::read(path)?)?;
-    let group = |kept: Kept| {
+    let groups: Vec<Kept<String>> = serde_json::from_slice(&fs::read(path)?)?;
+    let group = |kept: Kept<String>| {
         let labels = kept.labels.into_iter().chain([(REMEMBERED_LABEL.to_owned(), "true".to_owned())]);
         Arc::new(TargetGroup {
             source: kept.source,
@@ -170,26 +170,19 @@ fn read(path: &Path) -> io::Result<Vec<Arc<TargetGroup>>> {
 }
 
 fn write(path: &Path, groups: &[Arc<TargetGroup>]) -> io::Result<()> {
-    // What is remembered may be kept on, and is marked when it is read.
-    let own = |(name, _): &(&str, &str)| *name != REMEMBERED_LABEL;
-    let pairs = |labels: &Labels| {
-        labels.iter().filter(own).map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
-    };
-    let kept: Vec<Kept> = groups
+    // Looked at first: millions of targets are not copied for nothing.
+    let n_text_bytes: usize = groups.iter().map(|group| text_bytes(group)).sum();
+    check_size(n_text_bytes)?;
+    let kept: Vec<Kept<&str>> = groups
         .iter()
         .map(|group| Kept {
-            source: group.source.clone(),
-            targets: group.targets.iter().map(pairs).collect(),
-            labels: pairs(&group.labels),
+            source: group.source.as_str(),
+            targets: group.targets.iter().map(own_pairs).collect(),
+            labels: own_pairs(&group.labels),
         })
         .collect();
     let text = serde_json::to_vec(&kept)?;
-    if text.len() > MAX_TEXT_BYTES {
-        return Err(io::Error::other(format!(
-            "{} bytes are too much to be kept (limit: {MAX_TEXT_BYTES})",
-            text.len()
-        )));
-    }
+    check_size(text.len())?;
     if let Some(dir) = path.parent() {
         fs::create_dir_all(dir)?;
     }
@@ -204,6 +197,24 @@ fn write(path: &Path, groups: &[Arc<TargetGroup>]) -> io::Result<()> {
         let _ = fs::remove_file(beside);
     }
     written
+}
+
+/// What is remembered may be kept on, and is marked when it is read.
+fn own_pairs(labels: &Labels) -> Vec<(&str, &str)> {
+    labels.iter().filter(|(name, _)| *name != REMEMBERED_LABEL).collect()
+}
+
+/// Of names and values alone.
+fn text_bytes(group: &TargetGroup) -> usize {
+    let labels = group.targets.iter().chain([&group.labels]);
+    labels.flat_map(|labels| labels.iter()).map(|(name, value)| name.len() + value.len()).sum()
+}
+
+fn check_size(n_bytes: usize) -> io::Result<()> {
+    if n_bytes <= MAX_TEXT_BYTES {
+        return Ok(());
+    }
+    Err(io::Error::other(format!("{n_bytes} bytes are too much to be kept (limit: {MAX_TEXT_BYTES})")))
 }
 
 #[cfg(test)]
