@@ -14,6 +14,9 @@ use crate::config::yaml;
 use crate::discovery::{ADDRESS_LABEL, TargetGroup};
 use crate::labels::Labels;
 
+/// Labels of groups, once for each of their targets: 100 000 targets may have 2.5 KiB each.
+const MAX_LABEL_BYTES: usize = 256 << 20;
+
 /// How a list is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::discovery) enum Format {
@@ -44,6 +47,7 @@ pub(in crate::discovery) fn parse(
         Format::Json => json_groups(bytes)?,
         Format::Yaml => yaml_groups(bytes)?,
     };
+    check_labels(&raw_groups, origin_label.len() + origin.len())?;
     let group = |(group_idx, raw): (usize, RawGroup)| {
         let labels = raw.labels.into_iter().chain([(origin_label.to_owned(), origin.to_owned())]);
         TargetGroup {
@@ -57,6 +61,21 @@ pub(in crate::discovery) fn parse(
         }
     };
     Ok(raw_groups.into_iter().enumerate().map(group).collect())
+}
+
+/// Each target has a copy of its group's labels, so that a short list can be a lot of text.
+fn check_labels(groups: &[RawGroup], origin_bytes: usize) -> Result<(), String> {
+    let mut n_bytes: usize = 0;
+    for (group_idx, group) in groups.iter().enumerate() {
+        let of_one: usize = group.labels.iter().map(|(name, value)| name.len() + value.len()).sum();
+        n_bytes = n_bytes.saturating_add((of_one + origin_bytes).saturating_mul(group.targets.len()));
+        if n_bytes > MAX_LABEL_BYTES {
+            return Err(format!(
+                "with group {group_idx} the labels of all targets have {n_bytes} bytes (limit: {MAX_LABEL_BYTES})"
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn json_groups(bytes: &[u8]) -> Result<Vec<RawGroup>, String> {
@@ -266,6 +285,18 @@ mod tests {
             Ok("/sd/a.yml:0[]{__meta_filepath=\"/sd/a.yml\"}"),
         );
         check("[] []", Err("trailing characters at line 1 column 4"));
+    }
+
+    #[test]
+    fn labels_that_are_many_times_as_long_as_the_list() {
+        let value = "x".repeat(1 << 20);
+        let list = |n_targets: usize| {
+            let targets = vec!["\"a\""; n_targets].join(",");
+            format!("[{{\"targets\": []}}, {{\"targets\": [{targets}], \"labels\": {{\"l\": \"{value}\"}}}}]")
+        };
+        assert!(parse(list(255).as_bytes(), Format::Json, "o", "p").is_ok());
+        let error = parse(list(256).as_bytes(), Format::Json, "o", "p").unwrap_err();
+        assert_eq!(error, "with group 1 the labels of all targets have 268436224 bytes (limit: 268435456)");
     }
 
     #[test]
