@@ -13,9 +13,10 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process_group, waitpid};
 
 /// All that a command finds in its environment, so that what it prints does not depend on who started the daemon.
 const ENVIRONMENT: [(&str, &str); 2] =
@@ -26,6 +27,12 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// A killed command that has not ended by then hangs in the system.
 const REAP_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Commands that hang in the system at once; more are not started, since each holds a process for as long as it hangs.
+const MAX_HUNG: usize = 16;
+
+/// Processes of the daemon's own that nobody waits for any more.
+static HUNG: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
 
 /// What is kept of the error output: enough for a sentence.
 const COMPLAINT_BYTES: usize = 1024;
@@ -54,6 +61,11 @@ pub enum ExecError {
         /// The system's words.
         cause: String,
     },
+    /// It was not started: too many that were killed do not end.
+    OthersHang {
+        /// How many.
+        n_hung: usize,
+    },
     /// It ended with another status than 0, or by a signal.
     Failed {
         /// `exit status 3`, `signal 9`.
@@ -80,6 +92,11 @@ impl fmt::Display for ExecError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotStarted { program, cause } => write!(f, "cannot start {}: {cause}", program.display()),
+            Self::OthersHang { n_hung } => write!(
+                f,
+                "the command is not started: {n_hung} that were killed hang in the system (limit: {MAX_HUNG}); a file \
+                 system that does not answer makes them hang"
+            ),
             Self::Failed { status, complaint } if complaint.is_empty() => {
                 write!(f, "the command ended with {status}")
             }
@@ -121,6 +138,10 @@ impl Running {
     fn start(run: Run<'_>) -> Result<Self, ExecError> {
         let (program, arguments) =
             run.command.split_first().map_or(("", &[][..]), |(it, rest)| (it.as_str(), rest));
+        let n_hung = n_hung();
+        if n_hung >= MAX_HUNG {
+            return Err(ExecError::OthersHang { n_hung });
+        }
         let mut command = Command::new(program);
         command.args(arguments).env_clear().envs(ENVIRONMENT);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -220,18 +241,25 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         // The group outlives its first process while anything of it runs; killing nobody is no error worth telling.
-        if let Some(group) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
-            let _ = kill_process_group(group, Signal::KILL);
-        }
+        let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) else { return };
+        let _ = kill_process_group(pid, Signal::KILL);
         let patience_ends = Instant::now() + REAP_PATIENCE;
         while !matches!(self.child.try_wait(), Ok(Some(_)) | Err(_)) {
             if Instant::now() > patience_ends {
                 log::warn!("process {} was killed and does not end; it hangs in the system", self.child.id());
+                HUNG.lock().push(pid);
                 return;
             }
             thread::sleep(LOOK_INTERVAL / 4);
         }
     }
+}
+
+/// Commands that were killed and left behind, those that have ended by now not counted.
+fn n_hung() -> usize {
+    let mut hung = HUNG.lock();
+    hung.retain(|pid| matches!(waitpid(Some(*pid), WaitOptions::NOHANG), Ok(None)));
+    hung.len()
 }
 
 enum Piece {
@@ -259,7 +287,7 @@ fn set_nonblocking(pipe: &impl rustix::fd::AsFd) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::{ExecError, Run, run};
+    use super::{ExecError, HUNG, Run, n_hung, run};
     use std::time::{Duration, Instant};
 
     const PATIENCE: Duration = Duration::from_secs(30);
@@ -347,5 +375,22 @@ mod tests {
         let order = Run { command: &command, deadline: Instant::now() + PATIENCE, limit_bytes: usize::MAX };
         assert_eq!(run(order, || false, |_| began_at.elapsed() < short), Err(ExecError::Unwanted));
         assert!(began_at.elapsed() < PATIENCE);
+    }
+
+    #[test]
+    fn one_that_was_left_behind_is_looked_after_until_it_ends() {
+        let child = std::process::Command::new("sleep").arg("100").spawn().unwrap();
+        let pid = rustix::process::Pid::from_child(&child);
+        HUNG.lock().push(pid);
+        assert_eq!(n_hung(), 1);
+        // As when a file system answers again.
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+        let began_at = Instant::now();
+        while n_hung() > 0 {
+            assert!(began_at.elapsed() < PATIENCE);
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        // Not a zombie either.
+        assert!(!std::fs::exists(format!("/proc/{}", child.id())).unwrap());
     }
 }

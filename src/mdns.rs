@@ -100,6 +100,10 @@ impl Link {
                     if let Some(packet) = packet.ok().filter(|it| it.has_flags(PacketFlag::RESPONSE)) {
                         take(&packet);
                     }
+                    // A neighbour may talk without a pause.
+                    if Instant::now() >= deadline {
+                        break;
+                    }
                 }
             }
         }

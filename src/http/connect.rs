@@ -127,7 +127,10 @@ impl NetConnector {
         deadline: Deadline,
     ) -> Result<NetTransport, Error> {
         let on_the_way = |error| tunnel::on_the_way(self.exchange(), error);
-        let (socket, _) = self.dialer.host(&proxy.host, proxy.port, deadline).map_err(on_the_way)?;
+        let (socket, address) = self.dialer.host(&proxy.host, proxy.port, deadline).map_err(on_the_way)?;
+        // What is looked up again for a kept connection is the proxy: it looks up the target itself.
+        let leading_there =
+            |transport: NetTransport| transport.leading_to(&proxy.host, address, &self.dialer.names);
         let mut wire = Wire::new(socket, Arc::clone(&self.dialer.exchange));
         if proxy.speech == Speech::Socks5 {
             tunnel::connect_by_socks(&mut wire, deadline, proxy, target.host, target.port)
@@ -136,7 +139,7 @@ impl NetConnector {
                 true => Some(self.shake_hands(target.host, &mut wire, deadline)?),
                 false => None,
             };
-            return Ok(NetTransport::new(wire, None, tls, None));
+            return Ok(leading_there(NetTransport::new(wire, None, tls, None)));
         }
         let mut outer = match proxy.speech {
             // By its own name: `server_name` is the target's.
@@ -144,7 +147,8 @@ impl NetConnector {
             _ => None,
         };
         if !target.is_tls {
-            return Ok(NetTransport::new(wire, None, outer, Some(Preface::new(authority, proxy))));
+            let preface = Preface::new(authority, proxy);
+            return Ok(leading_there(NetTransport::new(wire, None, outer, Some(preface))));
         }
         self.exchange().enter(Phase::Connect);
         let header = &self.profile.config().proxy.connect_header;
@@ -158,7 +162,7 @@ impl NetConnector {
             tunnel::connect(link, deadline, proxy, header, &address).map_err(on_the_way)?;
             self.shake_hands(target.host, link, deadline)?
         };
-        Ok(NetTransport::new(wire, outer, Some(tls), None))
+        Ok(leading_there(NetTransport::new(wire, outer, Some(tls), None)))
     }
 
     fn shake_hands(&self, host: &str, link: &mut dyn Link, deadline: Deadline) -> Result<TlsSession, Error> {

@@ -157,6 +157,7 @@ fn by_udp(server: SocketAddr, id: u16, question: &[u8], deadline: Instant) -> io
     };
     let socket = UdpSocket::bind((any, 0))?;
     socket.connect(server)?;
+    socket.set_write_timeout(Some(left(deadline)?))?;
     socket.send(question)?;
     let mut reply = vec![0; usize::from(UDP_BYTES)];
     loop {
