@@ -199,8 +199,15 @@ fn pods_come_change_and_go() {
     // Nothing in the labels has changed: nothing is sent.
     let mut reader = pods[0].clone();
     reader["status"]["conditions"][1]["lastProbeTime"] = json!("2026-11-23T07:00:00Z");
+    let n_received = || {
+        let page = discovery.page();
+        let line = page.lines().find(|line| line.starts_with("prometheus_sd_received_updates_total{"));
+        line.expect("a counter").to_owned()
+    };
+    let before = n_received();
     server.put("pods", reader);
     discovery.expect_silence();
+    assert_eq!(n_received(), before);
     let page = discovery.page();
     for line in [
         "prometheus_sd_kubernetes_events_total{role=\"pod\",event=\"add\"} 3\n",
