@@ -1,276 +1,183 @@
-//! One watch's way to the API server: asks, and reads answers as they come, with a bound on everything.
+//! All objects that are known, as the watches report them, and the target groups made of them.
 //!
-//! Runs on the watch's thread. A client is made anew when the way to the server has changed; the provider is told first,
-//! since it has to be able to end what runs.
+//! Runs on the provider's thread. Knows no connection.
 
-use std::io::{self, BufReader, Read};
-use std::time::{Duration, Instant};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use crossbeam_channel::Sender;
+use crate::config::discovery::kubernetes::AttachMetadata;
+use crate::discovery::TargetGroup;
+use crate::discovery::kubernetes::labels::Pairs;
+use crate::discovery::kubernetes::wanted::{Kept, Maker, Purpose, Whereabouts};
+use crate::discovery::metrics::DiscoveryMetrics;
+use crate::labels::Labels;
 
-use crate::discovery::kubernetes::access::{Access, ApiServer};
-use crate::discovery::kubernetes::objects::{List, Note};
-use crate::discovery::kubernetes::{Report, ReportKind};
-use crate::http::error::{HttpError, HttpErrorKind};
-use crate::http::response::Response;
-use crate::http::{Headers, HttpClient};
-
-pub(in crate::discovery::kubernetes) const FIXED_HEADERS: [(&str, &str); 2] =
-    [("User-Agent", concat!("scraped/", env!("CARGO_PKG_VERSION"))), ("Accept", "application/json")];
-
-/// One page of a list: 500 pods have some MB, with a megabyte of annotations on each it is a mistake.
-const MAX_PAGE_BYTES: usize = 64 << 20;
-
-/// What is read of an answer that says what is wrong.
-const MAX_COMPLAINT_BYTES: usize = 16 << 10;
-
-/// One line of a watch; API servers take objects of 3 MiB at most.
-const MAX_LINE_BYTES: usize = 4 << 20;
-
-/// What is kept for lines between two events.
-const IDLE_BYTES: usize = 4 << 10;
-
-/// Read at once.
-const PIECE_BYTES: usize = 4 << 10;
-
-/// A server that asks for more patience gets this much.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
-
-/// Why a request ended before its time.
+/// The objects of all watches.
 #[derive(Debug)]
-pub(in crate::discovery::kubernetes) enum Trouble {
-    /// The provider has gone.
-    Stopped,
-    /// The server does not know that version any more: only a new list helps.
-    Expired,
-    Failed(Failure),
+pub(in crate::discovery::kubernetes) struct Store {
+    /// One a watch.
+    shelves: Vec<Shelf>,
+    attach: AttachMetadata,
+    metrics: Arc<DiscoveryMetrics>,
 }
 
+/// The objects of one watch.
 #[derive(Debug)]
-pub(in crate::discovery::kubernetes) struct Failure {
-    pub sentence: String,
-    /// What the server asks for.
-    pub retry_after: Duration,
-    /// Whether a watch may go on where it was.
-    pub keeps_version: bool,
+struct Shelf {
+    purpose: Purpose,
+    /// `None` until the first list.
+    objects: Option<BTreeMap<String, Kept>>,
 }
 
-impl Trouble {
-    /// After which everything has to be listed again.
-    pub(in crate::discovery::kubernetes) fn failed(sentence: String) -> Self {
-        Self::Failed(Failure { sentence, retry_after: Duration::ZERO, keeps_version: false })
-    }
-
-    /// After which a watch may go on where it was.
-    pub(in crate::discovery::kubernetes) fn broken(sentence: String) -> Self {
-        Self::Failed(Failure { sentence, retry_after: Duration::ZERO, keeps_version: true })
-    }
+/// Whether anything is different from before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::discovery::kubernetes) enum Change {
+    Nothing,
+    Something,
 }
 
-/// One watch's way to the provider.
-#[derive(Clone, Debug)]
-pub(in crate::discovery::kubernetes) struct Reporter {
-    pub watch_idx: usize,
-    pub reports: Sender<Report>,
-}
-
-impl Reporter {
-    /// Tells the provider; waits while it is busy.
-    pub(in crate::discovery::kubernetes) fn report(&self, kind: ReportKind) -> Result<(), Trouble> {
-        let report = Report { watch_idx: self.watch_idx, kind };
-        self.reports.send(report).map_err(|_| Trouble::Stopped)
-    }
-}
-
-/// The way of one watch to the server.
-#[derive(Debug)]
-pub(in crate::discovery::kubernetes) struct Connection {
-    access: Access,
-    reporter: Reporter,
-    current: Option<(ApiServer, HttpClient)>,
-}
-
-impl Connection {
-    /// Nothing is opened yet.
-    pub(in crate::discovery::kubernetes) fn new(access: Access, reporter: Reporter) -> Self {
-        Self { access, reporter, current: None }
+impl Store {
+    pub(in crate::discovery::kubernetes) fn new(
+        purposes: impl Iterator<Item = Purpose>,
+        attach: AttachMetadata,
+        metrics: Arc<DiscoveryMetrics>,
+    ) -> Self {
+        let shelves = purposes.map(|purpose| Shelf { purpose, objects: None }).collect();
+        Self { shelves, attach, metrics }
     }
 
-    /// Looks where the server is; true if that is not where it was.
-    pub(in crate::discovery::kubernetes) fn follow(&mut self) -> Result<bool, Trouble> {
-        let server = self.access.api_server().map_err(Trouble::failed)?;
-        if self.current.as_ref().is_some_and(|(current, _)| *current == server) {
-            return Ok(false);
-        }
-        let headers = Headers { fixed: &FIXED_HEADERS, others: Vec::new() };
-        let client = HttpClient::new(server.url.clone(), headers, &server.client);
-        self.reporter.report(ReportKind::Asks(client.canceller()))?;
-        self.current = Some((server, client));
-        Ok(true)
+    /// Whether every watch has had its first list.
+    pub(in crate::discovery::kubernetes) fn is_complete(&self) -> bool {
+        self.shelves.iter().all(|shelf| shelf.objects.is_some())
     }
 
-    /// GETs a path of the API; the answer is one that says yes.
-    pub(in crate::discovery::kubernetes) fn open(
+    /// How many objects of a purpose there are; `None`: nobody looks at them.
+    pub(in crate::discovery::kubernetes) fn count(&self, purpose: Purpose) -> Option<usize> {
+        let shelves = self.shelves.iter().filter(|shelf| shelf.purpose == purpose);
+        shelves.map(|shelf| shelf.objects.as_ref().map_or(0, BTreeMap::len)).reduce(|a, b| a + b)
+    }
+
+    /// A whole list takes the place of what was known.
+    pub(in crate::discovery::kubernetes) fn replace(
         &mut self,
-        path: &str,
-        deadline: Instant,
-    ) -> Result<Answer<'_>, Trouble> {
-        match &mut self.current {
-            Some((_, client)) => open(client, path, deadline),
-            None => Err(Trouble::failed("the API server is not known".to_owned())),
-        }
-    }
-}
-
-/// GETs a path behind that of the client's URL; the answer is one that says yes.
-pub(in crate::discovery::kubernetes) fn open<'client>(
-    client: &'client mut HttpClient,
-    path: &str,
-    deadline: Instant,
-) -> Result<Answer<'client>, Trouble> {
-    let shown = format!("{}{}", client.url(), path.split('?').next().unwrap_or_default());
-    let path = format!("{}{path}", client.url().path_and_query);
-    let response = client.open(Some(&path), &[], deadline).map_err(|error| trouble_of(&error, ""))?;
-    let answer = Answer { response, shown };
-    match answer.response.status() {
-        200 if answer.response.content_type().starts_with("application/json") => Ok(answer),
-        200 => {
-            let content_type = answer.response.content_type();
-            Err(Trouble::failed(format!("{}: unsupported content type {content_type:?}", answer.shown)))
-        }
-        410 => Err(Trouble::Expired),
-        _ => Err(answer.complaint()),
-    }
-}
-
-/// `prefix` is for errors that carry no URL of their own.
-fn trouble_of(error: &HttpError, prefix: &str) -> Trouble {
-    match error.kind {
-        HttpErrorKind::Cancelled => Trouble::Stopped,
-        _ if prefix.is_empty() => Trouble::failed(error.to_string()),
-        _ => Trouble::broken(format!("{prefix}: {error}")),
-    }
-}
-
-/// What a server answers.
-pub(in crate::discovery::kubernetes) struct Answer<'client> {
-    response: Response<'client>,
-    /// Its URL without the query.
-    shown: String,
-}
-
-impl Answer<'_> {
-    /// Its URL, for sentences.
-    pub(in crate::discovery::kubernetes) fn shown(&self) -> &str {
-        &self.shown
-    }
-
-    /// The page of a list of this kind, read as it comes.
-    pub(in crate::discovery::kubernetes) fn into_list(mut self, kind: &str) -> Result<List, Trouble> {
-        let mut reader =
-            BufReader::new(Limited { response: &mut self.response, n_left: MAX_PAGE_BYTES, failure: None });
-        let parsed: Result<List, _> = serde_json::from_reader(&mut reader);
-        let shown = &self.shown;
-        match (parsed, reader.into_inner().failure) {
-            (_, Some(error)) => Err(trouble_of(&error, shown)),
-            (Err(error), None) if error.is_io() => Err(Trouble::failed(format!(
-                "{shown}: one page of the list is too large (limit: {MAX_PAGE_BYTES}B)"
-            ))),
-            (Err(error), None) => Err(Trouble::failed(format!("{shown}: {error}"))),
-            (Ok(list), None) if list.kind != kind => {
-                Err(Trouble::failed(format!("{shown}: the answer is a {:?}, not a {kind}", list.kind)))
+        watch_idx: usize,
+        objects: BTreeMap<String, Kept>,
+    ) -> Change {
+        let Some(shelf) = self.shelves.get_mut(watch_idx) else { return Change::Nothing };
+        let before = shelf.objects.replace(objects);
+        let purpose = shelf.purpose;
+        let (is_first, before) = (before.is_none(), before.unwrap_or_default());
+        let mut change = if is_first { Change::Something } else { Change::Nothing };
+        let mut events = Vec::new();
+        let now = self.shelves.get(watch_idx).and_then(|shelf| shelf.objects.as_ref());
+        for (key, kept) in now.into_iter().flatten() {
+            match before.get(key) {
+                Some(old) if old == kept => {}
+                Some(_) => events.push("update"),
+                None => events.push("add"),
             }
-            (Ok(list), None) => Ok(list),
+        }
+        let is_gone = |key: &&String| now.is_none_or(|now| !now.contains_key(*key));
+        events.extend(before.keys().filter(is_gone).map(|_| "delete"));
+        for event in events {
+            change = Change::Something;
+            self.count_event(purpose, event);
+        }
+        change
+    }
+
+    /// One object is there, as it is now.
+    pub(in crate::discovery::kubernetes) fn put(
+        &mut self,
+        watch_idx: usize,
+        key: String,
+        kept: Kept,
+    ) -> Change {
+        let Some(shelf) = self.shelves.get_mut(watch_idx) else { return Change::Nothing };
+        let purpose = shelf.purpose;
+        let is_same = shelf.objects.as_ref().and_then(|objects| objects.get(&key)) == Some(&kept);
+        let before = shelf.objects.get_or_insert_default().insert(key, kept);
+        self.count_event(purpose, if before.is_some() { "update" } else { "add" });
+        // Nodes tell every few minutes that they are alive.
+        if is_same { Change::Nothing } else { Change::Something }
+    }
+
+    /// One object is gone.
+    pub(in crate::discovery::kubernetes) fn remove(&mut self, watch_idx: usize, key: &str) -> Change {
+        let Some(shelf) = self.shelves.get_mut(watch_idx) else { return Change::Nothing };
+        let purpose = shelf.purpose;
+        if shelf.objects.as_mut().and_then(|objects| objects.remove(key)).is_none() {
+            return Change::Nothing;
+        }
+        self.count_event(purpose, "delete");
+        Change::Something
+    }
+
+    fn count_event(&self, purpose: Purpose, event: &str) {
+        if let Some(role) = purpose.role() {
+            self.metrics.kubernetes_events.with(&[role, event]).inc();
         }
     }
 
-    /// The sentence of an answer that says no.
-    fn complaint(mut self) -> Trouble {
-        let mut body = Vec::new();
-        let limit = MAX_COMPLAINT_BYTES;
-        // Half of it may say enough; the status counts anyway.
-        let _ = Limited { response: &mut self.response, n_left: limit, failure: None }.read_to_end(&mut body);
-        let text = match serde_json::from_slice::<Note>(&body) {
-            Ok(note) => note.message,
-            // A kubelet says it in plain text; a page for people is of no use.
-            Err(_) if body.starts_with(b"<") => String::new(),
-            Err(_) => String::from_utf8_lossy(&body).lines().next().unwrap_or_default().trim().to_owned(),
+    /// All groups that have targets.
+    pub(in crate::discovery::kubernetes) fn groups(&self) -> Vec<Arc<TargetGroup>> {
+        let objects = self.shelves.iter().flat_map(|shelf| shelf.objects.iter().flatten());
+        let groups = objects.filter_map(|(_, kept)| match kept {
+            Kept::Group(group, whereabouts) if !group.targets.is_empty() => self.attached(group, whereabouts),
+            _ => None,
+        });
+        groups.collect()
+    }
+
+    /// A group with what is to be told of its surroundings; `None`: it is on a node that nobody asked for.
+    fn attached(&self, group: &Arc<TargetGroup>, at: &Whereabouts) -> Option<Arc<TargetGroup>> {
+        let attach = self.attach;
+        if attach == AttachMetadata::default() {
+            return Some(Arc::clone(group));
+        }
+        let mut more = Pairs::new();
+        let pairs = |labels: &Labels| {
+            labels.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect::<Pairs>()
         };
-        let (status, reason) = (self.response.status(), self.response.reason());
-        let colon = if text.is_empty() { "" } else { ": " };
-        let retry_after = self.response.header("Retry-After").and_then(|text| text.trim().parse().ok());
-        Trouble::Failed(Failure {
-            sentence: format!("{}: server returned HTTP status {status} {reason}{colon}{text}", self.shown),
-            retry_after: Duration::from_secs(retry_after.unwrap_or(0)).min(MAX_RETRY_AFTER),
-            keeps_version: matches!(status, 403 | 429),
-        })
-    }
-}
-
-/// An answer as a parser reads it.
-struct Limited<'a, 'client> {
-    response: &'a mut Response<'client>,
-    n_left: usize,
-    /// What went wrong with the connection, rather than with what came over it.
-    failure: Option<HttpError>,
-}
-
-impl Read for Limited<'_, '_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self.response.read(buffer) {
-            Ok(n_bytes) if n_bytes > self.n_left => Err(io::Error::other("too large")),
-            Ok(n_bytes) => {
-                self.n_left -= n_bytes;
-                Ok(n_bytes)
-            }
-            Err(error) => {
-                self.failure = Some(error);
-                Err(io::Error::other("broken"))
+        if attach.node {
+            match self.find(Purpose::NodeLabels, &at.node) {
+                Some(Kept::Labels(labels)) => more.extend(pairs(labels)),
+                _ => return None,
             }
         }
-    }
-}
-
-/// The lines of an answer that has no end.
-#[derive(Debug, Default)]
-pub(in crate::discovery::kubernetes) struct Lines {
-    buffer: Vec<u8>,
-    /// Where the next line begins.
-    start: usize,
-}
-
-impl Lines {
-    /// The next line; `None` at the end.
-    pub(in crate::discovery::kubernetes) fn next(
-        &mut self,
-        answer: &mut Answer<'_>,
-    ) -> Result<Option<&[u8]>, Trouble> {
-        let mut searched = self.start;
-        loop {
-            if let Some(n_bytes) = memchr::memchr(b'\n', &self.buffer[searched..]) {
-                let line = self.start..searched + n_bytes;
-                self.start = line.end + 1;
-                return Ok(Some(&self.buffer[line]));
-            }
-            self.buffer.drain(..self.start);
-            self.start = 0;
-            if self.buffer.is_empty() {
-                self.buffer.shrink_to(IDLE_BYTES);
-            }
-            searched = self.buffer.len();
-            if searched > MAX_LINE_BYTES {
-                let shown = &answer.shown;
-                return Err(Trouble::failed(format!(
-                    "{shown}: an event is too large (limit: {MAX_LINE_BYTES}B)"
-                )));
-            }
-            let mut piece = [0; PIECE_BYTES];
-            match answer.response.read(&mut piece) {
-                Ok(0) if self.buffer.trim_ascii().is_empty() => return Ok(None),
-                Ok(0) => return Err(Trouble::broken(format!("{}: the last event is cut off", answer.shown))),
-                Ok(n_bytes) => self.buffer.extend_from_slice(&piece[..n_bytes]),
-                Err(error) => return Err(trouble_of(&error, &answer.shown)),
-            }
+        if attach.namespace
+            && let Some(Kept::Labels(labels)) = self.find(Purpose::NamespaceLabels, &at.namespace)
+        {
+            more.extend(pairs(labels));
         }
+        let mut add = |name: &str, value: &str| {
+            more.push((format!("__meta_kubernetes_pod_{name}_name"), value.to_owned()));
+        };
+        match &at.maker {
+            Some(Maker::ReplicaSet(name)) => {
+                let key = format!("{}/{name}", at.namespace);
+                if let Some(Kept::Maker(deployment)) = self.find(Purpose::Deployments, &key) {
+                    add("deployment", deployment);
+                }
+            }
+            Some(Maker::Job(name)) => {
+                if attach.job {
+                    add("job", name);
+                }
+                let key = format!("{}/{name}", at.namespace);
+                if let Some(Kept::Maker(cron_job)) = self.find(Purpose::CronJobs, &key) {
+                    add("cronjob", cron_job);
+                }
+            }
+            None => {}
+        }
+        let labels = Labels::from_pairs(pairs(&group.labels).into_iter().chain(more));
+        let (source, targets) = (group.source.clone(), group.targets.clone());
+        Some(Arc::new(TargetGroup { source, targets, labels }))
+    }
+
+    fn find(&self, purpose: Purpose, key: &str) -> Option<&Kept> {
+        let shelves = self.shelves.iter().filter(|shelf| shelf.purpose == purpose);
+        shelves.filter_map(|shelf| shelf.objects.as_ref()).find_map(|objects| objects.get(key))
     }
 }
