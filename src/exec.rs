@@ -378,6 +378,7 @@ mod tests {
     }
 
     #[test]
+    #[allow(clippy::zombie_processes, reason = "that there is none left is what is looked at")]
     fn one_that_was_left_behind_is_looked_after_until_it_ends() {
         let child = std::process::Command::new("sleep").arg("100").spawn().unwrap();
         let pid = rustix::process::Pid::from_child(&child);

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use sd_support::Discovery;
+use support::scraped::Scraped;
 use support::wait_until;
 use tls_support::endpoint::{Endpoint, Reply, reply};
 
@@ -103,4 +104,20 @@ fn a_stop_does_not_wait_for_a_list_that_hangs() {
     let began_at = std::time::Instant::now();
     discovery.handle.stop();
     assert!(began_at.elapsed() < support::PATIENCE / 2);
+}
+
+#[test]
+fn a_list_is_asked_for_through_the_proxy_of_the_environment() {
+    let proxy = Endpoint::plain(|_| list("\"a:1\""));
+    let config = "scrape_configs:\n- job_name: http\n  \
+                  http_sd_configs: [{url: 'http://box.example/targets', proxy_from_environment: true}]\n";
+    let variable = ("HTTP_PROXY", format!("http://me:hunter2@{}", proxy.at("127.0.0.1")));
+    let scraped = Scraped::spawn_under((variable.0, &variable.1), config);
+    wait_until("the proxy is asked", || !proxy.requests().is_empty());
+    let request = proxy.last();
+    assert!(request.head.starts_with("GET http://box.example/targets HTTP/1.1\n"), "{}", request.head);
+    assert_eq!(request.values("Proxy-Authorization"), ["Basic bWU6aHVudGVyMg=="]);
+    wait_until("a target", || {
+        scraped.try_get("/api/v1/targets").is_some_and(|it| it.body.contains("\"a:1\""))
+    });
 }

@@ -3,8 +3,11 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot be set up has to fail")]
 
 mod support;
+mod tls_support;
 
 use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -13,6 +16,7 @@ use support::command::values;
 use support::scraped::{Scraped, write_whole};
 use support::targets::{Behaviour, FakeTargets};
 use support::wait_until;
+use tls_support::endpoint::{Endpoint, reply};
 
 const N_FILES: usize = 10;
 
@@ -91,4 +95,39 @@ fn a_changed_file_is_heard_of() {
         n_heard += usize::from(changed_at.elapsed() < WITHOUT_A_WATCH / 2);
     }
     assert!(n_heard > 0, "no change was heard of");
+}
+
+/// A list of `http_sd_configs` whose targets are others every second.
+#[test]
+fn a_list_that_changes_every_second_disturbs_nobody() {
+    const N_CHANGES: usize = 8;
+    let targets = FakeTargets::start();
+    targets.set("/live", Behaviour::Counter);
+    let address = targets.address().to_owned();
+    let n_asked = Arc::new(AtomicUsize::new(0));
+    let (counted, live) = (Arc::clone(&n_asked), address.clone());
+    let endpoint = Endpoint::plain(move |_| {
+        let n = counted.fetch_add(1, Ordering::Relaxed);
+        // One that stays among hundreds that do not.
+        let others: Vec<String> =
+            (0..300).map(|idx| format!("\"127.1.{}.{}:1\"", n % 250, idx % 250 + 1)).collect();
+        let body = format!("[{{\"targets\": [\"{live}\", {}]}}]", others.join(", "));
+        reply(200, "Content-Type: application/json\r\n", &body)
+    });
+    let url = format!("http://{}/", endpoint.at("127.0.0.1"));
+    let config = format!(
+        "scrape_configs:\n- job_name: http\n  scrape_interval: 300ms\n  scrape_timeout: 300ms\n  \
+         metrics_path: /live\n  http_sd_configs: [{{url: '{url}', refresh_interval: 1s}}]\n"
+    );
+    let scraped = Scraped::start(&config);
+    wait_until("the list has changed often", || n_asked.load(Ordering::Relaxed) > N_CHANGES);
+    let data = scraped.data_dir();
+    let live = format!("instance='{address}'");
+    let counts = values(&data, &format!("fake_scrapes_total{{{live}}}"));
+    assert!(counts.len() > N_CHANGES, "{counts:?}");
+    let expected: Vec<String> = (1..=counts.len()).map(|count| count.to_string()).collect();
+    assert_eq!(counts, expected, "a scrape of the live loop was lost");
+    assert!(values(&data, &format!("up{{{live}}}")).iter().all(|value| value == "1"));
+    let n_sets = metric_sum(&scraped, "prometheus_sd_updates_total");
+    assert!(n_sets > 1.0, "{n_sets} sets for {N_CHANGES} changes");
 }

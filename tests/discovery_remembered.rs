@@ -10,6 +10,9 @@ use std::fs;
 use std::path::PathBuf;
 
 use sd_support::Discovery;
+use support::api::active;
+use support::scraped::Scraped;
+use support::targets::{Behaviour, FakeTargets};
 use support::wait_until;
 use tls_support::endpoint::{Endpoint, Reply, reply};
 
@@ -133,4 +136,40 @@ fn a_file_that_broke_while_nobody_looked_has_its_last_good_targets() {
     fs::rename(&elsewhere, &sd).expect("same disk");
     discovery.expect(&format!("files: {}", good("a")));
     discovery.handle.stop();
+}
+
+/// As the page and the API show it, with the real binary; a target that is remembered is scraped.
+#[test]
+fn what_is_remembered_is_scraped_and_shown_as_such() {
+    let targets = FakeTargets::start();
+    targets.set("/metrics", Behaviour::Counter);
+    let address = targets.address();
+    let body = format!("[{{\"targets\": [\"{address}\"]}}]");
+    let endpoint = Endpoint::plain(move |_| reply(200, JSON, &body));
+    let url = format!("http://{}/", endpoint.at("127.0.0.1"));
+    // A rule that makes labels of all that the source says: the mark is none of it.
+    let config = format!(
+        "global: {{scrape_interval: 300ms, scrape_timeout: 300ms}}\nscrape_configs:\n- job_name: http\n  \
+         http_sd_configs: [{{url: '{url}', refresh_interval: 500ms}}]\n  \
+         relabel_configs: [{{action: labelmap, regex: '__meta_(.+)'}}]\n"
+    );
+    let scraped = Scraped::start(&config);
+    let only = |scraped: &Scraped| {
+        wait_until("it is scraped", || active(scraped, "http").iter().any(|it| it.health == "up"));
+        active(scraped, "http").pop().expect("a target")
+    };
+    let fresh = only(&scraped);
+    endpoint.answer(|_| Reply::Hang);
+    let dir = scraped.dir();
+    assert!(scraped.stop().success());
+    let scraped = Scraped::start_in(dir, &[]);
+    let remembered = only(&scraped);
+    assert_eq!(remembered.labels, fresh.labels);
+    let is_shown = || scraped.get("/targets").body.contains("(remembered: its source has not answered yet)");
+    let is_marked = || scraped.get("/api/v1/targets").body.contains("\"__remembered__\":\"true\"");
+    assert!(is_shown() && is_marked());
+    let body = format!("[{{\"targets\": [\"{address}\"]}}]");
+    endpoint.answer(move |_| reply(200, JSON, &body));
+    wait_until("its source has answered", || !is_shown() && !is_marked());
+    assert_eq!(only(&scraped).labels, fresh.labels);
 }
