@@ -141,9 +141,9 @@ fn the_node_is_called_as_the_environment_says() {
     let targets =
         |scraped: &Scraped| scraped.try_get("/api/v1/targets").map(|it| it.body).unwrap_or_default();
     wait_until("that node", || targets(&scraped).contains("\"another-node:10250\""));
-    let scraped = Scraped::spawn_under(("KUBERNETES_NODE_NAME", "nowhere"), &config);
+    let scraped = Scraped::spawn_under(("NODE_NAME", "nowhere"), &config);
     let sentence = "discovery: kubernetes of job \\\"k\\\": no node is called \\\"nowhere\\\" (that is \
-                    KUBERNETES_NODE_NAME), so there are no targets; set NODE_NAME to the node's name, give a field \
+                    NODE_NAME), so there are no targets; set NODE_NAME to the node's name, give a field \
                     selector, or own_node: false";
     wait_until("a warning", || scraped.stderr().contains(sentence));
     let page = || scraped.get("/targets").body;
