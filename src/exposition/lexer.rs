@@ -4,6 +4,7 @@
 //! skipped where that lexer skips them, which is also where it lets them end the page. The page is read as if one
 //! more line feed stood behind it, so that its last line needs none.
 
+use crate::exposition::page_cursor::PageCursor;
 use memchr::{memchr, memchr2};
 
 /// What a token is.
@@ -82,17 +83,7 @@ pub(in crate::exposition) enum State {
 }
 
 /// Cuts a page into tokens.
-#[derive(Clone, Debug)]
-pub(in crate::exposition) struct Lexer<'page> {
-    page: &'page [u8],
-    /// Next byte to read; in case of [`Token::Invalid`] the byte that could not stand there.
-    pub(in crate::exposition) pos: usize,
-    /// First byte of the token.
-    pub(in crate::exposition) start: usize,
-    /// Byte behind the token.
-    pub(in crate::exposition) end: usize,
-    pub(in crate::exposition) state: State,
-}
+pub(in crate::exposition) type Lexer<'page> = PageCursor<'page, State>;
 
 const fn byte_class(first: &[u8], with_digits: bool) -> [bool; 256] {
     let mut class = [false; 256];
@@ -131,21 +122,7 @@ pub(in crate::exposition) fn metric_name_len(text: &[u8]) -> usize {
 
 impl<'page> Lexer<'page> {
     pub(in crate::exposition) fn new(page: &'page [u8]) -> Self {
-        Self { page, pos: 0, start: 0, end: 0, state: State::Init }
-    }
-
-    pub(in crate::exposition) fn page(&self) -> &'page [u8] {
-        self.page
-    }
-
-    /// The token's bytes.
-    pub(in crate::exposition) fn token(&self) -> &'page [u8] {
-        self.slice(self.start, self.end)
-    }
-
-    /// Bytes of the page; the line feed that the lexer adds is not among them.
-    pub(in crate::exposition) fn slice(&self, from: usize, to: usize) -> &'page [u8] {
-        self.page.get(from..to.min(self.page.len())).unwrap_or_default()
+        Self::at_start(page, State::Init)
     }
 
     /// The byte at `pos`: a line feed behind the page, NUL behind that.
@@ -181,16 +158,6 @@ impl<'page> Lexer<'page> {
                 return byte;
             }
         }
-    }
-
-    fn give(&mut self, token: Token) -> Token {
-        self.end = self.pos;
-        token
-    }
-
-    fn give_then(&mut self, token: Token, state: State) -> Token {
-        self.state = state;
-        self.give(token)
     }
 
     /// The next token that is not whitespace.

@@ -11,6 +11,7 @@ pub mod lexer;
 pub mod nhcb;
 pub mod openmetrics;
 mod openmetrics_lexer;
+mod page_cursor;
 pub mod parser;
 pub mod protobuf;
 pub mod recall;

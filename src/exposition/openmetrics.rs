@@ -12,6 +12,7 @@ use crate::exposition::error::{
 use crate::exposition::exemplar::Exemplar;
 use crate::exposition::lexer::{Token, metric_name_len};
 use crate::exposition::openmetrics_lexer::{OpenMetricsLexer, State};
+use crate::exposition::page_cursor::Behind;
 use crate::exposition::parser::ParserOptions;
 use crate::exposition::recall::{NoRecall, Recall};
 use crate::exposition::text::{ends_series_text, unquote};
@@ -433,23 +434,14 @@ impl<'page> OpenMetricsParser<'page> {
     fn known_series(&mut self, text_len: usize) -> Result<Entry<'page>> {
         let text_end = self.entry_start + text_len;
         self.series_text = self.lexer.slice(self.entry_start, text_end);
-        let rest = self.lexer.slice(text_end + 1, self.lexer.page().len());
-        if let Some((value, value_len)) = float::parse_short(rest) {
-            let value_end = text_end + 1 + value_len;
-            match rest.get(value_len) {
-                Some(b'\n') => {
-                    self.lexer.pos = value_end + 1;
-                    return Ok(Entry::Series { known: true, value, timestamp_ms: None });
-                }
-                Some(b' ') => {
-                    self.lexer.pos = value_end;
-                    self.lexer.state = State::Timestamp;
-                    return self.behind_value(true, value);
-                }
-                _ => {}
+        match self.lexer.short_value(text_end + 1) {
+            Some((value, Behind::Linebreak)) => Ok(Entry::Series { known: true, value, timestamp_ms: None }),
+            Some((value, Behind::Blank)) => {
+                self.lexer.state = State::Timestamp;
+                self.behind_value(true, value)
             }
+            None => self.behind_known_text(text_end),
         }
-        self.behind_known_text(text_end)
     }
 
     /// A value that takes the lexer.

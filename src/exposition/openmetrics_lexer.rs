@@ -5,6 +5,7 @@
 //! the parser reads on from there in one case.
 
 use crate::exposition::lexer::{LABEL_NAME, LABEL_NAME_START, METRIC_NAME, METRIC_NAME_START, Token, is};
+use crate::exposition::page_cursor::PageCursor;
 use memchr::memchr;
 
 /// What the next token may be.
@@ -35,17 +36,7 @@ pub(in crate::exposition) enum State {
 }
 
 /// Cuts a page into tokens.
-#[derive(Clone, Debug)]
-pub(in crate::exposition) struct OpenMetricsLexer<'page> {
-    page: &'page [u8],
-    /// Next byte to read; in case of [`Token::Invalid`] the byte that could not stand there.
-    pub(in crate::exposition) pos: usize,
-    /// First byte of the token; at the end of the page that of the token before.
-    pub(in crate::exposition) start: usize,
-    /// Byte behind the token.
-    pub(in crate::exposition) end: usize,
-    pub(in crate::exposition) state: State,
-}
+pub(in crate::exposition) type OpenMetricsLexer<'page> = PageCursor<'page, State>;
 
 /// What ends a number, or is none: a blank, a line feed, a NUL.
 const fn is_word(byte: u8) -> bool {
@@ -54,20 +45,7 @@ const fn is_word(byte: u8) -> bool {
 
 impl<'page> OpenMetricsLexer<'page> {
     pub(in crate::exposition) fn new(page: &'page [u8]) -> Self {
-        Self { page, pos: 0, start: 0, end: 0, state: State::Init }
-    }
-
-    pub(in crate::exposition) fn page(&self) -> &'page [u8] {
-        self.page
-    }
-
-    /// The token's bytes.
-    pub(in crate::exposition) fn token(&self) -> &'page [u8] {
-        self.slice(self.start, self.end)
-    }
-
-    pub(in crate::exposition) fn slice(&self, from: usize, to: usize) -> &'page [u8] {
-        self.page.get(from..to.min(self.page.len())).unwrap_or_default()
+        Self::at_start(page, State::Init)
     }
 
     /// The byte at the position, behind the NULs that the state skips; NUL at the end of the page.
@@ -89,16 +67,6 @@ impl<'page> OpenMetricsLexer<'page> {
     fn skip_while(&mut self, is_in: impl Fn(u8) -> bool) {
         let rest = self.page.get(self.pos + 1..).unwrap_or_default();
         self.pos += 1 + rest.iter().take_while(|byte| is_in(**byte)).count();
-    }
-
-    fn give(&mut self, token: Token) -> Token {
-        self.end = self.pos;
-        token
-    }
-
-    fn give_then(&mut self, token: Token, state: State) -> Token {
-        self.state = state;
-        self.give(token)
     }
 
     /// Takes one byte, as a token of its own.

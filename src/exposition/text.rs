@@ -5,6 +5,7 @@
 
 use crate::exposition::error::{ErrorKind, Excerpt, Expected, ExpositionError, Number, NumberProblem};
 use crate::exposition::lexer::{Lexer, State, Token, metric_name_len};
+use crate::exposition::page_cursor::Behind;
 use crate::exposition::recall::Recall;
 use crate::exposition::{Entry, MetricType};
 use crate::float::{self, FloatError};
@@ -256,23 +257,14 @@ impl<'page> TextParser<'page> {
     fn known_series(&mut self, text_len: usize) -> Result<Entry<'page>> {
         let text_end = self.entry_start + text_len;
         self.series_text = self.lexer.slice(self.entry_start, text_end);
-        let rest = self.lexer.slice(text_end + 1, self.lexer.page().len());
-        if let Some((value, value_len)) = float::parse_short(rest) {
-            let value_end = text_end + 1 + value_len;
-            match rest.get(value_len) {
-                Some(b'\n') => {
-                    self.lexer.pos = value_end + 1;
-                    return Ok(Entry::Series { known: true, value, timestamp_ms: None });
-                }
-                Some(b' ') => {
-                    self.lexer.pos = value_end;
-                    self.lexer.state = State::Timestamp;
-                    return self.timestamp(true, value);
-                }
-                _ => {}
+        match self.lexer.short_value(text_end + 1) {
+            Some((value, Behind::Linebreak)) => Ok(Entry::Series { known: true, value, timestamp_ms: None }),
+            Some((value, Behind::Blank)) => {
+                self.lexer.state = State::Timestamp;
+                self.timestamp(true, value)
             }
+            None => self.behind_known_text(text_end),
         }
-        self.behind_known_text(text_end)
     }
 
     /// A value that takes the lexer.
