@@ -11,6 +11,7 @@ use std::time::Duration;
 use scraped::remote::ledger::Ledger;
 use scraped::remote::position::{Positions, Remembered};
 use scraped::remote::progress::Saved;
+use support::api::metric;
 use support::receiver::{Answer, Receiver};
 use support::remote::{arrived, config, missing, n_samples, on_disk, wait_until_sent};
 use support::scraped::Scraped;
@@ -106,6 +107,12 @@ fn a_restart_in_the_middle_keeps_what_was_sent_ahead() {
     receiver.answer(Answer::StoresLate(Duration::from_millis(50)));
     wait_until("a fresh value", || receiver.values("fake_scrapes_total").iter().any(|it| *it > at_recovery));
     receiver.answer(Answer::status(503));
+    // An answer that has not come when the stop's deadline passes is none: what it was for is sent again.
+    let sent = "scraped_remote_ledger_samples{remote_name=\"main\",state=\"sent\"}";
+    wait_until("the answers have come", || {
+        let n_stored: usize = receiver.received().values().map(Vec::len).sum();
+        metric(&scraped, sent) == Some(n_stored as f64)
+    });
     let (dir, data) = (scraped.dir(), scraped.data_dir());
     assert!(scraped.stop().success());
     let saved = saved(&data);
