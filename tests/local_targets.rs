@@ -127,6 +127,7 @@ fn leave_odd_things(dir: &Path) {
     let at = |name: &str| dir.join(name);
     fs::write(at("dead.prom"), "dead 1\n").unwrap();
     File::options().write(true).open(at("dead.prom")).unwrap().set_modified(long_ago).unwrap();
+    fs::write(at("half.prom"), "half 1\nhalf_writ").unwrap();
     fs::create_dir(at("directory.prom")).unwrap();
     symlink("nowhere", at("dangling.prom")).unwrap();
     symlink("/dev/zero", at("device.prom")).unwrap();
@@ -168,7 +169,8 @@ fn a_directory_is_read_as_far_as_it_can_be() {
     {
         wait_until(selector, || values(&data, selector).last().is_some_and(|it| it == value));
     }
-    assert!(values(&data, "dead").is_empty() && values(&data, "half_writ").is_empty());
+    assert!(values(&data, "dead").is_empty() && values(&data, "half").is_empty());
+    wait_until("the log has it", || scraped.stderr().contains("7 of its files are left out"));
     wait_until("nothing is left", || only(&scraped, "dead").health == "down");
     let error = only(&scraped, "dead").last_error;
     assert_eq!(error, format!("{path}/dead/dangling.prom: No such file or directory (os error 2)"));

@@ -305,6 +305,11 @@ impl BodyBuffer {
         self.n_filled = (self.n_filled + n_bytes).min(self.bytes.len());
     }
 
+    /// The body ends after `n_bytes`; what it held stays charged.
+    pub fn truncate(&mut self, n_bytes: usize) {
+        self.n_filled = self.n_filled.min(n_bytes);
+    }
+
     /// Gives everything back at once.
     pub fn release(&mut self) {
         self.n_filled = 0;

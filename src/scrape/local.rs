@@ -14,6 +14,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::config::duration::{format_duration, parse_duration};
 use crate::exec::{ExecError, Run, run};
+use crate::exposition::recall::NoRecall;
+use crate::exposition::text::TextParser;
 use crate::scrape::buffers::BodyBuffer;
 use crate::scrape::error::ScrapeError;
 
@@ -53,8 +55,8 @@ impl FileTarget {
         Self { path: PathBuf::from(path), max_age, limit_bytes, told: Default::default() }
     }
 
-    /// Reads everything into `body`. Of a directory, files that are too old or cannot be read are left out, so that one
-    /// writer that is dead does not take the others along; without any other it is an error.
+    /// Reads everything into `body`. Of a directory, files that are too old, or cannot be read or understood, are left
+    /// out, so that one writer does not take the others along; without any other it is an error.
     pub(in crate::scrape) fn read(
         &mut self,
         deadline: Instant,
@@ -79,9 +81,14 @@ impl FileTarget {
                 );
                 return Err(ScrapeError::LocalTimeout { cause });
             }
-            match self.read_file(path, max_age, deadline, body) {
+            let start = body.len();
+            let read = self.read_file(path, max_age, deadline, body);
+            match read.and_then(|()| check_page(path, body.get(start..).unwrap_or_default())) {
                 Ok(()) => {}
-                Err(ScrapeError::Local { cause }) => left_out.push(cause),
+                Err(ScrapeError::Local { cause }) => {
+                    body.truncate(start);
+                    left_out.push(cause);
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -195,6 +202,18 @@ impl ExecTarget {
             }
             Err(ExecError::TooMuchOutput { .. }) => Err(ScrapeError::BodySizeLimit { limit_bytes }),
             Err(error) => Err(ScrapeError::Local { cause: error.to_string() }),
+        }
+    }
+}
+
+/// Whether a file can be understood by itself.
+fn check_page(path: &Path, page: &[u8]) -> Result<(), ScrapeError> {
+    let mut parser = TextParser::new(page);
+    loop {
+        match parser.next(&mut NoRecall) {
+            Ok(Some(_)) => {}
+            Ok(None) => return Ok(()),
+            Err(error) => return Err(failed(path, &error.to_string())),
         }
     }
 }
