@@ -52,7 +52,7 @@ fn what_is_asked_and_what_comes_of_it() {
 fn what_is_no_list_leaves_the_targets_as_they_are() {
     let asked = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&asked);
-    let bad: [fn() -> Reply; 8] = [
+    let bad: [fn() -> Reply; 9] = [
         || reply(500, JSON, "[]"),
         || reply(200, "Content-Type: text/html\r\n", "[]"),
         || reply(200, "", "[]"),
@@ -61,6 +61,10 @@ fn what_is_no_list_leaves_the_targets_as_they_are() {
         || reply(200, JSON, "[null]"),
         || reply(200, JSON, "[{\"targets\": [\"b:2\""),
         || Reply::Hang,
+        || {
+            let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n[{\"targets\": [\"a\"";
+            Reply::Endless(head.into(), ", \"a\"".repeat(1000).into())
+        },
     ];
     let endpoint = Endpoint::plain(move |_| match counted.fetch_add(1, Ordering::Relaxed) {
         0 => list("\"a:1\""),
@@ -74,8 +78,8 @@ fn what_is_no_list_leaves_the_targets_as_they_are() {
     assert_eq!(discovery.next(), format!("http: c:3{labels}"));
     let page = discovery.page();
     for line in [
-        "prometheus_sd_refresh_failures_total{mechanism=\"http\",config=\"http\"} 8\n",
-        "prometheus_sd_http_failures_total 8\n",
+        "prometheus_sd_refresh_failures_total{mechanism=\"http\",config=\"http\"} 9\n",
+        "prometheus_sd_http_failures_total 9\n",
     ] {
         assert!(page.contains(line), "{line} is not in\n{page}");
     }
