@@ -1,4 +1,7 @@
 //! `consul_sd_configs` against a server of the test's own.
+//!
+//! `tests/data/discovery/consul/expected.json` is what the discoverer of Prometheus 3.14 made of `pages.json`, and what it
+//! asked for, its waiting left out; it was linked into a program of its own, since Debian's Prometheus has it not.
 
 #![allow(clippy::expect_used, reason = "a test that cannot be set up has to fail")]
 
@@ -7,10 +10,15 @@ mod support;
 mod tls_support;
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
+use scraped::discovery::TargetSets;
 use sd_support::Discovery;
-use support::wait_until;
+use serde_json::Value;
+use support::{PATIENCE, wait_until};
 use tls_support::endpoint::{Endpoint, Reply, Request, reply};
 
 const WEB: &str = r#"[
@@ -88,10 +96,10 @@ fn all_services() {
         asked(&endpoint),
         [
             "/v1/agent/self",
-            "/v1/catalog/services?dc=dc1&stale=",
-            "/v1/health/service/consul?dc=dc1&stale=",
-            "/v1/health/service/db?dc=dc1&stale=",
-            "/v1/health/service/web?dc=dc1&stale=",
+            "/v1/catalog/services?stale=",
+            "/v1/health/service/consul?stale=",
+            "/v1/health/service/db?stale=",
+            "/v1/health/service/web?stale=",
         ]
     );
     discovery.handle.stop();
@@ -126,7 +134,7 @@ fn services_by_tag() {
     );
     assert_eq!(
         asked(&endpoint).last().map(String::as_str),
-        Some("/v1/health/service/web?dc=dc1&stale=&tag=a&tag=b")
+        Some("/v1/health/service/web?stale=&tag=a&tag=b")
     );
     discovery.handle.stop();
 }
@@ -152,4 +160,71 @@ fn services_come_go_and_fail() {
     set(&pages, "/v1/catalog/services", "{}");
     discovery.expect("consul:");
     discovery.handle.stop();
+}
+
+fn data(name: &str) -> Value {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/discovery/consul").join(name);
+    serde_json::from_str(&fs::read_to_string(path).expect("a fixture")).expect("JSON")
+}
+
+/// All labels of all targets, each as JSON, in order.
+fn all_labels(sets: &TargetSets) -> Vec<Value> {
+    let mut targets = Vec::new();
+    for group in sets.values().flatten() {
+        for target in &group.targets {
+            // A target's own labels win.
+            let labels = group.labels.iter().chain(target.iter());
+            targets
+                .push(labels.map(|(name, value)| (name.to_owned(), Value::from(value))).collect::<Value>());
+        }
+    }
+    in_order(targets)
+}
+
+fn in_order(mut values: Vec<Value>) -> Vec<Value> {
+    values.sort_by_key(Value::to_string);
+    values
+}
+
+/// Path and query, its parameters in order.
+fn in_order_of_parameters(target: &str) -> Value {
+    let Some((path, query)) = target.split_once('?') else { return target.into() };
+    let mut parameters: Vec<&str> = query.split('&').collect();
+    parameters.sort_unstable();
+    format!("{path}?{}", parameters.join("&")).into()
+}
+
+#[test]
+fn as_prometheus_asks_and_understands() {
+    let pages = data("pages.json");
+    for case in data("expected.json").as_array().expect("cases") {
+        let name = case["name"].as_str().expect("a name");
+        let served = pages.clone();
+        let endpoint = Endpoint::plain(move |request| {
+            let target = request.head.split(' ').nth(1).unwrap_or_default();
+            match served.get(target.split('?').next().unwrap_or_default()) {
+                Some(page) => reply(200, "X-Consul-Index: 1\r\n", &page.to_string()),
+                None => reply(404, "", "no such page"),
+            }
+        });
+        let settings = case["settings"].as_str().expect("settings");
+        let discovery = Discovery::start(&job(&endpoint, settings), &[]);
+        let want = in_order(case["targets"].as_array().expect("targets").clone());
+        let (start, mut last) = (Instant::now(), Vec::new());
+        while last != want {
+            assert!(start.elapsed() < PATIENCE, "{name}:\nlast {last:#?}\nwant {want:#?}");
+            if let Ok(sets) = discovery.target_sets.recv_timeout(PATIENCE) {
+                last = all_labels(&sets);
+            }
+        }
+        let mut sent: Vec<Value> = asked(&endpoint).iter().map(|it| in_order_of_parameters(it)).collect();
+        sent.sort_by_key(Value::to_string);
+        sent.dedup();
+        assert_eq!(&Value::from(sent), &case["asked"], "{name}");
+        for header in ["X-Consul-Token", "Authorization"] {
+            let want: Vec<&str> = case["headers"][header].as_str().into_iter().collect();
+            assert_eq!(endpoint.last().values(header), want, "{name}: {header}");
+        }
+        discovery.handle.stop();
+    }
 }

@@ -118,7 +118,7 @@ impl ConsulSource {
     fn ask<T: DeserializeOwned>(&mut self, path: &str, parameters: &[(&str, &str)]) -> Result<T, String> {
         let Self { config, shown_server, client, .. } = self;
         let mut question = format!("{}{path}?", config.path_prefix);
-        let own = [("dc", &self.datacenter), ("ns", &config.namespace), ("partition", &config.partition)];
+        let own = [("dc", &config.datacenter), ("ns", &config.namespace), ("partition", &config.partition)];
         let own = own
             .into_iter()
             .map(|(name, value)| (name, value.as_str()))
@@ -185,13 +185,13 @@ impl ConsulSource {
             return Ok(config.services);
         }
         let parameters = Self::selection(&config, node_meta, &config.filter);
-        let catalogue: BTreeMap<String, Option<Vec<String>>> =
+        let catalogue: Option<BTreeMap<String, Option<Vec<String>>>> =
             self.call(["catalog", "services"], "/v1/catalog/services", &parameters)?;
         let is_wanted = |name: &String, tags: &Vec<String>| {
             (config.services.is_empty() || config.services.contains(name))
                 && config.tags.iter().all(|tag| tags.contains(tag))
         };
-        let services = catalogue.into_iter().map(|(name, tags)| (name, tags.unwrap_or_default()));
+        let services = catalogue.into_iter().flatten().map(|(name, tags)| (name, tags.unwrap_or_default()));
         Ok(services.filter(|(name, tags)| is_wanted(name, tags)).map(|(name, _)| name).collect())
     }
 
@@ -200,8 +200,10 @@ impl ConsulSource {
         let mut parameters = Self::selection(&config, node_meta, &config.health_filter);
         parameters.extend(config.tags.iter().map(|tag| ("tag", tag.as_str())));
         let mut path = "/v1/health/service/".to_owned();
-        escape(&mut path, name.as_bytes(), |byte| b"$&+=:@".contains(&byte));
-        let instances: Vec<Instance> = self.call(["health", "service"], &path, &parameters)?;
+        // Its slashes too, as Consul's own client for Go sends it.
+        escape(&mut path, name.as_bytes(), |byte| b"/$&+,;=:@".contains(&byte));
+        let instances: Option<Vec<Instance>> = self.call(["health", "service"], &path, &parameters)?;
+        let instances = instances.unwrap_or_default();
         let targets = instances.iter().map(|instance| target(instance, &config.tag_separator)).collect();
         let labels = [("__meta_consul_service", name), ("__meta_consul_dc", &self.datacenter)];
         Ok(TargetGroup { source: name.to_owned(), targets, labels: Labels::from_pairs(labels) })
