@@ -151,8 +151,11 @@ fn services_come_go_and_fail() {
     set(&pages, "/v1/health/service/consul", DB);
     let third = DB_TARGETS.replace("_service=\"db\"", "_service=\"consul\"");
     discovery.expect(&format!("consul: {third} {DB_TARGETS} {WEB_TARGETS}"));
+    let complaining = |n_services: usize| discovery.metrics.complaints.told(9).1 == n_services;
+    wait_until("both complain", || complaining(2));
     set(&pages, "/v1/catalog/services", "{\"web\": []}");
     discovery.expect(&format!("consul: {WEB_TARGETS}"));
+    wait_until("one of them is gone", || complaining(1));
     // The catalogue itself fails: nothing changes.
     pages.lock().expect("not poisoned").remove("/v1/catalog/services");
     let n_asked = asked(&endpoint).len();

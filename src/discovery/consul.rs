@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 
 use crate::config::discovery::consul::ConsulSdConfig;
 use crate::config::yaml::MAX_TEXT_BYTES;
+use crate::discovery::complaints::Complaint;
 use crate::discovery::metrics::DiscoveryMetrics;
 use crate::discovery::refresh::Source;
 use crate::discovery::target_labels::{host_port, sanitized};
@@ -44,6 +45,8 @@ pub(in crate::discovery) struct ConsulSource {
     datacenter: String,
     /// Service → its instances.
     groups: BTreeMap<String, TargetGroup>,
+    /// Of services that could not be asked for last, while others have targets.
+    complaints: BTreeMap<String, Complaint>,
     metrics: Arc<DiscoveryMetrics>,
 }
 
@@ -111,7 +114,15 @@ impl ConsulSource {
         let shown_server = url.as_ref().map_or_else(|| config.server.clone(), Url::to_string);
         let client = url.map(|url| HttpClient::new(url, headers, &config.client));
         let datacenter = config.datacenter.clone();
-        Self { config, shown_server, client, datacenter, groups: BTreeMap::new(), metrics }
+        Self {
+            config,
+            shown_server,
+            client,
+            datacenter,
+            groups: BTreeMap::new(),
+            complaints: BTreeMap::new(),
+            metrics,
+        }
     }
 
     /// The answer to a question, with the parameters that all have.
@@ -228,7 +239,8 @@ impl Source for ConsulSource {
             self.config.node_meta.iter().map(|(key, value)| format!("{key}:{value}")).collect();
         let services = self.services(&node_meta)?;
         self.groups.retain(|name, _| services.contains(name));
-        let mut failure = None;
+        self.complaints.retain(|name, _| services.contains(name));
+        let mut failures = Vec::new();
         for name in &services {
             if stop.try_recv() == Err(TryRecvError::Disconnected) {
                 break;
@@ -236,20 +248,25 @@ impl Source for ConsulSource {
             match self.service_group(name, &node_meta) {
                 Ok(group) => {
                     self.groups.insert(name.clone(), group);
+                    self.complaints.remove(name);
                 }
-                Err(sentence) => {
-                    log::debug!(
-                        "discovery: consul: service {name:?}: {sentence}; its targets stay as they are"
-                    );
-                    failure = Some(sentence);
-                }
+                Err(sentence) => failures.push((name, sentence)),
             }
         }
-        match failure {
-            // Otherwise what is known of the others, and was known of this one, is worth more than the sentence.
-            Some(sentence) if self.groups.is_empty() => Err(sentence),
-            _ => Ok(self.groups.values().cloned().collect()),
+        if self.groups.is_empty()
+            && let Some((_, sentence)) = failures.pop()
+        {
+            return Err(sentence);
         }
+        for (name, sentence) in failures {
+            let source = || format!("consul_sd: service {name}");
+            let before = self.complaints.get(name);
+            if let Some(new) = self.metrics.complaints.raise(before, source, &sentence) {
+                log::warn!("discovery: consul: service {name:?}: {sentence}; its targets stay as they are");
+                self.complaints.insert(name.clone(), new);
+            }
+        }
+        Ok(self.groups.values().cloned().collect())
     }
 }
 
