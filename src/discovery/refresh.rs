@@ -4,6 +4,7 @@
 //! its sentence is logged when it is new, and the next one comes with the next refresh. Until the first answer it is
 //! asked sooner than that, since a box is often up before its network is.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -64,7 +65,9 @@ impl<S: Source> Discoverer for Refresher<S> {
         let mut retry = FIRST_RETRY.min(self.interval);
         loop {
             let began_at = Instant::now();
-            let answer = self.source.refresh(stop);
+            // What strangers send may find a bug: that is one more question that failed.
+            let answer = catch_unwind(AssertUnwindSafe(|| self.source.refresh(stop)))
+                .unwrap_or_else(|_| Err("a bug: it panicked".to_owned()));
             if stop.try_recv() == Err(TryRecvError::Disconnected) {
                 return;
             }
@@ -101,5 +104,47 @@ impl<S: Source> Discoverer for Refresher<S> {
                 return;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::thread;
+
+    use crossbeam_channel::bounded;
+
+    /// Panics when it is asked for the second time.
+    struct Panicking(usize);
+
+    impl Source for Panicking {
+        fn kind(&self) -> &'static str {
+            "test"
+        }
+
+        fn refresh(&mut self, _: &Stop) -> Result<Vec<TargetGroup>, String> {
+            self.0 += 1;
+            assert_ne!(self.0, 2, "meant");
+            Ok(Vec::new())
+        }
+    }
+
+    #[test]
+    fn a_source_that_panics_is_asked_again() {
+        let (stop_sender, stop) = bounded(0);
+        let (updates, received) = bounded(0);
+        let metrics = Arc::new(DiscoveryMetrics::default());
+        let source = Panicking(0);
+        let interval = Duration::from_millis(1);
+        let refresher =
+            Box::new(Refresher { source, interval, job: "job".to_owned(), metrics: Arc::clone(&metrics) });
+        let mut groups = GroupSender { provider: 0, updates, stop: stop.clone(), keeper: None };
+        let thread = thread::Builder::new().spawn(move || refresher.run(&mut groups, &stop)).unwrap();
+        for _ in 0..3 {
+            received.recv_timeout(Duration::from_secs(60)).unwrap();
+        }
+        assert_eq!(metrics.refresh_failures.with(&["test", "job"]).get(), 1);
+        drop((stop_sender, received));
+        thread.join().unwrap();
     }
 }

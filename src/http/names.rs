@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::panic::catch_unwind;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -181,7 +182,10 @@ impl Names {
         let owned_host = host.to_owned();
         let thread = thread::Builder::new().name("http-lookup".to_owned()).stack_size(LOOKUP_STACK_BYTES);
         let spawned = thread.spawn(move || {
-            let outcome = (names.look_up)(&owned_host);
+            // A panic that took the thread along would leave the name "being looked up" for ever.
+            let look_up = names.look_up;
+            let outcome = catch_unwind(|| look_up(&owned_host));
+            let outcome = outcome.unwrap_or_else(|_| Err(io::Error::other("a bug, the lookup panicked")));
             names.take_answer(&owned_host, outcome);
         });
         if let Err(error) = spawned {
@@ -333,6 +337,22 @@ mod tests {
         assert_eq!(names.addresses("box", late(), || false), answer);
         let failure = LookupError::Failed("server misbehaving".to_owned());
         assert_eq!(names.addresses("other", late(), || false), Err(failure));
+    }
+
+    #[test]
+    fn a_lookup_that_panics_is_a_failure_like_others() {
+        static N_LOOKUPS: AtomicUsize = AtomicUsize::new(0);
+        let names = Names::over(|_| match N_LOOKUPS.fetch_add(1, Ordering::SeqCst) {
+            0 => panic!("meant"),
+            _ => Ok(vec![IpAddr::from([10, 0, 0, 1])]),
+        });
+        let failure = Err(LookupError::Failed("a bug, the lookup panicked".to_owned()));
+        assert_eq!(names.addresses("box", late(), || false), failure);
+        let start = Instant::now();
+        while names.addresses("box", late(), || false).is_err() {
+            assert!(start.elapsed() < Duration::from_secs(30), "never again");
+            thread::sleep(Duration::from_millis(10));
+        }
     }
 
     #[test]
