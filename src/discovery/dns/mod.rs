@@ -80,7 +80,7 @@ impl Source for DnsSource {
     }
 
     fn refresh(&mut self, stop: &Stop) -> Result<Vec<TargetGroup>, String> {
-        let conf = fs::read(&self.resolv_conf)
+        let mut conf = fs::read(&self.resolv_conf)
             .map(|bytes| ResolvConf::parse(&String::from_utf8_lossy(&bytes), self.server_port))
             .map_err(|error| {
                 format!("could not load resolv.conf: {}: {error}", self.resolv_conf.display())
@@ -91,7 +91,7 @@ impl Source for DnsSource {
                 break;
             }
             self.metrics.dns_lookups.inc();
-            match look_up(&conf, &known.name, self.record_type) {
+            match look_up(&mut conf, &known.name, self.record_type) {
                 Ok(records) => {
                     known.complaint = None;
                     known.group = Some(group(&known.name, self.port, &records));

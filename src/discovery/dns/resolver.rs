@@ -17,6 +17,9 @@ use crate::discovery::dns::resolv_conf::ResolvConf;
 /// One exchange with one server (miekg/dns: `dnsTimeout`).
 const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// A server that fails after this is asked after the others.
+const LONG: Duration = Duration::from_secs(1);
+
 /// What we say that we can take by UDP (miekg/dns: `DefaultMsgSize`).
 const UDP_BYTES: u16 = 4096;
 
@@ -40,12 +43,13 @@ enum Answer {
     NoSuchName,
 }
 
-/// All records of `name`; none if every server that was asked knows that there is no such name.
+/// All records of `name`; none if every server that was asked knows that there is no such name. Servers that fail and
+/// take long for it are the last of `conf` from then on: one that is gone costs its time once, not with each name.
 ///
 /// # Errors
 /// Prometheus' sentence, with what the last server did.
 pub(in crate::discovery) fn look_up(
-    conf: &ResolvConf,
+    conf: &mut ResolvConf,
     name: &str,
     record_type: DnsRecordType,
 ) -> Result<Vec<Record>, String> {
@@ -66,15 +70,26 @@ pub(in crate::discovery) fn look_up(
     }
 }
 
-fn ask_any_server(conf: &ResolvConf, name: &str, record_type: DnsRecordType) -> Result<Answer, String> {
+fn ask_any_server(conf: &mut ResolvConf, name: &str, record_type: DnsRecordType) -> Result<Answer, String> {
     let mut last = "no name server is configured".to_owned();
-    for server in &conf.servers {
-        match ask(*server, name, record_type) {
-            Ok(answer) => return Ok(answer),
+    let mut found = None;
+    let mut slow = Vec::new();
+    for &server in &conf.servers {
+        let asked_at = Instant::now();
+        match ask(server, name, record_type) {
+            Ok(answer) => {
+                found = Some(answer);
+                break;
+            }
             Err(sentence) => last = format!("{server}: {sentence}"),
         }
+        if asked_at.elapsed() >= LONG {
+            slow.push(server);
+        }
     }
-    Err(format!("could not resolve {name}: no servers returned a viable answer; {last}"))
+    conf.servers.retain(|server| !slow.contains(server));
+    conf.servers.extend(slow);
+    found.ok_or_else(|| format!("could not resolve {name}: no servers returned a viable answer; {last}"))
 }
 
 fn ask(server: SocketAddr, name: &str, record_type: DnsRecordType) -> Result<Answer, String> {

@@ -7,6 +7,8 @@ use crate::discovery::dns::resolv_conf::ResolvConf;
 use simple_dns::rdata::{A, AAAA, CNAME, MX, NS, RData, SRV};
 use simple_dns::{Name, RCODE};
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 fn address(last: u8) -> RData<'static> {
     RData::A(A { address: u32::from_be_bytes([10, 0, 0, last]) })
@@ -18,7 +20,7 @@ fn conf(servers: &[SocketAddr]) -> ResolvConf {
 
 /// Records of `name`, each on its own, or the error without the port of the server.
 fn check(servers: &[SocketAddr], name: &str, want: Result<&[&str], &str>) {
-    let got = look_up(&conf(servers), name, DnsRecordType::A).map(|records| {
+    let got = look_up(&mut conf(servers), name, DnsRecordType::A).map(|records| {
         let text = |record: &Record| match record {
             Record::Address(address) => address.to_string(),
             Record::Service(host, port) => format!("{host} {port}"),
@@ -131,9 +133,26 @@ fn a_server_that_keeps_silent_is_left_in_time() {
 }
 
 #[test]
+fn a_server_that_keeps_silent_is_asked_last_from_then_on() {
+    let n_asked = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&n_asked);
+    let silent = server(move |_| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        Act::Silence
+    });
+    let good = server(|_| Act::Say(RCODE::NoError, vec![address(1)]));
+    let mut conf = conf(&[silent, good]);
+    for name in ["a.", "b.", "c."] {
+        let found = look_up(&mut conf, name, DnsRecordType::A);
+        assert_eq!(found, Ok(vec![Record::Address([10, 0, 0, 1].into())]), "{name}");
+    }
+    assert_eq!((n_asked.load(Ordering::SeqCst), &*conf.servers), (1, &[good, silent][..]));
+}
+
+#[test]
 fn what_is_no_name_is_not_asked_for() {
     let asked = server(|_| panic!("nothing is asked"));
     let long = "x".repeat(64) + ".";
-    let error = look_up(&conf(&[asked]), &long, DnsRecordType::A).unwrap_err();
+    let error = look_up(&mut conf(&[asked]), &long, DnsRecordType::A).unwrap_err();
     assert!(error.contains("not a name"), "{error}");
 }
