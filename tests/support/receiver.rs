@@ -79,7 +79,7 @@ pub struct Request {
     pub message: Arc<Message>,
     /// When it was complete.
     pub at: Instant,
-    /// Whether it was stored, and the sender was told so in full and at once.
+    /// Whether it was stored, and the sender is known to have read that: it has asked again on the connection.
     pub is_confirmed: bool,
     /// Whether it was stored.
     pub is_stored: bool,
@@ -334,13 +334,19 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
 
 fn serve(stream: &TcpStream, shared: &Shared) -> io::Result<()> {
     let mut buffered = Vec::new();
+    let mut answered: Option<usize> = None;
     loop {
         let request = read_request(stream, &mut buffered);
         let Ok(Some((head, body))) = request else {
             shared.n_reading.fetch_sub(1, Ordering::SeqCst);
             return request.map(|_| ());
         };
+        // Who asks again on a connection has read the answer before; who lost patience has closed it.
+        if let Some(idx) = answered.take() {
+            shared.state.lock().expect("not poisoned").requests[idx].is_confirmed = true;
+        }
         let (idx, answer) = decide(shared, &head, body);
+        answered = matches!(answer, Answer::Stores(_)).then_some(idx);
         shared.n_reading.fetch_sub(1, Ordering::SeqCst);
         if !respond(stream, shared, idx, answer)? {
             return Ok(());
@@ -450,7 +456,6 @@ fn respond(mut stream: &TcpStream, shared: &Shared, idx: usize, answer: Answer) 
     match answer {
         Answer::Stores(status) => {
             stream.write_all(head_of(status, &written, 0).as_bytes())?;
-            shared.state.lock().expect("not poisoned").requests[idx].is_confirmed = true;
             Ok(true)
         }
         Answer::StoresAndCounts(status, numbers) => {
