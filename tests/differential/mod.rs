@@ -104,7 +104,8 @@ impl Both {
             if theirs.addresses == want && theirs == ours {
                 return;
             }
-            if start.elapsed() > PATIENCE {
+            // Prometheus takes changes over every 5 s.
+            if start.elapsed() > 2 * PATIENCE {
                 // Its last words.
                 let log = self.prometheus.log();
                 let log: Vec<&str> = log.lines().rev().take(20).collect();
