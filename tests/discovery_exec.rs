@@ -53,7 +53,7 @@ fn what_it_prints_are_the_targets_while_it_works() {
 #[test]
 fn a_stop_kills_what_runs() {
     let discovery =
-        Discovery::start(&job("timeout: 1h"), &[("targets", "echo $$ > DIR/sd/pid; exec sleep 1000\n")]);
+        Discovery::start(&job("timeout: 1h"), &[("targets", "echo $$ > ${0%/*}/pid; exec sleep 1000\n")]);
     let pid_path = discovery.dir.path().join("sd/pid");
     let pid = || fs::read_to_string(&pid_path).unwrap_or_default().trim().to_owned();
     wait_until("the command runs", || !pid().is_empty());

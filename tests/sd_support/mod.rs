@@ -28,12 +28,11 @@ pub struct Discovery {
 }
 
 impl Discovery {
-    /// Starts with `jobs` below `scrape_configs:`, after `files` are written; `DIR` in them is the directory.
+    /// Starts with `jobs` below `scrape_configs:`, after `files` are written; `DIR` in the jobs is the directory.
     pub fn start(jobs: &str, files: &[(&str, &str)]) -> Self {
         let dir = TempDir::with_prefix("scraped-sd-").expect("a directory");
         fs::create_dir(dir.path().join("sd")).expect("a directory");
         for (name, content) in files {
-            let content = content.replace("DIR", &dir.path().display().to_string());
             fs::write(dir.path().join("sd").join(name), content).expect("writable");
         }
         Self::over(dir, jobs)
