@@ -8,7 +8,6 @@
 mod protobuf_support;
 mod support;
 
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -96,20 +95,10 @@ fn jobs(address: &str, prefix: &str) -> String {
 
 /// A server that takes everything, and scrapes the target itself as jobs `direct…`.
 fn prometheus(dir: &Path, target: &str) -> Peer {
-    fs::create_dir_all(dir).unwrap();
-    let config = dir.join("prometheus.yml");
     let global = "global: {scrape_interval: 500ms, scrape_timeout: 500ms}\nscrape_configs:\n";
-    fs::write(&config, format!("{global}{}", jobs(target, "direct"))).unwrap();
-    Peer::start("prometheus", "PROMETHEUS", dir, "/-/ready", |address| {
-        vec![
-            format!("--config.file={}", config.display()),
-            format!("--storage.tsdb.path={}", dir.join("tsdb").display()),
-            format!("--web.listen-address={address}"),
-            "--web.enable-remote-write-receiver".to_owned(),
-            "--enable-feature=native-histograms,exemplar-storage".to_owned(),
-            "--scrape.discovery-reload-interval=100ms".to_owned(),
-        ]
-    })
+    let arguments =
+        ["--enable-feature=native-histograms,exemplar-storage", "--scrape.discovery-reload-interval=100ms"];
+    Peer::server(&format!("{global}{}", jobs(target, "direct")), dir, &arguments)
 }
 
 fn targets() -> FakeTargets {

@@ -4,7 +4,6 @@
 
 mod support;
 
-use std::fs;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -17,20 +16,6 @@ use support::targets::{Behaviour, FakeTargets};
 use support::{PATIENCE, wait_until};
 
 const SECTION: &str = "  queue_config: {batch_send_deadline: 100ms, max_backoff: 100ms}\n";
-
-fn prometheus(dir: &Path) -> Peer {
-    let config = dir.join("prometheus.yml");
-    fs::create_dir_all(dir).unwrap();
-    fs::write(&config, "global: {scrape_interval: 1h}\n").unwrap();
-    Peer::start("prometheus", "PROMETHEUS", dir, "/-/ready", |address| {
-        vec![
-            format!("--config.file={}", config.display()),
-            format!("--storage.tsdb.path={}", dir.join("tsdb").display()),
-            format!("--web.listen-address={address}"),
-            "--web.enable-remote-write-receiver".to_owned(),
-        ]
-    })
-}
 
 fn victoria_metrics(dir: &Path) -> Peer {
     Peer::start("victoria-metrics", "VICTORIA_METRICS", dir, "/health", |address| {
@@ -86,7 +71,7 @@ fn check(peer: &Peer, section: &str, path: &str) {
 fn prometheus_has_every_sample() {
     let dir = tempfile::tempdir().unwrap();
     for (message, number) in [("prometheus.WriteRequest", 1), ("io.prometheus.write.v2.Request", 2)] {
-        let peer = prometheus(&dir.path().join(number.to_string()));
+        let peer = Peer::server("global: {scrape_interval: 1h}\n", &dir.path().join(number.to_string()), &[]);
         check(&peer, &format!("  protobuf_message: {message}\n"), "/api/v1/write");
     }
 }

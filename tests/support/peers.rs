@@ -63,6 +63,23 @@ impl Peer {
         })
     }
 
+    /// A `prometheus` that takes remote write, with this configuration and its data in `dir`.
+    pub fn server(config: &str, dir: &Path, arguments: &[&str]) -> Peer {
+        fs::create_dir_all(dir).expect("writable");
+        let config_file = dir.join("prometheus.yml");
+        fs::write(&config_file, config).expect("writable");
+        Self::start("prometheus", "PROMETHEUS", dir, "/-/ready", |address| {
+            let mut all = vec![
+                format!("--config.file={}", config_file.display()),
+                format!("--storage.tsdb.path={}", dir.join("tsdb").display()),
+                format!("--web.listen-address={address}"),
+                "--web.enable-remote-write-receiver".to_owned(),
+            ];
+            all.extend(arguments.iter().map(|argument| (*argument).to_owned()));
+            all
+        })
+    }
+
     /// A node_exporter with two small collectors.
     pub fn node_exporter(dir: &Path) -> Peer {
         Self::start("prometheus-node-exporter", "NODE_EXPORTER", dir, "/metrics", |address| {
