@@ -5,6 +5,7 @@
 pub mod allocator;
 pub mod calendar;
 pub mod clock;
+pub mod data_dir;
 pub mod exec;
 pub mod flags;
 pub mod float;

@@ -12,6 +12,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("allocator", &[]),
     ("calendar", &[]),
     ("clock", &[]),
+    ("data_dir", &[]),
     ("exec", &[]),
     ("log", &["calendar"]),
     ("mdns", &[]),
@@ -27,8 +28,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("flags", &["commands::query", "commands::scrape", "config::duration", "log", "wal::head"]),
     ("http", &["calendar", "config", "mdns"]),
     ("series", &["exposition::MetricType", "labels"]),
-    ("wal", &["exposition::MetricType", "histogram", "labels", "metrics", "series"]),
-    ("discovery", &["config", "exec", "http", "labels", "mdns", "metrics"]),
+    ("wal", &["data_dir", "exposition::MetricType", "histogram", "labels", "metrics", "series"]),
+    ("discovery", &["config", "data_dir", "exec", "http", "labels", "mdns", "metrics"]),
     (
         "scrape",
         &[
@@ -53,6 +54,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         &[
             "clock",
             "config",
+            "data_dir",
             "exposition::MetricType",
             "histogram",
             "http",

@@ -5,7 +5,7 @@
 //! it starts the provider. Losing it loses nothing but that start.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
+use std::fs;
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -17,6 +17,7 @@ use xxhash_rust::xxh64::xxh64;
 
 use crate::config::discovery::DiscoveryConfig;
 use crate::config::yaml::MAX_TEXT_BYTES;
+use crate::data_dir;
 use crate::discovery::TargetGroup;
 use crate::labels::Labels;
 
@@ -184,13 +185,13 @@ fn write(path: &Path, groups: &[Arc<TargetGroup>]) -> io::Result<()> {
     let text = serde_json::to_vec(&kept)?;
     check_size(text.len())?;
     if let Some(dir) = path.parent() {
-        fs::create_dir_all(dir)?;
+        data_dir::create_dirs(dir)?;
     }
     // Another name each time: a provider that was replaced may still be writing its own.
     let beside =
         path.with_extension(format!("{HALF_PREFIX}{:08x}", RandomState::new().hash_one(path) as u32));
-    let written = File::create(&beside)
-        .and_then(|mut file| file.write_all(&text).and_then(|()| file.sync_all()))
+    let written = data_dir::create(&beside)
+        .and_then(|mut file| file.write_all(&text).and_then(|()| file.sync_data()))
         .and_then(|()| fs::rename(&beside, path));
     if written.is_err() {
         // Half a file is of no use, and what it lacks may be room.

@@ -160,10 +160,11 @@ impl Manager {
         for queue in &mut self.queues {
             queue.revive();
             queue.measure();
+            // At every tick: what an fsync made durable is saved at the next save, not at the one after it.
+            queue.note_settled();
         }
         if self.last_save.is_none() {
             // What is settled by now is made durable, so that it can be saved.
-            self.queues.iter_mut().for_each(Queue::note_settled);
             if let Err(error) = self.wal.sync() {
                 log::error!("{error}");
             }

@@ -3,12 +3,13 @@
 //!
 //! Files are written beside, fsynced and renamed. Knows nothing of who sends.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use md5::{Digest, Md5};
 
+use crate::data_dir;
 use crate::remote::ledger::Ledger;
 use crate::remote::progress::{Ahead, Mark, Saved};
 use crate::wal::writer::Position;
@@ -62,7 +63,7 @@ impl Positions {
     /// It cannot be made.
     pub fn open(data_dir: &Path) -> io::Result<Self> {
         let dir = data_dir.join(REMOTE_DIR);
-        fs::create_dir_all(&dir)?;
+        data_dir::create_dirs(&dir)?;
         Ok(Self { dir })
     }
 
@@ -105,7 +106,7 @@ impl Positions {
     /// # Errors
     /// The file cannot be written; the old one is still there.
     pub fn save(&self, known: &Known) -> io::Result<()> {
-        self.write(&self.path(&known.identity), &encode(known))
+        data_dir::replace(&self.path(&known.identity), &encode(known))
     }
 
     /// Adds endpoints to those ever known; the list is there afterwards even if it is empty.
@@ -143,7 +144,7 @@ impl Positions {
             all.iter().map(|identity| format!("{}\n", serde_json::Value::from(identity.as_str()))).collect();
         let checksum = crc32c::crc32c(text.as_bytes());
         text.push_str(&format!("{checksum:08x}\n"));
-        self.write(&self.dir.join(ENDPOINTS_FILE), text.as_bytes())
+        data_dir::replace(&self.dir.join(ENDPOINTS_FILE), text.as_bytes())
     }
 
     /// `None` if the list is missing or damaged.
@@ -162,15 +163,6 @@ impl Positions {
         let digest = Md5::digest(identity.as_bytes());
         let name: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
         self.dir.join(format!("{name}.{POSITION_EXTENSION}"))
-    }
-
-    fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        let beside = path.with_extension("tmp");
-        let mut file = File::create(&beside)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&beside, path)?;
-        File::open(&self.dir)?.sync_all()
     }
 }
 

@@ -60,6 +60,11 @@ impl Saved {
         self.ahead.last().map_or(self.mark, |ahead| ahead.mark).position
     }
 
+    /// The ends of its parts.
+    pub fn marks(&self) -> impl Iterator<Item = Mark> {
+        [self.mark].into_iter().chain(self.ahead.iter().map(|ahead| ahead.mark))
+    }
+
     /// The ledger of all parts.
     pub fn total(&self) -> Ledger {
         let mut total = self.ledger;

@@ -267,9 +267,10 @@ impl Queue {
     /// Remembers the newest settled place that is durable, and lets the log go up to there.
     pub fn save(&mut self, positions: &Positions) {
         self.note_settled();
-        let synced_end = self.wal.synced_end();
-        while self.settled.front().is_some_and(|saved| saved.newest() <= synced_end) {
-            self.durable = self.settled.pop_front().unwrap_or_default();
+        let is_durable = |saved: &Saved| saved.marks().all(|mark| self.wal.is_durable(mark.position));
+        // Those before it may never be: their segment could not be fsynced.
+        if let Some(newest) = self.settled.iter().rposition(is_durable) {
+            self.durable = self.settled.drain(..=newest).next_back().unwrap_or_default();
         }
         if self.saved.as_ref() == Some(&self.durable) {
             return;
@@ -365,9 +366,11 @@ fn starting_place(wal: &Wal, name: &str, remembered: Remembered) -> Result<Saved
     let from_oldest = |ledger| Saved { mark: Mark::start_of(oldest.segment), ledger, ahead: Vec::new() };
     let saved = match remembered {
         Remembered::New => {
-            // The place is durable before it is remembered.
             let present = wal.committed_end().unwrap_or(oldest);
-            wal.sync()?;
+            // The place is durable before it is remembered; if it cannot be, the log's start finds that out.
+            if let Err(error) = wal.sync() {
+                log::error!("{error}");
+            }
             let fingerprint = follow::record_before(wal, present)?.unwrap_or_default();
             return Ok(Saved { mark: Mark { position: present, fingerprint }, ..Saved::default() });
         }

@@ -119,8 +119,7 @@ impl BulkWriter {
     }
 
     fn close_segment(&mut self) -> Result<(), WalError> {
-        let path = self.segment.path().to_owned();
-        self.segment.sync_handle().map_err(WalError::io("fsync segment", &path))?.sync()
+        self.segment.sync_handle().sync().map_err(WalError::io("fsync segment", self.segment.path()))
     }
 
     fn next_segment(&mut self) -> Result<(), WalError> {

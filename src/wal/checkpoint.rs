@@ -5,10 +5,11 @@
 //! all. Knows nothing of when one is due.
 
 use std::ffi::OsStr;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use crate::data_dir;
 use crate::wal::batch::RecordBatch;
 use crate::wal::disk::Reserve;
 use crate::wal::error::WalError;
@@ -125,7 +126,7 @@ fn create_as<T>(
     wal_dir: &Path,
     write: impl FnOnce(&Path) -> Result<T, WalError>,
 ) -> Result<T, WalError> {
-    fs::create_dir(temporary).map_err(WalError::io("create checkpoint", temporary))?;
+    data_dir::create_dir(temporary).map_err(WalError::io("create checkpoint", temporary))?;
     let written = write(temporary)?;
     segment::sync_dir(temporary)?;
     fs::rename(temporary, path).map_err(WalError::io("rename checkpoint to", path))?;
@@ -158,7 +159,7 @@ impl CheckpointWriter {
         if let Some(reserve) = reserve {
             reserve.spend(&path);
         }
-        let file = OpenOptions::new()
+        let file = data_dir::options()
             .create(true)
             .truncate(false)
             .write(true)
@@ -187,7 +188,7 @@ impl CheckpointWriter {
     /// # Errors
     /// The disk refused.
     pub fn finish(self) -> Result<u64, WalError> {
-        let finished = self.file.set_len(self.bytes).and_then(|()| self.file.sync_all());
+        let finished = self.file.set_len(self.bytes).and_then(|()| self.file.sync_data());
         finished.map_err(WalError::io("fsync checkpoint", &self.path))?;
         Ok(self.bytes)
     }

@@ -5,12 +5,13 @@
 //! writer can be faster. Used by wal-maintenance only.
 
 use std::ffi::CString;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use crate::data_dir;
 use crate::wal::error::WalError;
 
 /// Name of the reserve in the data directory.
@@ -106,7 +107,7 @@ impl Reserve {
         if present_bytes >= wanted_bytes {
             return Ok(());
         }
-        let filled = OpenOptions::new().create(true).append(true).open(&self.path).and_then(|mut file| {
+        let filled = data_dir::options().create(true).append(true).open(&self.path).and_then(|mut file| {
             // Cut back, or half a reserve would be taken for a whole one.
             allocate(&mut file, present_bytes, wanted_bytes)
                 .inspect_err(|_| drop(file.set_len(present_bytes)))
@@ -132,7 +133,7 @@ fn allocate(file: &mut File, from: u64, to: u64) -> io::Result<()> {
         // SAFETY: the descriptor is open for the whole call, no memory is involved.
         let error = unsafe { libc::posix_fallocate(file.as_raw_fd(), offset, length) };
         match error {
-            0 => return file.sync_all(),
+            0 => return file.sync_data(),
             libc::ENOSPC | libc::EDQUOT => return Err(io::Error::from_raw_os_error(error)),
             _ => {}
         }
@@ -144,7 +145,7 @@ fn allocate(file: &mut File, from: u64, to: u64) -> io::Result<()> {
         file.write_all(zeros.get(..part as usize).unwrap_or(&zeros))?;
         left -= part;
     }
-    file.sync_all()
+    file.sync_data()
 }
 
 #[cfg(test)]

@@ -27,6 +27,15 @@ pub enum WalError {
         /// The lock file.
         path: PathBuf,
     },
+    /// A segment's fsync failed: it is closed, and a new one begun.
+    Unsynced {
+        /// Its file.
+        path: PathBuf,
+        /// Samples written to it since the last fsync.
+        n_samples: u64,
+        /// What the system said.
+        cause: io::Error,
+    },
     /// A file operation failed.
     Io {
         /// What was done, as in "create segment".
@@ -48,7 +57,9 @@ impl WalError {
     /// The system's error, if one is behind this.
     pub fn cause(&self) -> Option<&io::Error> {
         match self {
-            WalError::Poisoned { cause } | WalError::Io { cause, .. } => Some(cause),
+            WalError::Poisoned { cause } | WalError::Unsynced { cause, .. } | WalError::Io { cause, .. } => {
+                Some(cause)
+            }
             _ => None,
         }
     }
@@ -78,6 +89,15 @@ impl fmt::Display for WalError {
                 write!(f, "data directory is locked by another process ({}); ", path.display())?;
                 f.write_str("stop the other process or choose another --storage.agent.path")
             }
+            WalError::Unsynced { path, n_samples, cause } => {
+                write!(
+                    f,
+                    "cannot fsync segment {}: {cause}; a loss of power may take its newest {n_samples} samples, and no \
+                     later fsync will change that; what comes next goes into a new segment",
+                    path.display()
+                )?;
+                way_out(f, cause)
+            }
             WalError::Io { action, path, cause } => {
                 write!(f, "cannot {action} {}: {cause}", path.display())?;
                 way_out(f, cause)
@@ -97,6 +117,9 @@ fn way_out(f: &mut fmt::Formatter<'_>, cause: &io::Error) -> fmt::Result {
         }
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
             f.write_str("; make room or lower --storage.agent.retention.max-bytes")
+        }
+        _ if cause.raw_os_error() == Some(libc::EIO) => {
+            f.write_str("; the disk, the card or its cable fails, see the kernel's log")
         }
         ErrorKind::NotADirectory => f.write_str("; --storage.agent.path must be a directory"),
         _ => Ok(()),

@@ -2,6 +2,7 @@
 //!
 //! **Invariant:** a label set has exactly one series record in all kept WAL, and no sample stands before its series.
 
+use crate::data_dir;
 use crate::labels::builder::LabelsBuilder;
 use crate::metrics::page::Page;
 use crate::metrics::{Collect, Counter};
@@ -22,8 +23,6 @@ use crate::wal::writer::{Position, Rotated, SegmentWriter};
 use crossbeam_channel::{Sender, TrySendError};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -155,10 +154,11 @@ impl Wal {
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<(Wal, ReplaySummary), WalError> {
         let metrics = Arc::new(WalMetrics::new(options.compression));
-        fs::create_dir_all(&options.path).map_err(WalError::io("create data directory", &options.path))?;
+        data_dir::create_dirs(&options.path).map_err(WalError::io("create data directory", &options.path))?;
         let lock = if options.lock_file { Some(DirLock::acquire(&options.path)?) } else { None };
         let clean_start = lock.as_ref().map_or(CleanStart::LockFileDisabled, DirLock::clean_start);
         metrics.clean_start.set(clean_start.gauge_value());
+        data_dir::tighten(&options.path);
 
         let wal_dir = options.path.join(WAL_DIR);
         let replay_start = Instant::now();
@@ -424,23 +424,24 @@ impl Wal {
         self.shared.head.lock().writer.as_ref().map(SegmentWriter::current)
     }
 
-    /// The end of the log and what has to be fsynced for it to be durable; `None` once closed, or while a rotated
+    /// The segment being written so far and its file; `None` once closed, or while a rotated
     /// file waits for wal-maintenance.
-    ///
-    /// # Errors
-    /// No file descriptor is left.
-    pub(in crate::wal) fn end_to_sync(&self) -> io::Result<Option<(Position, SyncHandle)>> {
+    pub(in crate::wal) fn to_sync(&self) -> Option<(ClosedSegment, SyncHandle)> {
         let head = self.shared.head.lock();
-        let Some(writer) = head.writer.as_ref().filter(|writer| !writer.has_rotated()) else {
-            return Ok(None);
-        };
-        Ok(Some((writer.end(), writer.sync_handle()?)))
+        let writer = head.writer.as_ref().filter(|writer| !writer.has_rotated())?;
+        Some((writer.current(), writer.sync_handle()))
     }
 
-    /// Segments completed since the last call. Their files, and the directory for the names of their successors,
-    /// still have to be fsynced.
-    pub(in crate::wal) fn take_rotated(&self) -> Vec<Rotated> {
-        self.shared.head.lock().writer.as_mut().map(SegmentWriter::take_rotated).unwrap_or_default()
+    /// The oldest complete segment whose file still has to be fsynced, and the directory for the name of its successor.
+    pub(in crate::wal) fn rotated(&self) -> Option<Rotated> {
+        self.shared.head.lock().writer.as_ref().and_then(SegmentWriter::rotated)
+    }
+
+    /// Wal-maintenance is done with this segment.
+    pub(in crate::wal) fn forget_rotated(&self, number: u32) {
+        if let Some(writer) = &mut self.shared.head.lock().writer {
+            writer.forget_rotated(number);
+        }
     }
 
     /// Completes the segment being written, unless it is empty.

@@ -250,7 +250,11 @@ fn segments_rotate_and_a_large_commit_is_one_long_segment() {
         appender.commit().unwrap();
     }
     assert!(receiver.try_recv().is_ok(), "a rotated file waits");
-    let rotated = wal.take_rotated();
+    let mut rotated = Vec::new();
+    while let Some(next) = wal.rotated() {
+        wal.forget_rotated(next.closed.number);
+        rotated.push(next);
+    }
     let numbers: Vec<u32> = rotated.iter().map(|rotated| rotated.closed.number).collect();
     assert_eq!(numbers, (0..numbers.len() as u32).collect::<Vec<u32>>());
     assert!(rotated[0].closed.bytes > SEGMENT_BYTES, "series and samples of the first commit stay together");
@@ -261,6 +265,97 @@ fn segments_rotate_and_a_large_commit_is_one_long_segment() {
     assert_eq!(wal.current().unwrap().number, numbers.len() as u32 + 1, "an empty segment is not left");
     wal.close().unwrap();
     assert!(read(dir.path()).values().all(|ts_ms| *ts_ms == [1, 2, 3, 4, 5, 6]));
+}
+
+#[test]
+fn what_an_fsync_refused_is_never_durable_and_a_new_segment_begins() {
+    let dir = tempfile::tempdir().unwrap();
+    let wal = open(dir.path());
+    // Nothing is truncated.
+    let _mark = wal.register_reader(crate::wal::writer::Position::default());
+    let mut appender = wal.appender();
+    commit(&mut appender, &["a", "b"], 1).unwrap();
+    wal.sync().unwrap();
+    let durable = wal.committed_end().unwrap();
+    assert!(wal.is_durable(durable));
+    commit(&mut appender, &["a", "b", "c"], 2).unwrap();
+    let refused = wal.committed_end().unwrap();
+
+    disk(&wal).set(DiskState { refuses_fsyncs: true, ..DiskState::default() });
+    match wal.sync() {
+        Err(error @ WalError::Unsynced { n_samples: 3, .. }) => {
+            assert!(error.to_string().contains("its newest 3 samples"), "{error}");
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(wal.current().unwrap().number, 1, "a new segment");
+    disk(&wal).set(DiskState::default());
+    commit(&mut appender, &["a"], 3).unwrap();
+    let after = wal.committed_end().unwrap();
+    // The file that was left is fsynced once more by maintenance, and that works: it says nothing.
+    let mut maintenance = crate::wal::maintenance::Maintenance::new(wal.clone());
+    maintenance.cycle(std::time::Instant::now());
+    wal.sync().unwrap();
+    assert!(wal.is_durable(durable) && !wal.is_durable(refused) && wal.is_durable(after));
+    assert_eq!((wal.metrics().fsyncs_failed.get(), wal.metrics().samples_not_durable.get()), (1, 3));
+
+    // A segment that is full is fsynced by maintenance alone.
+    commit(&mut appender, &["a"], 4).unwrap();
+    let refused = wal.committed_end().unwrap();
+    wal.rotate().unwrap();
+    disk(&wal).set(DiskState { refuses_fsyncs: true, ..DiskState::default() });
+    maintenance.cycle(std::time::Instant::now());
+    disk(&wal).set(DiskState::default());
+    commit(&mut appender, &["a"], 5).unwrap();
+    maintenance.cycle(std::time::Instant::now());
+    wal.sync().unwrap();
+    assert!(!wal.is_durable(refused) && wal.is_durable(wal.committed_end().unwrap()));
+    assert_eq!((wal.metrics().fsyncs_failed.get(), wal.metrics().samples_not_durable.get()), (2, 4));
+    wal.close().unwrap();
+    assert_eq!(read(dir.path())["a"], [1, 2, 3, 4, 5]);
+}
+
+#[test]
+fn without_room_for_a_new_segment_the_refused_one_goes_on_and_is_not_durable() {
+    let dir = tempfile::tempdir().unwrap();
+    let wal = open(dir.path());
+    // Nothing is truncated.
+    let _mark = wal.register_reader(crate::wal::writer::Position::default());
+    let mut appender = wal.appender();
+    commit(&mut appender, &["a"], 1).unwrap();
+    disk(&wal).set(DiskState { refuses_fsyncs: true, refuses_new_files: true, ..DiskState::default() });
+    assert!(matches!(wal.sync(), Err(WalError::Unsynced { .. })));
+    commit(&mut appender, &["a"], 2).unwrap();
+    disk(&wal).set(DiskState { refuses_new_files: true, ..DiskState::default() });
+    assert!(wal.sync().is_err());
+    assert!(!wal.is_durable(wal.committed_end().unwrap()));
+    disk(&wal).set(DiskState::default());
+    wal.sync().unwrap();
+    assert_eq!(wal.current().unwrap().number, 1);
+    commit(&mut appender, &["a"], 3).unwrap();
+    crate::wal::maintenance::Maintenance::new(wal.clone()).cycle(std::time::Instant::now());
+    assert!(wal.is_durable(wal.committed_end().unwrap()));
+    wal.close().unwrap();
+    assert_eq!(read(dir.path())["a"], [1, 2, 3]);
+}
+
+#[test]
+fn an_fsync_needs_no_descriptor() {
+    let dir = tempfile::tempdir().unwrap();
+    let wal = open(dir.path());
+    let mut appender = wal.appender();
+    commit(&mut appender, &["a"], 1).unwrap();
+    wal.sync().unwrap();
+    let count = || std::fs::read_dir("/proc/self/fd").unwrap().count();
+    // Others open files meanwhile: their number is compared until nobody does.
+    let is_steady = (0..1000).any(|_| {
+        let before = count();
+        let (_, handle) = wal.to_sync().unwrap();
+        let during = count();
+        handle.sync().unwrap();
+        before == during
+    });
+    assert!(is_steady);
 }
 
 #[test]

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::Path;
 
+use crate::data_dir;
 use crate::labels::builder::LabelsBuilder;
 use crate::series::SeriesRef;
 use crate::series::table::SeriesTable;
@@ -117,7 +118,7 @@ pub fn import(
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Imported, WalError> {
     let unfinished = wal_dir.join(UNFINISHED_DIR);
-    fs::create_dir(&unfinished).map_err(WalError::io("create", &unfinished))?;
+    data_dir::create_dir(&unfinished).map_err(WalError::io("create", &unfinished))?;
     let imported = relog(options, &unfinished, layout, progress);
     if imported.is_err() {
         // The next start removes it as well; now room may be what is missing.

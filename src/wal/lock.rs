@@ -4,10 +4,11 @@
 //! neither program opens a directory the other one holds. The lock belongs to the process: a file that a killed
 //! process left behind never blocks. Held by the head for as long as it lives.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, TryLockError};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use crate::data_dir;
 use crate::wal::error::WalError;
 
 /// Name of the lock file in the data directory.
@@ -56,7 +57,7 @@ impl DirLock {
         let path = dir.join(LOCK_FILE_NAME);
         let clean_start = if path.exists() { CleanStart::LockFileReplaced } else { CleanStart::Clean };
         for _ in 0..MAX_LOCK_ROUNDS {
-            let file = OpenOptions::new()
+            let file = data_dir::options()
                 .create(true)
                 .truncate(false)
                 .read(true)

@@ -18,6 +18,7 @@ use crate::wal::replay::ClosedSegment;
 use crate::wal::retention::{self, Bounds, Truncation, Usage};
 use crate::wal::segment;
 use crate::wal::truncate::truncate;
+use crate::wal::writer::Rotated;
 
 /// Name of the thread.
 const THREAD_NAME: &str = "wal-maintenance";
@@ -182,19 +183,24 @@ impl Maintenance {
 
     /// Fsyncs the files that the writer has left since the last round.
     fn take_rotated(&mut self) {
-        let rotated = self.wal.take_rotated();
-        if rotated.is_empty() {
-            return;
-        }
-        for rotated in rotated {
+        let mut has_rotated = false;
+        while let Some(Rotated { closed, file }) = self.wal.rotated() {
+            has_rotated = true;
+            self.closed.push(closed);
+            if self.wal.readers().is_given_up(closed.number) {
+                self.wal.forget_rotated(closed.number);
+                continue;
+            }
             let start = Instant::now();
-            let synced = rotated.file.sync();
+            let synced = file.sync().map_err(|cause| self.wal.give_up(closed, cause));
             self.wal.metrics().fsync_duration.observe_duration(start.elapsed());
             self.note_sync(synced);
-            self.closed.push(rotated.closed);
+            self.wal.forget_rotated(closed.number);
         }
-        let synced = segment::sync_dir(self.wal.wal_dir());
-        self.note_sync(synced);
+        if has_rotated {
+            let synced = segment::sync_dir(self.wal.wal_dir()).inspect_err(|_| self.wal.give_up_name());
+            self.note_sync(synced);
+        }
     }
 
     fn sync_current(&self) -> Result<(), WalError> {
@@ -209,7 +215,7 @@ impl Maintenance {
             Ok(()) => self.is_unsynced = false,
             Err(error) if !self.is_unsynced => {
                 self.is_unsynced = true;
-                log::error!("{error}; a loss of power may cost samples that are already written");
+                log::error!("{error}");
             }
             Err(_) => {}
         }

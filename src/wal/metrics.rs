@@ -29,6 +29,10 @@ pub struct WalMetrics {
     pub clean_start: Gauge,
 
     pub fsync_duration: Summary,
+    /// Segments that were given up because their fsync failed.
+    pub fsyncs_failed: Counter,
+    /// Samples in them that no good fsync has covered.
+    pub samples_not_durable: Counter,
     pub page_flushes: Counter,
     pub completed_pages: Counter,
     pub truncations: Counter,
@@ -72,6 +76,8 @@ impl WalMetrics {
             checkpoint_deletions_failed: Counter::default(),
             clean_start: Gauge::default(),
             fsync_duration: Summary::default(),
+            fsyncs_failed: Counter::default(),
+            samples_not_durable: Counter::default(),
             page_flushes: Counter::default(),
             completed_pages: Counter::default(),
             truncations: Counter::default(),
@@ -222,6 +228,16 @@ impl WalMetrics {
             "scraped_wal_records_skipped_total",
             "Records read at start whose type or content was not understood.",
             &self.records_skipped,
+        );
+        page.counter(
+            "scraped_wal_fsyncs_failed_total",
+            "Segments whose fsync failed: each was closed and a new one begun.",
+            &self.fsyncs_failed,
+        );
+        page.counter(
+            "scraped_wal_samples_not_durable_total",
+            "Samples in these segments that a loss of power may take: no good fsync has covered them.",
+            &self.samples_not_durable,
         );
         page.gauge("scraped_series_bytes", "Memory of the series table in bytes.", &self.series_bytes);
     }

@@ -35,9 +35,30 @@ struct State {
     kept: BTreeMap<u64, Position>,
     /// Samples of segments that went although a reader needed them.
     gone: BTreeMap<u32, u64>,
-    synced_end: Position,
-    /// What the start found is durable: whoever wrote it may have been killed before its fsync.
+    durable: Durable,
+}
+
+/// What survives a loss of power.
+#[derive(Debug, Default)]
+struct Durable {
+    /// Everything before it, but for what is in `given_up`.
+    end: Position,
+    /// Samples of the segment at `end` that are before it.
+    samples: u64,
+    /// Segments of which an fsync failed, and from where on they are not durable. A later fsync that works says nothing:
+    /// the system may have thrown away what it could not write.
+    given_up: BTreeMap<u32, u64>,
+    /// What the start found was fsynced: whoever wrote it may have been killed before.
     is_start_synced: bool,
+}
+
+impl Durable {
+    fn give_up(&mut self, segment: u32, samples: u64) -> u64 {
+        let is_begun = self.end.segment == segment;
+        let (from, before) = if is_begun { (self.end.offset, self.samples) } else { (0, 0) };
+        self.given_up.entry(segment).or_insert(from);
+        samples.saturating_sub(before)
+    }
 }
 
 impl Readers {
@@ -53,6 +74,11 @@ impl Readers {
         for segment in segments.filter(|segment| segment.number >= needed_from) {
             state.gone.insert(segment.number, segment.samples);
         }
+    }
+
+    /// Whether an fsync of this segment failed.
+    pub(in crate::wal) fn is_given_up(&self, segment: u32) -> bool {
+        self.0.lock().durable.given_up.contains_key(&segment)
     }
 
     fn keep(&self, id: u64, position: Position) {
@@ -137,39 +163,82 @@ impl Wal {
         self.readers().0.lock().gone.range(first..=last).map(|(_, samples)| *samples).sum()
     }
 
-    /// Everything before this place survives a loss of power.
-    pub fn synced_end(&self) -> Position {
-        self.readers().0.lock().synced_end
+    /// Whether everything up to this place in its segment survives a loss of power.
+    pub fn is_durable(&self, position: Position) -> bool {
+        let state = self.readers().0.lock();
+        let given_up = state.durable.given_up.get(&position.segment);
+        position <= state.durable.end && given_up.is_none_or(|from| position.offset <= *from)
     }
 
-    /// Makes what is written durable, unless a rotated file waits for wal-maintenance.
+    /// Makes what is written durable, unless a rotated file waits for wal-maintenance. A segment that cannot be fsynced is
+    /// left for a new one: no later fsync can say anything of it.
     ///
     /// # Errors
-    /// The disk refused, or no file descriptor is left.
+    /// [`WalError::Unsynced`], or the directory refused.
     pub fn sync(&self) -> Result<(), WalError> {
         self.sync_what_was_found()?;
-        let to_sync = self.end_to_sync().map_err(WalError::io("fsync segment in", self.wal_dir()))?;
-        let Some((end, file)) = to_sync else { return Ok(()) };
-        file.sync()?;
-        let mut state = self.readers().0.lock();
-        state.synced_end = state.synced_end.max(end);
-        Ok(())
+        let Some((segment, file)) = self.to_sync() else { return Ok(()) };
+        if self.readers().is_given_up(segment.number) {
+            // There was no room for a new one.
+            return self.rotate();
+        }
+        match file.sync() {
+            Ok(()) => {
+                let mut state = self.readers().0.lock();
+                let end = Position { segment: segment.number, offset: segment.bytes };
+                if state.durable.end <= end {
+                    (state.durable.end, state.durable.samples) = (end, segment.samples);
+                }
+                Ok(())
+            }
+            Err(cause) => {
+                let error = self.give_up(segment, cause);
+                // Without room for a new one the next call tries again.
+                let _ = self.rotate();
+                Err(error)
+            }
+        }
+    }
+
+    /// The fsync of a segment has failed: what was written to it since the last one is not durable, and never will be.
+    pub(in crate::wal) fn give_up(&self, segment: ClosedSegment, cause: io::Error) -> WalError {
+        let path = segment::segment_path(self.wal_dir(), segment.number);
+        if segment.bytes == 0 {
+            return WalError::io("fsync segment", &path)(cause);
+        }
+        let n_samples = self.readers().0.lock().durable.give_up(segment.number, segment.samples);
+        self.metrics().fsyncs_failed.inc();
+        self.metrics().samples_not_durable.add(n_samples);
+        WalError::Unsynced { path, n_samples, cause }
+    }
+
+    /// The directory cannot be synced: the name of the segment being written may not survive, so neither does what is
+    /// in it. The next fsync leaves it.
+    pub(in crate::wal) fn give_up_name(&self) {
+        if let Some(current) = self.current() {
+            self.readers().0.lock().durable.give_up(current.number, 0);
+        }
     }
 
     fn sync_what_was_found(&self) -> Result<(), WalError> {
-        if self.readers().0.lock().is_start_synced {
+        if self.readers().0.lock().durable.is_start_synced {
             return Ok(());
         }
         for found in self.segments_at_start() {
             let path = segment::segment_path(self.wal_dir(), found.number);
-            match File::open(&path).and_then(|file| file.sync_all()) {
+            match File::open(&path) {
                 // Truncated meanwhile.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                synced => synced.map_err(WalError::io("fsync segment", &path))?,
+                Err(error) => return Err(WalError::io("open segment", &path)(error)),
+                Ok(file) => {
+                    if let Err(cause) = file.sync_data() {
+                        log::error!("{}", self.give_up(*found, cause));
+                    }
+                }
             }
         }
         segment::sync_dir(self.wal_dir())?;
-        self.readers().0.lock().is_start_synced = true;
+        self.readers().0.lock().durable.is_start_synced = true;
         Ok(())
     }
 

@@ -261,7 +261,7 @@ pub fn rewrite(
 
 fn cut(path: &Path, bytes: u64) -> Result<(), WalError> {
     let file = OpenOptions::new().write(true).open(path).map_err(WalError::io("open segment", path))?;
-    file.set_len(bytes).and_then(|()| file.sync_all()).map_err(WalError::io("cut segment", path))
+    file.set_len(bytes).and_then(|()| file.sync_data()).map_err(WalError::io("cut segment", path))
 }
 
 /// Hands every record that may stay to `keep` and counts the rest.

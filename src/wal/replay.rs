@@ -8,8 +8,7 @@
 //! is no record of a type that we do not write. The first record that breaks this ends the replay and starts an
 //! import.
 
-use std::fs;
-
+use crate::data_dir;
 use crate::series::table::SeriesTable;
 use crate::wal::disk::{self, Reserve};
 use crate::wal::error::WalError;
@@ -55,7 +54,7 @@ pub struct Replayed {
 /// The directory cannot be read, or a file that must be rewritten cannot be written.
 pub fn replay(options: &WalOptions, progress: &mut dyn FnMut(u64, u64)) -> Result<Replayed, WalError> {
     let wal_dir = options.path.join("wal");
-    fs::create_dir_all(&wal_dir).map_err(WalError::io("create", &wal_dir))?;
+    data_dir::create_dirs(&wal_dir).map_err(WalError::io("create", &wal_dir))?;
     import::finish_or_undo(&wal_dir)?;
     let mut losses = Vec::new();
     let mut takeover = None;

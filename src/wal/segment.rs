@@ -2,11 +2,13 @@
 //!
 //! Nothing else may know whether the newest pages of a segment are in memory or in a file. Knows no record.
 
+use crate::data_dir;
 use crate::wal::error::WalError;
 use std::ffi::OsStr;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Digits in a segment's file name; Prometheus pads with zeros.
 const NAME_DIGITS: usize = 8;
@@ -77,7 +79,7 @@ pub fn first_gap(segments: &[SegmentInfo]) -> Option<(u32, u32)> {
 /// # Errors
 /// The directory cannot be opened or synced.
 pub fn sync_dir(dir: &Path) -> Result<(), WalError> {
-    File::open(dir).and_then(|file| file.sync_all()).map_err(WalError::io("fsync", dir))
+    data_dir::sync_dir(dir).map_err(WalError::io("fsync", dir))
 }
 
 /// The bytes of a segment, front to back.
@@ -105,7 +107,8 @@ pub fn open(path: &Path) -> io::Result<SegmentSource> {
 pub struct Segment {
     number: u32,
     path: PathBuf,
-    file: File,
+    /// Shared with who fsyncs it: that needs no further descriptor.
+    file: Arc<File>,
     bytes: u64,
     #[cfg(test)]
     disk: Option<tests::FullDisk>,
@@ -117,7 +120,7 @@ impl Segment {
     /// # Errors
     /// The file exists or cannot be made.
     pub fn create(path: PathBuf, number: u32) -> Result<Segment, WalError> {
-        let file = OpenOptions::new()
+        let file = data_dir::options()
             .append(true)
             .create_new(true)
             .open(&path)
@@ -125,7 +128,7 @@ impl Segment {
         Ok(Segment {
             number,
             path,
-            file,
+            file: Arc::new(file),
             bytes: 0,
             #[cfg(test)]
             disk: None,
@@ -181,62 +184,70 @@ impl Segment {
             disk.check_rewrite()?;
         }
         let path = self.path.with_extension("tmp");
-        let mut file = File::create(&path)?;
+        let mut file = data_dir::create(&path)?;
         let copied = io::copy(&mut File::open(&self.path)?.take(bytes), &mut file)?;
         if copied < bytes {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        file.sync_all()?;
+        file.sync_data()?;
         drop(file);
         // Opened before it takes the old one's place, so that there is one to go on with in any case.
-        let file = OpenOptions::new().append(true).open(&path)?;
+        let file = data_dir::options().append(true).open(&path)?;
         fs::rename(&path, &self.path)?;
-        self.file = file;
+        self.file = Arc::new(file);
         self.bytes = bytes;
         Ok(())
     }
 
-    /// A second handle of the file, for an fsync without a lock.
-    ///
-    /// # Errors
-    /// No file descriptor is left.
-    pub fn sync_handle(&self) -> io::Result<SyncHandle> {
-        Ok(SyncHandle { file: self.file.try_clone()?, path: self.path.clone() })
-    }
-
-    /// Gives the file away to be fsynced and closed.
-    pub fn into_sync_handle(self) -> SyncHandle {
-        SyncHandle { file: self.file, path: self.path }
+    /// The file, for an fsync without a lock.
+    pub fn sync_handle(&self) -> SyncHandle {
+        SyncHandle {
+            file: Arc::clone(&self.file),
+            path: self.path.clone(),
+            #[cfg(test)]
+            disk: self.disk.clone(),
+        }
     }
 
     #[cfg(not(test))]
     fn write_all(&mut self, data: &[u8]) -> io::Result<()> {
-        self.file.write_all(data)
+        (&*self.file).write_all(data)
     }
 
     #[cfg(test)]
     fn write_all(&mut self, data: &[u8]) -> io::Result<()> {
         match &self.disk {
-            Some(disk) => disk.write_all(&mut self.file, data),
-            None => self.file.write_all(data),
+            Some(disk) => disk.write_all(&self.file, data),
+            None => (&*self.file).write_all(data),
         }
     }
 }
 
 /// A segment's file whose bytes are to reach the disk.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct SyncHandle {
-    file: File,
+    file: Arc<File>,
     path: PathBuf,
+    #[cfg(test)]
+    disk: Option<tests::FullDisk>,
 }
 
 impl SyncHandle {
     /// Makes the bytes written so far durable.
     ///
     /// # Errors
-    /// The disk refused.
-    pub fn sync(&self) -> Result<(), WalError> {
-        self.file.sync_data().map_err(WalError::io("fsync segment", &self.path))
+    /// The disk refused: what was written since the last call is lost, or may be. The next call says nothing of it.
+    pub fn sync(&self) -> io::Result<()> {
+        #[cfg(test)]
+        if let Some(disk) = &self.disk {
+            disk.check_fsync()?;
+        }
+        self.file.sync_data()
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 }
 
@@ -259,6 +270,7 @@ pub(in crate::wal) mod tests {
         pub(in crate::wal) refuses_cuts: bool,
         pub(in crate::wal) refuses_rewrites: bool,
         pub(in crate::wal) refuses_new_files: bool,
+        pub(in crate::wal) refuses_fsyncs: bool,
     }
 
     impl FullDisk {
@@ -266,7 +278,7 @@ pub(in crate::wal) mod tests {
             *self.0.lock() = state;
         }
 
-        pub(in crate::wal) fn write_all(&self, file: &mut File, data: &[u8]) -> io::Result<()> {
+        pub(in crate::wal) fn write_all(&self, mut file: &File, data: &[u8]) -> io::Result<()> {
             let mut state = self.0.lock();
             let Some(room_bytes) = &mut state.room_bytes else { return file.write_all(data) };
             let fitting = data.len().min(*room_bytes as usize);
@@ -281,6 +293,11 @@ pub(in crate::wal) mod tests {
 
         pub(in crate::wal) fn check_rewrite(&self) -> io::Result<()> {
             if self.0.lock().refuses_rewrites { Err(ErrorKind::StorageFull.into()) } else { Ok(()) }
+        }
+
+        pub(in crate::wal) fn check_fsync(&self) -> io::Result<()> {
+            let is_refused = self.0.lock().refuses_fsyncs;
+            if is_refused { Err(io::Error::from_raw_os_error(libc::EIO)) } else { Ok(()) }
         }
 
         pub(in crate::wal) fn check_create(&self) -> io::Result<()> {

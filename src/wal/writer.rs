@@ -22,7 +22,7 @@ pub struct Position {
 }
 
 /// A segment that is complete and whose file still has to be fsynced.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Rotated {
     /// What is in it.
     pub closed: ClosedSegment,
@@ -112,11 +112,8 @@ impl SegmentWriter {
         self.current
     }
 
-    /// A second handle of the file being written.
-    ///
-    /// # Errors
-    /// No file descriptor is left.
-    pub fn sync_handle(&self) -> io::Result<SyncHandle> {
+    /// The file being written, for an fsync.
+    pub fn sync_handle(&self) -> SyncHandle {
         self.segment.sync_handle()
     }
 
@@ -125,9 +122,14 @@ impl SegmentWriter {
         !self.rotated.is_empty()
     }
 
-    /// The segments rotated since the last call; their files are not fsynced yet.
-    pub fn take_rotated(&mut self) -> Vec<Rotated> {
-        std::mem::take(&mut self.rotated)
+    /// The oldest segment that waits to be fsynced.
+    pub fn rotated(&self) -> Option<Rotated> {
+        self.rotated.first().cloned()
+    }
+
+    /// This segment waits no more.
+    pub fn forget_rotated(&mut self, number: u32) {
+        self.rotated.retain(|rotated| rotated.closed.number != number);
     }
 
     /// Writes a batch in one piece; returns the segment it is in.
@@ -156,7 +158,7 @@ impl SegmentWriter {
         let number = self.current.number.checked_add(1).ok_or(WalError::TooManySegments)?;
         let next = self.create_segment(number)?;
         let closed = self.current;
-        let file = std::mem::replace(&mut self.segment, next).into_sync_handle();
+        let file = std::mem::replace(&mut self.segment, next).sync_handle();
         self.rotated.push(Rotated { closed, file });
         self.current = ClosedSegment { number, ..ClosedSegment::default() };
         self.metrics.segment_current.set(f64::from(number));
@@ -168,12 +170,12 @@ impl SegmentWriter {
     /// # Errors
     /// The disk refused.
     pub fn close(&mut self) -> Result<(), WalError> {
-        for rotated in self.take_rotated() {
-            rotated.file.sync()?;
+        for rotated in std::mem::take(&mut self.rotated) {
+            rotated.file.sync().map_err(WalError::io("fsync segment", rotated.file.path()))?;
         }
         let path = self.segment.path().to_owned();
         self.heal().map_err(WalError::io("write segment", &path))?;
-        self.segment.sync_handle().map_err(WalError::io("fsync segment", &path))?.sync()?;
+        self.segment.sync_handle().sync().map_err(WalError::io("fsync segment", &path))?;
         sync_dir(&self.dir)
     }
 

@@ -7,6 +7,7 @@
 
 pub mod api;
 pub mod command;
+pub mod deny;
 pub mod peers;
 pub mod receiver;
 pub mod remote;

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
+use super::deny::deny;
 use super::wait_until;
 
 /// A running `scraped`. Dropping it kills it.
@@ -47,29 +48,46 @@ impl Scraped {
     /// Starts on a directory that holds a `scraped.yml`, perhaps with data of an earlier run, and waits until it is
     /// ready.
     pub fn start_in(dir: Arc<TempDir>, arguments: &[&str]) -> Self {
-        let scraped = Self::spawn_in(dir, arguments);
+        Self::spawn_in(dir, arguments).ready()
+    }
+
+    fn ready(self) -> Self {
         wait_until("the daemon is ready", || {
-            assert!(!scraped.has_ended(), "the daemon ended: {}", scraped.stderr());
-            scraped.try_get("/-/ready").is_some_and(|answer| answer.status == 200)
+            assert!(!self.has_ended(), "the daemon ended: {}", self.stderr());
+            self.try_get("/-/ready").is_some_and(|answer| answer.status == 200)
         });
-        scraped
+        self
     }
 
     /// Starts with `config` and one more variable in its environment, and does not wait.
     pub fn spawn_under(variable: (&str, &str), config: &str) -> Self {
         let dir = TempDir::with_prefix("scraped-test-").expect("a directory");
         fs::write(dir.path().join("scraped.yml"), config).expect("writable");
-        Self::spawn(Arc::new(dir), &[], &[variable])
+        Self::spawn(Arc::new(dir), &[], &[variable], None)
+    }
+
+    /// Starts where the kernel answers `syscall` with `errno`, and waits until it is ready.
+    pub fn start_denied(dir: Arc<TempDir>, arguments: &[&str], (syscall, errno): (i64, i32)) -> Self {
+        Self::spawn(dir, arguments, &[], Some((syscall, errno))).ready()
     }
 
     /// Starts and does not wait: for starts that fail.
     pub fn spawn_in(dir: Arc<TempDir>, arguments: &[&str]) -> Self {
-        Self::spawn(dir, arguments, &[])
+        Self::spawn(dir, arguments, &[], None)
     }
 
-    fn spawn(dir: Arc<TempDir>, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
+    fn spawn(
+        dir: Arc<TempDir>,
+        arguments: &[&str],
+        variables: &[(&str, &str)],
+        denied: Option<(i64, i32)>,
+    ) -> Self {
         let address = free_address();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_scraped"))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_scraped"));
+        if let Some((syscall, errno)) = denied {
+            deny(&mut command, syscall, errno);
+        }
+        let mut child = command
             .arg(format!("--config.file={}", dir.path().join("scraped.yml").display()))
             .arg(format!("--storage.agent.path={}", dir.path().join("data").display()))
             .arg(format!("--web.listen-address={address}"))
