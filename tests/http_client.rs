@@ -269,14 +269,12 @@ fn long_heads_are_read_and_the_servers_own_words_are_kept() {
     for (line, reason) in [
         ("HTTP/1.1 503 My Reason\r\n", "My Reason"),
         ("HTTP/1.1 503\r\n", ""),
-        ("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 503 Later\r\n", "Service Unavailable"),
+        ("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 503 Later\r\n", "Later"),
         ("HTTP/1.1 503 a\x07b\r\n", "a b"),
+        ("HTTP/2.0   503 Odd\r\nX-A: b\r\n c\r\nX B : d\r\n", "Odd"),
     ] {
         endpoint.answer(move |_| Reply::Keep(format!("{line}Content-Length: 0\r\n\r\n").into_bytes()));
-        match post(&mut client, b"x", PATIENCE) {
-            Ok(answer) => assert_eq!((answer.status(), answer.reason()), (503, reason)),
-            // A control character is no HTTP.
-            Err(error) => assert!(line.contains('\x07') && error.contains("malformed"), "{error}"),
-        }
+        let answer = post(&mut client, b"x", PATIENCE).expect("an answer");
+        assert_eq!((answer.status(), answer.reason()), (503, reason));
     }
 }

@@ -12,9 +12,6 @@ pub(in crate::http) const INPUT_BYTES: usize = 16 << 10;
 /// Holds the longest request line and header line that is sent.
 pub(in crate::http) const OUTPUT_BYTES: usize = 8 << 10;
 
-/// Where the first digit of the status is.
-const INFORMATIONAL_IDX: usize = b"HTTP/1.1 ".len();
-
 /// Input and output of one connection.
 #[derive(Debug, Default)]
 pub(in crate::http) struct ExchangeBuffers {
@@ -37,7 +34,7 @@ impl ExchangeBuffers {
         !self.input.is_empty()
     }
 
-    /// After something came: drops what nobody needs of a long head, and gives the words of a status that is not 200.
+    /// After something came: mends the lines of a head, and gives the words of a status that is not 200.
     pub(in crate::http) fn take_head(&mut self) -> Result<Option<&[u8]>, TooLarge> {
         if self.is_past_head {
             return Ok(None);
@@ -46,8 +43,8 @@ impl ExchangeBuffers {
             self.input.copy_within(self.start..self.end, 0);
             (self.start, self.end) = (0, self.end - self.start);
         }
-        self.end = self.head.shorten(&mut self.input, self.end)?;
-        Ok(reason_of(&self.input[..self.end]))
+        self.end = self.head.mend(&mut self.input, self.end)?;
+        Ok(reason_of(self.input()))
     }
 
     /// The request is sent.
@@ -66,7 +63,9 @@ impl Buffers for ExchangeBuffers {
     }
 
     fn input(&self) -> &[u8] {
-        &self.input[self.start..self.end]
+        let n_bytes = self.end - self.start;
+        let n_visible = if self.is_past_head { n_bytes } else { self.head.n_visible(n_bytes) };
+        &self.input[self.start..self.start + n_visible]
     }
 
     fn input_append_buf(&mut self) -> &mut [u8] {
@@ -88,11 +87,7 @@ impl Buffers for ExchangeBuffers {
 
     fn input_consume(&mut self, amount: usize) {
         self.made_progress = amount > 0;
-        if amount > 0 && !self.is_past_head {
-            // After a head with a status like 103 comes another one.
-            self.is_past_head = self.input.get(self.start + INFORMATIONAL_IDX) != Some(&b'1');
-            self.head = Head::default();
-        }
+        self.is_past_head |= amount > 0;
         self.start = (self.start + amount).min(self.end);
     }
 
@@ -107,7 +102,7 @@ impl Buffers for ExchangeBuffers {
     }
 
     fn can_use_input(&self) -> bool {
-        self.start < self.end && self.made_progress
+        self.made_progress && !self.input().is_empty()
     }
 }
 
@@ -125,6 +120,8 @@ mod tests {
         let mut buffers = ExchangeBuffers::default();
         assert!(!buffers.has_input_memory());
         append(&mut buffers, &[b'a'; INPUT_BYTES]);
+        // Not a head, so all of it is seen.
+        assert_eq!(buffers.take_head(), Ok(None));
         assert!(buffers.input_append_buf().is_empty());
         buffers.input_consume(INPUT_BYTES - 3);
         assert!(buffers.can_use_input());

@@ -43,6 +43,7 @@ use crate::http::connect::{NetConnector, NoResolver, Route};
 use crate::http::credentials::{Audience, Line};
 use crate::http::dial::{Dialer, Turn};
 use crate::http::error::{HttpError, HttpErrorKind, Method, Phase, system_words};
+use crate::http::escape::escape;
 use crate::http::exchange::Exchange;
 use crate::http::names::Names;
 use crate::http::profile::ClientProfile;
@@ -246,7 +247,7 @@ impl HttpClient {
                 self.exchange.enter(Phase::Body);
                 return Ok((url, response));
             };
-            let next = url.join(location);
+            let next = url.join(&location);
             let status = response.status().as_u16();
             if method == Method::Post && matches!(status, 301..=303) {
                 let kind = HttpErrorKind::PostRedirected { status, location: next.to_string() };
@@ -254,7 +255,7 @@ impl HttpClient {
             }
             if n_requests == MAX_REQUESTS {
                 let kind = HttpErrorKind::TooManyRedirects { n_requests };
-                return Err(HttpError { method, url: without_password(location), kind });
+                return Err(HttpError { method, url: without_password(&location), kind });
             }
             if !next.is_site_of(&self.url) {
                 // For good: who was sent elsewhere once may be sent back by anybody.
@@ -416,10 +417,15 @@ fn kind_of(exchange: &Exchange, error: Error) -> HttpErrorKind {
     }
 }
 
-/// Where a response sends to, if it is one that Go's client follows for a GET.
-fn redirect_location(response: &UreqResponse) -> Option<&str> {
-    match response.status().as_u16() {
-        301 | 302 | 303 | 307 | 308 => response.headers().get(LOCATION)?.to_str().ok(),
-        _ => None,
+/// Where a response sends to, if it is one that Go's client follows for a GET. Bytes that are no UTF-8 are escaped.
+fn redirect_location(response: &UreqResponse) -> Option<String> {
+    if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
+        return None;
     }
+    let location = response.headers().get(LOCATION)?.as_bytes();
+    Some(str::from_utf8(location).map(str::to_owned).unwrap_or_else(|_| {
+        let mut text = String::new();
+        escape(&mut text, location, |byte| byte.is_ascii());
+        text
+    }))
 }

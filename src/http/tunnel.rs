@@ -10,14 +10,15 @@ use ureq::Error;
 use crate::config::secret::Secret;
 use crate::http::error::HttpErrorKind;
 use crate::http::exchange::Exchange;
+use crate::http::head::{Head, MAX_HEAD_BYTES, TooLarge};
 use crate::http::kind_of;
 use crate::http::proxy::Proxy;
 use crate::http::wire::{Deadline, Link, carry};
 
-/// An answer to CONNECT has a few lines.
+/// What is kept of an answer to CONNECT.
 const MAX_ANSWER_BYTES: usize = 16 << 10;
 
-/// So many of its headers are looked at.
+/// This many of its headers are looked at.
 const MAX_HEADERS: usize = 64;
 
 /// RFC 1928.
@@ -57,30 +58,38 @@ pub(in crate::http) fn connect(
     }
     request.push_str("\r\n");
     link.write_all(deadline, request.as_bytes())?;
-    let mut answer = Vec::new();
+    let mut answer = vec![0; MAX_ANSWER_BYTES];
+    let (mut head, mut len) = (Head::default(), 0);
     loop {
-        let mut piece = [0; 512];
-        let n_read = link.read(deadline, &mut piece)?;
+        let n_read = link.read(deadline, &mut answer[len..])?;
         if n_read == 0 {
             return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
         }
-        answer.extend_from_slice(&piece[..n_read]);
+        len = head.mend(&mut answer, len + n_read).map_err(|error| too_large(proxy, error))?;
         let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
-        let mut head = httparse::Response::new(&mut headers);
-        let parsed =
-            head.parse(&answer).map_err(|error| refused(proxy, &format!("malformed answer: {error}")))?;
+        let mut parser = httparse::Response::new(&mut headers);
+        let parsed = parser.parse(&answer[..head.n_visible(len)]);
+        let parsed = parsed.map_err(|error| refused(proxy, &format!("malformed answer: {error}")))?;
         if let httparse::Status::Complete(n_bytes) = parsed {
-            let (code, reason) = (head.code.unwrap_or_default(), head.reason.unwrap_or_default());
+            let (code, reason) = (parser.code.unwrap_or_default(), parser.reason.unwrap_or_default());
             return match code {
-                200 if n_bytes == answer.len() => Ok(()),
+                200 if n_bytes == len => Ok(()),
                 200 => Err(refused(proxy, "it spoke before the target could")),
                 code => Err(refused(proxy, format!("{code} {reason}").trim_end())),
             };
         }
-        if answer.len() > MAX_ANSWER_BYTES {
-            return Err(refused(proxy, &format!("its answer is too large (limit: {MAX_ANSWER_BYTES}B)")));
+        if len == answer.len() {
+            return Err(too_large(proxy, TooLarge::Line));
         }
     }
+}
+
+fn too_large(proxy: &Proxy, error: TooLarge) -> Error {
+    let limit_bytes = match error {
+        TooLarge::Head => MAX_HEAD_BYTES,
+        TooLarge::Line => MAX_ANSWER_BYTES,
+    };
+    refused(proxy, &format!("its answer is too large (limit: {limit_bytes}B)"))
 }
 
 fn refused(proxy: &Proxy, cause: &str) -> Error {

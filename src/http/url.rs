@@ -1,7 +1,7 @@
 //! The URLs the client asks: three parts, joined with what a redirect says.
 //!
-//! Only what `http` needs of RFC 3986: queries are sent as they are, paths too unless they have a character that no path
-//! has, and nothing is normalised except the dots of a relative redirect.
+//! Only what `http` needs of RFC 3986: paths and queries are sent as they are unless they have a character that none
+//! has, and nothing is normalised except the dots of a redirect.
 
 use std::fmt;
 
@@ -87,10 +87,10 @@ impl Url {
         if let Some((scheme, rest)) = location.split_once("://")
             && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
         {
-            return Self::from_authority(scheme.to_ascii_lowercase(), rest);
+            return Self::from_authority(scheme.to_ascii_lowercase(), rest).without_dots();
         }
         if let Some(rest) = location.strip_prefix("//") {
-            return Self::from_authority(self.scheme.clone(), rest);
+            return Self::from_authority(self.scheme.clone(), rest).without_dots();
         }
         let (path, query) = self.path_and_query.split_once('?').unwrap_or((&self.path_and_query, ""));
         let path_and_query = if location.is_empty() {
@@ -101,20 +101,27 @@ impl Url {
             location.to_owned()
         } else {
             let directory = path.rsplit_once('/').map_or("", |(directory, _)| directory);
-            let (relative, query) = match location.split_once('?') {
-                Some((relative, query)) => (relative, format!("?{query}")),
-                None => (location, String::new()),
-            };
-            format!("{}{query}", without_dots(&format!("{directory}/{relative}")))
+            format!("{directory}/{location}")
         };
-        let path_and_query = with_escaped_path(&path_and_query);
-        Self { scheme: self.scheme.clone(), authority: self.authority.clone(), path_and_query }
+        let path_and_query = escaped(&path_and_query);
+        let joined = Self { scheme: self.scheme.clone(), authority: self.authority.clone(), path_and_query };
+        if location.is_empty() || location.starts_with('?') { joined } else { joined.without_dots() }
+    }
+
+    /// As Go resolves what a redirect says, absolute or not.
+    fn without_dots(mut self) -> Self {
+        let end_idx = self.path_and_query.find('?').unwrap_or(self.path_and_query.len());
+        let (path, query) = self.path_and_query.split_at(end_idx);
+        if path.split('/').any(|segment| matches!(segment, "." | "..")) {
+            self.path_and_query = format!("{}{query}", without_dots(path));
+        }
+        self
     }
 
     fn from_authority(scheme: String, rest: &str) -> Self {
         let end_idx = rest.find(['/', '?']).unwrap_or(rest.len());
         let (authority, path) = rest.split_at(end_idx);
-        Self { scheme, authority: authority.to_owned(), path_and_query: with_escaped_path(path) }
+        Self { scheme, authority: authority.to_owned(), path_and_query: escaped(path) }
     }
 }
 
@@ -157,17 +164,23 @@ pub(in crate::http) fn percent_decoded(text: &str) -> Vec<u8> {
 }
 
 /// Go's `URL.EscapedPath` for the part before the `?`: a path that can be sent stays as it is, another one is escaped as
-/// a whole.
-fn with_escaped_path(path_and_query: &str) -> String {
+/// a whole. Of the query only what no request line can hold is escaped; Go sends that too as it is, and what servers
+/// make of it is the same. Control characters stay, and are refused when the request is made.
+fn escaped(path_and_query: &str) -> String {
     let end_idx = path_and_query.find('?').unwrap_or(path_and_query.len());
     let (path, query) = path_and_query.split_at(end_idx);
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~/%!$&'()*+,;=:@[]".contains(&byte);
-    if path.bytes().all(is_plain) {
+    let can_stand = |byte: u8| byte.is_ascii() && !b" \"<>".contains(&byte);
+    if path.bytes().all(is_plain) && query.bytes().all(can_stand) {
         return path_and_query.to_owned();
     }
     let mut escaped = String::new();
-    escape(&mut escaped, &percent_decoded(path), |byte| b"/$&+,;=:@".contains(&byte));
-    escaped + query
+    match path.bytes().all(is_plain) {
+        true => escaped.push_str(path),
+        false => escape(&mut escaped, &percent_decoded(path), |byte| b"/$&+,;=:@".contains(&byte)),
+    }
+    escape(&mut escaped, query.as_bytes(), can_stand);
+    escaped
 }
 
 /// RFC 3986, section 5.2.4, for a path that starts with `/`.
@@ -212,6 +225,11 @@ mod tests {
         check("m", "http://box:9100/a/b/m");
         check("../m?y=/../2", "http://box:9100/a/m?y=/../2");
         check("../../../m/.", "http://box:9100/m/");
+        check("/x/../m?/../y", "http://box:9100/m?/../y");
+        check("/x//../m/./", "http://box:9100/x/m/");
+        check("//other/a/../../m", "http://other/m");
+        check("https://other/./m/..?q", "https://other/?q");
+        check("/a b/../ü", "http://box:9100/%C3%BC");
         check("?y=2", "http://box:9100/a/b/metrics?y=2");
         check("", "http://box:9100/a/b/metrics?x=1");
         check("#top", "http://box:9100/a/b/metrics?x=1");
@@ -237,14 +255,17 @@ mod tests {
     #[test]
     fn a_path_is_sent_as_go_sends_it() {
         for (typed, sent) in [
-            ("/a%2Fb%41;x=[1]?y z", "/a%2Fb%41;x=[1]?y z"),
-            ("/a b/ü!?ü", "/a%20b/%C3%BC%21?ü"),
+            ("/a%2Fb%41;x=[1]?y z", "/a%2Fb%41;x=[1]?y%20z"),
+            ("/a b/ü!?ü", "/a%20b/%C3%BC%21?%C3%BC"),
+            ("/a?b=%zz%20+`{|}^\\'[]~\"<>/?", "/a?b=%zz%20+`{|}^\\'[]~%22%3C%3E/?"),
             ("/a%2Fb c%", "/a/b%20c%25"),
             ("/{a}|b", "/%7Ba%7D%7Cb"),
         ] {
             assert_eq!(Url::parse(&format!("http://box{typed}")).expect("a URL").path_and_query, sent);
             check(typed, &format!("http://box:9100{sent}"));
         }
+        assert_eq!(Url::parse("http://box?my db").expect("a URL").path_and_query, "?my%20db");
+        check("?my ü", "http://box:9100/a/b/metrics?my%20%C3%BC");
     }
 
     #[test]

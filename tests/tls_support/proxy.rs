@@ -85,7 +85,7 @@ fn serve<S: Read + Write>(
             asked.lock().expect("not poisoned").push(head);
             stream.write_all(answer.as_bytes())?;
             stream.flush()?;
-            if !answer.starts_with("HTTP/1.1 200") {
+            if !answer.starts_with("HTTP/1.") || !answer.contains(" 200") {
                 return Ok(());
             }
         }
