@@ -12,6 +12,7 @@ use scraped::config::ScrapeConfig;
 use scraped::config::scrape_options::ScrapeLimits;
 use scraped::scrape::buffers::BodyBudget;
 use scraped::scrape::decode::Decoder;
+use scraped::scrape::pace::Pace;
 use scraped::scrape::scraper::{ContentEncoding, Fetched, Scraper};
 use scraped::scrape::target_url::{TargetUrl, UrlScheme};
 use support::scraped::free_address;
@@ -69,7 +70,7 @@ impl Fetch {
         let encoding = fetched.content_encoding;
         let page = self
             .decoder
-            .decode(encoding, &body, &mut decoded, self.limit_bytes, deadline)
+            .decode(encoding, &body, &mut decoded, self.limit_bytes, &mut Pace::alone(deadline))
             .map_err(|error| error.to_string())?;
         Ok((fetched, String::from_utf8_lossy(page).into_owned()))
     }

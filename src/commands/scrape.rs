@@ -23,6 +23,7 @@ use crate::scrape::buffers::BodyBudget;
 use crate::scrape::decode::Decoder;
 use crate::scrape::error::ScrapeError;
 use crate::scrape::metrics::ScrapeMetrics;
+use crate::scrape::pace::Pace;
 use crate::scrape::permits::Permits;
 use crate::scrape::pool::LoopSettings;
 use crate::scrape::scrape_loop::{ScrapeLoop, ScrapeTime, Worker};
@@ -246,7 +247,7 @@ fn scrape(
             &body,
             &mut decoded,
             limit_bytes,
-            at.deadline,
+            &mut Pace::alone(at.deadline),
         )?;
         Ok(Page { content_type: &fetched.content_type, bytes })
     });

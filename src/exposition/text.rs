@@ -58,7 +58,7 @@ impl<'page> TextParser<'page> {
                     }
                 }
                 Some(b'\n') => {
-                    self.lexer.pos += 1;
+                    self.lexer.pos += rest.iter().take_while(|byte| **byte == b'\n').count();
                     continue;
                 }
                 Some(_) => {

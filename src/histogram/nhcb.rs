@@ -4,6 +4,8 @@
 
 use crate::float::{self, Layout};
 use crate::histogram::{CUSTOM_BUCKETS_SCHEMA, Counts, Flavour, Histogram, Span};
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// Empty buckets in a row that stay in a histogram with integer counts.
@@ -58,16 +60,43 @@ impl std::error::Error for ConvertError {}
 pub struct ClassicHistogram {
     /// Bounds and cumulative counts, rising.
     buckets: Vec<(f64, f64)>,
+    /// All of them instead, once one came out of order.
+    moved: BTreeMap<Bound, f64>,
     count: Option<f64>,
     sum: f64,
     error: Option<ConvertError>,
 }
+
+/// A bound that is a number, in order.
+#[derive(Clone, Copy, Debug)]
+struct Bound(f64);
+
+impl Ord for Bound {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.partial_cmp(&other.0).unwrap_or(Ordering::Equal)
+    }
+}
+
+impl PartialOrd for Bound {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Bound {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Bound {}
 
 impl ClassicHistogram {
     /// Nothing seen; keeps the memory.
     pub fn clear(&mut self) {
         self.buckets.clear();
         self.buckets.shrink_to(KEPT_BUCKETS);
+        self.moved.clear();
         self.count = None;
         self.sum = 0.0;
         self.error = None;
@@ -87,23 +116,28 @@ impl ClassicHistogram {
             return;
         }
         // Nearly always behind the last one.
-        let idx = match self.buckets.last() {
-            Some((last_bound, _)) if bound <= *last_bound => {
-                self.buckets.partition_point(|(other_bound, _)| *other_bound < bound)
+        if self.moved.is_empty() && self.buckets.last().is_none_or(|(last_bound, _)| *last_bound < bound) {
+            match self.buckets.last() {
+                Some(&(_, other)) if count < other => {
+                    self.error = Some(ConvertError::NotCumulative { count, sign: "<", other });
+                }
+                _ => self.buckets.push((bound, count)),
             }
-            _ => self.buckets.len(),
-        };
-        let behind = self.buckets.get(idx);
-        if behind.is_some_and(|(other_bound, _)| *other_bound == bound) {
             return;
         }
-        let before = idx.checked_sub(1).and_then(|idx| self.buckets.get(idx));
-        if let Some(&(_, other)) = before.filter(|(_, other)| count < *other) {
+        self.moved.extend(self.buckets.drain(..).map(|(bound, count)| (Bound(bound), count)));
+        let key = Bound(bound);
+        if self.moved.contains_key(&key) {
+            return;
+        }
+        let before = self.moved.range(..key).next_back().map(|(_, count)| *count);
+        let behind = self.moved.range(key..).next().map(|(_, count)| *count);
+        if let Some(other) = before.filter(|other| count < *other) {
             self.error = Some(ConvertError::NotCumulative { count, sign: "<", other });
-        } else if let Some(&(_, other)) = behind.filter(|(_, other)| count > *other) {
+        } else if let Some(other) = behind.filter(|other| count > *other) {
             self.error = Some(ConvertError::NotCumulative { count, sign: ">", other });
         } else {
-            self.buckets.insert(idx, (bound, count));
+            self.moved.insert(key, count);
         }
     }
 
@@ -135,6 +169,8 @@ impl ClassicHistogram {
         if let Some(error) = self.error {
             return Err(error);
         }
+        self.buckets
+            .extend(std::mem::take(&mut self.moved).into_iter().map(|(bound, count)| (bound.0, count)));
         let last = self.buckets.last().copied();
         let count = self.count.or(last.map(|(_, count)| count)).unwrap_or_default();
         if last.is_none_or(|(bound, _)| bound != f64::INFINITY) {

@@ -5,6 +5,7 @@
 
 use crate::labels::relabel::Scratch;
 use crate::labels::{Labels, hash_pairs, write_pairs};
+use std::cmp::Ordering;
 use std::fmt;
 use std::ops::Range;
 
@@ -107,6 +108,34 @@ impl LabelsBuilder {
         }
     }
 
+    /// Takes in any number of labels in any order, beside those that are there: put in order once, so that each costs
+    /// the same wherever its name belongs. Gives the first name, in order of names, that came twice.
+    pub fn gather(&mut self, winner: Winner, fill: impl FnOnce(&mut Gather<'_>)) -> Option<String> {
+        let mut gather = Gather { builder: self, is_in_order: true };
+        fill(&mut gather);
+        if gather.is_in_order { None } else { self.put_in_order(winner) }
+    }
+
+    fn put_in_order(&mut self, winner: Winner) -> Option<String> {
+        let Self { text, entries, live_bytes, .. } = self;
+        // Text is only ever added at the end, so of two labels of one name the later one has its name further back.
+        let by_name = |a: &Entry, b: &Entry| text[a.name()].cmp(&text[b.name()]);
+        entries.sort_unstable_by(|a, b| by_name(a, b).then(a.name_start.cmp(&b.name_start)));
+        let mut repeated = None;
+        entries.dedup_by(|later, kept| {
+            let is_same = by_name(later, kept) == Ordering::Equal;
+            if is_same {
+                repeated.get_or_insert_with(|| text[kept.name()].to_owned());
+                if winner == Winner::Last {
+                    std::mem::swap(later, kept);
+                }
+                *live_bytes -= later.name_len + later.value_len;
+            }
+            is_same
+        });
+        repeated
+    }
+
     /// Removes `name`.
     pub fn remove(&mut self, name: &str) {
         if let Ok(idx) = self.find(name) {
@@ -202,6 +231,35 @@ impl LabelsBuilder {
     }
 }
 
+/// Which of several labels of one name stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Winner {
+    /// The one that was there first.
+    First,
+    /// The one that came last.
+    Last,
+}
+
+/// Labels on their way into a builder, of [`LabelsBuilder::gather`].
+#[derive(Debug)]
+pub struct Gather<'a> {
+    builder: &'a mut LabelsBuilder,
+    is_in_order: bool,
+}
+
+impl Gather<'_> {
+    /// Takes in a label; one with an empty value is left out.
+    pub fn push(&mut self, name: &str, value: &str) {
+        if value.is_empty() {
+            return;
+        }
+        let LabelsBuilder { text, entries, .. } = &*self.builder;
+        // Labels mostly come in order of name.
+        self.is_in_order &= entries.last().is_none_or(|last| &text[last.name()] < name);
+        self.builder.push_entry(self.builder.entries.len(), name, value);
+    }
+}
+
 impl PartialEq for LabelsBuilder {
     fn eq(&self, other: &Self) -> bool {
         self.iter().eq(other.iter())
@@ -235,6 +293,7 @@ mod tests {
         Insert(String, String),
         Remove(String),
         RetainLongerThan(usize),
+        Gather(Winner, Vec<(String, String)>),
         Clear,
     }
 
@@ -246,6 +305,9 @@ mod tests {
             3 => (name(), value()).prop_map(|(name, value)| Op::Insert(name, value)),
             3 => name().prop_map(Op::Remove),
             1 => (0usize..4).prop_map(Op::RetainLongerThan),
+            3 => (any::<bool>(), proptest::collection::vec((name(), value()), 0..8)).prop_map(|(first, labels)| {
+                Op::Gather(if first { Winner::First } else { Winner::Last }, labels)
+            }),
             1 => Just(Op::Clear),
         ]
     }
@@ -276,6 +338,22 @@ mod tests {
                     Op::RetainLongerThan(len) => {
                         builder.retain(|_, value| value.len() > len);
                         model.retain(|_, value| value.len() > len);
+                    }
+                    Op::Gather(winner, labels) => {
+                        let repeated = builder.gather(winner, |gather| {
+                            labels.iter().for_each(|(name, value)| gather.push(name, value));
+                        });
+                        let mut first_repeated: Option<String> = None;
+                        for (name, value) in labels.into_iter().filter(|(_, value)| !value.is_empty()) {
+                            let is_new = !model.contains_key(&name);
+                            if !is_new && first_repeated.as_ref().is_none_or(|it| name < *it) {
+                                first_repeated = Some(name.clone());
+                            }
+                            if is_new || winner == Winner::Last {
+                                model.insert(name, value);
+                            }
+                        }
+                        prop_assert_eq!(repeated, first_repeated);
                     }
                     Op::Clear => {
                         builder.clear();

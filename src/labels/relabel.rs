@@ -3,7 +3,7 @@
 //! Rules are checked and compiled with the configuration and run on whatever thread has the labels: the workers for
 //! samples, rayon's for targets. Warm, they allocate nothing. Knows no targets and no configuration file.
 
-use crate::labels::builder::{LabelsBuilder, TEXT_KEPT_BYTES};
+use crate::labels::builder::{LabelsBuilder, TEXT_KEPT_BYTES, Winner};
 use crate::labels::is_legacy_label_name;
 use crate::labels::pattern::{Pattern, Slots};
 use crate::labels::quote::{Quoted, push_lowercase, push_uppercase};
@@ -384,11 +384,14 @@ impl RelabelRule {
                 mapped.push((name_end, result.len()));
             }
         }
-        let mut name_start = 0;
-        for (name_end, value_end) in &*mapped {
-            labels.set(&result[name_start..*name_end], &result[*name_end..*value_end]);
-            name_start = *value_end;
-        }
+        // Of those that get the same name the last one wins.
+        labels.gather(Winner::Last, |gather| {
+            let mut name_start = 0;
+            for (name_end, value_end) in &*mapped {
+                gather.push(&result[name_start..*name_end], &result[*name_end..*value_end]);
+                name_start = *value_end;
+            }
+        });
     }
 
     /// Go's `ReplaceAllString`; there is more than one match only for a pattern that is not bound to the whole text.

@@ -16,12 +16,12 @@ use crate::labels::relabel::{RelabelRule, Verdict, relabel};
 use crate::remote::encode::known::LabelKey;
 use crate::remote::encode::{FamilyMetadata, RequestWriter};
 use crate::remote::metadata::type_number;
-use crate::series::SeriesHandle;
 use crate::series::table::{LabelPairs, NumberedLabel};
+use crate::series::{SeriesHandle, SeriesRef};
 use crate::wal::head::Wal;
 
-/// Labels that rules made, by handle.
-type Changed = HashMap<SeriesHandle, Arc<Labels>, foldhash::fast::FixedState>;
+/// Labels that rules made, by ref: those of the series that has it now.
+type Changed = HashMap<SeriesRef, (SeriesHandle, Arc<Labels>), foldhash::fast::FixedState>;
 
 /// The rules of an endpoint and what they said.
 #[derive(Debug)]
@@ -85,12 +85,12 @@ impl SeriesLabels {
         let before = labels.labels();
         let verdict = relabel(labels, &self.rules);
         let mut changed = self.changed.lock();
-        changed.retain(|known, _| known.series_ref != handle.series_ref || known == &handle);
+        changed.remove(&handle.series_ref);
         if verdict != Verdict::Keep || labels.is_empty() {
             return Known::Dropped;
         }
         if !labels.iter().eq(before.iter()) {
-            changed.insert(handle, Arc::new(labels.labels()));
+            changed.insert(handle.series_ref, (handle, Arc::new(labels.labels())));
         }
         Known::Kept
     }
@@ -116,7 +116,11 @@ impl SeriesLabels {
             Vec::new()
         } else {
             let changed = self.changed.lock();
-            ordered.iter().map(|handle| changed.get(handle).cloned()).collect()
+            let labels_of = |handle: &SeriesHandle| {
+                let (of, labels) = changed.get(&handle.series_ref)?;
+                (of == handle).then(|| Arc::clone(labels))
+            };
+            ordered.iter().map(labels_of).collect()
         };
         wal.visit_series(&ordered, |at, series| {
             let idx = order.get(at).map_or(at, |(_, idx)| *idx);

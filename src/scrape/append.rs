@@ -14,6 +14,7 @@ use crate::scrape::cache::{Cursor, Hit, Known, NewText, ScrapeCache};
 use crate::scrape::error::ScrapeError;
 use crate::scrape::metadata::MetadataCache;
 use crate::scrape::negotiation::format_of_page;
+use crate::scrape::pace::Pace;
 use crate::scrape::report::PageCounts;
 use crate::scrape::sample_exemplars::{ExemplarOwner, SampleExemplars};
 use crate::scrape::sample_labels::{SampleLabels, Sampled};
@@ -24,6 +25,11 @@ use crate::wal::appender::Appender;
 use crate::wal::error::WalError;
 use crate::wal::is_stale_nan;
 use std::mem;
+
+/// Texts that stand once in a page and are written for many series (labels of a histogram's buckets, the help of a
+/// family) may take this many times its size together, and so many bytes beside: ordinary pages stay far below.
+const MAX_SPREAD: usize = 8;
+const MIN_SPREAD_BYTES: usize = 16 << 20;
 
 /// What a target gave, unpacked.
 #[derive(Clone, Copy, Debug)]
@@ -60,7 +66,7 @@ pub struct PageScratch {
 
 /// One page on its way into a transaction.
 #[derive(Debug)]
-pub struct PageAppend<'a> {
+pub struct PageAppend<'a, 'b> {
     /// The job.
     pub config: &'a ScrapeConfig,
     /// Whose page it is.
@@ -91,9 +97,17 @@ pub struct PageAppend<'a> {
     pub n_series: u64,
     /// A histogram has more buckets than `native_histogram_bucket_limit`, at every resolution.
     pub is_over_bucket_limit: bool,
+    /// Bytes of labels of new series, as they stand in the page or would.
+    pub n_spread_bytes: usize,
+    /// Of metadata in the log.
+    pub n_help_bytes: usize,
+    /// How many there may be of each; set by [`PageAppend::append`].
+    pub max_spread_bytes: usize,
+    /// Deadline, cancellation and who else waits.
+    pub pace: &'a mut Pace<'b>,
 }
 
-impl PageAppend<'_> {
+impl PageAppend<'_, '_> {
     /// Stages a page.
     ///
     /// # Errors
@@ -107,6 +121,7 @@ impl PageAppend<'_> {
             // `created-timestamp-zero-ingestion` is not built: as in Prometheus without it, these are samples.
             skip_created_series: false,
         };
+        self.max_spread_bytes = page.bytes.len().saturating_mul(MAX_SPREAD).saturating_add(MIN_SPREAD_BYTES);
         let buffers = mem::take(&mut self.scratch.parser_buffers);
         let mut parser = Parser::new(format, page.bytes, options, buffers);
         self.metadata.begin(format);
@@ -141,6 +156,7 @@ impl PageAppend<'_> {
             let Some(entry) = parser.next(&mut LastPages { cache, cursor, metadata })? else {
                 return Ok(());
             };
+            self.pace.step(parser.series_text().len())?;
             let (known, timestamp_ms, value) = match entry {
                 Entry::Series { known, value, timestamp_ms } => (known, timestamp_ms, Value::Float(value)),
                 Entry::Histogram { known, timestamp_ms } => (known, timestamp_ms, Value::Histogram),
@@ -237,6 +253,11 @@ impl PageAppend<'_> {
         parser: &mut Parser<'_>,
         sample: Sample,
     ) -> Result<(), ScrapeError> {
+        self.n_spread_bytes += parser.series_text().len();
+        if self.n_spread_bytes > self.max_spread_bytes {
+            let (bytes, limit) = (self.n_spread_bytes, self.max_spread_bytes);
+            return Err(ScrapeError::Amplified { bytes, limit });
+        }
         if self.scratch.labels.build(parser, &self.target.labels, self.config)? == Sampled::Dropped {
             self.cache.insert(self.cursor, new_text, Known::Dropped);
             return Ok(());
@@ -277,7 +298,10 @@ impl PageAppend<'_> {
         }
         if let Some(family) = self.metadata.current()
             && family.has_metric(self.scratch.labels.builder.get(METRIC_NAME))
+            && self.n_help_bytes <= self.max_spread_bytes
         {
+            // What is beyond is left out: a help of megabytes for each of a million series.
+            self.n_help_bytes += family.help.len();
             self.appender.append_metadata(handle, family.metric_type, family.unit, family.help);
         }
     }

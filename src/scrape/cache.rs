@@ -21,6 +21,9 @@ const FORCED_FLUSH_SLACK_ENTRIES: usize = 1000;
 /// Vanished series in a row that are skipped without an index.
 const LOOK_AHEAD_ENTRIES: usize = 8;
 
+/// Texts that are longer are not guessed a second time.
+const LONG_TEXT_BYTES: usize = 512;
+
 /// Entries that the index of an idle permit keeps room for.
 const KEPT_INDEX_ENTRIES: usize = 64 * 1024;
 
@@ -73,6 +76,8 @@ pub struct Cursor {
     hasher: Option<RandomState>,
     /// The entry that is due next.
     next_idx: usize,
+    /// One more than the entry whose text was guessed and was not there.
+    missed: usize,
     index: HashTable<u32>,
     has_index: bool,
     n_seen: usize,
@@ -140,6 +145,7 @@ impl Cursor {
 
     fn reset(&mut self) {
         self.next_idx = 0;
+        self.missed = 0;
         self.n_seen = 0;
         self.last_idx = None;
         self.is_in_order = true;
@@ -206,8 +212,16 @@ impl ScrapeCache {
     pub fn guess(&self, cursor: &mut Cursor, rest: &[u8]) -> Option<usize> {
         let entry = self.entries.get(cursor.next_idx)?;
         let text_len = entry.text_len as usize;
+        if text_len > LONG_TEXT_BYTES && cursor.missed == cursor.next_idx + 1 {
+            // A text of megabytes that is gone is looked for once, and not at each of a million lines.
+            return None;
+        }
         let text = rest.get(..text_len)?;
-        (cursor.hash(text) == entry.hash).then_some(text_len)
+        if cursor.hash(text) == entry.hash {
+            return Some(text_len);
+        }
+        cursor.missed = cursor.next_idx + 1;
+        None
     }
 
     /// The entry whose text was guessed right.

@@ -4,16 +4,21 @@
 //! of the limit, not more. The framing (RFC 1952) is read here because Go's reader, and so every target's
 //! neighbour Prometheus, is strict about what follows a stream.
 
-use std::time::Instant;
-
-use flate2::{Crc, Decompress, FlushDecompress, Status};
+use flate2::Crc;
+use miniz_oxide::inflate::stream::{FullReset, InflateState, MinReset, inflate};
+use miniz_oxide::{DataFormat, MZError, MZFlush, MZStatus};
 
 use crate::scrape::buffers::BodyBuffer;
-use crate::scrape::error::ScrapeError;
+use crate::scrape::error::{ScrapeError, Work};
+use crate::scrape::pace::Pace;
 use crate::scrape::scraper::ContentEncoding;
+use std::fmt;
 
 /// Metrics pages unfold to 5 to 15 times their size; a trailer that promises more is not believed beforehand.
 const BELIEVED_EXPANSION: u64 = 16;
+
+/// Unpacked at once, between two steps of the pace.
+const PIECE_BYTES: usize = 32 << 10;
 
 const FLAG_HEADER_CRC: u8 = 1 << 1;
 const FLAG_EXTRA: u8 = 1 << 2;
@@ -21,35 +26,51 @@ const FLAG_NAME: u8 = 1 << 3;
 const FLAG_COMMENT: u8 = 1 << 4;
 
 /// A gzip decoder with its state (about 43 KiB, allocated at first use); one a worker.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Decoder {
-    inflate: Option<Box<Decompress>>,
+    inflate: Option<Box<InflateState>>,
+}
+
+impl fmt::Debug for Decoder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Decoder").finish_non_exhaustive()
+    }
 }
 
 /// Never inlined: it is made on the stack before it is moved, and those 43 KiB would be part of the frame in which every
 /// worker waits for its target.
 #[inline(never)]
-fn new_inflate() -> Box<Decompress> {
-    Box::new(Decompress::new(false))
+fn new_inflate() -> Box<InflateState> {
+    InflateState::new_boxed(DataFormat::Raw)
+}
+
+/// How large the page will be, as far as its body says so.
+pub fn expected_bytes(encoding: ContentEncoding, body: &[u8]) -> usize {
+    match encoding {
+        ContentEncoding::Identity => body.len(),
+        ContentEncoding::Gzip => usize::try_from(size_hint(body)).unwrap_or(usize::MAX).max(body.len()),
+    }
 }
 
 impl Decoder {
     /// Gives the page: `body` itself, or what it unfolds to in `decoded` (of `BodyBudget::decoded_buffer`, empty).
     ///
     /// # Errors
-    /// A broken stream, bytes behind it, or `limit_bytes` or more after unpacking (0: only the cap of one body).
+    /// A broken stream, bytes behind it, or `limit_bytes` or more after unpacking (0: only the cap of one body); those
+    /// of `pace`.
     pub fn decode<'page>(
         &mut self,
         encoding: ContentEncoding,
         body: &'page [u8],
         decoded: &'page mut BodyBuffer,
         limit_bytes: u64,
-        deadline: Instant,
+        pace: &mut Pace<'_>,
     ) -> Result<&'page [u8], ScrapeError> {
         let page = match encoding {
             ContentEncoding::Identity => body,
             ContentEncoding::Gzip => {
-                self.gunzip(body, decoded, limit_bytes, deadline)?;
+                pace.begin(Work::Unpacking);
+                self.gunzip(body, decoded, limit_bytes, pace)?;
                 &**decoded
             }
         };
@@ -64,30 +85,36 @@ impl Decoder {
         gzipped: &[u8],
         decoded: &mut BodyBuffer,
         limit_bytes: u64,
-        deadline: Instant,
+        pace: &mut Pace<'_>,
     ) -> Result<(), ScrapeError> {
-        let inflate = self.inflate.get_or_insert_with(new_inflate);
+        let state = self.inflate.get_or_insert_with(new_inflate);
+        // Once a page, also the window is cleared: nothing of another target's page may come out of it.
+        state.reset_as(FullReset(DataFormat::Raw));
         let hint_bytes = size_hint(gzipped);
         let mut rest = gzipped;
         // An empty body is no gzip stream either.
         while !rest.is_empty() || rest.len() == gzipped.len() {
             rest = skip_header(rest)?;
-            inflate.reset(false);
+            state.reset_as(MinReset);
             let mut crc = Crc::new();
             loop {
-                decoded.grow(hint_bytes, limit_bytes, deadline)?;
-                let (in_before, out_before) = (inflate.total_in(), inflate.total_out());
-                let status = inflate.decompress(rest, decoded.room(), FlushDecompress::None);
-                // Both are bounded by the slices given.
-                let n_in = (inflate.total_in() - in_before) as usize;
-                let n_out = (inflate.total_out() - out_before) as usize;
+                pace.grow(decoded, hint_bytes, limit_bytes)?;
+                let room = decoded.room();
+                let n_room = room.len().min(PIECE_BYTES);
+                let room = &mut room[..n_room];
+                let done = inflate(state, rest, room, MZFlush::None);
+                let (n_in, n_out) = (done.bytes_consumed, done.bytes_written);
                 rest = &rest[n_in..];
-                crc.update(&decoded.room()[..n_out]);
+                crc.update(&room[..n_out]);
                 decoded.filled(n_out);
-                match status {
-                    Ok(Status::StreamEnd) => break,
-                    Ok(_) if n_in == 0 && n_out == 0 => return Err(gzip_error("unexpected EOF")),
-                    Ok(_) => {}
+                pace.step(n_in + n_out)?;
+                match done.status {
+                    Ok(MZStatus::StreamEnd) => break,
+                    // Nothing came and nothing went: also what it calls an error of the buffer.
+                    Ok(_) | Err(MZError::Buf) if n_in == 0 && n_out == 0 => {
+                        return Err(gzip_error("unexpected EOF"));
+                    }
+                    Ok(_) | Err(MZError::Buf) => {}
                     Err(_) => {
                         let offset = gzipped.len() - rest.len();
                         return Err(gzip_error(&format!("corrupt input before offset {offset}")));
@@ -163,7 +190,7 @@ mod tests {
     use flate2::write::GzEncoder;
     use flate2::{Compression, GzBuilder};
     use std::io::Write;
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
 
     fn gzip(page: &[u8]) -> Vec<u8> {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
@@ -180,7 +207,7 @@ mod tests {
         for _ in 0..2 {
             let mut decoded = budget.decoded_buffer();
             outcome = decoder
-                .decode(ContentEncoding::Gzip, body, &mut decoded, limit_bytes, deadline)
+                .decode(ContentEncoding::Gzip, body, &mut decoded, limit_bytes, &mut Pace::alone(deadline))
                 .map(<[u8]>::to_vec);
             assert!(budget.held_bytes() <= if limit_bytes > 0 { limit_bytes } else { 8 << 20 });
         }

@@ -45,6 +45,11 @@ pub enum ScrapeError {
     },
     /// `scrape_timeout` ran out inside the body.
     BodyTimeout,
+    /// `scrape_timeout` ran out after the page was there.
+    WorkTimeout {
+        /// What was being done.
+        work: Work,
+    },
     /// Another status than 200.
     Status {
         /// The code.
@@ -116,6 +121,13 @@ pub enum ScrapeError {
     },
     /// The labels of a series exceed a limit.
     LabelLimit(LabelLimitError),
+    /// Labels that stand once in the page belong to so many series that they would fill memory and log.
+    Amplified {
+        /// Bytes of labels of the page's new series, as far as it was read.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
     /// A native histogram has more buckets than `native_histogram_bucket_limit`, and its resolution cannot be reduced
     /// any more.
     BucketLimit {
@@ -162,6 +174,27 @@ pub enum ScrapeError {
     },
 }
 
+/// What is done with a page that is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// It waits for a processor.
+    Waiting,
+    /// It is unpacked.
+    Unpacking,
+    /// Its samples are read and staged.
+    Storing,
+}
+
+impl fmt::Display for Work {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Waiting => "the page waited for a processor",
+            Self::Unpacking => "unpacking the page",
+            Self::Storing => "reading the page",
+        })
+    }
+}
+
 impl ScrapeError {
     /// Whether the target gave an answer within its timeout, be it one that is of no use.
     pub fn answered(&self) -> bool {
@@ -171,6 +204,7 @@ impl ScrapeError {
             | Self::Request { .. }
             | Self::Timeout { .. }
             | Self::BodyTimeout
+            | Self::WorkTimeout { .. }
             | Self::Body { .. }
             | Self::BodyBudget { .. }
             | Self::TargetLimit { .. }
@@ -191,6 +225,7 @@ impl ScrapeError {
             | Self::DuplicateLabel { .. }
             | Self::InvalidLabels { .. }
             | Self::LabelLimit(_)
+            | Self::Amplified { .. }
             | Self::BucketLimit { .. }
             | Self::Histogram { .. }
             | Self::Local { .. }
@@ -211,6 +246,7 @@ impl fmt::Display for ScrapeError {
                 write!(f, "Get {url:?}: context deadline exceeded (while {phase})")
             }
             Self::BodyTimeout => write!(f, "context deadline exceeded (while {})", Phase::Body),
+            Self::WorkTimeout { work } => write!(f, "context deadline exceeded (while {work})"),
             Self::Status { code, reason } if reason.is_empty() => {
                 write!(f, "server returned HTTP status {code}")
             }
@@ -251,6 +287,11 @@ impl fmt::Display for ScrapeError {
             Self::DuplicateLabel { name } => write!(f, "label name \"{name}\" is not unique: invalid sample"),
             Self::InvalidLabels { labels } => write!(f, "invalid metric name or label names: {labels}"),
             Self::LabelLimit(error) => error.fmt(f),
+            Self::Amplified { bytes, limit } => write!(
+                f,
+                "the labels of the page's new series take more than eight times the page and 16 MiB (bytes: {bytes}, \
+                 limit: {limit}); let the target have shorter labels or fewer buckets"
+            ),
             Self::BucketLimit { limit } => {
                 write!(f, "histogram bucket limit exceeded (native_histogram_bucket_limit: {limit})")
             }

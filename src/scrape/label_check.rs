@@ -13,6 +13,10 @@ use std::fmt;
 /// Errors show no more characters of a name or a value than this.
 const MAX_SHOWN_CHARS: usize = 50;
 
+/// Labels that a series may expose where `label_limit` does not allow more: what is beyond is counted and not stored,
+/// also where relabelling would drop it.
+const MAX_LABELS: usize = 10_000;
+
 /// A limit that the labels of a series exceed; the words are Prometheus'.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LabelLimitError {
@@ -24,6 +28,15 @@ pub enum LabelLimitError {
         labels: usize,
         /// The limit.
         limit: u64,
+    },
+    /// The limit that holds without a `label_limit`.
+    Unlimited {
+        /// The metric's name, cut.
+        metric: String,
+        /// Labels of the series.
+        labels: usize,
+        /// The limit.
+        limit: usize,
     },
     /// `label_name_length_limit`.
     NameLength {
@@ -60,6 +73,11 @@ impl fmt::Display for LabelLimitError {
                     "label_limit exceeded (metric: {metric}, number of labels: {labels}, limit: {limit})"
                 )
             }
+            Self::Unlimited { metric, labels, limit } => write!(
+                f,
+                "too many labels (metric: {metric}, number of labels: {labels}, limit where label_limit is not set: \
+                 {limit})"
+            ),
             Self::NameLength { metric, name, bytes, limit } => write!(
                 f,
                 "label_name_length_limit exceeded (metric: {metric}, label name: {name}, length: {bytes}, limit: {limit})"
@@ -79,6 +97,20 @@ pub fn has_valid_names(labels: &LabelsBuilder, names: NameScheme) -> bool {
     labels
         .iter()
         .all(|(name, value)| names.allows(name) && (name != METRIC_NAME || names.allows_metric(value)))
+}
+
+/// How many labels of a series are looked at.
+pub fn max_labels(limits: &ScrapeLimits) -> usize {
+    usize::try_from(limits.label_limit).unwrap_or(usize::MAX).max(MAX_LABELS)
+}
+
+/// What is said of a series that exposes more than [`max_labels`]; `labels` has some of its labels.
+pub fn too_many_labels(labels: &LabelsBuilder, n_labels: usize, limits: &ScrapeLimits) -> LabelLimitError {
+    let metric = cut(labels.get(METRIC_NAME));
+    match limits.label_limit {
+        0 => LabelLimitError::Unlimited { metric, labels: n_labels, limit: MAX_LABELS },
+        limit => LabelLimitError::Labels { metric, labels: n_labels, limit },
+    }
 }
 
 /// Compares with the limits in Prometheus' order: the number of labels, then label by label name and value.

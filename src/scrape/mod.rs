@@ -17,6 +17,7 @@ pub mod manager;
 pub mod metadata;
 pub mod metrics;
 pub mod negotiation;
+pub mod pace;
 pub mod permits;
 pub mod pool;
 pub mod report;

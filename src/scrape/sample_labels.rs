@@ -6,11 +6,12 @@
 use crate::config::ScrapeConfig;
 use crate::exposition::parser::Parser;
 use crate::exposition::series_text::LabelScratch;
-use crate::labels::builder::LabelsBuilder;
+use crate::labels::builder::{LabelsBuilder, Winner};
 use crate::labels::relabel::{Verdict, relabel};
 use crate::labels::{Labels, METRIC_NAME};
 use crate::scrape::error::ScrapeError;
-use crate::scrape::label_check::{check_limits, has_valid_names};
+use crate::scrape::label_check::{check_limits, has_valid_names, max_labels, too_many_labels};
+use std::collections::BTreeMap;
 
 /// Put before an exposed label whose name a target label takes.
 const EXPORTED_LABEL_PREFIX: &str = "exported_";
@@ -51,29 +52,43 @@ impl SampleLabels {
         let Self { builder, texts, empty_names } = self;
         builder.clear();
         empty_names.clear();
-        let mut repeated_name = None;
-        let visited = parser.visit_labels(texts, |name, value| {
-            if value.is_empty() {
-                empty_names.push(name.to_owned());
-            } else if !builder.insert(name, value) && repeated_name.is_none() {
-                repeated_name = Some(name.to_owned());
-            }
+        let max_labels = max_labels(&config.limits);
+        let mut n_labels = 0;
+        let mut visited = Ok(());
+        let repeated_name = builder.gather(Winner::First, |gather| {
+            visited = parser.visit_labels(texts, |name, value| {
+                if value.is_empty() {
+                    empty_names.push(name.to_owned());
+                    return;
+                }
+                // What is more than any series may have is only counted.
+                n_labels += 1;
+                if n_labels <= max_labels {
+                    gather.push(name, value);
+                }
+            });
         });
         if visited.is_err() {
             return Err(ScrapeError::InvalidLabels { labels: shown(parser.series_text()) });
         }
+        if n_labels > max_labels {
+            let n_labels = n_labels + target_labels.len();
+            return Err(ScrapeError::LabelLimit(too_many_labels(builder, n_labels, &config.limits)));
+        }
         // A label without a value is no label, also where it has one a second time.
-        for name in &*empty_names {
-            builder.remove(name);
+        if !empty_names.is_empty() {
+            empty_names.sort_unstable();
+            builder.retain(|name, _| !is_among(empty_names, name));
         }
 
         if config.honor_labels {
-            for (name, value) in target_labels.iter() {
+            builder.gather(Winner::First, |gather| {
                 // An exposed label without a value takes the target's label away.
-                if builder.get(name).is_empty() && !empty_names.iter().any(|it| it == name) {
-                    builder.set(name, value);
-                }
-            }
+                target_labels
+                    .iter()
+                    .filter(|(name, _)| !is_among(empty_names, name))
+                    .for_each(|(name, value)| gather.push(name, value));
+            });
         } else {
             set_target_labels(builder, target_labels);
         }
@@ -105,23 +120,36 @@ fn shown(text: &[u8]) -> String {
     }
 }
 
+fn is_among(sorted_names: &[String], name: &str) -> bool {
+    sorted_names.binary_search_by(|it| it.as_str().cmp(name)).is_ok()
+}
+
 /// Target labels win; an exposed label of the same name moves to `exported_<name>`.
 fn set_target_labels(builder: &mut LabelsBuilder, target_labels: &Labels) {
     let mut conflicting: Vec<(&str, String)> = Vec::new();
-    for (name, value) in target_labels.iter() {
+    for (name, _) in target_labels.iter() {
         let exposed = builder.get(name);
         if !exposed.is_empty() {
             conflicting.push((name, exposed.to_owned()));
         }
-        builder.set(name, value);
+    }
+    builder.gather(Winner::Last, |gather| {
+        target_labels.iter().for_each(|(name, value)| gather.push(name, value));
+    });
+    if conflicting.is_empty() {
+        return;
     }
     // The shortest name first, so that `a` and `exported_a` do not depend on their order.
     conflicting.sort_by_key(|(name, _)| name.len());
+    let mut exported: BTreeMap<String, String> = BTreeMap::new();
     for (name, value) in conflicting {
         let mut exported_name = format!("{EXPORTED_LABEL_PREFIX}{name}");
-        while !builder.get(&exported_name).is_empty() {
+        while !builder.get(&exported_name).is_empty() || exported.contains_key(&exported_name) {
             exported_name.insert_str(0, EXPORTED_LABEL_PREFIX);
         }
-        builder.set(&exported_name, &value);
+        exported.insert(exported_name, value);
     }
+    builder.gather(Winner::Last, |gather| {
+        exported.iter().for_each(|(name, value)| gather.push(name, value));
+    });
 }

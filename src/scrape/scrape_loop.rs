@@ -12,10 +12,12 @@ use crate::metrics::Counter;
 use crate::scrape::append::{LeftOut, Page, PageAppend};
 use crate::scrape::buffers::BodyBudget;
 use crate::scrape::cache::{PageFate, ScrapeCache};
-use crate::scrape::error::ScrapeError;
+use crate::scrape::decode::expected_bytes;
+use crate::scrape::error::{ScrapeError, Work};
 use crate::scrape::failure_log::FailureLog;
 use crate::scrape::metadata::MetadataCache;
 use crate::scrape::metrics::ScrapeMetrics;
+use crate::scrape::pace::Pace;
 use crate::scrape::permits::{Permits, Scratch};
 use crate::scrape::pool::LoopSettings;
 use crate::scrape::report::{ExtraReport, PageCounts, Report, ReportSeries, SeriesUse};
@@ -150,17 +152,23 @@ impl ScrapeLoop {
             }
         };
         let mut decoded = worker.budget.decoded_buffer();
-        let mut permit = worker.permits.acquire();
-        let scratch = permit.scratch();
+        let n_expected = expected_bytes(fetched.content_encoding, &body);
+        let mut permit = match worker.permits.acquire(n_expected, at.deadline) {
+            Ok(permit) => permit,
+            Err(error) => return self.store(worker, at, Err(error)),
+        };
+        let (scratch, turn) = permit.parts();
+        let is_cancelled = Arc::clone(self.scraper.is_cancelled());
+        let mut pace = Pace::new(turn, &is_cancelled, at.deadline);
         let limit_bytes = self.config.limits.body_size_limit_bytes;
         let page = scratch
             .decoder
-            .decode(fetched.content_encoding, &body, &mut decoded, limit_bytes, at.deadline)
+            .decode(fetched.content_encoding, &body, &mut decoded, limit_bytes, &mut pace)
             .map(|bytes| Page { content_type: &fetched.content_type, bytes });
         if let Err(error) = &page {
             self.log_failure(worker, error);
         }
-        self.store_with(worker, scratch, at, page)
+        self.store_with(worker, scratch, &mut pace, at, page)
     }
 
     /// A line for `scrape_failure_log_file`. What is wrong with a page is not told there, as in Prometheus.
@@ -178,8 +186,13 @@ impl ScrapeLoop {
         at: ScrapeTime,
         page: Result<Page<'_>, ScrapeError>,
     ) -> Answered {
-        let mut permit = worker.permits.acquire();
-        self.store_with(worker, permit.scratch(), at, page)
+        // What became of the scrape is written, in time or not.
+        let permit = worker.permits.acquire(page.as_ref().map_or(0, |page| page.bytes.len()), at.deadline);
+        let mut permit = permit.unwrap_or_else(|_| worker.permits.without());
+        let (scratch, turn) = permit.parts();
+        let is_cancelled = Arc::clone(self.scraper.is_cancelled());
+        let mut pace = Pace::new(turn, &is_cancelled, at.deadline);
+        self.store_with(worker, scratch, &mut pace, at, page)
     }
 
     /// Report only: stale markers for everything known, `up 0`, this error.
@@ -201,8 +214,9 @@ impl ScrapeLoop {
         if !self.report.was_written() {
             return;
         }
-        let mut permit = worker.permits.acquire();
-        let Scratch { appender, cursor, page, .. } = permit.scratch();
+        let permit = worker.permits.acquire(0, Instant::now() + self.target.scrape_timeout);
+        let mut permit = permit.unwrap_or_else(|_| worker.permits.without());
+        let (Scratch { appender, cursor, page, .. }, _) = permit.parts();
         self.cache.begin(cursor);
         self.cache.for_each_stale(PageFate::Failed, |handle| appender.append(handle, ts_ms, stale_nan()));
         let staged = self.report.stage_end(appender, &mut page.labels.builder, &self.target.labels, ts_ms);
@@ -258,13 +272,20 @@ impl ScrapeLoop {
         &mut self,
         worker: &Worker,
         scratch: &mut Scratch,
+        pace: &mut Pace<'_>,
         at: ScrapeTime,
         page: Result<Page<'_>, ScrapeError>,
     ) -> Answered {
+        pace.begin(Work::Storing);
         let mut attempt = 0;
         let (mut staged, duration, committed) = loop {
             attempt += 1;
-            let staged = self.stage(worker, scratch, at, &page);
+            let staged = self.stage(worker, scratch, pace, at, &page);
+            if staged.error == Some(ScrapeError::Cancelled) {
+                scratch.appender.rollback();
+                self.cache.rewind();
+                return Answered::No;
+            }
             let duration = worker.clock.now().saturating_duration_since(at.start);
             let committed = self.report_and_commit(scratch, at, duration, &staged, &page);
             match committed {
@@ -320,6 +341,7 @@ impl ScrapeLoop {
         &mut self,
         worker: &Worker,
         scratch: &mut Scratch,
+        pace: &mut Pace<'_>,
         at: ScrapeTime,
         page: &Result<Page<'_>, ScrapeError>,
     ) -> Staged {
@@ -349,6 +371,10 @@ impl ScrapeLoop {
                     n_limited: 0,
                     n_series,
                     is_over_bucket_limit: false,
+                    n_spread_bytes: 0,
+                    n_help_bytes: 0,
+                    max_spread_bytes: 0,
+                    pace,
                 };
                 staged.error = page_append.append(*page).err();
                 if page_append.is_over_limit() {

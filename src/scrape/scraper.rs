@@ -35,6 +35,7 @@ pub struct Scraper {
     body_size_limit_bytes: u64,
     /// Size of the last body; the next one is taken to be alike.
     last_wire_bytes: u64,
+    is_cancelled: Arc<AtomicBool>,
 }
 
 /// How a target's page is had.
@@ -75,7 +76,11 @@ pub enum ContentEncoding {
 
 /// Ends a fetch that runs in another thread; clones cancel the same scraper, which stays cancelled.
 #[derive(Clone, Debug)]
-pub struct Canceller(Cancel);
+pub struct Canceller {
+    fetch: Cancel,
+    /// For the work behind the fetch.
+    is_cancelled: Arc<AtomicBool>,
+}
 
 #[derive(Clone, Debug)]
 enum Cancel {
@@ -87,7 +92,8 @@ enum Cancel {
 impl Canceller {
     /// The running fetch returns [`ScrapeError::Cancelled`] at once, later ones do as well.
     pub fn cancel(&self) {
-        match &self.0 {
+        self.is_cancelled.store(true, Ordering::Relaxed);
+        match &self.fetch {
             Cancel::Http(canceller) => canceller.cancel(),
             Cancel::Local(is_cancelled) => is_cancelled.store(true, Ordering::Relaxed),
         }
@@ -103,7 +109,7 @@ impl Scraper {
             UrlScheme::Exec => Way::Exec(ExecTarget::new(&url.authority, config.exec_targets, limit_bytes)),
             _ => Way::Http(http_client(url, config, timeout)),
         };
-        Self { way, body_size_limit_bytes: limit_bytes, last_wire_bytes: 0 }
+        Self { way, body_size_limit_bytes: limit_bytes, last_wire_bytes: 0, is_cancelled: Arc::default() }
     }
 
     /// One GET with one deadline over the whole exchange. `body` (of `BodyBudget::wire_buffer`, empty) gets the
@@ -201,11 +207,17 @@ impl Scraper {
 
     /// A handle that ends a running fetch at once.
     pub fn canceller(&self) -> Canceller {
-        Canceller(match &self.way {
+        let fetch = match &self.way {
             Way::Http(client) => Cancel::Http(client.canceller()),
             Way::File(_) => Cancel::Local(Arc::default()),
             Way::Exec(exec) => Cancel::Local(Arc::clone(exec.is_cancelled())),
-        })
+        };
+        Canceller { fetch, is_cancelled: Arc::clone(&self.is_cancelled) }
+    }
+
+    /// True once its canceller was used: for the work behind the fetch.
+    pub fn is_cancelled(&self) -> &Arc<AtomicBool> {
+        &self.is_cancelled
     }
 }
 

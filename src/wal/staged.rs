@@ -9,6 +9,7 @@ use crate::series::SeriesHandle;
 use crate::wal::appender::ExemplarTime;
 use crate::wal::record::histograms::{HistogramKind, put_histogram};
 use crate::wal::record::labels::{LabelPairs, put_labels};
+use std::ops::Range;
 
 /// Staged entries an idle appender keeps room for; there are as many appenders as workers.
 const KEPT_SAMPLES: usize = 4096;
@@ -80,11 +81,12 @@ struct Exemplars {
     end: usize,
 }
 
-/// Metadata whose unit and help end there.
+/// Metadata whose unit starts there, and whose unit and help end there.
 #[derive(Clone, Copy, Debug)]
 struct Metadata {
     handle: SeriesHandle,
     metric_type: MetricType,
+    start: usize,
     unit_end: usize,
     help_end: usize,
 }
@@ -115,10 +117,22 @@ impl Staged {
         unit: &str,
         help: &str,
     ) {
-        self.metadata_text.push_str(unit);
-        let unit_end = self.metadata_text.len();
-        self.metadata_text.push_str(help);
-        self.metadata.push(Metadata { handle, metric_type, unit_end, help_end: self.metadata_text.len() });
+        // The series of a family say the same, one after the other.
+        let last = self.metadata.last().filter(|last| {
+            let text = |range: Range<usize>| self.metadata_text.get(range);
+            text(last.start..last.unit_end) == Some(unit) && text(last.unit_end..last.help_end) == Some(help)
+        });
+        let (start, unit_end, help_end) = match last {
+            Some(last) => (last.start, last.unit_end, last.help_end),
+            None => {
+                let start = self.metadata_text.len();
+                self.metadata_text.push_str(unit);
+                let unit_end = self.metadata_text.len();
+                self.metadata_text.push_str(help);
+                (start, unit_end, self.metadata_text.len())
+            }
+        };
+        self.metadata.push(Metadata { handle, metric_type, start, unit_end, help_end });
     }
 
     pub(in crate::wal) fn histograms(&self) -> impl Iterator<Item = StagedHistogram<'_>> {
@@ -141,10 +155,8 @@ impl Staged {
 
     pub(in crate::wal) fn metadata(&self) -> impl Iterator<Item = StagedMetadata<'_>> {
         let text = |from, to| self.metadata_text.get(from..to).unwrap_or_default();
-        let mut start = 0;
-        self.metadata.iter().map(move |&Metadata { handle, metric_type, unit_end, help_end }| {
+        self.metadata.iter().map(move |&Metadata { handle, metric_type, start, unit_end, help_end }| {
             let (unit, help) = (text(start, unit_end), text(unit_end, help_end));
-            start = help_end;
             StagedMetadata { handle, metric_type, unit, help }
         })
     }
