@@ -313,6 +313,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::cases::cases(256))]
+
         /// What is written reads back as the same bits, in both layouts and by both readers.
         #[test]
         fn round_trip(bits in any::<u64>()) {

@@ -6,6 +6,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up has to fail")]
 
+#[path = "support/cases.rs"]
+mod cases;
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,7 +40,7 @@ const ENDPOINT: &str = "main";
 const ARGUMENTS: [&str; 2] = ["--wal.fsync-interval=1s", "--storage.agent.retention.min-time=1d"];
 
 fn n_kills() -> usize {
-    if std::env::var_os("SCRAPED_LONG").is_some() { 1000 } else { 50 }
+    if cases::is_long() { 1000 } else { 50 }
 }
 
 fn config(targets: &FakeTargets, receiver: &Receiver, queue: &str) -> String {
@@ -197,7 +199,7 @@ fn kill_again_and_again(n_kills: usize, receiver: &Receiver, queue: &str) -> Str
     for idx in 0..N_TARGETS {
         targets.set(&format!("/{idx}"), Behaviour::Counter);
     }
-    let mut dice = Dice(3);
+    let mut dice = Dice(cases::seed());
     let mut disk = Series::new();
     let mut starts = Vec::new();
     let mut settled = Vec::new();

@@ -6,10 +6,16 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed test may panic")]
 
+#[path = "support/cases.rs"]
+mod cases;
+#[path = "support/empty_values.rs"]
+mod empty_values;
+
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use proptest::prelude::{ProptestConfig, Strategy, any, prop, proptest};
+use proptest::prelude::{Strategy, any, prop, proptest};
 use scraped::config::error::ConfigErrors;
 use scraped::config::{Config, load};
 
@@ -97,8 +103,7 @@ fn what_is_printed_can_be_read() {
     }
 }
 
-/// Secrets come back as `<secret>`. Two things cannot survive: dollar signs of external labels, which would be expanded once more, and an empty
-/// `metrics_path`, which Prometheus does not print.
+/// Secrets come back as `<secret>`. Dollar signs of external labels cannot survive: they would be expanded once more.
 fn check_printed(config: &Config, copy: &Path) {
     let printed = config.to_yaml();
     fs::write(copy, &printed).unwrap();
@@ -108,11 +113,12 @@ fn check_printed(config: &Config, copy: &Path) {
         return;
     }
     let has_dollar = config.global.external_labels.iter().any(|(_, value)| value.contains('$'));
-    if has_dollar || config.scrape_configs.iter().any(|job| job.metrics_path.is_empty()) {
+    if has_dollar {
         return;
     }
     let n_jobs = config.n_main_file_jobs;
     assert!(again.global == config.global, "{printed}\n{}", again.to_yaml());
+    assert!(again.remote_write == config.remote_write, "{printed}\n{}", again.to_yaml());
     assert!(
         again.scrape_configs[..n_jobs] == config.scrape_configs[..n_jobs],
         "{printed}\n{}",
@@ -167,6 +173,64 @@ fn verdicts_on_files_of_prometheus() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(n_good >= 12 && n_bad >= 50, "good {n_good}, bad {n_bad}");
+}
+
+/// What may stand for nothing, and the least of every kind.
+const EMPTY_VALUES: [&str; 3] = ["null", "''", "0"];
+
+#[test]
+fn an_empty_value_of_any_key_survives_printing() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("changed.yml");
+    let mut paths = fixtures("ok");
+    paths.push(data("prometheus/conf.good.yml"));
+    let (mut seen, mut n_good, mut wrong) = (BTreeSet::new(), 0, Vec::new());
+    for fixture in paths {
+        let text = fs::read_to_string(&fixture).unwrap();
+        // Several documents, which is one of the fixtures.
+        let Ok(root) = serde_yaml::from_str::<serde_yaml::Value>(&text) else { continue };
+        if cases::is_long() {
+            seen.clear();
+        }
+        empty_values::visit(&root, &EMPTY_VALUES, &mut seen, &mut |change, changed| {
+            fs::write(&path, serde_yaml::to_string(changed).unwrap()).unwrap();
+            let Ok(config) = load(&path) else { return };
+            n_good += 1;
+            if std::panic::catch_unwind(|| check_printed(&config, &path)).is_err() {
+                wrong.push(format!("{}: {change}", fixture.display()));
+            }
+        });
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(n_good > 300, "only {n_good} were accepted");
+    let seen: BTreeSet<&str> = seen.iter().filter_map(|path| path.rsplit('.').next()).collect();
+    let forgotten: Vec<String> =
+        keys_that_are_read().into_iter().filter(|key| !seen.contains(key.as_str())).collect();
+    assert!(forgotten.is_empty(), "in no fixture of ok: {}", forgotten.join(", "));
+}
+
+/// Keys by the calls that read them.
+fn keys_that_are_read() -> BTreeSet<String> {
+    let readers = ["take", "text", "bool", "count", "size", "items"];
+    let mut keys = BTreeSet::new();
+    let mut dirs = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src/config")];
+    while let Some(dir) = dirs.pop() {
+        for path in fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.is_dir() {
+                dirs.push(path);
+                continue;
+            }
+            let text = fs::read_to_string(&path).unwrap();
+            let code = text.split("#[cfg(test)]").next().unwrap();
+            for reader in readers {
+                for call in code.split(&format!(".{reader}(\"")).skip(1) {
+                    keys.insert(call.split('"').next().unwrap().to_owned());
+                }
+            }
+        }
+    }
+    assert!(keys.len() > 100, "{keys:?}");
+    keys
 }
 
 /// A good configuration in which something was changed at random.
@@ -249,7 +313,7 @@ fn with_swapped_lines(text: &[u8], one: usize, other: usize) -> Vec<u8> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(cases::cases(1500))]
 
     /// No input panics; mistakes are one line each and have a place; what is accepted can be printed and read again.
     #[test]

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "support/cases.rs"]
+mod cases;
 mod exposition_support;
 
 use exposition_support::{FORMATS, check_known_texts, parse};
@@ -23,6 +25,8 @@ fn near_page() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
+    #![proptest_config(cases::cases(256))]
+
     #[test]
     fn any_bytes_never_panic(page in prop::collection::vec(any::<u8>(), 0..200)) {
         for (_, format) in FORMATS {

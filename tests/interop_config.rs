@@ -5,9 +5,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed test may panic")]
 
+#[path = "support/empty_values.rs"]
+mod empty_values;
 #[path = "support/peers.rs"]
 mod peers;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -78,7 +81,7 @@ const OUR_FIELDS: [&str; 7] = [
 const FIELDS_NOT_IN_DEBIAN: [&str; 1] = ["consul_sd_configs"];
 
 /// Fields that Prometheus got after 3.5; an older peer calls them unknown.
-const NEWER_FIELDS: [&str; 7] = [
+const NEWER_FIELDS: [&str; 13] = [
     "extra_scrape_metrics",
     "scrape_native_histograms",
     "label_name_underscore_sanitization",
@@ -86,6 +89,12 @@ const NEWER_FIELDS: [&str; 7] = [
     "stale_series_compaction_threshold",
     "chunk_encoding",
     "retention",
+    "failed_request_logging",
+    "promote_scope_metadata",
+    "namespace",
+    "deployment",
+    "job",
+    "cronjob",
 ];
 
 fn data() -> PathBuf {
@@ -181,6 +190,96 @@ fn an_agent_prints_the_same_configuration() {
     assert!(n_same > 12, "only {n_same} configurations were compared");
 }
 
+/// What is in force after a reload, or the complaint.
+fn reloaded(agent: &Peer) -> Result<String, String> {
+    let (status, complaint) = agent.request("POST", "/-/reload");
+    if status != 200 {
+        return Err(complaint);
+    }
+    let (_, body) = agent.request("GET", "/api/v1/status/config");
+    let answer: serde_json::Value = serde_json::from_str(&body).unwrap();
+    Ok(answer["data"]["yaml"].as_str().unwrap().to_owned())
+}
+
+/// A pause of nothing kills a real Prometheus some time after the reload, and a queue that takes nothing stops an old
+/// one; they are refused here.
+const DEADLY: [&str; 2] = ["refresh_interval must be longer than 0", "must be positive"];
+
+/// Values of nothing that are refused by us alone, on purpose; `STRICTER` says why.
+const STRICTER_ABOUT_NOTHING: [&str; 3] =
+    ["scheme \"\" is neither http nor https", "api_server is empty", "url for remote_write is empty"];
+
+/// Without what is printed for nothing: labels without a value, which are none, and texts that Prometheus leaves out
+/// although nothing is not their default. A name that is nothing is `null` here, and there `""`, which it refuses.
+fn without_empty_texts(yaml: &str) -> String {
+    let indent = |line: &str| line.len() - line.trim_start().len();
+    let lines = yaml.lines().filter(|line| !line.ends_with(": \"\""));
+    let lines: Vec<String> =
+        lines.map(|line| line.replace("[\"\"", "[null").replace(" \"\",", " null,")).collect();
+    let has_entries = |idx: usize| lines.get(idx + 1).is_some_and(|next| indent(next) > indent(&lines[idx]));
+    let is_kept = |(idx, line): &(usize, &String)| !line.ends_with("labels:") || has_entries(*idx);
+    lines.iter().enumerate().filter(is_kept).map(|(_, line)| format!("{line}\n")).collect()
+}
+
+/// Nothing and the empty text as the value of any key: the same verdict, and the same configuration in force.
+#[test]
+fn nothing_in_place_of_a_value_means_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("prometheus.yml");
+    fs::write(&path, "").unwrap();
+    // No queue waits for an endpoint that is not there.
+    let arguments = ["--storage.remote.flush-deadline=1ms"];
+    let agent = Peer::agent_with(&path, &dir.path().join("data"), &arguments);
+    let (mut seen, mut n_same, mut wrong) = (BTreeSet::new(), 0, Vec::new());
+    for fixture in fixtures(&["ok"]) {
+        let text = fs::read_to_string(&fixture).unwrap();
+        let Ok(root) = serde_yaml::from_str::<serde_yaml::Value>(&text) else { continue };
+        fs::copy(&fixture, &path).unwrap();
+        if reloaded(&agent).is_err() {
+            // Fields that the peer does not know.
+            continue;
+        }
+        empty_values::visit(&root, &["null", "''"], &mut seen, &mut |change, changed| {
+            // A queue without its settings keeps an agent from taking the next configuration for a minute.
+            if change.contains("queue_config") {
+                return;
+            }
+            fs::write(&path, serde_yaml::to_string(changed).unwrap()).unwrap();
+            let ours = load(&path);
+            let says = |text: &str| ours.as_ref().is_err_and(|errors| errors.to_string().contains(text));
+            if DEADLY.iter().any(|sentence| says(sentence)) {
+                return;
+            }
+            let case = format!("{}: {change}", name_of(&fixture));
+            match (&ours, reloaded(&agent)) {
+                (Err(_), Err(_)) => n_same += 1,
+                (Err(errors), Ok(_)) => {
+                    if !STRICTER_ABOUT_NOTHING.iter().any(|meant| says(meant)) {
+                        wrong.push(format!("{case}: refused here: {errors}"));
+                    }
+                }
+                (Ok(_), Err(complaint)) => wrong.push(format!("{case}: refused there: {complaint}")),
+                (Ok(config), Ok(theirs)) => {
+                    let mut ours = without_empty_texts(&comparable(&config.to_yaml()));
+                    let theirs = without_empty_texts(&comparable(&theirs));
+                    if !theirs.contains("metadata_config:") {
+                        // A section of nothing sends no metadata; it is left out there.
+                        let no_metadata = "  metadata_config:\n    send: false\n    send_interval: 1m\n    \
+                                           max_samples_per_send: 2000\n";
+                        ours = ours.replace(no_metadata, "");
+                    }
+                    match ours == theirs {
+                        true => n_same += 1,
+                        false => wrong.push(format!("{case}\n--- ours\n{ours}--- theirs\n{theirs}")),
+                    }
+                }
+            }
+        });
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(n_same > 500, "only {n_same} were compared");
+}
+
 /// Without what differs between the versions of Prometheus, and sections that mean nothing in an agent.
 fn comparable(yaml: &str) -> String {
     let mut kept = String::new();
@@ -202,8 +301,8 @@ fn comparable(yaml: &str) -> String {
         let skip = match key {
             "runtime" | "otlp" | "storage" if indent == 0 => true,
             "scrape_native_histograms" | "extra_scrape_metrics" => true,
-            // Printed when it was typed, even if it is empty.
-            "proxy_url" => text.ends_with("\"\""),
+            // Printed although it is empty, there or here.
+            "proxy_url" | "metrics_path" => text.ends_with("\"\""),
             "http_headers" => text.ends_with("{}"),
             "scrape_protocols" | "metric_name_validation_scheme" | "metric_name_escaping_scheme" => {
                 section == "global"

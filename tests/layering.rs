@@ -1,4 +1,5 @@
-//! The shape of the source: who may import whom, how long a file may be, what may not be in the build.
+//! The shape of the source: who may import whom, how long a file may be, what may not be in the build, where random
+//! cases come from.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot be set up has to fail")]
 
@@ -230,4 +231,41 @@ fn no_async_runtime_and_all_given_crates() {
     for name in GIVEN_CRATES {
         assert!(has(name), "{name} is given and must do its job");
     }
+}
+
+/// `tests/support/cases.rs` alone decides on seeds, so that a normal run draws the same cases each time.
+#[test]
+fn every_random_case_has_a_known_seed() {
+    // In pieces, since this file is looked at as well.
+    let macro_start = concat!("proptest", "! {");
+    let generators = [
+        concat!("Proptest", "Config"),
+        concat!("Test", "Runner"),
+        concat!("Rng", "Seed"),
+        concat!("SCRAPED_", "SEED\""),
+        concat!("SCRAPED_", "LONG\""),
+        concat!("ra", "nd::"),
+        concat!("get", "random"),
+        concat!("fast", "rand"),
+    ];
+    let mut files = Vec::new();
+    rust_files(&root().join("src"), &mut files);
+    rust_files(&root().join("tests"), &mut files);
+    let (mut n_found, mut mistakes) = (0, Vec::new());
+    for file in files.iter().filter(|file| !file.ends_with("tests/support/cases.rs")) {
+        let text = fs::read_to_string(file).unwrap();
+        for (_, inside) in
+            text.match_indices(macro_start).map(|(at, _)| text.split_at(at + macro_start.len()))
+        {
+            n_found += 1;
+            if !inside.trim_start().starts_with("#![proptest_config(") || !inside.contains("cases::cases(") {
+                mistakes.push(format!("{}: a {macro_start} without cases::cases()", file.display()));
+            }
+        }
+        for word in generators.iter().filter(|word| text.contains(**word)) {
+            mistakes.push(format!("{}: {word}; ask tests/support/cases.rs", file.display()));
+        }
+    }
+    assert!(mistakes.is_empty(), "{}", mistakes.join("\n"));
+    assert!(n_found >= 15, "only {n_found} found");
 }

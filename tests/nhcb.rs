@@ -6,6 +6,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+#[path = "support/cases.rs"]
+mod cases;
 mod protobuf_support;
 
 use proptest::prelude::*;
@@ -86,6 +88,8 @@ fn known_texts_change_nothing() {
 }
 
 proptest! {
+    #![proptest_config(cases::cases(256))]
+
     /// Histograms in pieces and in disorder, twice and broken: nothing panics, and what is known does not matter.
     #[test]
     fn random_pages(

@@ -6,6 +6,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+#[path = "support/cases.rs"]
+mod cases;
 mod protobuf_support;
 
 use proptest::prelude::*;
@@ -129,6 +131,8 @@ fn is_families(page: &[u8]) -> bool {
 }
 
 proptest! {
+    #![proptest_config(cases::cases(256))]
+
     /// No bytes make the parser panic, and what it reads does not depend on what is known.
     #[test]
     fn random_bytes(page in proptest::collection::vec(any::<u8>(), 0..300)) {

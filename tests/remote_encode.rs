@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up has to fail")]
 
+#[path = "support/cases.rs"]
+mod cases;
 mod support;
 
 use proptest::collection::vec;
@@ -298,6 +300,8 @@ fn histograms() -> impl Strategy<Value = Histogram> {
 }
 
 proptest! {
+    #![proptest_config(cases::cases(256))]
+
     #[test]
     fn any_series_comes_back(
         all in vec((vec(".{1,20}", 1..4), vec((0..3_u8, any::<u64>(), histograms(), vec((".{0,9}", ".{0,9}"), 0..3)), 1..6)), 1..5)

@@ -9,6 +9,8 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "support/cases.rs"]
+mod cases;
 #[path = "protobuf_support/encode.rs"]
 mod encode;
 
@@ -292,7 +294,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(cases::cases(64))]
 
     /// A series has a sample wherever a stored page has it, a marker in the first scrape after that without it, and
     /// nothing else, whatever order pages come in.

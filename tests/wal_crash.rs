@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up has to fail")]
 
+#[path = "support/cases.rs"]
+mod cases;
 mod wal_support;
 
 use std::fs;
@@ -10,7 +12,6 @@ use std::path::{Path, PathBuf};
 use proptest::collection::vec;
 use proptest::prelude::{any, prop_oneof, proptest};
 use proptest::strategy::{Just, Strategy};
-use proptest::test_runner::Config;
 use scraped::wal::checkpoint;
 use scraped::wal::maintenance::Maintenance;
 use scraped::wal::reader::{SegmentReader, Tail};
@@ -440,47 +441,50 @@ fn log_to_break() -> TempDir {
     dir
 }
 
-fn config() -> Config {
-    let cases = if std::env::var_os("SCRAPED_LONG").is_some() { 1000 } else { 60 };
-    Config { cases, failure_persistence: None, ..Config::default() }
+/// Whatever happens: the log opens, holds nothing that was never written, is whole, and takes new samples.
+fn check_after(accidents: &[Accident]) {
+    thread_local!(static LOG: (TempDir, Answer) = {
+        let dir = log_to_break();
+        let answer = ask_all(dir.path());
+        (dir, answer)
+    });
+    LOG.with(|(log, before)| {
+        let copy = copy_of(log.path());
+        for accident in accidents {
+            happen(&copy.path().join("wal"), accident);
+        }
+        let (wal, summary) = open(copy.path());
+        let after = ask_all(copy.path());
+        for (name, samples) in &after {
+            let known = before.get(name).unwrap_or_else(|| panic!("{name} was never written"));
+            assert!(samples.iter().all(|sample| known.contains(sample)), "{name}: {samples:?}");
+        }
+        // What is cut at a record's end or removed at the log's end leaves no trace; changed bytes do.
+        let is_traceable = |accident| matches!(accident, &Accident::Flip { .. } | &Accident::Insert { .. });
+        if after != *before && accidents.iter().all(is_traceable) {
+            assert!(!summary.losses.is_empty(), "a loss without a word");
+        }
+        commit(&mut wal.appender(), &["old", "after", "many_7"], 99_000_000, 99.0);
+        wal.close().unwrap();
+        drop(wal);
+        check_log(copy.path());
+        let (_, summary) = open(copy.path());
+        assert_eq!(summary.losses, Vec::<String>::new());
+        let newest = &ask_all(copy.path())[&series("old")];
+        assert_eq!(newest.last(), Some(&(99_000_000, "99.0".to_owned())));
+    });
+}
+
+#[test]
+fn the_first_segment_in_place_of_the_last() {
+    check_after(&[Accident::Copy { from: 0, to: 9 }]);
 }
 
 proptest! {
-    #![proptest_config(config())]
+    #![proptest_config(cases::cases(60))]
 
-    /// Whatever happens: the log opens, holds nothing that was never written, is whole, and takes new samples.
     #[test]
     fn any_accident_leaves_a_log_that_works(accidents in vec(accident(), 1..4)) {
-        thread_local!(static LOG: (TempDir, Answer) = {
-            let dir = log_to_break();
-            let answer = ask_all(dir.path());
-            (dir, answer)
-        });
-        LOG.with(|(log, before)| {
-            let copy = copy_of(log.path());
-            for accident in &accidents {
-                happen(&copy.path().join("wal"), accident);
-            }
-            let (wal, summary) = open(copy.path());
-            let after = ask_all(copy.path());
-            for (name, samples) in &after {
-                let known = before.get(name).unwrap_or_else(|| panic!("{name} was never written"));
-                assert!(samples.iter().all(|sample| known.contains(sample)), "{name}: {samples:?}");
-            }
-            // What is cut at a record's end or removed at the log's end leaves no trace; changed bytes do.
-            let is_traceable =
-                |accident| matches!(accident, &Accident::Flip { .. } | &Accident::Insert { .. });
-            if after != *before && accidents.iter().all(is_traceable) {
-                assert!(!summary.losses.is_empty(), "a loss without a word");
-            }
-            commit(&mut wal.appender(), &["old", "after", "many_7"], 99_000_000, 99.0);
-            wal.close().unwrap();
-            drop(wal);
-            check_log(copy.path());
-            let (_, summary) = open(copy.path());
-            assert_eq!(summary.losses, Vec::<String>::new());
-            let newest = &ask_all(copy.path())[&series("old")];
-            assert_eq!(newest.last(), Some(&(99_000_000, "99.0".to_owned())));
-        });
+        check_after(&accidents);
     }
 }

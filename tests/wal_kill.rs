@@ -5,6 +5,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot be set up has to fail")]
 #![allow(clippy::print_stdout, reason = "the writer tells the test what is committed")]
 
+#[path = "support/cases.rs"]
+mod cases;
 mod wal_support;
 
 use std::collections::BTreeMap;
@@ -91,7 +93,7 @@ fn write_and_kill(dir: &Path, n_commits: usize, moments: Duration) -> i64 {
 #[test]
 fn what_was_committed_before_the_kill_is_there() {
     let dir = TempDir::with_prefix("scraped-test-").unwrap();
-    let n_rounds = if std::env::var_os("SCRAPED_LONG").is_some() { 300 } else { 8 };
+    let n_rounds = if cases::is_long() { 300 } else { 8 };
     let mut n_truncations = 0;
     for round in 0..n_rounds {
         let moments = Duration::from_micros(round * 7919 % 20_000);

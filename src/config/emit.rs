@@ -18,7 +18,7 @@ pub(in crate::config) enum Yaml {
     Raw(String),
     /// One item a line.
     List(Vec<Yaml>),
-    /// `[a, b]`.
+    /// `[a, b]`; an empty one is `null`.
     Flow(Vec<String>),
     /// In this order.
     Map(Vec<(String, Yaml)>),
@@ -132,7 +132,11 @@ impl Emitter {
                     false => self.out.push(' '),
                 }
             }
-            self.scalar(item, Context::Flow, indent);
+            // A name that was typed as nothing; in quotes it would be refused.
+            match item.is_empty() {
+                true => self.out.push_str("null"),
+                false => self.scalar(item, Context::Flow, indent),
+            }
         }
         self.out.push(']');
     }
@@ -441,7 +445,7 @@ mod tests {
         ]);
         assert_eq!(
             emit(&root),
-            "list:\n- a\n- x: 1\nempty: []\nflow: [a, 'b,c', \"\"]\n\"<<\": 2\nbreak: |2+\n\n"
+            "list:\n- a\n- x: 1\nempty: []\nflow: [a, 'b,c', null]\n\"<<\": 2\nbreak: |2+\n\n"
         );
         assert_eq!(emit(&Yaml::Map(Vec::new())), "{}\n");
     }

@@ -57,7 +57,8 @@ impl ScrapeConfig {
         entries
             .add("convert_classic_histograms_to_nhcb", Yaml::raw(options.convert_classic_histograms_to_nhcb));
         entries.add_text("scrape_failure_log_file", &self.scrape_failure_log_file.to_string_lossy());
-        entries.add_text("metrics_path", &self.metrics_path);
+        // Also when it is empty, which is not its default; Prometheus leaves it out then.
+        entries.add("metrics_path", Yaml::text(&self.metrics_path));
         entries.add(
             "scheme",
             Yaml::text(match self.scheme {

@@ -100,8 +100,7 @@ fn print_proxy(proxy: &ProxyConfig, entries: &mut Entries) {
     entries.add_text("no_proxy", &proxy.no_proxy);
     entries.add_flag("proxy_from_environment", proxy.choice == ProxyChoice::Environment);
     if !proxy.connect_header.is_empty() {
-        let hidden =
-            |values: &[Secret]| Yaml::List(values.iter().map(|_| Yaml::text(SECRET_TOKEN)).collect());
+        let hidden = |values: &[Secret]| Yaml::List(values.iter().map(hidden).collect());
         let headers = proxy.connect_header.iter().map(|(name, values)| (name.clone(), hidden(values)));
         entries.add("proxy_connect_header", Yaml::sorted(headers.collect()));
     }
@@ -134,13 +133,20 @@ fn tls(tls: &TlsConfig) -> Yaml {
 fn print_header(header: &Header) -> Yaml {
     let mut entries = Entries::default();
     entries.add_list("values", header.values.iter().map(Yaml::text));
-    let is_inline = |source: &&Source| matches!(source, Source::Inline(_));
-    let n_secrets = header.secrets.iter().filter(is_inline).count();
-    entries.add_list("secrets", (0..n_secrets).map(|_| Yaml::text(SECRET_TOKEN)));
+    let secrets = header.secrets.iter().filter_map(|source| match source {
+        Source::Inline(secret) => Some(hidden(secret)),
+        Source::File(_) => None,
+    });
+    entries.add_list("secrets", secrets);
     let files = header.secrets.iter().filter_map(|source| match source {
         Source::Inline(_) => None,
         Source::File(path) => Some(path_text(path)),
     });
     entries.add_list("files", files);
     entries.into_map()
+}
+
+/// Nothing is no secret.
+fn hidden(secret: &Secret) -> Yaml {
+    if secret.expose().is_empty() { Yaml::raw("null") } else { Yaml::text(SECRET_TOKEN) }
 }

@@ -372,6 +372,10 @@ fn read_backlog_share(field: &Field<'_>, in_order: bool) -> f64 {
 
 fn read_metadata(field: &Field<'_>) -> MetadataConfig {
     let mut metadata = MetadataConfig::default();
+    if field.is_null() {
+        // A section of nothing is none of the defaults, as in Prometheus.
+        return MetadataConfig { send: false, ..metadata };
+    }
     let Some(mut fields) = field.fields() else { return metadata };
     metadata.send = fields.bool("send").unwrap_or(metadata.send);
     if let Some(field) = fields.take("send_interval") {

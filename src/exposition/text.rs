@@ -347,6 +347,8 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
+        #![proptest_config(crate::cases::cases(256))]
+
         /// What the quick way reads, the lexer reads the same.
         #[test]
         fn plain_metadata_is_what_the_lexer_reads(

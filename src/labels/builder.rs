@@ -313,6 +313,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::cases::cases(256))]
+
         /// A builder behaves as a sorted map without empty values, whatever is done to it.
         #[test]
         fn behaves_as_a_sorted_map(ops in proptest::collection::vec(op(), 0..60)) {

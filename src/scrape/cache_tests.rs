@@ -175,6 +175,8 @@ fn scrapes() -> impl Strategy<Value = Vec<(Vec<(String, bool)>, End)>> {
 }
 
 proptest! {
+    #![proptest_config(crate::cases::cases(256))]
+
     /// Whatever the order of texts and the ends of scrapes, the cache says what maps would say.
     #[test]
     fn behaves_as_maps(scrapes in scrapes()) {

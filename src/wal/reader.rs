@@ -469,6 +469,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::cases::cases(256))]
+
         #[test]
         fn records_of_any_size_come_back(
             sizes in vec(prop_oneof![1..200_usize, 32_000..33_000_usize, 1..200_000_usize], 1..12),

@@ -20,7 +20,6 @@ use crate::wal::truncate::truncate;
 use proptest::collection::vec;
 use proptest::prelude::{any, prop_oneof, proptest};
 use proptest::strategy::{Just, Strategy};
-use proptest::test_runner::Config;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -361,14 +360,8 @@ fn read(files: &[SegmentInfo], dropped: Option<u32>, found: &mut Found) {
     }
 }
 
-/// Each case fsyncs a good deal; `PROPTEST_CASES` asks for more of them.
-fn config() -> Config {
-    let config = Config { failure_persistence: None, ..Config::default() };
-    if std::env::var_os("PROPTEST_CASES").is_some() { config } else { Config { cases: 48, ..config } }
-}
-
 proptest! {
-    #![proptest_config(config())]
+    #![proptest_config(crate::cases::cases(48))]
 
     #[test]
     fn whatever_happens_kept_samples_are_found(ops in vec(op(), 1..40)) {

@@ -1,4 +1,4 @@
-//! Inputs for the fuzz targets without a fuzzer: seeds, changed a little, the same ones in every run.
+//! Inputs for the fuzz targets without a fuzzer: seeds, changed a little; the same ones for the same seed.
 
 /// Longer inputs find nothing that shorter ones do not.
 const MAX_INPUT_BYTES: usize = 4096;
@@ -15,10 +15,10 @@ pub(crate) struct Mutator {
 }
 
 impl Mutator {
-    /// `words` are pieces of the input's language.
-    pub(crate) fn new(seeds: Vec<Vec<u8>>, words: &[&str]) -> Self {
+    /// `words` are pieces of the input's language, `state` is where the random numbers begin.
+    pub(crate) fn new(seeds: Vec<Vec<u8>>, words: &[&str], state: u64) -> Self {
         let words = words.iter().map(|word| word.as_bytes().to_vec()).collect();
-        Self { seeds, words, state: 1 }
+        Self { seeds, words, state }
     }
 
     /// SplitMix64.

@@ -156,7 +156,8 @@ impl Peer {
 
     /// Status and body of any request.
     pub fn request(&self, method: &str, path: &str) -> (u16, String) {
-        self.try_request(method, path).expect("it answers")
+        self.try_request(method, path)
+            .unwrap_or_else(|| panic!("no answer to {method} {path}:\n{}", self.log()))
     }
 
     /// Ends it as a service manager would and waits for that.

@@ -14,6 +14,7 @@ use crate::config::secret::{SECRET_TOKEN, Secret, Source};
 /// Prometheus' `consul.DefaultSDConfig`.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(30);
 const SERVER: &str = "localhost:8500";
+const SCHEME: &str = "http";
 const TAG_SEPARATOR: &str = ",";
 
 /// One entry of `consul_sd_configs`.
@@ -97,7 +98,12 @@ pub(in crate::config) fn read(item: &Field<'_>, dir: &Path) -> Option<ConsulSdCo
     }
     let mut text =
         |name: &'static str, default: &str| fields.text(name).unwrap_or_else(|| default.to_owned());
-    let (scheme, path_prefix) = (text("scheme", "http"), text("path_prefix", ""));
+    // An empty one is http as well, as in Consul's own client.
+    let scheme = match text("scheme", SCHEME) {
+        empty if empty.is_empty() => SCHEME.to_owned(),
+        scheme => scheme,
+    };
+    let path_prefix = text("path_prefix", "");
     let (datacenter, namespace, partition) =
         (text("datacenter", ""), text("namespace", ""), text("partition", ""));
     let tag_separator = text("tag_separator", TAG_SEPARATOR);
@@ -138,7 +144,8 @@ impl ConsulSdConfig {
         entries.add_text("datacenter", &self.datacenter);
         entries.add_text("namespace", &self.namespace);
         entries.add_text("partition", &self.partition);
-        entries.add_text("tag_separator", &self.tag_separator);
+        // Also when it is empty, which is not its default; Prometheus leaves it out then.
+        entries.add("tag_separator", Yaml::text(&self.tag_separator));
         entries.add_text("scheme", &self.scheme);
         entries.add("allow_stale", Yaml::raw(self.allow_stale));
         entries.add("refresh_interval", duration(self.refresh_interval));

@@ -154,7 +154,7 @@ impl Model {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(crate::cases::cases(64))]
 
     /// Whatever is done to a table, it knows what a map would know, and no stale handle opens anything.
     #[test]

@@ -96,6 +96,8 @@ fn metric_type() -> impl Strategy<Value = MetricType> {
 }
 
 proptest! {
+    #![proptest_config(crate::cases::cases(256))]
+
     #[test]
     fn series_come_back(expected in vec((any::<u64>(), vec((".{0,40}", ".{0,200}"), 0..200)), 0..8)) {
         let mut record = Vec::new();
