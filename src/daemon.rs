@@ -5,7 +5,9 @@
 use crate::allocator::Trimmer;
 use crate::clock::Clock;
 use crate::commands::check;
+use crate::config::changes::ConfigChanges;
 use crate::config::{self, Config, FeatureDefaults};
+use crate::descriptors::{self, Shortage};
 use crate::discovery;
 use crate::discovery::complaints::Complaints;
 use crate::discovery::metrics::DiscoveryMetrics;
@@ -26,12 +28,14 @@ use crate::signals;
 use crate::wal::error::WalError;
 use crate::wal::head::{ReplaySummary, Wal};
 use crate::wal::maintenance;
+use crate::web::listen::{ListenError, Listener};
 use crate::web::router::WebMetrics;
-use crate::web::{self, WebState};
+use crate::web::server::Limits;
+use crate::web::site::Site;
+use crate::web::{self, ConfigText, WebState};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 use std::fmt;
 use std::io;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -57,13 +61,8 @@ pub enum StartError {
         /// Every mistake, a line each.
         mistakes: String,
     },
-    /// The web address cannot be bound.
-    Listen {
-        /// `--web.listen-address`.
-        address: String,
-        /// What the system said.
-        cause: io::Error,
-    },
+    /// A web address cannot be bound.
+    Listen(ListenError),
     /// The data directory cannot be used.
     Wal(WalError),
     /// The system refuses a thread.
@@ -79,17 +78,7 @@ impl fmt::Display for StartError {
                 file.display()
             ),
             StartError::Config { mistakes, .. } => f.write_str(mistakes),
-            StartError::Listen { address, cause } if cause.kind() == io::ErrorKind::AddrInUse => write!(
-                f,
-                "{address} is in use by another process; stop that one or choose another address with \
-                 --web.listen-address=HOST:PORT"
-            ),
-            StartError::Listen { address, cause } => {
-                write!(
-                    f,
-                    "cannot listen on {address}: {cause}; choose another with --web.listen-address=HOST:PORT"
-                )
-            }
+            StartError::Listen(err) => err.fmt(f),
             StartError::Wal(err) => err.fmt(f),
             StartError::Thread(err) => {
                 write!(
@@ -113,6 +102,9 @@ impl From<WalError> for StartError {
 pub struct Daemon {
     config_file: PathBuf,
     defaults: FeatureDefaults,
+    auto_reload: Option<AutoReload>,
+    board: Arc<StatusBoard>,
+    shortage: Shortage,
     running: Arc<Running>,
     events: Receiver<DaemonEvent>,
     signals: signals::Handle,
@@ -138,6 +130,12 @@ impl Daemon {
         for note in &flags.features.notes {
             log::warn!("{note}");
         }
+        for note in &flags.notes {
+            log::info!("{note}");
+        }
+        let (found, limit) = descriptors::raise();
+        log::debug!("limit of open files: {limit}, {found} at the start");
+        let auto_reload = AutoReload::new(&flags);
         let defaults = FeatureDefaults {
             extra_scrape_metrics: flags.features.extra_scrape_metrics,
             exec_targets: flags.features.exec_targets,
@@ -206,6 +204,9 @@ impl Daemon {
         Ok(Daemon {
             config_file: flags.config_file,
             defaults,
+            auto_reload,
+            board,
+            shortage: Shortage::default(),
             running,
             events,
             signals,
@@ -219,7 +220,7 @@ impl Daemon {
     }
 
     /// Waits for events until one of them ends the daemon; true if that was asked for.
-    pub fn run(&self) -> bool {
+    pub fn run(&mut self) -> bool {
         let mut trimmer = Trimmer::default();
         let mut event = self.await_first_samples(&mut trimmer);
         loop {
@@ -241,20 +242,34 @@ impl Daemon {
     }
 
     /// Gives memory of bursts (the first scrapes, a reload, a huge page) back while it waits.
-    fn next_event(&self, trimmer: &mut Trimmer) -> DaemonEvent {
+    fn next_event(&mut self, trimmer: &mut Trimmer) -> DaemonEvent {
         loop {
-            match self.events.recv_timeout(MEMORY_CHECK_PAUSE) {
+            let pause = self.auto_reload.as_ref().map_or(MEMORY_CHECK_PAUSE, AutoReload::pause);
+            match self.events.recv_timeout(pause) {
                 Ok(event) => return event,
                 Err(RecvTimeoutError::Disconnected) => return DaemonEvent::Terminate,
                 Err(RecvTimeoutError::Timeout) => {
+                    self.look_around();
                     trimmer.trim_after_growth();
                 }
             }
         }
     }
 
+    /// What is looked at now and then.
+    fn look_around(&mut self) {
+        if let Some(sentence) = self.shortage.look(self.board.n_active()) {
+            log::warn!("{sentence}");
+        }
+        if self.auto_reload.as_mut().is_some_and(AutoReload::is_due) {
+            log::info!("the configuration has changed, loading it again");
+            // What is wrong with it was said; it is not tried again before it changes.
+            let _ = self.reload();
+        }
+    }
+
     /// Says once that samples are being written; looks less and less often for them.
-    fn await_first_samples(&self, trimmer: &mut Trimmer) -> DaemonEvent {
+    fn await_first_samples(&mut self, trimmer: &mut Trimmer) -> DaemonEvent {
         let mut pause = FIRST_SAMPLES_PAUSE;
         loop {
             if self.wal.samples_appended() > 0 {
@@ -264,13 +279,19 @@ impl Daemon {
             match self.events.recv_timeout(pause) {
                 Ok(event) => return event,
                 Err(RecvTimeoutError::Disconnected) => return DaemonEvent::Terminate,
-                Err(RecvTimeoutError::Timeout) => pause = (pause * 2).min(FIRST_SAMPLES_LONGEST_PAUSE),
+                Err(RecvTimeoutError::Timeout) => {
+                    self.look_around();
+                    pause = (pause * 2).min(FIRST_SAMPLES_LONGEST_PAUSE);
+                    if let Some(auto_reload) = &self.auto_reload {
+                        pause = pause.min(auto_reload.pause());
+                    }
+                }
             }
         }
     }
 
     /// One reload answers all requests that wait by now; returns the event behind them.
-    fn reload_for_all(&self, reply: Option<Sender<Result<(), String>>>) -> Option<DaemonEvent> {
+    fn reload_for_all(&mut self, reply: Option<Sender<Result<(), String>>>) -> Option<DaemonEvent> {
         let mut replies = vec![reply];
         let mut next = None;
         while let Ok(event) = self.events.try_recv() {
@@ -281,6 +302,9 @@ impl Daemon {
                     break;
                 }
             }
+        }
+        if let Some(auto_reload) = &mut self.auto_reload {
+            auto_reload.remember();
         }
         let outcome = self.reload();
         for reply in replies.into_iter().flatten() {
@@ -340,6 +364,44 @@ impl Daemon {
     }
 }
 
+/// `--config.auto-reload`: looks at the files of the configuration now and then.
+struct AutoReload {
+    changes: ConfigChanges,
+    interval: Duration,
+    next_at: Instant,
+}
+
+impl AutoReload {
+    fn new(flags: &Flags) -> Option<Self> {
+        if !flags.auto_reload && !flags.features.auto_reload_config {
+            return None;
+        }
+        let interval = flags.auto_reload_interval;
+        let changes = ConfigChanges::new(&flags.config_file);
+        Some(Self { changes, interval, next_at: Instant::now() + interval })
+    }
+
+    /// Until the next look, at most as long as other things may wait.
+    fn pause(&self) -> Duration {
+        self.next_at.saturating_duration_since(Instant::now()).min(MEMORY_CHECK_PAUSE)
+    }
+
+    /// Whether it is time and the files have changed.
+    fn is_due(&mut self) -> bool {
+        let now = Instant::now();
+        if now < self.next_at {
+            return false;
+        }
+        self.next_at = now + self.interval;
+        self.changes.look()
+    }
+
+    /// The files are loaded now for another reason.
+    fn remember(&mut self) {
+        self.changes.look();
+    }
+}
+
 fn load(file: &Path, defaults: FeatureDefaults) -> Result<Config, StartError> {
     config::load_with(file, defaults)
         .map_err(|err| StartError::Config { file: file.to_owned(), mistakes: err.to_string() })
@@ -361,11 +423,12 @@ fn start_web(
     remote_metrics: &Arc<RemoteMetrics>,
     daemon_events: Sender<DaemonEvent>,
 ) -> Result<web::Handle, StartError> {
-    let address = &flags.listen_address;
-    let listener =
-        TcpListener::bind(address).map_err(|cause| StartError::Listen { address: address.clone(), cause })?;
-    let bound = listener.local_addr().map_or_else(|_| address.clone(), |bound| bound.to_string());
-    log::info!("pages at http://{bound}/targets");
+    let listeners = Listener::all(&flags.listen_addresses).map_err(StartError::Listen)?;
+    let hostname = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let port = listeners.first().map_or(0, |listener| listener.address().port());
+    let prefix = flags.route_prefix.as_deref();
+    let site = Site::new(flags.external_url.clone(), prefix, flags.cors.clone(), &hostname, port);
+    announce_pages(&listeners, &site);
     let metrics = Arc::new(WebMetrics::default());
     registry.register(Arc::clone(running) as _);
     registry.register(Arc::new(ProcessMetrics::default()));
@@ -384,6 +447,8 @@ fn start_web(
         board: Arc::clone(board),
         complaints: Arc::clone(complaints),
         remote: Arc::clone(remote_metrics),
+        site: Arc::new(site),
+        config_text: ConfigText::default(),
         storage_retention: format!(
             "{} or {}",
             text_of("storage.agent.retention.max-time"),
@@ -391,7 +456,22 @@ fn start_web(
         ),
         flags: flags.texts.clone(),
     };
-    web::Handle::spawn(listener, state).map_err(StartError::Thread)
+    let limits = Limits { max_connections: flags.max_connections, idle: flags.read_timeout };
+    web::Handle::spawn(listeners, limits, state).map_err(StartError::Thread)
+}
+
+fn announce_pages(listeners: &[Listener], site: &Site) {
+    for listener in listeners {
+        log::info!("pages at http://{}{}/targets", listener.address(), site.prefix());
+    }
+    if let Some(open) = listeners.iter().find(|listener| !listener.is_local()) {
+        log::warn!(
+            "everyone who reaches {} may read targets, labels and configuration: the web server has no password; a \
+             firewall, a proxy or --web.listen-address=127.0.0.1:{} keeps others out",
+            open.address(),
+            open.address().port()
+        );
+    }
 }
 
 fn open_wal(flags: &Flags, running: &Running) -> Result<(Wal, ReplaySummary), StartError> {

@@ -16,7 +16,9 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
-use rustix::process::{Pid, Signal, WaitOptions, kill_process_group, waitpid};
+use rustix::process::{Pid, Resource, Signal, WaitOptions, kill_process_group, setrlimit, waitpid};
+
+use crate::descriptors;
 
 /// All that a command finds in its environment, so that what it prints does not depend on who started the daemon.
 const ENVIRONMENT: [(&str, &str); 2] =
@@ -147,6 +149,7 @@ impl Running {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // A group of its own: whatever it starts is killed with it.
         command.process_group(0);
+        give_back_limit(&mut command);
         let child = command
             .spawn()
             .map_err(|error| ExecError::NotStarted { program: program.into(), cause: error.to_string() })?;
@@ -253,6 +256,14 @@ impl Drop for Running {
             thread::sleep(LOOK_INTERVAL / 4);
         }
     }
+}
+
+/// The daemon has raised its limit of open files; programs that use `select` cannot have that many.
+#[allow(unsafe_code, reason = "there is no other way to set a limit of a child before it runs")]
+fn give_back_limit(command: &mut Command) {
+    let Some(limit) = descriptors::limit_of_children() else { return };
+    // SAFETY: between fork and exec only one system call is made; it allocates nothing and takes no lock.
+    unsafe { command.pre_exec(move || Ok(setrlimit(Resource::Nofile, limit)?)) };
 }
 
 /// Commands that were killed and left behind, those that have ended by now not counted.

@@ -6,6 +6,7 @@ pub mod allocator;
 pub mod calendar;
 pub mod clock;
 pub mod data_dir;
+pub mod descriptors;
 pub mod exec;
 pub mod flags;
 pub mod float;

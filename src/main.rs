@@ -5,7 +5,7 @@ use scraped::commands::metrics;
 use scraped::commands::query::{self, QueryOptions};
 use scraped::commands::scrape::{self, ScrapeOptions};
 use scraped::daemon::Daemon;
-use scraped::flags::{self, Command, Flags};
+use scraped::flags::{self, Command, FlagError, Flags};
 use scraped::log;
 use std::io::{self, Write};
 use std::path::Path;
@@ -13,6 +13,8 @@ use std::process::ExitCode;
 
 /// The daemon cannot start, or a sub-command found a mistake.
 const EXIT_FAILED: u8 = 1;
+/// Flags of a server, as in Prometheus.
+const EXIT_SERVER_ONLY: u8 = 3;
 /// A thread of the daemon died: a bug.
 const EXIT_BUG: u8 = 2;
 
@@ -25,13 +27,17 @@ fn main() -> ExitCode {
         Ok(Command::Scrape(options)) => scrape(&options),
         Ok(Command::Query(options)) => query(options),
         Ok(Command::Help(text) | Command::Version(text)) => print(text.as_bytes()),
+        Err(why @ FlagError::ServerOnly(_)) => {
+            fail(&why);
+            ExitCode::from(EXIT_SERVER_ONLY)
+        }
         Err(why) => fail(&why),
     }
 }
 
 fn run(flags: Flags) -> ExitCode {
     log::init(flags.log_level, flags.log_format);
-    let daemon = match Daemon::start(flags) {
+    let mut daemon = match Daemon::start(flags) {
         Ok(daemon) => daemon,
         Err(why) => return fail(&why),
     };

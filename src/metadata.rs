@@ -137,6 +137,11 @@ impl FamilyList {
         self.families.get(self.find(name)?)
     }
 
+    /// The family at this place in order of name.
+    pub fn nth_by_name(&self, place: usize) -> Option<&Family> {
+        self.families.get(*self.by_name.get(place)? as usize)
+    }
+
     /// Bytes of help, unit and type, as Prometheus counts them (`metaEntry.size`).
     pub fn text_bytes(&self) -> usize {
         self.text_bytes

@@ -63,8 +63,14 @@ impl Refusals {
     fn check(&self, arguments: &[&str], sentence: &str) {
         let config = format!("--config.file={}", self.path("ok.yml"));
         let data = format!("--storage.agent.path={}", self.path("data"));
-        // Later flags win.
-        let mut all = vec![config.as_str(), data.as_str(), "--web.listen-address=127.0.0.1:0"];
+        // Flags cannot be repeated.
+        let mut all = Vec::new();
+        for default in [config.as_str(), data.as_str(), "--web.listen-address=127.0.0.1:0"] {
+            let name = default.split_once('=').map_or(default, |(name, _)| name);
+            if !arguments.iter().any(|argument| argument.starts_with(name)) {
+                all.push(default);
+            }
+        }
         all.extend(arguments);
         let finished = scraped(&all);
         check_refusal(&finished, sentence);

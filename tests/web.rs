@@ -7,15 +7,21 @@ use scraped::lifecycle::{DaemonEvent, Running};
 use scraped::metrics::Registry;
 use scraped::remote::metrics::RemoteMetrics;
 use scraped::scrape::status::StatusBoard;
+use scraped::web::listen::Listener;
 use scraped::web::router::WebMetrics;
-use scraped::web::{Handle, WebState};
+use scraped::web::server::Limits;
+use scraped::web::site::{Cors, ExternalUrl, Site};
+use scraped::web::{ConfigText, Handle, WebState};
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Longer than the server's own deadline for a request, which is 5 s.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The default.
+const MAX_CONNECTIONS: usize = 512;
 
 struct Server {
     address: SocketAddr,
@@ -25,12 +31,16 @@ struct Server {
 }
 
 fn serve(lifecycle_enabled: bool) -> Server {
+    serve_as(lifecycle_enabled, |port| Site::new(None, None, None, "box", port))
+}
+
+fn serve_as(lifecycle_enabled: bool, site: impl FnOnce(u16) -> Site) -> Server {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("empty.yml");
     std::fs::write(&file, "scrape_configs: []\n").unwrap();
     let config = Arc::new(scraped::config::load(&file).unwrap());
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
+    let listeners = Listener::all(&["127.0.0.1:0".to_owned()]).unwrap();
+    let address = listeners[0].address();
     let (daemon_events, events) = unbounded();
     let running = Arc::new(Running::new(config));
     let registry = Arc::new(Registry::default());
@@ -44,21 +54,30 @@ fn serve(lifecycle_enabled: bool) -> Server {
         board: Arc::new(StatusBoard::default()),
         complaints: Arc::default(),
         remote: Arc::new(RemoteMetrics::default()),
+        site: Arc::new(site(address.port())),
+        config_text: ConfigText::default(),
         flags: vec![("config.file", "a.yml".to_owned())],
         storage_retention: String::new(),
     };
-    Server { address, running, events, handle: Handle::spawn(listener, state).unwrap() }
+    let limits = Limits { max_connections: MAX_CONNECTIONS, idle: Duration::from_secs(300) };
+    Server { address, running, events, handle: Handle::spawn(listeners, limits, state).unwrap() }
 }
 
 /// One request on a connection of its own; status and body.
 fn ask(address: SocketAddr, method: &str, path: &str) -> (u16, String) {
+    let (status, _, body) = ask_with(address, method, path, "Host: localhost\r\n");
+    (status, body)
+}
+
+/// The same with other header lines; status, head and body.
+fn ask_with(address: SocketAddr, method: &str, path: &str, headers: &str) -> (u16, String, String) {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    write!(stream, "{method} {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
+    write!(stream, "{method} {path} HTTP/1.1\r\n{headers}Connection: close\r\n\r\n").unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), head.to_owned(), body.to_owned())
 }
 
 #[test]
@@ -123,7 +142,7 @@ fn stalled_clients_are_closed_and_good_ones_served() {
         let request: &[u8] = match client_idx % 3 {
             0 => b"",
             1 => b"GET /metr",
-            _ => b"GET /metrics HTTP/1.1\r\n",
+            _ => b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n",
         };
         stream.write_all(request).unwrap();
         stalled.push(stream);
@@ -151,7 +170,7 @@ fn one_connection_serves_many_requests() {
     let mut stream = TcpStream::connect(server.address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     for _ in 0..3 {
-        stream.write_all(b"GET /-/healthy HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+        stream.write_all(b"GET /-/healthy HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
         let mut answer = Vec::new();
         while !answer.ends_with(b"scraped is Healthy.\n") {
             let mut chunk = [0; 256];
@@ -168,7 +187,7 @@ fn requests_sent_at_once_are_answered_at_once() {
     let server = serve(false);
     let mut stream = TcpStream::connect(server.address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream.write_all("GET /-/healthy HTTP/1.1\r\nHost: a\r\n\r\n".repeat(3).as_bytes()).unwrap();
+    stream.write_all("GET /-/healthy HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(3).as_bytes()).unwrap();
     let mut answers = String::new();
     while answers.matches("scraped is Healthy.\n").count() < 3 {
         let mut chunk = [0; 256];
@@ -176,5 +195,208 @@ fn requests_sent_at_once_are_answered_at_once() {
         assert!(n > 0, "closed");
         answers.push_str(std::str::from_utf8(&chunk[..n]).unwrap());
     }
+    server.handle.stop();
+}
+
+/// A connection that has had an answer and is kept.
+fn held(address: SocketAddr) -> TcpStream {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(b"GET /-/healthy HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"scraped is Healthy.\n") {
+        let mut chunk = [0; 1024];
+        let n = stream.read(&mut chunk).unwrap();
+        assert!(n > 0, "closed");
+        answer.extend_from_slice(&chunk[..n]);
+    }
+    stream
+}
+
+fn is_closed(stream: &mut TcpStream) -> bool {
+    stream.set_nonblocking(true).unwrap();
+    let outcome = stream.read(&mut [0; 16]);
+    stream.set_nonblocking(false).unwrap();
+    match outcome {
+        Ok(n) => n == 0,
+        Err(err) => err.kind() != std::io::ErrorKind::WouldBlock,
+    }
+}
+
+#[test]
+fn clients_that_keep_their_connections_keep_no_new_one_out() {
+    let server = serve(false);
+    let mut kept: Vec<TcpStream> = (0..MAX_CONNECTIONS).map(|_| held(server.address)).collect();
+    for _ in 0..20 {
+        let begun = Instant::now();
+        assert_eq!(ask(server.address, "GET", "/-/healthy").0, 200);
+        // Not when the others have become too old.
+        assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+    }
+    // The new ones went again, each: one place was enough for all of them.
+    let closed: Vec<bool> = kept.iter_mut().map(is_closed).collect();
+    assert!(closed.iter().filter(|is_closed| **is_closed).count() <= 20, "{closed:?}");
+    assert!(closed[0] && !closed[MAX_CONNECTIONS - 1], "the one that was idle for longest goes first");
+    server.handle.stop();
+}
+
+#[test]
+fn clients_that_do_not_finish_keep_no_new_one_out_and_idle_ones_go_before_them() {
+    let server = serve(false);
+    let begun = Instant::now();
+    let mut idle: Vec<TcpStream> = (0..10).map(|_| held(server.address)).collect();
+    let unfinished: Vec<TcpStream> = (0..2 * MAX_CONNECTIONS)
+        .map(|number| {
+            let mut stream = TcpStream::connect(server.address).unwrap();
+            if number % 2 == 0 {
+                stream.write_all(b"GET /").unwrap();
+            }
+            stream
+        })
+        .collect();
+    for _ in 0..20 {
+        assert_eq!(ask(server.address, "GET", "/-/healthy").0, 200);
+    }
+    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+    assert!(idle.iter_mut().all(is_closed));
+    drop(unfinished);
+    server.handle.stop();
+}
+
+#[test]
+fn every_answer_forbids_what_pages_do_not_need() {
+    let server = serve(true);
+    let refused = "Host: localhost\r\nContent-Length: 4\r\n";
+    for (method, path, headers, status) in [
+        ("GET", "/", "Host: localhost\r\n", 302),
+        ("GET", "/targets", "Host: localhost\r\n", 200),
+        ("GET", "/style.css", "Host: localhost\r\n", 200),
+        ("GET", "/metrics", "Host: localhost\r\n", 200),
+        ("GET", "/api/v1/targets", "Host: localhost\r\n", 200),
+        ("GET", "/api/v1/query", "Host: localhost\r\n", 422),
+        ("GET", "/nosuch", "Host: localhost\r\n", 404),
+        ("POST", "/metrics", "Host: localhost\r\n", 405),
+        ("POST", "/metrics", refused, 413),
+        ("GET", "/metrics", "Host: evil.example\r\n", 421),
+        ("GET", "/metrics", "", 400),
+    ] {
+        let (found, head, _) = ask_with(server.address, method, path, headers);
+        assert_eq!(found, status, "{method} {path}");
+        for line in [
+            "Content-Security-Policy: default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; \
+             frame-ancestors 'none'",
+            "X-Content-Type-Options: nosniff",
+            "X-Frame-Options: DENY",
+            "Referrer-Policy: no-referrer",
+        ] {
+            assert!(head.lines().any(|it| it == line), "{method} {path}: no {line} in {head}");
+        }
+    }
+    // Nothing in the pages needs what is forbidden.
+    for path in ["/targets", "/status"] {
+        let page = ask(server.address, "GET", path).1;
+        for inline in ["<script", "style=", "<style", "onclick", "<img", "<form"] {
+            assert!(!page.contains(inline), "{path} holds {inline}");
+        }
+    }
+    server.handle.stop();
+}
+
+#[test]
+fn only_pages_of_this_server_change_anything() {
+    let server = serve(true);
+    let port = server.address.port();
+    let own = format!("Host: localhost:{port}\r\nOrigin: http://localhost:{port}\r\n");
+    let check = |headers: &str, status: u16| {
+        let (found, _, body) = ask_with(server.address, "POST", "/-/quit", headers);
+        assert_eq!(found, status, "{headers}: {body}");
+        assert_eq!(server.events.try_recv().is_ok(), status == 200, "{headers}");
+    };
+    check("Host: localhost\r\nOrigin: http://evil.example\r\n", 403);
+    check("Host: localhost\r\nOrigin: null\r\n", 403);
+    check("Host: localhost\r\nSec-Fetch-Site: cross-site\r\n", 403);
+    check(&format!("{own}Sec-Fetch-Site: same-site\r\n"), 403);
+    check("Host: evil.example\r\n", 421);
+    check("Host: evil.example\r\nOrigin: http://evil.example\r\nSec-Fetch-Site: same-origin\r\n", 421);
+    check("Host: localhost\r\n", 200);
+    check(&own, 200);
+    check(&format!("{own}Sec-Fetch-Site: same-origin\r\n"), 200);
+    // Whoever only reads may come from anywhere: without CORS a browser keeps the answer from the other site.
+    let (status, head, _) = ask_with(
+        server.address,
+        "GET",
+        "/api/v1/targets",
+        "Host: localhost\r\nOrigin: http://evil.example\r\n",
+    );
+    assert_eq!(status, 200);
+    assert!(!head.to_ascii_lowercase().contains("access-control"), "{head}");
+    server.handle.stop();
+}
+
+#[test]
+fn names_of_other_hosts_are_refused_on_a_loopback_address() {
+    let external = || Some(ExternalUrl::parse("https://proxy.example/x/").unwrap());
+    let server = serve_as(false, |port| Site::new(external(), None, None, "Box", port));
+    let status = |host: &str| {
+        let (status, _, body) =
+            ask_with(server.address, "GET", "/x/api/v1/targets", &format!("Host: {host}\r\n"));
+        assert!(status == 200 || body.contains("--web.external-url"), "{body}");
+        status
+    };
+    for own in
+        ["localhost", "127.0.0.1:9090", "[::1]:1", "a.localhost", "box", "proxy.example", "PROXY.example:80"]
+    {
+        assert_eq!(status(own), 200, "{own}");
+    }
+    for other in ["evil.example", "127.0.0.1.evil.example", "10.0.0.1:9090", "xbox"] {
+        assert_eq!(status(other), 421, "{other}");
+    }
+    server.handle.stop();
+}
+
+#[test]
+fn everything_is_under_the_prefix() {
+    let external = Some(ExternalUrl::parse("http://proxy.example/outer/").unwrap());
+    let server = serve_as(true, |port| Site::new(external, Some("/inner/"), None, "box", port));
+    let check = |method: &str, path: &str, status: u16, location: Option<&str>| {
+        let (found, head, body) = ask_with(server.address, method, path, "Host: localhost\r\n");
+        assert_eq!(found, status, "{path}: {body}");
+        let found = head.lines().find_map(|line| line.strip_prefix("Location: "));
+        assert_eq!(found, location, "{path}");
+        body
+    };
+    check("GET", "/", 302, Some("/inner"));
+    check("GET", "/inner", 301, Some("/inner/"));
+    check("GET", "/inner/", 302, Some("/outer/targets"));
+    check("GET", "/inner/-/healthy", 200, None);
+    check("GET", "/inner/metrics", 200, None);
+    check("GET", "/inner/api/v1/targets", 200, None);
+    check("POST", "/inner/-/quit", 200, None);
+    for outside in
+        ["/-/healthy", "/metrics", "/api/v1/targets", "/outer/metrics", "/innermetrics", "/style.css"]
+    {
+        check("GET", outside, 404, None);
+    }
+    let page = check("GET", "/inner/targets", 200, None);
+    let links: Vec<&str> = page.split("href=\"").skip(1).collect();
+    assert!(links.len() > 4 && links.iter().all(|link| link.starts_with("/outer/")), "{page}");
+    server.handle.stop();
+}
+
+#[test]
+fn other_sites_read_the_api_if_they_may() {
+    let cors = Cors::parse("https?://(a|b)\\.example").unwrap();
+    let server = serve_as(false, |port| Site::new(None, None, Some(cors), "box", port));
+    let head = |path: &str, method: &str, origin: &str| {
+        let headers = format!("Host: localhost\r\nOrigin: {origin}\r\n");
+        let (status, head, _) = ask_with(server.address, method, path, &headers);
+        assert_eq!(status, if method == "OPTIONS" { 204 } else { 200 });
+        head
+    };
+    let allowed = "Access-Control-Allow-Origin: https://a.example\r\n";
+    assert!(head("/api/v1/targets", "GET", "https://a.example").contains(allowed));
+    assert!(head("/api/v1/targets", "OPTIONS", "https://a.example").contains(allowed));
+    assert!(!head("/api/v1/targets", "GET", "https://evil.example").contains("Allow-Origin"));
+    assert!(!head("/metrics", "GET", "https://a.example").contains("Access-Control"));
     server.handle.stop();
 }

@@ -111,7 +111,7 @@ fn read_document<T>(
     }
 }
 
-fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
+pub(in crate::config) fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let limit = u64::try_from(yaml::MAX_TEXT_BYTES).unwrap_or(u64::MAX);
     // One more than the limit, for the parser to refuse.

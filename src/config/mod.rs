@@ -4,6 +4,7 @@
 //! every mistake, and `document` and its neighbours fill in Prometheus' defaults and check what depends on more than one
 //! field. Everything runs on the thread that calls [`load`]; nothing here knows a socket or a thread.
 
+pub mod changes;
 pub mod duration;
 pub mod error;
 pub mod http_client;

@@ -10,6 +10,8 @@ pub struct Features {
     pub extra_scrape_metrics: bool,
     /// `exec-targets`: targets may be commands.
     pub exec_targets: bool,
+    /// `auto-reload-config`: as `--config.auto-reload`.
+    pub auto_reload_config: bool,
     /// `metadata-wal-records`: metadata goes into the log.
     pub metadata_wal_records: bool,
     /// Sentences about names without effect.
@@ -21,8 +23,7 @@ const ALWAYS_ON: [&str; 4] =
     ["native-histograms", "ooo-native-histograms", "promql-duration-expr", "exemplar-storage"];
 
 /// Names of an agent's features that are not built.
-const NOT_BUILT: [&str; 8] = [
-    "auto-reload-config",
+const NOT_BUILT: [&str; 7] = [
     "created-timestamp-zero-ingestion",
     "histograms-st-encoding",
     "otlp-deltatocumulative",
@@ -63,6 +64,10 @@ impl Features {
                 }
                 "exec-targets" => {
                     features.exec_targets = true;
+                    continue;
+                }
+                "auto-reload-config" => {
+                    features.auto_reload_config = true;
                     continue;
                 }
                 "metadata-wal-records" => {

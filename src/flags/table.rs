@@ -6,12 +6,17 @@ use crate::flags::Flags;
 use crate::flags::features::Features;
 use crate::log::LogFormat;
 use crate::wal::head::Compression;
+use crate::web::site::{Cors, ExternalUrl};
 use log::LevelFilter;
 use std::path::PathBuf;
 use std::time::Duration;
 
 /// The seed's `DiscoveryReloadInterval` and its least value (Prometheus `scrape/manager.go: reloader`).
 const MIN_DISCOVERY_RELOAD_INTERVAL: Duration = Duration::from_secs(5);
+/// As there (`cmd/prometheus/main.go`).
+const MIN_AUTO_RELOAD_INTERVAL: Duration = Duration::from_secs(1);
+/// Longer than any box runs.
+const NO_READ_TIMEOUT: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 /// Smaller segments cost more headers and checkpoints than they free.
 const MIN_SEGMENT_BYTES: u64 = 1 << 20;
 /// Prometheus' upper limit of a segment.
@@ -34,6 +39,26 @@ pub(in crate::flags) const FLAGS: &[Flag] = &[
         doc: "Configuration file, an ordinary prometheus.yml.",
         apply: |flags, text| {
             flags.config_file = PathBuf::from(text);
+            Ok(())
+        },
+    },
+    Flag {
+        name: "config.auto-reload",
+        value: "",
+        default: "false",
+        doc: "Load the configuration again when its files have changed.",
+        apply: |flags, text| {
+            flags.auto_reload = switch(text)?;
+            Ok(())
+        },
+    },
+    Flag {
+        name: "config.auto-reload-interval",
+        value: "DURATION",
+        default: "30s",
+        doc: "How often --config.auto-reload looks at the files; at least 1s.",
+        apply: |flags, text| {
+            flags.auto_reload_interval = parse_duration(text)?.max(MIN_AUTO_RELOAD_INTERVAL);
             Ok(())
         },
     },
@@ -255,16 +280,74 @@ pub(in crate::flags) const FLAGS: &[Flag] = &[
         name: "web.listen-address",
         value: "HOST:PORT",
         default: "127.0.0.1:9090",
-        doc: "Address of the pages, the API and /metrics; \":9090\" is every interface.",
+        doc: "Address of the pages, the API and /metrics; may be repeated. \":9090\" is every interface,\n        \
+              \"0.0.0.0:9090\" every one of IPv4 alone. There is no password.",
         apply: |flags, text| {
-            flags.listen_address = match text.strip_prefix(':') {
-                Some(port) => format!("0.0.0.0:{port}"),
-                None => text.to_owned(),
+            flags.listen_addresses = text.split(',').map(str::to_owned).collect();
+            let is_address = |address: &String| {
+                address.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok())
             };
-            match flags.listen_address.rsplit_once(':') {
-                Some((_, port)) if port.parse::<u16>().is_ok() => Ok(()),
-                _ => Err("must be HOST:PORT".to_owned()),
+            match flags.listen_addresses.iter().all(is_address) {
+                true => Ok(()),
+                false => Err("must be HOST:PORT".to_owned()),
             }
+        },
+    },
+    Flag {
+        name: "web.max-connections",
+        value: "N",
+        default: "512",
+        doc: "Most clients at one time; one more takes the place of the one that is idle for longest.",
+        apply: |flags, text| {
+            flags.max_connections = match text.parse() {
+                Ok(n) if n > 0 => n,
+                _ => return Err("must be a number above 0".to_owned()),
+            };
+            Ok(())
+        },
+    },
+    Flag {
+        name: "web.read-timeout",
+        value: "DURATION",
+        default: "5m",
+        doc: "How long a client may be idle between two requests; 0s: for ever. A request must come within 5s.",
+        apply: |flags, text| {
+            flags.read_timeout = match parse_duration(text)? {
+                Duration::ZERO => NO_READ_TIMEOUT,
+                timeout => timeout.min(NO_READ_TIMEOUT),
+            };
+            Ok(())
+        },
+    },
+    Flag {
+        name: "web.external-url",
+        value: "URL",
+        default: "",
+        doc: "Where others reach this server, for links and behind a proxy; its path stands before every route, and a\n        \
+              loopback address answers to its host.",
+        apply: |flags, text| {
+            flags.external_url = (!text.is_empty()).then(|| ExternalUrl::parse(text)).transpose()?;
+            Ok(())
+        },
+    },
+    Flag {
+        name: "web.route-prefix",
+        value: "PATH",
+        default: "",
+        doc: "What stands before every route, if not the path of --web.external-url.",
+        apply: |flags, text| {
+            flags.route_prefix = (!text.is_empty()).then(|| text.to_owned());
+            Ok(())
+        },
+    },
+    Flag {
+        name: "web.cors.origin",
+        value: "PATTERN",
+        default: "",
+        doc: "Other sites whose pages may read the API, an anchored regular expression: https?://(a|b)\\.example.",
+        apply: |flags, text| {
+            flags.cors = (!text.is_empty()).then(|| Cors::parse(text)).transpose()?;
+            Ok(())
         },
     },
     Flag {
@@ -281,7 +364,8 @@ pub(in crate::flags) const FLAGS: &[Flag] = &[
         name: "enable-feature",
         value: "NAMES",
         default: "",
-        doc: "Prometheus' features, with commas between: extra-scrape-metrics, metadata-wal-records (no agent opens such a log).",
+        doc: "Prometheus' features, with commas between: extra-scrape-metrics, auto-reload-config,\n        metadata-wal-records (no \
+              agent opens such a log).",
         apply: |flags, text| {
             flags.features = Features::read(text);
             Ok(())
@@ -291,9 +375,9 @@ pub(in crate::flags) const FLAGS: &[Flag] = &[
         name: "log.level",
         value: "LEVEL",
         default: "info",
-        doc: "debug, info, warn or error.",
+        doc: "debug, info, warn or error, in any case.",
         apply: |flags, text| {
-            flags.log_level = match text {
+            flags.log_level = match text.to_ascii_lowercase().as_str() {
                 "debug" => LevelFilter::Debug,
                 "info" => LevelFilter::Info,
                 "warn" => LevelFilter::Warn,

@@ -14,6 +14,7 @@ use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use ureq::Error;
 
+use crate::descriptors::{self, Purpose};
 use crate::http::error::{HttpErrorKind, Phase, system_words};
 use crate::http::exchange::Exchange;
 use crate::http::names::{LookupError, Names, name_server_words};
@@ -88,7 +89,8 @@ impl Dialer {
             carry(HttpErrorKind::ConnectUnix { path, cause })
         };
         let address = SockAddr::unix(path).map_err(failure)?;
-        let socket = Arc::new(Socket::new(Domain::UNIX, Type::STREAM, None).map_err(failure)?);
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None).and_then(with_room);
+        let socket = Arc::new(socket.map_err(failure)?);
         // The wait for a place in the listener's queue counts as writing.
         socket.set_write_timeout(Some(deadline.left()?)).map_err(failure)?;
         if !self.exchange.uses(&socket) {
@@ -179,10 +181,18 @@ impl Dialer {
 }
 
 fn new_socket(address: SocketAddr) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = with_room(Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?)?;
     // As Go: the last piece of a body must not wait until the peer has said that the ones before arrived.
     socket.set_tcp_nodelay(true)?;
     Ok(socket)
+}
+
+/// The socket, unless those that are left belong to the log and the web server.
+fn with_room(socket: Socket) -> io::Result<Socket> {
+    match descriptors::has_room(&socket, Purpose::Exchange) {
+        true => Ok(socket),
+        false => Err(io::Error::from_raw_os_error(libc::EMFILE)),
+    }
 }
 
 /// A socket that is being connected.

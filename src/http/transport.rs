@@ -258,7 +258,7 @@ impl Transport for NetTransport {
             (Some(tls), Some(outer)) => tls.is_open(&mut OverProxy { wire: &mut self.wire, outer }),
         };
         let has_moved = self.origin.as_mut().is_some_and(|origin| origin.has_moved(Instant::now()));
-        is_open && !has_moved && !self.wire.exchange().is_cancelled()
+        is_open && !has_moved && self.wire.may_be_kept() && !self.wire.exchange().is_cancelled()
     }
 
     fn is_tls(&self) -> bool {

@@ -12,6 +12,7 @@ use socket2::Socket;
 use ureq::Error;
 use ureq::unversioned::transport::NextTimeout;
 
+use crate::descriptors::{self, Purpose};
 use crate::http::error::HttpErrorKind;
 use crate::http::exchange::Exchange;
 
@@ -101,6 +102,11 @@ pub(in crate::http) struct Wire {
 }
 
 impl Wire {
+    /// Whether the connection may be kept until the next exchange.
+    pub(in crate::http) fn may_be_kept(&self) -> bool {
+        descriptors::has_room(&*self.socket, Purpose::Kept)
+    }
+
     pub(in crate::http) fn new(socket: Arc<Socket>, exchange: Arc<Exchange>) -> Self {
         Self { socket, exchange, read_timeout: Duration::ZERO, write_timeout: Duration::ZERO, is_deaf: false }
     }

@@ -29,14 +29,19 @@ impl Registry {
         self.0.lock().push(collector);
     }
 
+    /// The whole page, a module's metrics a piece.
+    pub fn pieces(&self) -> impl Iterator<Item = String> + use<> {
+        let collectors = self.0.lock().clone();
+        collectors.into_iter().map(|collector| {
+            let mut page = Page::default();
+            collector.collect(&mut page);
+            page.into_text()
+        })
+    }
+
     /// The whole page.
     pub fn page(&self) -> String {
-        let collectors = self.0.lock().clone();
-        let mut page = Page::default();
-        for collector in collectors {
-            collector.collect(&mut page);
-        }
-        page.into_text()
+        self.pieces().collect()
     }
 }
 

@@ -144,6 +144,16 @@ impl StatusBoard {
         self.pools.read().iter().map(|(job_name, pool)| (job_name.clone(), Arc::clone(pool))).collect()
     }
 
+    /// All jobs in order of name.
+    pub fn jobs(&self) -> Vec<String> {
+        self.pools.read().keys().cloned().collect()
+    }
+
+    /// Targets that are scraped, of all jobs.
+    pub fn n_active(&self) -> usize {
+        self.pools.read().values().map(|pool| pool.active.len()).sum()
+    }
+
     /// Metadata entries and their bytes, by job (`scrape.MetadataMetricsCollector`).
     fn metadata_sizes(&self) -> Vec<(String, usize, usize)> {
         let sizes = |(job_name, pool): (String, Arc<PoolStatus>)| {

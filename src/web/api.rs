@@ -3,17 +3,21 @@
 use crate::config::duration::format_duration;
 use crate::labels::Labels;
 use crate::log::rfc3339_ms;
-use crate::scrape::status::{ActiveTarget, PoolStatus};
+use crate::scrape::status::ActiveTarget;
 use crate::scrape::target_url::TargetUrl;
 use crate::web::http::{Request, Response};
-use crate::web::{WebState, api_metadata};
+use crate::web::site::Site;
+use crate::web::{WebState, api_metadata, walk};
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
+use std::iter::once;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Go's zero time: a target that was never scraped.
 const NEVER: &str = "0001-01-01T00:00:00Z";
+/// Text of the configuration that is escaped at once.
+const CONFIG_PIECE_BYTES: usize = 8 * 1024;
 /// Names of this machine that mean nothing to others (`scrape/target.go`, `web/api/v1`).
 const LOCALHOSTS: [&str; 3] = ["127.0.0.1", "localhost", "::1"];
 
@@ -33,20 +37,12 @@ struct Failure<'a> {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Targets {
-    active_targets: Vec<Active>,
-    dropped_targets: Vec<Dropped>,
-    dropped_target_counts: Option<BTreeMap<String, usize>>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Active {
+struct Active<'a> {
     #[serde(serialize_with = "as_map")]
     discovered_labels: Labels,
     #[serde(serialize_with = "as_map")]
     labels: Labels,
-    scrape_pool: String,
+    scrape_pool: &'a str,
     scrape_url: String,
     global_url: String,
     last_error: String,
@@ -70,21 +66,16 @@ struct SeriesBudget {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Dropped {
+struct Dropped<'a> {
     #[serde(serialize_with = "as_map")]
     discovered_labels: Labels,
-    scrape_pool: String,
+    scrape_pool: &'a str,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct ScrapePools {
     scrape_pools: Vec<String>,
-}
-
-#[derive(Serialize)]
-struct Yaml {
-    yaml: String,
 }
 
 #[derive(Serialize)]
@@ -135,17 +126,13 @@ struct WalReplay {
 }
 
 /// Answers a request under `/api/v1/`.
-pub(in crate::web) fn respond(state: &WebState, request: &Request) -> Response {
-    let endpoint = request.path.strip_prefix("/api/v1/").unwrap_or_default();
+pub(in crate::web) fn respond(state: &WebState, request: &Request, endpoint: &str) -> Response {
     match endpoint {
-        "targets" => success(&targets(state, request)),
-        "targets/metadata" => api_metadata::of_targets(&state.board.pools(), request),
-        "metadata" => api_metadata::of_metrics(&state.board.pools(), request),
-        "scrape_pools" => {
-            let scrape_pools = state.board.pools().into_iter().map(|(job, _)| job).collect();
-            success(&ScrapePools { scrape_pools })
-        }
-        "status/config" => success(&Yaml { yaml: state.running.config().to_yaml() }),
+        "targets" => targets(state, request),
+        "targets/metadata" => api_metadata::of_targets(&state.board, request),
+        "metadata" => api_metadata::of_metrics(&state.board, request),
+        "scrape_pools" => success(&ScrapePools { scrape_pools: state.board.jobs() }),
+        "status/config" => config(&state.config_text()),
         "status/flags" => {
             let flags: BTreeMap<&str, &str> =
                 state.flags.iter().map(|(name, text)| (*name, text.as_str())).collect();
@@ -189,45 +176,67 @@ fn needs_a_server(endpoint: &str) -> bool {
     exact.contains(&endpoint) || endpoint.starts_with("label/") || endpoint.starts_with("admin/")
 }
 
-fn targets(state: &WebState, request: &Request) -> Targets {
+/// One target a piece.
+fn targets(state: &WebState, request: &Request) -> Response {
     let wanted_state = request.query_values("state").into_iter().next().unwrap_or_default().to_lowercase();
     let wanted_pool = request.query_values("scrapePool").into_iter().next().unwrap_or_default();
     let shows = |which: &str| wanted_state.is_empty() || wanted_state == "any" || wanted_state == which;
-    let all = state.board.pools();
-    let pools: Vec<&(String, Arc<PoolStatus>)> =
-        all.iter().filter(|(job, _)| wanted_pool.is_empty() || *job == wanted_pool).collect();
-    let mut targets =
-        Targets { active_targets: Vec::new(), dropped_targets: Vec::new(), dropped_target_counts: None };
-    if shows("active") {
-        let host = hostname();
-        for (job, pool) in pools.iter().copied() {
-            targets.active_targets.extend(pool.active.iter().map(|target| active(job, target, &host)));
+    let jobs_if = |is_shown: bool| match is_shown {
+        true => {
+            let mut jobs = state.board.jobs();
+            jobs.retain(|job| wanted_pool.is_empty() || *job == wanted_pool);
+            jobs
         }
-    }
-    if shows("dropped") {
-        for (job, pool) in pools.iter().copied() {
-            let dropped = pool.dropped.iter();
-            let dropped =
-                dropped.map(|it| Dropped { discovered_labels: it.labels(), scrape_pool: job.clone() });
-            targets.dropped_targets.extend(dropped);
-        }
-        // As Prometheus: the counts are of all pools, whichever is asked for.
-        let counts = all.iter().map(|(job, pool)| (job.clone(), pool.dropped_count));
-        targets.dropped_target_counts = Some(counts.collect());
-    }
-    targets
+        false => Vec::new(),
+    };
+    let site = Arc::clone(&state.site);
+    let active = walk::active(&state.board, jobs_if(shows("active")))
+        .map(move |(job, target)| json_bytes(&active(&job, &target, &site)));
+    let dropped = walk::dropped(&state.board, jobs_if(shows("dropped")))
+        .map(|(job, target)| json_bytes(&Dropped { discovered_labels: target.labels(), scrape_pool: &job }));
+    // As Prometheus: the counts are of all pools, whichever is asked for.
+    let counts: Option<BTreeMap<String, usize>> = shows("dropped").then(|| {
+        let pools = state.board.pools();
+        pools.into_iter().map(|(job, pool)| (job, pool.dropped_count)).collect()
+    });
+    let pieces = once(br#"{"status":"success","data":{"activeTargets":["#.to_vec())
+        .chain(with_commas(active))
+        .chain(once(br#"],"droppedTargets":["#.to_vec()))
+        .chain(with_commas(dropped))
+        .chain(once(br#"],"droppedTargetCounts":"#.to_vec()))
+        .chain(once(json_bytes(&counts)))
+        .chain(once(b"}}".to_vec()));
+    json_in_pieces(pieces)
 }
 
-fn active(job: &str, active: &ActiveTarget, host: &str) -> Active {
+/// The text of the configuration, escaped as it is sent.
+fn config(text: &Arc<str>) -> Response {
+    let mut rest = (Arc::clone(text), 0);
+    let pieces = std::iter::from_fn(move || {
+        let (text, start) = &mut rest;
+        let left = text.get(*start..).filter(|left| !left.is_empty())?;
+        let mut end = left.len().min(CONFIG_PIECE_BYTES);
+        while !left.is_char_boundary(end) {
+            end += 1;
+        }
+        *start += end;
+        let quoted = json_bytes(&left.get(..end).unwrap_or_default());
+        Some(quoted.get(1..quoted.len() - 1).unwrap_or_default().to_vec())
+    });
+    let pieces = once(br#"{"status":"success","data":{"yaml":""#.to_vec()).chain(pieces);
+    json_in_pieces(pieces.chain(once(br#""}}"#.to_vec())))
+}
+
+fn active<'a>(job: &'a str, active: &ActiveTarget, site: &Site) -> Active<'a> {
     let target = &active.target;
     let last = active.status.last();
     let series_use = last.as_ref().and_then(|last| last.series_use);
     Active {
         discovered_labels: active.discovered.labels(),
         labels: target.labels.clone(),
-        scrape_pool: job.to_owned(),
+        scrape_pool: job,
         scrape_url: target.url.to_string(),
-        global_url: global_url(&target.url, host),
+        global_url: global_url(&target.url, site),
         health: active.status.health().as_str(),
         last_scrape: last.as_ref().map_or_else(|| NEVER.to_owned(), |last| rfc3339_of_ms(last.ts_ms)),
         last_scrape_duration: last.as_ref().map_or(0.0, |last| last.duration.as_secs_f64()),
@@ -242,8 +251,8 @@ fn active(job: &str, active: &ActiveTarget, host: &str) -> Active {
     }
 }
 
-/// The URL as others reach it: this machine's name in the place of a loopback address.
-fn global_url(url: &TargetUrl, host: &str) -> String {
+/// The URL as others reach it: the host of the external URL in the place of a loopback address.
+fn global_url(url: &TargetUrl, site: &Site) -> String {
     let (name, port) = match url.authority.rsplit_once(':') {
         Some((name, port)) if !port.ends_with(']') => (name, Some(port)),
         _ => (url.authority.as_str(), None),
@@ -251,8 +260,8 @@ fn global_url(url: &TargetUrl, host: &str) -> String {
     if !LOCALHOSTS.contains(&name.trim_matches(['[', ']'])) || url.scheme.socket().is_some() {
         return url.to_string();
     }
-    let port = port.map(|port| format!(":{port}")).unwrap_or_default();
-    format!("{}://{host}{port}{}", url.scheme.as_str(), url.path_and_query)
+    let (scheme, authority) = site.global_authority(port);
+    format!("{}://{authority}{}", scheme.unwrap_or(url.scheme.as_str()), url.path_and_query)
 }
 
 fn runtime_info(state: &WebState) -> RuntimeInfo {
@@ -293,10 +302,27 @@ pub(in crate::web) fn failure(status: u16, error_type: &str, error: &str) -> Res
 }
 
 fn json<T: Serialize>(status: u16, value: &T) -> Response {
-    match serde_json::to_vec(value) {
-        Ok(body) => Response::new(status, "application/json", body),
-        Err(err) => Response::text(500, format!("BUG: cannot write JSON: {err}\n")),
-    }
+    Response::new(status, "application/json", json_bytes(value))
+}
+
+/// A part of an answer. Keys are texts and writing to memory does not fail.
+pub(in crate::web) fn json_bytes<T: Serialize>(value: &T) -> Vec<u8> {
+    serde_json::to_vec(value).unwrap_or_else(|err| panic!("BUG: cannot write JSON: {err}"))
+}
+
+/// An answer whose pieces make one JSON text.
+pub(in crate::web) fn json_in_pieces(pieces: impl Iterator<Item = Vec<u8>> + 'static) -> Response {
+    Response::in_pieces("application/json", pieces)
+}
+
+/// Members of a list or a map, with commas between.
+pub(in crate::web) fn with_commas(members: impl Iterator<Item = Vec<u8>>) -> impl Iterator<Item = Vec<u8>> {
+    members.enumerate().map(|(idx, mut member)| {
+        if idx > 0 {
+            member.insert(0, b',');
+        }
+        member
+    })
 }
 
 pub(in crate::web) fn as_map<S: Serializer>(labels: &Labels, serializer: S) -> Result<S::Ok, S::Error> {
@@ -307,17 +333,22 @@ pub(in crate::web) fn as_map<S: Serializer>(labels: &Labels, serializer: S) -> R
 mod tests {
     use super::*;
     use crate::scrape::target_url::UrlScheme;
+    use crate::web::site::ExternalUrl;
 
     #[test]
     fn loopback_addresses_get_the_hosts_name() {
+        let site =
+            Site::new(Some(ExternalUrl::parse("https://proxy:81/x").unwrap()), None, None, "box", 9090);
         let check = |authority: &str, expected: &str| {
             let path_and_query = "/metrics".to_owned();
             let url = TargetUrl { scheme: UrlScheme::Http, authority: authority.to_owned(), path_and_query };
-            assert_eq!(global_url(&url, "box"), expected);
+            assert_eq!(global_url(&url, &site), expected);
         };
-        check("127.0.0.1:9100", "http://box:9100/metrics");
-        check("localhost", "http://box/metrics");
-        check("[::1]:80", "http://box:80/metrics");
+        check("127.0.0.1:9100", "http://proxy:9100/metrics");
+        check("localhost", "http://proxy/metrics");
+        check("[::1]:80", "http://proxy:80/metrics");
+        // The daemon itself.
+        check("localhost:9090", "https://proxy:81/metrics");
         check("10.0.0.1:9100", "http://10.0.0.1:9100/metrics");
     }
 }

@@ -3,37 +3,38 @@
 
 use crate::labels::Labels;
 use crate::labels::selector::Selector;
-use crate::metadata::{Family, type_name};
-use crate::scrape::status::PoolStatus;
-use crate::web::api::{as_map, failure, success};
+use crate::metadata::{Family, FamilyList, type_name};
+use crate::scrape::status::StatusBoard;
+use crate::web::api::{as_map, failure, json_bytes, json_in_pieces, with_commas};
 use crate::web::http::{Request, Response};
+use crate::web::walk;
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::cmp::{Ordering, Reverse};
+use std::collections::{BinaryHeap, HashSet};
+use std::iter::once;
 use std::sync::Arc;
 
-type Pools = Vec<(String, Arc<PoolStatus>)>;
-
 #[derive(Serialize)]
-struct OfTarget {
+struct OfTarget<'a> {
     #[serde(serialize_with = "as_map")]
-    target: Labels,
+    target: &'a Labels,
     /// Left out where one is asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
-    metric: Option<String>,
+    metric: Option<&'a str>,
     r#type: &'static str,
-    help: String,
-    unit: String,
+    help: &'a str,
+    unit: &'a str,
 }
 
 #[derive(Serialize, PartialEq, Eq)]
-struct OfMetric {
+struct OfMetric<'a> {
     r#type: &'static str,
-    unit: String,
-    help: String,
+    unit: &'a str,
+    help: &'a str,
 }
 
 /// Answers `/api/v1/targets/metadata`.
-pub(in crate::web) fn of_targets(pools: &Pools, request: &Request) -> Response {
+pub(in crate::web) fn of_targets(board: &Arc<StatusBoard>, request: &Request) -> Response {
     let answer = limit(request, "limit").and_then(|limit| {
         let matched = first_value(request, "match_target");
         let selector = match matched.as_str() {
@@ -42,90 +43,167 @@ pub(in crate::web) fn of_targets(pools: &Pools, request: &Request) -> Response {
                 Selector::parse(text).map_err(|why| format!("invalid parameter \"match_target\": {why}"))?,
             ),
         };
-        Ok(list_of_targets(pools, selector.as_ref(), &first_value(request, "metric"), limit))
+        Ok(list_of_targets(board, selector, first_value(request, "metric"), limit))
     });
-    match answer {
-        Ok(rows) => success(&rows),
-        Err(why) => failure(400, "bad_data", &why),
-    }
+    answer.unwrap_or_else(|why| failure(400, "bad_data", &why))
 }
 
 /// Answers `/api/v1/metadata`.
-pub(in crate::web) fn of_metrics(pools: &Pools, request: &Request) -> Response {
+pub(in crate::web) fn of_metrics(board: &StatusBoard, request: &Request) -> Response {
     let limits = limit(request, "limit").and_then(|all| Ok((all, limit(request, "limit_per_metric")?)));
     match limits {
         Ok((limit, limit_per_metric)) => {
-            success(&list_of_metrics(pools, &first_value(request, "metric"), limit, limit_per_metric))
+            list_of_metrics(board, &first_value(request, "metric"), limit, limit_per_metric)
         }
         Err(why) => failure(400, "bad_data", &why),
     }
 }
 
-/// The limit ends the list before a target, never inside one.
+/// One family of a target a piece. The limit ends the list before a target, never inside one.
 fn list_of_targets(
-    pools: &Pools,
-    selector: Option<&Selector>,
-    metric: &str,
+    board: &Arc<StatusBoard>,
+    selector: Option<Selector>,
+    metric: String,
     limit: Option<usize>,
-) -> Vec<OfTarget> {
-    let mut rows = Vec::new();
-    for active in pools.iter().flat_map(|(_, pool)| &pool.active) {
-        if limit.is_some_and(|limit| rows.len() >= limit) {
-            break;
-        }
-        let labels = &active.target.labels;
-        if selector.is_some_and(|selector| !selector.matches(|name| labels.get(name))) {
-            continue;
-        }
-        let list = active.status.families();
-        let row = |family: &Family| OfTarget {
-            target: labels.clone(),
-            metric: metric.is_empty().then(|| family.name().to_owned()),
-            r#type: type_name(family.metric_type()),
-            help: family.help().to_owned(),
-            unit: family.unit().to_owned(),
-        };
-        match metric {
-            "" => rows.extend(list.families().iter().map(row)),
-            metric => rows.extend(list.get(metric).map(row)),
-        }
-    }
-    rows
+) -> Response {
+    let mut n_rows = 0;
+    let rows = walk::active(board, board.jobs())
+        .filter(move |(_, active)| {
+            let labels = &active.target.labels;
+            selector.as_ref().is_none_or(|selector| selector.matches(|name| labels.get(name)))
+        })
+        .map_while(move |(_, active)| {
+            if limit.is_some_and(|limit| n_rows >= limit) {
+                return None;
+            }
+            let (labels, list) = (active.target.labels.clone(), active.status.families());
+            let places = match metric.as_str() {
+                "" => 0..list.families().len(),
+                metric => list.find(metric).map_or(0..0, |place| place..place + 1),
+            };
+            n_rows += places.len();
+            let names_it = metric.is_empty();
+            Some(places.filter_map(move |place| {
+                let family = list.families().get(place)?;
+                Some(json_bytes(&OfTarget {
+                    target: &labels,
+                    metric: names_it.then(|| family.name()),
+                    r#type: type_name(family.metric_type()),
+                    help: family.help(),
+                    unit: family.unit(),
+                }))
+            }))
+        })
+        .flatten();
+    let start = once(br#"{"status":"success","data":["#.to_vec());
+    json_in_pieces(start.chain(with_commas(rows)).chain(once(b"]}".to_vec())))
 }
 
+/// One name a piece: the lists of all targets are in order of name and are read side by side.
 fn list_of_metrics(
-    pools: &Pools,
+    board: &StatusBoard,
     metric: &str,
     limit: Option<usize>,
     limit_per_metric: Option<usize>,
-) -> BTreeMap<String, Vec<OfMetric>> {
-    let mut metrics: BTreeMap<String, Vec<OfMetric>> = BTreeMap::new();
-    let mut lists = Vec::new();
-    for active in pools.iter().flat_map(|(_, pool)| &pool.active) {
+) -> Response {
+    let mut lists: Vec<Arc<FamilyList>> = Vec::new();
+    let mut known = HashSet::new();
+    for active in board.pools().iter().flat_map(|(_, pool)| &pool.active) {
         let list = active.status.families();
         // Targets with the same pages have one list.
-        if !lists.iter().any(|it| Arc::ptr_eq(it, &list)) {
+        if known.insert(Arc::as_ptr(&list)) {
             lists.push(list);
         }
     }
-    for list in &lists {
-        for family in list.families().iter().filter(|family| metric.is_empty() || family.name() == metric) {
-            let known = metrics.entry(family.name().to_owned()).or_default();
+    let mut merge = Merge::new(lists, metric);
+    let names = std::iter::from_fn(move || {
+        let families = merge.next_name()?;
+        let mut rows: Vec<OfMetric<'_>> = Vec::new();
+        for family in &families {
             let row = OfMetric {
                 r#type: type_name(family.metric_type()),
-                unit: family.unit().to_owned(),
-                help: family.help().to_owned(),
+                unit: family.unit(),
+                help: family.help(),
             };
             // Prometheus takes 0 for no limit here, and for nothing at all in `limit`.
-            let is_full = limit_per_metric.is_some_and(|limit| limit > 0 && known.len() >= limit);
-            if !is_full && !known.contains(&row) {
-                known.push(row);
+            let is_full = limit_per_metric.is_some_and(|limit| limit > 0 && rows.len() >= limit);
+            if !is_full && !rows.contains(&row) {
+                rows.push(row);
             }
         }
+        let mut member = json_bytes(&families.first().map_or("", Family::name));
+        member.push(b':');
+        member.extend_from_slice(&json_bytes(&rows));
+        Some(member)
+    });
+    let names = names.take(limit.unwrap_or(usize::MAX));
+    let start = once(br#"{"status":"success","data":{"#.to_vec());
+    json_in_pieces(start.chain(with_commas(names)).chain(once(b"}}".to_vec())))
+}
+
+/// Lists that are read side by side in order of name.
+struct Merge {
+    lists: Vec<Arc<FamilyList>>,
+    /// Of each list that has more: place of its next family in order of name.
+    next: BinaryHeap<Reverse<Next>>,
+    wanted: Option<String>,
+}
+
+/// The next family of a list; those of the same name in the order of the lists.
+#[derive(PartialEq, Eq)]
+struct Next {
+    family: Family,
+    list_idx: usize,
+    place: usize,
+}
+
+impl Ord for Next {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.family.name().cmp(other.family.name()).then(self.list_idx.cmp(&other.list_idx))
     }
-    match limit {
-        Some(limit) => metrics.into_iter().take(limit).collect(),
-        None => metrics,
+}
+
+impl PartialOrd for Next {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Merge {
+    /// `metric` is the one name that is wanted; empty: all.
+    fn new(lists: Vec<Arc<FamilyList>>, metric: &str) -> Self {
+        let wanted = (!metric.is_empty()).then(|| metric.to_owned());
+        let mut merge = Self { lists, next: BinaryHeap::new(), wanted };
+        for list_idx in 0..merge.lists.len() {
+            merge.push(list_idx, 0);
+        }
+        merge
+    }
+
+    fn push(&mut self, list_idx: usize, place: usize) {
+        let Some(list) = self.lists.get(list_idx) else { return };
+        let family = match &self.wanted {
+            None => list.nth_by_name(place),
+            Some(name) => list.get(name).filter(|_| place == 0),
+        };
+        if let Some(family) = family {
+            self.next.push(Reverse(Next { family: family.clone(), list_idx, place }));
+        }
+    }
+
+    /// The families of the next name, one of each list that has it.
+    fn next_name(&mut self) -> Option<Vec<Family>> {
+        let mut families: Vec<Family> = Vec::new();
+        while let Some(Reverse(next)) = self.next.peek() {
+            if families.first().is_some_and(|first| first.name() != next.family.name()) {
+                break;
+            }
+            if let Some(Reverse(Next { family, list_idx, place })) = self.next.pop() {
+                self.push(list_idx, place + 1);
+                families.push(family);
+            }
+        }
+        (!families.is_empty()).then_some(families)
     }
 }
 

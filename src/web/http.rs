@@ -1,14 +1,24 @@
 //! HTTP/1.1 on the server's side: request heads in, response bytes out. No socket, no thread.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 /// Most bytes of a request head; a longer one gets 431.
 pub const MAX_HEAD_BYTES: usize = 8 * 1024;
 /// Most header lines; httparse needs the room ahead.
 const MAX_HEADERS: usize = 64;
+/// A body that is made in pieces is sent in pieces of this size; a shorter one is sent as a whole.
+pub const PIECE_BYTES: usize = 32 * 1024;
+
+/// What every answer carries. Pages are HTML and one stylesheet: nothing in them may run, be framed or send anything.
+const SECURITY_HEADERS: &str = "\
+    Content-Security-Policy: default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; \
+    frame-ancestors 'none'\r\n\
+    X-Content-Type-Options: nosniff\r\n\
+    X-Frame-Options: DENY\r\n\
+    Referrer-Policy: no-referrer\r\n";
 
 /// The part of a request that a page is chosen by.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Request {
     /// `GET`, `HEAD`, `POST`, ….
     pub method: String,
@@ -16,12 +26,22 @@ pub struct Request {
     pub path: String,
     /// What stands behind `?`, as sent.
     pub query: String,
+    /// Header `Host`; none in HTTP/1.0.
+    pub host: Option<String>,
+    /// Header `Origin`: the site whose page sends the request, if a browser says so.
+    pub origin: Option<String>,
+    /// Header `Sec-Fetch-Site`: how far that site is from this one, if a browser says so.
+    pub fetch_site: Option<String>,
     /// Whether the connection may serve another request.
     pub keep_alive: bool,
+    /// Whether the client understands pieces: HTTP/1.1.
+    pub takes_chunks: bool,
+    /// Whether it came to a socket that only this machine reaches.
+    pub is_local: bool,
 }
 
 /// What the first bytes of a connection are.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Head {
     /// Not all of it is here.
     Partial,
@@ -32,7 +52,7 @@ pub enum Head {
 }
 
 /// An answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Response {
     /// Status code.
     pub status: u16,
@@ -41,7 +61,27 @@ pub struct Response {
     /// Further headers.
     pub headers: Vec<(&'static str, String)>,
     /// The body.
-    pub body: Vec<u8>,
+    pub body: Body,
+}
+
+/// The body of an answer.
+pub enum Body {
+    /// All of it.
+    Whole(Vec<u8>),
+    /// Made as far as the client reads it: memory does not grow with it, and a client that stalls stops it.
+    Pieces(Pieces),
+}
+
+/// Pieces of a body, in order. Runs on the web thread: each piece is made without waiting.
+pub type Pieces = Box<dyn Iterator<Item = Vec<u8>>>;
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Whole(bytes) => write!(f, "{} bytes", bytes.len()),
+            Self::Pieces(_) => f.write_str("pieces"),
+        }
+    }
 }
 
 impl Response {
@@ -52,7 +92,12 @@ impl Response {
 
     /// An answer with a type of its own.
     pub fn new(status: u16, content_type: &'static str, body: Vec<u8>) -> Self {
-        Self { status, content_type, headers: Vec::new(), body }
+        Self { status, content_type, headers: Vec::new(), body: Body::Whole(body) }
+    }
+
+    /// An answer that is made while it is sent.
+    pub fn in_pieces(content_type: &'static str, pieces: impl Iterator<Item = Vec<u8>> + 'static) -> Self {
+        Self { status: 200, content_type, headers: Vec::new(), body: Body::Pieces(Box::new(pieces)) }
     }
 
     /// Adds a header.
@@ -61,24 +106,130 @@ impl Response {
         self
     }
 
-    /// The bytes on the wire; the body is left out for `HEAD`, its length is not.
-    pub fn into_bytes(self, request: Option<&Request>) -> Vec<u8> {
+    /// The answer as it goes to the client.
+    pub fn begin(mut self, request: Option<&Request>) -> Outgoing {
+        let (body, rest) = match std::mem::replace(&mut self.body, Body::Whole(Vec::new())) {
+            Body::Whole(bytes) => (bytes, None),
+            Body::Pieces(mut pieces) => {
+                let mut bytes = Vec::new();
+                let has_more = gather(&mut pieces, &mut bytes);
+                (bytes, has_more.then_some(pieces))
+            }
+        };
+        let is_chunked = request.is_some_and(|request| request.takes_chunks);
+        // Without a length and without pieces only the end of the connection is the end of the body.
+        let keep_alive = request.is_some_and(|request| request.keep_alive) && (is_chunked || rest.is_none());
+        let framing = match &rest {
+            None => Framing::Length(body.len()),
+            Some(_) if is_chunked => Framing::Chunks,
+            Some(_) => Framing::UntilEnd,
+        };
+        let mut bytes = self.head(&framing, keep_alive).into_bytes();
+        let wants_body = request.is_none_or(|request| request.method != "HEAD");
+        if wants_body {
+            framing.frame(&body, &mut bytes);
+        }
+        Outgoing { bytes, n_written: 0, rest: rest.filter(|_| wants_body), framing, keep_alive }
+    }
+
+    fn head(&self, framing: &Framing, keep_alive: bool) -> String {
         let mut head = format!("HTTP/1.1 {} {}\r\n", self.status, reason(self.status));
-        let _ =
-            write!(head, "Content-Type: {}\r\nContent-Length: {}\r\n", self.content_type, self.body.len());
+        let _ = write!(head, "Content-Type: {}\r\n", self.content_type);
+        let _ = match framing {
+            Framing::Length(n_bytes) => write!(head, "Content-Length: {n_bytes}\r\n"),
+            Framing::Chunks => write!(head, "Transfer-Encoding: chunked\r\n"),
+            Framing::UntilEnd => Ok(()),
+        };
+        head.push_str(SECURITY_HEADERS);
         for (name, value) in &self.headers {
             let _ = write!(head, "{name}: {value}\r\n");
         }
-        if !request.is_some_and(|request| request.keep_alive) {
+        if !keep_alive {
             head.push_str("Connection: close\r\n");
         }
         head.push_str("\r\n");
-        let mut bytes = head.into_bytes();
-        if request.is_none_or(|request| request.method != "HEAD") {
-            bytes.extend_from_slice(&self.body);
-        }
-        bytes
+        head
     }
+}
+
+/// How a client knows where a body ends.
+#[derive(Debug)]
+enum Framing {
+    Length(usize),
+    Chunks,
+    UntilEnd,
+}
+
+impl Framing {
+    fn frame(&self, body: &[u8], out: &mut Vec<u8>) {
+        match self {
+            Self::Length(_) | Self::UntilEnd => out.extend_from_slice(body),
+            // An empty chunk would be the end.
+            Self::Chunks if body.is_empty() => {}
+            Self::Chunks => {
+                out.extend_from_slice(format!("{:x}\r\n", body.len()).as_bytes());
+                out.extend_from_slice(body);
+                out.extend_from_slice(b"\r\n");
+            }
+        }
+    }
+}
+
+/// An answer on its way: what is ready for the socket, and where the rest comes from.
+pub struct Outgoing {
+    bytes: Vec<u8>,
+    n_written: usize,
+    rest: Option<Pieces>,
+    framing: Framing,
+    keep_alive: bool,
+}
+
+impl Outgoing {
+    /// What is ready; makes the next piece if all of the last one is written. Empty: the answer is complete.
+    pub fn ready(&mut self) -> &[u8] {
+        if self.n_written >= self.bytes.len()
+            && let Some(pieces) = &mut self.rest
+        {
+            let mut body = Vec::with_capacity(PIECE_BYTES);
+            let has_more = gather(pieces, &mut body);
+            self.bytes.clear();
+            self.n_written = 0;
+            self.framing.frame(&body, &mut self.bytes);
+            if !has_more {
+                self.rest = None;
+                if matches!(self.framing, Framing::Chunks) {
+                    self.bytes.extend_from_slice(b"0\r\n\r\n");
+                }
+            }
+        }
+        self.bytes.get(self.n_written..).unwrap_or_default()
+    }
+
+    /// The socket took `n_bytes` of what was ready.
+    pub fn written(&mut self, n_bytes: usize) {
+        self.n_written += n_bytes;
+    }
+
+    /// Memory that waits for the client.
+    pub fn n_unread(&self) -> usize {
+        self.bytes.len().saturating_sub(self.n_written)
+    }
+
+    /// Whether the connection may serve another request behind this answer.
+    pub fn keeps_alive(&self) -> bool {
+        self.keep_alive
+    }
+}
+
+/// Takes pieces until there are enough bytes; whether there may be more.
+fn gather(pieces: &mut Pieces, out: &mut Vec<u8>) -> bool {
+    while out.len() < PIECE_BYTES {
+        match pieces.next() {
+            Some(piece) => out.extend_from_slice(&piece),
+            None => return false,
+        }
+    }
+    true
 }
 
 /// Reads a request head from the first bytes of a connection.
@@ -98,21 +249,36 @@ pub fn parse_head(bytes: &[u8]) -> Head {
     let (Some(method), Some(target), Some(minor)) = (parsed.method, parsed.path, parsed.version) else {
         return Head::Refused(Response::text(400, "not an HTTP request\n"));
     };
-    let header = |name: &str| {
-        let mut found = parsed.headers.iter().filter(|header| header.name.eq_ignore_ascii_case(name));
-        found.next().map(|header| String::from_utf8_lossy(header.value).into_owned())
+    let all = |name: &'static str| {
+        parsed.headers.iter().filter(move |header| header.name.eq_ignore_ascii_case(name))
     };
+    let header = |name| all(name).next().map(|header| String::from_utf8_lossy(header.value).into_owned());
     let has_body =
         header("transfer-encoding").is_some() || header("content-length").is_some_and(|n| n.trim() != "0");
     if has_body {
         return Head::Refused(Response::text(413, "request bodies are not read here; send none\n"));
     }
+    // Go's server has the same rules.
+    match all("host").count() {
+        0 if minor > 0 => return Head::Refused(Response::text(400, "missing required Host header\n")),
+        0 | 1 => {}
+        _ => return Head::Refused(Response::text(400, "too many Host headers\n")),
+    }
     let connection = header("connection").unwrap_or_default().to_ascii_lowercase();
     let keep_alive =
         if minor == 0 { connection.contains("keep-alive") } else { !connection.contains("close") };
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    let request =
-        Request { method: method.to_owned(), path: path.to_owned(), query: query.to_owned(), keep_alive };
+    let request = Request {
+        method: method.to_owned(),
+        path: path.to_owned(),
+        query: query.to_owned(),
+        host: header("host"),
+        origin: header("origin"),
+        fetch_site: header("sec-fetch-site"),
+        keep_alive,
+        takes_chunks: minor > 0,
+        is_local: false,
+    };
     Head::Complete(request, head_bytes)
 }
 
@@ -155,12 +321,15 @@ fn decode(text: &str) -> String {
 fn reason(status: u16) -> &'static str {
     match status {
         200 => "OK",
+        204 => "No Content",
+        301 => "Moved Permanently",
         302 => "Found",
         400 => "Bad Request",
         403 => "Forbidden",
         404 => "Not Found",
         405 => "Method Not Allowed",
         413 => "Content Too Large",
+        421 => "Misdirected Request",
         422 => "Unprocessable Entity",
         431 => "Request Header Fields Too Large",
         500 => "Internal Server Error",
@@ -176,7 +345,7 @@ mod tests {
     #[test]
     fn a_head_arrives_in_pieces() {
         let bytes = b"GET /a?state=active&x=%7B+%7d HTTP/1.1\r\nHost: a\r\n\r\nGET";
-        assert_eq!(parse_head(&bytes[..20]), Head::Partial);
+        assert!(matches!(parse_head(&bytes[..20]), Head::Partial));
         let Head::Complete(request, head_bytes) = parse_head(bytes) else { panic!("not complete") };
         assert_eq!(&bytes[head_bytes..], b"GET");
         assert_eq!((request.method.as_str(), request.path.as_str()), ("GET", "/a"));
@@ -193,17 +362,69 @@ mod tests {
             other => panic!("{other:?}"),
         };
         check(b"\x16\x03\x01 not http\r\n\r\n", 400);
-        check(b"POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\n", 413);
+        check(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n", 413);
+        check(b"GET / HTTP/1.1\r\n\r\n", 400);
+        check(b"GET / HTTP/1.1\r\nHost: a\r\nhost: b\r\n\r\n", 400);
         check(format!("GET / HTTP/1.1\r\nA: {}", "x".repeat(MAX_HEAD_BYTES)).as_bytes(), 431);
         check(format!("GET / HTTP/1.1\r\n{}\r\n", "A: b\r\n".repeat(MAX_HEADERS + 1)).as_bytes(), 431);
     }
 
+    fn sent(mut outgoing: Outgoing) -> String {
+        let mut bytes = Vec::new();
+        loop {
+            let n_ready = outgoing.ready().len().min(1000);
+            if n_ready == 0 {
+                return String::from_utf8(bytes).unwrap();
+            }
+            bytes.extend_from_slice(&outgoing.ready()[..n_ready]);
+            outgoing.written(n_ready);
+            assert!(outgoing.n_unread() <= 2 * PIECE_BYTES);
+        }
+    }
+
+    fn get() -> Request {
+        let path = "/".to_owned();
+        Request { method: "GET".to_owned(), path, keep_alive: true, takes_chunks: true, ..Request::default() }
+    }
+
+    fn numbers(n: usize) -> Response {
+        Response::in_pieces("text/plain", (0..n).map(|number| format!("{number},").into_bytes()))
+    }
+
     #[test]
     fn an_answer_to_head_has_a_length_and_no_body() {
-        let request =
-            Request { method: "HEAD".into(), path: "/".into(), query: String::new(), keep_alive: true };
-        let bytes = Response::text(200, "hello").into_bytes(Some(&request));
-        let text = String::from_utf8(bytes).unwrap();
+        let request = Request { method: "HEAD".to_owned(), ..get() };
+        let text = sent(Response::text(200, "hello").begin(Some(&request)));
         assert!(text.contains("Content-Length: 5\r\n") && text.ends_with("\r\n\r\n"), "{text}");
+        let text = sent(numbers(100_000).begin(Some(&request)));
+        assert!(text.ends_with("\r\n\r\n") && !text.contains("0,"), "{text}");
+    }
+
+    #[test]
+    fn a_short_body_in_pieces_is_sent_whole() {
+        let text = sent(numbers(3).begin(Some(&get())));
+        assert!(text.contains("Content-Length: 6\r\n") && text.ends_with("\r\n\r\n0,1,2,"), "{text}");
+        assert!(sent(numbers(0).begin(Some(&get()))).contains("Content-Length: 0\r\n"));
+    }
+
+    #[test]
+    fn a_long_body_is_sent_in_chunks_or_until_the_end() {
+        let want: String = (0..100_000).map(|number| format!("{number},")).collect();
+        let text = sent(numbers(100_000).begin(Some(&get())));
+        let (head, mut rest) = text.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains("Transfer-Encoding: chunked") && !head.contains("close"), "{head}");
+        let mut body = String::new();
+        while let Some((size, chunk)) = rest.split_once("\r\n") {
+            let size = usize::from_str_radix(size, 16).unwrap();
+            assert_eq!(&chunk[size..size + 2], "\r\n");
+            body.push_str(&chunk[..size]);
+            rest = &chunk[size + 2..];
+        }
+        assert_eq!(body, want);
+        let old = Request { takes_chunks: false, ..get() };
+        let text = sent(numbers(100_000).begin(Some(&old)));
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains("Connection: close") && !head.contains("chunked"), "{head}");
+        assert_eq!(body, want);
     }
 }

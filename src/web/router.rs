@@ -4,6 +4,7 @@ use crate::lifecycle::DaemonEvent;
 use crate::metrics::{Counter, Family, Summary};
 use crate::web::http::{Request, Response};
 use crate::web::server::{Reply, Responder};
+use crate::web::site::Place;
 use crate::web::{WebState, api, status_page, ui};
 use crossbeam_channel::bounded;
 use std::time::Instant;
@@ -24,11 +25,18 @@ enum Page {
     Metrics,
     Targets,
     Status,
-    Root,
+    /// Somewhere else.
+    Moved(u16, String),
     Style,
-    Api,
+    /// An endpoint under `/api/v1/`.
+    Api(String),
+    /// A browser asks what it may send.
+    Preflight,
     Missing,
 }
+
+/// Where nothing is.
+const MISSING: (&str, Page) = ("/*filepath", Page::Missing);
 
 /// What `/metrics` says of the web server itself.
 #[derive(Debug)]
@@ -56,6 +64,26 @@ impl Router {
         Self { state }
     }
 
+    /// The page of a path, and the `handler` label it is counted under: a fixed set, whatever clients ask for.
+    fn route(&self, path: &str, method: &str) -> (&'static str, Page) {
+        match path {
+            "/" => ("/", Page::Moved(302, format!("{}/targets", self.state.site.base()))),
+            "/targets" => ("/targets", Page::Targets),
+            "/status" => ("/status", Page::Status),
+            "/style.css" => ("/style.css", Page::Style),
+            "/metrics" => ("/metrics", Page::Metrics),
+            "/-/healthy" => ("/-/healthy", Page::Healthy),
+            "/-/ready" => ("/-/ready", Page::Ready),
+            "/-/reload" => ("/-/reload", Page::Reload),
+            "/-/quit" => ("/-/quit", Page::Quit),
+            path => match (path.strip_prefix("/api/v1/"), method) {
+                (Some(_), "OPTIONS") => ("/api/v1/*path", Page::Preflight),
+                (Some(endpoint), _) => ("/api/v1/*path", Page::Api(endpoint.to_owned())),
+                (None, _) => MISSING,
+            },
+        }
+    }
+
     fn page(&self, page: &Page, request: &Request) -> Reply {
         let response = match page {
             Page::Healthy => Response::text(200, "scraped is Healthy.\n"),
@@ -64,14 +92,17 @@ impl Router {
             Page::Reload => return self.reload(),
             Page::Quit => return self.quit(),
             Page::Metrics => {
-                let text = self.state.registry.page();
-                Response::new(200, "text/plain; version=0.0.4; charset=utf-8", text.into_bytes())
+                let pieces = self.state.registry.pieces().map(String::into_bytes);
+                Response::in_pieces("text/plain; version=0.0.4; charset=utf-8", pieces)
             }
             Page::Targets => ui::targets(&self.state),
             Page::Status => status_page::status(&self.state),
             Page::Style => Response::new(200, "text/css; charset=utf-8", ui::STYLE.as_bytes().to_vec()),
-            Page::Root => Response::text(302, "see /targets\n").header("Location", "/targets"),
-            Page::Api => api::respond(&self.state, request),
+            Page::Moved(status, to) => Response::text(*status, format!("see {to}\n")).header("Location", to),
+            Page::Api(endpoint) => {
+                self.state.site.with_cors(request, api::respond(&self.state, request, endpoint))
+            }
+            Page::Preflight => self.state.site.with_cors(request, Response::text(204, "")),
             Page::Missing => Response::text(404, "404 page not found\n"),
         };
         Reply::Now(response)
@@ -96,8 +127,17 @@ impl Router {
 impl Responder for Router {
     fn respond(&mut self, request: &Request) -> Reply {
         let started = Instant::now();
-        let (handler, page) = route(&request.path);
-        let reply = match refusal(&page, request, self.state.lifecycle_enabled) {
+        let site = &self.state.site;
+        let (handler, page) = match site.place(&request.path) {
+            Place::Inside(path) => self.route(path, &request.method),
+            Place::BeforePrefix => ("/", Page::Moved(302, site.prefix().to_owned())),
+            Place::AtPrefix => ("/", Page::Moved(301, format!("{}/", site.prefix()))),
+            Place::Outside => MISSING,
+        };
+        let changes =
+            matches!(page, Page::Reload | Page::Quit) && !matches!(&*request.method, "GET" | "HEAD");
+        let refusal = site.refusal(request, changes);
+        let reply = match refusal.or_else(|| refusal_of(&page, request, self.state.lifecycle_enabled)) {
             Some(refusal) => Reply::Now(refusal),
             None => self.page(&page, request),
         };
@@ -111,25 +151,8 @@ impl Responder for Router {
     }
 }
 
-/// The page of a path, and the `handler` label it is counted under: a fixed set, whatever clients ask for.
-fn route(path: &str) -> (&'static str, Page) {
-    match path {
-        "/" => ("/", Page::Root),
-        "/targets" => ("/targets", Page::Targets),
-        "/status" => ("/status", Page::Status),
-        "/style.css" => ("/style.css", Page::Style),
-        "/metrics" => ("/metrics", Page::Metrics),
-        "/-/healthy" => ("/-/healthy", Page::Healthy),
-        "/-/ready" => ("/-/ready", Page::Ready),
-        "/-/reload" => ("/-/reload", Page::Reload),
-        "/-/quit" => ("/-/quit", Page::Quit),
-        path if path.starts_with("/api/v1/") => ("/api/v1/*path", Page::Api),
-        _ => ("/*filepath", Page::Missing),
-    }
-}
-
 /// Why a request does not get its page: Prometheus' status codes and words (`web/web.go`).
-fn refusal(page: &Page, request: &Request, lifecycle_enabled: bool) -> Option<Response> {
+fn refusal_of(page: &Page, request: &Request, lifecycle_enabled: bool) -> Option<Response> {
     let method = request.method.as_str();
     match page {
         Page::Reload | Page::Quit => match method {
@@ -140,6 +163,7 @@ fn refusal(page: &Page, request: &Request, lifecycle_enabled: bool) -> Option<Re
             )),
             _ => Some(Response::text(405, "Only POST or PUT requests allowed")),
         },
+        Page::Preflight => None,
         _ if matches!(method, "GET" | "HEAD") => None,
         _ => Some(Response::text(405, "Method Not Allowed\n").header("Allow", "GET, HEAD")),
     }

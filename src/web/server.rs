@@ -1,29 +1,47 @@
-//! The `web` thread: one `poll` loop over the listener and all connections.
+//! The `web` thread: one `poll` loop over the listeners and all connections.
 //!
 //! A handler only reads snapshots and never waits, so one thread serves everyone and a stalled client holds nothing
-//! but its socket: heads and answers move as far as the sockets let them, and a deadline closes what does not move.
-//! Knows no page: a [`Responder`] answers.
+//! but its socket and one piece of its answer: heads and answers move as far as the sockets let them, and a deadline
+//! closes what does not move. A new client always finds a place: whoever is worth least gives way to it. Knows no page:
+//! a [`Responder`] answers.
 
-use crate::web::http::{Head, Request, Response, parse_head};
-use crossbeam_channel::{Receiver, TryRecvError};
+use crate::descriptors::{self, Purpose};
+use crate::web::connection::Connection;
+use crate::web::http::{Request, Response};
+use crate::web::listen::Listener;
+use crossbeam_channel::Receiver;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use std::io::{self, ErrorKind, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::io::{self, ErrorKind};
+use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-/// As Prometheus' `--web.max-connections`; at the limit the connection idle for longest gives way.
-const MAX_CONNECTIONS: usize = 512;
-/// From the first byte of a request to its last, and as long for an answer that nobody reads.
+/// From the first byte of a request to its last, and for each 16 KiB of an answer.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(5);
-/// How long a served connection may wait for its next request; longer than usual scrape intervals.
-const IDLE_DEADLINE: Duration = Duration::from_secs(130);
 /// Answers not yet read by their clients, all together; over it the oldest is cut off.
 const MAX_UNREAD_BYTES: usize = 32 << 20;
-/// Sleep while an answer comes from another thread, whose channel `poll` can not watch.
-const PENDING_POLL: Duration = Duration::from_millis(10);
+/// How many clients may give way to a new one that has one of the last descriptors.
+const MAX_MOVES: usize = 8;
 /// Pause after the system refused to accept (out of file descriptors), to not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Bounds of a server.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Most connections (`--web.max-connections`), at least 1.
+    pub max_connections: usize,
+    /// How long a connection may wait for its next request (`--web.read-timeout`).
+    pub idle: Duration,
+}
+
+/// How long a client may take.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::web) struct Times {
+    /// For a request, and for each part of an answer.
+    pub(in crate::web) request: Duration,
+    /// Between two requests.
+    pub(in crate::web) idle: Duration,
+}
 
 /// Gives the pages.
 pub trait Responder {
@@ -45,41 +63,22 @@ pub enum Reply {
     },
 }
 
-struct Connection {
-    stream: TcpStream,
-    state: State,
-    deadline: Instant,
-    /// Bytes read and not yet parsed.
-    input: Vec<u8>,
-}
-
-enum State {
-    Reading,
-    Pending {
-        request: Request,
-        outcome: Receiver<Result<(), String>>,
-        render: fn(Result<(), String>) -> Response,
-    },
-    Writing {
-        bytes: Vec<u8>,
-        written: usize,
-        keep_alive: bool,
-    },
-    Closed,
-}
-
 /// Serves until `stop`'s other end is closed.
-pub fn serve(listener: &TcpListener, stop: &UnixStream, responder: &mut dyn Responder) -> io::Result<()> {
-    listener.set_nonblocking(true)?;
-    let mut connections: Vec<Connection> = Vec::new();
+pub(in crate::web) fn serve(
+    listeners: &[Listener],
+    stop: &UnixStream,
+    limits: Limits,
+    responder: &mut dyn Responder,
+) -> io::Result<()> {
+    let times = Times { request: REQUEST_DEADLINE.min(limits.idle), idle: limits.idle };
+    let mut places = Places { connections: Vec::new(), max: limits.max_connections, full_at: None };
     loop {
-        let mut fds = Vec::with_capacity(connections.len() + 2);
+        let connections = &mut places.connections;
+        let mut fds = Vec::with_capacity(1 + listeners.len() + connections.len());
         fds.push(PollFd::new(stop, PollFlags::IN));
-        fds.push(PollFd::new(listener, PollFlags::IN));
-        fds.extend(
-            connections.iter().map(|connection| PollFd::new(&connection.stream, connection.interest())),
-        );
-        match poll(&mut fds, timeout(&connections).as_ref()) {
+        fds.extend(listeners.iter().map(|listener| PollFd::new(listener, PollFlags::IN)));
+        fds.extend(connections.iter().map(|connection| PollFd::new(connection, connection.interest())));
+        match poll(&mut fds, timeout(connections).as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(err) => return Err(err.into()),
         }
@@ -89,194 +88,111 @@ pub fn serve(listener: &TcpListener, stop: &UnixStream, responder: &mut dyn Resp
             return Ok(());
         }
         let now = Instant::now();
-        for (connection, is_ready) in connections.iter_mut().zip(ready.iter().skip(2)) {
-            connection.advance(*is_ready, now, responder);
+        for (connection, is_ready) in connections.iter_mut().zip(ready.iter().skip(1 + listeners.len())) {
+            connection.advance(*is_ready, now, times, responder);
         }
-        connections.retain(|connection| !matches!(connection.state, State::Closed));
-        if ready.get(1) == Some(&true) {
-            accept(listener, &mut connections, now);
+        connections.retain(|connection| !connection.is_closed());
+        for (listener, is_ready) in listeners.iter().zip(ready.iter().skip(1)) {
+            if *is_ready {
+                places.accept(listener, now, times);
+            }
         }
-        shed(&mut connections);
+        places.shed();
     }
 }
 
 /// Until the nearest deadline; none without connections.
 fn timeout(connections: &[Connection]) -> Option<Timespec> {
     let now = Instant::now();
-    let until = |connection: &Connection| match connection.state {
-        State::Pending { .. } => PENDING_POLL,
-        _ => connection.deadline.saturating_duration_since(now),
-    };
+    let patience = connections.iter().map(|connection| connection.patience(now)).min()?;
     // A deadline that has just passed is seen in the next turn; one millisecond keeps the loop from spinning.
-    let timeout = connections.iter().map(until).min()?.max(Duration::from_millis(1));
+    let timeout = patience.max(Duration::from_millis(1));
     Some(Timespec { tv_sec: timeout.as_secs() as _, tv_nsec: timeout.subsec_nanos() as _ })
 }
 
-fn accept(listener: &TcpListener, connections: &mut Vec<Connection>, now: Instant) {
-    loop {
-        match listener.accept() {
-            Ok((stream, _)) => {
-                // Without it a stalled client would stall everyone.
-                if stream.set_nonblocking(true).is_err() {
-                    continue;
-                }
-                let _ = stream.set_nodelay(true);
-                let deadline = now + REQUEST_DEADLINE;
-                connections.push(Connection { stream, state: State::Reading, deadline, input: Vec::new() });
-                if connections.len() > MAX_CONNECTIONS {
-                    drop_oldest(connections);
-                }
-            }
-            Err(err) if err.kind() == ErrorKind::WouldBlock => return,
-            Err(err) if err.kind() == ErrorKind::Interrupted => {}
-            Err(err) if err.kind() == ErrorKind::ConnectionAborted => {}
-            Err(err) => {
-                log::warn!("cannot accept a connection: {err}; the oldest one is closed, trying again");
-                drop_oldest(connections);
-                std::thread::sleep(ACCEPT_PAUSE);
-                return;
-            }
-        }
-    }
+/// The clients, and room for one more.
+struct Places {
+    connections: Vec<Connection>,
+    max: usize,
+    /// How many there were when it was last said that there is no room.
+    full_at: Option<usize>,
 }
 
-/// Closes the connection that waits for its client for longest: the one whose deadline is next.
-fn drop_oldest(connections: &mut Vec<Connection>) {
-    let waiting = connections.iter().enumerate().filter(|(_, it)| matches!(it.state, State::Reading));
-    let oldest = waiting.min_by_key(|(_, it)| it.deadline).map_or(0, |(idx, _)| idx);
-    if oldest < connections.len() {
-        connections.swap_remove(oldest);
-    }
-}
-
-fn shed(connections: &mut Vec<Connection>) {
-    let unread = |connections: &[Connection]| connections.iter().map(Connection::unread_bytes).sum::<usize>();
-    while unread(connections) > MAX_UNREAD_BYTES {
-        let writing = connections.iter().enumerate().filter(|(_, it)| it.unread_bytes() > 0);
-        let mut by_age: Vec<(usize, Instant)> = writing.map(|(idx, it)| (idx, it.deadline)).collect();
-        by_age.sort_by_key(|(_, deadline)| *deadline);
-        // One answer larger than the limit is allowed: somebody may be reading it.
-        match by_age.as_slice() {
-            [(oldest, _), _, ..] => drop(connections.swap_remove(*oldest)),
-            _ => return,
-        }
-    }
-}
-
-impl Connection {
-    fn interest(&self) -> PollFlags {
-        match self.state {
-            State::Reading => PollFlags::IN,
-            State::Writing { .. } => PollFlags::OUT,
-            State::Pending { .. } | State::Closed => PollFlags::empty(),
-        }
-    }
-
-    fn unread_bytes(&self) -> usize {
-        match &self.state {
-            State::Writing { bytes, written, .. } => bytes.len() - written,
-            _ => 0,
-        }
-    }
-
-    /// Moves as far as it goes without waiting.
-    fn advance(&mut self, is_ready: bool, now: Instant, responder: &mut dyn Responder) {
-        if is_ready && matches!(self.state, State::Reading) {
-            self.read(now);
-        }
-        // A client may send its next request before it has the answer to this one.
+impl Places {
+    fn accept(&mut self, listener: &Listener, now: Instant, times: Times) {
         loop {
-            if matches!(self.state, State::Reading) && !self.input.is_empty() {
-                self.parse(now, responder);
-            }
-            self.collect_answer(now);
-            if !matches!(self.state, State::Writing { .. }) {
-                break;
-            }
-            self.write(now);
-            if !matches!(self.state, State::Reading) || self.input.is_empty() {
-                break;
-            }
-        }
-        if now >= self.deadline && !matches!(self.state, State::Pending { .. }) {
-            self.state = State::Closed;
-        }
-    }
-
-    fn read(&mut self, now: Instant) {
-        let mut chunk = [0; 2048];
-        match self.stream.read(&mut chunk) {
-            Ok(0) => self.state = State::Closed,
-            Ok(n) => {
-                if self.input.is_empty() {
-                    // The deadline counts from the first byte, or a dribbler would renew it for ever.
-                    self.deadline = self.deadline.min(now + REQUEST_DEADLINE);
+            match listener.accept() {
+                Ok(stream) => {
+                    let stream = self.with_room(stream);
+                    let connection =
+                        stream.and_then(|stream| Connection::new(stream, listener.is_local(), now, times));
+                    self.connections.extend(connection);
                 }
-                self.input.extend_from_slice(chunk.get(..n).unwrap_or_default());
-            }
-            Err(err) if is_transient(&err) => {}
-            Err(_) => self.state = State::Closed,
-        }
-    }
-
-    fn parse(&mut self, now: Instant, responder: &mut dyn Responder) {
-        let (request, reply) = match parse_head(&self.input) {
-            Head::Partial => return,
-            Head::Complete(request, head_bytes) => {
-                self.input.drain(..head_bytes);
-                let reply = responder.respond(&request);
-                (Some(request), reply)
-            }
-            Head::Refused(response) => (None, Reply::Now(response)),
-        };
-        match (request, reply) {
-            (request, Reply::Now(response)) => self.answer(request.as_ref(), response, now),
-            (Some(request), Reply::Later { outcome, render }) => {
-                self.state = State::Pending { request, outcome, render };
-            }
-            (None, Reply::Later { .. }) => self.state = State::Closed,
-        }
-    }
-
-    fn collect_answer(&mut self, now: Instant) {
-        let State::Pending { request, outcome, render } = &self.state else { return };
-        let response = match outcome.try_recv() {
-            Ok(outcome) => render(outcome),
-            Err(TryRecvError::Empty) => return,
-            Err(TryRecvError::Disconnected) => Response::text(500, "the daemon is stopping\n"),
-        };
-        let request = request.clone();
-        self.answer(Some(&request), response, now);
-    }
-
-    fn answer(&mut self, request: Option<&Request>, response: Response, now: Instant) {
-        let keep_alive = request.is_some_and(|request| request.keep_alive);
-        self.state = State::Writing { bytes: response.into_bytes(request), written: 0, keep_alive };
-        self.deadline = now + REQUEST_DEADLINE;
-    }
-
-    fn write(&mut self, now: Instant) {
-        let State::Writing { bytes, written, keep_alive } = &mut self.state else { return };
-        while let Some(rest) = bytes.get(*written..).filter(|rest| !rest.is_empty()) {
-            match self.stream.write(rest) {
-                Ok(0) => {
-                    self.state = State::Closed;
-                    return;
-                }
-                Ok(n) => *written += n,
-                Err(err) if is_transient(&err) => return,
-                Err(_) => {
-                    self.state = State::Closed;
+                Err(err) if err.kind() == ErrorKind::WouldBlock => return,
+                Err(err) if err.kind() == ErrorKind::Interrupted => {}
+                Err(err) if err.kind() == ErrorKind::ConnectionAborted => {}
+                Err(err) => {
+                    log::warn!("cannot accept a connection: {err}; the oldest one is closed, trying again");
+                    self.drop_least();
+                    std::thread::sleep(ACCEPT_PAUSE);
                     return;
                 }
             }
         }
-        self.state = if *keep_alive { State::Reading } else { State::Closed };
-        self.deadline = now + IDLE_DEADLINE;
-        self.input.shrink_to_fit();
     }
-}
 
-fn is_transient(err: &io::Error) -> bool {
-    matches!(err.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
+    /// Makes others give way if there is no place for a new one, or if it has one of the last descriptors: then it moves
+    /// to the number that became free.
+    fn with_room(&mut self, mut stream: TcpStream) -> io::Result<TcpStream> {
+        let n_connections = self.connections.len();
+        if self.full_at.is_some_and(|full_at| n_connections < full_at / 2) {
+            self.full_at = None;
+        }
+        if n_connections >= self.max {
+            self.say_full(format!("--web.max-connections: {}", self.max));
+            self.drop_least();
+        }
+        // A scrape may take the number that becomes free, but not the last ones.
+        for _ in 0..MAX_MOVES {
+            if self.connections.is_empty() || descriptors::has_room(&stream, Purpose::Web) {
+                break;
+            }
+            self.say_full(format!("open files: {}", descriptors::limit()));
+            self.drop_least();
+            stream = stream.try_clone()?;
+        }
+        Ok(stream)
+    }
+
+    fn say_full(&mut self, limit: String) {
+        if self.full_at.is_none() {
+            let n_connections = self.connections.len();
+            log::warn!(
+                "{n_connections} clients hold connections to the web server (limit of {limit}); each new one takes the place of \
+                 the one that is idle for longest"
+            );
+            self.full_at = Some(n_connections);
+        }
+    }
+
+    fn drop_least(&mut self) {
+        let least = self.connections.iter().enumerate().min_by_key(|(_, connection)| connection.worth());
+        if let Some((least, _)) = least {
+            self.connections.swap_remove(least);
+        }
+    }
+
+    fn shed(&mut self) {
+        let unread = |connections: &[Connection]| connections.iter().map(Connection::n_unread).sum::<usize>();
+        while unread(&self.connections) > MAX_UNREAD_BYTES {
+            let writing = self.connections.iter().enumerate().filter(|(_, it)| it.n_unread() > 0);
+            let mut by_age: Vec<(usize, Instant)> = writing.map(|(idx, it)| (idx, it.worth().1)).collect();
+            by_age.sort_by_key(|(_, since)| *since);
+            // One answer larger than the limit is allowed: somebody may be reading it.
+            match by_age.as_slice() {
+                [(oldest, _), _, ..] => drop(self.connections.swap_remove(*oldest)),
+                _ => return,
+            }
+        }
+    }
 }

@@ -23,7 +23,7 @@ pub(in crate::web) fn status(state: &WebState) -> Response {
         content.push_str("</tbody></table>");
     }
     content.push_str("</section>");
-    ui::page("status", &content)
+    ui::page(&state.site, "status", std::iter::once(content))
 }
 
 fn write_endpoint(out: &mut String, endpoint: &EndpointMetrics) {

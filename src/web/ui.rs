@@ -6,9 +6,12 @@ use crate::discovery::keeper::REMEMBERED_LABEL;
 use crate::labels::Labels;
 use crate::scrape::report::SeriesUse;
 use crate::scrape::status::{ActiveTarget, Health, PoolStatus};
-use crate::web::WebState;
+use crate::scrape::target_url::{TargetUrl, UrlScheme};
 use crate::web::http::Response;
+use crate::web::site::Site;
+use crate::web::{WebState, walk};
 use std::fmt::Write as _;
+use std::iter::once;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The one stylesheet.
@@ -20,22 +23,32 @@ const MAX_COMPLAINTS: usize = 50;
 
 /// `/targets`: each job's targets with state, labels, last scrape, duration and error.
 pub(in crate::web) fn targets(state: &WebState) -> Response {
-    let pools = state.board.pools();
+    let jobs = state.board.jobs();
     let mut content = String::new();
     write_complaints(&mut content, &state.complaints);
-    if pools.is_empty() {
+    if jobs.is_empty() {
         content.push_str("<p>No jobs yet. The configuration names none, or discovery has not answered.</p>");
     }
-    for (job, pool) in &pools {
-        write_pool(&mut content, job, pool);
-    }
-    page("targets", &content)
+    let pools = walk::pools(&state.board, jobs).flat_map(|(job, pool)| {
+        let mut place = 0..pool.active.len();
+        let (head, foot) = (pool_head(&job, &pool), pool_foot(&pool));
+        let rows = std::iter::from_fn(move || Some(row(pool.active.get(place.next()?)?)));
+        once(head).chain(rows).chain(once(foot))
+    });
+    page(&state.site, "targets", once(content).chain(pools))
 }
 
-/// A page around its content, which is HTML already.
-pub(in crate::web) fn page(title: &str, content: &str) -> Response {
+/// A page around its content, which is HTML already and made as far as the page is read.
+pub(in crate::web) fn page(
+    site: &Site,
+    title: &str,
+    content: impl Iterator<Item = String> + 'static,
+) -> Response {
     let page = PAGE.replace("{{version}}", env!("CARGO_PKG_VERSION")).replace("{{title}}", title);
-    Response::new(200, "text/html; charset=utf-8", page.replace("{{content}}", content).into_bytes())
+    let page = page.replace("{{base}}", &escape(site.base()));
+    let (head, foot) = page.split_once("{{content}}").unwrap_or((&page, ""));
+    let pieces = once(head.to_owned()).chain(content).chain(once(foot.to_owned()));
+    Response::in_pieces("text/html; charset=utf-8", pieces.map(String::into_bytes))
 }
 
 /// Sources that fail: what their jobs have is what they said last, which may be nothing.
@@ -63,7 +76,8 @@ fn write_complaints(out: &mut String, complaints: &Complaints) {
     out.push_str("</section>\n");
 }
 
-fn write_pool(out: &mut String, job: &str, pool: &PoolStatus) {
+fn pool_head(job: &str, pool: &PoolStatus) -> String {
+    let mut out = String::new();
     let n_up = pool.active.iter().filter(|active| active.status.health() == Health::Up).count();
     let job = escape(job);
     let _ = write!(
@@ -79,24 +93,37 @@ fn write_pool(out: &mut String, job: &str, pool: &PoolStatus) {
         out.push_str(
             "<table><thead><tr><th>Endpoint<th>State<th>Labels<th>Last scrape<th>Duration<th>Samples<th>Error</tr></thead><tbody>",
         );
-        for active in &pool.active {
-            write_target(out, active);
-        }
-        out.push_str("</tbody></table>");
     }
-    out.push_str("</section>\n");
+    out
 }
 
-fn write_target(out: &mut String, active: &ActiveTarget) {
+fn pool_foot(pool: &PoolStatus) -> String {
+    match pool.active.is_empty() {
+        true => "</section>\n".to_owned(),
+        false => "</tbody></table></section>\n".to_owned(),
+    }
+}
+
+/// A target's address: a link if it leads to another page, and text if a browser would run it or open a file.
+fn link(url: &TargetUrl) -> String {
+    let text = escape(&url.to_string());
+    match url.scheme {
+        UrlScheme::Http | UrlScheme::Https => format!("<a href=\"{text}\">{text}</a>"),
+        _ => text,
+    }
+}
+
+fn row(active: &ActiveTarget) -> String {
+    let mut out = String::new();
     let last = active.status.last();
     let health = active.status.health().as_str();
-    let url = escape(&active.target.url.to_string());
     let is_remembered = !active.discovered.labels().get(REMEMBERED_LABEL).is_empty();
     let remembered = if is_remembered { " (remembered: its source has not answered yet)" } else { "" };
     let _ = write!(
         out,
-        "<tr><td data-label=Endpoint><a href=\"{url}\">{url}</a><td data-label=State class={health}>{health}{remembered}\
+        "<tr><td data-label=Endpoint>{}<td data-label=State class={health}>{health}{remembered}\
          <td data-label=Labels>{}",
+        link(&active.target.url),
         labels(&active.target.labels)
     );
     match last {
@@ -115,6 +142,7 @@ fn write_target(out: &mut String, active: &ActiveTarget) {
         }
     }
     out.push_str("</tr>\n");
+    out
 }
 
 /// Where a target stands with its `series_limit`.
@@ -164,6 +192,13 @@ mod tests {
     #[test]
     fn what_targets_say_cannot_act() {
         assert_eq!(escape("<script>\"&'"), "&lt;script&gt;&quot;&amp;&#39;");
+        let link_of = |scheme: UrlScheme| {
+            let authority = "\"a".to_owned();
+            link(&TargetUrl { scheme, authority, path_and_query: "/m".to_owned() })
+        };
+        assert_eq!(link_of(UrlScheme::Http), "<a href=\"http://&quot;a/m\">http://&quot;a/m</a>");
+        assert_eq!(link_of(UrlScheme::Unsupported("javascript".into())), "javascript://&quot;a/m");
+        assert!(!link_of(UrlScheme::File).contains("href"));
         assert!(PAGE.contains("{{content}}") && PAGE.contains("{{version}}"));
     }
 }

@@ -28,7 +28,9 @@ pub struct Scraped {
 pub struct Answer {
     /// The status code.
     pub status: u16,
-    /// The body.
+    /// Status line and headers.
+    pub head: String,
+    /// The body, its pieces put together.
     pub body: String,
 }
 
@@ -51,6 +53,7 @@ impl Scraped {
         Self::spawn_in(dir, arguments).ready()
     }
 
+    /// Waits until it is ready.
     fn ready(self) -> Self {
         wait_until("the daemon is ready", || {
             assert!(!self.has_ended(), "the daemon ended: {}", self.stderr());
@@ -76,17 +79,36 @@ impl Scraped {
         Self::spawn(dir, arguments, &[], None)
     }
 
+    /// Starts with `config` under these limits of open files, soft and hard, and waits until it is ready.
+    pub fn start_limited(soft: u64, hard: u64, config: &str, arguments: &[&str]) -> Self {
+        let dir = TempDir::with_prefix("scraped-test-").expect("a directory");
+        fs::write(dir.path().join("scraped.yml"), config).expect("writable");
+        let mut shell = Command::new("sh");
+        let script = format!("ulimit -Sn {soft} && ulimit -Hn {hard} && exec \"$@\"");
+        shell.args(["-c", &script, "sh", env!("CARGO_BIN_EXE_scraped")]);
+        Self::spawn_by(shell, Arc::new(dir), arguments, &[]).ready()
+    }
+
     fn spawn(
         dir: Arc<TempDir>,
         arguments: &[&str],
         variables: &[(&str, &str)],
         denied: Option<(i64, i32)>,
     ) -> Self {
-        let address = free_address();
         let mut command = Command::new(env!("CARGO_BIN_EXE_scraped"));
         if let Some((syscall, errno)) = denied {
             deny(&mut command, syscall, errno);
         }
+        Self::spawn_by(command, dir, arguments, variables)
+    }
+
+    fn spawn_by(
+        mut command: Command,
+        dir: Arc<TempDir>,
+        arguments: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Self {
+        let address = free_address();
         let mut child = command
             .arg(format!("--config.file={}", dir.path().join("scraped.yml").display()))
             .arg(format!("--storage.agent.path={}", dir.path().join("data").display()))
@@ -226,16 +248,37 @@ pub fn free_address() -> String {
 }
 
 fn ask(address: &str, method: &str, path: &str) -> Option<Answer> {
+    ask_with(address, method, path, &format!("Host: {address}\r\n"))
+}
+
+/// One request with these header lines on a connection of its own; `None` when nobody answers.
+pub fn ask_with(address: &str, method: &str, path: &str, headers: &str) -> Option<Answer> {
     let mut stream = TcpStream::connect(address).ok()?;
     stream.set_read_timeout(Some(super::PATIENCE)).ok()?;
-    let head = format!(
-        "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
-    );
+    let head = format!("{method} {path} HTTP/1.1\r\n{headers}Connection: close\r\nContent-Length: 0\r\n\r\n");
     stream.write_all(head.as_bytes()).ok()?;
     let mut response = Vec::new();
     stream.read_to_end(&mut response).ok()?;
-    let response = String::from_utf8_lossy(&response);
-    let (head, body) = response.split_once("\r\n\r\n")?;
+    let head_len = response.windows(4).position(|end| end == b"\r\n\r\n")?;
+    let head = String::from_utf8_lossy(&response[..head_len]).into_owned();
+    let body = &response[head_len + 4..];
     let status = head.split(' ').nth(1)?.parse().ok()?;
-    Some(Answer { status, body: body.to_owned() })
+    let is_chunked = head.contains("Transfer-Encoding: chunked");
+    let body = if is_chunked { without_chunks(body)? } else { body.to_vec() };
+    Some(Answer { status, head, body: String::from_utf8_lossy(&body).into_owned() })
+}
+
+/// The body of its chunks; `None` if it ends early.
+pub fn without_chunks(mut chunks: &[u8]) -> Option<Vec<u8>> {
+    let mut body = Vec::new();
+    loop {
+        let line_len = chunks.windows(2).position(|end| end == b"\r\n")?;
+        let size = usize::from_str_radix(std::str::from_utf8(&chunks[..line_len]).ok()?, 16).ok()?;
+        if size == 0 {
+            return Some(body);
+        }
+        let start = line_len + 2;
+        body.extend_from_slice(chunks.get(start..start + size)?);
+        chunks = chunks.get(start + size + 2..)?;
+    }
 }

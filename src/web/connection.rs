@@ -1,0 +1,251 @@
+//! One connection of the web server: heads in, answers out, as far as the socket lets them.
+
+use crate::web::http::{Head, Outgoing, Request, Response, parse_head};
+use crate::web::server::{Reply, Responder, Times};
+use crossbeam_channel::{Receiver, TryRecvError};
+use rustix::event::PollFlags;
+use rustix::fd::{AsFd, BorrowedFd};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+/// An answer must move by this much within the deadline of a request.
+const MIN_PROGRESS_BYTES: usize = 16 * 1024;
+/// Pieces of an answer that one client gets before the others have their turn.
+const PIECES_A_TURN: usize = 4;
+/// Sleep while an answer comes from another thread, whose channel `poll` can not watch.
+const PENDING_POLL: Duration = Duration::from_millis(10);
+
+/// A client.
+pub(in crate::web) struct Connection {
+    stream: TcpStream,
+    /// Whether it came to a socket that only this machine reaches.
+    is_local: bool,
+    state: State,
+    deadline: Instant,
+    /// When it was accepted, got its last answer, or last took a part of one.
+    since: Instant,
+    /// Whether it has had an answer.
+    was_served: bool,
+    /// Bytes read and not yet parsed.
+    input: Vec<u8>,
+}
+
+enum State {
+    Reading,
+    Pending {
+        request: Request,
+        outcome: Receiver<Result<(), String>>,
+        render: fn(Result<(), String>) -> Response,
+    },
+    Writing {
+        outgoing: Outgoing,
+        /// Bytes that moved since the deadline was set.
+        n_moved: usize,
+    },
+    Closed,
+}
+
+impl AsFd for Connection {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
+}
+
+impl Connection {
+    /// A client that was just accepted.
+    ///
+    /// # Errors
+    /// The socket can not be made one that never waits: a stalled client would stall everyone.
+    pub(in crate::web) fn new(
+        stream: TcpStream,
+        is_local: bool,
+        now: Instant,
+        times: Times,
+    ) -> io::Result<Self> {
+        stream.set_nonblocking(true)?;
+        let _ = stream.set_nodelay(true);
+        Ok(Self {
+            stream,
+            is_local,
+            state: State::Reading,
+            deadline: now + times.request,
+            since: now,
+            was_served: false,
+            input: Vec::new(),
+        })
+    }
+
+    pub(in crate::web) fn interest(&self) -> PollFlags {
+        match self.state {
+            State::Reading => PollFlags::IN,
+            State::Writing { .. } => PollFlags::OUT,
+            State::Pending { .. } | State::Closed => PollFlags::empty(),
+        }
+    }
+
+    pub(in crate::web) fn is_closed(&self) -> bool {
+        matches!(self.state, State::Closed)
+    }
+
+    /// How long `poll` may sleep for this one.
+    pub(in crate::web) fn patience(&self, now: Instant) -> Duration {
+        match self.state {
+            State::Pending { .. } => PENDING_POLL,
+            _ => self.deadline.saturating_duration_since(now),
+        }
+    }
+
+    /// Who gives way to a new client, the least first: those that were served and idle, then those that do not finish
+    /// their request, then those that do not read their answer; of each kind the one that does so for longest.
+    pub(in crate::web) fn worth(&self) -> (u8, Instant) {
+        let kind = match self.state {
+            State::Closed => 0,
+            State::Reading if self.was_served && self.input.is_empty() => 1,
+            State::Reading => 2,
+            State::Writing { .. } => 3,
+            State::Pending { .. } => 4,
+        };
+        (kind, self.since)
+    }
+
+    /// Memory of an answer that waits for its client.
+    pub(in crate::web) fn n_unread(&self) -> usize {
+        match &self.state {
+            State::Writing { outgoing, .. } => outgoing.n_unread(),
+            _ => 0,
+        }
+    }
+
+    /// Moves as far as it goes without waiting.
+    pub(in crate::web) fn advance(
+        &mut self,
+        is_ready: bool,
+        now: Instant,
+        times: Times,
+        responder: &mut dyn Responder,
+    ) {
+        if is_ready && matches!(self.state, State::Reading) {
+            self.read(now, times);
+        }
+        // A client may send its next request before it has the answer to this one.
+        loop {
+            if matches!(self.state, State::Reading) && !self.input.is_empty() {
+                self.parse(now, times, responder);
+            }
+            self.collect_answer(now, times);
+            if !matches!(self.state, State::Writing { .. }) {
+                break;
+            }
+            self.write(now, times);
+            if !matches!(self.state, State::Reading) || self.input.is_empty() {
+                break;
+            }
+        }
+        if now >= self.deadline && !matches!(self.state, State::Pending { .. }) {
+            self.state = State::Closed;
+        }
+    }
+
+    fn read(&mut self, now: Instant, times: Times) {
+        let mut chunk = [0; 2048];
+        match self.stream.read(&mut chunk) {
+            Ok(0) => self.state = State::Closed,
+            Ok(n) => {
+                if self.input.is_empty() {
+                    // The deadline counts from the first byte, or a dribbler would renew it for ever.
+                    self.deadline = self.deadline.min(now + times.request);
+                    self.since = now;
+                }
+                self.input.extend_from_slice(chunk.get(..n).unwrap_or_default());
+            }
+            Err(err) if is_transient(&err) => {}
+            Err(_) => self.state = State::Closed,
+        }
+    }
+
+    fn parse(&mut self, now: Instant, times: Times, responder: &mut dyn Responder) {
+        let (request, reply) = match parse_head(&self.input) {
+            Head::Partial => return,
+            Head::Complete(request, head_bytes) => {
+                self.input.drain(..head_bytes);
+                let request = Request { is_local: self.is_local, ..request };
+                let reply = responder.respond(&request);
+                (Some(request), reply)
+            }
+            Head::Refused(response) => (None, Reply::Now(response)),
+        };
+        match (request, reply) {
+            (request, Reply::Now(response)) => self.answer(request.as_ref(), response, now, times),
+            (Some(request), Reply::Later { outcome, render }) => {
+                self.state = State::Pending { request, outcome, render };
+            }
+            (None, Reply::Later { .. }) => self.state = State::Closed,
+        }
+    }
+
+    fn collect_answer(&mut self, now: Instant, times: Times) {
+        let State::Pending { request, outcome, render } = &self.state else { return };
+        let response = match outcome.try_recv() {
+            Ok(outcome) => render(outcome),
+            Err(TryRecvError::Empty) => return,
+            Err(TryRecvError::Disconnected) => Response::text(500, "the daemon is stopping\n"),
+        };
+        let request = request.clone();
+        self.answer(Some(&request), response, now, times);
+    }
+
+    fn answer(&mut self, request: Option<&Request>, response: Response, now: Instant, times: Times) {
+        self.state = State::Writing { outgoing: response.begin(request), n_moved: 0 };
+        self.deadline = now + times.request;
+        self.since = now;
+    }
+
+    fn write(&mut self, now: Instant, times: Times) {
+        let State::Writing { outgoing, n_moved } = &mut self.state else { return };
+        let mut n_left = PIECES_A_TURN;
+        let mut is_at_piece = outgoing.n_unread() == 0;
+        loop {
+            if is_at_piece {
+                if n_left == 0 {
+                    return;
+                }
+                n_left -= 1;
+            }
+            let ready = outgoing.ready();
+            if ready.is_empty() {
+                break;
+            }
+            match self.stream.write(ready) {
+                Ok(0) => {
+                    self.state = State::Closed;
+                    return;
+                }
+                Ok(n) => {
+                    outgoing.written(n);
+                    *n_moved += n;
+                    if *n_moved >= MIN_PROGRESS_BYTES {
+                        *n_moved = 0;
+                        self.deadline = now + times.request;
+                        self.since = now;
+                    }
+                }
+                Err(err) if is_transient(&err) => return,
+                Err(_) => {
+                    self.state = State::Closed;
+                    return;
+                }
+            }
+            is_at_piece = outgoing.n_unread() == 0;
+        }
+        self.state = if outgoing.keeps_alive() { State::Reading } else { State::Closed };
+        self.deadline = now + times.idle;
+        self.since = now;
+        self.was_served = true;
+        self.input.shrink_to_fit();
+    }
+}
+
+fn is_transient(err: &io::Error) -> bool {
+    matches!(err.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
+}
