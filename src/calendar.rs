@@ -17,6 +17,15 @@ pub fn civil_from_days(days: i64) -> (i64, i64, i64) {
     (year_of_era + era * 400 + i64::from(month <= 2), month, day)
 }
 
+/// The day of a date of the Gregorian calendar, counted from 1970-01-01; the other way round.
+pub fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
+    let year = year - i64::from(month <= 2);
+    let era = year.div_euclid(400);
+    let year_of_era = year.rem_euclid(400);
+    let day_of_year = (153 * (month + if month > 2 { -3 } else { 9 }) + 2) / 5 + day - 1;
+    era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468
+}
+
 /// Milliseconds since the Unix epoch as `2026-01-02T03:04:05.678Z`.
 pub fn rfc3339_ms(unix_ms: i64) -> String {
     let (year, month, day) = civil_from_days(unix_ms.div_euclid(MS_PER_DAY));

@@ -18,6 +18,7 @@ use rustls::{ClientConfig, SupportedProtocolVersion};
 
 use crate::config::secret::Source;
 use crate::config::tls::{TlsConfig, TlsVersion};
+use crate::http::tls::certificate::private_key_words;
 use crate::http::tls::roots::Roots;
 use crate::http::tls::verifier::{NoVerifier, RootsVerifier};
 use crate::http::watched::Watched;
@@ -65,7 +66,7 @@ impl TlsMaterial {
     /// TLS as `settings` want it; nothing is read yet.
     pub(in crate::http) fn new(settings: &TlsConfig) -> Self {
         Self {
-            ca: settings.ca.as_ref().map(|ca| Material::new(ca, Roots::parse_own)),
+            ca: settings.ca.as_ref().map(|ca| Material::new(ca, Roots::parse)),
             identity: settings.identity.as_ref().map(|identity| {
                 (Material::new(&identity.cert, parse_chain), Material::new(&identity.key, parse_key))
             }),
@@ -126,7 +127,7 @@ impl TlsMaterial {
                 builder.with_custom_certificate_verifier(Arc::new(NoVerifier { provider }))
             }
             Some(roots) => {
-                builder.with_custom_certificate_verifier(Arc::new(RootsVerifier::new(roots, &PROVIDER)?))
+                builder.with_custom_certificate_verifier(Arc::new(RootsVerifier::new(roots, &PROVIDER)))
             }
         };
         let mut config = match &parts.identity {
@@ -207,14 +208,28 @@ fn parse_chain(pem: &[u8]) -> Result<Chain, String> {
 
 fn parse_key(pem: &[u8]) -> Result<Key, String> {
     // The parser's own words may hold a piece of what it could not read.
-    Key::from_pem_slice(pem).map_err(|_| "tls: failed to find any PEM data in key input".to_owned())
+    Key::from_pem_slice(pem).map_err(|_| {
+        let has = |words: &str| memmem::find(pem, words.as_bytes()).is_some();
+        if has("ENCRYPTED PRIVATE KEY-----") || has("Proc-Type: 4,ENCRYPTED") {
+            return "tls: the private key is encrypted, and there is no key for its password; decrypt it with \
+                    `openssl pkey`, and let only the user of this process read it"
+                .to_owned();
+        }
+        "tls: failed to find any PEM data in key input".to_owned()
+    })
 }
 
 /// A pair that fits. rustls' own check refuses certificates of version 1, which `openssl x509 -req` makes and servers
 /// take; a key's public half stands in its certificate as it is, whatever the version.
 fn certified_key(chain: &Chain, key: &Key) -> Result<CertifiedKey, String> {
     let loaded = PROVIDER.key_provider.load_private_key(key.clone_key());
-    let key = loaded.map_err(|_| "tls: failed to parse private key".to_owned())?;
+    let key = loaded.map_err(|_| match private_key_words(key.secret_der()) {
+        None => "tls: failed to parse private key".to_owned(),
+        Some(words) => format!(
+            "tls: failed to parse private key: one of {words} cannot be used; built in are RSA with 2048 to 4096 \
+             bits, ECDSA with P-256 or P-384, and Ed25519"
+        ),
+    })?;
     if let (Some(public), Some(certificate)) = (key.public_key(), chain.first())
         && memmem::find(certificate, &public).is_none()
     {

@@ -8,10 +8,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use rustls::RootCertStore;
-use rustls::pki_types::CertificateDer;
+use ring::digest::{SHA256, SHA256_OUTPUT_LEN as HASH_BYTES, digest};
 use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
+use webpki::anchor_from_trusted_cert;
 
+use crate::http::tls::certificate::Certificate;
 use crate::http::watched::Watched;
 
 /// Files of certificates, the first that is there counts.
@@ -31,24 +33,53 @@ const DIRECTORIES: [&str; 2] = ["/etc/ssl/certs", "/etc/pki/tls/certs"];
 static SYSTEM: Mutex<Option<Arc<Watched<Roots>>>> = Mutex::new(None);
 
 /// Certificates that others are verified against.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(in crate::http) struct Roots {
-    pub(in crate::http) store: Arc<RootCertStore>,
-    /// The certificates themselves, where a server may show one of them as its own; not kept of the system's.
-    pub(in crate::http) exact: Vec<CertificateDer<'static>>,
+    /// Of those that may sign.
+    pub(super) anchors: Vec<TrustAnchor<'static>>,
+    /// When the anchor of the same index is good, and how long chains below it may be.
+    pub(super) limits: Vec<Limits>,
+    /// Of all of them: a server may show one of them as its own.
+    hashes: Vec<[u8; HASH_BYTES]>,
+}
+
+/// What webpki does not keep of an anchor.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    pub(super) not_before: UnixTime,
+    pub(super) not_after: UnixTime,
+    /// Certificates between it and a server's.
+    pub(super) max_path: Option<u8>,
 }
 
 impl Roots {
-    /// Certificates that somebody chose. What cannot be read as one is passed over, as in Go, unless all are.
-    pub(in crate::http) fn parse_own(pem: &[u8]) -> Result<Self, String> {
-        let exact: Vec<CertificateDer<'static>> =
-            CertificateDer::pem_slice_iter(pem).filter_map(Result::ok).collect();
-        Ok(Self { store: store_of(exact.iter().cloned())?, exact })
+    /// What cannot be read as a certificate is passed over, as in Go, unless all are.
+    pub(in crate::http) fn parse(pem: &[u8]) -> Result<Self, String> {
+        let mut roots = Self::default();
+        for der in CertificateDer::pem_slice_iter(pem).filter_map(Result::ok) {
+            let Some(certificate) = Certificate::read(&der) else { continue };
+            // Directories have links to the same ones.
+            let hash = hash_of(&der);
+            if roots.hashes.contains(&hash) {
+                continue;
+            }
+            roots.hashes.push(hash);
+            if let Some(anchor) = anchor_from_trusted_cert(&der).ok().filter(|_| certificate.may_sign()) {
+                roots.anchors.push(anchor.to_owned());
+                let Certificate { not_before, not_after, max_path, .. } = certificate;
+                roots.limits.push(Limits { not_before, not_after, max_path });
+            }
+        }
+        if roots.hashes.is_empty() {
+            return Err("holds no certificate".to_owned());
+        }
+        roots.anchors.shrink_to_fit();
+        Ok(roots)
     }
 
-    fn parse_system(pem: &[u8]) -> Result<Self, String> {
-        let certificates = CertificateDer::pem_slice_iter(pem).filter_map(Result::ok);
-        Ok(Self { store: store_of(certificates)?, exact: Vec::new() })
+    /// Whether this very certificate is one of them.
+    pub(super) fn hold(&self, der: &[u8]) -> bool {
+        self.hashes.contains(&hash_of(der))
     }
 
     /// Those that the system trusts.
@@ -56,7 +87,7 @@ impl Roots {
         let watched = {
             let mut system = SYSTEM.lock();
             if system.is_none() {
-                *system = system_path().map(|path| Arc::new(Watched::new(&path, Self::parse_system)));
+                *system = system_path().map(|path| Arc::new(Watched::new(&path, Self::parse)));
             }
             system.clone()
         };
@@ -71,16 +102,10 @@ impl Roots {
     }
 }
 
-fn store_of(
-    certificates: impl Iterator<Item = CertificateDer<'static>>,
-) -> Result<Arc<RootCertStore>, String> {
-    let mut store = RootCertStore::empty();
-    let (n_added, _) = store.add_parsable_certificates(certificates);
-    if n_added == 0 {
-        return Err("holds no certificate".to_owned());
-    }
-    store.roots.shrink_to_fit();
-    Ok(Arc::new(store))
+fn hash_of(der: &[u8]) -> [u8; HASH_BYTES] {
+    let mut hash = [0; HASH_BYTES];
+    hash.copy_from_slice(digest(&SHA256, der).as_ref());
+    hash
 }
 
 fn system_path() -> Option<PathBuf> {

@@ -14,7 +14,7 @@ use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedS
 use ureq::Error;
 
 use crate::http::error::HttpErrorKind;
-use crate::http::tls::words::words;
+use crate::http::tls::words::{first_words, words};
 use crate::http::wire::{Deadline, Link, Pending, carry};
 
 /// The first read; most answers of a handshake fit.
@@ -97,7 +97,9 @@ impl TlsSession {
                         let cause = "http: server gave HTTP response to HTTPS client".to_owned();
                         return Err(carry(HttpErrorKind::Tls(cause)));
                     }
-                    return Err(failure(&error));
+                    let has_answered = session.connection.protocol_version().is_some();
+                    let words = if has_answered { words(&error) } else { first_words(&error) };
+                    return Err(carry(HttpErrorKind::Tls(words)));
                 }
             }
         }

@@ -1,8 +1,43 @@
 //! Failures of TLS in the words of Go's `crypto/tls` and `crypto/x509`, because those are what people search for.
 
+use std::fmt;
+
 use crate::calendar::civil_from_days;
 use rustls::pki_types::{IpAddr as PkiIpAddr, ServerName, UnixTime};
 use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, PeerIncompatible};
+
+/// Something that Go's client can do and this one cannot.
+#[derive(Debug)]
+pub(super) struct NotBuiltIn {
+    /// The fact.
+    pub(super) what: String,
+    pub(super) way_out: &'static str,
+}
+
+impl fmt::Display for NotBuiltIn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { what, way_out } = self;
+        write!(f, "{what}, which is not built in; {way_out}")
+    }
+}
+
+impl std::error::Error for NotBuiltIn {}
+
+/// The sentence for a failure before the server has said anything but that.
+pub(in crate::http) fn first_words(error: &Error) -> String {
+    match error {
+        Error::AlertReceived(AlertDescription::HandshakeFailure | AlertDescription::InsufficientSecurity) => {
+            format!(
+                "{}: the server takes nothing of what is built in: keys agreed on by X25519, P-256 or P-384, \
+                 AES-GCM or ChaCha20-Poly1305, a key of RSA, ECDSA with P-256 or P-384, or Ed25519; not built in are \
+                 CBC suites, keys sent by RSA, DHE and P-521; let the server offer one of these, or a TLS proxy \
+                 beside it",
+                words(error)
+            )
+        }
+        error => words(error),
+    }
+}
 
 /// The sentence for a failure.
 pub(in crate::http) fn words(error: &Error) -> String {
@@ -25,6 +60,14 @@ pub(in crate::http) fn words(error: &Error) -> String {
         Error::NoApplicationProtocol => "remote error: tls: no application protocol".to_owned(),
         Error::DecryptError => "local error: tls: bad record MAC".to_owned(),
         Error::PeerSentOversizedRecord => "local error: tls: record overflow".to_owned(),
+        // Their own words are names in Rust.
+        Error::PeerIncompatible(_) => "tls: the server wants something that is not built in".to_owned(),
+        Error::PeerMisbehaved(_) => "tls: the server does not keep to the protocol".to_owned(),
+        Error::InvalidMessage(_) => "tls: error decoding message".to_owned(),
+        Error::InappropriateMessage { .. } | Error::InappropriateHandshakeMessage { .. } => {
+            "tls: received unexpected message".to_owned()
+        }
+        Error::General(words) => format!("tls: {words}"),
         other => format!("tls: {other}"),
     }
 }
@@ -52,16 +95,33 @@ fn certificate_words(error: &CertificateError) -> String {
         CertificateError::UnhandledCriticalExtension => "unhandled critical extension".to_owned(),
         CertificateError::BadEncoding => "malformed certificate".to_owned(),
         CertificateError::BadSignature => "invalid signature".to_owned(),
-        CertificateError::Other(other) => match other.0.downcast_ref() {
-            Some(webpki::Error::CaUsedAsEndEntity) => {
-                "certificate signed by unknown authority (one that is marked as an authority's is accepted only if \
-                 ca_file holds exactly it)"
-                    .to_owned()
-            }
-            _ => other.to_string(),
+        CertificateError::Other(other) => match other.0.downcast_ref::<webpki::Error>() {
+            Some(error) => chain_words(error),
+            None => other.to_string(),
         },
-        other => other.to_string(),
+        // Whatever it is, it has no name in Rust here.
+        _ => "the certificate cannot be used".to_owned(),
     }
+}
+
+/// What is wrong with a chain, of what has no words of rustls' own.
+fn chain_words(error: &webpki::Error) -> String {
+    match error {
+        webpki::Error::NameConstraintViolation => {
+            "a root or intermediate certificate is not authorized to sign for this name"
+        }
+        webpki::Error::PathLenConstraintViolated => "too many intermediates for path length constraint",
+        webpki::Error::EndEntityUsedAsCa => "certificate is not authorized to sign other certificates",
+        webpki::Error::MaximumPathDepthExceeded
+        | webpki::Error::MaximumPathBuildCallsExceeded
+        | webpki::Error::MaximumSignatureChecksExceeded
+        | webpki::Error::MaximumNameConstraintComparisonsExceeded => {
+            "the certificates that the server sends are too many to be verified; let it send its chain and no more"
+        }
+        webpki::Error::UnsupportedCertVersion => "certificate is of another version than 3; have it issued again",
+        _ => "malformed certificate",
+    }
+    .to_owned()
 }
 
 /// Go's `HostnameError`.
