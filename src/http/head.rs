@@ -358,7 +358,6 @@ fn moved(bytes: &mut [u8], from: usize, end: usize, to: usize) -> usize {
 mod tests {
     use super::{Head, MAX_HEAD_BYTES, TooLarge, reason_of};
     use proptest::prelude::*;
-    use proptest::test_runner::RngSeed;
 
     const CAPACITY: usize = 16 << 10;
 
@@ -531,12 +530,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig {
-            rng_seed: RngSeed::Fixed(8),
-            failure_persistence: None,
-            ..ProptestConfig::with_cases(2000)
-        })]
-
+        #![proptest_config(crate::cases::cases(2000))]
         /// Whatever comes, in whatever pieces: the parser sees the same, and what is mended needs no mending.
         #[test]
         fn pieces_do_not_matter(
