@@ -70,6 +70,10 @@ pub fn create_dirs(dir: &Path) -> io::Result<()> {
     match create_dir(dir) {
         // Somebody else was faster.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => Ok(()),
+        // A file is in the way, of this one or of those below.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            Err(io::Error::from_raw_os_error(libc::ENOTDIR))
+        }
         made => made,
     }
 }
