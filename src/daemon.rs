@@ -139,8 +139,9 @@ impl Daemon {
         let defaults = FeatureDefaults {
             extra_scrape_metrics: flags.features.extra_scrape_metrics,
             exec_targets: flags.features.exec_targets,
+            local_target_dirs: flags.local_target_dirs.clone().into(),
         };
-        let config = Arc::new(load(&flags.config_file, defaults)?);
+        let config = Arc::new(load(&flags.config_file, defaults.clone())?);
         announce(&config);
         let (daemon_events, events) = unbounded();
         let signals = signals::Handle::spawn(daemon_events.clone()).map_err(StartError::Thread)?;
@@ -315,7 +316,7 @@ impl Daemon {
 
     fn reload(&self) -> Result<(), String> {
         let started = Instant::now();
-        match load(&self.config_file, self.defaults) {
+        match load(&self.config_file, self.defaults.clone()) {
             Ok(config) => {
                 let config = Arc::new(config);
                 announce(&config);

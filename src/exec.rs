@@ -72,7 +72,8 @@ pub enum ExecError {
     Failed {
         /// `exit status 3`, `signal 9`.
         status: String,
-        /// First line of its error output; may be empty.
+        /// First line of its error output; may be empty. It may hold anything that the command has read, so it is for
+        /// the log alone and does not print.
         complaint: String,
     },
     /// It ran too long and was killed.
@@ -102,7 +103,10 @@ impl fmt::Display for ExecError {
             Self::Failed { status, complaint } if complaint.is_empty() => {
                 write!(f, "the command ended with {status}")
             }
-            Self::Failed { status, complaint } => write!(f, "the command ended with {status}: {complaint}"),
+            Self::Failed { status, .. } => write!(
+                f,
+                "the command ended with {status}; what it says of that is in the log at --log.level=debug"
+            ),
             Self::Deadline => {
                 f.write_str("context deadline exceeded: the command ran too long and was killed")
             }
@@ -127,7 +131,12 @@ pub fn run(
     is_cancelled: impl Fn() -> bool,
     take: impl FnMut(&[u8]) -> bool,
 ) -> Result<(), ExecError> {
-    Running::start(run)?.collect(run, is_cancelled, take)
+    let ended = Running::start(run)?.collect(run, is_cancelled, take);
+    if let Err(ExecError::Failed { status, complaint }) = &ended {
+        let program = run.command.first().map(String::as_str).unwrap_or_default();
+        log::debug!("{program}: {status}: {complaint}");
+    }
+    ended
 }
 
 /// A command that has been started. Dropping it kills it and what it has started.

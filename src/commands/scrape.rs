@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use crate::clock::Clock;
 use crate::commands::query::{self, QueryError, QueryFormat, QueryOptions};
-use crate::config::discovery::DiscoveryConfig;
+use crate::config::discovery::{DiscoveryConfig, Provenance};
 use crate::config::error::ConfigErrors;
 use crate::config::{FeatureDefaults, ScrapeConfig, load_with};
 use crate::discovery::TargetGroup;
@@ -182,7 +182,8 @@ fn targets(options: &ScrapeOptions) -> Result<Vec<(Arc<ScrapeConfig>, Target)>, 
 
 fn group<'a>(labels: impl IntoIterator<Item = (&'a str, &'a str)>) -> Arc<TargetGroup> {
     let targets = vec![Labels::from_pairs(labels)];
-    Arc::new(TargetGroup { source: String::new(), targets, labels: Labels::default() })
+    let provenance = Provenance::Operator;
+    Arc::new(TargetGroup { provenance, source: String::new(), targets, labels: Labels::default() })
 }
 
 /// A URL as the labels that a target is made of.
@@ -207,7 +208,8 @@ fn static_groups(config: &ScrapeConfig) -> Vec<Arc<TargetGroup>> {
     let group = |(idx, group): (usize, &crate::config::discovery::statics::StaticConfig)| {
         let targets =
             group.targets.iter().map(|it| Labels::from_pairs([("__address__", it.as_str())])).collect();
-        Arc::new(TargetGroup { source: idx.to_string(), targets, labels: group.labels.clone() })
+        let (provenance, source) = (Provenance::Operator, idx.to_string());
+        Arc::new(TargetGroup { provenance, source, targets, labels: group.labels.clone() })
     };
     groups.flatten().enumerate().map(group).collect()
 }
@@ -236,7 +238,7 @@ fn scrape(
     let start = Instant::now();
     let at = ScrapeTime { start, ts_ms: clock.wall_ms(), deadline: start + target.scrape_timeout };
     let mut body = budget.wire_buffer();
-    let fetched = Scraper::new(&target.url, config, target.scrape_timeout).fetch(at.deadline, &mut body);
+    let fetched = Scraper::of(&target, config).fetch(at.deadline, &mut body);
     let fetch_time = start.elapsed();
     let unpacking_at = Instant::now();
     let mut decoded = budget.decoded_buffer();

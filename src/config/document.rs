@@ -148,6 +148,7 @@ fn read_main(
         main.global.external_labels = expand_labels(&main.global.external_labels, env, field);
     }
     main.global.exec_targets = defaults.exec_targets;
+    main.global.local_target_dirs = Arc::clone(&defaults.local_target_dirs);
     main.global.options.extra_scrape_metrics.get_or_insert(defaults.extra_scrape_metrics);
     main.jobs = read_jobs(&mut fields, &main.global, &dir, &BTreeMap::new());
     for item in fields.items("scrape_config_files") {

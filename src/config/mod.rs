@@ -68,6 +68,9 @@ pub struct GlobalConfig {
     pub scrape_timeout: Duration,
     /// `--enable-feature=exec-targets`: targets may be commands.
     pub exec_targets: bool,
+    /// `--local-targets.dir`: where files, sockets and programs of targets may be; empty: where the configuration names
+    /// them.
+    pub local_target_dirs: Arc<[PathBuf]>,
     /// `evaluation_interval`, default 1m; only printed.
     pub evaluation_interval: Duration,
     /// `rule_query_offset`, default 0; only printed.
@@ -111,6 +114,9 @@ pub struct ScrapeConfig {
     pub enable_http2: bool,
     /// `--enable-feature=exec-targets`: targets may be commands.
     pub exec_targets: bool,
+    /// `--local-targets.dir`: where files, sockets and programs of targets may be; empty: where the configuration names
+    /// them.
+    pub local_target_dirs: Arc<[PathBuf]>,
     pub limits: ScrapeLimits,
     pub options: ScrapeOptions,
     pub fallback_scrape_protocol: Option<ScrapeProtocol>,
@@ -143,6 +149,7 @@ impl Default for ScrapeConfig {
             track_timestamps_staleness: false,
             enable_compression: true,
             exec_targets: false,
+            local_target_dirs: Arc::default(),
             enable_http2: true,
             limits: ScrapeLimits::default(),
             options: ScrapeOptions::default(),
@@ -159,12 +166,14 @@ impl Default for ScrapeConfig {
 }
 
 /// What is true of a configuration that does not say otherwise; set by `--enable-feature`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FeatureDefaults {
     /// `global.extra_scrape_metrics`.
     pub extra_scrape_metrics: bool,
     /// Whether `exec:` targets may run.
     pub exec_targets: bool,
+    /// `--local-targets.dir`.
+    pub local_target_dirs: Arc<[PathBuf]>,
 }
 
 /// Reads, completes and checks the configuration in `path`, with the environment of this process for external labels.

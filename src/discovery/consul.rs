@@ -13,11 +13,15 @@ use crossbeam_channel::TryRecvError;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use crate::config::discovery::Provenance;
 use crate::config::discovery::consul::ConsulSdConfig;
 use crate::config::yaml::MAX_TEXT_BYTES;
+use crate::discovery::allowance::{ANSWER_BYTES, List, Map, list, map, within};
 use crate::discovery::complaints::Complaint;
+use crate::discovery::json_mistake::json_mistake;
 use crate::discovery::metrics::DiscoveryMetrics;
 use crate::discovery::refresh::Source;
+use crate::discovery::tally::{Fate, Tally, Wanted};
 use crate::discovery::target_labels::{host_port, sanitized};
 use crate::discovery::{ADDRESS_LABEL, Stop, TargetGroup};
 use crate::http::escape::{escape, escape_query};
@@ -38,6 +42,7 @@ const SERVICE_MAINTENANCE_PREFIX: &str = "_service_maintenance:";
 #[derive(Debug)]
 pub(in crate::discovery) struct ConsulSource {
     config: Box<ConsulSdConfig>,
+    wanted: Wanted,
     shown_server: String,
     /// `None`: `server` cannot be asked.
     client: Option<HttpClient>,
@@ -56,7 +61,8 @@ pub(in crate::discovery) struct ConsulSource {
 struct Instance {
     node: Node,
     service: Service,
-    checks: Option<Vec<Check>>,
+    #[serde(deserialize_with = "list")]
+    checks: Vec<Check>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -64,8 +70,10 @@ struct Instance {
 struct Node {
     node: String,
     address: String,
-    meta: Option<BTreeMap<String, String>>,
-    tagged_addresses: Option<BTreeMap<String, String>>,
+    #[serde(deserialize_with = "map")]
+    meta: BTreeMap<String, String>,
+    #[serde(deserialize_with = "map")]
+    tagged_addresses: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -73,9 +81,11 @@ struct Node {
 struct Service {
     #[serde(rename = "ID")]
     id: String,
-    tags: Option<Vec<String>>,
+    #[serde(deserialize_with = "list")]
+    tags: Vec<String>,
     address: String,
-    meta: Option<BTreeMap<String, String>>,
+    #[serde(deserialize_with = "map")]
+    meta: BTreeMap<String, String>,
     port: u16,
     namespace: String,
     partition: String,
@@ -103,7 +113,11 @@ struct AgentConfig {
 
 impl ConsulSource {
     /// A source that has not asked yet.
-    pub(in crate::discovery) fn new(config: Box<ConsulSdConfig>, metrics: Arc<DiscoveryMetrics>) -> Self {
+    pub(in crate::discovery) fn new(
+        config: Box<ConsulSdConfig>,
+        wanted: Wanted,
+        metrics: Arc<DiscoveryMetrics>,
+    ) -> Self {
         let token = config.token.as_ref();
         let others = token
             .map(|token| ("X-Consul-Token".into(), token.expose().to_owned().into()))
@@ -116,6 +130,7 @@ impl ConsulSource {
         let datacenter = config.datacenter.clone();
         Self {
             config,
+            wanted,
             shown_server,
             client,
             datacenter,
@@ -153,7 +168,8 @@ impl ConsulSource {
                 answer.status()
             ));
         }
-        serde_json::from_slice(&answer.body).map_err(|error| format!("{shown_server}{path}: {error}"))
+        within(ANSWER_BYTES, || serde_json::from_slice(&answer.body))
+            .map_err(|error| format!("{shown_server}{path}: {}", json_mistake(&error)))
     }
 
     /// The same, counted.
@@ -196,28 +212,40 @@ impl ConsulSource {
             return Ok(config.services);
         }
         let parameters = Self::selection(&config, node_meta, &config.filter);
-        let catalogue: Option<BTreeMap<String, Option<Vec<String>>>> =
+        let Map(catalogue): Map<List<String>> =
             self.call(["catalog", "services"], "/v1/catalog/services", &parameters)?;
         let is_wanted = |name: &String, tags: &Vec<String>| {
             (config.services.is_empty() || config.services.contains(name))
                 && config.tags.iter().all(|tag| tags.contains(tag))
         };
-        let services = catalogue.into_iter().flatten().map(|(name, tags)| (name, tags.unwrap_or_default()));
+        let services = catalogue.into_iter().map(|(name, List(tags))| (name, tags));
         Ok(services.filter(|(name, tags)| is_wanted(name, tags)).map(|(name, _)| name).collect())
     }
 
-    fn service_group(&mut self, name: &str, node_meta: &[String]) -> Result<TargetGroup, String> {
+    fn service_group(
+        &mut self,
+        name: &str,
+        node_meta: &[String],
+        tally: &mut Tally,
+    ) -> Result<TargetGroup, String> {
         let config = self.config.clone();
         let mut parameters = Self::selection(&config, node_meta, &config.health_filter);
         parameters.extend(config.tags.iter().map(|tag| ("tag", tag.as_str())));
         let mut path = "/v1/health/service/".to_owned();
         // Its slashes too, as Consul's own client for Go sends it.
         escape(&mut path, name.as_bytes(), |byte| b"/$&+,;=:@".contains(&byte));
-        let instances: Option<Vec<Instance>> = self.call(["health", "service"], &path, &parameters)?;
-        let instances = instances.unwrap_or_default();
-        let targets = instances.iter().map(|instance| target(instance, &config.tag_separator)).collect();
+        let List(instances): List<Instance> = self.call(["health", "service"], &path, &parameters)?;
+        let mut targets = Vec::new();
+        for instance in &instances {
+            let labels = target(instance, &config.tag_separator);
+            if tally.made(&labels)? == Fate::Kept {
+                targets.push(labels);
+            }
+        }
         let labels = [("__meta_consul_service", name), ("__meta_consul_dc", &self.datacenter)];
-        Ok(TargetGroup { source: name.to_owned(), targets, labels: Labels::from_pairs(labels) })
+        let (provenance, source) = (Provenance::Network, name.to_owned());
+        let group = TargetGroup { provenance, source, targets, labels: Labels::from_pairs(labels) };
+        tally.group(&group).map(|()| group)
     }
 }
 
@@ -241,16 +269,25 @@ impl Source for ConsulSource {
         self.groups.retain(|name, _| services.contains(name));
         self.complaints.retain(|name, _| services.contains(name));
         let mut failures = Vec::new();
+        let mut tally = Tally::new(Provenance::Network, self.wanted);
         for name in &services {
             if stop.try_recv() == Err(TryRecvError::Disconnected) {
                 break;
             }
-            match self.service_group(name, &node_meta) {
+            let before = tally.clone();
+            match self.service_group(name, &node_meta, &mut tally) {
                 Ok(group) => {
                     self.groups.insert(name.clone(), group);
                     self.complaints.remove(name);
                 }
-                Err(sentence) => failures.push((name, sentence)),
+                Err(sentence) => {
+                    // What it had stays and counts instead.
+                    tally = before;
+                    if let Some(group) = self.groups.get_mut(name) {
+                        tally.whole(group)?;
+                    }
+                    failures.push((name, sentence));
+                }
             }
         }
         if self.groups.is_empty()
@@ -272,7 +309,7 @@ impl Source for ConsulSource {
 
 fn target(instance: &Instance, tag_separator: &str) -> Labels {
     let Instance { node, service, checks } = instance;
-    let tags = service.tags.as_deref().unwrap_or_default().join(tag_separator);
+    let tags = service.tags.join(tag_separator);
     let host = if service.address.is_empty() { &node.address } else { &service.address };
     let fixed = [
         (ADDRESS_LABEL, host_port(host, service.port)),
@@ -285,7 +322,7 @@ fn target(instance: &Instance, tag_separator: &str) -> Labels {
         ("__meta_consul_service_address", service.address.clone()),
         ("__meta_consul_service_port", service.port.to_string()),
         ("__meta_consul_service_id", service.id.clone()),
-        ("__meta_consul_health", health(checks.as_deref().unwrap_or_default()).to_owned()),
+        ("__meta_consul_health", health(checks).to_owned()),
     ];
     let prefixed = [
         ("__meta_consul_metadata_", &node.meta),
@@ -295,7 +332,7 @@ fn target(instance: &Instance, tag_separator: &str) -> Labels {
     let prefixed = prefixed.into_iter().flat_map(|(prefix, map)| {
         let label =
             move |(key, value): (&String, &String)| (format!("{prefix}{}", sanitized(key)), value.clone());
-        map.iter().flatten().map(label)
+        map.iter().map(label)
     });
     let labels = fixed.into_iter().map(|(name, value)| (name.to_owned(), value)).chain(prefixed);
     Labels::from_pairs(labels.filter(|(_, value)| !value.is_empty()))

@@ -12,10 +12,14 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use crate::config::discovery::Provenance;
 use crate::config::discovery::docker::DockerSdConfig;
 use crate::config::yaml::MAX_TEXT_BYTES;
+use crate::discovery::allowance::{ANSWER_BYTES, List, list, map, within};
+use crate::discovery::json_mistake::json_mistake;
 use crate::discovery::nullable::or_default;
 use crate::discovery::refresh::Source;
+use crate::discovery::tally::{Fate, Tally, Wanted};
 use crate::discovery::target_labels::{host_port, sanitized};
 use crate::discovery::{ADDRESS_LABEL, Stop, TargetGroup};
 use crate::http::escape::escape_query;
@@ -39,6 +43,7 @@ const CONTAINER_MODE: &str = "container:";
 #[derive(Debug)]
 pub(in crate::discovery) struct DockerSource {
     config: DockerSdConfig,
+    wanted: Wanted,
     /// `?filters=`, or empty.
     query: String,
     /// `None`: `host` cannot be reached.
@@ -60,15 +65,15 @@ impl ApiVersion {
 struct Container {
     #[serde(deserialize_with = "or_default")]
     id: String,
-    #[serde(deserialize_with = "or_default")]
+    #[serde(deserialize_with = "list")]
     names: Vec<String>,
     #[serde(deserialize_with = "or_default")]
     image: String,
     #[serde(rename = "ImageID", deserialize_with = "or_default")]
     image_id: String,
-    #[serde(deserialize_with = "or_default")]
+    #[serde(deserialize_with = "list")]
     ports: Vec<Port>,
-    #[serde(deserialize_with = "or_default")]
+    #[serde(deserialize_with = "map")]
     labels: BTreeMap<String, String>,
     #[serde(deserialize_with = "or_default")]
     host_config: HostConfig,
@@ -97,7 +102,7 @@ struct HostConfig {
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 struct NetworkSettings {
-    #[serde(deserialize_with = "or_default")]
+    #[serde(deserialize_with = "map")]
     networks: BTreeMap<String, Option<Endpoint>>,
 }
 
@@ -123,13 +128,21 @@ struct Network {
     scope: String,
     internal: bool,
     ingress: bool,
-    #[serde(deserialize_with = "or_default")]
+    #[serde(deserialize_with = "map")]
     labels: BTreeMap<String, String>,
+}
+
+/// What an engine says when it does not answer.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Complaint {
+    #[serde(deserialize_with = "or_default")]
+    message: String,
 }
 
 impl DockerSource {
     /// A source that has not asked yet.
-    pub(in crate::discovery) fn new(config: DockerSdConfig) -> Self {
+    pub(in crate::discovery) fn new(config: DockerSdConfig, wanted: Wanted) -> Self {
         let mut filters: BTreeMap<&str, BTreeMap<&str, bool>> = BTreeMap::new();
         for (name, values) in &config.filters {
             filters.entry(name).or_default().extend(values.iter().map(|value| (value.as_str(), true)));
@@ -148,7 +161,7 @@ impl DockerSource {
             }
             _ => Url::parse(&config.host).map(|url| HttpClient::new(url, headers, &config.client)),
         };
-        Self { config, query, client }
+        Self { config, wanted, query, client }
     }
 
     fn ask(&mut self, path: &str, deadline: Instant) -> Result<Answer, String> {
@@ -170,14 +183,13 @@ impl DockerSource {
         let answer = self.ask(path, deadline)?;
         let host = &self.config.host;
         if answer.status() != 200 {
-            let message =
-                serde_json::from_slice::<BTreeMap<String, String>>(&answer.body).unwrap_or_default();
-            let message = message.get("message").map(String::as_str).unwrap_or_default();
+            let complaint = serde_json::from_slice::<Complaint>(&answer.body).unwrap_or_default();
+            let message = complaint.message.lines().next().unwrap_or_default();
             return Err(format!("{host}: {path} answers {} {} {message}", answer.status(), answer.reason()));
         }
-        let items: Option<Vec<T>> =
-            serde_json::from_slice(&answer.body).map_err(|error| format!("{host}: {path}: {error}"))?;
-        Ok(items.unwrap_or_default())
+        within(ANSWER_BYTES, || serde_json::from_slice::<List<T>>(&answer.body))
+            .map(|list| list.0)
+            .map_err(|error| format!("{host}: {path}: {}", json_mistake(&error)))
     }
 }
 
@@ -199,12 +211,19 @@ impl Source for DockerSource {
         let networks = self
             .list(&format!("/v{major}.{minor}/networks"), deadline)
             .map_err(|sentence| format!("error while computing network labels: {sentence}"))?;
-        Ok(vec![group(&self.config, &containers, &networks)])
+        let tally = Tally::new(Provenance::Network, self.wanted);
+        let group = group(&self.config, &containers, &networks, tally);
+        group.map(|group| vec![group]).map_err(|sentence| format!("{}: {sentence}", self.config.host))
     }
 }
 
 /// The containers as targets, one for each network and each TCP port.
-fn group(config: &DockerSdConfig, containers: &[Container], networks: &[Network]) -> TargetGroup {
+fn group(
+    config: &DockerSdConfig,
+    containers: &[Container],
+    networks: &[Network],
+    mut tally: Tally,
+) -> Result<TargetGroup, String> {
     let network_labels: BTreeMap<&str, Vec<(String, String)>> =
         networks.iter().map(|network| (network.id.as_str(), labels_of_network(network))).collect();
     let by_id: BTreeMap<&str, &Container> = containers.iter().map(|it| (it.id.as_str(), it)).collect();
@@ -226,7 +245,11 @@ fn group(config: &DockerSdConfig, containers: &[Container], networks: &[Network]
                     ("__meta_docker_network_ip".to_owned(), address.clone()),
                 ];
                 let labels = common.iter().chain(of_network).cloned().chain(own).chain(of_port);
-                targets.push(Labels::from_pairs(labels.filter(|(_, value)| !value.is_empty())));
+                let labels = Labels::from_pairs(labels.filter(|(_, value)| !value.is_empty()));
+                if tally.made(&labels)? == Fate::Kept {
+                    targets.push(labels);
+                }
+                Ok::<(), String>(())
             };
             let mut ports = container.ports.iter().filter(|port| port.r#type == "tcp").peekable();
             if ports.peek().is_none() {
@@ -238,14 +261,15 @@ fn group(config: &DockerSdConfig, containers: &[Container], networks: &[Network]
                         host_port(&address, config.port)
                     },
                     Vec::new(),
-                );
+                )?;
             }
             for port in ports {
-                push(host_port(&address, port.private_port), labels_of_port(port));
+                push(host_port(&address, port.private_port), labels_of_port(port))?;
             }
         }
     }
-    TargetGroup { source: "Docker".to_owned(), targets, labels: Labels::default() }
+    let (provenance, source) = (Provenance::Network, "Docker".to_owned());
+    Ok(TargetGroup { provenance, source, targets, labels: Labels::default() })
 }
 
 /// The networks that a container is reached in.

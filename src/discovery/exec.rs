@@ -6,10 +6,12 @@ use std::time::Instant;
 
 use crossbeam_channel::TryRecvError;
 
+use crate::config::discovery::Provenance;
 use crate::config::discovery::exec::ExecSdConfig;
 use crate::config::yaml::MAX_TEXT_BYTES;
-use crate::discovery::group_list::{Format, parse};
+use crate::discovery::group_list::{Format, Origin, parse};
 use crate::discovery::refresh::Source;
+use crate::discovery::tally::Wanted;
 use crate::discovery::{Stop, TargetGroup};
 use crate::exec::{Run, run};
 
@@ -20,12 +22,13 @@ const COMMAND_LABEL: &str = "__meta_exec_command";
 #[derive(Debug)]
 pub(in crate::discovery) struct ExecSource {
     config: ExecSdConfig,
+    wanted: Wanted,
 }
 
 impl ExecSource {
     /// A source that has not asked yet.
-    pub(in crate::discovery) fn new(config: ExecSdConfig) -> Self {
-        Self { config }
+    pub(in crate::discovery) fn new(config: ExecSdConfig, wanted: Wanted) -> Self {
+        Self { config, wanted }
     }
 }
 
@@ -49,7 +52,12 @@ impl Source for ExecSource {
         };
         run(order, || stop.try_recv() == Err(TryRecvError::Disconnected), take)
             .map_err(|error| format!("{program}: {error}"))?;
-        parse(&output, Format::Json, COMMAND_LABEL, program)
-            .map_err(|sentence| format!("{program}: {sentence}"))
+        let origin = Origin {
+            provenance: Provenance::Operator,
+            label: COMMAND_LABEL,
+            name: program,
+            wanted: self.wanted,
+        };
+        parse(&output, Format::Json, origin).map_err(|sentence| format!("{program}: {sentence}"))
     }
 }

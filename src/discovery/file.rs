@@ -15,13 +15,15 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{RecvTimeoutError, never, select};
 use xxhash_rust::xxh64::xxh64;
 
+use crate::config::discovery::Provenance;
 use crate::config::discovery::file::FileSdConfig;
 use crate::config::yaml::MAX_TEXT_BYTES;
 use crate::discovery::complaints::Complaint;
 use crate::discovery::directory_watch::DirectoryWatch;
-use crate::discovery::group_list::{Format, parse};
+use crate::discovery::group_list::{Format, Origin, parse};
 use crate::discovery::metrics::DiscoveryMetrics;
 use crate::discovery::path_pattern::matching_files;
+use crate::discovery::tally::Wanted;
 use crate::discovery::{Discoverer, GroupSender, Stop, TargetGroup};
 
 /// Label with the path of the file.
@@ -51,6 +53,7 @@ const STAMP_STEP: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(in crate::discovery) struct FileDiscoverer {
     config: FileSdConfig,
+    wanted: Wanted,
     metrics: Arc<DiscoveryMetrics>,
     files: BTreeMap<PathBuf, KnownFile>,
     /// Directories that could not be listed.
@@ -63,6 +66,8 @@ pub(in crate::discovery) struct FileDiscoverer {
 struct KnownFile {
     stamp: Option<Stamp>,
     content_hash: u64,
+    /// Bytes that are no list, and what is wrong with them: it need not be found out again.
+    broken: Option<(u64, String)>,
     /// `None` until it was first read.
     suspicious_until: Option<Instant>,
     groups: Vec<Arc<TargetGroup>>,
@@ -144,8 +149,19 @@ enum Depth {
 
 impl FileDiscoverer {
     /// A provider for one entry.
-    pub(in crate::discovery) fn new(config: FileSdConfig, metrics: Arc<DiscoveryMetrics>) -> Self {
-        Self { config, metrics, files: BTreeMap::new(), unlisted: BTreeMap::new(), is_unwatched: false }
+    pub(in crate::discovery) fn new(
+        config: FileSdConfig,
+        wanted: Wanted,
+        metrics: Arc<DiscoveryMetrics>,
+    ) -> Self {
+        Self {
+            config,
+            wanted,
+            metrics,
+            files: BTreeMap::new(),
+            unlisted: BTreeMap::new(),
+            is_unwatched: false,
+        }
     }
 
     /// Until the next look, if nothing is heard before.
@@ -206,7 +222,7 @@ impl FileDiscoverer {
             let mut file = self.files.remove(path).unwrap_or_default();
             if file.must_be_read(path, depth) {
                 n_read += 1;
-                changed |= file.read(path, depth, &self.metrics, stop);
+                changed |= file.read(path, depth, self.wanted, &self.metrics, stop);
             }
             self.files.insert(path.clone(), file);
         }
@@ -275,13 +291,20 @@ impl KnownFile {
     }
 
     /// Reads the file; true when its groups have changed.
-    fn read(&mut self, path: &Path, depth: Depth, metrics: &DiscoveryMetrics, stop: &Stop) -> bool {
+    fn read(
+        &mut self,
+        path: &Path,
+        depth: Depth,
+        wanted: Wanted,
+        metrics: &DiscoveryMetrics,
+        stop: &Stop,
+    ) -> bool {
         let is_new = self.suspicious_until.is_none();
         let has_moved = is_new || self.stamp != stamp_of(path);
         if has_moved && !is_new {
             settle(path, stop);
         }
-        let outcome = self.read_groups(path, metrics);
+        let outcome = self.read_groups(path, wanted, metrics);
         if has_moved {
             self.suspicious_until = Some(Instant::now() + STAMP_STEP);
         }
@@ -312,7 +335,12 @@ impl KnownFile {
         }
     }
 
-    fn read_groups(&mut self, path: &Path, metrics: &DiscoveryMetrics) -> Result<Vec<TargetGroup>, Unread> {
+    fn read_groups(
+        &mut self,
+        path: &Path,
+        wanted: Wanted,
+        metrics: &DiscoveryMetrics,
+    ) -> Result<Vec<TargetGroup>, Unread> {
         let failed = |error: io::Error| Unread::Failed(error.to_string());
         self.stamp = stamp_of(path);
         // Opening a device may do something, and opening a pipe would wait for its writer, also if it has come to stand
@@ -329,10 +357,19 @@ impl KnownFile {
         if content_hash == self.content_hash && self.complaint.is_none() {
             return Err(Unread::Unchanged);
         }
+        if let Some((_, sentence)) = self.broken.as_ref().filter(|(hash, _)| *hash == content_hash) {
+            return Err(Unread::Failed(sentence.clone()));
+        }
         let extension = path.extension().unwrap_or_default();
         let format = if extension.eq_ignore_ascii_case("json") { Format::Json } else { Format::Yaml };
         let shown_path = path.to_string_lossy();
-        let groups = parse(&bytes, format, FILEPATH_LABEL, &shown_path).map_err(Unread::Failed)?;
+        let origin =
+            Origin { provenance: Provenance::Operator, label: FILEPATH_LABEL, name: &shown_path, wanted };
+        let groups = parse(&bytes, format, origin).map_err(|sentence| {
+            self.broken = Some((content_hash, sentence.clone()));
+            Unread::Failed(sentence)
+        })?;
+        self.broken = None;
         self.content_hash = content_hash;
         metrics.file_mtime_seconds.with(&[&shown_path]).set(metadata.mtime() as f64);
         Ok(groups)

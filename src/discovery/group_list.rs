@@ -1,21 +1,23 @@
 //! A list of target groups as `file_sd` files and `http_sd` answers have it: bytes in, groups or a sentence out.
 //!
 //! Reads JSON and YAML as strictly as Prometheus' `discovery/targetgroup/targetgroup.go` does: unknown fields fail,
-//! JSON keys match in any case, and a number is a label value in YAML but not in JSON.
+//! JSON keys match in any case, and a number is a label value in YAML but not in JSON. What is kept is counted while it
+//! is read ([`Tally`]); of JSON nothing else is held, and YAML is read whole, so that it may have so many values only.
+//! Sentences name places and show nothing of the list: it may be a file that was never meant to be one.
 
-use std::collections::BTreeSet;
-use std::fmt;
+use std::collections::{BTreeSet, HashSet};
+use std::hash::{BuildHasher, RandomState};
 
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
-use serde_json::Value as Json;
-
+use crate::config::discovery::Provenance;
 use crate::config::node::{Entry, Node, Value};
 use crate::config::yaml;
+use crate::discovery::json_groups::read_groups;
+use crate::discovery::tally::{Fate, Tally, Wanted, address_bytes};
 use crate::discovery::{ADDRESS_LABEL, TargetGroup};
 use crate::labels::Labels;
 
-/// Labels of groups, once for each of their targets: 100 000 targets may have 2.5 KiB each.
-const MAX_LABEL_BYTES: usize = 256 << 20;
+/// Values of a list in YAML, each some 250 bytes while it is read. JSON has no such limit.
+const MAX_YAML_VALUES: usize = 250_000;
 
 /// How a list is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,151 +28,137 @@ pub(in crate::discovery) enum Format {
     Yaml,
 }
 
-/// A group as typed.
-#[derive(Debug, Default)]
-struct RawGroup {
-    targets: Vec<String>,
-    labels: Vec<(String, String)>,
+/// Where a list comes from.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::discovery) struct Origin<'a> {
+    pub provenance: Provenance,
+    /// The label that each group gets.
+    pub label: &'static str,
+    /// Its value: a path, a URL, a program.
+    pub name: &'a str,
+    /// How many targets matter.
+    pub wanted: Wanted,
 }
 
-/// The groups of a list from `origin`, a path or a URL, which each group gets as the label `origin_label`.
+/// A group while it is read.
+#[derive(Debug, Default)]
+pub(in crate::discovery) struct RawGroup {
+    pub targets: Vec<Labels>,
+    pub labels: Vec<(String, String)>,
+    /// Hashes of the addresses of `targets`: the same one twice is one target.
+    seen: HashSet<u64>,
+}
+
+/// The groups that are read, and what they take.
+#[derive(Debug)]
+pub(in crate::discovery) struct Groups<'a> {
+    origin: Origin<'a>,
+    pub tally: Tally,
+    hasher: RandomState,
+    pub done: Vec<TargetGroup>,
+}
+
+impl Groups<'_> {
+    /// Takes a target into the group.
+    pub(in crate::discovery) fn add_target(
+        &mut self,
+        group: &mut RawGroup,
+        address: &str,
+    ) -> Result<(), String> {
+        if !group.seen.insert(self.hasher.hash_one(address)) {
+            return Ok(());
+        }
+        match self.tally.target(1, address_bytes(address))? {
+            Fate::Kept => group.targets.push(Labels::from_pairs([(ADDRESS_LABEL, address)])),
+            Fate::Counted => {}
+        }
+        Ok(())
+    }
+
+    /// Takes a whole group.
+    pub(in crate::discovery) fn add(&mut self, raw: RawGroup) -> Result<(), String> {
+        let Origin { provenance, label, name, .. } = self.origin;
+        let labels = raw.labels.into_iter().chain([(label.to_owned(), name.to_owned())]);
+        let group = TargetGroup {
+            provenance,
+            source: format!("{name}:{}", self.done.len()),
+            targets: raw.targets,
+            labels: Labels::from_pairs(labels),
+        };
+        self.tally.group(&group)?;
+        self.done.push(group);
+        Ok(())
+    }
+}
+
+impl RawGroup {
+    /// Without the targets that it had.
+    pub(in crate::discovery) fn forget_targets(&mut self) {
+        self.targets.clear();
+        self.seen.clear();
+    }
+}
+
+/// The groups of a list.
 ///
 /// # Errors
 /// A sentence about the first mistake.
 pub(in crate::discovery) fn parse(
     bytes: &[u8],
     format: Format,
-    origin_label: &str,
-    origin: &str,
+    origin: Origin<'_>,
 ) -> Result<Vec<TargetGroup>, String> {
-    let raw_groups = match format {
-        Format::Json => json_groups(bytes)?,
-        Format::Yaml => yaml_groups(bytes)?,
-    };
-    check_labels(&raw_groups, origin_label.len() + origin.len())?;
-    let group = |(group_idx, raw): (usize, RawGroup)| {
-        let labels = raw.labels.into_iter().chain([(origin_label.to_owned(), origin.to_owned())]);
-        TargetGroup {
-            source: format!("{origin}:{group_idx}"),
-            targets: raw
-                .targets
-                .into_iter()
-                .map(|target| Labels::from_pairs([(ADDRESS_LABEL, target)]))
-                .collect(),
-            labels: Labels::from_pairs(labels),
-        }
-    };
-    Ok(raw_groups.into_iter().enumerate().map(group).collect())
-}
-
-/// Each target has a copy of its group's labels, so that a short list can be a lot of text.
-fn check_labels(groups: &[RawGroup], origin_bytes: usize) -> Result<(), String> {
-    let mut n_bytes: usize = 0;
-    for (group_idx, group) in groups.iter().enumerate() {
-        let of_one: usize = group.labels.iter().map(|(name, value)| name.len() + value.len()).sum();
-        n_bytes = n_bytes.saturating_add((of_one + origin_bytes).saturating_mul(group.targets.len()));
-        if n_bytes > MAX_LABEL_BYTES {
-            return Err(format!(
-                "with group {group_idx} the labels of all targets have {n_bytes} bytes (limit: {MAX_LABEL_BYTES})"
-            ));
-        }
+    let tally = Tally::new(origin.provenance, origin.wanted);
+    let mut groups = Groups { origin, tally, hasher: RandomState::new(), done: Vec::new() };
+    match format {
+        Format::Json => read_groups(bytes, &mut groups)?,
+        Format::Yaml => yaml_groups(bytes, &mut groups)?,
     }
-    Ok(())
+    Ok(groups.done)
 }
 
-fn json_groups(bytes: &[u8]) -> Result<Vec<RawGroup>, String> {
-    if bytes.len() > yaml::MAX_TEXT_BYTES {
+fn yaml_groups(bytes: &[u8], groups: &mut Groups<'_>) -> Result<(), String> {
+    let n_values = most_values(bytes);
+    if n_values > MAX_YAML_VALUES {
         return Err(format!(
-            "{} bytes are too much for one list (limit: {})",
-            bytes.len(),
-            yaml::MAX_TEXT_BYTES
+            "it may have {n_values} values, too many for one list in YAML (limit: {MAX_YAML_VALUES}); write it as JSON or \
+             in several files"
         ));
     }
-    if bytes.iter().all(u8::is_ascii_whitespace) {
-        return Err("it is empty; `null` or `[]` mean no targets".to_owned());
-    }
-    // Go puts a replacement character where bytes are no text.
-    let text = String::from_utf8_lossy(bytes);
-    let items: Option<Vec<JsonItem>> = serde_json::from_str(&text).map_err(|error| error.to_string())?;
-    items.unwrap_or_default().into_iter().enumerate().map(|(idx, item)| json_group(idx, item)).collect()
-}
-
-/// The fields of a group as they come: of those that stand there twice the last one counts. `None` is `null`.
-struct JsonItem(Option<Vec<(String, Json)>>);
-
-impl<'de> Deserialize<'de> for JsonItem {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(JsonItemVisitor)
-    }
-}
-
-struct JsonItemVisitor;
-
-impl<'de> Visitor<'de> for JsonItemVisitor {
-    type Value = JsonItem;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a target group")
-    }
-
-    fn visit_unit<E>(self) -> Result<JsonItem, E> {
-        Ok(JsonItem(None))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<JsonItem, A::Error> {
-        let mut fields = Vec::new();
-        while let Some(field) = map.next_entry()? {
-            fields.push(field);
-        }
-        Ok(JsonItem(Some(fields)))
-    }
-}
-
-fn json_group(group_idx: usize, JsonItem(fields): JsonItem) -> Result<RawGroup, String> {
-    let fields = fields.ok_or_else(|| format!("nil target group item found (index {group_idx})"))?;
-    let mut group = RawGroup::default();
-    for (key, value) in fields {
-        let text = |value: Json, what: &str| match value {
-            Json::String(text) => Ok(text),
-            // Go leaves a text as it was, which is empty.
-            Json::Null => Ok(String::new()),
-            _ => Err(format!("group {group_idx}: {what} is not a string")),
-        };
-        match (key.to_lowercase().as_str(), value) {
-            ("targets", Json::Null) => group.targets.clear(),
-            ("labels", Json::Null) => group.labels.clear(),
-            ("targets", Json::Array(targets)) => {
-                let targets = targets.into_iter().map(|target| text(target, "a target"));
-                group.targets = targets.collect::<Result<_, _>>()?;
-            }
-            ("labels", Json::Object(labels)) => {
-                let label = |(name, value): (String, Json)| {
-                    check_label_name(group_idx, &name)?;
-                    let value = text(value, &format!("the value of label {name:?}"))?;
-                    Ok((name, value))
-                };
-                group.labels = labels.into_iter().map(label).collect::<Result<_, String>>()?;
-            }
-            ("targets", _) => return Err(format!("group {group_idx}: targets is not a list")),
-            ("labels", _) => return Err(format!("group {group_idx}: labels is not an object")),
-            _ => return Err(format!("group {group_idx}: unknown field {key:?}")),
-        }
-    }
-    Ok(group)
-}
-
-fn yaml_groups(bytes: &[u8]) -> Result<Vec<RawGroup>, String> {
     let document = yaml::parse_bytes(bytes).map_err(|error| error.to_string())?;
     match document.value {
-        Value::Null => Ok(Vec::new()),
-        Value::List(items) => {
-            items.into_iter().enumerate().map(|(group_idx, item)| yaml_group(group_idx, item)).collect()
-        }
+        Value::Null => Ok(()),
+        Value::List(items) => items
+            .into_iter()
+            .enumerate()
+            .try_for_each(|(group_idx, item)| yaml_group(group_idx, item, groups)),
         _ => Err(at(document.line, "not a list of target groups")),
     }
 }
 
-fn yaml_group(group_idx: usize, item: Node) -> Result<RawGroup, String> {
+/// Values that a YAML text can have at most, aliases apart: there is a mark before each but the first.
+fn most_values(bytes: &[u8]) -> usize {
+    let ends_mark = |next: Option<&u8>| {
+        next.is_none_or(|it| it.is_ascii_whitespace() || matches!(it, b',' | b'[' | b']' | b'{' | b'}'))
+    };
+    let mut before = b' ';
+    let mut n_marks: usize = 0;
+    for (idx, byte) in bytes.iter().enumerate() {
+        let next = bytes.get(idx + 1);
+        n_marks += match byte {
+            b',' | b'[' | b'{' => 1,
+            // A key without a value, or one that stands in quotes.
+            b':' if ends_mark(next) || matches!(before, b'"' | b'\'') => 1,
+            b'-' | b'?' if ends_mark(next) => 1,
+            _ => 0,
+        };
+        before = *byte;
+    }
+    // A key and its value have one mark.
+    n_marks.saturating_mul(2)
+}
+
+fn yaml_group(group_idx: usize, item: Node, groups: &mut Groups<'_>) -> Result<(), String> {
     let entries = match item.value {
         Value::Null => {
             return Err(at(item.line, &format!("nil target group item found (index {group_idx})")));
@@ -185,27 +173,39 @@ fn yaml_group(group_idx: usize, item: Node) -> Result<RawGroup, String> {
         match (key.as_str(), node.value) {
             ("targets" | "labels", Value::Null) => {}
             ("targets", Value::List(targets)) => {
-                let targets = targets.into_iter().map(|target| yaml_text(target, "a target"));
-                group.targets = targets.collect::<Result<_, _>>()?;
+                group.forget_targets();
+                for target in targets {
+                    let line = target.line;
+                    let address = yaml_text(target, "a target")?;
+                    groups.add_target(&mut group, &address).map_err(|sentence| at(line, &sentence))?;
+                }
             }
             ("labels", Value::Map(labels)) => {
                 // Also one of a mapping that was merged in: yaml.v2 has all of them in one map.
                 for Entry { key: name, line, node, .. } in labels {
-                    check_label_name(group_idx, &name)?;
-                    if !names.insert(name.clone()) {
-                        return Err(at(line, &format!("key {name:?} stands there twice")));
+                    if name.is_empty() {
+                        return Err(at(line, NO_LABEL_NAME));
                     }
-                    let value = yaml_text(node, &format!("the value of label {name:?}"))?;
+                    if !names.insert(name.clone()) {
+                        return Err(at(line, "a label stands there twice"));
+                    }
+                    let value = yaml_text(node, "the value of a label")?;
                     group.labels.push((name, value));
                 }
             }
             ("targets", _) => return Err(at(line, "targets is not a list")),
             ("labels", _) => return Err(at(line, "labels is not a mapping")),
-            _ => return Err(at(line, &format!("unknown field {key:?}"))),
+            _ => return Err(at(line, UNKNOWN_FIELD)),
         }
     }
-    Ok(group)
+    groups.add(group)
 }
+
+/// About a key of a group.
+pub(in crate::discovery) const UNKNOWN_FIELD: &str = "unknown field; a group has \"targets\" and \"labels\"";
+
+/// About a label.
+pub(in crate::discovery) const NO_LABEL_NAME: &str = "\"\" is not a valid label name";
 
 /// Any scalar is a text as it is typed.
 fn yaml_text(node: Node, what: &str) -> Result<String, String> {
@@ -220,14 +220,10 @@ fn check_keys(entries: &[Entry]) -> Result<(), String> {
     let mut seen = BTreeSet::new();
     for entry in entries.iter().filter(|entry| !entry.merged) {
         if !seen.insert(entry.key.as_str()) {
-            return Err(at(entry.line, &format!("key {:?} stands there twice", entry.key)));
+            return Err(at(entry.line, "a key stands there twice"));
         }
     }
     Ok(())
-}
-
-fn check_label_name(group_idx: usize, name: &str) -> Result<(), String> {
-    if name.is_empty() { Err(format!("group {group_idx}: \"\" is not a valid label name")) } else { Ok(()) }
 }
 
 fn at(line: u32, sentence: &str) -> String {
@@ -239,10 +235,17 @@ mod tests {
     use super::*;
     use std::fmt::Write;
 
+    const ORIGIN: Origin<'static> = Origin {
+        provenance: Provenance::Operator,
+        label: "__meta_filepath",
+        name: "/sd/a.yml",
+        wanted: Wanted { n_targets: None },
+    };
+
     /// Groups as text: targets, then labels.
     fn render(text: &str, format: Format) -> Result<String, String> {
         let mut out = String::new();
-        for group in parse(text.as_bytes(), format, "__meta_filepath", "/sd/a.yml")? {
+        for group in parse(text.as_bytes(), format, ORIGIN)? {
             let targets: Vec<&str> = group.targets.iter().map(|target| target.get(ADDRESS_LABEL)).collect();
             write!(out, "{}[{}]{} ", group.source, targets.join(","), group.labels).expect("to memory");
         }
@@ -265,16 +268,19 @@ mod tests {
         check("[]", Ok(""));
         check(r#"[{"targets": null, "labels": null}]"#, Ok("/sd/a.yml:0[]{__meta_filepath=\"/sd/a.yml\"}"));
         check("", Err("it is empty; `null` or `[]` mean no targets"));
-        check("[null]", Err("nil target group item found (index 0)"));
+        check("[null]", Err("nil target group item found (index 0) at line 1 column 5"));
         check(
             r#"[{"targets": [], "labels": {"env": 1}}]"#,
-            Err(r#"group 0: the value of label "env" is not a string"#),
+            Err("expected a string as the value of a label at line 1 column 36"),
         );
-        check(r#"[{"targets": [9100]}]"#, Err("group 0: a target is not a string"));
-        check(r#"[{"target": ["a:1"]}]"#, Err("group 0: unknown field \"target\""));
-        check(r#"[{"labels": {"": "x"}}]"#, Err("group 0: \"\" is not a valid label name"));
-        check(r#"{"targets": ["a:1"]}"#, Err("invalid type: map, expected a sequence at line 1 column 0"));
-        check("[1]", Err("invalid type: integer `1`, expected a target group at line 1 column 2"));
+        check(r#"[{"targets": [9100]}]"#, Err("expected a string as a target at line 1 column 18"));
+        check(
+            r#"[{"target": ["a:1"]}]"#,
+            Err("group 0: unknown field; a group has \"targets\" and \"labels\" at line 1 column 10"),
+        );
+        check(r#"[{"labels": {"": "x"}}]"#, Err("\"\" is not a valid label name at line 1 column 15"));
+        check(r#"{"targets": ["a:1"]}"#, Err("expected a list of target groups at line 1 column 1"));
+        check("[1]", Err("expected a target group at line 1 column 2"));
         // The last one counts, whichever way it is written.
         check(
             r#"[{"targets": ["b:1"], "labels": {"x": "1"}, "Targets": ["a:1", "b:2"], "LABELS": {"env": "1"}}]"#,
@@ -291,12 +297,76 @@ mod tests {
     fn labels_that_are_many_times_as_long_as_the_list() {
         let value = "x".repeat(1 << 20);
         let list = |n_targets: usize| {
-            let targets = vec!["\"a\""; n_targets].join(",");
+            let targets: Vec<String> = (0..n_targets).map(|n| format!("\"{n}\"")).collect();
+            let targets = targets.join(",");
             format!("[{{\"targets\": []}}, {{\"targets\": [{targets}], \"labels\": {{\"l\": \"{value}\"}}}}]")
         };
-        assert!(parse(list(255).as_bytes(), Format::Json, "o", "p").is_ok());
-        let error = parse(list(256).as_bytes(), Format::Json, "o", "p").unwrap_err();
-        assert_eq!(error, "with group 1 the labels of all targets have 268436224 bytes (limit: 268435456)");
+        let origin = Origin { label: "o", name: "p", ..ORIGIN };
+        assert!(parse(list(31).as_bytes(), Format::Json, origin).is_ok());
+        let error = parse(list(32).as_bytes(), Format::Json, origin).unwrap_err();
+        assert!(
+            error.starts_with(
+                "group 1: with group \"p:1\" the labels of all targets have 33554528 bytes (limit: 33554432)"
+            ),
+            "{error}"
+        );
+    }
+
+    /// What matters of it is kept, the same target once.
+    #[test]
+    fn targets_are_counted_while_they_are_read() {
+        let network =
+            |n_targets| Origin { provenance: Provenance::Network, wanted: Wanted { n_targets }, ..ORIGIN };
+        let list = |n_targets: usize| {
+            let targets: Vec<String> = (0..n_targets).map(|n| format!("\"{n}:1\"")).collect();
+            format!("[{{\"targets\": [{}]}}, {{\"targets\": [\"x\"]}}]", targets.join(","))
+        };
+        let counts = |text: &str, origin| {
+            let groups = parse(text.as_bytes(), Format::Json, origin)?;
+            Ok::<_, String>(groups.iter().map(|group| group.targets.len()).collect::<Vec<_>>())
+        };
+        assert_eq!(counts(&list(49_999), network(None)), Ok(vec![49_999, 1]));
+        let error = counts(&list(50_000), network(None)).unwrap_err();
+        assert!(error.contains("it has more than 50000 targets, the most of one source"), "{error}");
+        assert_eq!(counts(&list(50_001), network(Some(11))), Ok(vec![11, 0]));
+        assert_eq!(counts(&list(50_001), ORIGIN), Ok(vec![50_001, 1]));
+        let same = format!("[{{\"targets\": [{}]}}]", vec!["\"a\""; 100_000].join(","));
+        assert_eq!(counts(&same, network(None)), Ok(vec![1]));
+        // A mistake behind what is kept is one all the same; what does not count any more is not counted.
+        assert!(counts("[{\"targets\": [\"a\", \"b\", 1]}]", network(Some(1))).is_err());
+        let twice = "[{\"targets\": [\"a\", \"b\"], \"Targets\": [\"c\"]}, {\"targets\": [\"d\", \"e\"]}]";
+        assert_eq!(counts(twice, network(Some(2))), Ok(vec![1, 1]));
+        let empty = format!("[{}]", vec!["{}"; 300_000].join(","));
+        assert!(counts(&empty, ORIGIN).unwrap_err().contains("take more than 33554432 bytes"));
+        let labels: Vec<String> = (0..600_000).map(|n| format!("\"l{n}\":\"\"")).collect();
+        let labels = format!("[{{\"labels\": {{{}}}}}]", labels.join(","));
+        assert!(counts(&labels, ORIGIN).unwrap_err().contains("take more than 33554432 bytes"));
+    }
+
+    #[test]
+    fn values_of_yaml_are_counted_before_it_is_read() {
+        for (text, at_least) in [
+            ("", 0),
+            ("- targets: [a, b]\n  labels: {x: y}\n", 9),
+            ("- targets:\n  - a:1\n  - b:2\n", 5),
+            ("[{\"targets\":[\"a\"],\"labels\":{\"b\":\"c\"}}]", 8),
+            ("{a,b,c}", 6),
+            ("? a\n? b\n", 4),
+            ("- - - -\n", 4),
+            ("a:\nb:\n", 4),
+        ] {
+            let counted = most_values(text.as_bytes());
+            assert!(counted >= at_least && counted <= 4 * at_least, "{counted} {text}");
+        }
+        let list = |n: usize| "- targets:\n".to_owned() + &"  - 10.0.0.1:9100\n".repeat(n);
+        assert!(parse(list(100_000).as_bytes(), Format::Yaml, ORIGIN).is_ok());
+        let error = parse(list(130_000).as_bytes(), Format::Yaml, ORIGIN).unwrap_err();
+        let want = "it may have 260004 values, too many for one list in YAML (limit: 250000); write it as JSON or in several \
+                    files";
+        assert_eq!(error, want);
+        assert!(
+            parse("[a,".repeat(3_000_000).as_bytes(), Format::Yaml, ORIGIN).unwrap_err().contains("too many")
+        );
     }
 
     #[test]
@@ -308,14 +378,15 @@ mod tests {
         check("null", Ok(""));
         check("# nothing\n", Ok(""));
         check("- \n", Err("nil target group item found (index 0)"));
-        check("- target: [a:1]\n", Err("line 1: unknown field \"target\""));
-        check("- Targets: [a:1]\n", Err("line 1: unknown field \"Targets\""));
-        check("- targets: [a:1]\n  targets: [b:1]\n", Err("line 2: key \"targets\" stands there twice"));
-        check("- labels: {<<: {a: b}, a: c}\n", Err("line 1: key \"a\" stands there twice"));
+        let unknown = "line 1: unknown field; a group has \"targets\" and \"labels\"";
+        check("- target: [a:1]\n", Err(unknown));
+        check("- Targets: [a:1]\n", Err(unknown));
+        check("- targets: [a:1]\n  targets: [b:1]\n", Err("line 2: a key stands there twice"));
+        check("- labels: {<<: {a: b}, a: c}\n", Err("line 1: a label stands there twice"));
         check("- targets: a:1\n", Err("line 1: targets is not a list"));
         check("targets: [a:1]\n", Err("line 1: not a list of target groups"));
-        check("- labels:\n    env: [x]\n", Err("line 2: the value of label \"env\" is not a single value"));
+        check("- labels:\n    env: [x]\n", Err("line 2: the value of a label is not a single value"));
         assert!(render("- targets: [a:1\n", Format::Yaml).is_err());
-        assert!(parse(&[0xff, 0xfe], Format::Yaml, "__meta_filepath", "/sd/a.yml").is_err());
+        assert!(parse(&[0xff, 0xfe], Format::Yaml, ORIGIN).is_err());
     }
 }

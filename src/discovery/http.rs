@@ -5,20 +5,19 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::config::discovery::Provenance;
 use crate::config::discovery::http::HttpSdConfig;
 use crate::config::yaml::MAX_TEXT_BYTES;
-use crate::discovery::group_list::{Format, parse};
+use crate::discovery::group_list::{Format, Origin, parse};
 use crate::discovery::metrics::DiscoveryMetrics;
 use crate::discovery::refresh::Source;
-use crate::discovery::{ADDRESS_LABEL, Stop, TargetGroup};
+use crate::discovery::tally::Wanted;
+use crate::discovery::{Stop, TargetGroup};
 use crate::http::url::Url;
 use crate::http::{Canceller, Headers, HttpClient, Question};
 
 /// Label with the URL of the list, without a password.
 const URL_LABEL: &str = "__meta_url";
-
-/// Start of an address that is a command to be run: whoever can answer for the URL must not say what runs here.
-const EXEC_PREFIX: &str = "exec:";
 
 const FIXED_HEADERS: [(&str, &str); 2] =
     [("User-Agent", concat!("scraped/", env!("CARGO_PKG_VERSION"))), ("Accept", "application/json")];
@@ -26,6 +25,7 @@ const FIXED_HEADERS: [(&str, &str); 2] =
 /// One entry of `http_sd_configs`.
 #[derive(Debug)]
 pub(in crate::discovery) struct HttpSource {
+    wanted: Wanted,
     /// Without its password.
     shown_url: String,
     timeout: Duration,
@@ -36,7 +36,11 @@ pub(in crate::discovery) struct HttpSource {
 
 impl HttpSource {
     /// A source that has not asked yet.
-    pub(in crate::discovery) fn new(config: &HttpSdConfig, metrics: Arc<DiscoveryMetrics>) -> Self {
+    pub(in crate::discovery) fn new(
+        config: &HttpSdConfig,
+        wanted: Wanted,
+        metrics: Arc<DiscoveryMetrics>,
+    ) -> Self {
         let interval = config.refresh_interval.as_secs_f64().to_string();
         let others = vec![("X-Prometheus-Refresh-Interval-Seconds".into(), interval.into())];
         let headers = Headers { fixed: &FIXED_HEADERS, others };
@@ -47,7 +51,7 @@ impl HttpSource {
             _ => config.url.clone(),
         };
         let client = url.map(|url| HttpClient::new(url, headers, &config.client));
-        Self { shown_url, timeout: config.refresh_interval, client, metrics }
+        Self { wanted, shown_url, timeout: config.refresh_interval, client, metrics }
     }
 
     fn ask(&mut self) -> Result<Vec<TargetGroup>, String> {
@@ -67,16 +71,9 @@ impl HttpSource {
         if !is_json(content_type) {
             return Err(format!("{url}: unsupported content type {content_type:?}"));
         }
-        let groups = parse(&answer.body, Format::Json, URL_LABEL, url)
-            .map_err(|sentence| format!("{url}: {sentence}"))?;
-        let mut addresses = groups.iter().flat_map(|group| &group.targets).map(|it| it.get(ADDRESS_LABEL));
-        match addresses.find(|address| address.starts_with(EXEC_PREFIX)) {
-            None => Ok(groups),
-            Some(address) => Err(format!(
-                "{url}: the target {address:?} is a command, and none is taken from the network; let relabel_configs \
-                 make it of a name"
-            )),
-        }
+        let origin =
+            Origin { provenance: Provenance::Network, label: URL_LABEL, name: url, wanted: self.wanted };
+        parse(&answer.body, Format::Json, origin).map_err(|sentence| format!("{url}: {sentence}"))
     }
 }
 

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh64::xxh64;
 
-use crate::config::discovery::DiscoveryConfig;
+use crate::config::discovery::{DiscoveryConfig, Provenance};
 use crate::config::yaml::MAX_TEXT_BYTES;
 use crate::data_dir;
 use crate::discovery::TargetGroup;
@@ -42,6 +42,8 @@ pub(in crate::discovery) struct KeptDir(PathBuf);
 #[derive(Debug)]
 pub(in crate::discovery) struct Keeper {
     path: PathBuf,
+    /// Of the provider that the file is of; what stands in the file has no say in it.
+    provenance: Provenance,
     /// What stands in the file.
     kept: Vec<Arc<TargetGroup>>,
     /// News that came too soon after the last write.
@@ -72,7 +74,15 @@ impl KeptDir {
         }
         let identity = format!("{job}\0{}", config.identity());
         let path = self.0.join(format!("{:016x}.json", xxh64(identity.as_bytes(), 0)));
-        Some(Keeper { path, kept: Vec::new(), waiting: None, written_at: None, is_failing: false })
+        let provenance = config.provenance();
+        Some(Keeper {
+            path,
+            provenance,
+            kept: Vec::new(),
+            waiting: None,
+            written_at: None,
+            is_failing: false,
+        })
     }
 
     /// Removes what was being written when the machine went down. Before the first provider starts.
@@ -108,7 +118,7 @@ impl Keeper {
 
     /// What the provider found in an earlier life, each group marked.
     pub(in crate::discovery) fn load(&self) -> Option<Vec<Arc<TargetGroup>>> {
-        match read(&self.path) {
+        match read(&self.path, self.provenance) {
             Ok(groups) => Some(groups),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => {
@@ -154,7 +164,7 @@ impl Keeper {
     }
 }
 
-fn read(path: &Path) -> io::Result<Vec<Arc<TargetGroup>>> {
+fn read(path: &Path, provenance: Provenance) -> io::Result<Vec<Arc<TargetGroup>>> {
     if fs::metadata(path)?.len() > MAX_TEXT_BYTES as u64 {
         return Err(io::Error::other(format!("larger than {MAX_TEXT_BYTES} bytes")));
     }
@@ -162,6 +172,7 @@ fn read(path: &Path) -> io::Result<Vec<Arc<TargetGroup>>> {
     let group = |kept: Kept<String>| {
         let labels = kept.labels.into_iter().chain([(REMEMBERED_LABEL.to_owned(), "true".to_owned())]);
         Arc::new(TargetGroup {
+            provenance,
             source: kept.source,
             targets: kept.targets.into_iter().map(Labels::from_pairs).collect(),
             labels: Labels::from_pairs(labels),
@@ -224,6 +235,7 @@ mod tests {
 
     fn group(address: &str) -> Arc<TargetGroup> {
         Arc::new(TargetGroup {
+            provenance: Provenance::Network,
             source: "here".to_owned(),
             targets: vec![Labels::from_pairs([("__address__", address), ("é", "\"")])],
             labels: Labels::from_pairs([("env", "x")]),
@@ -232,7 +244,14 @@ mod tests {
 
     fn keeper(dir: &Path) -> Keeper {
         let path = KeptDir::new(dir).0.join("a.json");
-        Keeper { path, kept: Vec::new(), waiting: None, written_at: None, is_failing: false }
+        Keeper {
+            path,
+            provenance: Provenance::Network,
+            kept: Vec::new(),
+            waiting: None,
+            written_at: None,
+            is_failing: false,
+        }
     }
 
     #[test]
@@ -242,7 +261,7 @@ mod tests {
         assert!(keeper.load().is_none());
         keeper.keep(&[group("a:1")]);
         let back = keeper.load().unwrap();
-        assert_eq!(back[0].targets, group("a:1").targets);
+        assert_eq!((&back[0].targets, back[0].provenance), (&group("a:1").targets, Provenance::Network));
         assert_eq!(back[0].labels.get(REMEMBERED_LABEL), "true");
         assert_eq!((back[0].labels.get("env"), back[0].source.as_str()), ("x", "here"));
         // Soon after the last write nothing is written, also when it is news.

@@ -20,6 +20,7 @@ use crate::discovery::keeper::{Keeper, KeptDir};
 use crate::discovery::metrics::DiscoveryMetrics;
 use crate::discovery::outbox::{MIN_WAIT, Outbox};
 use crate::discovery::providers::provider;
+use crate::discovery::tally::Wanted;
 use crate::discovery::{Apply, GroupSender, TargetGroup, TargetSets, ThreadEnded, Update};
 use crate::http::Canceller;
 
@@ -67,6 +68,7 @@ struct HeldOver {
 struct Provider {
     id: u64,
     config: DiscoveryConfig,
+    wanted: Wanted,
     /// Labels `mechanism` and `config` of what is counted about it.
     kind: &'static str,
     started_for: String,
@@ -189,7 +191,10 @@ impl Manager {
         for job in &config.scrape_configs {
             let mut ids = Vec::new();
             for discovery in &job.discovery {
-                let is_equal = |provider: &Provider| provider.config == *discovery && provider.has_thread;
+                let wanted = wanted(&config, discovery);
+                let is_equal = |provider: &Provider| {
+                    provider.config == *discovery && provider.wanted == wanted && provider.has_thread
+                };
                 let provider = if let Some(shared) = self.providers.iter().find(|it| is_equal(it)) {
                     // The same entry twice in a job is one.
                     if !ids.contains(&shared.id) {
@@ -199,7 +204,7 @@ impl Manager {
                 } else if let Some(kept_idx) = before.iter().position(is_equal) {
                     before.swap_remove(kept_idx)
                 } else {
-                    self.start(discovery, &job.job_name)
+                    self.start(discovery, wanted, &job.job_name)
                 };
                 ids.push(provider.id);
                 self.providers.push(provider);
@@ -274,8 +279,8 @@ impl Manager {
         }
     }
 
-    fn start(&mut self, config: &DiscoveryConfig, job: &str) -> Provider {
-        let discoverer = provider(config, job, &self.metrics);
+    fn start(&mut self, config: &DiscoveryConfig, wanted: Wanted, job: &str) -> Provider {
+        let discoverer = provider(config, job, wanted, &self.metrics);
         let (kind, canceller) = (discoverer.kind(), discoverer.canceller());
         let id = self.n_started;
         self.n_started += 1;
@@ -308,6 +313,7 @@ impl Manager {
         Provider {
             id,
             config: config.clone(),
+            wanted,
             kind,
             started_for: job.to_owned(),
             has_thread,
@@ -355,6 +361,19 @@ impl Manager {
     fn all_complete(&self) -> bool {
         self.providers.iter().all(|provider| provider.groups.is_some() || !provider.has_thread)
     }
+}
+
+/// How many targets of a provider matter to the jobs that share it.
+fn wanted(config: &Config, discovery: &DiscoveryConfig) -> Wanted {
+    if matches!(discovery, DiscoveryConfig::Static(_)) {
+        return Wanted::default();
+    }
+    let jobs = config.scrape_configs.iter().filter(|job| job.discovery.contains(discovery));
+    let limits = jobs.map(|job| match (job.limits.target_limit, job.relabel_configs.is_empty()) {
+        (1.., true) => usize::try_from(job.limits.target_limit).ok()?.checked_add(1),
+        _ => None,
+    });
+    Wanted { n_targets: limits.collect::<Option<Vec<usize>>>().and_then(|limits| limits.into_iter().max()) }
 }
 
 /// Tells when its thread ends by a panic.

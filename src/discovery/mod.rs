@@ -4,6 +4,7 @@
 //! all jobs. A provider that fails keeps quiet, and what it sent last stays. Knows nothing of scraping: target sets go
 //! into a channel.
 
+mod allowance;
 pub mod complaints;
 mod consul;
 mod directory_watch;
@@ -13,6 +14,8 @@ mod exec;
 mod file;
 mod group_list;
 mod http;
+mod json_groups;
+mod json_mistake;
 pub mod keeper;
 mod kubernetes;
 mod manager;
@@ -24,6 +27,7 @@ mod path_pattern;
 mod providers;
 mod refresh;
 mod statics;
+mod tally;
 mod target_labels;
 
 use std::collections::BTreeMap;
@@ -36,6 +40,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded, select};
 
 use crate::config::Config;
+use crate::config::discovery::Provenance;
 use crate::discovery::keeper::{Keeper, KeptDir};
 use crate::discovery::manager::Manager;
 use crate::discovery::metrics::DiscoveryMetrics;
@@ -46,6 +51,8 @@ use crate::labels::Labels;
 /// Targets that came together from one source, with the labels they share.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TargetGroup {
+    /// Whose word it is; given by the kind of the provider, never by what the provider was told.
+    pub provenance: Provenance,
     /// Tells groups of one provider apart: an index, or a file name and an index.
     pub source: String,
     /// Labels of each target; `__address__` at least.

@@ -17,26 +17,33 @@ use crate::discovery::mdns::MdnsSource;
 use crate::discovery::metrics::DiscoveryMetrics;
 use crate::discovery::refresh::{Refresher, Source};
 use crate::discovery::statics::StaticDiscoverer;
+use crate::discovery::tally::Wanted;
 
-/// What `config` asks for, not started yet; `job` is the one that it is started for.
+/// What `config` asks for, not started yet; `job` is the one that it is started for, `wanted` says
+/// how many of its targets matter.
 pub(in crate::discovery) fn provider(
     config: &DiscoveryConfig,
     job: &str,
+    wanted: Wanted,
     metrics: &Arc<DiscoveryMetrics>,
 ) -> Box<dyn Discoverer> {
     let asked = Asked { job, metrics };
     let counted = || Arc::clone(metrics);
     match config {
         DiscoveryConfig::Static(it) => Box::new(StaticDiscoverer(it.clone())),
-        DiscoveryConfig::File(it) => Box::new(FileDiscoverer::new(it.clone(), counted())),
+        DiscoveryConfig::File(it) => Box::new(FileDiscoverer::new(it.clone(), wanted, counted())),
         DiscoveryConfig::Consul(it) => {
-            asked.every(it.refresh_interval, ConsulSource::new(it.clone(), counted()))
+            asked.every(it.refresh_interval, ConsulSource::new(it.clone(), wanted, counted()))
         }
         DiscoveryConfig::Dns(it) => asked.every(it.refresh_interval, DnsSource::new(it, counted())),
-        DiscoveryConfig::Docker(it) => asked.every(it.refresh_interval, DockerSource::new(it.clone())),
-        DiscoveryConfig::Exec(it) => asked.every(it.refresh_interval, ExecSource::new(it.clone())),
-        DiscoveryConfig::Http(it) => asked.every(it.refresh_interval, HttpSource::new(it, counted())),
-        DiscoveryConfig::Kubelet(it) => asked.every(it.refresh_interval, KubeletSource::new(it.clone())),
+        DiscoveryConfig::Docker(it) => {
+            asked.every(it.refresh_interval, DockerSource::new(it.clone(), wanted))
+        }
+        DiscoveryConfig::Exec(it) => asked.every(it.refresh_interval, ExecSource::new(it.clone(), wanted)),
+        DiscoveryConfig::Http(it) => asked.every(it.refresh_interval, HttpSource::new(it, wanted, counted())),
+        DiscoveryConfig::Kubelet(it) => {
+            asked.every(it.refresh_interval, KubeletSource::new(it.clone(), wanted))
+        }
         DiscoveryConfig::Kubernetes(it) => Box::new(KubernetesDiscoverer::new(it.clone(), job, counted())),
         DiscoveryConfig::Mdns(it) => asked.every(it.refresh_interval, MdnsSource::new(it.clone())),
     }

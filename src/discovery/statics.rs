@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use crate::config::discovery::Provenance;
 use crate::config::discovery::statics::StaticConfig;
 use crate::discovery::{ADDRESS_LABEL, Discoverer, GroupSender, Stop, TargetGroup};
 use crate::labels::Labels;
@@ -23,7 +24,13 @@ impl Discoverer for StaticDiscoverer {
                 config.targets.iter().map(|target| Labels::from_pairs([(ADDRESS_LABEL, &**target)]));
             // Prometheus numbers them too.
             let source = group_idx.to_string();
-            Arc::new(TargetGroup { source, targets: targets.collect(), labels: config.labels.clone() })
+            let provenance = Provenance::Operator;
+            Arc::new(TargetGroup {
+                provenance,
+                source,
+                targets: targets.collect(),
+                labels: config.labels.clone(),
+            })
         };
         groups.send(self.0.iter().enumerate().map(group).collect());
     }

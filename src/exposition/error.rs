@@ -278,21 +278,63 @@ impl fmt::Display for ErrorKind {
                 write!(f, "unsupported character in float while parsing: {context}")
             }
             Self::InvalidNumber { number, text, problem, context } => {
-                let function = match number {
-                    Number::Value | Number::FloatTimestamp => "ParseFloat",
-                    Number::Timestamp => "ParseInt",
-                };
-                let problem = match problem {
-                    NumberProblem::Syntax => "invalid syntax",
-                    NumberProblem::Range => "value out of range",
-                };
-                write!(f, "strconv.{function}: parsing {text}: {problem} while parsing: {context}")
+                write!(f, "{}: parsing {text}: {problem} while parsing: {context}", number.function())
             }
         }
     }
 }
 
+impl Number {
+    /// The function of Go that Prometheus reads it with.
+    fn function(self) -> &'static str {
+        match self {
+            Self::Value | Self::FloatTimestamp => "strconv.ParseFloat",
+            Self::Timestamp => "strconv.ParseInt",
+        }
+    }
+}
+
+impl fmt::Display for NumberProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Syntax => "invalid syntax",
+            Self::Range => "value out of range",
+        })
+    }
+}
+
+impl ErrorKind {
+    /// The sentence without a word of the page.
+    fn without_excerpts(&self) -> String {
+        let sentence = match self {
+            Self::UnexpectedToken { expected, token, .. } => {
+                return format!("{expected}, got {:?}", token.as_str());
+            }
+            Self::InvalidNumber { number, problem, .. } => {
+                return format!("{}: {problem}", number.function());
+            }
+            Self::TextMissing(_) | Self::EndMissing | Self::BehindEnd | Self::TimestampNotFinite { .. } => {
+                return self.to_string();
+            }
+            Self::UnitNotSuffix { .. } => "unit not a suffix of metric",
+            Self::Protobuf(_) => "malformed protobuf",
+            Self::InvalidMetricType(_) => "invalid metric type",
+            Self::HelpNotUtf8(_) => "help text is not a valid utf8 string",
+            Self::LabelValueNotUtf8(_) => "invalid UTF-8 label value",
+            Self::NameAlreadySet(_) => "metric name already set",
+            Self::NameNotSet(_) => "metric name not set",
+            Self::UnsupportedFloatCharacter(_) => "unsupported character in float",
+        };
+        sentence.to_owned()
+    }
+}
+
 impl ExpositionError {
+    /// Kind and place of the mistake, for pages of which nothing may be shown.
+    pub fn without_excerpts(&self) -> String {
+        format!("{} ({})", self.kind.without_excerpts(), self.place)
+    }
+
     /// An error at `pos` of `page`.
     pub(in crate::exposition) fn at(page: &[u8], pos: usize, kind: ErrorKind) -> Self {
         let before = page.get(..pos).unwrap_or(page);

@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Flags that may be given more than once: their values are one list.
-const LISTS: [&str; 2] = ["enable-feature", "web.listen-address"];
+const LISTS: [&str; 3] = ["enable-feature", "local-targets.dir", "web.listen-address"];
 /// Files of arguments within each other: more is a file that names itself.
 const MAX_ARGUMENT_FILES: usize = 100;
 
@@ -50,6 +50,7 @@ pub struct Flags {
     pub cors: Option<Cors>,
     pub enable_lifecycle: bool,
     pub features: Features,
+    pub local_target_dirs: Vec<PathBuf>,
     pub log_level: LevelFilter,
     pub log_format: LogFormat,
     /// Sentences about flags that were given and change nothing.
@@ -143,6 +144,7 @@ impl Default for Flags {
             cors: None,
             enable_lifecycle: false,
             features: Features::default(),
+            local_target_dirs: Vec::new(),
             log_level: LevelFilter::Info,
             log_format: LogFormat::Logfmt,
             notes: Vec::new(),
@@ -488,6 +490,16 @@ mod tests {
         assert_eq!(flags.features.notes.len(), 1);
         let text = "extra-scrape-metrics,metadata-wal-records,old-ui".to_owned();
         assert!(flags.texts.contains(&("enable-feature", text)));
+    }
+
+    #[test]
+    fn directories_of_local_targets_are_absolute() {
+        let dirs = |args: &[&str]| flags(args).map(|flags| flags.local_target_dirs);
+        assert_eq!(dirs(&[]), Ok(Vec::new()));
+        let two = ["--local-targets.dir=/run/a", "--local-targets.dir", "/srv"];
+        assert_eq!(dirs(&two), Ok(vec![PathBuf::from("/run/a"), PathBuf::from("/srv")]));
+        let mistake = dirs(&["--local-targets.dir=run"]).unwrap_err();
+        assert_eq!(mistake, "--local-targets.dir=run: \"run\" is not an absolute path of a directory");
     }
 
     #[test]

@@ -277,6 +277,22 @@ pub(in crate::flags) const FLAGS: &[Flag] = &[
         },
     },
     Flag {
+        name: "local-targets.dir",
+        value: "DIR",
+        default: "",
+        doc: "Targets file:, exec: and unix sockets must be in this directory, links followed; may be given more than \
+              once. Without it they are what the configuration and its files name. Sources on the network never \
+              name one, only a relabel rule can.",
+        apply: |flags, text| {
+            flags.local_target_dirs =
+                text.split(',').filter(|dir| !dir.is_empty()).map(PathBuf::from).collect();
+            match flags.local_target_dirs.iter().find(|dir| !dir.is_absolute()) {
+                Some(dir) => Err(format!("{dir:?} is not an absolute path of a directory")),
+                None => Ok(()),
+            }
+        },
+    },
+    Flag {
         name: "web.listen-address",
         value: "HOST:PORT",
         default: "127.0.0.1:9090",

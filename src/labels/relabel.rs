@@ -3,6 +3,8 @@
 //! Rules are checked and compiled with the configuration and run on whatever thread has the labels: the workers for
 //! samples, rayon's for targets. Warm, they allocate nothing. Knows no targets and no configuration file.
 
+pub mod origin;
+
 use crate::labels::builder::{LabelsBuilder, TEXT_KEPT_BYTES, Winner};
 use crate::labels::is_legacy_label_name;
 use crate::labels::pattern::{Pattern, Slots};

@@ -48,20 +48,41 @@ impl Template {
 
     /// Appends the template with the groups of a match in `text` filled in.
     pub(in crate::labels) fn expand(&self, text: &str, slots: &Slots, out: &mut String) {
+        self.visit(text, slots, |piece| match piece {
+            Piece::Literal(piece) | Piece::Captured(piece) => out.push_str(piece),
+        });
+    }
+
+    /// The same piece by piece.
+    pub(in crate::labels) fn visit<'a>(
+        &'a self,
+        text: &'a str,
+        slots: &Slots,
+        mut each: impl FnMut(Piece<&'a str>),
+    ) {
         for part in &self.0 {
             match part {
-                Part::Text(literal) => out.push_str(literal),
+                Part::Text(literal) => each(Piece::Literal(literal)),
                 Part::Group(groups) => {
                     let matched = groups.iter().find_map(|group| {
                         let start = slots.get(2 * group).copied()??;
                         let end = slots.get(2 * group + 1).copied()??;
                         Some(&text[start.get()..end.get()])
                     });
-                    out.push_str(matched.unwrap_or_default());
+                    each(Piece::Captured(matched.unwrap_or_default()));
                 }
             }
         }
     }
+}
+
+/// A part of what a template has become.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Piece<T> {
+    /// It stands in the template.
+    Literal(T),
+    /// It was copied from what the pattern matched.
+    Captured(T),
 }
 
 /// The name behind a `$`, in braces or as long as letters, digits and underscores go, and what follows it.

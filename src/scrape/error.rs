@@ -196,6 +196,24 @@ impl fmt::Display for Work {
 }
 
 impl ScrapeError {
+    /// The same without a word of the page: a file of this machine may be none, and anyone who can reach the pages may
+    /// read the error.
+    pub fn without_page(self) -> Self {
+        let cause = match self {
+            Self::Exposition(error) => error.without_excerpts(),
+            Self::DuplicateLabel { .. } => {
+                "a label name is not unique in its series: invalid sample".to_owned()
+            }
+            Self::InvalidLabels { .. } => {
+                "invalid metric name or label names after metric_relabel_configs".to_owned()
+            }
+            Self::LabelLimit(error) => error.without_labels(),
+            Self::Histogram { .. } => "a native histogram is not valid".to_owned(),
+            other => return other,
+        };
+        Self::Local { cause }
+    }
+
     /// Whether the target gave an answer within its timeout, be it one that is of no use.
     pub fn answered(&self) -> bool {
         match self {

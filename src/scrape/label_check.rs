@@ -64,6 +64,23 @@ pub enum LabelLimitError {
     },
 }
 
+impl LabelLimitError {
+    /// The sentence without names and values.
+    pub fn without_labels(&self) -> String {
+        match self {
+            Self::Labels { labels, limit, .. } => {
+                format!("label_limit exceeded (number of labels: {labels}, limit: {limit})")
+            }
+            Self::NameLength { bytes, limit, .. } => {
+                format!("label_name_length_limit exceeded (length: {bytes}, limit: {limit})")
+            }
+            Self::ValueLength { bytes, limit, .. } => {
+                format!("label_value_length_limit exceeded (length: {bytes}, limit: {limit})")
+            }
+        }
+    }
+}
+
 impl fmt::Display for LabelLimitError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -18,6 +18,7 @@ use crate::exposition::recall::NoRecall;
 use crate::exposition::text::TextParser;
 use crate::scrape::buffers::BodyBuffer;
 use crate::scrape::error::ScrapeError;
+use crate::scrape::local_access::Bounds;
 
 /// `Content-Type` of what is read here.
 pub(in crate::scrape) const TEXT: &str = "text/plain; version=0.0.4";
@@ -40,19 +41,20 @@ pub(in crate::scrape) struct FileTarget {
     path: PathBuf,
     max_age: Result<Duration, String>,
     limit_bytes: u64,
+    bounds: Bounds,
     /// Of a directory: how many files are left out, and the first of them, as the log has it.
     told: (usize, String),
 }
 
 impl FileTarget {
     /// `query` is that of the target's URL.
-    pub(in crate::scrape) fn new(path: &str, query: &str, limit_bytes: u64) -> Self {
+    pub(in crate::scrape) fn new(path: &str, query: &str, limit_bytes: u64, bounds: Bounds) -> Self {
         let parameters = query.trim_start_matches('?').split('&');
         let max_age = match parameters.filter_map(|it| it.strip_prefix(MAX_AGE_PARAMETER)).next() {
             None => Ok(DEFAULT_MAX_AGE),
             Some(text) => parse_duration(text).map_err(|error| format!("max_age: {error}")),
         };
-        Self { path: PathBuf::from(path), max_age, limit_bytes, told: Default::default() }
+        Self { path: PathBuf::from(path), max_age, limit_bytes, bounds, told: Default::default() }
     }
 
     /// Reads everything into `body`. Of a directory, files that are too old, or cannot be read or understood, are left
@@ -65,8 +67,9 @@ impl FileTarget {
         let max_age = self.max_age.clone().map_err(|cause| ScrapeError::Local { cause })?;
         let metadata = fs::metadata(&self.path).map_err(|error| failed(&self.path, &error.to_string()))?;
         if !metadata.is_dir() {
-            return self.read_file(&self.path, max_age, deadline, body);
+            return self.read_file(&self.path, None, max_age, deadline, body);
         }
+        self.bounds.check_named(&self.path).map_err(|what| failed(&self.path, &what))?;
         let entries = fs::read_dir(&self.path).map_err(|error| failed(&self.path, &error.to_string()))?;
         let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
         paths.retain(|path| path.extension().is_some_and(|extension| extension == EXTENSION));
@@ -82,7 +85,7 @@ impl FileTarget {
                 return Err(ScrapeError::LocalTimeout { cause });
             }
             let start = body.len();
-            let read = self.read_file(path, max_age, deadline, body);
+            let read = self.read_file(path, Some(&self.path), max_age, deadline, body);
             match read.and_then(|()| check_page(path, body.get(start..).unwrap_or_default())) {
                 Ok(()) => {}
                 Err(ScrapeError::Local { cause }) => {
@@ -116,6 +119,7 @@ impl FileTarget {
     fn read_file(
         &self,
         path: &Path,
+        listed: Option<&Path>,
         max_age: Duration,
         deadline: Instant,
         body: &mut BodyBuffer,
@@ -127,7 +131,11 @@ impl FileTarget {
             return Err(failed(path, "not a regular file"));
         }
         let mut file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(io)?;
+        self.bounds.check_open(path, &file, listed).map_err(|what| failed(path, &what))?;
         let metadata = file.metadata().map_err(io)?;
+        if !metadata.is_file() {
+            return Err(failed(path, "not a regular file"));
+        }
         // A file from the future is as old as the clock is wrong: it is taken for new.
         let age = metadata.modified().ok().and_then(|at| SystemTime::now().duration_since(at).ok());
         if let Some(age) = age.filter(|age| !max_age.is_zero() && *age > max_age) {
@@ -163,14 +171,25 @@ pub(in crate::scrape) struct ExecTarget {
     /// Program and arguments; empty while `--enable-feature=exec-targets` does not allow it.
     command: Vec<String>,
     limit_bytes: u64,
+    bounds: Bounds,
     is_cancelled: Arc<AtomicBool>,
 }
 
 impl ExecTarget {
     /// `command_line` is split at blanks; there is no shell.
-    pub(in crate::scrape) fn new(command_line: &str, is_allowed: bool, limit_bytes: u64) -> Self {
+    pub(in crate::scrape) fn new(
+        command_line: &str,
+        is_allowed: bool,
+        limit_bytes: u64,
+        bounds: Bounds,
+    ) -> Self {
         let words = command_line.split_ascii_whitespace().filter(|_| is_allowed);
-        Self { command: words.map(str::to_owned).collect(), limit_bytes, is_cancelled: Arc::default() }
+        Self {
+            command: words.map(str::to_owned).collect(),
+            limit_bytes,
+            bounds,
+            is_cancelled: Arc::default(),
+        }
     }
 
     /// Set: a command that runs is killed.
@@ -183,6 +202,9 @@ impl ExecTarget {
         if self.command.is_empty() {
             let cause = "exec: targets are off; --enable-feature=exec-targets allows them".to_owned();
             return Err(ScrapeError::Local { cause });
+        }
+        if let Some(program) = self.command.first().map(Path::new).filter(|_| self.bounds.are_any()) {
+            self.bounds.check_named(program).map_err(|what| failed(program, &what))?;
         }
         let limit_bytes =
             if self.limit_bytes > 0 { self.limit_bytes.min(EXEC_LIMIT_BYTES) } else { EXEC_LIMIT_BYTES };
@@ -213,7 +235,7 @@ fn check_page(path: &Path, page: &[u8]) -> Result<(), ScrapeError> {
         match parser.next(&mut NoRecall) {
             Ok(Some(_)) => {}
             Ok(None) => return Ok(()),
-            Err(error) => return Err(failed(path, &error.to_string())),
+            Err(error) => return Err(failed(path, &error.without_excerpts())),
         }
     }
 }
@@ -237,7 +259,8 @@ fn append(
     Ok(())
 }
 
-fn failed(path: &Path, what: &str) -> ScrapeError {
+/// An error about a file, a program or a socket.
+pub(in crate::scrape) fn failed(path: &Path, what: &str) -> ScrapeError {
     ScrapeError::Local { cause: format!("{}: {what}", path.display()) }
 }
 

@@ -12,6 +12,7 @@ pub mod end_of_run;
 pub mod error;
 pub mod failure_log;
 pub mod label_check;
+pub mod local_access;
 pub mod mailbox;
 pub mod manager;
 pub mod metadata;

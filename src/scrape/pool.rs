@@ -19,6 +19,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
+/// Targets that cannot be made are told one by one up to this many a sync: a list of a hundred thousand must not fill
+/// the log.
+const MAX_FAILURES_LOGGED: usize = 10;
+
 /// Name of a scrape loop, given by its pool: the slots of the scheduler are nobody else's business.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LoopKey(u64);
@@ -139,7 +143,7 @@ impl ScrapePool {
         let reuse = reuse(&self.config, config);
         self.config = Arc::clone(config);
         self.failure_log = failure_logs.get(&config.scrape_failure_log_file).map(Arc::clone);
-        let (found, mut status) = self.find_targets(groups, metrics);
+        let (found, n_targets, mut status) = self.find_targets(groups, metrics);
         let mut changes = LoopChanges::default();
         let mut gone = std::mem::take(&mut self.active);
         let mut unknown = Vec::new();
@@ -173,27 +177,38 @@ impl ScrapePool {
         }
         let job_name = &[self.config.job_name.as_str()];
         let limit = self.config.limits.target_limit;
-        if self.target_limit.check(self.active.len(), limit) {
+        if self.target_limit.check(n_targets, limit) {
             metrics.exceeded_target_limit.inc();
         }
         metrics.target_limit.with(job_name).set(limit as f64);
-        metrics.scrape_pool_targets.with(job_name).set(self.active.len() as f64);
+        metrics.scrape_pool_targets.with(job_name).set(n_targets as f64);
         metrics.scrape_pool_syncs.with(job_name).inc();
         metrics.sync_length.with(job_name).observe_duration(started.elapsed());
         (changes, status)
     }
 
-    /// Targets of `groups`, each once; the dropped ones are in the status already.
-    fn find_targets(&self, groups: &[Arc<TargetGroup>], metrics: &ScrapeMetrics) -> (Vec<Found>, PoolStatus) {
+    /// Targets of `groups`, each once, and how many there are: above `target_limit` only one more than that is given. The
+    /// dropped ones are in the status already.
+    fn find_targets(
+        &self,
+        groups: &[Arc<TargetGroup>],
+        metrics: &ScrapeMetrics,
+    ) -> (Vec<Found>, usize, PoolStatus) {
         let sync_failed = metrics.sync_failed.with(&[&self.config.job_name]);
         let keep_dropped = match usize::try_from(self.config.limits.keep_dropped_targets) {
             Ok(0) | Err(_) => usize::MAX,
             Ok(limit) => limit,
         };
+        // Above `target_limit` none of them is scraped: one too many shows it, and the rest is only counted.
+        let most_kept = match usize::try_from(self.config.limits.target_limit) {
+            Ok(0) | Err(_) => usize::MAX,
+            Ok(limit) => limit.saturating_add(1),
+        };
         let mut builder = LabelsBuilder::new();
         let mut found_at = BTreeMap::new();
         let mut found: Vec<Found> = Vec::new();
         let mut status = PoolStatus::default();
+        let mut n_failed = 0;
         for group in groups {
             let mut target_idx = 0;
             targets_from_group(&self.config, group, &mut builder, |discovered, outcome| {
@@ -201,10 +216,16 @@ impl ScrapePool {
                     Ok(Some(target)) => match found_at.entry(target.hash) {
                         Entry::Vacant(entry) => {
                             entry.insert(found.len());
-                            found.push(Found { target: Arc::new(target), discovered });
+                            if found.len() < most_kept {
+                                found.push(Found { target: Arc::new(target), discovered });
+                            }
                         }
                         // Who found it last is shown, as in Prometheus.
-                        Entry::Occupied(entry) => found[*entry.get()].discovered = discovered,
+                        Entry::Occupied(entry) => {
+                            if let Some(found) = found.get_mut(*entry.get()) {
+                                found.discovered = discovered;
+                            }
+                        }
                     },
                     Ok(None) => {
                         status.dropped_count += 1;
@@ -214,18 +235,28 @@ impl ScrapePool {
                     }
                     Err(error) => {
                         sync_failed.inc();
-                        log::error!(
-                            "job {:?}: creating target failed: instance {target_idx} in group {:?}: {error}; it is not \
-                             scraped",
-                            self.config.job_name,
-                            group.source,
-                        );
+                        n_failed += 1;
+                        if n_failed <= MAX_FAILURES_LOGGED {
+                            log::error!(
+                                "job {:?}: creating target failed: instance {target_idx} in group {:?}: {error}; it is \
+                                 not scraped",
+                                self.config.job_name,
+                                group.source,
+                            );
+                        }
                     }
                 }
                 target_idx += 1;
             });
         }
-        (found, status)
+        if n_failed > MAX_FAILURES_LOGGED {
+            let n_more = n_failed - MAX_FAILURES_LOGGED;
+            log::error!(
+                "job {:?}: creating {n_more} more targets failed; they are not scraped",
+                self.config.job_name
+            );
+        }
+        (found, found_at.len(), status)
     }
 
     fn keep(

@@ -120,7 +120,7 @@ impl ScrapeLoop {
     /// A loop that has not scraped yet.
     pub fn new(settings: &LoopSettings) -> Self {
         let LoopSettings { target, config, status, target_limit, failure_log } = settings.clone();
-        let scraper = Scraper::new(&target.url, &config, target.scrape_timeout);
+        let scraper = Scraper::of(&target, &config);
         Self {
             target,
             config,
@@ -244,8 +244,13 @@ impl ScrapeLoop {
         if !is_same_target {
             self.report = ReportSeries::default();
         }
-        if !is_same_target || config != self.config || target.scrape_timeout != self.target.scrape_timeout {
-            self.scraper = Scraper::new(&target.url, &config, target.scrape_timeout);
+        let is_there = target.local_dir == self.target.local_dir;
+        if !is_same_target
+            || !is_there
+            || config != self.config
+            || target.scrape_timeout != self.target.scrape_timeout
+        {
+            self.scraper = Scraper::of(&target, &config);
         }
         self.target = target;
         self.config = config;
@@ -314,6 +319,9 @@ impl ScrapeLoop {
                 0
             }
         };
+        if self.target.url.scheme.is_local_page() {
+            staged.error = staged.error.map(ScrapeError::without_page);
+        }
         self.finish_metadata(worker, &page, &staged);
         self.count(worker, &staged, out_of_order);
         let answered = match &staged.error {

@@ -3,7 +3,7 @@
 //! Owned by the target's `ScrapeLoop` and used by the worker that holds it. The body stays packed: unpacking happens
 //! later, inside a permit. Knows nothing of what is in a page.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -15,8 +15,10 @@ use crate::http::url::Url;
 use crate::http::{Canceller as HttpCanceller, Headers, HttpClient};
 use crate::scrape::buffers::BodyBuffer;
 use crate::scrape::error::ScrapeError;
-use crate::scrape::local::{ExecTarget, FileTarget, TEXT};
+use crate::scrape::local::{ExecTarget, FileTarget, TEXT, failed};
+use crate::scrape::local_access::Bounds;
 use crate::scrape::negotiation::accept;
+use crate::scrape::target::Target;
 use crate::scrape::target_url::{TargetUrl, UrlScheme};
 
 const FIXED_HEADERS: [(&str, &str); 1] = [("User-Agent", concat!("scraped/", env!("CARGO_PKG_VERSION")))];
@@ -41,7 +43,8 @@ pub struct Scraper {
 /// How a target's page is had.
 #[derive(Debug)]
 enum Way {
-    Http(HttpClient),
+    /// And the socket of this machine that is asked, if it has to lie somewhere.
+    Http(HttpClient, Option<(PathBuf, Bounds)>),
     File(FileTarget),
     Exec(ExecTarget),
 }
@@ -103,11 +106,28 @@ impl Canceller {
 impl Scraper {
     /// A scraper of `url`; nothing is opened yet. `timeout` is what the target is told it has.
     pub fn new(url: &TargetUrl, config: &ScrapeConfig, timeout: Duration) -> Self {
+        Self::below(None, url, config, timeout)
+    }
+
+    /// A scraper of a target, which may have to lie below a directory.
+    pub fn of(target: &Target, config: &ScrapeConfig) -> Self {
+        Self::below(target.local_dir.clone(), &target.url, config, target.scrape_timeout)
+    }
+
+    fn below(dir: Option<Arc<Path>>, url: &TargetUrl, config: &ScrapeConfig, timeout: Duration) -> Self {
         let limit_bytes = config.limits.body_size_limit_bytes;
+        let bounds = Bounds::new(Arc::clone(&config.local_target_dirs), dir);
         let way = match &url.scheme {
-            UrlScheme::File => Way::File(FileTarget::new(&url.authority, &url.path_and_query, limit_bytes)),
-            UrlScheme::Exec => Way::Exec(ExecTarget::new(&url.authority, config.exec_targets, limit_bytes)),
-            _ => Way::Http(http_client(url, config, timeout)),
+            UrlScheme::File => {
+                Way::File(FileTarget::new(&url.authority, &url.path_and_query, limit_bytes, bounds))
+            }
+            UrlScheme::Exec => {
+                Way::Exec(ExecTarget::new(&url.authority, config.exec_targets, limit_bytes, bounds))
+            }
+            _ => {
+                let socket = url.scheme.socket().filter(|_| bounds.are_any());
+                Way::Http(http_client(url, config, timeout), socket.map(|path| (path.into(), bounds)))
+            }
         };
         Self { way, body_size_limit_bytes: limit_bytes, last_wire_bytes: 0, is_cancelled: Arc::default() }
     }
@@ -128,7 +148,14 @@ impl Scraper {
 
     fn fetch_into(&mut self, deadline: Instant, body: &mut BodyBuffer) -> Result<Fetched, ScrapeError> {
         let client = match &mut self.way {
-            Way::Http(client) => client,
+            Way::Http(client, None) => client,
+            Way::Http(client, Some((path, bounds))) => {
+                // Not there at all: the connection says so in its own words.
+                if path.exists() {
+                    bounds.check_named(path).map_err(|what| failed(path, &what))?;
+                }
+                client
+            }
             Way::File(file) => {
                 file.read(deadline, body)?;
                 return Ok(Fetched::of_text(body.len()));
@@ -208,7 +235,7 @@ impl Scraper {
     /// A handle that ends a running fetch at once.
     pub fn canceller(&self) -> Canceller {
         let fetch = match &self.way {
-            Way::Http(client) => Cancel::Http(client.canceller()),
+            Way::Http(client, _) => Cancel::Http(client.canceller()),
             Way::File(_) => Cancel::Local(Arc::default()),
             Way::Exec(exec) => Cancel::Local(Arc::clone(exec.is_cancelled())),
         };

@@ -9,10 +9,13 @@ use crate::discovery::TargetGroup;
 use crate::labels::Labels;
 use crate::labels::builder::LabelsBuilder;
 use crate::labels::quote::Quoted;
+use crate::labels::relabel::origin::written_by_rule;
 use crate::labels::relabel::{Verdict, relabel};
+use crate::scrape::local_access::{LocalKind, Refusal, permit};
 use crate::scrape::target_options::{OptionError, TargetOptions};
-use crate::scrape::target_url::{PARAM_LABEL_PREFIX, TargetUrl, local_part};
+use crate::scrape::target_url::{PARAM_LABEL_PREFIX, TargetUrl, UrlScheme, local_part};
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,6 +52,8 @@ pub struct Target {
     pub scrape_timeout: Duration,
     /// What its labels say of histograms and its series budget.
     pub options: TargetOptions,
+    /// Of a file or a socket that a relabel rule has named in part: the directory that the rule has written.
+    pub local_dir: Option<Arc<Path>>,
     /// Tells targets of a job apart; hash of all labels after relabelling, `__` ones included, and the URL.
     pub hash: u64,
 }
@@ -57,7 +62,15 @@ impl Target {
     /// A target with these labels, for code that has no configuration; its hash knows only what is given here.
     pub fn new(labels: Labels, url: TargetUrl, scrape_interval: Duration, scrape_timeout: Duration) -> Self {
         let hash = target_hash(labels.hash(), &url);
-        Self { labels, url, scrape_interval, scrape_timeout, options: TargetOptions::default(), hash }
+        Self {
+            labels,
+            url,
+            scrape_interval,
+            scrape_timeout,
+            options: TargetOptions::default(),
+            local_dir: None,
+            hash,
+        }
     }
 
     /// Hash of what samples and requests see of the target. Two targets that differ in nothing else write the same
@@ -105,6 +118,7 @@ pub enum TargetError {
     NoAddress,
     NotAHostname { address: String },
     RelativeSocket { path: String },
+    NotLocal { named: String, cause: Refusal },
     BadInterval { cause: UnitError },
     ZeroInterval,
     BadTimeout { cause: UnitError },
@@ -125,6 +139,7 @@ impl fmt::Display for TargetError {
                     Quoted(path)
                 )
             }
+            Self::NotLocal { named, cause } => write!(f, "{}: {cause}", Quoted(named)),
             Self::BadInterval { cause } => write!(f, "error parsing scrape interval: {cause}"),
             Self::ZeroInterval => f.write_str("scrape interval cannot be 0"),
             Self::BadTimeout { cause } => write!(f, "error parsing scrape timeout: {cause}"),
@@ -153,7 +168,7 @@ pub fn targets_from_group(
     mut each: impl FnMut(Discovered, Outcome),
 ) {
     for (target_idx, target_labels) in (0u32..).zip(&group.targets) {
-        let outcome = populate(builder, config, target_labels, &group.labels);
+        let outcome = populate(builder, config, target_labels, group);
         each(Discovered { config: Arc::clone(config), group: Arc::clone(group), target_idx }, outcome);
     }
 }
@@ -201,9 +216,9 @@ fn populate(
     builder: &mut LabelsBuilder,
     config: &ScrapeConfig,
     target_labels: &Labels,
-    group_labels: &Labels,
+    group: &TargetGroup,
 ) -> Outcome {
-    populate_discovered_labels(builder, config, target_labels, group_labels);
+    populate_discovered_labels(builder, config, target_labels, &group.labels);
     if relabel(builder, &config.relabel_configs) != Verdict::Keep {
         return Ok(None);
     }
@@ -212,6 +227,7 @@ fn populate(
         return Err(TargetError::RelativeSocket { path: socket });
     }
     let mut address = builder.get(ADDRESS_LABEL).to_owned();
+    let local_dir = local_dir(config, target_labels, group, &address, &socket)?;
     // What tells it from others.
     let instance = if address.is_empty() { socket.clone() } else { address.clone() };
     if address.is_empty() && !socket.is_empty() {
@@ -253,9 +269,49 @@ fn populate(
         builder.iter().filter_map(|(name, value)| Some((name.strip_prefix(PARAM_LABEL_PREFIX)?, value))),
     );
     let url = if socket.is_empty() { url } else { url.over_socket(&socket) };
-    let hash = target_hash(builder.hash(), &url);
+    let mut hash = target_hash(builder.hash(), &url);
+    if let Some(dir) = &local_dir {
+        // The same path with other bounds is another target.
+        hash ^= Labels::from_pairs([(ADDRESS_LABEL, dir.to_string_lossy())]).hash();
+    }
     builder.retain(|name, _| !name.starts_with(RESERVED_LABEL_PREFIX));
-    Ok(Some(Target { labels: builder.labels(), url, scrape_interval, scrape_timeout, options, hash }))
+    Ok(Some(Target {
+        labels: builder.labels(),
+        url,
+        scrape_interval,
+        scrape_timeout,
+        options,
+        local_dir,
+        hash,
+    }))
+}
+
+/// Whether a target may be local if it is; see [`permit`].
+fn local_dir(
+    config: &ScrapeConfig,
+    target_labels: &Labels,
+    group: &TargetGroup,
+    address: &str,
+    socket: &str,
+) -> Result<Option<Arc<Path>>, TargetError> {
+    let of_address = local_part(address).map(|(scheme, _)| match scheme {
+        UrlScheme::Exec => LocalKind::Command,
+        _ => LocalKind::File,
+    });
+    let of_socket = (!socket.is_empty()).then_some(LocalKind::Socket);
+    let mut dir = None;
+    for (kind, label, named) in [(of_socket, UNIX_SOCKET_LABEL, socket), (of_address, ADDRESS_LABEL, address)]
+    {
+        let Some(kind) = kind else { continue };
+        let written = || {
+            let mut builder = LabelsBuilder::new();
+            populate_discovered_labels(&mut builder, config, target_labels, &group.labels);
+            written_by_rule(&mut builder, &config.relabel_configs, label)
+        };
+        dir = permit(group.provenance, kind, written)
+            .map_err(|cause| TargetError::NotLocal { named: named.to_owned(), cause })?;
+    }
+    Ok(dir)
 }
 
 fn target_hash(labels_hash: u64, url: &TargetUrl) -> u64 {
@@ -306,6 +362,7 @@ pub(in crate::scrape) mod tests {
     /// A group of targets, each given as `name=value` pairs with spaces between.
     pub(in crate::scrape) fn group(targets: &[&str], labels: &str) -> Arc<TargetGroup> {
         Arc::new(TargetGroup {
+            provenance: crate::config::discovery::Provenance::Operator,
             source: "test/0".to_owned(),
             targets: targets.iter().map(|target| pairs(target)).collect(),
             labels: pairs(labels),

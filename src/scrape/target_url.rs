@@ -62,6 +62,11 @@ impl UrlScheme {
         }
     }
 
+    /// Whether a file or a command of this machine gives the page.
+    pub fn is_local_page(&self) -> bool {
+        matches!(self, Self::File | Self::Exec)
+    }
+
     /// The socket of this machine that a connection leads to.
     pub fn socket(&self) -> Option<&str> {
         match self {
@@ -151,7 +156,7 @@ pub fn local_part(address: &str) -> Option<(UrlScheme, &str)> {
 /// As `scrapeUrl` of the API shows it.
 impl fmt::Display for TargetUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if matches!(self.scheme, UrlScheme::File | UrlScheme::Exec) {
+        if self.scheme.is_local_page() {
             return write!(f, "{}:{}{}", self.scheme.as_str(), self.authority, self.path_and_query);
         }
         if !self.scheme.as_str().is_empty() {

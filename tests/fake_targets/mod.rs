@@ -276,6 +276,7 @@ pub(crate) fn config(jobs: Vec<ScrapeConfig>) -> Arc<Config> {
 /// A group of targets with these addresses.
 pub(crate) fn group(addresses: &[&str]) -> Arc<TargetGroup> {
     Arc::new(TargetGroup {
+        provenance: scraped::config::discovery::Provenance::Operator,
         source: "0".to_owned(),
         targets: addresses.iter().map(|address| Labels::from_pairs([("__address__", *address)])).collect(),
         labels: Labels::default(),

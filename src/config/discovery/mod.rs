@@ -32,6 +32,15 @@ use crate::config::emit::{Yaml, emit};
 use crate::config::fields::{Field, Fields};
 use crate::labels::Labels;
 
+/// Who says what a target is, and so what it may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Provenance {
+    /// The operator: the configuration, a file that it names, or what a command prints that it names.
+    Operator,
+    /// Whoever answers on the network.
+    Network,
+}
+
 /// One provider of targets.
 #[derive(Clone, Debug, PartialEq)]
 pub enum DiscoveryConfig {
@@ -58,6 +67,21 @@ pub enum DiscoveryConfig {
 }
 
 impl DiscoveryConfig {
+    /// Whose word its targets are. A container engine is asked over a socket of this machine, but what it says of a
+    /// container is that container's word.
+    pub fn provenance(&self) -> Provenance {
+        match self {
+            Self::Static(_) | Self::File(_) | Self::Exec(_) => Provenance::Operator,
+            Self::Consul(_)
+            | Self::Dns(_)
+            | Self::Docker(_)
+            | Self::Http(_)
+            | Self::Kubelet(_)
+            | Self::Kubernetes(_)
+            | Self::Mdns(_) => Provenance::Network,
+        }
+    }
+
     /// The key it stands under.
     pub(in crate::config) fn key(&self) -> &'static str {
         match self {

@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use crossbeam_channel::TryRecvError;
 
+use crate::config::discovery::Provenance;
 use crate::config::discovery::dns::{DnsRecordType, DnsSdConfig};
 use crate::discovery::complaints::Complaint;
 use crate::discovery::dns::resolv_conf::ResolvConf;
@@ -143,6 +144,7 @@ fn group(name: &str, port: u16, records: &[Record]) -> TargetGroup {
         Labels::from_pairs(labels)
     };
     TargetGroup {
+        provenance: Provenance::Network,
         source: name.to_owned(),
         targets: records.iter().map(target).collect(),
         labels: Labels::default(),

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 
+use crate::discovery::allowance::{ANSWER_BYTES, within};
+use crate::discovery::json_mistake::json_mistake;
 use crate::discovery::kubernetes::access::{Access, ApiServer};
 use crate::discovery::kubernetes::objects::{List, Note};
 use crate::discovery::kubernetes::{Report, ReportKind};
@@ -19,7 +21,7 @@ pub(in crate::discovery::kubernetes) const FIXED_HEADERS: [(&str, &str); 2] =
     [("User-Agent", concat!("scraped/", env!("CARGO_PKG_VERSION"))), ("Accept", "application/json")];
 
 /// One page of a list: 500 pods have some MB, with a megabyte of annotations on each it is a mistake.
-const MAX_PAGE_BYTES: usize = 64 << 20;
+const MAX_PAGE_BYTES: usize = 32 << 20;
 
 /// What is read of an answer that says what is wrong.
 const MAX_COMPLAINT_BYTES: usize = 16 << 10;
@@ -169,14 +171,14 @@ impl Answer<'_> {
     pub(in crate::discovery::kubernetes) fn into_list(mut self, kind: &str) -> Result<List, Trouble> {
         let mut reader =
             BufReader::new(Limited { response: &mut self.response, n_left: MAX_PAGE_BYTES, failure: None });
-        let parsed: Result<List, _> = serde_json::from_reader(&mut reader);
+        let parsed: Result<List, _> = within(ANSWER_BYTES, || serde_json::from_reader(&mut reader));
         let shown = &self.shown;
         match (parsed, reader.into_inner().failure) {
             (_, Some(error)) => Err(trouble_of(&error, shown)),
             (Err(error), None) if error.is_io() => Err(Trouble::failed(format!(
                 "{shown}: one page of the list is too large (limit: {MAX_PAGE_BYTES}B)"
             ))),
-            (Err(error), None) => Err(Trouble::failed(format!("{shown}: {error}"))),
+            (Err(error), None) => Err(Trouble::failed(format!("{shown}: {}", json_mistake(&error)))),
             (Ok(list), None) if list.kind != kind => {
                 Err(Trouble::failed(format!("{shown}: the answer is a {:?}, not a {kind}", list.kind)))
             }

@@ -5,17 +5,20 @@
 
 use std::time::{Duration, Instant};
 
+use crate::config::discovery::Provenance;
 use crate::config::discovery::kubelet::KubeletSdConfig;
 use crate::discovery::kubernetes::access::server_url;
 use crate::discovery::kubernetes::connection::{FIXED_HEADERS, Trouble, open};
 use crate::discovery::kubernetes::labels::pod_group;
 use crate::discovery::refresh::Source;
+use crate::discovery::tally::{Tally, Wanted};
 use crate::discovery::{Stop, TargetGroup};
 use crate::http::{Canceller, Headers, HttpClient};
 
 /// One entry of `kubelet_sd_configs`.
 #[derive(Debug)]
 pub(in crate::discovery) struct KubeletSource {
+    wanted: Wanted,
     namespaces: Vec<String>,
     timeout: Duration,
     shown_url: String,
@@ -25,10 +28,11 @@ pub(in crate::discovery) struct KubeletSource {
 
 impl KubeletSource {
     /// A source that has not asked yet.
-    pub(in crate::discovery) fn new(config: KubeletSdConfig) -> Self {
+    pub(in crate::discovery) fn new(config: KubeletSdConfig, wanted: Wanted) -> Self {
         let headers = Headers { fixed: &FIXED_HEADERS, others: Vec::new() };
         let url = server_url(config.url.full.expose(), "https");
         Self {
+            wanted,
             namespaces: config.namespaces,
             timeout: config.refresh_interval.max(Duration::from_secs(1)),
             shown_url: config.url.shown,
@@ -42,8 +46,16 @@ impl KubeletSource {
         let list = open(client, "/pods", Instant::now() + self.timeout)?.into_list("PodList")?;
         let is_wanted =
             |namespace: &String| self.namespaces.is_empty() || self.namespaces.contains(namespace);
-        let pods = list.items.iter().filter(|pod| is_wanted(&pod.metadata.namespace));
-        Ok(pods.map(pod_group).filter(|group| !group.targets.is_empty()).collect())
+        let mut tally = Tally::new(Provenance::Network, self.wanted);
+        let mut groups = Vec::new();
+        for pod in list.items.iter().filter(|pod| is_wanted(&pod.metadata.namespace)) {
+            let group = pod_group(pod, &mut tally)
+                .map_err(|sentence| Trouble::failed(format!("{}: {sentence}", self.shown_url)))?;
+            if !group.targets.is_empty() {
+                groups.push(group);
+            }
+        }
+        Ok(groups)
     }
 }
 

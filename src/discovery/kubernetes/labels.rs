@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use crate::config::discovery::Provenance;
 use crate::discovery::kubernetes::objects::{Container, ContainerStatus, Metadata, Object, Port, Status};
+use crate::discovery::tally::{Fate, Tally};
 use crate::discovery::target_labels::{host_port, sanitized};
 use crate::discovery::{ADDRESS_LABEL, TargetGroup};
 use crate::labels::Labels;
@@ -35,30 +37,42 @@ pub(in crate::discovery::kubernetes) fn of_named(resource: &str, metadata: &Meta
 }
 
 /// A target for each port of each container; without targets while the pod has no address.
-pub(in crate::discovery::kubernetes) fn pod_group(pod: &Object) -> TargetGroup {
+///
+/// # Errors
+/// A sentence: it has too many.
+pub(in crate::discovery::kubernetes) fn pod_group(
+    pod: &Object,
+    tally: &mut Tally,
+) -> Result<TargetGroup, String> {
     let Object { metadata, spec, status } = pod;
+    let provenance = Provenance::Network;
     let source = format!("pod/{}/{}", metadata.namespace, metadata.name);
     if status.pod_ip.is_empty() {
-        return TargetGroup { source, targets: Vec::new(), labels: Labels::default() };
+        return Ok(TargetGroup { provenance, source, targets: Vec::new(), labels: Labels::default() });
     }
     let mut targets = Vec::new();
     let containers = spec.containers.iter().map(|it| (it, &status.container_statuses, "false"));
     let init_containers = spec.init_containers.iter().map(|it| (it, &status.init_container_statuses, "true"));
     for (container, statuses, is_init) in containers.chain(init_containers) {
         let common = labels_of_container(container, statuses, is_init);
-        let target = |address: String, of_port: Pairs| {
+        let mut push = |address: String, of_port: Pairs| {
             let own = [(ADDRESS_LABEL.to_owned(), address)];
-            Labels::from_pairs(common.iter().cloned().chain(own).chain(of_port))
+            let labels = Labels::from_pairs(common.iter().cloned().chain(own).chain(of_port));
+            if tally.made(&labels)? == Fate::Kept {
+                targets.push(labels);
+            }
+            Ok::<(), String>(())
         };
         if container.ports.is_empty() {
             // Rules have to add a port.
-            targets.push(target(status.pod_ip.clone(), Pairs::new()));
+            push(status.pod_ip.clone(), Pairs::new())?;
         }
         for port in &container.ports {
-            targets.push(target(host_port(&status.pod_ip, port.container_port), labels_of_port(port)));
+            push(host_port(&status.pod_ip, port.container_port), labels_of_port(port))?;
         }
     }
-    TargetGroup { source, targets, labels: Labels::from_pairs(labels_of_pod(pod)) }
+    let group = TargetGroup { provenance, source, targets, labels: Labels::from_pairs(labels_of_pod(pod)) };
+    tally.group(&group).map(|()| group)
 }
 
 fn labels_of_pod(pod: &Object) -> Pairs {
@@ -133,5 +147,10 @@ pub(in crate::discovery::kubernetes) fn node_group(node: &Object) -> Option<Targ
     }));
     pairs.extend(of_named("node", metadata));
     let source = format!("node/{}", metadata.name);
-    Some(TargetGroup { source, targets: vec![target], labels: Labels::from_pairs(pairs) })
+    Some(TargetGroup {
+        provenance: Provenance::Network,
+        source,
+        targets: vec![target],
+        labels: Labels::from_pairs(pairs),
+    })
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use crate::discovery::allowance::{list, map};
 use crate::discovery::nullable::or_default;
 
 /// An object of any kind; fields that its kind does not have stay empty.
@@ -29,11 +30,11 @@ pub(in crate::discovery::kubernetes) struct Metadata {
     pub uid: String,
     #[serde(deserialize_with = "or_default")]
     pub resource_version: String,
-    #[serde(deserialize_with = "or_default")]
+    #[serde(deserialize_with = "map")]
     pub labels: BTreeMap<String, String>,
-    #[serde(deserialize_with = "or_default")]
+    #[serde(deserialize_with = "map")]
     pub annotations: BTreeMap<String, String>,
-    #[serde(deserialize_with = "or_default")]
+    #[serde(deserialize_with = "list")]
     pub owner_references: Vec<Owner>,
 }
 
@@ -53,9 +54,9 @@ pub(in crate::discovery::kubernetes) struct Owner {
 pub(in crate::discovery::kubernetes) struct Spec {
     #[serde(deserialize_with = "or_default")]
     pub node_name: String,
-    #[serde(deserialize_with = "or_default")]
+    #[serde(deserialize_with = "list")]
     pub containers: Vec<Container>,
-    #[serde(deserialize_with = "or_default")]
+    #[serde(deserialize_with = "list")]
     pub init_containers: Vec<Container>,
     #[serde(rename = "providerID", deserialize_with = "or_default")]
     pub provider_id: String,
@@ -68,7 +69,7 @@ pub(in crate::discovery::kubernetes) struct Container {
     pub name: String,
     #[serde(deserialize_with = "or_default")]
     pub image: String,
-    #[serde(deserialize_with = "or_default")]
+    #[serde(deserialize_with = "list")]
     pub ports: Vec<Port>,
 }
 
@@ -91,13 +92,13 @@ pub(in crate::discovery::kubernetes) struct Status {
     pub host_ip: String,
     #[serde(deserialize_with = "or_default")]
     pub phase: String,
-    #[serde(deserialize_with = "or_default")]
+    #[serde(deserialize_with = "list")]
     pub conditions: Vec<Condition>,
-    #[serde(deserialize_with = "or_default")]
+    #[serde(deserialize_with = "list")]
     pub container_statuses: Vec<ContainerStatus>,
-    #[serde(deserialize_with = "or_default")]
+    #[serde(deserialize_with = "list")]
     pub init_container_statuses: Vec<ContainerStatus>,
-    #[serde(deserialize_with = "or_default")]
+    #[serde(deserialize_with = "list")]
     pub addresses: Vec<Address>,
     #[serde(deserialize_with = "or_default")]
     pub daemon_endpoints: DaemonEndpoints,
@@ -149,7 +150,7 @@ pub(in crate::discovery::kubernetes) struct List {
     pub kind: String,
     #[serde(default, deserialize_with = "or_default")]
     pub metadata: ListMetadata,
-    #[serde(default, deserialize_with = "or_default")]
+    #[serde(default, deserialize_with = "list")]
     pub items: Vec<Object>,
 }
 

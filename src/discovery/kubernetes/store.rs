@@ -7,10 +7,15 @@ use std::sync::Arc;
 
 use crate::config::discovery::kubernetes::AttachMetadata;
 use crate::discovery::TargetGroup;
+use crate::discovery::complaints::Complaint;
 use crate::discovery::kubernetes::labels::Pairs;
 use crate::discovery::kubernetes::wanted::{Kept, Maker, Purpose, Whereabouts};
 use crate::discovery::metrics::DiscoveryMetrics;
+use crate::discovery::tally::MAX_KEPT_BYTES;
 use crate::labels::Labels;
+
+/// What all objects of a provider may take; one list may take half of it.
+const MAX_STORE_BYTES: usize = 2 * MAX_KEPT_BYTES;
 
 /// The objects of all watches.
 #[derive(Debug)]
@@ -19,6 +24,10 @@ pub(in crate::discovery::kubernetes) struct Store {
     shelves: Vec<Shelf>,
     attach: AttachMetadata,
     metrics: Arc<DiscoveryMetrics>,
+    /// Of all objects.
+    n_bytes: usize,
+    /// While objects are left out because there is no room for them.
+    complaint: Option<Complaint>,
 }
 
 /// The objects of one watch.
@@ -43,7 +52,7 @@ impl Store {
         metrics: Arc<DiscoveryMetrics>,
     ) -> Self {
         let shelves = purposes.map(|purpose| Shelf { purpose, objects: None }).collect();
-        Self { shelves, attach, metrics }
+        Self { shelves, attach, metrics, n_bytes: 0, complaint: None }
     }
 
     /// Whether every watch has had its first list.
@@ -67,6 +76,9 @@ impl Store {
         let before = shelf.objects.replace(objects);
         let purpose = shelf.purpose;
         let (is_first, before) = (before.is_none(), before.unwrap_or_default());
+        // Each list was counted when it was read.
+        self.n_bytes = self.shelves.iter().flat_map(|it| it.objects.iter().flatten()).map(n_bytes).sum();
+        self.complaint = None;
         let mut change = if is_first { Change::Something } else { Change::Nothing };
         let mut events = Vec::new();
         let now = self.shelves.get(watch_idx).and_then(|shelf| shelf.objects.as_ref());
@@ -95,6 +107,15 @@ impl Store {
     ) -> Change {
         let Some(shelf) = self.shelves.get_mut(watch_idx) else { return Change::Nothing };
         let purpose = shelf.purpose;
+        let before = shelf.objects.as_ref().and_then(|objects| objects.get(&key));
+        let before_bytes = before.map_or(0, |kept| n_bytes((&key, kept)));
+        let now_bytes = self.n_bytes - before_bytes + n_bytes((&key, &kept));
+        if now_bytes > MAX_STORE_BYTES {
+            self.complain(now_bytes);
+            return Change::Nothing;
+        }
+        self.n_bytes = now_bytes;
+        let Some(shelf) = self.shelves.get_mut(watch_idx) else { return Change::Nothing };
         let is_same = shelf.objects.as_ref().and_then(|objects| objects.get(&key)) == Some(&kept);
         let before = shelf.objects.get_or_insert_default().insert(key, kept);
         self.count_event(purpose, if before.is_some() { "update" } else { "add" });
@@ -106,11 +127,25 @@ impl Store {
     pub(in crate::discovery::kubernetes) fn remove(&mut self, watch_idx: usize, key: &str) -> Change {
         let Some(shelf) = self.shelves.get_mut(watch_idx) else { return Change::Nothing };
         let purpose = shelf.purpose;
-        if shelf.objects.as_mut().and_then(|objects| objects.remove(key)).is_none() {
+        let Some((key, kept)) = shelf.objects.as_mut().and_then(|objects| objects.remove_entry(key)) else {
             return Change::Nothing;
-        }
+        };
+        self.n_bytes -= n_bytes((&key, &kept));
         self.count_event(purpose, "delete");
         Change::Something
+    }
+
+    /// A server that sends objects without an end.
+    fn complain(&mut self, n_bytes: usize) {
+        let sentence = format!(
+            "its objects would take {n_bytes} bytes (limit: {MAX_STORE_BYTES}); new ones are left out until some go or \
+             all are listed again; selectors make them fewer"
+        );
+        // One sentence for all that follow.
+        if self.complaint.is_none() {
+            log::warn!("discovery: kubernetes: {sentence}");
+            self.complaint = self.metrics.complaints.raise(None, || "kubernetes".to_owned(), &sentence);
+        }
     }
 
     fn count_event(&self, purpose: Purpose, event: &str) {
@@ -173,11 +208,15 @@ impl Store {
         }
         let labels = Labels::from_pairs(pairs(&group.labels).into_iter().chain(more));
         let (source, targets) = (group.source.clone(), group.targets.clone());
-        Some(Arc::new(TargetGroup { source, targets, labels }))
+        Some(Arc::new(TargetGroup { provenance: group.provenance, source, targets, labels }))
     }
 
     fn find(&self, purpose: Purpose, key: &str) -> Option<&Kept> {
         let shelves = self.shelves.iter().filter(|shelf| shelf.purpose == purpose);
         shelves.filter_map(|shelf| shelf.objects.as_ref()).find_map(|objects| objects.get(key))
     }
+}
+
+fn n_bytes((key, kept): (&String, &Kept)) -> usize {
+    key.len() + kept.n_bytes()
 }

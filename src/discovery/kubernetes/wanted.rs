@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::discovery::TargetGroup;
 use crate::discovery::kubernetes::labels::{node_group, of_metadata, of_named, pod_group};
 use crate::discovery::kubernetes::objects::Object;
+use crate::discovery::tally::{Tally, memory_bytes};
 use crate::http::escape::{escape, escape_query};
 use crate::labels::Labels;
 
@@ -49,6 +50,20 @@ pub(in crate::discovery::kubernetes) enum Kept {
     Labels(Labels),
     /// The name of what made it: a deployment or a cron job.
     Maker(String),
+}
+
+impl Kept {
+    /// What it takes in memory, about.
+    pub(in crate::discovery::kubernetes) fn n_bytes(&self) -> usize {
+        match self {
+            Self::Group(group, _) => {
+                let labels = group.targets.iter().chain([&group.labels]);
+                group.source.len() + labels.map(memory_bytes).sum::<usize>()
+            }
+            Self::Labels(labels) => memory_bytes(labels),
+            Self::Maker(name) => name.len(),
+        }
+    }
 }
 
 /// Where a pod is found, for what is attached to it.
@@ -152,17 +167,25 @@ impl Wanted {
         path
     }
 
-    /// What is kept of `object`; `None`: it is of no use.
-    pub(in crate::discovery::kubernetes) fn kept(&self, object: &Object) -> Option<Kept> {
+    /// What is kept of `object`, counted; `None`: it is of no use.
+    ///
+    /// # Errors
+    /// A sentence: it is too much.
+    pub(in crate::discovery::kubernetes) fn kept(
+        &self,
+        object: &Object,
+        tally: &mut Tally,
+    ) -> Result<Option<Kept>, String> {
         let maker = object.metadata.controller();
         let maker_of_kind = |kind: &str| maker.filter(|maker| maker.kind == kind).map(|it| it.name.clone());
-        match self.purpose {
+        let kept = match self.purpose {
             Purpose::Pods => {
                 let maker = maker_of_kind("ReplicaSet")
                     .map(Maker::ReplicaSet)
                     .or_else(|| maker_of_kind("Job").map(Maker::Job));
                 let (namespace, node) = (object.metadata.namespace.clone(), object.spec.node_name.clone());
-                Some(Kept::Group(Arc::new(pod_group(object)), Whereabouts { namespace, node, maker }))
+                let group = Arc::new(pod_group(object, tally)?);
+                return Ok(Some(Kept::Group(group, Whereabouts { namespace, node, maker })));
             }
             Purpose::Nodes => {
                 let group = node_group(object);
@@ -170,7 +193,7 @@ impl Wanted {
                     let name = &object.metadata.name;
                     log::warn!("discovery: kubernetes: node {name:?} has no address yet and is left out");
                 }
-                Some(Kept::Group(Arc::new(group?), Whereabouts::default()))
+                group.map(|group| Kept::Group(Arc::new(group), Whereabouts::default()))
             }
             Purpose::NodeLabels => Some(Kept::Labels(Labels::from_pairs(of_named("node", &object.metadata)))),
             Purpose::NamespaceLabels => {
@@ -178,7 +201,11 @@ impl Wanted {
             }
             Purpose::Deployments => maker_of_kind("Deployment").map(Kept::Maker),
             Purpose::CronJobs => maker_of_kind("CronJob").map(Kept::Maker),
+        };
+        if let Some(kept) = &kept {
+            tally.labels(0, kept.n_bytes())?;
         }
+        Ok(kept)
     }
 }
 

@@ -12,13 +12,17 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::RecvTimeoutError;
 
+use crate::config::discovery::Provenance;
 use crate::discovery::Stop;
+use crate::discovery::allowance::{EVENT_BYTES, within};
 use crate::discovery::complaints::Complaint;
+use crate::discovery::json_mistake::json_mistake;
 use crate::discovery::kubernetes::ReportKind;
 use crate::discovery::kubernetes::connection::{Connection, Failure, Lines, Reporter, Trouble};
 use crate::discovery::kubernetes::objects::{Event, Note, Object};
 use crate::discovery::kubernetes::wanted::{Kept, Wanted};
 use crate::discovery::metrics::DiscoveryMetrics;
+use crate::discovery::tally::{Tally, Wanted as Limit};
 
 /// Pauses after failures: the first one, and what they grow to.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -133,6 +137,7 @@ impl Watch {
     /// All objects, page by page; reported when they are complete.
     fn list(&mut self) -> Result<(), Trouble> {
         let mut objects: BTreeMap<String, Kept> = BTreeMap::new();
+        let mut tally = unlimited();
         let mut page = String::new();
         loop {
             let path = match (page.as_str(), self.state.is_memory_old) {
@@ -144,11 +149,13 @@ impl Watch {
             let answer = self.connection.open(&path, Instant::now() + self.patience.list)?;
             let shown = answer.shown().to_owned();
             let list = answer.into_list(self.wanted.purpose.list_kind())?;
-            objects.extend(
-                list.items
-                    .iter()
-                    .filter_map(|object| Some((object.metadata.key(), self.wanted.kept(object)?))),
-            );
+            for object in &list.items {
+                let kept = self.wanted.kept(object, &mut tally);
+                let kept = kept.map_err(|sentence| Trouble::failed(format!("{shown}: {sentence}")))?;
+                if let Some(kept) = kept {
+                    objects.insert(object.metadata.key(), kept);
+                }
+            }
             if !list.metadata.r#continue.is_empty() {
                 page = list.metadata.r#continue;
                 continue;
@@ -203,7 +210,8 @@ enum EventTrouble {
 
 /// What to report of an event, if anything, and how far everything is known then.
 fn parse_event(line: &[u8], wanted: &Wanted) -> Result<(Option<ReportKind>, String), EventTrouble> {
-    let failed = |error: serde_json::Error| EventTrouble::Failed(format!("not an event: {error}"));
+    let failed =
+        |error: serde_json::Error| EventTrouble::Failed(format!("not an event: {}", json_mistake(&error)));
     let Event { r#type, object: note } = serde_json::from_slice::<Event<Note>>(line).map_err(failed)?;
     let version = note.metadata.resource_version;
     let report = match r#type.as_str() {
@@ -211,9 +219,14 @@ fn parse_event(line: &[u8], wanted: &Wanted) -> Result<(Option<ReportKind>, Stri
         "ERROR" if note.code == 410 => return Err(EventTrouble::Expired),
         "ERROR" => return Err(EventTrouble::Failed(format!("status {}: {}", note.code, note.message))),
         "ADDED" | "MODIFIED" | "DELETED" => {
-            let object = serde_json::from_slice::<Event<Object>>(line).map_err(failed)?.object;
+            let object = within(EVENT_BYTES, || serde_json::from_slice::<Event<Object>>(line));
+            let object = object.map_err(failed)?.object;
             let key = object.metadata.key();
-            let kept = if r#type == "DELETED" { None } else { wanted.kept(&object) };
+            let mut tally = unlimited();
+            let kept = match r#type == "DELETED" {
+                true => None,
+                false => wanted.kept(&object, &mut tally).map_err(EventTrouble::Failed)?,
+            };
             match (r#type.as_str(), kept) {
                 ("DELETED", _) => Some(ReportKind::Gone(key)),
                 // What is of no use as it is now keeps what it was.
@@ -227,6 +240,11 @@ fn parse_event(line: &[u8], wanted: &Wanted) -> Result<(Option<ReportKind>, Stri
         return Err(EventTrouble::Failed("an event has no resourceVersion".to_owned()));
     }
     Ok((report, version))
+}
+
+/// Of one answer: a server may send pages for ever. `target_limit` has no say, since objects come and go one by one.
+fn unlimited() -> Tally {
+    Tally::new(Provenance::Network, Limit::default())
 }
 
 /// Up to a quarter longer, so that the boxes of a fleet do not ask all at once.

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::TryRecvError;
 use simple_dns::{CLASS, Name, Packet, QCLASS, QTYPE, Question, TYPE};
 
+use crate::config::discovery::Provenance;
 use crate::config::discovery::mdns::MdnsSdConfig;
 use crate::discovery::mdns::records::{Neighbour, Records, Wanted};
 use crate::discovery::refresh::Source;
@@ -99,6 +100,7 @@ impl Source for MdnsSource {
             .map_err(|error| format!("cannot ask the link: {error}"))?;
         self.records.expire(Instant::now());
         let group = |service: &String| TargetGroup {
+            provenance: Provenance::Network,
             source: service.clone(),
             targets: self
                 .records
