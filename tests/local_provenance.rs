@@ -100,7 +100,9 @@ impl Canaries {
         assert!(values(&data, "canary_file").is_empty() && values(&data, "canary_command").is_empty());
         let targets = scraped.get("/api/v1/targets?state=active").body;
         let at = self.path().display();
-        for kind in [format!("Url\":\"file:{at}"), format!("Url\":\"exec:{at}"), "+unix://%2F".to_owned()] {
+        for kind in
+            [format!("Url\":\"file:{at}"), format!("Url\":\"exec:{at}"), "Url\":\"http+unix://%2F".to_owned()]
+        {
             assert!(!targets.contains(&kind), "{kind}: {targets}");
         }
     }

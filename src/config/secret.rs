@@ -5,6 +5,8 @@
 use std::fmt::{self, Debug, Display, Formatter};
 use std::path::PathBuf;
 
+use crate::config::go_url::redacted;
+
 /// What stands in place of a secret, as in Prometheus.
 pub const SECRET_TOKEN: &str = "<secret>";
 
@@ -45,6 +47,17 @@ pub struct SecretUrl {
     pub shown: String,
 }
 
+impl SecretUrl {
+    /// A URL, or a host with whatever stands before it, as typed.
+    pub fn new(text: String) -> Self {
+        let shown = match text.contains("://") {
+            true => redacted(&text),
+            false => redacted(&format!("http://{text}")).split_off("http://".len()),
+        };
+        Self { full: Secret::new(text), shown }
+    }
+}
+
 /// Where a credential, a certificate or a key comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
@@ -56,7 +69,7 @@ pub enum Source {
 
 #[cfg(test)]
 mod tests {
-    use super::{Secret, Source};
+    use super::{Secret, SecretUrl, Source};
 
     #[test]
     fn nothing_prints_a_secret() {
@@ -64,5 +77,13 @@ mod tests {
         let source = Source::Inline(secret.clone());
         assert_eq!(format!("{secret} {secret:?} {source:?}"), "<secret> <secret> Inline(<secret>)");
         assert_eq!(secret.expose(), "hunter2");
+        for (url, shown) in [
+            ("http://me:hunter2@box/x", "http://me:xxxxx@box/x"),
+            ("me:hunter2@box:8500", "me:xxxxx@box:8500"),
+            ("box:8500", "box:8500"),
+            ("unix:///run/docker.sock", "unix:///run/docker.sock"),
+        ] {
+            assert_eq!(SecretUrl::new(url.to_owned()).shown, shown);
+        }
     }
 }

@@ -124,8 +124,8 @@ impl ConsulSource {
             .into_iter()
             .collect();
         let headers = Headers { fixed: &USER_AGENT, others };
-        let url = Url::parse(&format!("{}://{}", config.scheme, config.server));
-        let shown_server = url.as_ref().map_or_else(|| config.server.clone(), Url::to_string);
+        let url = Url::parse(&format!("{}://{}", config.scheme, config.server.full.expose()));
+        let shown_server = format!("{}://{}", config.scheme, config.server.shown);
         let client = url.map(|url| HttpClient::new(url, headers, &config.client));
         let datacenter = config.datacenter.clone();
         Self {

@@ -153,19 +153,21 @@ impl DockerSource {
             escape_query(&mut query, &serde_json::to_string(&filters).unwrap_or_default());
         }
         let headers = Headers { fixed: &USER_AGENT, others: Vec::new() };
-        let client = match config.host.split_once("://") {
+        let client = match config.host.full.expose().split_once("://") {
             Some(("unix", path)) => Url::parse("http://localhost")
                 .map(|url| HttpClient::over_unix_socket(PathBuf::from(path), url, headers, &config.client)),
             Some(("tcp", rest)) => {
                 Url::parse(&format!("http://{rest}")).map(|url| HttpClient::new(url, headers, &config.client))
             }
-            _ => Url::parse(&config.host).map(|url| HttpClient::new(url, headers, &config.client)),
+            _ => {
+                Url::parse(config.host.full.expose()).map(|url| HttpClient::new(url, headers, &config.client))
+            }
         };
         Self { config, wanted, query, client }
     }
 
     fn ask(&mut self, path: &str, deadline: Instant) -> Result<Answer, String> {
-        let host = &self.config.host;
+        let host = &self.config.host.shown;
         let client = self.client.as_mut().ok_or_else(|| format!("{host:?} is not a URL"))?;
         let question = Question { path_and_query: Some(path), headers: &[], limit_bytes: MAX_TEXT_BYTES };
         client.fetch(&question, deadline).map_err(|error| format!("{host}: {error}"))
@@ -181,7 +183,7 @@ impl DockerSource {
 
     fn list<T: DeserializeOwned>(&mut self, path: &str, deadline: Instant) -> Result<Vec<T>, String> {
         let answer = self.ask(path, deadline)?;
-        let host = &self.config.host;
+        let host = &self.config.host.shown;
         if answer.status() != 200 {
             let complaint = serde_json::from_slice::<Complaint>(&answer.body).unwrap_or_default();
             let message = complaint.message.lines().next().unwrap_or_default();
@@ -213,7 +215,7 @@ impl Source for DockerSource {
             .map_err(|sentence| format!("error while computing network labels: {sentence}"))?;
         let tally = Tally::new(Provenance::Network, self.wanted);
         let group = group(&self.config, &containers, &networks, tally);
-        group.map(|group| vec![group]).map_err(|sentence| format!("{}: {sentence}", self.config.host))
+        group.map(|group| vec![group]).map_err(|sentence| format!("{}: {sentence}", self.config.host.shown))
     }
 }
 

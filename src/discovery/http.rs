@@ -44,12 +44,9 @@ impl HttpSource {
         let interval = config.refresh_interval.as_secs_f64().to_string();
         let others = vec![("X-Prometheus-Refresh-Interval-Seconds".into(), interval.into())];
         let headers = Headers { fixed: &FIXED_HEADERS, others };
-        let url = Url::parse(&config.url);
+        let url = Url::parse(config.url.full.expose());
         // As it is typed; Prometheus' label has the password too.
-        let shown_url = match &url {
-            Some(url) if url.has_password() => url.to_string(),
-            _ => config.url.clone(),
-        };
+        let shown_url = config.url.shown.clone();
         let client = url.map(|url| HttpClient::new(url, headers, &config.client));
         Self { wanted, shown_url, timeout: config.refresh_interval, client, metrics }
     }

@@ -71,6 +71,9 @@ impl LabelLimitError {
             Self::Labels { labels, limit, .. } => {
                 format!("label_limit exceeded (number of labels: {labels}, limit: {limit})")
             }
+            Self::Unlimited { labels, limit, .. } => {
+                format!("too many labels (number of labels: {labels}, limit: {limit})")
+            }
             Self::NameLength { bytes, limit, .. } => {
                 format!("label_name_length_limit exceeded (length: {bytes}, limit: {limit})")
             }

@@ -23,7 +23,7 @@ pub struct ConsulSdConfig {
     /// `scheme`, default http.
     pub scheme: String,
     /// Host and port, default localhost:8500.
-    pub server: String,
+    pub server: SecretUrl,
     /// Put before every path.
     pub path_prefix: String,
     /// `token`, sent as `X-Consul-Token`.
@@ -114,7 +114,7 @@ pub(in crate::config) fn read(item: &Field<'_>, dir: &Path) -> Option<ConsulSdCo
     fields.finish(|_| false);
     Some(ConsulSdConfig {
         scheme,
-        server,
+        server: SecretUrl::new(server),
         path_prefix,
         token,
         datacenter,
@@ -136,7 +136,7 @@ pub(in crate::config) fn read(item: &Field<'_>, dir: &Path) -> Option<ConsulSdCo
 impl ConsulSdConfig {
     pub(in crate::config) fn print(&self) -> Yaml {
         let mut entries = Entries::default();
-        entries.add_text("server", &self.server);
+        entries.add_text("server", &self.server.shown);
         entries.add_text("path_prefix", &self.path_prefix);
         if self.token.is_some() {
             entries.add("token", Yaml::text(SECRET_TOKEN));

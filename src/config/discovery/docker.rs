@@ -9,6 +9,7 @@ use crate::config::emit::Yaml;
 use crate::config::fields::Field;
 use crate::config::http_client::{HttpClientConfig, read_client};
 use crate::config::print::{Entries, duration, texts};
+use crate::config::secret::SecretUrl;
 
 /// Prometheus' `DefaultDockerSDConfig`.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(60);
@@ -22,7 +23,7 @@ const SCHEMES: [&str; 4] = ["unix", "tcp", "http", "https"];
 #[derive(Clone, Debug, PartialEq)]
 pub struct DockerSdConfig {
     /// `unix://PATH`, or a URL with the scheme tcp, http or https.
-    pub host: String,
+    pub host: SecretUrl,
     /// Port of containers that publish none, default 80.
     pub port: u16,
     /// Name → values, as the engine's API has them; names may repeat.
@@ -49,7 +50,8 @@ pub(in crate::config) fn read(item: &Field<'_>, dir: &Path) -> Option<DockerSdCo
         host = field.text().unwrap_or_default();
         let scheme = host.split_once("://").map(|(scheme, _)| scheme).unwrap_or_default();
         if !host.is_empty() && !SCHEMES.contains(&scheme) {
-            field.mistake(format!("host {host:?} must start with unix://, tcp://, http:// or https://"));
+            let shown = SecretUrl::new(host.clone()).shown;
+            field.mistake(format!("host {shown:?} must start with unix://, tcp://, http:// or https://"));
         }
     }
     if host.is_empty() {
@@ -77,7 +79,7 @@ pub(in crate::config) fn read(item: &Field<'_>, dir: &Path) -> Option<DockerSdCo
     let match_first_network = fields.bool("match_first_network").unwrap_or(true);
     fields.finish(|_| false);
     Some(DockerSdConfig {
-        host,
+        host: SecretUrl::new(host),
         port,
         filters,
         host_networking_host,
@@ -92,7 +94,7 @@ impl DockerSdConfig {
     pub(in crate::config) fn print(&self) -> Yaml {
         let mut entries = Entries::default();
         self.client.print(&mut entries, self.enable_http2);
-        entries.add("host", Yaml::text(&self.host));
+        entries.add("host", Yaml::text(&self.host.shown));
         entries.add("port", Yaml::raw(self.port));
         let filters = self.filters.iter().map(|(name, values)| {
             let mut filter = Entries::default();

@@ -9,6 +9,7 @@ use crate::config::emit::Yaml;
 use crate::config::fields::Field;
 use crate::config::http_client::{HttpClientConfig, read_client};
 use crate::config::print::{Entries, duration};
+use crate::config::secret::SecretUrl;
 
 /// Prometheus' `http.DefaultSDConfig`.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(60);
@@ -17,7 +18,7 @@ const REFRESH_INTERVAL: Duration = Duration::from_secs(60);
 #[derive(Clone, Debug, PartialEq)]
 pub struct HttpSdConfig {
     /// Where the list of target groups is.
-    pub url: String,
+    pub url: SecretUrl,
     /// Default 1m; also how long a request may take.
     pub refresh_interval: Duration,
     /// How it is reached.
@@ -44,7 +45,7 @@ pub(in crate::config) fn read(item: &Field<'_>, dir: &Path) -> Option<HttpSdConf
     };
     fields.finish(|_| false);
     Some(HttpSdConfig {
-        url: url?,
+        url: SecretUrl::new(url?),
         refresh_interval: refresh_interval?,
         client: Arc::new(client),
         enable_http2,
@@ -71,7 +72,7 @@ impl HttpSdConfig {
         let mut entries = Entries::default();
         self.client.print(&mut entries, self.enable_http2);
         entries.add("refresh_interval", duration(self.refresh_interval));
-        entries.add_text("url", &self.url);
+        entries.add_text("url", &self.url.shown);
         entries.into_map()
     }
 }
