@@ -3,9 +3,11 @@
 //! them are scraped. What a relabel rule of the operator names is.
 
 #![allow(clippy::expect_used, reason = "a test that cannot be set up has to fail")]
+#![allow(clippy::print_stdout, reason = "a test says that it could not do anything")]
 
 mod kubernetes_support;
 mod mdns_support;
+mod name_server;
 mod support;
 mod tls_support;
 
@@ -13,13 +15,17 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use kubernetes_support::{ApiServer, own_node};
 use mdns_support::{Neighbour, Responder};
+use name_server::Act;
 use serde_json::Value;
+use simple_dns::rdata::{A, MX, NS, RData, SRV};
+use simple_dns::{Name, RCODE, TYPE};
 use support::api::{active, metric};
 use support::command::values;
 use support::scraped::Scraped;
@@ -490,4 +496,83 @@ fn no_content_of_a_file_stands_in_an_error_a_log_or_the_api() {
     ] {
         assert!(errors.iter().any(|error| error == want), "{want}: {errors:#?}");
     }
+}
+
+/// Set in the second run of the test of name servers.
+const INSIDE: &str = "SCRAPED_TEST_HAS_OWN_NETWORK";
+
+/// Name servers have port 53 and stand in `/etc/resolv.conf`: the test runs itself once more in a network and file system
+/// of its own. Where that cannot be had it says so and tests nothing.
+#[test]
+fn no_name_server_names_what_is_inside() {
+    let dir = TempDir::with_prefix("scraped-test-").expect("a directory");
+    if std::env::var_os(INSIDE).is_none() {
+        let conf = dir.path().join("resolv.conf");
+        fs::write(&conf, "nameserver 127.0.0.1\n").expect("writable");
+        let script = "ip link set lo up && mount --bind \"$0\" /etc/resolv.conf && exec \"$@\"";
+        let unshare = |script: &str| {
+            let mut unshare = Command::new("unshare");
+            unshare
+                .args(["--user", "--map-root-user", "--net", "--mount", "--", "sh", "-c", script])
+                .arg(&conf);
+            unshare
+        };
+        if !unshare("ip link set lo up").output().is_ok_and(|output| output.status.success()) {
+            println!("no network namespace can be had here: nothing was tested");
+            return;
+        }
+        let mut inside = unshare(script);
+        inside.arg(std::env::current_exe().expect("a path"));
+        inside.args(["--exact", "no_name_server_names_what_is_inside", "--nocapture"]).env(INSIDE, "1");
+        assert!(inside.status().expect("it runs").success());
+        return;
+    }
+    let canaries = Canaries::new();
+    let endpoint = endpoint(&canaries);
+    let at = canaries.path().display().to_string();
+    let names =
+        [format!("file:{at}/secret.prom"), format!("exec:{at}/canary.sh"), format!("{at}/canary.sock")];
+    let names: Vec<Name<'static>> =
+        names.into_iter().map(|name| Name::new(name.leak()).expect("a name")).collect();
+    name_server::server_at(([127, 0, 0, 1], 53).into(), move |asked| {
+        let say = |records: Vec<RData<'static>>| Act::Say(RCODE::NoError, records);
+        match (asked.name, asked.record_type) {
+            ("good.example", TYPE::A) => say(vec![RData::A(A { address: 0x7f00_0001 })]),
+            ("evil.example", TYPE::SRV) => {
+                let srv = |target: &Name<'static>, port| {
+                    RData::SRV(SRV { priority: 1, weight: 1, port, target: target.clone() })
+                };
+                say(names.iter().flat_map(|name| [srv(name, 0), srv(name, 80)]).collect())
+            }
+            ("evil.example", TYPE::MX) => say(names
+                .iter()
+                .map(|name| RData::MX(MX { preference: 1, exchange: name.clone() }))
+                .collect()),
+            ("evil.example", TYPE::NS) => say(names.iter().map(|name| RData::NS(NS(name.clone()))).collect()),
+            _ => Act::Say(RCODE::NameError, Vec::new()),
+        }
+    });
+    let good = endpoint.at("");
+    let port = good.trim_start_matches(':');
+    let mut jobs = format!(
+        "- job_name: good\n  dns_sd_configs: [{{names: [good.example], type: A, port: {port}, refresh_interval: 1s}}]\n"
+    );
+    for kind in ["SRV", "MX", "NS"] {
+        let source = format!(
+            "dns_sd_configs: [{{names: [evil.example], type: {kind}, port: 80, refresh_interval: 1s}}]"
+        );
+        let rule = format!("__meta_dns_{}_record_target", kind.to_lowercase());
+        jobs += &format!(
+            "- job_name: {kind}\n  {source}\n- job_name: {kind}-laundry\n  {source}\n  relabel_configs:\n  \
+             - {{source_labels: [{rule}], regex: '(.+:.+)[.]', target_label: __address__}}\n  \
+             - {{source_labels: [{rule}], regex: '(/.+)[.]', target_label: __unix_socket__}}\n"
+        );
+    }
+    let scraped = canaries.start(&jobs);
+    wait_for_good(&scraped, "good");
+    for job in ["SRV", "MX", "NS", "SRV-laundry", "MX-laundry", "NS-laundry"] {
+        let series = format!("prometheus_target_sync_failed_total{{scrape_job=\"{job}\"}}");
+        wait_until(&series, || metric(&scraped, &series).is_some_and(|n_failed| n_failed >= 3.0));
+    }
+    canaries.check(&scraped);
 }

@@ -210,3 +210,63 @@ impl Bounds {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a rule has written, with `<` and `>` around what it copied.
+    fn written(text: &str) -> Written {
+        let mut pieces = Written::new();
+        for (idx, part) in
+            text.split(['<', '>']).enumerate().filter(|(idx, part)| idx % 2 == 1 || !part.is_empty())
+        {
+            let part = part.to_owned();
+            pieces.push(if idx % 2 == 1 { Piece::Captured(part) } else { Piece::Literal(part) });
+        }
+        pieces
+    }
+
+    #[test]
+    fn the_network_says_a_part_of_what_a_rule_says() {
+        let check = |kind, text: &str, want: Result<Option<&str>, Refusal>| {
+            let got = permit(Provenance::Network, kind, || Some(written(text)));
+            let want = want.map(|dir| dir.map(|dir| Arc::from(Path::new(dir))));
+            assert_eq!(got, want, "{text}");
+        };
+        let leads_out = |dir: &str| Err(Refusal::LeadsOut { dir: dir.to_owned() });
+        use LocalKind::{Command, File, Socket};
+        check(File, "file:/var/lib/x/a.prom", Ok(None));
+        check(File, "file:/var/lib/x/<a>.prom", Ok(Some("/var/lib/x")));
+        check(File, "file:/var/lib/x-<a>/m", Ok(Some("/var/lib")));
+        check(File, "file:/var/lib/x/<a/b>", Ok(Some("/var/lib/x")));
+        check(File, "file:/var/lib/x/<>", Ok(Some("/var/lib/x")));
+        check(File, "file:/var/<../etc/shadow>", leads_out("/var"));
+        check(File, "file:/var/<.>./shadow", leads_out("/var"));
+        check(File, "file:/var/<.><.>/shadow", leads_out("/var"));
+        check(File, "file:/var/<a\0b>", leads_out("/var"));
+        check(File, "file:/<etc/shadow>", Err(Refusal::NoPlace));
+        check(File, "file://<etc/shadow>", Err(Refusal::NoPlace));
+        check(File, "<file:/var/lib/x/a>", Err(Refusal::NotARule));
+        check(File, "<>file:/var/lib/x/a", Err(Refusal::NotARule));
+        check(File, "file:</var/lib/x/a>", Err(Refusal::NotARule));
+        check(File, "fi<le:/var/lib/x/a>", Err(Refusal::NotARule));
+        check(Socket, "/run/<a>.sock", Ok(Some("/run")));
+        check(Socket, "/run/x.sock", Ok(None));
+        check(Socket, "/<run/x.sock>", Err(Refusal::NoPlace));
+        check(Socket, "<a>", Err(Refusal::NotARule));
+        check(Command, "exec:/bin/probe", Ok(None));
+        check(Command, "exec:/bin/probe <a>", Ok(None));
+        check(Command, "exec:/bin/probe --host=<-a> <b><-c>", Ok(None));
+        check(Command, "exec:/bin/probe<a>", Err(Refusal::NoPlace));
+        check(Command, "exec:/bin/<sh> x", Err(Refusal::NoPlace));
+        for changed in ["<a b>", "<>", "<-a>", "<a\tb>", "<a\u{a0}b>", "x <-><a>"] {
+            check(Command, &format!("exec:/bin/probe {changed}"), Err(Refusal::ChangesCommand));
+        }
+        // A part of an argument may be nothing.
+        check(Command, "exec:/bin/probe x<>", Ok(None));
+        let nobody = || None;
+        assert_eq!(permit(Provenance::Network, File, nobody), Err(Refusal::NotARule));
+        assert_eq!(permit(Provenance::Operator, File, nobody), Ok(None));
+    }
+}

@@ -9,7 +9,7 @@ use crate::config::emit::Yaml;
 use crate::config::fields::Field;
 use crate::config::http_client::{Auth, HttpClientConfig, read_client};
 use crate::config::print::{Entries, duration, texts};
-use crate::config::secret::{SECRET_TOKEN, Secret, Source};
+use crate::config::secret::{SECRET_TOKEN, Secret, SecretUrl, Source};
 
 /// Prometheus' `consul.DefaultSDConfig`.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(30);
