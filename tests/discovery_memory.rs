@@ -123,7 +123,7 @@ fn lists_are_bounded_while_they_are_read() {
     let labels = serve(filled("[{\"labels\": {", "\"a\":\"\"", "}}]"));
     check("labels", &http(&labels), "", &[], End::Says("the most of one source"));
 
-    let file = "file_sd_configs: [{files: ['list.*'], refresh_interval: 1s}]";
+    let file = "file_sd_configs: [{files: ['list*.yml', 'list*.json'], refresh_interval: 1s}]";
     let yaml = [("list.yml", &*filled("- targets: [", "a", "]"))];
     check("yaml", file, "", &yaml, End::Says("too many for one list in YAML (limit: 250000)"));
     let yaml = filled("- targets: [", "10.0.0.1:9100", "]");
