@@ -6,6 +6,7 @@
 //! that hangs, and killing a process that hangs in the system, which is left behind.
 
 use std::fmt;
+use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
@@ -18,7 +19,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::process::{Pid, Resource, Signal, WaitOptions, kill_process_group, setrlimit, waitpid};
 
-use crate::descriptors;
+use crate::descriptors::{self, Purpose};
 
 /// All that a command finds in its environment, so that what it prints does not depend on who started the daemon.
 const ENVIRONMENT: [(&str, &str); 2] =
@@ -153,15 +154,20 @@ impl Running {
         if n_hung >= MAX_HUNG {
             return Err(ExecError::OthersHang { n_hung });
         }
+        let not_started =
+            |error: io::Error| ExecError::NotStarted { program: program.into(), cause: error.to_string() };
+        // Its pipes must not take what is left for the web server and the log.
+        let probe = File::open("/dev/null").map_err(not_started)?;
+        if !descriptors::has_room(&probe, Purpose::Exchange) {
+            return Err(not_started(io::Error::from_raw_os_error(libc::EMFILE)));
+        }
         let mut command = Command::new(program);
         command.args(arguments).env_clear().envs(ENVIRONMENT);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // A group of its own: whatever it starts is killed with it.
         command.process_group(0);
         give_back_limit(&mut command);
-        let child = command
-            .spawn()
-            .map_err(|error| ExecError::NotStarted { program: program.into(), cause: error.to_string() })?;
+        let child = command.spawn().map_err(not_started)?;
         Ok(Self { child, complaint: Vec::new() })
     }
 

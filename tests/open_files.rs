@@ -103,12 +103,15 @@ fn hung_targets_leave_the_last_descriptors_to_the_web_and_the_log() {
     let targets = FakeTargets::start();
     targets.set("/metrics", Behaviour::Healthy(page("a 1\n")));
     targets.set("/hangs", Behaviour::Hangs);
-    let config = format!(
-        "{HEAD}{}{}",
+    let mut config = format!(
+        "{HEAD}{}{}- job_name: commands\n  static_configs:\n",
         job("good", &targets, "/metrics", 2),
         job("hung", &targets, "/hangs", N_TARGETS)
     );
-    let scraped = Scraped::start_limited(64, 64, &config, &["--storage.agent.wal-segment-size=1MB"]);
+    for number in 0..N_TARGETS / 2 {
+        let _ = writeln!(config, "  - {{targets: ['exec:/bin/sleep 9'], labels: {{n: '{number}'}}}}");
+    }
+    let scraped = Scraped::start_limited(64, 64, &config, &["--enable-feature=exec-targets"]);
     let errors =
         || -> Vec<String> { active(&scraped, "hung").into_iter().map(|target| target.last_error).collect() };
     wait_until("some have no descriptor", || errors().iter().any(|it| it.contains("too many open files")));
@@ -116,6 +119,10 @@ fn hung_targets_leave_the_last_descriptors_to_the_web_and_the_log() {
     for _ in 0..20 {
         assert_eq!(scraped.get("/-/healthy").status, 200);
     }
+    let commands = || active(&scraped, "commands");
+    wait_until("some commands have none either", || {
+        commands().iter().any(|target| target.last_error.contains("Too many open files"))
+    });
     wait_until("all have failed", || errors().iter().all(|error| !error.is_empty()));
     let log = scraped.stderr();
     assert!(!log.contains("cannot accept") && !log.contains("cannot fsync"), "{log}");
