@@ -286,8 +286,8 @@ fn success_is_any_2xx_and_sent_once() {
 
 #[test]
 fn a_refusal_is_final_and_its_words_are_told() {
-    for status in [400, 401, 403, 404, 413, 422, 429] {
-        let fixture = Fixture::start_answering(Answer::status(status), "", "");
+    for (status, queue) in [(400, ""), (409, ""), (413, ""), (422, ""), (429, "retry_on_http_429: false")] {
+        let fixture = Fixture::start_answering(Answer::status(status), "", queue);
         // Batches that come later are tried: the sender goes on.
         wait_until("a second batch", || {
             let requests = requests(&fixture.receiver);

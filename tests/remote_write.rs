@@ -203,10 +203,11 @@ fn every_way_to_fail_for_a_while_loses_nothing() {
 
 #[test]
 fn what_is_refused_for_good_is_dropped_and_counted() {
-    for status in [400, 401, 404, 413, 429] {
+    let drops_429 = FAST.replace("{", "{retry_on_http_429: false, ");
+    for (status, lines) in [(400, FAST), (409, FAST), (413, FAST), (422, FAST), (429, &drops_429)] {
         let (targets, receiver) = counting();
         receiver.answer(Answer::status(status));
-        let scraped = Scraped::start(&config(&targets, &receiver, FAST));
+        let scraped = Scraped::start(&config(&targets, &receiver, lines));
         wait_until("drops", || remote_metric(&scraped, "samples_failed_total") > 0.0);
         let rejected = "prometheus_remote_storage_samples_dropped_total";
         assert!(metric_sum(&scraped, rejected) > 0.0);

@@ -94,8 +94,9 @@ pub struct QueueConfig {
     pub min_backoff: Duration,
     /// Longest pause; each is twice the one before.
     pub max_backoff: Duration,
-    /// Whether status 429 means "later"; otherwise the samples are dropped.
-    pub retry_on_http_429: bool,
+    /// What status 429 means: `true`, "again soon"; `false`, "never", as in Prometheus, and the samples are dropped;
+    /// `None`, when nothing is typed, "leave me alone for a while".
+    pub retry_on_http_429: Option<bool>,
     /// Older samples are dropped; zero: none.
     pub sample_age_limit: Duration,
     /// Samples of a series go in their order; otherwise the newest go first, and a backlog beside them.
@@ -118,7 +119,7 @@ impl Default for QueueConfig {
             batch_send_deadline: Duration::from_secs(5),
             min_backoff: Duration::from_millis(30),
             max_backoff: Duration::from_secs(5),
-            retry_on_http_429: false,
+            retry_on_http_429: None,
             sample_age_limit: Duration::ZERO,
             in_order: true,
             backlog_share: DEFAULT_BACKLOG_SHARE,
@@ -188,7 +189,10 @@ impl RemoteWriteConfig {
         queue.add("batch_send_deadline", duration(self.queue.batch_send_deadline));
         queue.add("min_backoff", duration(self.queue.min_backoff));
         queue.add("max_backoff", duration(self.queue.max_backoff));
-        queue.add_flag("retry_on_http_429", self.queue.retry_on_http_429);
+        // Unlike Prometheus, for which both are the same, `false` is shown: it is not what one gets without it.
+        if let Some(retry) = self.queue.retry_on_http_429 {
+            queue.add("retry_on_http_429", Yaml::raw(retry));
+        }
         if !self.queue.sample_age_limit.is_zero() {
             queue.add("sample_age_limit", duration(self.queue.sample_age_limit));
         }
@@ -345,7 +349,7 @@ fn read_queue(field: &Field<'_>) -> QueueConfig {
     ] {
         *value = fields.take(name).and_then(|field| field.duration()).unwrap_or(*value);
     }
-    queue.retry_on_http_429 = fields.bool("retry_on_http_429").unwrap_or(false);
+    queue.retry_on_http_429 = fields.bool("retry_on_http_429");
     if queue.min_shards > queue.max_shards && queue.max_shards > 0 {
         field.mistake("remote write queue min_shards must not be greater than max_shards");
     }

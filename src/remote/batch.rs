@@ -99,6 +99,19 @@ impl Batch {
         self.queued.push(Queued { handle, record, place: Place(place), ts_ms, value });
     }
 
+    /// Adds items of another batch, whose `rest` is given, behind the others.
+    pub fn push_from(&mut self, items: &[Queued], rest: &Rest) {
+        for item in items {
+            let content = match rest.view(item) {
+                Some(View::Float(value)) => Content::Float(value),
+                Some(View::Histogram(kind, encoded)) => Content::Histogram(kind, encoded.into()),
+                Some(View::Exemplar(value, labels)) => Content::Exemplar(value, Box::new(labels.clone())),
+                None => continue,
+            };
+            self.push(Item { handle: item.handle, record: item.record, ts_ms: item.ts_ms, content });
+        }
+    }
+
     /// Number of items.
     pub fn len(&self) -> usize {
         self.queued.len()
@@ -163,6 +176,10 @@ mod tests {
             batch.push(Item { handle, record: Default::default(), ts_ms: idx.into(), content });
         }
         assert_eq!(batch.len(), 9);
+        let original = std::mem::take(&mut batch);
+        batch.push_from(&original.queued[6..], &original.rest);
+        batch.push_from(&original.queued[..6], &original.rest);
+        batch.queued.sort_by_key(|item| item.ts_ms);
         for (queued, idx) in batch.queued.iter().zip(0..) {
             let value = match (batch.rest.view(queued), queued.kind()) {
                 (Some(View::Float(value)), Kind::Float) => value,

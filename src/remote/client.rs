@@ -62,6 +62,13 @@ pub enum SendOutcome {
         /// How much of it was written all the same; `None` without a word on it.
         written: Option<Written>,
     },
+    /// The answer is about the endpoint and not about what was sent: the same again when that is mended.
+    WrongEndpoint {
+        /// What happened, and which key of the configuration to look at.
+        error: String,
+        /// `Retry-After`.
+        retry_after: Option<Duration>,
+    },
     /// The endpoint does not speak 2.0.
     OnlyV1 {
         /// What happened.
@@ -76,7 +83,7 @@ pub enum SendOutcome {
 pub struct Client {
     http: HttpClient,
     timeout: Duration,
-    retry_on_http_429: bool,
+    retry_on_http_429: Option<bool>,
 }
 
 impl Client {
@@ -118,7 +125,7 @@ impl Client {
     }
 }
 
-fn outcome(answer: &Answer, message: Message, retry_on_http_429: bool) -> SendOutcome {
+fn outcome(answer: &Answer, message: Message, retry_on_http_429: Option<bool>) -> SendOutcome {
     let status = answer.status();
     let written = written(|name| answer.header(name));
     let retry_after = answer.header("Retry-After").and_then(|text| retry_after(text, SystemTime::now()));
@@ -129,16 +136,61 @@ fn outcome(answer: &Answer, message: Message, retry_on_http_429: bool) -> SendOu
     let space = if reason.is_empty() { "" } else { " " };
     let error = format!("server returned HTTP status {status}{space}{reason}: {body}");
     match status {
+        200..=299 if is_html(answer.header("Content-Type").unwrap_or_default(), &answer.body) => {
+            let error = format!(
+                "server returned HTTP status {status}{space}{reason} with an HTML page, which looks like the login page \
+                 of a network and not like remote write: log in there, or look at url of its remote_write entry"
+            );
+            SendOutcome::WrongEndpoint { error, retry_after }
+        }
         200..=299 if message == Message::V2 && written.is_none() => SendOutcome::OnlyV1 {
             error: format!("{status}{space}{reason} without the header {SAMPLES_WRITTEN_HEADER}"),
         },
         200..=299 => SendOutcome::Accepted { written },
         415 if message == Message::V2 => SendOutcome::OnlyV1 { error },
-        429 if retry_on_http_429 => SendOutcome::Later { error, retry_after },
-        400..=499 => SendOutcome::Refused { status, error, written },
+        429 if retry_on_http_429 == Some(true) => SendOutcome::Later { error, retry_after },
+        429 if retry_on_http_429 == Some(false) => SendOutcome::Refused { status, error, written },
+        400..=499 => match what_is_wrong(status) {
+            None => SendOutcome::Refused { status, error, written },
+            Some(wrong) => SendOutcome::WrongEndpoint { error: format!("{error}; {wrong}"), retry_after },
+        },
         500..=599 => SendOutcome::Later { error, retry_after },
         _ => SendOutcome::Later { error, retry_after: None },
     }
+}
+
+/// What is wrong with the endpoint, and where to look; `None` when it is what was sent. Prometheus drops the samples in
+/// each of these cases.
+fn what_is_wrong(status: u16) -> Option<&'static str> {
+    Some(match status {
+        400 | 409 | 413 | 422 => return None,
+        401 | 403 => {
+            "it does not accept the credentials: look at basic_auth, authorization or oauth2 of its remote_write entry"
+        }
+        407 => "the proxy does not accept the credentials: look at proxy_url of its remote_write entry",
+        408 => {
+            "it waited too long for the request: the link may be too slow for max_samples_per_send in queue_config of its \
+             remote_write entry"
+        }
+        415 => "it does not take this message: look at protobuf_message and url of its remote_write entry",
+        429 => {
+            "it wants fewer requests: look at its limits, and at retry_on_http_429 in queue_config of its remote_write \
+             entry"
+        }
+        _ => "nothing takes remote write there: look at url of its remote_write entry",
+    })
+}
+
+/// Whether an answer is a page for people. An empty one is not, whatever type it claims to have.
+fn is_html(content_type: &str, body: &[u8]) -> bool {
+    const STARTS: [&str; 4] = ["<!doctype html", "<html", "<head", "<script"];
+    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body).trim_ascii();
+    let content_type = content_type.split(';').next().unwrap_or_default().trim();
+    let claims =
+        ["text/html", "application/xhtml+xml"].iter().any(|it| content_type.eq_ignore_ascii_case(it));
+    let starts =
+        |start: &str| body.get(..start.len()).is_some_and(|body| body.eq_ignore_ascii_case(start.as_bytes()));
+    (claims && !body.is_empty()) || STARTS.iter().any(|start| starts(start))
 }
 
 /// One header is enough to be believed; one that is missing, or no number, means zero.
@@ -188,7 +240,7 @@ fn http_date(text: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Written, http_date, retry_after, written};
+    use super::{Written, http_date, is_html, retry_after, what_is_wrong, written};
     use std::time::{Duration, UNIX_EPOCH};
 
     #[test]
@@ -210,6 +262,49 @@ mod tests {
         check("Sun, 06 Nov 1994 08:49:37 GMT", Some(77));
         check("Sun, 06 Nov 1993 08:49:37 GMT", None);
         check("-1", None);
+    }
+
+    #[test]
+    fn a_page_for_people_is_no_acknowledgement() {
+        for (content_type, body) in [
+            ("text/html", "Login"),
+            ("Text/HTML; charset=utf-8", "\n<p>Welcome</p>"),
+            ("", "<!DOCTYPE html><title>Hotel</title>"),
+            ("text/plain", "\u{feff} <HTML lang=en>"),
+            ("application/octet-stream", "<script>location='/login'</script>"),
+        ] {
+            assert!(is_html(content_type, body.as_bytes()), "{content_type:?} {body:?}");
+        }
+        for (content_type, body) in [
+            ("text/html; charset=utf-8", ""),
+            ("text/html", " \r\n"),
+            ("", ""),
+            ("application/json", "{\"status\":\"success\"}"),
+            ("text/plain; charset=utf-8", "OK"),
+            ("application/xml", "<ok/>"),
+        ] {
+            assert!(!is_html(content_type, body.as_bytes()), "{content_type:?} {body:?}");
+        }
+    }
+
+    #[test]
+    fn an_endpoint_that_is_wrong_is_not_a_sample_that_is_wrong() {
+        for (status, key) in [
+            (401, "basic_auth"),
+            (403, "authorization"),
+            (404, "url"),
+            (405, "url"),
+            (407, "proxy_url"),
+            (408, "max_samples_per_send"),
+            (410, "url"),
+            (415, "protobuf_message"),
+            (429, "retry_on_http_429"),
+        ] {
+            assert!(what_is_wrong(status).is_some_and(|wrong| wrong.contains(key)), "{status}");
+        }
+        for status in [400, 409, 413, 422] {
+            assert_eq!(what_is_wrong(status), None, "{status}");
+        }
     }
 
     #[test]

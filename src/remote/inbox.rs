@@ -3,6 +3,8 @@
 //! Each shard has one and takes the next batch from it, on its own thread. While only one of both queues has something,
 //! that one is served alone; while both have, they share the shard by samples.
 
+use std::time::Duration;
+
 use crossbeam_channel::{Receiver, TryRecvError, never, select};
 
 use crate::remote::batch::Batch;
@@ -18,6 +20,19 @@ pub struct Inbox {
     due: f64,
     /// Nothing more than a batch is ever due: idle times are not made up for.
     max_due: f64,
+}
+
+/// What there is for a shard to do.
+#[derive(Debug)]
+pub enum Next {
+    /// A batch.
+    Batch(Batch),
+    /// Nothing yet.
+    Nothing,
+    /// There will be no more.
+    Ended,
+    /// The shard is to end at once.
+    Stopped,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,34 +53,41 @@ impl Inbox {
         Self { fresh: Some(fresh), backlog: Some(backlog), backlog_share, due: 0.0, max_due }
     }
 
-    /// The next batch, waiting for it; `None` when both queues are closed and empty, or `stop` is closed.
-    pub fn next(&mut self, stop: &Receiver<()>) -> Option<Batch> {
+    /// The next batch, waiting for it for as long as `patience`, for ever without.
+    pub fn next(&mut self, stop: &Receiver<()>, patience: Option<Duration>) -> Next {
         loop {
             if stop.try_recv() == Err(TryRecvError::Disconnected) {
-                return None;
+                return Next::Stopped;
             }
             let order =
                 if self.due > 0.0 { [Side::Backlog, Side::Fresh] } else { [Side::Fresh, Side::Backlog] };
             for side in order {
                 match self.queue(side).as_ref().map(Receiver::try_recv) {
-                    Some(Ok(batch)) => return Some(self.count(side, batch)),
+                    Some(Ok(batch)) => return Next::Batch(self.count(side, batch)),
                     Some(Err(TryRecvError::Disconnected)) => *self.queue(side) = None,
                     Some(Err(TryRecvError::Empty)) | None => {}
                 }
             }
             if self.fresh.is_none() && self.backlog.is_none() {
-                return None;
+                return Next::Ended;
             }
             let (no_fresh, no_backlog) = (never(), never());
+            let timeout = patience.map_or(never(), crossbeam_channel::after);
             let (side, batch) = select! {
-                recv(stop) -> _ => return None,
+                recv(stop) -> _ => return Next::Stopped,
                 recv(self.fresh.as_ref().unwrap_or(&no_fresh)) -> batch => (Side::Fresh, batch),
                 recv(self.backlog.as_ref().unwrap_or(&no_backlog)) -> batch => (Side::Backlog, batch),
+                recv(timeout) -> _ => return Next::Nothing,
             };
             if let Ok(batch) = batch {
-                return Some(self.count(side, batch));
+                return Next::Batch(self.count(side, batch));
             }
         }
+    }
+
+    /// Whether a batch waits.
+    pub fn has_more(&self) -> bool {
+        [&self.fresh, &self.backlog].into_iter().flatten().any(|queue| !queue.is_empty())
     }
 
     fn queue(&mut self, side: Side) -> &mut Option<Receiver<Batch>> {
@@ -88,10 +110,10 @@ impl Inbox {
 
 #[cfg(test)]
 mod tests {
-    use super::Inbox;
+    use super::{Inbox, Next};
     use crate::remote::batch::{Batch, Content, Item};
     use crate::series::{SeriesHandle, SeriesRef};
-    use crossbeam_channel::{bounded, unbounded};
+    use crossbeam_channel::{Receiver, bounded, unbounded};
     use std::num::NonZeroU32;
 
     /// A batch of `n` samples with this timestamp.
@@ -104,6 +126,13 @@ mod tests {
         batch
     }
 
+    fn next_ts_ms(inbox: &mut Inbox, stop: &Receiver<()>) -> i64 {
+        match inbox.next(stop, None) {
+            Next::Batch(batch) => batch.queued[0].ts_ms,
+            other => panic!("{other:?}"),
+        }
+    }
+
     /// Which queue each of the first `n` batches came from, `b` for the backlog.
     fn order(share: f64, fresh: &[usize], backlog: &[usize]) -> String {
         let ((to_fresh, from_fresh), (to_backlog, from_backlog)) = (unbounded(), unbounded());
@@ -113,7 +142,7 @@ mod tests {
         let (_stop, stopped) = bounded(0);
         let mut inbox = Inbox::new(from_fresh, from_backlog, share, 100);
         let mut order = String::new();
-        while let Some(batch) = inbox.next(&stopped) {
+        while let Next::Batch(batch) = inbox.next(&stopped, None) {
             order.push(if batch.queued[0].ts_ms == 0 { 'b' } else { 'f' });
         }
         order
@@ -139,16 +168,16 @@ mod tests {
         let mut inbox = Inbox::new(from_fresh, from_backlog, 0.5, 100);
         for _ in 0..50 {
             to_backlog.send(batch(100, 0)).unwrap();
-            assert_eq!(inbox.next(&stopped).unwrap().queued[0].ts_ms, 0);
+            assert_eq!(next_ts_ms(&mut inbox, &stopped), 0);
         }
         let mut n_fresh = 0;
         for _ in 0..10 {
             to_backlog.send(batch(100, 0)).unwrap();
             to_fresh.send(batch(100, 1)).unwrap();
-            n_fresh += inbox.next(&stopped).unwrap().queued[0].ts_ms;
+            n_fresh += next_ts_ms(&mut inbox, &stopped);
         }
         assert!((5..=7).contains(&n_fresh), "{n_fresh}");
         drop(stop);
-        assert!(inbox.next(&stopped).is_none());
+        assert!(matches!(inbox.next(&stopped, None), Next::Stopped));
     }
 }

@@ -5,7 +5,7 @@
 //! `progress`, how they are kept over restarts is `position`.
 
 /// What is sent; metrics tell them apart.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// A float sample.
     #[default]

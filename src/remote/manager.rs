@@ -207,6 +207,8 @@ impl Manager {
                     }
                     if queue.endpoint() != &endpoint {
                         queue.replace(endpoint);
+                    } else {
+                        queue.ask_again();
                     }
                     Some(queue)
                 }

@@ -80,7 +80,8 @@ struct Stopped;
 impl Sender {
     fn run(mut self) {
         while self.stop.recv_timeout(self.config.send_interval) == Err(RecvTimeoutError::Timeout) {
-            if self.shared.message() != Message::V1 {
+            // Nor while the endpoint is left alone.
+            if self.shared.message() != Message::V1 || self.shared.pause.until().is_some() {
                 continue;
             }
             let families = self.store.families();
@@ -109,7 +110,9 @@ impl Sender {
                     metrics.bytes.add(packed.len() as u64);
                     return Ok(());
                 }
-                SendOutcome::Refused { error, .. } | SendOutcome::OnlyV1 { error } => {
+                SendOutcome::Refused { error, .. }
+                | SendOutcome::WrongEndpoint { error, .. }
+                | SendOutcome::OnlyV1 { error } => {
                     self.backoff.reset();
                     metrics.failed.add(n_families);
                     self.say(&format!("{n_families} metadata entries are not sent: {error}"));

@@ -59,6 +59,9 @@ pub struct EndpointMetrics {
     pub highest_sent_timestamp: Gauge,
     /// Newest timestamp in seconds of what was read last of a backlog; 0 without one.
     pub backlog_timestamp: Gauge,
+    /// Newest timestamp in seconds of what the endpoint has answered for good, taken or not, for the shard rule; 0
+    /// before.
+    pub highest_answered_timestamp: Gauge,
     pub shards: Gauge,
     pub shards_max: Gauge,
     pub shards_min: Gauge,
@@ -70,7 +73,15 @@ pub struct EndpointMetrics {
     pub ledger: Mutex<Ledger>,
     /// Items of all kinds read from the log, for the shard rule.
     pub items_in: Counter,
-    /// Nanoseconds spent in requests, for the shard rule.
+    /// Items of all kinds that were sent and refused, for the shard rule: they have taken time, unlike others that are
+    /// dropped.
+    pub items_refused: Counter,
+    pub set_aside: Gauge,
+    pub search_requests: Counter,
+    /// Wall-clock milliseconds until which nothing is sent to an endpoint that is wrong; 0 without a pause.
+    pub paused_until_ms: Gauge,
+    pub max_request_bytes: Gauge,
+    /// Nanoseconds spent in requests that were answered, for the shard rule.
     pub send_ns: Counter,
     /// Wall-clock milliseconds of the last answer with 2xx.
     pub last_send_ms: Gauge,
@@ -98,6 +109,7 @@ impl EndpointMetrics {
             highest_timestamp: Gauge::default(),
             highest_sent_timestamp: Gauge::default(),
             backlog_timestamp: Gauge::default(),
+            highest_answered_timestamp: Gauge::default(),
             shards: Gauge::default(),
             shards_max: Gauge::default(),
             shards_min: Gauge::default(),
@@ -107,6 +119,11 @@ impl EndpointMetrics {
             lag_bytes: Gauge::default(),
             ledger: Mutex::default(),
             items_in: Counter::default(),
+            items_refused: Counter::default(),
+            set_aside: Gauge::default(),
+            search_requests: Counter::default(),
+            paused_until_ms: Gauge::default(),
+            max_request_bytes: Gauge::default(),
             send_ns: Counter::default(),
             last_send_ms: Gauge::default(),
             last_error: Mutex::default(),
@@ -128,13 +145,14 @@ impl EndpointMetrics {
         }
     }
 
-    /// Items of all kinds that were sent, and those that were dropped, for the shard rule. What truncation took is not
-    /// among them: it was never read.
+    /// Items of all kinds that were sent, whether they were taken or not, and those that were dropped unsent, for the
+    /// shard rule. What truncation took is not among them: it was never read.
     pub fn items_out(&self) -> (u64, u64) {
-        let sent = self.kinds.iter().map(|kind| kind.sent.get()).sum();
+        let refused = self.items_refused.get();
+        let sent = self.kinds.iter().map(|kind| kind.sent.get()).sum::<u64>() + refused;
         let by_reason = self.kinds.iter().flat_map(|kind| DropReason::ALL.into_iter().zip(&kind.dropped));
         let read = by_reason.filter(|(reason, _)| *reason != DropReason::WalTruncated);
-        (sent, read.map(|(_, dropped)| dropped.get()).sum())
+        (sent, read.map(|(_, dropped)| dropped.get()).sum::<u64>().saturating_sub(refused))
     }
 }
 
@@ -253,6 +271,34 @@ const GAUGES: [(&str, &str, Value); 8] = [
     ),
 ];
 
+/// Name, help, type, value of what an endpoint refuses.
+const REFUSALS: [(&str, &str, &str, Value); 4] = [
+    (
+        "scraped_remote_set_aside_series",
+        "Series that the endpoint refused alone: their samples are dropped unsent, and now and then one is tried again.",
+        "gauge",
+        |it| it.set_aside.get(),
+    ),
+    (
+        "scraped_remote_search_requests_total",
+        "Requests sent to find out which series of a refused request the endpoint refuses.",
+        "counter",
+        |it| it.search_requests.get() as f64,
+    ),
+    (
+        "scraped_remote_endpoint_paused",
+        "1 while nothing is sent because the endpoint is wrong (credentials, URL, rate limit, login page), otherwise 0.",
+        "gauge",
+        |it| f64::from(it.paused_until_ms.get() > 0.0),
+    ),
+    (
+        "scraped_remote_max_request_bytes",
+        "Largest request in bytes that is sent since the endpoint answered 413 to a larger one; 0 without a bound.",
+        "gauge",
+        |it| it.max_request_bytes.get(),
+    ),
+];
+
 /// `prometheus_wal_watcher_…`: what it ends in, help, type, value.
 const WATCHER: [(&str, &str, &str, Value); 4] = [
     (
@@ -304,6 +350,12 @@ impl Collect for RemoteMetrics {
         page.header(name, "Bytes of the log that the endpoint has not acknowledged.", "gauge");
         for endpoint in &endpoints {
             page.sample(name, &[("remote_name", &endpoint.name)], endpoint.lag_bytes.get());
+        }
+        for (name, help, kind, value) in &REFUSALS {
+            page.header(name, help, kind);
+            for endpoint in &endpoints {
+                page.sample(name, &[("remote_name", &endpoint.name)], value(endpoint));
+            }
         }
         ledger(page, &endpoints);
         watcher(page, &endpoints);

@@ -9,6 +9,9 @@
 //! With `in_order: false` the watcher leaves what it is behind by to a *backlog* (thread `wal-backlog-<name>`) and goes
 //! on at the present; the gap that this leaves in the progress is closed when the backlog is sent.
 //!
+//! What an endpoint refuses is searched for and remembered series by series (`search`, `refusals`); an endpoint that is
+//! wrong as a whole, by its credentials or its URL, has a *pause* (`pause`).
+//!
 //! An *item* is a float, a native histogram or an exemplar. The first two are samples and stand in the ledger.
 
 pub mod backlog;
@@ -22,14 +25,19 @@ pub mod ledger;
 pub mod manager;
 pub mod metadata;
 pub mod metrics;
+pub mod pause;
 pub mod position;
 pub mod progress;
 pub mod queue;
 pub mod reader;
 pub mod record_items;
+pub mod refusals;
+pub mod search;
+pub mod sender;
 pub mod series_labels;
 pub mod shard;
 pub mod shard_count;
 pub mod shards;
 pub mod shared;
+pub mod size_bound;
 pub mod watcher;

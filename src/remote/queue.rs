@@ -220,9 +220,18 @@ impl Queue {
         self.revive();
     }
 
+    /// Somebody has reloaded the configuration, perhaps because a file with a password is another one now: an endpoint
+    /// that is wrong is asked again at once.
+    pub fn ask_again(&self) {
+        if let Some(running) = &self.running {
+            running.shared.pause.cut_short();
+        }
+    }
+
     /// Asks the watcher to send what there is and to end.
     pub fn drain(&self) {
         if let Some(running) = &self.running {
+            running.shared.start_draining();
             let _ = running.control.send(Control::Drain);
         }
     }
@@ -250,6 +259,7 @@ impl Queue {
             metadata.join();
         }
         self.metrics.shards.set(0.0);
+        self.metrics.paused_until_ms.set(0.0);
     }
 
     /// What is settled now may be saved once it is durable.
@@ -305,6 +315,9 @@ impl Queue {
             kind.pending.set(n as f64);
         }
         *self.metrics.ledger.lock() = ledger;
+        if let Some(running) = &self.running {
+            self.metrics.max_request_bytes.set(running.shared.size_bound.shown().bytes as f64);
+        }
         // Of the log and not of the watcher, which waits while the endpoint is away: alerts compare it with what is sent.
         if let Some(newest_ms) = self.wal.newest_ts_ms() {
             self.metrics.highest_timestamp.set(newest_ms as f64 / 1000.0);
@@ -339,7 +352,7 @@ impl Queue {
             return;
         }
         let newest = self.wal.newest_ts_ms().map_or(metrics.highest_timestamp.get(), |ms| ms as f64 / 1000.0);
-        let newest_sent = metrics.highest_sent_timestamp.get();
+        let answered = metrics.highest_answered_timestamp.get();
         let backlog = Some(metrics.backlog_timestamp.get()).filter(|backlog| *backlog > 0.0);
         let situation = Situation {
             shards: metrics.shards.get() as usize,
@@ -349,8 +362,7 @@ impl Queue {
             samples_out,
             samples_dropped,
             send_seconds,
-            delay_seconds: (newest - backlog.map_or(newest_sent, |backlog| backlog.min(newest_sent)))
-                .max(0.0),
+            delay_seconds: (newest - backlog.map_or(answered, |backlog| backlog.min(answered))).max(0.0),
         };
         let (desired, wanted) = shard_count::desired(situation);
         metrics.shards_desired.set(desired);

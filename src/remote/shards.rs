@@ -15,6 +15,7 @@ use crate::remote::batch::{Batch, Item};
 use crate::remote::inbox::Inbox;
 use crate::remote::shard::Shard;
 use crate::remote::shared::Shared;
+use crate::series::SeriesHandle;
 
 /// Stack of a shard's thread in bytes.
 const STACK_BYTES: usize = 256 * 1024;
@@ -67,7 +68,7 @@ impl Shards {
             let (fresh, from_fresh) = bounded(n_batches);
             let (backlog, from_backlog) = bounded(n_batches);
             let inbox = Inbox::new(from_fresh, from_backlog, queue.backlog_share, batch_samples);
-            let shard = Shard::new(Arc::clone(shared), stop.clone());
+            let shard = Shard::new(Arc::clone(shared), n, stop.clone());
             let spawned = thread::Builder::new()
                 .name(format!("remote-shard-{}-{idx}", shared.metrics.name))
                 .stack_size(STACK_BYTES)
@@ -87,6 +88,13 @@ impl Shards {
             shards.to_backlogs.push(backlog);
         }
         shared.metrics.shards.set(shards.len() as f64);
+        for (idx, fresh) in to_fresh.iter().enumerate() {
+            let parked = shared.unpark(|handle| shard_of(handle, to_fresh.len()) == idx);
+            if !parked.is_empty() {
+                // It is empty, and has room for one batch at least.
+                let _ = fresh.try_send(parked);
+            }
+        }
         Ok((shards, Outbox::new(to_fresh, batch_samples)))
     }
 
@@ -115,6 +123,11 @@ impl Shards {
     }
 }
 
+/// The number of the shard, of `n`, that a series goes to.
+pub fn shard_of(handle: SeriesHandle, n: usize) -> usize {
+    handle.series_ref.0.get() as usize % n.max(1)
+}
+
 impl Outbox {
     fn new(channels: Vec<Sender<Batch>>, batch_samples: usize) -> Self {
         let now = Instant::now();
@@ -129,7 +142,7 @@ impl Outbox {
 
     /// Puts an item into its shard's open batch; the shard's number if that is full now.
     pub fn push(&mut self, item: Item, now: Instant) -> Option<usize> {
-        let idx = item.handle.series_ref.0.get() as usize % self.slots.len().max(1);
+        let idx = shard_of(item.handle, self.slots.len());
         let batch_samples = self.batch_samples;
         let slot = self.slots.get_mut(idx)?;
         if slot.open.is_empty() {

@@ -7,16 +7,22 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use crate::clock::Clock;
+use crate::config::duration::format_duration;
 use crate::config::remote_write::{ProtobufMessage, RemoteWriteConfig};
 use crate::http::Canceller;
 use crate::http::dial::Turn;
-use crate::remote::batch::Queued;
+use crate::labels::Labels;
+use crate::remote::batch::{Batch, Queued};
 use crate::remote::client::Written;
 use crate::remote::encode::Message;
 use crate::remote::ledger::{DropReason, Fate, Kind};
 use crate::remote::metrics::EndpointMetrics;
+use crate::remote::pause::{Pass, Pause};
 use crate::remote::progress::Progress;
+use crate::remote::refusals::Refusals;
 use crate::remote::series_labels::SeriesLabels;
+use crate::remote::size_bound::SizeBound;
+use crate::series::SeriesHandle;
 use crate::wal::head::Wal;
 
 /// A sentence about the same trouble is repeated no more often.
@@ -39,17 +45,41 @@ pub struct Shared {
     pub metrics: Arc<EndpointMetrics>,
     /// For `round_robin_dns`.
     pub turn: Turn,
+    /// What it refuses.
+    pub refusals: Refusals,
+    /// While it is wrong.
+    pub pause: Pause,
+    /// How much it takes at a time.
+    pub size_bound: SizeBound,
+    is_draining: AtomicBool,
+    /// What shards that have ended leave to the next ones.
+    parked: Mutex<Batch>,
     speaks_only_v1: AtomicBool,
     is_nhcb_said: AtomicBool,
     trouble: Mutex<Trouble>,
-    refusal_said: Mutex<Option<Instant>>,
-    cancellers: Mutex<Vec<Canceller>>,
+    lost: Mutex<Lost>,
+    cancellers: Mutex<Cancellers>,
 }
 
 #[derive(Debug, Default)]
 struct Trouble {
     since: Option<Instant>,
     said: Option<Instant>,
+}
+
+#[derive(Debug, Default)]
+struct Cancellers {
+    known: Vec<(u64, Canceller)>,
+    last_id: u64,
+    is_over: bool,
+}
+
+/// What is to be said of items that the endpoint refuses.
+#[derive(Debug, Default)]
+struct Lost {
+    said: Option<Instant>,
+    /// Which, and why.
+    last: Option<(String, String)>,
 }
 
 impl Shared {
@@ -62,6 +92,7 @@ impl Shared {
         progress: Arc<Progress>,
         metrics: Arc<EndpointMetrics>,
     ) -> Self {
+        let refusals = Refusals::new(Arc::clone(&metrics), Instant::now());
         Self {
             wal,
             clock,
@@ -70,10 +101,15 @@ impl Shared {
             progress,
             metrics,
             turn: Turn::default(),
+            refusals,
+            pause: Pause::default(),
+            size_bound: SizeBound::default(),
+            is_draining: AtomicBool::new(false),
+            parked: Mutex::default(),
             speaks_only_v1: AtomicBool::new(false),
             is_nhcb_said: AtomicBool::new(false),
             trouble: Mutex::default(),
-            refusal_said: Mutex::default(),
+            lost: Mutex::default(),
             cancellers: Mutex::default(),
         }
     }
@@ -134,6 +170,7 @@ impl Shared {
             })
         });
         self.settle(&sent, Fate::Sent);
+        self.metrics.items_refused.add(lost.len() as u64);
         self.settle(&lost, Fate::Dropped(DropReason::Rejected));
         lost.len() as u64
     }
@@ -176,6 +213,25 @@ impl Shared {
 
     /// A try has failed and is repeated.
     pub fn failed(&self, error: &str) {
+        self.trouble(error, "it is tried again");
+    }
+
+    /// The endpoint is wrong: it is left alone for a while, or for as long as it `asked`.
+    pub fn wrong(&self, pass: Pass, error: &str, asked: Option<Duration>) {
+        let Some(pause) = self.pause.begin(pass, asked) else { return };
+        let pause_ms = i64::try_from(pause.as_millis()).unwrap_or(i64::MAX);
+        self.metrics.paused_until_ms.set(self.clock.wall_ms().saturating_add(pause_ms) as f64);
+        self.trouble(error, &format!("nothing is sent for {}", format_duration(pause)));
+    }
+
+    /// The endpoint is away: it has other pauses than one that is wrong.
+    pub fn away(&self) {
+        if self.pause.end(false) {
+            self.metrics.paused_until_ms.set(0.0);
+        }
+    }
+
+    fn trouble(&self, error: &str, what_next: &str) {
         let mut trouble = self.trouble.lock();
         let now = Instant::now();
         trouble.since.get_or_insert(now);
@@ -185,14 +241,14 @@ impl Shared {
         }
         trouble.said = Some(now);
         drop(trouble);
-        log::warn!(
-            "remote_write {}: {error}; it is tried again, the samples wait in the log",
-            self.metrics.name
-        );
+        log::warn!("remote_write {}: {error}; {what_next}, the samples wait in the log", self.metrics.name);
     }
 
     /// A try has worked.
     pub fn worked(&self) {
+        if self.pause.end(true) {
+            self.metrics.paused_until_ms.set(0.0);
+        }
         self.metrics.last_send_ms.set(self.clock.wall_ms() as f64);
         let mut trouble = self.trouble.lock();
         if let Some(since) = trouble.since.take() {
@@ -212,20 +268,84 @@ impl Shared {
         self.metrics.last_error.lock().clone()
     }
 
-    /// Items are dropped because the endpoint refuses them; `what` says which.
-    pub fn refused(&self, what: &str, error: &str) {
-        let mut said = self.refusal_said.lock();
+    /// Items are dropped because the endpoint refuses them; `what` says which. Said with [`Shared::say_lost`].
+    pub fn lost(&self, what: impl FnOnce() -> String, error: &str) {
+        if self.lost.lock().is_due(Instant::now()) {
+            let last = (what(), error.to_owned());
+            self.lost.lock().last = Some(last);
+        }
+    }
+
+    /// Says how much is lost, if that was not said a moment ago.
+    pub fn say_lost(&self) {
         let now = Instant::now();
-        if said.is_some_and(|said| now.duration_since(said) < SAY_AGAIN) {
+        let mut lost = self.lost.lock();
+        if !lost.is_due(now) {
             return;
         }
-        *said = Some(now);
-        drop(said);
+        let n_lost: u64 = self.metrics.kinds.iter().map(|kind| kind.failed.get()).sum();
+        let Some((what, error)) = lost.last.take_if(|_| n_lost > 0) else { return };
+        lost.said = Some(now);
+        drop(lost);
         log::error!(
-            "remote_write {}: {what} are dropped: {error}; more of that is only counted, in \
-             prometheus_remote_storage_samples_failed_total and those of histograms and exemplars",
-            self.metrics.name
+            "remote_write {}: samples are dropped because the endpoint refuses them, {n_lost} in all since the start, and \
+             {} series are set aside, of which now and then one is tried again; the last: {what}: {error}; more of that is \
+             only counted, in prometheus_remote_storage_samples_failed_total and those of histograms and exemplars",
+            self.metrics.name,
+            self.metrics.set_aside.get()
         );
+    }
+
+    /// A series as text.
+    pub fn series_text(&self, handle: SeriesHandle) -> String {
+        let mut text = String::new();
+        self.wal.visit_labels(&[handle], |_, pairs| {
+            text = Labels::from_pairs(pairs.into_iter().flatten()).to_string();
+        });
+        text
+    }
+
+    /// Series that the log has forgotten are forgotten here, too.
+    pub fn forget_gone_series(&self) {
+        let known = self.refusals.set_aside();
+        let handles: Vec<SeriesHandle> = known.iter().map(|(handle, _)| *handle).collect();
+        let mut gone = Vec::new();
+        self.wal.visit_labels(&handles, |idx, pairs| {
+            if pairs.is_none() {
+                gone.extend(known.get(idx));
+            }
+        });
+        if !gone.is_empty() {
+            self.refusals.forget(&gone);
+        }
+    }
+
+    /// The daemon ends: what cannot be sent now stays in the log.
+    pub fn start_draining(&self) {
+        self.is_draining.store(true, Ordering::Relaxed);
+        self.pause.give_up_waiting();
+    }
+
+    /// Whether the daemon ends.
+    pub fn is_draining(&self) -> bool {
+        self.is_draining.load(Ordering::Relaxed)
+    }
+
+    /// Leaves items to the next shards.
+    pub fn park(&self, batch: &Batch) {
+        self.parked.lock().push_from(&batch.queued, &batch.rest);
+    }
+
+    /// Takes what was left to a shard by those before it; `is_own` says of which series.
+    pub fn unpark(&self, is_own: impl Fn(SeriesHandle) -> bool) -> Batch {
+        let mut parked = self.parked.lock();
+        let (own, others): (Vec<Queued>, Vec<Queued>) =
+            parked.queued.iter().partition(|item| is_own(item.handle));
+        let (mut batch, mut left) = (Batch::default(), Batch::default());
+        batch.push_from(&own, &parked.rest);
+        left.push_from(&others, &parked.rest);
+        *parked = left;
+        batch
     }
 
     /// Histograms are dropped because 1.0 has no place for them.
@@ -240,21 +360,36 @@ impl Shared {
         }
     }
 
-    /// A shard's requests can be ended with this.
-    pub fn register(&self, canceller: Canceller) {
-        self.cancellers.lock().push(canceller);
+    /// Requests of a sender can be ended with this; its number.
+    pub fn register(&self, canceller: Canceller) -> u64 {
+        let mut cancellers = self.cancellers.lock();
+        if cancellers.is_over {
+            canceller.cancel();
+        }
+        cancellers.last_id += 1;
+        let id = cancellers.last_id;
+        cancellers.known.push((id, canceller));
+        id
     }
 
-    /// Ends all requests in flight, and all that shards of this state will make.
+    /// The sender of this number is gone.
+    pub fn unregister(&self, id: u64) {
+        self.cancellers.lock().known.retain(|(known, _)| *known != id);
+    }
+
+    /// Ends all requests in flight, and all that senders of this state will make.
     pub fn cancel_all(&self) {
-        for canceller in self.cancellers.lock().iter() {
+        let mut cancellers = self.cancellers.lock();
+        cancellers.is_over = true;
+        for (_, canceller) in &cancellers.known {
             canceller.cancel();
         }
     }
+}
 
-    /// The cancellers of shards that have ended are of no use.
-    pub fn forget_cancellers(&self) {
-        self.cancellers.lock().clear();
+impl Lost {
+    fn is_due(&self, now: Instant) -> bool {
+        self.said.is_none_or(|said| now.duration_since(said) >= SAY_AGAIN)
     }
 }
 

@@ -202,7 +202,6 @@ impl Watcher {
         let spawned = {
             dealer.outbox = Outbox::closed();
             std::mem::replace(&mut self.shards, Shards::none()).join();
-            dealer.shared.forget_cancellers();
             Shards::spawn(n, &dealer.shared, &dealer.stop)
         };
         match spawned {

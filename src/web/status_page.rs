@@ -6,6 +6,7 @@ use crate::web::WebState;
 use crate::web::http::Response;
 use crate::web::ui;
 use std::fmt::Write as _;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// `/status`.
 pub(in crate::web) fn status(state: &WebState) -> Response {
@@ -34,12 +35,19 @@ fn write_endpoint(out: &mut String, endpoint: &EndpointMetrics) {
     let behind_s = if newest > 0.0 && sent > 0.0 { (newest - sent).max(0.0) } else { 0.0 };
     let last_send_ms = endpoint.last_send_ms.get() as i64;
     let last_answer = if last_send_ms > 0 { ui::ago(last_send_ms) } else { "never".to_owned() };
+    let paused = match endpoint.paused_until_ms.get() {
+        0.0 => String::new(),
+        until_ms => {
+            let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as f64;
+            format!("paused, asked again in {:.0} s: ", ((until_ms - now_ms) / 1000.0).max(0.0))
+        }
+    };
     let class = if error.is_empty() { "up" } else { "down" };
     let _ = write!(
         out,
         "<tr><td data-label=Endpoint class={class}>{} <small>{}</small>\
          <td data-label=Behind>{behind_s:.1} s, {} samples, {} bytes of the log<td data-label=Shards>{}\
-         <td data-label=\"Last answer\">{last_answer}<td data-label=Ledger>{}{}<td data-label=Error>{}</tr>",
+         <td data-label=\"Last answer\">{last_answer}<td data-label=Ledger>{}{}<td data-label=Error>{paused}{}</tr>",
         ui::escape(&endpoint.name),
         ui::escape(&endpoint.url),
         ledger.pending(),

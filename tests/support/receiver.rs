@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
-use super::remote_message::{Exemplar, Histogram, Message, Metadata, Protocol};
+use super::remote_message::{Exemplar, Histogram, Message, Metadata, Protocol, Series};
 
 /// Where the endpoint is asked.
 pub const WRITE_PATH: &str = "/api/v1/write";
@@ -31,6 +31,10 @@ pub enum Answer {
     StoresIgnorantly,
     /// Status 400 if the request holds a series whose labels hold this text, otherwise 204 and stored.
     RefusesSeries(String),
+    /// The same, but all other series of the request are stored, as Mimir, Cortex and Thanos do it.
+    StoresAllBut(String),
+    /// Answers after this long; what is stored is stored at once.
+    After(Duration, Box<Answer>),
     /// Resets the connection; nothing is stored.
     Resets,
     /// Stores and resets: the sender cannot know.
@@ -423,15 +427,26 @@ fn decide(shared: &Shared, head: &str, body: Vec<u8>) -> (usize, Answer) {
         is_stored: false,
     };
     let answer = (shared.script.lock().expect("not poisoned"))(&request);
-    let answer = match answer {
-        Answer::RefusesSeries(text) => {
-            if request.message.series.iter().any(|series| series.key().contains(&text)) {
+    let (delay, answer) = match answer {
+        Answer::After(delay, answer) => (Some(delay), *answer),
+        answer => (None, answer),
+    };
+    let mut stored_part = None;
+    let answer = match &answer {
+        Answer::RefusesSeries(text) | Answer::StoresAllBut(text) => {
+            let is_bad = |series: &Series| series.key().contains(text);
+            if request.message.series.iter().any(is_bad) {
+                if matches!(answer, Answer::StoresAllBut(_)) {
+                    let mut part = Message::clone(&request.message);
+                    part.series.retain(|series| !is_bad(series));
+                    stored_part = Some(part);
+                }
                 Answer::Refuses(400, Vec::new(), format!("the series {text} is not wanted here\n"))
             } else {
                 Answer::Stores(204)
             }
         }
-        answer => answer,
+        _ => answer,
     };
     request.is_stored = matches!(
         answer,
@@ -445,7 +460,14 @@ fn decide(shared: &Shared, head: &str, body: Vec<u8>) -> (usize, Answer) {
     if request.is_stored {
         state.store(&request.message);
     }
+    if let Some(part) = stored_part {
+        state.store(&part);
+    }
     state.requests.push(request);
+    let answer = match delay {
+        Some(delay) => Answer::After(delay, Box::new(answer)),
+        None => answer,
+    };
     (state.requests.len() - 1, answer)
 }
 
@@ -472,7 +494,11 @@ fn respond(mut stream: &TcpStream, shared: &Shared, idx: usize, answer: Answer) 
             stream.write_all(body.as_bytes())?;
             Ok(true)
         }
-        Answer::RefusesSeries(_) => Ok(false),
+        Answer::After(delay, answer) => {
+            thread::sleep(delay);
+            respond(stream, shared, idx, *answer)
+        }
+        Answer::RefusesSeries(_) | Answer::StoresAllBut(_) => Ok(false),
         Answer::Resets | Answer::StoresAndResets => {
             // Closing with unsent time left on the linger clock is a reset.
             SockRef::from(stream).set_linger(Some(Duration::ZERO))?;
