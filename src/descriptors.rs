@@ -13,6 +13,11 @@ const MAX_RESERVE: u64 = 64;
 /// What the daemon itself has open, without any connection: log, segments, listeners, signals, files that are read.
 const OWN: u64 = 24;
 
+/// Descriptors that are open while a command is started, at most.
+const TO_START: u64 = 7;
+/// Under this limit commands that start may take the last descriptors.
+const SCARCE: u64 = 4096;
+
 /// The limit that this process was started with, if it was raised.
 static FOUND: OnceLock<Rlimit> = OnceLock::new();
 
@@ -54,6 +59,22 @@ pub fn limit() -> u64 {
 pub fn has_room(descriptor: &impl AsFd, purpose: Purpose) -> bool {
     let number = u64::try_from(descriptor.as_fd().as_raw_fd()).unwrap_or(0);
     number < first_refused(limit(), purpose)
+}
+
+/// Most connections of the web server under `limit`: clients that hold them must not keep targets from being scraped.
+pub fn share_of_web(limit: u64) -> u64 {
+    (limit / 4).max(1)
+}
+
+/// How many commands may be starting at one time: each has a few descriptors more until it runs, and these may be the
+/// last ones.
+pub fn max_starting() -> usize {
+    let limit = limit();
+    let free = first_refused(limit, Purpose::Web) - first_refused(limit, Purpose::Exchange);
+    match limit < SCARCE {
+        true => usize::try_from(free / TO_START).unwrap_or(usize::MAX).max(1),
+        false => usize::MAX,
+    }
 }
 
 /// Most targets whose connections are kept under `limit`.

@@ -6,11 +6,11 @@
 //! that hangs, and killing a process that hangs in the system, which is left behind.
 
 use std::fmt;
-use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -42,6 +42,9 @@ const COMPLAINT_BYTES: usize = 1024;
 
 /// Read at once.
 const PIECE_BYTES: usize = 16 << 10;
+
+/// How many commands are being started.
+static N_STARTING: AtomicUsize = AtomicUsize::new(0);
 
 /// What to run, and within which bounds.
 #[derive(Clone, Copy, Debug)]
@@ -140,6 +143,29 @@ pub fn run(
     ended
 }
 
+/// A place among the commands that are being started.
+struct Starting(());
+
+impl Starting {
+    /// Waits for a place; none if the deadline comes first.
+    fn begin(deadline: Instant) -> Option<Self> {
+        while N_STARTING.fetch_add(1, Ordering::Relaxed) >= descriptors::max_starting() {
+            N_STARTING.fetch_sub(1, Ordering::Relaxed);
+            if Instant::now() >= deadline {
+                return None;
+            }
+            thread::sleep(LOOK_INTERVAL / 4);
+        }
+        Some(Self(()))
+    }
+}
+
+impl Drop for Starting {
+    fn drop(&mut self) {
+        N_STARTING.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// A command that has been started. Dropping it kills it and what it has started.
 struct Running {
     child: Child,
@@ -157,10 +183,8 @@ impl Running {
         let not_started =
             |error: io::Error| ExecError::NotStarted { program: program.into(), cause: error.to_string() };
         // Its pipes must not take what is left for the web server and the log.
-        let probe = File::open("/dev/null").map_err(not_started)?;
-        if !descriptors::has_room(&probe, Purpose::Exchange) {
-            return Err(not_started(io::Error::from_raw_os_error(libc::EMFILE)));
-        }
+        let no_room = || not_started(io::Error::from_raw_os_error(libc::EMFILE));
+        let starting = Starting::begin(run.deadline).ok_or_else(no_room)?;
         let mut command = Command::new(program);
         command.args(arguments).env_clear().envs(ENVIRONMENT);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -168,7 +192,13 @@ impl Running {
         command.process_group(0);
         give_back_limit(&mut command);
         let child = command.spawn().map_err(not_started)?;
-        Ok(Self { child, complaint: Vec::new() })
+        drop(starting);
+        let started = Self { child, complaint: Vec::new() };
+        match started.child.stderr.as_ref().is_none_or(|pipe| descriptors::has_room(pipe, Purpose::Exchange))
+        {
+            true => Ok(started),
+            false => Err(no_room()),
+        }
     }
 
     fn collect(

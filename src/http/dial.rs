@@ -7,6 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -26,6 +27,9 @@ const NEXT_ATTEMPT_AFTER: Duration = Duration::from_millis(300);
 
 /// How often somebody who waits for several connections looks whether it was cancelled.
 const CANCEL_POLL: Duration = Duration::from_millis(50);
+
+/// How often somebody who waits for a descriptor looks whether there is one.
+const ROOM_POLL: Duration = Duration::from_millis(20);
 
 /// A name with more addresses is a mistake, or an attack.
 const MAX_ADDRESSES: usize = 16;
@@ -106,19 +110,38 @@ impl Dialer {
 
     fn one(&self, address: IpAddr, port: u16, deadline: Deadline) -> Result<(Arc<Socket>, IpAddr), Error> {
         let address = SocketAddr::new(address, port);
-        let connect = |timeout| -> io::Result<Arc<Socket>> {
-            let socket = Arc::new(new_socket(address)?);
+        let connect = || -> io::Result<Arc<Socket>> {
+            let socket = Arc::new(self.patiently(deadline.at, || new_socket(address))?);
             if !self.exchange.uses(&socket) {
                 return Err(io::ErrorKind::NotConnected.into());
             }
-            socket.connect_timeout(&SockAddr::from(address), timeout)?;
+            // After the wait for a descriptor; zero would mean no timeout.
+            let left = deadline.at.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+            socket.connect_timeout(&SockAddr::from(address), left)?;
             Ok(socket)
         };
-        match connect(deadline.left()?) {
+        deadline.left()?;
+        match connect() {
             Ok(socket) => Ok((socket, address.ip())),
             Err(_) if self.exchange.is_cancelled() => Err(carry(HttpErrorKind::Cancelled)),
             Err(error) if error.kind() == io::ErrorKind::TimedOut => Err(Error::Timeout(deadline.reason)),
             Err(error) => Err(failure(address, &error)),
+        }
+    }
+
+    /// Opens a socket, and waits while there is no descriptor for it: others give theirs back.
+    fn patiently(&self, until: Instant, open: impl Fn() -> io::Result<Socket>) -> io::Result<Socket> {
+        loop {
+            match open() {
+                Err(error)
+                    if error.raw_os_error() == Some(libc::EMFILE)
+                        && !self.exchange.is_cancelled()
+                        && Instant::now() + ROOM_POLL < until =>
+                {
+                    thread::sleep(ROOM_POLL);
+                }
+                outcome => return outcome,
+            }
         }
     }
 
@@ -144,7 +167,9 @@ impl Dialer {
                 match untried.next() {
                     Some(address) => {
                         next_at = now + NEXT_ATTEMPT_AFTER;
-                        match begin(address) {
+                        // Others may be connected meanwhile; only without them there is nothing to wait for but room.
+                        let until = if attempts.is_empty() { deadline.at } else { now };
+                        match self.patiently(until, || begin(address)) {
                             Ok(socket) => attempts.push((socket, address)),
                             Err(error) => {
                                 first_failure.get_or_insert_with(|| failure(address, &error));

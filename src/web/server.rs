@@ -148,8 +148,12 @@ impl Places {
         if self.full_at.is_some_and(|full_at| n_connections < full_at / 2) {
             self.full_at = None;
         }
+        let limit = descriptors::limit();
         if n_connections >= self.max {
             self.say_full(format!("--web.max-connections: {}", self.max));
+            self.drop_least();
+        } else if n_connections as u64 >= descriptors::share_of_web(limit) {
+            self.say_full(format!("open files: {limit}"));
             self.drop_least();
         }
         // A scrape may take the number that becomes free, but not the last ones.
@@ -157,7 +161,7 @@ impl Places {
             if self.connections.is_empty() || descriptors::has_room(&stream, Purpose::Web) {
                 break;
             }
-            self.say_full(format!("open files: {}", descriptors::limit()));
+            self.say_full(format!("open files: {limit}"));
             self.drop_least();
             stream = stream.try_clone()?;
         }
