@@ -2,13 +2,16 @@
 //!
 //! Prometheus parses some URLs when it reads the configuration; its verdict is ours. Nothing is kept of the parts.
 
+use crate::config::secret::without_secret_parameters;
+
 /// Why `text` is no URL, in Go's words; nothing if it is one, and that is not much to ask.
 pub(in crate::config) fn complaint(text: &str) -> Option<String> {
     parse(text).err().map(|cause| format!("parse {text:?}: {cause}"))
 }
 
-/// The text with `xxxxx` for its password, as Go's `Redacted` prints it.
+/// The text with `xxxxx` for its password, as Go's `Redacted` prints it, and for parameters that are named like secrets.
 pub(in crate::config) fn redacted(text: &str) -> String {
+    let text = &without_secret_parameters(text);
     let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
     let authority = &rest[..rest.find(['/', '?', '#']).unwrap_or(rest.len())];
     match authority.rsplit_once('@').map(|(userinfo, host)| (userinfo.split_once(':'), host)) {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::config::duration::{format_duration, format_size};
 use crate::config::emit::{Yaml, emit};
 use crate::config::scrape_options::{EscapingScheme, ScrapeLimits, ScrapeProtocol};
-use crate::config::secret::{SECRET_TOKEN, Source};
+use crate::config::secret::{SECRET_TOKEN, Source, shown_value};
 use crate::config::{Config, GlobalConfig, Scheme, ScrapeConfig};
 use crate::labels::Labels;
 use crate::labels::relabel::RelabelRule;
@@ -41,7 +41,10 @@ impl ScrapeConfig {
         entries.add("honor_timestamps", Yaml::raw(self.honor_timestamps));
         entries.add("track_timestamps_staleness", Yaml::raw(self.track_timestamps_staleness));
         if !self.params.is_empty() {
-            let params = self.params.iter().map(|(name, values)| (name.clone(), texts(values)));
+            let params = self.params.iter().map(|(name, values)| {
+                let values = values.iter().map(|value| Yaml::text(shown_value(name, value)));
+                (name.clone(), Yaml::List(values.collect()))
+            });
             entries.add("params", Yaml::sorted(params.collect()));
         }
         entries.add("scrape_interval", duration(self.scrape_interval));

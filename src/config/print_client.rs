@@ -9,7 +9,7 @@ use crate::config::http_client::{Auth, Header, HttpClientConfig};
 use crate::config::oauth2::{Grant, JWT_BEARER, OAuth2Config};
 use crate::config::print::{Entries, path_text};
 use crate::config::proxy::{ProxyChoice, ProxyConfig};
-use crate::config::secret::{SECRET_TOKEN, Secret, Source};
+use crate::config::secret::{SECRET_TOKEN, Secret, Source, shown_value};
 use crate::config::tls::{TlsConfig, TlsVersion};
 
 impl HttpClientConfig {
@@ -67,7 +67,10 @@ fn print_oauth2(oauth2: &OAuth2Config) -> Yaml {
     entries.add_list("scopes", oauth2.scopes.iter().map(Yaml::text));
     entries.add_text("token_url", &oauth2.token_url.shown);
     if !oauth2.endpoint_params.is_empty() {
-        let params = oauth2.endpoint_params.iter().map(|(name, value)| (name.clone(), Yaml::text(value)));
+        let params = oauth2
+            .endpoint_params
+            .iter()
+            .map(|(name, value)| (name.clone(), Yaml::text(shown_value(name, value))));
         entries.add("endpoint_params", Yaml::sorted(params.collect()));
     }
     if oauth2.client.tls != TlsConfig::default() {
@@ -132,7 +135,8 @@ fn tls(tls: &TlsConfig) -> Yaml {
 
 fn print_header(header: &Header) -> Yaml {
     let mut entries = Entries::default();
-    entries.add_list("values", header.values.iter().map(Yaml::text));
+    entries
+        .add_list("values", header.values.iter().map(|value| Yaml::text(shown_value(&header.name, value))));
     let secrets = header.secrets.iter().filter_map(|source| match source {
         Source::Inline(secret) => Some(hidden(secret)),
         Source::File(_) => None,

@@ -13,7 +13,7 @@ use crate::config::http_client::{self, HttpClientConfig, read_plain_headers};
 use crate::config::print::{Entries, duration, rule};
 use crate::config::relabel::read_rules;
 use crate::config::schema::{Shape, refuse_if_set};
-use crate::config::secret::Secret;
+use crate::config::secret::{Secret, shown_value, without_secret_parameters};
 use crate::labels::relabel::{NameScheme, RelabelRule};
 
 const DEFAULT_REMOTE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -151,16 +151,17 @@ impl RemoteWriteConfig {
         if self.name.is_empty() { &self.url } else { &self.name }
     }
 
-    /// The URL without its password.
+    /// The URL without its password and without parameters that are named like secrets.
     pub fn shown_url(&self) -> String {
-        match (&self.userinfo, self.url.split_once("://")) {
+        let url = without_secret_parameters(&self.url);
+        match (&self.userinfo, url.split_once("://")) {
             (Some(userinfo), Some((scheme, rest))) => {
                 let (user, password) = userinfo.expose().split_once(':').unzip();
                 let user = user.unwrap_or(userinfo.expose());
                 let password = password.map_or("", |_| ":xxxxx");
                 format!("{scheme}://{user}{password}@{rest}")
             }
-            _ => self.url.clone(),
+            _ => url,
         }
     }
 
@@ -170,7 +171,9 @@ impl RemoteWriteConfig {
         entries.add("url", Yaml::text(self.shown_url()));
         entries.add("remote_timeout", duration(self.remote_timeout));
         if !self.headers.is_empty() {
-            let headers = self.headers.iter().map(|(name, value)| (name.clone(), Yaml::text(value)));
+            let shown =
+                |(name, value): &(String, String)| (name.clone(), Yaml::text(shown_value(name, value)));
+            let headers = self.headers.iter().map(shown);
             entries.add("headers", Yaml::sorted(headers.collect()));
         }
         entries.add_list("write_relabel_configs", self.write_relabel_configs.iter().map(rule));

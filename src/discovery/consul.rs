@@ -119,11 +119,8 @@ impl ConsulSource {
         metrics: Arc<DiscoveryMetrics>,
     ) -> Self {
         let token = config.token.as_ref();
-        let others = token
-            .map(|token| ("X-Consul-Token".into(), token.expose().to_owned().into()))
-            .into_iter()
-            .collect();
-        let headers = Headers { fixed: &USER_AGENT, others };
+        let private = token.map(|token| ("X-Consul-Token".into(), token.clone())).into_iter().collect();
+        let headers = Headers { fixed: &USER_AGENT, others: Vec::new(), private };
         let url = Url::parse(&format!("{}://{}", config.scheme, config.server.full.expose()));
         let shown_server = format!("{}://{}", config.scheme, config.server.shown);
         let client = url.map(|url| HttpClient::new(url, headers, &config.client));

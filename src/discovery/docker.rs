@@ -152,7 +152,7 @@ impl DockerSource {
             query.push_str("?filters=");
             escape_query(&mut query, &serde_json::to_string(&filters).unwrap_or_default());
         }
-        let headers = Headers { fixed: &USER_AGENT, others: Vec::new() };
+        let headers = Headers { fixed: &USER_AGENT, ..Headers::default() };
         let client = match config.host.full.expose().split_once("://") {
             Some(("unix", path)) => Url::parse("http://localhost")
                 .map(|url| HttpClient::over_unix_socket(PathBuf::from(path), url, headers, &config.client)),

@@ -43,7 +43,7 @@ impl HttpSource {
     ) -> Self {
         let interval = config.refresh_interval.as_secs_f64().to_string();
         let others = vec![("X-Prometheus-Refresh-Interval-Seconds".into(), interval.into())];
-        let headers = Headers { fixed: &FIXED_HEADERS, others };
+        let headers = Headers { fixed: &FIXED_HEADERS, others, private: Vec::new() };
         let url = Url::parse(config.url.full.expose());
         // As it is typed; Prometheus' label has the password too.
         let shown_url = config.url.shown.clone();

@@ -109,7 +109,9 @@ impl Credentials {
         }
         for header in &self.headers {
             let line = |value: &str| Line { name: header.name.clone(), value: Secret::new(value) };
-            lines.extend(header.values.iter().map(|value| line(value)));
+            if audience == Audience::Own || !is_credential(&header.name) {
+                lines.extend(header.values.iter().map(|value| line(value)));
+            }
             if audience == Audience::Own {
                 for secret in &header.secrets {
                     let value = secret.text().map_err(|cause| {
@@ -199,6 +201,12 @@ fn authorization(value: String) -> Line {
 
 fn basic(username: &[u8], password: &[u8]) -> String {
     format!("Basic {}", BASE64_STANDARD.encode([username, b":", password].concat()))
+}
+
+/// Names of headers that Go's client takes to no other host, whatever is in them.
+fn is_credential(name: &str) -> bool {
+    let names = ["Authorization", "Www-Authenticate", "Cookie", "Cookie2", "Proxy-Authorization"];
+    names.iter().any(|known| name.eq_ignore_ascii_case(known))
 }
 
 /// `x-api-key` → `X-Api-Key`, as Go writes it.

@@ -65,6 +65,13 @@ pub enum HttpErrorKind {
         /// Where to.
         location: String,
     },
+    /// A redirect to another host of what only the first one may see.
+    SecretRedirected {
+        /// 307 or 308.
+        status: u16,
+        /// Where to.
+        location: String,
+    },
     /// The name has no address, or nobody could tell.
     Lookup {
         /// The name.
@@ -137,6 +144,7 @@ impl HttpErrorKind {
             | Self::BodyTooLarge { .. }
             | Self::TooManyRedirects { .. }
             | Self::PostRedirected { .. }
+            | Self::SecretRedirected { .. }
             | Self::Cancelled => Phase::Head,
         }
     }
@@ -166,6 +174,11 @@ impl fmt::Display for HttpErrorKind {
                 f,
                 "redirected with status {status} to {location:?}, which would make a GET of the POST; nothing was \
                  delivered, use that URL or let the server answer with 307 or 308"
+            ),
+            Self::SecretRedirected { status, location } => write!(
+                f,
+                "redirected with status {status} to {location:?}, another host than the secret in the request is \
+                 meant for; nothing was sent there, use that URL if it is the right one"
             ),
             Self::Lookup { host, cause } => write!(f, "dial tcp: lookup {host}: {cause}"),
             Self::Connect { address, cause } => write!(f, "dial tcp {address}: connect: {cause}"),

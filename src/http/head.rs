@@ -531,6 +531,7 @@ mod tests {
 
     proptest! {
         #![proptest_config(crate::cases::cases(2000))]
+
         /// Whatever comes, in whatever pieces: the parser sees the same, and what is mended needs no mending.
         #[test]
         fn pieces_do_not_matter(

@@ -39,6 +39,7 @@ use ureq::http::header::LOCATION;
 use ureq::{Agent, Error, RequestBuilder};
 
 use crate::config::http_client::HttpClientConfig;
+use crate::config::secret::Secret;
 use crate::http::connect::{NetConnector, NoResolver, Route};
 use crate::http::credentials::{Audience, Line};
 use crate::http::dial::{Dialer, Turn};
@@ -85,6 +86,8 @@ pub struct Headers {
     pub fixed: &'static [(&'static str, &'static str)],
     /// The client's own.
     pub others: Vec<(Cow<'static, str>, Cow<'static, str>)>,
+    /// Those that only the host of the client's URL may see: they follow no redirect to another one.
+    pub private: Vec<(Cow<'static, str>, Secret)>,
 }
 
 /// One GET of a client that asks its host for more than one thing.
@@ -116,6 +119,8 @@ struct Ask<'a> {
     /// Headers of this request alone.
     headers: &'a [(&'a str, &'a str)],
     body: &'a [u8],
+    /// No other host than that of the client's URL may see the body.
+    is_private: bool,
 }
 
 impl HttpClient {
@@ -180,7 +185,7 @@ impl HttpClient {
         if let Some(path_and_query) = path_and_query {
             path_and_query.clone_into(&mut url.path_and_query);
         }
-        let ask = Ask { method: Method::Get, headers, body: &[] };
+        let ask = Ask { method: Method::Get, headers, body: &[], is_private: false };
         let (url, response) = self.exchange(url, ask, deadline)?;
         Ok(Response::new(url, response, &self.exchange))
     }
@@ -208,12 +213,12 @@ impl HttpClient {
         body: &[u8],
         deadline: Instant,
     ) -> Result<Answer, HttpError> {
-        let ask = Ask { method: Method::Post, headers, body };
+        let ask = Ask { method: Method::Post, headers, body, is_private: false };
         let (url, response) = self.exchange(self.url.clone(), ask, deadline)?;
         Ok(Answer::read(Response::new(url, response, &self.exchange)))
     }
 
-    /// The same, and reads all of the answer.
+    /// The same of a body that only the host of the client's URL may see, and reads all of the answer.
     fn post_for(
         &mut self,
         limit_bytes: usize,
@@ -221,7 +226,7 @@ impl HttpClient {
         body: &[u8],
         deadline: Instant,
     ) -> Result<Answer, HttpError> {
-        let ask = Ask { method: Method::Post, headers, body };
+        let ask = Ask { method: Method::Post, headers, body, is_private: true };
         let (url, response) = self.exchange(self.url.clone(), ask, deadline)?;
         Answer::read_all(Response::new(url, response, &self.exchange), limit_bytes)
     }
@@ -258,6 +263,10 @@ impl HttpClient {
                 return Err(HttpError { method, url: without_password(&location), kind });
             }
             if !next.is_site_of(&self.url) {
+                if ask.is_private {
+                    let kind = HttpErrorKind::SecretRedirected { status, location: next.to_string() };
+                    return Err(HttpError { method, url: url.to_string(), kind });
+                }
                 // For good: who was sent elsewhere once may be sent back by anybody.
                 audience = Audience::Other;
             }
@@ -289,12 +298,12 @@ impl HttpClient {
             let uri = url.without_userinfo();
             let outcome = match ask.method {
                 Method::Get => {
-                    let request = self.with_headers(self.agent.get(uri), url, ask, &lines);
+                    let request = self.with_headers(self.agent.get(uri), url, audience, ask, &lines);
                     request.config().timeout_global(Some(left)).build().call()
                 }
                 Method::Post => {
                     let length = ask.body.len().to_string();
-                    let request = self.with_headers(self.agent.post(uri), url, ask, &lines);
+                    let request = self.with_headers(self.agent.post(uri), url, audience, ask, &lines);
                     let request = request.header_raw("Content-Length", length.as_bytes());
                     request.config().timeout_global(Some(left)).build().send(ask.body)
                 }
@@ -338,6 +347,7 @@ impl HttpClient {
         &self,
         request: RequestBuilder<Kind>,
         url: &Url,
+        audience: Audience,
         ask: Ask<'_>,
         lines: &[Line],
     ) -> RequestBuilder<Kind> {
@@ -348,6 +358,9 @@ impl HttpClient {
         }
         for (name, value) in &self.headers.others {
             request = request.header_raw(name, value.as_bytes());
+        }
+        for (name, value) in self.headers.private.iter().filter(|_| audience == Audience::Own) {
+            request = request.header_raw(name, value.expose().as_bytes());
         }
         for line in lines {
             request = request.header_raw(&line.name, line.value.expose().as_bytes());

@@ -297,7 +297,7 @@ impl Tokens {
         let pair =
             |(name, value): &(&str, String)| format!("{}={}", query_escaped(name), query_escaped(value));
         let body = parameters.iter().map(pair).collect::<Vec<_>>().join("&");
-        let headers = Headers { fixed: &HEADERS, others: Vec::new() };
+        let headers = Headers { fixed: &HEADERS, ..Headers::default() };
         let config = HttpClientConfig { auth, ..HttpClientConfig::clone(&self.config.client) };
         let mut client = HttpClient::new(url, headers, &Arc::new(config));
         client

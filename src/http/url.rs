@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use crate::config::secret::Secret;
+use crate::config::secret::{Secret, without_secret_parameters};
 use crate::http::escape::escape;
 
 /// An absolute URL without fragment.
@@ -41,6 +41,7 @@ impl Url {
     /// Whether there is something that must not be shown.
     pub fn has_password(&self) -> bool {
         self.userinfo().is_some_and(|userinfo| userinfo.contains(':'))
+            || without_secret_parameters(&self.path_and_query) != self.path_and_query
     }
 
     /// The authority without user and password.
@@ -138,9 +139,10 @@ impl fmt::Display for Url {
             write!(f, "{}:", self.scheme)?;
         }
         // A password is nobody's business.
+        let path_and_query = without_secret_parameters(&self.path_and_query);
         match self.userinfo().and_then(|userinfo| userinfo.split_once(':')) {
-            Some((user, _)) => write!(f, "//{user}:***@{}{}", self.host_and_port(), self.path_and_query),
-            None => write!(f, "//{}{}", self.authority, self.path_and_query),
+            Some((user, _)) => write!(f, "//{user}:***@{}{path_and_query}", self.host_and_port()),
+            None => write!(f, "//{}{path_and_query}", self.authority),
         }
     }
 }

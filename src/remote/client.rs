@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::config::remote_write::RemoteWriteConfig;
+use crate::config::secret::Secret;
 use crate::http::dial::Turn;
 use crate::http::error::HttpErrorKind;
 use crate::http::response::Answer;
@@ -89,9 +90,13 @@ pub struct Client {
 impl Client {
     /// A client of an endpoint; nothing is opened yet. Those of one endpoint share `turn`.
     pub fn new(config: &RemoteWriteConfig, turn: &Turn) -> Self {
-        let others =
-            config.headers.iter().map(|(name, value)| (Cow::Owned(name.clone()), Cow::Owned(value.clone())));
-        let headers = Headers { fixed: &FIXED_HEADERS, others: others.collect() };
+        // Tenants and keys of APIs, as often as not.
+        let private = config
+            .headers
+            .iter()
+            .map(|(name, value)| (Cow::Owned(name.clone()), Secret::new(value.as_str())))
+            .collect();
+        let headers = Headers { fixed: &FIXED_HEADERS, others: Vec::new(), private };
         // Checked when the configuration was read.
         let url = Url::parse(&config.url).unwrap_or_else(|| unreachable!("BUG: not a URL: {}", config.url));
         let url = config.userinfo.as_ref().map_or(url.clone(), |userinfo| url.with_userinfo(userinfo));

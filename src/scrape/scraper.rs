@@ -262,7 +262,7 @@ fn http_client(url: &TargetUrl, config: &ScrapeConfig, timeout: Duration) -> Htt
         ("Accept-Encoding".into(), encoding.into()),
         ("X-Prometheus-Scrape-Timeout-Seconds".into(), timeout.as_secs_f64().to_string().into()),
     ];
-    let headers = Headers { fixed: &FIXED_HEADERS, others };
+    let headers = Headers { fixed: &FIXED_HEADERS, others, private: Vec::new() };
     match socket {
         None => HttpClient::new(url, headers, &config.http_client),
         Some(path) => HttpClient::over_unix_socket(path, url, headers, &config.http_client),

@@ -58,7 +58,7 @@ impl Setup {
 
     /// A client with these settings.
     pub fn client(&self, url: &str, yaml: &str) -> HttpClient {
-        let headers = Headers { fixed: &[("User-Agent", "test")], others: Vec::new() };
+        let headers = Headers { fixed: &[("User-Agent", "test")], ..Headers::default() };
         HttpClient::new(Url::parse(url).expect("a URL"), headers, &self.config(yaml))
     }
 }

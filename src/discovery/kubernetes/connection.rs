@@ -104,7 +104,7 @@ impl Connection {
         if self.current.as_ref().is_some_and(|(current, _)| *current == server) {
             return Ok(false);
         }
-        let headers = Headers { fixed: &FIXED_HEADERS, others: Vec::new() };
+        let headers = Headers { fixed: &FIXED_HEADERS, ..Headers::default() };
         let client = HttpClient::new(server.url.clone(), headers, &server.client);
         self.reporter.report(ReportKind::Asks(client.canceller()))?;
         self.current = Some((server, client));

@@ -29,7 +29,7 @@ pub(in crate::discovery) struct KubeletSource {
 impl KubeletSource {
     /// A source that has not asked yet.
     pub(in crate::discovery) fn new(config: KubeletSdConfig, wanted: Wanted) -> Self {
-        let headers = Headers { fixed: &FIXED_HEADERS, others: Vec::new() };
+        let headers = Headers { fixed: &FIXED_HEADERS, ..Headers::default() };
         let url = server_url(config.url.full.expose(), "https");
         Self {
             wanted,
