@@ -3,12 +3,12 @@
 //! After `HTTPClientConfig` of prometheus/common `config/http_config.go` with its `Validate`, and `Headers` of
 //! `config/headers.go`; its parts are in `tls`, `proxy` and `oauth2`. Files are only named here; `http` reads them.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::config::fields::{Field, Fields};
 use crate::config::oauth2::{OAuth2Config, read_oauth2};
-use crate::config::paths::join_dir;
+use crate::config::paths::secret_path;
 use crate::config::proxy::{ProxyConfig, read_proxy};
 use crate::config::schema::refuse;
 use crate::config::secret::{Secret, Source};
@@ -127,7 +127,7 @@ pub(in crate::config) fn read_client(fields: &mut Fields<'_>, dir: &Path) -> Htt
     let bearer = {
         let token = text_of(fields.take("bearer_token").inspect(|field| drop(header_value(field))))
             .map(|token| Source::Inline(Secret::new(token)));
-        let file = text_of(fields.take("bearer_token_file")).map(|path| Source::File(join_dir(dir, &path)));
+        let file = file_of(fields.take("bearer_token_file"), dir).map(Source::File);
         token.or(file).map(|token| Auth::Credentials { kind: "Bearer".to_owned(), credentials: Some(token) })
     };
     let oauth2 = fields.take("oauth2").and_then(|field| read_oauth2(&field, dir));
@@ -183,6 +183,13 @@ fn text_of(field: Option<Field<'_>>) -> Option<String> {
     field?.text().filter(|text| !text.is_empty())
 }
 
+/// The path of a file with a secret, of a field that is given and not empty.
+pub(in crate::config) fn file_of(field: Option<Field<'_>>, dir: &Path) -> Option<PathBuf> {
+    let field = field?;
+    let path = field.text().filter(|path| !path.is_empty())?;
+    secret_path(dir, &path).map_err(|sentence| field.mistake(sentence)).ok()
+}
+
 /// The value of `inline` or of the file that `file` names; the caller says that both is a mistake.
 pub(in crate::config) fn read_source(
     fields: &mut Fields<'_>,
@@ -191,7 +198,7 @@ pub(in crate::config) fn read_source(
     dir: &Path,
 ) -> Option<Source> {
     let text = text_of(fields.take(inline)).map(|text| Source::Inline(Secret::new(text)));
-    let path = text_of(fields.take(file)).map(|path| Source::File(join_dir(dir, &path)));
+    let path = file_of(fields.take(file), dir).map(Source::File);
     text.or(path)
 }
 
@@ -237,8 +244,8 @@ fn read_headers(field: &Field<'_>, dir: &Path) -> Vec<Header> {
         let texts = fields.items("secrets");
         let inline = texts.iter().filter_map(header_value).map(|text| Source::Inline(Secret::new(text)));
         let mut secrets: Vec<Source> = inline.collect();
-        for path in fields.items("files").iter().filter_map(Field::text) {
-            secrets.push(Source::File(join_dir(dir, &path)));
+        for file in fields.items("files") {
+            secrets.extend(file_of(Some(file), dir).map(Source::File));
         }
         fields.finish(|_| false);
         headers.push(Header { name: name.to_owned(), values, secrets });

@@ -1,5 +1,6 @@
 //! File paths in a configuration are relative to the file they stand in; patterns match as Go's `filepath.Glob` does.
 
+use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -9,6 +10,27 @@ pub(in crate::config) fn join_dir(dir: &Path, path: &str) -> PathBuf {
         return PathBuf::from(path);
     }
     clean(&dir.join(path))
+}
+
+/// How the directory of a unit's credentials is written; systemd says where it is.
+const CREDENTIALS: [&str; 2] = ["$CREDENTIALS_DIRECTORY/", "${CREDENTIALS_DIRECTORY}/"];
+
+/// The path of a file with a secret: it may be one of the unit's credentials. No other variable is looked at. The error
+/// is a sentence.
+pub(in crate::config) fn secret_path(dir: &Path, path: &str) -> Result<PathBuf, String> {
+    let directory = env::var("CREDENTIALS_DIRECTORY").unwrap_or_default();
+    credential_path(dir, path, &directory)
+}
+
+fn credential_path(dir: &Path, path: &str, directory: &str) -> Result<PathBuf, String> {
+    match CREDENTIALS.iter().find_map(|start| path.strip_prefix(start)) {
+        None => Ok(join_dir(dir, path)),
+        Some(_) if directory.is_empty() => Err(format!(
+            "{path:?} cannot be found: the environment has no CREDENTIALS_DIRECTORY, which systemd sets for a unit with \
+             LoadCredential=; add that to the unit, or name the file itself"
+        )),
+        Some(name) => Ok(join_dir(Path::new(directory), name)),
+    }
 }
 
 /// Without `.`, doubled slashes and what `..` takes back; `.` if nothing is left.
@@ -180,7 +202,7 @@ fn range_end(rest: &mut impl Iterator<Item = char>) -> Result<char, BadPattern> 
 
 #[cfg(test)]
 mod tests {
-    use super::{BadPattern, dir_of, glob, join_dir, matches_element};
+    use super::{BadPattern, credential_path, dir_of, glob, join_dir, matches_element};
     use std::path::{Path, PathBuf};
 
     #[test]
@@ -198,6 +220,22 @@ mod tests {
         assert_eq!(dir_of(Path::new("a.yml")), Path::new("."));
         assert_eq!(dir_of(Path::new("etc/a.yml")), Path::new("etc"));
         assert_eq!(dir_of(Path::new("/a.yml")), Path::new("/"));
+    }
+
+    #[test]
+    fn credentials_of_the_unit_are_found() {
+        let path = |path: &str, directory: &str| credential_path(Path::new("etc"), path, directory);
+        for typed in ["$CREDENTIALS_DIRECTORY/token", "${CREDENTIALS_DIRECTORY}/token"] {
+            assert_eq!(path(typed, "/run/c"), Ok(PathBuf::from("/run/c/token")));
+            let error = path(typed, "").expect_err("not set");
+            assert!(error.contains("LoadCredential="), "{error}");
+        }
+        // Nothing else is a variable.
+        for typed in
+            ["$HOME/x", "a/$CREDENTIALS_DIRECTORY/x", "$CREDENTIALS_DIRECTORYS/x", "${CREDENTIALS_DIRECTORY"]
+        {
+            assert_eq!(path(typed, "/run/c"), Ok(Path::new("etc").join(typed)));
+        }
     }
 
     #[test]

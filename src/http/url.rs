@@ -38,12 +38,6 @@ impl Url {
         self.authority.rsplit_once('@').map(|(userinfo, _)| userinfo)
     }
 
-    /// Whether there is something that must not be shown.
-    pub fn has_password(&self) -> bool {
-        self.userinfo().is_some_and(|userinfo| userinfo.contains(':'))
-            || without_secret_parameters(&self.path_and_query) != self.path_and_query
-    }
-
     /// The authority without user and password.
     pub(in crate::http) fn host_and_port(&self) -> &str {
         self.authority.rsplit_once('@').map_or(self.authority.as_str(), |(_, host)| host)

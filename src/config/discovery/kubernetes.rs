@@ -14,8 +14,7 @@ use crate::config::discovery::kubernetes_selectors::{
 use crate::config::emit::Yaml;
 use crate::config::fields::{Field, Fields};
 use crate::config::go_url;
-use crate::config::http_client::{HttpClientConfig, read_client};
-use crate::config::paths::join_dir;
+use crate::config::http_client::{HttpClientConfig, file_of, read_client};
 use crate::config::print::{Entries, path_text, texts};
 use crate::config::secret::{Secret, SecretUrl};
 
@@ -114,8 +113,7 @@ pub(in crate::config) fn read(item: &Field<'_>, dir: &Path) -> Option<Kubernetes
     let role = read_role(item, &mut fields);
     let api_server_field = fields.take("api_server").filter(|field| !field.is_null());
     let api_server = api_server_field.as_ref().and_then(read_api_server);
-    let kubeconfig_file =
-        fields.text("kubeconfig_file").filter(|path| !path.is_empty()).map(|path| join_dir(dir, &path));
+    let kubeconfig_file = file_of(fields.take("kubeconfig_file"), dir);
     let (own_namespace, namespaces) = read_namespaces(fields.take("namespaces"));
     let selectors = read_selectors(&mut fields, role.unwrap_or_default());
     let attach_metadata = fields.take("attach_metadata").map(|it| read_attach_metadata(&it));
