@@ -183,3 +183,28 @@ fn several_requests_are_under_way_at_once_where_there_are_several_shards() {
     wait_until_sent(&scraped.data_dir(), &receiver);
     receiver.check();
 }
+
+/// `no_retry_on_400` and its like: two requests in eight seconds, with nothing but defaults.
+#[test]
+fn a_refusal_of_everything_costs_two_requests_in_eight_seconds() {
+    std::thread::scope(|scope| {
+        for status in [400, 401, 404, 413] {
+            scope.spawn(move || {
+                let targets = target("test_metric 42\n");
+                let receiver = Receiver::start();
+                receiver.answer(Answer::status(status));
+                let config = format!(
+                    "global: {{scrape_interval: 1s}}\nremote_write:\n- url: {}\n  {V2}\n  send_exemplars: true\n\
+                     scrape_configs:\n- job_name: test\n  static_configs: [{{targets: ['{}']}}]\n",
+                    receiver.url(),
+                    targets.address()
+                );
+                let scraped = Scraped::start(&config);
+                std::thread::sleep(Duration::from_secs(8));
+                assert!(scraped.stop().success());
+                let n_requests = receiver.n_requests();
+                assert!((1..=2).contains(&n_requests), "{status}: {n_requests}");
+            });
+        }
+    });
+}
