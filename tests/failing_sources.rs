@@ -43,3 +43,64 @@ fn a_source_that_fails_is_shown_until_it_answers_or_is_gone() {
     scraped.reload_with(&format!("scrape_configs:\n{file}"));
     wait_until("it is gone", || !page().contains(HEADING));
 }
+
+/// Sources whose addresses hold a password: while they fail, and while they answer.
+#[test]
+fn no_password_of_an_address_is_shown() {
+    let endpoint = Endpoint::plain(|_| reply(503, "", ""));
+    let at = format!("me:hunter2@{}", endpoint.at("127.0.0.1"));
+    let config = format!(
+        "global: {{scrape_interval: 1s, scrape_timeout: 1s}}\nscrape_configs:\n\
+         - job_name: http\n  http_sd_configs: [{{url: 'http://{at}/list', refresh_interval: 1s}}]\n\
+         - job_name: docker\n  docker_sd_configs: [{{host: 'tcp://{at}', refresh_interval: 1s}}]\n\
+         - job_name: docker-http\n  docker_sd_configs: [{{host: 'http://{at}', refresh_interval: 1s}}]\n\
+         - job_name: consul\n  consul_sd_configs: [{{server: '{at}', refresh_interval: 1s}}]\n\
+         - job_name: kubelet\n  kubelet_sd_configs: [{{url: 'http://{at}', refresh_interval: 1s}}]\n\
+         - job_name: kubernetes\n  kubernetes_sd_configs: [{{role: pod, api_server: 'http://{at}'}}]\n\
+         - job_name: closed\n  http_sd_configs: [{{url: 'http://me:hunter2@127.0.0.1:1/', refresh_interval: 1s}}]\n\
+         - job_name: closed-docker\n  docker_sd_configs: [{{host: 'tcp://me:hunter2@127.0.0.1:1', refresh_interval: 1s}}]\n\
+         - job_name: closed-consul\n  consul_sd_configs: [{{server: 'me:hunter2@127.0.0.1:1', refresh_interval: 1s}}]\n"
+    );
+    let scraped = Scraped::start(&config);
+    let check = || {
+        for path in ["/targets", "/status", "/api/v1/targets", "/api/v1/status/config", "/metrics"] {
+            let body = scraped.get(path).body;
+            assert!(!body.contains("hunter2"), "{path}: {body}");
+        }
+        let log = scraped.stderr();
+        assert!(!log.contains("hunter2"), "{log}");
+    };
+    for job in [
+        "http",
+        "docker",
+        "docker-http",
+        "consul",
+        "kubelet",
+        "kubernetes",
+        "closed",
+        "closed-docker",
+        "closed-consul",
+    ] {
+        let is_told = || {
+            let page = scraped.get("/targets").body;
+            page.contains(&format!("of job &quot;{job}&quot;"))
+                || page.contains(&format!("of job &#34;{job}"))
+        };
+        wait_until(job, is_told);
+    }
+    check();
+    // The password is sent all the same.
+    assert!(endpoint.requests().iter().any(|it| it.values("Authorization") == ["Basic bWU6aHVudGVyMg=="]));
+    let answers = [("/list", "[{\"targets\": [\"127.0.0.1:1\"]}]"), ("/v1/agent/self", "[\"hunter2\"]")];
+    endpoint.answer(move |request| {
+        let path = request.head.split(' ').nth(1).unwrap_or_default().to_owned();
+        let answer =
+            answers.iter().find(|(known, _)| *known == path).map_or("{\"hunter2\": 7}", |(_, body)| body);
+        reply(200, JSON, answer)
+    });
+    wait_until("a target", || scraped.get("/api/v1/targets").body.contains("__meta_url"));
+    let shown = format!("http://me:xxxxx@{}/list", endpoint.at("127.0.0.1"));
+    assert!(scraped.get("/api/v1/targets").body.contains(&shown));
+    wait_until("wrong answers are told", || scraped.get("/targets").body.contains("expected "));
+    check();
+}

@@ -201,7 +201,8 @@ impl Bounds {
                 "{leads} outside of the directories of --local-targets.dir ({dirs}); give its too"
             ));
         }
-        match listed.or(self.of_rule.as_deref()).filter(|dir| !is_in(dir)) {
+        // Of a directory that a rule has named in part, both: it may have become a link since it was listed.
+        match [self.of_rule.as_deref(), listed].into_iter().flatten().find(|dir| !is_in(dir)) {
             None => Ok(()),
             Some(dir) => Err(format!(
                 "{leads} outside of {}, which is what the configuration names; --local-targets.dir may allow it",
