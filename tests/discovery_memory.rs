@@ -116,7 +116,7 @@ fn lists_are_bounded_while_they_are_read() {
     check("the same target", &http(&same), limit, &[], End::Targets(1));
     let many = serve(distinct());
     let scraped = check("many targets with a limit", &http(&many), limit, &[], End::Says(exceeded));
-    assert_eq!(active(&scraped, "bad").len(), 11);
+    assert_eq!(active(&scraped, "bad").len(), 1000);
     drop(scraped);
     check("many targets", &http(&many), "", &[], End::Says("it has more than 50000 targets"));
     check("groups", &http(&serve(filled("[", "{}", "]"))), "", &[], End::Says("the most of one source"));
@@ -135,7 +135,7 @@ fn lists_are_bounded_while_they_are_read() {
     let list = format!("[{{\"targets\": [{}]}}]", targets.join(","));
     let rule = format!("{limit}  relabel_configs: [{{target_label: x, replacement: y}}]\n");
     let scraped = check("a limit behind rules", file, &rule, &[("list.json", &list)], End::Says(exceeded));
-    assert_eq!(active(&scraped, "bad").len(), 11);
+    assert_eq!(active(&scraped, "bad").len(), 1000);
     let n_targets = metric(&scraped, "prometheus_target_scrape_pool_targets{scrape_job=\"bad\"}");
     assert_eq!(n_targets, Some(100_000.0));
     drop(scraped);

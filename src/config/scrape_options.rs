@@ -131,7 +131,17 @@ pub struct ScrapeLimits {
     pub series_limit: u64,
 }
 
+/// Targets that are kept above `target_limit` so that they can be shown as Prometheus shows them.
+const SHOWN_ABOVE_LIMIT: usize = 1000;
+
 impl ScrapeLimits {
+    /// How many targets are kept at most; more than `target_limit` are not scraped, and only show that they are too many.
+    /// `None` without a limit.
+    pub fn targets_kept(&self) -> Option<usize> {
+        let limit = usize::try_from(self.target_limit).unwrap_or(usize::MAX);
+        (limit > 0).then(|| limit.saturating_add(1).max(SHOWN_ABOVE_LIMIT))
+    }
+
     /// Takes the limits of `global` or a job.
     pub(in crate::config) fn read(fields: &mut Fields<'_>) -> Self {
         let mut count = |name| fields.count(name).unwrap_or_default();

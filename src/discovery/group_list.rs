@@ -19,6 +19,9 @@ use crate::labels::Labels;
 /// Values of a list in YAML, each some 250 bytes while it is read. JSON has no such limit.
 const MAX_YAML_VALUES: usize = 250_000;
 
+/// Targets of a group that are kept though they stand there already.
+const MAX_REPEATED: usize = 1000;
+
 /// How a list is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::discovery) enum Format {
@@ -47,6 +50,7 @@ pub(in crate::discovery) struct RawGroup {
     pub labels: Vec<(String, String)>,
     /// Hashes of the addresses of `targets`: the same one twice is one target.
     seen: HashSet<u64>,
+    n_repeated: usize,
 }
 
 /// The groups that are read, and what they take.
@@ -66,6 +70,12 @@ impl Groups<'_> {
         address: &str,
     ) -> Result<(), String> {
         if !group.seen.insert(self.hasher.hash_one(address)) {
+            // Prometheus shows each that is dropped; for that it is enough to keep some.
+            if group.n_repeated < MAX_REPEATED {
+                group.n_repeated += 1;
+                self.tally.labels(1, address_bytes(address))?;
+                group.targets.push(Labels::from_pairs([(ADDRESS_LABEL, address)]));
+            }
             return Ok(());
         }
         match self.tally.target(1, address_bytes(address))? {
@@ -96,6 +106,7 @@ impl RawGroup {
     pub(in crate::discovery) fn forget_targets(&mut self) {
         self.targets.clear();
         self.seen.clear();
+        self.n_repeated = 0;
     }
 }
 
@@ -312,7 +323,7 @@ mod tests {
         );
     }
 
-    /// What matters of it is kept, the same target once.
+    /// What matters of it is kept.
     #[test]
     fn targets_are_counted_while_they_are_read() {
         let network =
@@ -331,7 +342,7 @@ mod tests {
         assert_eq!(counts(&list(50_001), network(Some(11))), Ok(vec![11, 0]));
         assert_eq!(counts(&list(50_001), ORIGIN), Ok(vec![50_001, 1]));
         let same = format!("[{{\"targets\": [{}]}}]", vec!["\"a\""; 100_000].join(","));
-        assert_eq!(counts(&same, network(None)), Ok(vec![1]));
+        assert_eq!(counts(&same, network(None)), Ok(vec![1 + MAX_REPEATED]));
         // A mistake behind what is kept is one all the same; what does not count any more is not counted.
         assert!(counts("[{\"targets\": [\"a\", \"b\", 1]}]", network(Some(1))).is_err());
         let twice = "[{\"targets\": [\"a\", \"b\"], \"Targets\": [\"c\"]}, {\"targets\": [\"d\", \"e\"]}]";

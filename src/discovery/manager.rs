@@ -369,10 +369,7 @@ fn wanted(config: &Config, discovery: &DiscoveryConfig) -> Wanted {
         return Wanted::default();
     }
     let jobs = config.scrape_configs.iter().filter(|job| job.discovery.contains(discovery));
-    let limits = jobs.map(|job| match (job.limits.target_limit, job.relabel_configs.is_empty()) {
-        (1.., true) => usize::try_from(job.limits.target_limit).ok()?.checked_add(1),
-        _ => None,
-    });
+    let limits = jobs.map(|job| job.limits.targets_kept().filter(|_| job.relabel_configs.is_empty()));
     Wanted { n_targets: limits.collect::<Option<Vec<usize>>>().and_then(|limits| limits.into_iter().max()) }
 }
 

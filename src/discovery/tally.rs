@@ -25,7 +25,7 @@ const ITEM_BYTES: usize = 64;
 /// What `target_limit` makes of a provider's targets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::discovery) struct Wanted {
-    /// More of them make no difference: one above the highest `target_limit` of the provider's jobs. `None`: one of the
+    /// More of them make no difference: more than the highest `target_limit` of the provider's jobs. `None`: one of the
     /// jobs has no limit, or has `relabel_configs`, which may drop any number of them before the limit counts.
     pub n_targets: Option<usize>,
 }

@@ -187,7 +187,7 @@ impl ScrapePool {
         (changes, status)
     }
 
-    /// Targets of `groups`, each once, and how many there are: above `target_limit` only one more than that is given. The
+    /// Targets of `groups`, each once, and how many there are: above `target_limit` only some are given. The
     /// dropped ones are in the status already.
     fn find_targets(
         &self,
@@ -199,11 +199,8 @@ impl ScrapePool {
             Ok(0) | Err(_) => usize::MAX,
             Ok(limit) => limit,
         };
-        // Above `target_limit` none of them is scraped: one too many shows it, and the rest is only counted.
-        let most_kept = match usize::try_from(self.config.limits.target_limit) {
-            Ok(0) | Err(_) => usize::MAX,
-            Ok(limit) => limit.saturating_add(1),
-        };
+        // Above `target_limit` none of them is scraped: some show it, and the rest is only counted.
+        let most_kept = self.config.limits.targets_kept().unwrap_or(usize::MAX);
         let mut builder = LabelsBuilder::new();
         let mut found_at = BTreeMap::new();
         let mut found: Vec<Found> = Vec::new();
