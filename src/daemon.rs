@@ -17,6 +17,7 @@ use crate::metadata::MetadataStore;
 use crate::metrics::Registry;
 use crate::metrics::process::ProcessMetrics;
 use crate::remote;
+use crate::remote::claims::Claims;
 use crate::remote::metrics::RemoteMetrics;
 use crate::scrape::buffers::BodyBudget;
 use crate::scrape::manager::{self, ManagerOptions};
@@ -171,14 +172,22 @@ impl Daemon {
             let daemon_events = daemon_events.clone();
             move |name: &str| drop(daemon_events.send(DaemonEvent::ThreadEnded(name.to_owned())))
         };
-        let maintenance =
-            maintenance::Handle::spawn(wal.clone(), thread_ended.clone()).map_err(StartError::Thread)?;
+        let (claims, readers_known) = Claims::make(&wal, &config, summary.samples > 0).map_err(|cause| {
+            let path = wal.path().to_owned();
+            StartError::Wal(WalError::Io {
+                action: "make the directory of remote_write positions in",
+                path,
+                cause,
+            })
+        })?;
+        let maintenance = maintenance::Handle::spawn(wal.clone(), readers_known, thread_ended.clone())
+            .map_err(StartError::Thread)?;
         let metadata = Arc::new(MetadataStore::new());
         let options = remote::manager::ManagerOptions {
             wal: wal.clone(),
             clock: clock.clone(),
             config: Arc::clone(&config),
-            has_data: summary.samples > 0,
+            claims,
             flush_deadline: flags.flush_deadline,
             families: Arc::clone(&metadata),
             metrics: remote_metrics,

@@ -30,7 +30,7 @@ const INTERVAL: Duration = Duration::from_millis(200);
 fn open(path: &Path) -> Wal {
     let options = WalOptions {
         path: path.to_owned(),
-        segment_size_bytes: 1 << 20,
+        segment_size_bytes: Some(1 << 20),
         compression: Compression::Snappy,
         retention_min_time: Duration::from_secs(86_400),
         retention_max_time: Duration::ZERO,

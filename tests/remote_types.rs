@@ -53,7 +53,7 @@ impl Fixture {
         let config = Arc::new(config::load(&file).unwrap());
         let options = WalOptions {
             path: dir.path().join("data"),
-            segment_size_bytes: 1 << 20,
+            segment_size_bytes: Some(1 << 20),
             compression: Compression::Snappy,
             retention_min_time: Duration::from_secs(3600),
             retention_max_time: Duration::ZERO,

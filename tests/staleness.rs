@@ -161,7 +161,7 @@ impl Bench {
 fn open(path: &Path) -> Wal {
     let options = WalOptions {
         path: path.to_owned(),
-        segment_size_bytes: 1 << 20,
+        segment_size_bytes: Some(1 << 20),
         compression: Compression::Snappy,
         retention_min_time: Duration::from_secs(3600),
         retention_max_time: Duration::ZERO,

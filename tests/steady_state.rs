@@ -200,7 +200,7 @@ fn check(content_type: &str, job_lines: &str, counts: Counts, page: impl Fn(u32)
     let dir = tempfile::tempdir().unwrap();
     let options = WalOptions {
         path: dir.path().to_owned(),
-        segment_size_bytes: 64 << 20,
+        segment_size_bytes: Some(64 << 20),
         compression: Compression::Snappy,
         retention_min_time: Duration::from_secs(3600),
         retention_max_time: Duration::ZERO,

@@ -180,7 +180,7 @@ fn log_with_a_checkpoint() -> (TempDir, Answer) {
             wal.close().unwrap();
             drop(wal);
             let (wal, _) = wal_support::open_with(options);
-            Maintenance::new(wal.clone()).cycle(std::time::Instant::now());
+            Maintenance::new(wal.clone(), wal.claim([]).1).cycle(std::time::Instant::now());
             wal.close().unwrap();
             break;
         }

@@ -44,11 +44,11 @@ fn writer() {
     let Some(dir) = std::env::var_os(DIR_VARIABLE).map(PathBuf::from) else { return };
     let mut options = options(&dir);
     // Rotation and truncation all the time; a mebibyte of this is the reserve.
-    options.segment_size_bytes = MIB / 16;
+    options.segment_size_bytes = Some(MIB / 16);
     options.retention_max_bytes = Some(MIB + MIB / 2);
     options.fsync_interval = Duration::from_secs(3600);
     let (wal, summary) = open_with(options);
-    let _maintenance = Handle::spawn(wal.clone(), |name| panic!("{name} ended")).unwrap();
+    let _maintenance = Handle::spawn(wal.clone(), wal.claim([]).1, |name| panic!("{name} ended")).unwrap();
     let mut appender = wal.appender();
     let mut out = std::io::stdout().lock();
     for ts_ms in summary.newest_ts_ms.map_or(0, |newest_ms| newest_ms + 1).. {

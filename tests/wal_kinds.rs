@@ -165,7 +165,7 @@ fn metadata_is_written_when_it_changes_and_outlives_truncation() {
     options.retention_max_bytes = Some(0);
     let (wal, _) = open_with(options.clone());
     let mut appender = wal.appender();
-    let mut maintenance = Maintenance::new(wal.clone());
+    let mut maintenance = Maintenance::new(wal.clone(), wal.claim([]).1);
     let mut sizes = Vec::new();
     for (ts_ms, help) in [(1, "First."), (2, "First."), (3, "Second.")] {
         for name in ["a", "gone"] {
@@ -210,7 +210,7 @@ fn metadata_is_written_when_it_changes_and_outlives_truncation() {
     let (wal, _) = open_with(options);
     wal.forget_metadata();
     let mut appender = wal.appender();
-    let mut maintenance = Maintenance::new(wal.clone());
+    let mut maintenance = Maintenance::new(wal.clone(), wal.claim([]).1);
     for _ in 0..3 {
         fill_segments(&wal, &mut appender, &mut ts_ms);
         maintenance.cycle(Instant::now());
@@ -227,7 +227,7 @@ fn a_series_with_nothing_but_histograms_and_exemplars_outlives_truncation() {
     options.retention_max_bytes = Some(0);
     let (wal, _) = open_with(options);
     let mut appender = wal.appender();
-    let mut maintenance = Maintenance::new(wal.clone());
+    let mut maintenance = Maintenance::new(wal.clone(), wal.claim([]).1);
     let mut ts_ms = 0;
     while segment::list(&dir.path().join("wal")).unwrap()[0].number < 4 {
         for _ in 0..50 {

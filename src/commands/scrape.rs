@@ -302,7 +302,7 @@ fn scrape(
 fn open_log(dir: &Path) -> Result<Wal, WalError> {
     let options = WalOptions {
         path: dir.to_owned(),
-        segment_size_bytes: SEGMENT_BYTES,
+        segment_size_bytes: Some(SEGMENT_BYTES),
         compression: Compression::None,
         retention_min_time: Duration::ZERO,
         retention_max_time: Duration::ZERO,

@@ -120,7 +120,7 @@ impl Default for Flags {
             auto_reload_interval: Duration::ZERO,
             wal: WalOptions {
                 path: PathBuf::new(),
-                segment_size_bytes: 0,
+                segment_size_bytes: None,
                 compression: Compression::Snappy,
                 retention_min_time: Duration::ZERO,
                 retention_max_time: Duration::ZERO,

@@ -119,14 +119,19 @@ pub(in crate::flags) const FLAGS: &[Flag] = &[
     Flag {
         name: "storage.agent.wal-segment-size",
         value: "SIZE",
-        default: "8MB",
-        doc: "Size of a segment of the log, from 1MB to 256MB; the log is truncated by segments.",
+        default: "auto",
+        doc: "Size of a segment of the log, from 1MB to 256MB; the log is truncated by segments; auto: 8MB or a fortieth \
+              of the file system, whichever is less.",
         apply: |flags, text| {
+            if text == "auto" {
+                flags.wal.segment_size_bytes = None;
+                return Ok(());
+            }
             let bytes = parse_size(text)?;
             if !(MIN_SEGMENT_BYTES..=MAX_SEGMENT_BYTES).contains(&bytes) {
-                return Err("must be between 1MB and 256MB".to_owned());
+                return Err("must be auto, or between 1MB and 256MB".to_owned());
             }
-            flags.wal.segment_size_bytes = bytes;
+            flags.wal.segment_size_bytes = Some(bytes);
             Ok(())
         },
     },

@@ -12,11 +12,11 @@ use crossbeam_channel::{Receiver, Sender, bounded, select};
 
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::config::remote_write::RemoteWriteConfig;
 use crate::metadata::MetadataStore;
+use crate::remote::claims::{Claim, Claims};
 use crate::remote::metrics::RemoteMetrics;
-use crate::remote::position::{Positions, Remembered};
-use crate::remote::queue::{Endpoint, Queue};
+use crate::remote::position::Remembered;
+use crate::remote::queue::{self, Endpoint, Queue};
 use crate::remote::shard_count::UPDATE_SECONDS;
 use crate::wal::head::Wal;
 
@@ -42,8 +42,8 @@ pub struct ManagerOptions {
     pub clock: Clock,
     /// The sections to start with.
     pub config: Arc<Config>,
-    /// The log held something before this start.
-    pub has_data: bool,
+    /// What the sections need of the log.
+    pub claims: Claims,
     /// `--storage.remote.flush-deadline`.
     pub flush_deadline: Duration,
     /// Families of all targets, for `metadata_config`.
@@ -73,19 +73,19 @@ impl Handle {
     /// on is sent.
     ///
     /// # Errors
-    /// The directory of positions cannot be made, or the system refuses a thread.
+    /// The system refuses a thread.
     pub fn spawn(options: ManagerOptions) -> io::Result<Handle> {
-        let ManagerOptions { wal, clock, config, has_data, flush_deadline, families, metrics, thread_ended } =
+        let ManagerOptions { wal, clock, config, claims, flush_deadline, families, metrics, thread_ended } =
             options;
         let now = Instant::now();
         let mut manager = Manager {
-            positions: Positions::open(wal.path())?,
+            claims,
             wal,
             clock,
-            has_data,
             families,
             metrics,
             queues: Vec::new(),
+            waiting: Vec::new(),
             last_save: None,
             last_reshard: now,
         };
@@ -131,12 +131,13 @@ impl Drop for Guard {
 struct Manager {
     wal: Wal,
     clock: Clock,
-    has_data: bool,
-    positions: Positions,
+    claims: Claims,
     families: Arc<MetadataStore>,
     metrics: Arc<RemoteMetrics>,
     /// In the order of the configuration.
     queues: Vec<Queue>,
+    /// Endpoints whose place in the log cannot be found yet; what they need of it stays.
+    waiting: Vec<(Endpoint, Claim)>,
     /// `None` before the first one, which comes with the first tick: a box that is killed again and again moves on.
     last_save: Option<Instant>,
     last_reshard: Instant,
@@ -161,6 +162,7 @@ impl Manager {
             queue.revive();
             queue.measure();
             // At every tick: what an fsync made durable is saved at the next save, not at the one after it.
+            queue.count_gone();
             queue.note_settled();
         }
         if self.last_save.is_none() {
@@ -174,6 +176,7 @@ impl Manager {
         }
         if self.last_save.is_none_or(|last| now.duration_since(last) >= SAVE_INTERVAL) {
             self.last_save = Some(now);
+            self.start_waiting();
             self.save();
         }
         if now.duration_since(self.last_reshard).as_secs_f64() >= UPDATE_SECONDS {
@@ -184,9 +187,10 @@ impl Manager {
 
     fn apply(&mut self, config: &Config) {
         let mut before = std::mem::take(&mut self.queues);
-        let identities: Vec<&str> = config.remote_write.iter().map(|section| section.identity()).collect();
-        // Identities that nobody has any more, with what they are called now.
-        let mut renamed: Vec<(String, String)> = Vec::new();
+        // Dropped at the end: until then they hold the log for those that come after them.
+        let mut waiting = std::mem::take(&mut self.waiting);
+        let is_configured =
+            |identity: &str| config.remote_write.iter().any(|section| section.identity() == identity);
         for section in &config.remote_write {
             let endpoint = Endpoint {
                 config: Arc::clone(section),
@@ -196,112 +200,108 @@ impl Manager {
             let is_it = |queue: &Queue| queue.endpoint().config.identity() == identity;
             let was_it = |queue: &Queue| {
                 let config = &queue.endpoint().config;
-                config.url == section.url && !identities.contains(&config.identity())
+                config.url == section.url && !is_configured(config.identity())
             };
             let known = before.iter().position(is_it).or_else(|| before.iter().position(was_it));
-            let queue = match known.map(|idx| before.remove(idx)) {
-                Some(mut queue) => {
-                    let known_as = queue.endpoint().config.identity();
-                    if known_as != identity {
-                        renamed.push((known_as.to_owned(), identity.to_owned()));
-                    }
-                    if queue.endpoint() != &endpoint {
-                        queue.replace(endpoint);
-                    } else {
-                        queue.ask_again();
-                    }
-                    Some(queue)
+            if let Some(mut queue) = known.map(|idx| before.remove(idx)) {
+                let known_as = queue.endpoint().config.identity();
+                if known_as != identity {
+                    self.claims.renamed.push((known_as.to_owned(), identity.to_owned()));
                 }
-                None => {
-                    let remembered = self.recall(section, &identities, &mut renamed);
-                    self.start(endpoint, remembered)
+                if queue.endpoint() != &endpoint {
+                    queue.replace(endpoint);
+                } else {
+                    queue.ask_again();
                 }
+                self.queues.push(queue);
+                continue;
+            }
+            let is_claimed = |claim: &Claim| claim.identity == identity;
+            let open = &mut self.claims.open;
+            let claim = if let Some(idx) = open.iter().position(is_claimed) {
+                open.remove(idx)
+            } else if let Some(idx) = waiting.iter().position(|(_, claim)| is_claimed(claim)) {
+                waiting.remove(idx).1
+            } else {
+                self.claims.claim(&self.wal, config, section)
             };
-            self.queues.extend(queue);
+            self.start(endpoint, claim);
         }
         for mut queue in before {
             log::info!("remote_write {}: ends, its section is gone", queue.metrics().name);
             queue.halt(Instant::now());
-            queue.save(&self.positions);
+            queue.count_gone();
+            queue.save(&self.claims.positions);
         }
+        self.remember();
+    }
+
+    /// Remembers the queues there are and shows them.
+    fn remember(&mut self) {
         // After the positions: an endpoint that is listed without one is sent everything.
         self.save();
+        let positions = &self.claims.positions;
         let identities = self.queues.iter().map(|queue| queue.endpoint().config.identity());
-        if let Err(error) = self.positions.enlist(identities) {
+        if let Err(error) = positions.enlist(identities) {
             log::error!("cannot remember the endpoints of remote_write: {error}");
         }
-        for (known_as, identity) in renamed {
-            let is_saved = matches!(self.positions.recall(&identity, self.has_data), Remembered::At(_));
+        let has_data = self.claims.has_data;
+        self.claims.renamed.retain(|(known_as, identity)| {
+            let is_saved = matches!(positions.recall(identity, has_data), Remembered::At(_));
             // What is left of it would only be taken for a position one day.
-            if is_saved && let Err(error) = self.positions.forget(&known_as) {
+            if is_saved && let Err(error) = positions.forget(known_as) {
                 log::warn!("cannot forget the endpoint {known_as:?} of remote_write: {error}");
             }
-        }
+            !is_saved
+        });
         self.metrics.show(self.queues.iter().map(|queue| Arc::clone(queue.metrics())).collect());
     }
 
-    /// What is known of an endpoint, which may have had another name before this start.
-    fn recall(
-        &self,
-        section: &RemoteWriteConfig,
-        configured: &[&str],
-        renamed: &mut Vec<(String, String)>,
-    ) -> Remembered {
-        let identity = section.identity();
-        let remembered = self.positions.recall(identity, self.has_data);
-        if remembered != Remembered::New {
-            return remembered;
-        }
-        let is_taken = |known_as: &str| {
-            configured.contains(&known_as) || renamed.iter().any(|(taken, _)| taken == known_as)
-        };
-        let mut known = self.positions.known_at(&section.url);
-        known.retain(|known| !is_taken(&known.identity));
-        let Some(last) = known.pop() else { return remembered };
-        if known.is_empty() {
-            log::info!(
-                "remote_write {identity}: its URL was known as {:?}, which is configured no more; it goes on where \
-                 that was",
-                last.identity
-            );
-            renamed.push((last.identity, identity.to_owned()));
-            return Remembered::At(last.saved);
-        }
-        let names: Vec<String> = known.iter().chain([&last]).map(|it| format!("{:?}", it.identity)).collect();
-        log::warn!(
-            "remote_write {identity}: its URL was known as {}, all configured no more, so that nobody can say where it \
-             was; it starts at the present; give it one of these names to go on from there",
-            names.join(" and ")
-        );
-        remembered
-    }
-
-    fn start(&self, endpoint: Endpoint, remembered: Remembered) -> Option<Queue> {
-        let identity = endpoint.config.identity().to_owned();
-        let url = endpoint.config.shown_url();
-        let whence = if remembered == Remembered::New { ", from now on" } else { "" };
-        match Queue::new(
-            endpoint,
-            self.wal.clone(),
-            self.clock.clone(),
-            Arc::clone(&self.families),
-            remembered,
-        ) {
-            Ok(mut queue) => {
+    /// Starts a queue at the place of its claim, which is kept if that cannot be found yet.
+    fn start(&mut self, endpoint: Endpoint, mut claim: Claim) {
+        let identity = endpoint.config.identity();
+        let found = claim.find_place(&self.wal, &queue::name_of(&endpoint.config));
+        match claim.take() {
+            Ok(place) => {
+                let whence = if place.0.is_new { ", from now on" } else { "" };
+                let url = endpoint.config.shown_url();
+                let (clock, families) = (self.clock.clone(), Arc::clone(&self.families));
+                let mut queue = Queue::new(endpoint, self.wal.clone(), clock, families, place);
                 log::info!("remote_write {}: sends to {url}{whence}", queue.metrics().name);
                 queue.revive();
-                Some(queue)
+                self.queues.push(queue);
             }
-            Err(error) => {
-                log::error!("remote_write {identity}: {error}; nothing is sent to it until the next reload");
-                None
+            Err(claim) => {
+                if let Err(error) = found {
+                    log::error!(
+                        "remote_write {identity}: {error}; nothing is sent to it until that works, it is tried again; \
+                         the log keeps what it has not had"
+                    );
+                }
+                self.waiting.push((endpoint, *claim));
             }
         }
+    }
+
+    /// Tries those again whose place could not be found.
+    fn start_waiting(&mut self) {
+        if self.waiting.is_empty() {
+            return;
+        }
+        for (endpoint, mut claim) in std::mem::take(&mut self.waiting) {
+            match claim.find_place(&self.wal, &queue::name_of(&endpoint.config)) {
+                Ok(()) => self.start(endpoint, claim),
+                // Said when it was first tried.
+                Err(_) => self.waiting.push((endpoint, claim)),
+            }
+        }
+        self.remember();
     }
 
     fn save(&mut self) {
         for queue in &mut self.queues {
-            queue.save(&self.positions);
+            queue.count_gone();
+            queue.save(&self.claims.positions);
         }
     }
 

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 use crate::metrics::page::Page;
 use crate::metrics::{Collect, Counter, Family, Gauge, Histogram};
-use crate::remote::ledger::{DropReason, Kind, Ledger};
+use crate::remote::ledger::{DropReason, Fate, Kind, Ledger};
 
 /// Upper bounds in seconds, Prometheus' `DefBuckets` and four more as in `queue_manager.go`.
 const SENT_BATCH_BUCKETS: [f64; 15] =
@@ -142,6 +142,25 @@ impl EndpointMetrics {
             Kind::Float => floats,
             Kind::Histogram => histograms,
             Kind::Exemplar => exemplars,
+        }
+    }
+
+    /// Items have met their fate.
+    pub fn count(&self, kind: Kind, n: u64, fate: Fate) {
+        if n == 0 {
+            return;
+        }
+        let metrics = self.kind(kind);
+        match fate {
+            Fate::Sent => metrics.sent.add(n),
+            Fate::Dropped(reason) => {
+                if let Some(counter) = metrics.dropped.get(reason as usize) {
+                    counter.add(n);
+                }
+                if reason == DropReason::Rejected {
+                    metrics.failed.add(n);
+                }
+            }
         }
     }
 

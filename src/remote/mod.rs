@@ -17,11 +17,14 @@
 pub mod backlog;
 pub mod backoff;
 pub mod batch;
+pub mod claims;
 pub mod client;
 pub mod encode;
 pub mod failed_request;
 pub mod inbox;
+mod lane;
 pub mod ledger;
+pub mod losses;
 pub mod manager;
 pub mod metadata;
 pub mod metrics;

@@ -6,12 +6,18 @@
 //! samples first has a backlog beside them: then the log is cut into lanes, each with a watermark of its own, and lanes
 //! become one again when the gap between them is settled.
 
-use std::collections::VecDeque;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use crate::remote::lane::{LANE_BITS, Lane, Tally};
+pub use crate::remote::lane::{LaneId, RecordSeq};
 use crate::remote::ledger::{Fate, Kind, Ledger};
+use crate::wal::gone::{Gone, SegmentSamples};
 use crate::wal::writer::Position;
+
+/// What is lost while the endpoint is away is reported no more often.
+const REPORT_PAUSE: Duration = Duration::from_secs(60);
 
 /// Lanes at most; every outage while a backlog is being sent adds one. Beyond, the newest lane is read in order.
 const MAX_LANES: usize = 16;
@@ -73,34 +79,6 @@ impl Saved {
     }
 }
 
-/// Bits of a record's number that name its lane: twice as many names as lanes.
-const LANE_BITS: u32 = 5;
-
-/// Bits that count records of a lane; they wrap. So many unsettled records do not fit into any memory.
-const NUMBER_BITS: u32 = 32 - LANE_BITS;
-
-/// Names a lane; used again when the lane is long gone.
-pub type LaneId = u8;
-
-/// A record that is not settled: its lane, and its number there, in the four bytes that every item carries.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RecordSeq(u32);
-
-impl RecordSeq {
-    fn new(lane: LaneId, number: u32) -> Self {
-        Self(u32::from(lane) << NUMBER_BITS | number & ((1 << NUMBER_BITS) - 1))
-    }
-
-    fn lane(self) -> LaneId {
-        (self.0 >> NUMBER_BITS) as LaneId
-    }
-
-    /// Records of its lane between number `first` and this one.
-    fn distance(self, first: u32) -> usize {
-        (self.0.wrapping_sub(first) & ((1 << NUMBER_BITS) - 1)) as usize
-    }
-}
-
 /// A part of the log that nobody has read yet, older than what is read now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gap {
@@ -121,43 +99,20 @@ struct State {
     /// In the order of the log, never empty. A lane ends where the next one starts; the last one does not end.
     lanes: Vec<Lane>,
     last_id: LaneId,
-}
-
-#[derive(Debug, Default)]
-struct Lane {
-    id: LaneId,
-    /// Its first segment; without a meaning for the first lane.
-    start: u32,
-    /// Records from the first unsettled one on, up to the last taken.
-    open: VecDeque<Tally>,
-    first_number: u32,
-    /// The end of the last record taken.
-    read: Position,
-    /// No more of it will be read.
-    is_read: bool,
-    watermark: Mark,
-    /// Up to the watermark: nothing in it is pending.
-    settled: Ledger,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Tally {
-    end: Mark,
-    /// The record is complete: no further sample of it will be taken.
-    is_closed: bool,
-    /// Of all that it holds.
-    kind: Kind,
-    ledger: Ledger,
+    /// Lost and not reported.
+    unreported: u64,
+    reported: Option<Instant>,
 }
 
 impl Progress {
-    /// Starts with what is settled.
-    pub fn new(saved: &Saved) -> Self {
+    /// Starts with what is settled; `before` are the samples of each part's segment up to there.
+    pub fn new(saved: &Saved, before: &[SegmentSamples]) -> Self {
         let Saved { mark, ledger, ahead } = saved;
         let first = Ahead { start: 0, mark: *mark, ledger: *ledger };
-        let mut state = State { lanes: Vec::new(), last_id: 0 };
-        for Ahead { start, mark, ledger } in [first].into_iter().chain(ahead.iter().copied()) {
-            state.add_lane(start, mark, ledger);
+        let mut state = State { lanes: Vec::new(), last_id: 0, unreported: 0, reported: None };
+        let parts = [first].into_iter().chain(ahead.iter().copied());
+        for (Ahead { start, mark, ledger }, idx) in parts.zip(0..) {
+            state.add_lane(start, mark, ledger, before.get(idx).copied().unwrap_or_default());
         }
         Self(Mutex::new(state))
     }
@@ -165,22 +120,17 @@ impl Progress {
     /// The newest lane, which has no end, and how far it is read.
     pub fn newest_lane(&self) -> (LaneId, Position) {
         let state = self.0.lock();
-        state.lanes.last().map(|lane| (lane.id, lane.read)).unwrap_or_default()
+        state.lanes.last().map(|lane| (lane.id, lane.read.position)).unwrap_or_default()
     }
 
-    /// A record of this kind is being taken; it ends at `end`.
-    pub fn open(&self, lane: LaneId, kind: Kind, end: Mark) -> RecordSeq {
-        let mut state = self.0.lock();
-        let Some(lane) = state.lane(lane) else { return RecordSeq::default() };
-        let number = lane.first_number.wrapping_add(lane.open.len() as u32);
-        lane.open.push_back(Tally { end, is_closed: false, kind, ledger: Ledger::default() });
-        lane.read = end.position;
-        RecordSeq::new(lane.id, number)
+    /// A record of `n` items of this kind is being taken; it ends at `end`. `None` if it is counted as lost already.
+    pub fn open(&self, lane: LaneId, kind: Kind, end: Mark, n: u64) -> Option<RecordSeq> {
+        self.0.lock().lane(lane)?.take(kind, end, n)
     }
 
-    /// `n` samples of the record are taken.
-    pub fn take(&self, seq: RecordSeq, n: u64) {
-        self.0.lock().with(seq, |tally| tally.ledger.taken += n);
+    /// How far a lane is read, or where to go on behind what is gone.
+    pub fn read_to(&self, lane: LaneId) -> Option<Position> {
+        self.0.lock().lane(lane).map(|lane| lane.read.position)
     }
 
     /// No more samples of the record will be taken.
@@ -207,27 +157,47 @@ impl Progress {
         state.advance();
     }
 
-    /// Samples that were never taken from the log are gone: the reader jumped.
-    pub fn lose(&self, lane: LaneId, fate: Fate, n: u64) {
+    /// What has gone of the log since it was last looked and is not read is lost; returns how much that is.
+    pub fn lose(&self, gone: &Gone, sends_histograms: bool) -> SegmentSamples {
         let mut state = self.0.lock();
-        let Some(lane) = state.lane(lane) else { return };
-        let ledger = match lane.open.back_mut() {
-            Some(last) => &mut last.ledger,
-            None => &mut lane.settled,
-        };
-        ledger.taken += n;
-        ledger.settle(fate, n);
+        let starts: Vec<u32> = state.lanes.iter().skip(1).map(|lane| lane.start).chain([u32::MAX]).collect();
+        let mut lost = SegmentSamples::default();
+        for (lane, until) in state.lanes.iter_mut().zip(starts) {
+            let of_lane = lane.lose(gone, until, sends_histograms);
+            lost.floats += of_lane.floats;
+            lost.histograms += of_lane.histograms;
+        }
+        state.unreported += lost.floats + lost.histograms;
+        state.advance();
+        lost
+    }
+
+    /// Samples lost since the last report, if it is time for one.
+    pub fn report_lost(&self, now: Instant) -> Option<u64> {
+        let mut state = self.0.lock();
+        let is_soon = state.reported.is_some_and(|last| now.duration_since(last) < REPORT_PAUSE);
+        if state.unreported == 0 || is_soon {
+            return None;
+        }
+        state.reported = Some(now);
+        Some(std::mem::take(&mut state.unreported))
+    }
+
+    /// The first segment that somebody still has to read.
+    pub fn needed_from(&self) -> u32 {
+        let state = self.0.lock();
+        state.lanes.iter().map(|lane| lane.read.position.segment).min().unwrap_or_default()
     }
 
     /// From segment `start` on, which nobody has read yet, the log is a lane of its own; what lies between the last
     /// record read and there is a gap now. `None` if there are too many lanes, or nothing lies between.
     pub fn split(&self, start: u32) -> Option<LaneId> {
         let mut state = self.0.lock();
-        let is_behind = state.lanes.last().is_some_and(|newest| newest.read.segment < start);
+        let is_behind = state.lanes.last().is_some_and(|newest| newest.read.position.segment < start);
         if !is_behind || state.lanes.len() >= MAX_LANES {
             return None;
         }
-        state.add_lane(start, Mark::start_of(start), Ledger::default());
+        state.add_lane(start, Mark::start_of(start), Ledger::default(), SegmentSamples::default());
         state.lanes.last().map(|lane| lane.id)
     }
 
@@ -237,7 +207,7 @@ impl Progress {
         let pairs = state.lanes.iter().zip(state.lanes.iter().skip(1));
         let mut gaps = pairs.filter(|(lane, _)| !lane.is_read).map(|(lane, next)| Gap {
             lane: lane.id,
-            from: lane.read,
+            from: lane.read.position,
             until: next.start,
         });
         gaps.next()
@@ -258,15 +228,15 @@ impl Progress {
         self.0.lock().lanes.len() > 1
     }
 
-    /// Forgets what is not settled: it will be taken again from the watermarks on.
-    pub fn rewind(&self) {
+    /// Forgets what is not settled: it will be taken again from the watermarks on. What the log does not have any more is
+    /// lost; returns how much that is, in the order of [`Kind::ALL`].
+    pub fn rewind(&self) -> [u64; Kind::ALL.len()] {
         let mut state = self.0.lock();
+        let mut lost = [0; Kind::ALL.len()];
         for lane in &mut state.lanes {
-            lane.first_number = lane.first_number.wrapping_add(lane.open.len() as u32);
-            lane.open.clear();
-            lane.read = lane.watermark.position;
-            lane.is_read = false;
+            lost.iter_mut().zip(lane.rewind()).for_each(|(n, more)| *n += more);
         }
+        lost
     }
 
     /// Bytes of the log that are not settled, when it ends at `end`; each segment counted as `segment_bytes`.
@@ -282,13 +252,13 @@ impl Progress {
         state.lanes.iter().zip(ends).map(lag).sum()
     }
 
-    /// What is settled; its ledger holds nothing pending.
+    /// What is settled, to be remembered: what is pending and is not in the log any more counts as lost, for so it will be
+    /// after the next start. Its ledger holds nothing pending.
     pub fn settled(&self) -> Saved {
         let state = self.0.lock();
-        let mut parts = state.lanes.iter().map(|lane| Ahead {
-            start: lane.start,
-            mark: lane.watermark,
-            ledger: lane.settled,
+        let mut parts = state.lanes.iter().map(|lane| {
+            let (mark, ledger) = lane.settled_for_good();
+            Ahead { start: lane.start, mark, ledger }
         });
         let Ahead { mark, ledger, .. } = parts.next().unwrap_or_default();
         Saved { mark, ledger, ahead: parts.collect() }
@@ -319,15 +289,14 @@ impl Progress {
 }
 
 impl State {
-    fn add_lane(&mut self, start: u32, watermark: Mark, settled: Ledger) {
+    fn add_lane(&mut self, start: u32, watermark: Mark, settled: Ledger, before: SegmentSamples) {
         loop {
             self.last_id = (self.last_id + 1) % (1 << LANE_BITS);
             if self.lanes.iter().all(|lane| lane.id != self.last_id) {
                 break;
             }
         }
-        let read = watermark.position;
-        self.lanes.push(Lane { id: self.last_id, start, read, watermark, settled, ..Lane::default() });
+        self.lanes.push(Lane::new(self.last_id, start, watermark, settled, before));
     }
 
     fn lane(&mut self, id: LaneId) -> Option<&mut Lane> {
@@ -362,208 +331,6 @@ impl State {
     }
 }
 
-impl Lane {
-    fn pass(&mut self, end: Mark) {
-        self.read = end.position;
-        match self.open.back_mut() {
-            // Goes with the record before it.
-            Some(last) if last.is_closed => last.end = end,
-            Some(_) => {}
-            None => self.watermark = end,
-        }
-    }
-
-    fn advance(&mut self) {
-        while let Some(tally) = self.open.front() {
-            if !tally.is_closed || tally.ledger.pending() > 0 {
-                return;
-            }
-            self.watermark = tally.end;
-            tally.add_to(&mut self.settled);
-            self.first_number = self.first_number.wrapping_add(1);
-            self.open.pop_front();
-        }
-    }
-}
-
-impl Tally {
-    /// Exemplars are waited for, and are no samples.
-    fn add_to(&self, ledger: &mut Ledger) {
-        if self.kind != Kind::Exemplar {
-            ledger.add(&self.ledger);
-        }
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::{Ahead, Gap, Mark, Progress, Saved};
-    use crate::remote::ledger::{DropReason, Fate, Kind, Ledger};
-    use crate::wal::writer::Position;
-
-    fn mark(offset: u64) -> Mark {
-        Mark { position: Position { segment: 1, offset }, fingerprint: offset as u32 }
-    }
-
-    fn at_start() -> Progress {
-        Progress::new(&Saved { mark: mark(0), ..Saved::default() })
-    }
-
-    /// Takes a record of `n` samples that ends at `end`; the fates of its samples come later.
-    fn take(progress: &Progress, end: Mark, n: u64) -> super::RecordSeq {
-        let seq = progress.open(progress.newest_lane().0, Kind::Float, end);
-        progress.take(seq, n);
-        progress.close(seq);
-        seq
-    }
-
-    fn all_sent(n: u64) -> Ledger {
-        Ledger { taken: n, sent: n, ..Ledger::default() }
-    }
-
-    #[test]
-    fn the_watermark_waits_for_the_oldest_record() {
-        let progress = at_start();
-        let first = take(&progress, mark(10), 2);
-        let second = progress.open(first.lane(), Kind::Float, mark(20));
-        progress.take(second, 1);
-        progress.settle([second].into_iter(), Fate::Sent);
-        assert_eq!(progress.settled().mark, mark(0));
-        progress.close(second);
-        progress.settle([first].into_iter(), Fate::Sent);
-        assert_eq!(progress.settled().mark, mark(0));
-        assert_eq!((progress.ledger().pending(), progress.settled().ledger), (1, Ledger::default()));
-        progress.settle([first].into_iter(), Fate::Dropped(DropReason::Rejected));
-        let mut ledger = Ledger { taken: 3, sent: 2, ..Ledger::default() };
-        ledger.dropped[DropReason::Rejected as usize] = 1;
-        assert_eq!(progress.settled(), Saved { mark: mark(20), ledger, ahead: Vec::new() });
-        assert_eq!(progress.ledger(), ledger);
-    }
-
-    #[test]
-    fn a_record_being_taken_is_not_settled_however_fast_its_samples_are() {
-        let progress = at_start();
-        let seq = progress.open(progress.newest_lane().0, Kind::Float, mark(10));
-        progress.take(seq, 1);
-        progress.settle([seq].into_iter(), Fate::Sent);
-        assert_eq!(progress.settled().mark, mark(0));
-        progress.close(seq);
-        assert_eq!(progress.settled().mark, mark(10));
-    }
-
-    #[test]
-    fn records_without_samples_do_not_hold_anything_up() {
-        let progress = at_start();
-        let (lane, _) = progress.newest_lane();
-        progress.pass(lane, mark(10));
-        assert_eq!(progress.settled().mark, mark(10));
-        let seq = take(&progress, mark(20), 1);
-        progress.pass(lane, mark(30));
-        assert_eq!(progress.settled().mark, mark(10));
-        progress.settle([seq].into_iter(), Fate::Sent);
-        assert_eq!(progress.settled().mark, mark(30));
-    }
-
-    #[test]
-    fn what_is_taken_again_is_counted_once() {
-        let progress = at_start();
-        let lost = take(&progress, mark(10), 2);
-        progress.settle([lost].into_iter(), Fate::Sent);
-        progress.rewind();
-        // An answer that comes too late.
-        progress.settle([lost].into_iter(), Fate::Sent);
-        assert_eq!(progress.ledger(), Ledger::default());
-        let again = take(&progress, mark(10), 2);
-        progress.settle([again, again].into_iter(), Fate::Sent);
-        assert_eq!(progress.settled(), Saved { mark: mark(10), ledger: all_sent(2), ahead: Vec::new() });
-    }
-
-    #[test]
-    fn exemplars_hold_the_watermark_and_are_no_samples() {
-        let progress = at_start();
-        let (lane, _) = progress.newest_lane();
-        let histograms = progress.open(lane, Kind::Histogram, mark(10));
-        let exemplars = progress.open(lane, Kind::Exemplar, mark(20));
-        for seq in [histograms, exemplars] {
-            progress.take(seq, 2);
-            progress.close(seq);
-        }
-        assert_eq!(progress.pending(), [0, 2, 2]);
-        progress.settle([histograms, histograms, exemplars].into_iter(), Fate::Sent);
-        assert_eq!((progress.settled().mark, progress.pending()), (mark(10), [0, 0, 1]));
-        progress.settle([exemplars].into_iter(), Fate::Dropped(DropReason::TooOld));
-        let saved = Saved { mark: mark(20), ledger: all_sent(2), ahead: Vec::new() };
-        assert_eq!((progress.ledger(), progress.settled()), (all_sent(2), saved));
-    }
-
-    #[test]
-    fn numbers_of_records_wrap() {
-        let progress = at_start();
-        progress.0.lock().lanes[0].first_number = (1 << super::NUMBER_BITS) - 1;
-        let before = take(&progress, mark(10), 1);
-        let behind = take(&progress, mark(20), 1);
-        progress.settle([behind].into_iter(), Fate::Sent);
-        assert_eq!(progress.settled().mark, mark(0));
-        progress.settle([before].into_iter(), Fate::Sent);
-        assert_eq!(progress.settled().mark, mark(20));
-    }
-
-    #[test]
-    fn a_gap_keeps_its_watermark_until_it_is_settled() {
-        let progress = at_start();
-        let in_flight = take(&progress, mark(10), 1);
-        assert_eq!(progress.split(1), None, "nothing lies between");
-        let fresh = progress.split(5).unwrap();
-        let gap = Gap { lane: in_flight.lane(), from: mark(10).position, until: 5 };
-        assert_eq!(progress.gap(), Some(gap));
-        assert_eq!(progress.newest_lane(), (fresh, Position { segment: 5, offset: 0 }));
-        let newest = Mark { position: Position { segment: 6, offset: 7 }, fingerprint: 9 };
-        let sent = take(&progress, newest, 3);
-        progress.settle([sent, sent, sent].into_iter(), Fate::Sent);
-        let ahead = Ahead { start: 5, mark: newest, ledger: all_sent(3) };
-        let saved = Saved { mark: mark(0), ledger: Ledger::default(), ahead: vec![ahead] };
-        assert_eq!(progress.settled(), saved);
-        assert_eq!((saved.newest(), saved.total()), (newest.position, all_sent(3)));
-        // Four segments from the watermark on, and nothing behind the newest.
-        assert_eq!(progress.lag_bytes(newest.position, 100), 400);
-
-        // As after a kill: the same from what was remembered.
-        let progress = Progress::new(&saved);
-        assert_eq!(progress.settled(), saved);
-        assert_eq!(progress.newest_lane().1, newest.position);
-        let gap = progress.gap().unwrap();
-        assert_eq!((gap.from, gap.until), (mark(0).position, 5));
-        let old = progress.open(gap.lane, Kind::Float, mark(10));
-        progress.take(old, 2);
-        progress.close(old);
-        progress.finish(gap);
-        assert_eq!(progress.gap(), None);
-        progress.settle([old].into_iter(), Fate::Sent);
-        assert!(progress.is_split());
-        assert_eq!(progress.settled(), saved);
-        progress.settle([old].into_iter(), Fate::Sent);
-        assert!(!progress.is_split());
-        assert_eq!(progress.settled(), Saved { mark: newest, ledger: all_sent(5), ahead: Vec::new() });
-    }
-
-    #[test]
-    fn gaps_close_in_any_order_and_are_bounded() {
-        let progress = at_start();
-        while progress.split(10 * progress.settled().ahead.len() as u32 + 10).is_some() {}
-        assert_eq!(progress.settled().ahead.len(), super::MAX_LANES - 1);
-        let first = progress.gap().unwrap();
-        assert_eq!((first.from, first.until), (mark(0).position, 10));
-        // The second one is done before the first.
-        let second = Gap { lane: first.lane + 1, from: Mark::start_of(10).position, until: 20 };
-        progress.finish(second);
-        let ahead = progress.settled().ahead;
-        assert_eq!(
-            (ahead.len(), ahead[0].start, ahead[0].mark),
-            (super::MAX_LANES - 2, 10, Mark::start_of(20))
-        );
-        while let Some(gap) = progress.gap() {
-            progress.finish(gap);
-        }
-        assert_eq!(progress.settled(), Saved { mark: Mark::start_of(150), ..Saved::default() });
-    }
-}
+#[path = "progress_tests.rs"]
+mod tests;

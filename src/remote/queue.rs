@@ -15,18 +15,18 @@ use crate::clock::Clock;
 use crate::config::remote_write::RemoteWriteConfig;
 use crate::labels::Labels;
 use crate::metadata::MetadataStore;
-use crate::remote::ledger::Ledger;
+use crate::remote::claims::Place;
+use crate::remote::ledger::{DropReason, Fate, Kind, Ledger};
+use crate::remote::losses;
 use crate::remote::metadata;
 use crate::remote::metrics::EndpointMetrics;
-use crate::remote::position::{Known, Positions, Remembered};
-use crate::remote::progress::{Mark, Progress, Saved};
+use crate::remote::position::{Known, Positions};
+use crate::remote::progress::{Progress, Saved};
 use crate::remote::reader::Control;
 use crate::remote::series_labels::SeriesLabels;
 use crate::remote::shard_count::{self, EwmaRate, Situation, UPDATE_SECONDS};
 use crate::remote::shared::Shared;
 use crate::remote::watcher::Watcher;
-use crate::wal::error::WalError;
-use crate::wal::follow;
 use crate::wal::head::Wal;
 use crate::wal::readers::ReaderMark;
 
@@ -89,24 +89,19 @@ struct Running {
 }
 
 impl Queue {
-    /// Finds the place to go on from and registers it; nothing runs yet.
-    ///
-    /// # Errors
-    /// The log cannot be read.
+    /// Goes on at the place of a claim; nothing runs yet.
     pub fn new(
         endpoint: Endpoint,
         wal: Wal,
         clock: Clock,
         families: Arc<MetadataStore>,
-        remembered: Remembered,
-    ) -> Result<Self, WalError> {
+        (Place { saved, before, .. }, mark): (Place, ReaderMark),
+    ) -> Self {
         let config = &endpoint.config;
-        let name = if config.name.is_empty() { short_hash(&config.url) } else { config.name.clone() };
-        let saved = starting_place(&wal, &name, remembered)?;
-        let metrics = Arc::new(EndpointMetrics::new(name, config.shown_url()));
-        Ok(Self {
-            mark: wal.register_reader(saved.mark.position),
-            progress: Arc::new(Progress::new(&saved)),
+        let metrics = Arc::new(EndpointMetrics::new(name_of(config), config.shown_url()));
+        Self {
+            mark,
+            progress: Arc::new(Progress::new(&saved, &before)),
             metrics,
             endpoint,
             wal,
@@ -118,7 +113,7 @@ impl Queue {
             is_save_failing: false,
             rates: [EwmaRate::default(); 4],
             running: None,
-        })
+        }
     }
 
     /// The section it runs with.
@@ -146,7 +141,9 @@ impl Queue {
     /// # Errors
     /// The system refuses the threads.
     pub fn start(&mut self) -> io::Result<()> {
-        self.progress.rewind();
+        for (kind, n) in Kind::ALL.into_iter().zip(self.progress.rewind()) {
+            self.metrics.count(kind, n, Fate::Dropped(DropReason::WalTruncated));
+        }
         let config = Arc::clone(&self.endpoint.config);
         let queue = &config.queue;
         self.metrics.shards_max.set(queue.max_shards as f64);
@@ -262,6 +259,11 @@ impl Queue {
         self.metrics.paused_until_ms.set(0.0);
     }
 
+    /// Counts what has gone of the log before it was read.
+    pub fn count_gone(&self) {
+        losses::count_gone(&self.wal, &self.endpoint.config, &self.progress, &self.metrics);
+    }
+
     /// What is settled now may be saved once it is durable.
     pub fn note_settled(&mut self) {
         let now = self.progress.settled();
@@ -372,73 +374,9 @@ impl Queue {
     }
 }
 
-/// Where to go on, with the ledger up to there.
-fn starting_place(wal: &Wal, name: &str, remembered: Remembered) -> Result<Saved, WalError> {
-    let oldest = wal.oldest_position()?;
-    let from_oldest = |ledger| Saved { mark: Mark::start_of(oldest.segment), ledger, ahead: Vec::new() };
-    let saved = match remembered {
-        Remembered::New => {
-            let present = wal.committed_end().unwrap_or(oldest);
-            // The place is durable before it is remembered; if it cannot be, the log's start finds that out.
-            if let Err(error) = wal.sync() {
-                log::error!("{error}");
-            }
-            let fingerprint = follow::record_before(wal, present)?.unwrap_or_default();
-            return Ok(Saved { mark: Mark { position: present, fingerprint }, ..Saved::default() });
-        }
-        Remembered::Lost(why) => {
-            log::warn!(
-                "remote_write {name}: its position is lost ({why}); everything that is kept is sent, from segment \
-                 {:08} on",
-                oldest.segment
-            );
-            return Ok(from_oldest(Ledger::default()));
-        }
-        Remembered::At(saved) => saved,
-    };
-    let end = wal.committed_end().unwrap_or(oldest);
-    if saved.newest().segment > end.segment {
-        log::warn!(
-            "remote_write {name}: its position, segment {:08}, is not in the log any more; it goes on with segment \
-             {:08}",
-            saved.newest().segment,
-            oldest.segment
-        );
-        return Ok(from_oldest(saved.total()));
-    }
-    let Saved { mut mark, mut ledger, ahead } = saved;
-    let mut ahead = VecDeque::from(ahead);
-    // Gaps that went as a whole.
-    while let Some(next) = ahead.front().filter(|next| next.start <= oldest.segment) {
-        log::warn!(
-            "remote_write {name}: its backlog in front of segment {:08} is not in the log any more",
-            next.start
-        );
-        ledger.add(&next.ledger);
-        mark = next.mark;
-        ahead.pop_front();
-    }
-    if mark.position.segment < oldest.segment {
-        log::warn!(
-            "remote_write {name}: its position, segment {:08}, is not in the log any more; it goes on with segment \
-             {:08}",
-            mark.position.segment,
-            oldest.segment
-        );
-        mark = Mark::start_of(oldest.segment);
-    }
-    for mark in [&mut mark].into_iter().chain(ahead.iter_mut().map(|ahead| &mut ahead.mark)) {
-        let position = mark.position;
-        if position.offset > 0 && follow::record_before(wal, position)? != Some(mark.fingerprint) {
-            log::warn!(
-                "remote_write {name}: the log was repaired or cut at its position; segment {:08} is sent again from \
-                 its start",
-                position.segment
-            );
-            *mark = Mark::start_of(position.segment);
-        }
-    }
-    Ok(Saved { mark, ledger, ahead: ahead.into() })
+/// What an endpoint is called in metrics and in the log: a nameless one has none that says its URL.
+pub fn name_of(config: &RemoteWriteConfig) -> String {
+    if config.name.is_empty() { short_hash(&config.url) } else { config.name.clone() }
 }
 
 fn short_hash(text: &str) -> String {

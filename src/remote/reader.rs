@@ -10,6 +10,7 @@ use crossbeam_channel::{Receiver, Sender, TryRecvError, select};
 
 use crate::remote::batch::{Batch, Item};
 use crate::remote::ledger::{DropReason, Fate, Kind};
+use crate::remote::losses;
 use crate::remote::progress::{LaneId, Mark};
 use crate::remote::record_items::RecordItems;
 use crate::remote::series_labels::Verdicts;
@@ -141,16 +142,13 @@ impl Reader {
         }
         let is_truncated = std::mem::take(&mut dealer.is_truncated) || matches!(ended, Ok(Ended::Truncated));
         if is_truncated {
-            let n_lost = follower.jump(dealer.until)?;
-            let position = follower.position();
-            let fate = Fate::Dropped(DropReason::WalTruncated);
-            dealer.shared.count(Kind::Float, n_lost, fate);
-            dealer.shared.progress.lose(dealer.lane, fate, n_lost);
-            dealer.shared.progress.pass(dealer.lane, Mark { position, fingerprint: 0 });
-            log::error!(
-                "remote_write {name}: {n_lost} samples were removed from the log before they could be sent; raise \
-                 storage.agent.retention.max-bytes, or make room on the disk"
-            );
+            let Shared { wal, config, progress, metrics, .. } = &*dealer.shared;
+            losses::count_gone(wal, config, progress, metrics);
+            match progress.read_to(dealer.lane) {
+                Some(behind) if behind > position => follower.go_to(behind),
+                // Not truncated and yet not there: wal-maintenance finds out why.
+                _ => return Ok(Ended::CaughtUp),
+            }
             dealer.want_more_shards();
             return Ok(Ended::Truncated);
         }
@@ -248,12 +246,14 @@ impl Dealer {
         self.record.items.iter().map(|(ts_ms, _)| *ts_ms).max()
     }
 
-    /// False if it is to end before the record is dealt out.
+    /// False if it is to end before the record is dealt out, or that is gone.
     fn deal(&mut self, end: Mark) -> bool {
         let shared = Arc::clone(&self.shared);
         let kind = self.record.kind;
-        let seq = shared.progress.open(self.lane, kind, end);
-        shared.progress.take(seq, self.record.items.len() as u64);
+        let Some(seq) = shared.progress.open(self.lane, kind, end, self.record.items.len() as u64) else {
+            self.is_truncated = true;
+            return false;
+        };
         let now = Instant::now();
         let oldest_ms = shared.oldest_wanted_ms();
         let mut n_dropped = [0_u64; DropReason::ALL.len()];

@@ -177,21 +177,7 @@ impl Shared {
 
     /// Counts items in the metrics alone.
     pub fn count(&self, kind: Kind, n: u64, fate: Fate) {
-        if n == 0 {
-            return;
-        }
-        let metrics = self.metrics.kind(kind);
-        match fate {
-            Fate::Sent => metrics.sent.add(n),
-            Fate::Dropped(reason) => {
-                if let Some(counter) = metrics.dropped.get(reason as usize) {
-                    counter.add(n);
-                }
-                if reason == DropReason::Rejected {
-                    metrics.failed.add(n);
-                }
-            }
-        }
+        self.metrics.count(kind, n, fate);
     }
 
     /// A request with these items is sent again.

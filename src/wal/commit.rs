@@ -141,6 +141,7 @@ impl CommitBuffers {
                 let series_ref = u64::from(histogram.handle.series_ref.0.get());
                 self.records.push_histogram(histogram.kind, series_ref, histogram.ts_ms, histogram.encoded);
                 encoded.batch.add(histogram.ts_ms);
+                encoded.batch.histograms += 1;
             }
         }
         for exemplar in staged.exemplars() {

@@ -13,12 +13,20 @@ use std::path::{Path, PathBuf};
 
 use crate::data_dir;
 use crate::wal::error::WalError;
+use crate::wal::page::PAGE_BYTES;
 
 /// Name of the reserve in the data directory.
 const RESERVE_FILE_NAME: &str = "reserve";
 
-/// The least reserve in bytes.
+/// The least reserve in bytes, unless a part of the file system is less.
 const MIN_RESERVE_BYTES: u64 = 1024 * 1024;
+const MIN_RESERVE_SHARE: u64 = 32;
+
+/// Size of a segment, unless a part of the file system is less: so four segments are the default of
+/// `--storage.agent.retention.max-bytes`, a tenth of the file system, down to the least size.
+const SEGMENT_BYTES: u64 = 8 * 1024 * 1024;
+const SEGMENT_SHARE: u64 = 40;
+const MIN_SEGMENT_BYTES: u64 = 2 * PAGE_BYTES as u64;
 
 /// The file system of a path, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +62,13 @@ impl FileSystem {
     }
 }
 
+/// The size of segments that suits the file system of the data directory: whole pages.
+pub fn segment_size_bytes(data_dir: &Path) -> u64 {
+    let total_bytes = FileSystem::of(data_dir).map_or(u64::MAX, |file_system| file_system.total_bytes);
+    let share_bytes = (total_bytes / SEGMENT_SHARE).clamp(MIN_SEGMENT_BYTES, SEGMENT_BYTES);
+    share_bytes - share_bytes % PAGE_BYTES as u64
+}
+
 /// Whether an error says that the disk, or this user's share of it, is full.
 pub fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
@@ -85,17 +100,20 @@ pub fn bytes_under(dir: &Path) -> io::Result<u64> {
 #[derive(Debug)]
 pub struct Reserve {
     path: PathBuf,
+    min_bytes: u64,
 }
 
 impl Reserve {
     /// The reserve of a data directory; [`Reserve::fill`] makes it.
     pub fn in_dir(data_dir: &Path) -> Reserve {
-        Reserve { path: data_dir.join(RESERVE_FILE_NAME) }
+        let total_bytes = FileSystem::of(data_dir).map_or(u64::MAX, |file_system| file_system.total_bytes);
+        let min_bytes = MIN_RESERVE_BYTES.min(total_bytes / MIN_RESERVE_SHARE);
+        Reserve { path: data_dir.join(RESERVE_FILE_NAME), min_bytes }
     }
 
     /// How large it should be after a checkpoint of this size: the next one may have grown by half.
-    pub fn wanted_bytes(checkpoint_bytes: u64) -> u64 {
-        checkpoint_bytes.saturating_add(checkpoint_bytes / 2).max(MIN_RESERVE_BYTES)
+    pub fn wanted_bytes(&self, checkpoint_bytes: u64) -> u64 {
+        checkpoint_bytes.saturating_add(checkpoint_bytes / 2).max(self.min_bytes)
     }
 
     /// Makes it this large, if it is smaller; after an error it is as it was.
@@ -174,8 +192,8 @@ mod tests {
     fn reserve_grows_and_is_spent_once() {
         let dir = tempfile::tempdir().unwrap();
         let reserve = Reserve::in_dir(dir.path());
-        assert_eq!(Reserve::wanted_bytes(10), 1 << 20);
-        assert_eq!(Reserve::wanted_bytes(4 << 20), 6 << 20);
+        assert_eq!(reserve.wanted_bytes(10), 1 << 20);
+        assert_eq!(reserve.wanted_bytes(4 << 20), 6 << 20);
         for (wanted, is) in [(1 << 20, 1 << 20), (3 << 20, 3 << 20), (1 << 20, 3 << 20)] {
             reserve.fill(wanted).unwrap();
             let metadata = fs::metadata(dir.path().join("reserve")).unwrap();

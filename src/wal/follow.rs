@@ -1,17 +1,19 @@
 //! Reads the log while it is written, from any record on: what a reader in this process is woken for.
 //!
-//! Runs on the reader's thread and never reads behind the newest whole commit. A segment that is deleted under it can
-//! be read to its end, but what its refs mean is no longer known: whoever asks the head is told so and has to jump.
+//! Runs on the reader's thread and never reads behind the newest whole commit. A segment that is deleted under it is
+//! closed at once, in the middle of a read too; whoever asks the head what a record's refs mean is told the same.
 
 use crate::wal::error::WalError;
+use crate::wal::gone::{OpenSegment, SegmentSamples};
 use crate::wal::head::Wal;
 use crate::wal::page::PAGE_BYTES;
-use crate::wal::reader::{CorruptionError, ReadBuffers, SegmentReader, Tail};
+use crate::wal::reader::{CorruptionCause, CorruptionError, ReadBuffers, SegmentReader, Tail};
 use crate::wal::record::{self, Record};
 use crate::wal::segment;
 use crate::wal::writer::Position;
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read};
+use std::path::Path;
 use std::sync::Arc;
 
 /// What to do after a record.
@@ -32,7 +34,7 @@ pub enum Ended {
     CaughtUp,
     /// The visitor said so.
     Paused,
-    /// The segment to read next was truncated; [`Follower::jump`] goes on behind it.
+    /// The segment to read next is not there; [`Follower::go_to`] goes on behind it.
     Truncated,
 }
 
@@ -41,14 +43,16 @@ pub enum Ended {
 pub struct Follower {
     wal: Wal,
     position: Position,
-    file: Option<(u32, Arc<File>)>,
+    /// Closed by whoever removes the segment.
+    open: Arc<OpenSegment>,
     buffers: ReadBuffers,
 }
 
 impl Follower {
     /// Starts at `position`, which is the end of a record or the start of a segment.
     pub fn new(wal: Wal, position: Position) -> Self {
-        Self { wal, position, file: None, buffers: ReadBuffers::default() }
+        let open = wal.readers().open_segment();
+        Self { wal, position, open, buffers: ReadBuffers::default() }
     }
 
     /// The end of the last record that is done with.
@@ -76,17 +80,17 @@ impl Follower {
             }
             let tail = if is_current { Tail::Live } else { Tail::Closed };
             let limit = end.filter(|_| is_current).map_or(u64::MAX, |end| end.offset);
-            let file = match self.file() {
-                Err(error) if error.kind() == io::ErrorKind::NotFound && end.is_some() => {
-                    return Ok(Ended::Truncated);
-                }
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Ended::CaughtUp),
-                file => file.map_err(WalError::io("read segment in", self.wal.wal_dir()))?,
+            let source = Pages {
+                segment: &self.open,
+                wal_dir: self.wal.wal_dir(),
+                number,
+                at: self.position.offset - self.position.offset % PAGE_BYTES as u64,
+                limit,
             };
-            let source = pages(&file, self.position.offset, limit)
-                .map_err(WalError::io("read segment in", self.wal.wal_dir()))?;
             let buffers = std::mem::take(&mut self.buffers);
+            let before = self.position;
             let mut reader = SegmentReader::resume(source, number, tail, self.position.offset, buffers);
+            let mut failure = None;
             let mut is_paused = false;
             while !is_paused {
                 match reader.next_record() {
@@ -100,94 +104,79 @@ impl Follower {
                         is_paused = next != Next::Record;
                     }
                     Ok(None) => break,
+                    Err(CorruptionError { cause: CorruptionCause::Read(cause), .. })
+                        if !is_damage(&cause) =>
+                    {
+                        failure = Some(cause);
+                        break;
+                    }
                     Err(error) => damaged(&error),
                 }
             }
             let reached = reader.offset();
             self.buffers = reader.into_buffers();
+            match failure {
+                // A closed log belongs to somebody else.
+                Some(cause) if cause.kind() == io::ErrorKind::NotFound && end.is_none() => {
+                    return Ok(Ended::CaughtUp);
+                }
+                Some(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(Ended::Truncated),
+                Some(cause) => {
+                    let path = segment::segment_path(self.wal.wal_dir(), number);
+                    return Err(WalError::io("read segment", &path)(cause));
+                }
+                None => {}
+            }
             if is_paused {
                 return Ok(Ended::Paused);
             }
             if is_current {
                 // What the reader passed over, such as damage, is not read again.
                 self.position.offset = self.position.offset.max(reached.min(limit));
+                if self.position == before {
+                    // Another file has this name now, or the one that is open has lost its end.
+                    self.open.close();
+                    return Ok(Ended::CaughtUp);
+                }
                 continue;
             }
             let Some(next) = number.checked_add(1) else { return Ok(Ended::CaughtUp) };
             self.position = Position { segment: next, offset: 0 };
-            self.file = None;
+            self.open.close();
         }
     }
 
-    /// Gives up what was truncated and goes on at the oldest record there is, but not behind the start of segment
-    /// `until`; returns the samples passed over.
-    ///
-    /// # Errors
-    /// The directory cannot be read.
-    pub fn jump(&mut self, until: Option<u32>) -> Result<u64, WalError> {
-        let mut oldest = self.wal.oldest_position()?;
-        if let Some(until) = until.filter(|until| *until < oldest.segment) {
-            oldest = Position { segment: until, offset: 0 };
-        }
-        let first_unopened = match &self.file {
-            Some((number, _)) => number.saturating_add(1),
-            None => self.position.segment,
-        };
-        let in_open_file = if self.file.is_some() { self.count_rest() } else { 0 };
-        if oldest.segment <= self.position.segment {
-            // Nothing went, or what comes next is not there for another reason than truncation.
-            let next = self.position.segment.saturating_add(1);
-            self.position = Position { segment: next, offset: 0 };
-            self.file = None;
-            return Ok(in_open_file);
-        }
-        let passed_over = in_open_file + self.wal.samples_gone(first_unopened, oldest.segment - 1);
-        self.position = oldest;
-        self.file = None;
-        Ok(passed_over)
-    }
-
-    /// Samples in what is left of the open segment.
-    fn count_rest(&mut self) -> u64 {
-        let offset = self.position.offset;
-        let number = self.position.segment;
-        let Ok(file) = self.file() else { return 0 };
-        let Ok(source) = pages(&file, offset, u64::MAX) else { return 0 };
-        let mut reader = SegmentReader::resume(source, number, Tail::Closed, offset, ReadBuffers::default());
-        let mut n_samples = 0;
-        loop {
-            match reader.next_record() {
-                Ok(Some(found)) => {
-                    n_samples += match record::decode(found.bytes) {
-                        Record::Samples(samples) => samples.filter(Result::is_ok).count(),
-                        Record::Histograms(histograms) => histograms.filter(Result::is_ok).count(),
-                        _ => 0,
-                    } as u64;
-                }
-                Ok(None) => return n_samples,
-                Err(_) => {}
-            }
-        }
-    }
-
-    /// The segment that is being read.
-    fn file(&mut self) -> io::Result<Arc<File>> {
-        let number = self.position.segment;
-        if let Some((_, file)) = self.file.as_ref().filter(|(open, _)| *open == number) {
-            return Ok(Arc::clone(file));
-        }
-        let file = Arc::new(File::open(segment::segment_path(self.wal.wal_dir(), number))?);
-        self.file = Some((number, Arc::clone(&file)));
-        Ok(file)
+    /// Goes on at `position`.
+    pub fn go_to(&mut self, position: Position) {
+        self.position = position;
+        self.open.close();
     }
 }
 
-/// A segment's bytes from the page that holds `offset` up to `limit` bytes from the segment's start.
-fn pages(file: &File, offset: u64, limit: u64) -> io::Result<io::Take<&File>> {
-    let page_start = offset - offset % PAGE_BYTES as u64;
-    let mut file = file;
-    file.seek(SeekFrom::Start(page_start))?;
-    Ok(file.take(limit.saturating_sub(page_start)))
+/// Whether the system says that the disk has lost what stood there. All other errors pass: too many open files, a
+/// network file system that is away.
+fn is_damage(cause: &io::Error) -> bool {
+    cause.raw_os_error() == Some(libc::EIO)
+}
+
+/// A segment's bytes from a page's start on up to `limit` bytes from the segment's start.
+struct Pages<'a> {
+    segment: &'a OpenSegment,
+    wal_dir: &'a Path,
+    number: u32,
+    at: u64,
+    limit: u64,
+}
+
+impl Read for Pages<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let left = usize::try_from(self.limit.saturating_sub(self.at)).unwrap_or(usize::MAX);
+        let n_wanted = buf.len().min(left);
+        let Some(buf) = buf.get_mut(..n_wanted).filter(|buf| !buf.is_empty()) else { return Ok(0) };
+        let n_read = self.segment.read_at(self.wal_dir, self.number, buf, self.at)?;
+        self.at += n_read as u64;
+        Ok(n_read)
+    }
 }
 
 /// Checksum of a record, by which a remembered position is known again.
@@ -195,11 +184,12 @@ pub fn fingerprint(record: &[u8]) -> u32 {
     crc32c::crc32c(record)
 }
 
-/// Fingerprint of the record that ends at `position`; `None` if none does.
+/// Fingerprint of the record that ends at `position`, and the samples that stand before it in its segment; `None` if no
+/// record ends there.
 ///
 /// # Errors
 /// The segment cannot be read for another reason than that it is not there.
-pub fn record_before(wal: &Wal, position: Position) -> Result<Option<u32>, WalError> {
+pub fn record_before(wal: &Wal, position: Position) -> Result<Option<(u32, SegmentSamples)>, WalError> {
     let path = segment::segment_path(wal.wal_dir(), position.segment);
     let file = match File::open(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -207,14 +197,25 @@ pub fn record_before(wal: &Wal, position: Position) -> Result<Option<u32>, WalEr
     };
     let mut reader = SegmentReader::new(file.take(position.offset), position.segment, Tail::Live);
     let mut last = None;
+    let mut samples = SegmentSamples::default();
     loop {
         match reader.next_record() {
-            Ok(Some(record)) => last = Some((record.end, fingerprint(record.bytes))),
+            Ok(Some(record)) => {
+                last = Some((record.end, fingerprint(record.bytes)));
+                match record::decode(record.bytes) {
+                    Record::Samples(floats) => samples.floats += floats.flatten().count() as u64,
+                    Record::Histograms(entries) => samples.histograms += entries.flatten().count() as u64,
+                    _ => {}
+                }
+            }
             Ok(None) => break,
+            Err(CorruptionError { cause: CorruptionCause::Read(cause), .. }) if !is_damage(&cause) => {
+                return Err(WalError::io("read segment", &path)(cause));
+            }
             Err(_) => {}
         }
     }
-    Ok(last.filter(|(end, _)| *end == position.offset).map(|(_, fingerprint)| fingerprint))
+    Ok(last.filter(|(end, _)| *end == position.offset).map(|(_, fingerprint)| (fingerprint, samples)))
 }
 
 #[cfg(test)]
@@ -231,7 +232,7 @@ mod tests {
     fn open(dir: &Path) -> Wal {
         let options = WalOptions {
             path: dir.to_owned(),
-            segment_size_bytes: 1 << 20,
+            segment_size_bytes: Some(1 << 20),
             compression: Compression::Snappy,
             retention_min_time: Duration::from_secs(3600),
             retention_max_time: Duration::ZERO,
@@ -307,14 +308,14 @@ mod tests {
         read(Next::Record);
         assert_eq!(ends[1], ends[2]);
         for (end, fingerprint) in ends {
-            assert_eq!(record_before(&wal, end).unwrap(), Some(fingerprint));
+            assert_eq!(record_before(&wal, end).unwrap().unwrap().0, fingerprint);
             assert_eq!(record_before(&wal, Position { offset: end.offset + 1, ..end }).unwrap(), None);
         }
         assert_eq!(record_before(&wal, Position { segment: 9, offset: 9 }).unwrap(), None);
     }
 
     #[test]
-    fn what_truncation_takes_from_a_reader_is_counted() {
+    fn what_is_removed_is_closed_at_once_and_noted() {
         let dir = tempfile::tempdir().unwrap();
         let wal = open(dir.path());
         let mark = wal.register_reader(Position::default());
@@ -328,15 +329,60 @@ mod tests {
             wal.rotate().unwrap();
             commit(&wal, "a", ts_ms);
         }
-        wal.readers().note_going(closed.iter());
-        truncate(&wal, 2, None).unwrap();
+        while let Some(rotated) = wal.rotated() {
+            wal.forget_rotated(rotated.closed.number);
+        }
+        let deleted = || {
+            let wal_dir = dir.path().join("wal").display().to_string();
+            let open = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+            let links = open.filter_map(|fd| std::fs::read_link(fd.path()).ok());
+            links
+                .map(|link| link.display().to_string())
+                .filter(|it| it.starts_with(&wal_dir))
+                .collect::<Vec<_>>()
+        };
+        let mut is_first = true;
+        // In the middle of a read, where a reader waits for an endpoint that is away.
+        let ended = follower.read(
+            &mut |_, _, _| {
+                if std::mem::take(&mut is_first) {
+                    truncate(&wal, 2, &closed, None).unwrap();
+                    assert!(!deleted().iter().any(|it| it.contains("(deleted)")), "{:?}", deleted());
+                }
+                Next::Record
+            },
+            &mut |error| panic!("{error}"),
+        );
+        assert!(matches!(ended, Ok(Ended::Truncated)), "{ended:?}");
         let mut handles = Vec::new();
         assert_eq!(wal.handles(2, &[1], &mut handles).unwrap_err().last, 2);
         assert!(wal.handles(3, &[1], &mut handles).is_ok());
-        // One left in the open file, one in each of two segments that were never opened.
-        assert_eq!(follower.jump(None).unwrap(), 3);
+        let gone = wal.gone_from(0);
+        assert_eq!(gone.before, 3);
+        assert_eq!(gone.segments.values().map(|it| it.total()).collect::<Vec<_>>(), [2, 1, 1]);
+        follower.go_to(Position { segment: gone.before, offset: 0 });
         assert_eq!(timestamps(&mut follower).0, [5]);
         drop(mark);
-        assert_eq!(wal.samples_gone(0, 9), 0);
+        assert!(wal.gone_from(0).segments.is_empty());
+    }
+
+    #[test]
+    fn a_segment_that_cannot_be_opened_is_tried_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let wal = open(dir.path());
+        (1..=2).for_each(|ts_ms| commit(&wal, "a", ts_ms));
+        wal.rotate().unwrap();
+        commit(&wal, "a", 3);
+        let path = dir.path().join("wal/00000000");
+        let aside = dir.path().join("aside");
+        std::fs::rename(&path, &aside).unwrap();
+        // A link to itself: nobody, not even root, can open it.
+        std::os::unix::fs::symlink(&path, &path).unwrap();
+        let mut follower = Follower::new(wal.clone(), Position::default());
+        let read = follower.read(&mut |_, _, _| Next::Record, &mut |error| panic!("{error}"));
+        assert!(matches!(read, Err(crate::wal::error::WalError::Io { .. })), "{read:?}");
+        std::fs::remove_file(&path).unwrap();
+        std::fs::rename(&aside, &path).unwrap();
+        assert_eq!(timestamps(&mut follower).0, [1, 2, 3]);
     }
 }

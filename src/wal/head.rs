@@ -57,8 +57,9 @@ impl Compression {
 pub struct WalOptions {
     /// `--storage.agent.path`.
     pub path: PathBuf,
-    /// `--storage.agent.wal-segment-size` in bytes, at least 1 MiB.
-    pub segment_size_bytes: u64,
+    /// `--storage.agent.wal-segment-size` in bytes; `None` means 8 MiB or a fortieth of the file system, whichever is
+    /// less.
+    pub segment_size_bytes: Option<u64>,
     /// `--storage.agent.wal-compression-type`.
     pub compression: Compression,
     /// `--storage.agent.retention.min-time`.
@@ -102,6 +103,8 @@ pub struct Wal {
 #[derive(Debug)]
 struct Shared {
     options: WalOptions,
+    /// Most bytes of a segment.
+    segment_size_bytes: u64,
     wal_dir: PathBuf,
     metrics: Arc<WalMetrics>,
     segments_at_start: Vec<ClosedSegment>,
@@ -160,16 +163,17 @@ impl Wal {
         metrics.clean_start.set(clean_start.gauge_value());
         data_dir::tighten(&options.path);
 
+        let segment_size_bytes =
+            options.segment_size_bytes.unwrap_or_else(|| disk::segment_size_bytes(&options.path));
         let wal_dir = options.path.join(WAL_DIR);
         let replay_start = Instant::now();
-        let replayed = replay::replay(&options, progress)?;
+        let replayed = replay::replay(&options, segment_size_bytes, progress)?;
         metrics.replay_duration.set(replay_start.elapsed().as_secs_f64());
         metrics.corruptions.add(replayed.summary.losses.len() as u64);
         for (record_type, n_records) in &replayed.summary.skipped_records {
             metrics.records_skipped.with(&[record_type]).add(*n_records);
         }
 
-        let segment_size_bytes = options.segment_size_bytes;
         let writer =
             SegmentWriter::create(&wal_dir, replayed.next_segment, segment_size_bytes, Arc::clone(&metrics))?;
         let head = Head {
@@ -184,6 +188,7 @@ impl Wal {
         };
         let shared = Shared {
             options,
+            segment_size_bytes,
             wal_dir,
             metrics,
             segments_at_start: replayed.segments,
@@ -311,9 +316,9 @@ impl Wal {
         &self.shared.options.path
     }
 
-    /// `--storage.agent.wal-segment-size`.
+    /// Most bytes of a segment, unless one commit is more.
     pub fn segment_size_bytes(&self) -> u64 {
-        self.shared.options.segment_size_bytes
+        self.shared.segment_size_bytes
     }
 
     /// Number of series in the table.

@@ -26,7 +26,7 @@ fn open(dir: &Path) -> Wal {
 fn open_compressed(dir: &Path, compression: Compression) -> Wal {
     let options = WalOptions {
         path: dir.to_owned(),
-        segment_size_bytes: SEGMENT_BYTES,
+        segment_size_bytes: Some(SEGMENT_BYTES),
         compression,
         retention_min_time: Duration::ZERO,
         retention_max_time: Duration::ZERO,
@@ -293,7 +293,7 @@ fn what_an_fsync_refused_is_never_durable_and_a_new_segment_begins() {
     commit(&mut appender, &["a"], 3).unwrap();
     let after = wal.committed_end().unwrap();
     // The file that was left is fsynced once more by maintenance, and that works: it says nothing.
-    let mut maintenance = crate::wal::maintenance::Maintenance::new(wal.clone());
+    let mut maintenance = crate::wal::maintenance::Maintenance::new(wal.clone(), wal.claim([]).1);
     maintenance.cycle(std::time::Instant::now());
     wal.sync().unwrap();
     assert!(wal.is_durable(durable) && !wal.is_durable(refused) && wal.is_durable(after));
@@ -333,7 +333,7 @@ fn without_room_for_a_new_segment_the_refused_one_goes_on_and_is_not_durable() {
     wal.sync().unwrap();
     assert_eq!(wal.current().unwrap().number, 1);
     commit(&mut appender, &["a"], 3).unwrap();
-    crate::wal::maintenance::Maintenance::new(wal.clone()).cycle(std::time::Instant::now());
+    crate::wal::maintenance::Maintenance::new(wal.clone(), wal.claim([]).1).cycle(std::time::Instant::now());
     assert!(wal.is_durable(wal.committed_end().unwrap()));
     wal.close().unwrap();
     assert_eq!(read(dir.path())["a"], [1, 2, 3]);

@@ -113,13 +113,14 @@ pub fn finish_or_undo(wal_dir: &Path) -> Result<(), WalError> {
 /// The disk refused. The log is as it was.
 pub fn import(
     options: &WalOptions,
+    segment_size_bytes: u64,
     wal_dir: &Path,
     layout: &Layout,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Imported, WalError> {
     let unfinished = wal_dir.join(UNFINISHED_DIR);
     data_dir::create_dir(&unfinished).map_err(WalError::io("create", &unfinished))?;
-    let imported = relog(options, &unfinished, layout, progress);
+    let imported = relog(options, segment_size_bytes, &unfinished, layout, progress);
     if imported.is_err() {
         // The next start removes it as well; now room may be what is missing.
         let _ = checkpoint::remove(&unfinished);
@@ -134,6 +135,7 @@ pub fn import(
 
 fn relog(
     options: &WalOptions,
+    segment_size_bytes: u64,
     dir: &Path,
     layout: &Layout,
     progress: &mut dyn FnMut(u64, u64),
@@ -143,7 +145,7 @@ fn relog(
     // Neither is in use: the new checkpoint stands for all old files, which `repair` removes once it is there.
     let new_checkpoint = last.checked_add(1).ok_or(WalError::TooManySegments)?;
     let first_segment = new_checkpoint.checked_add(1).ok_or(WalError::TooManySegments)?;
-    let writer = BulkWriter::create(dir, first_segment, options.segment_size_bytes, options.compression)?;
+    let writer = BulkWriter::create(dir, first_segment, segment_size_bytes, options.compression)?;
     let mut relog = Relog {
         has_room: true,
         writer,

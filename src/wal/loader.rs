@@ -43,8 +43,10 @@ impl From<WalError> for Stop {
 /// What stood in one file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FileCounts {
-    /// Samples loaded.
+    /// Samples loaded, native histograms among them.
     pub samples: u64,
+    /// Native histograms loaded.
+    pub histograms: u64,
     /// Newest timestamp in milliseconds.
     pub newest_ts_ms: Option<i64>,
     /// Something must not stay in the file: damage, a sample without its series, a second record of a series.
@@ -154,7 +156,9 @@ impl Loader {
             }
             Record::Histograms(histograms) => {
                 let entries = histograms.map(|it| it.map(|entry| (entry.series_ref, entry.ts_ms)));
+                let before = counts.samples;
                 self.load_samples(entries, number, counts);
+                counts.histograms += counts.samples - before;
             }
             Record::Exemplars(exemplars) => self.load_exemplars(exemplars, number, counts),
             Record::Metadata(entries) => self.load_metadata(entries, number, counts),

@@ -14,6 +14,7 @@ use crossbeam_channel::{Sender, bounded, select};
 use crate::wal::disk::{self, FileSystem, Reserve};
 use crate::wal::error::WalError;
 use crate::wal::head::Wal;
+use crate::wal::readers::ReadersKnown;
 use crate::wal::replay::ClosedSegment;
 use crate::wal::retention::{self, Bounds, Truncation, Usage};
 use crate::wal::segment;
@@ -55,11 +56,16 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// Starts the thread. `thread_ended` is told its name if it panics.
+    /// Starts the thread, which truncates at once if that is due: the readers are registered by then. `thread_ended` is
+    /// told its name if it panics.
     ///
     /// # Errors
     /// The system refuses the thread.
-    pub fn spawn(wal: Wal, thread_ended: impl FnOnce(&str) + Send + 'static) -> io::Result<Handle> {
+    pub fn spawn(
+        wal: Wal,
+        readers_known: ReadersKnown,
+        thread_ended: impl FnOnce(&str) + Send + 'static,
+    ) -> io::Result<Handle> {
         let (stop, stopped) = bounded::<()>(0);
         let (waker, wakes) = bounded(WAKES);
         let round = wal.options().fsync_interval.clamp(MIN_ROUND, MAX_ROUND);
@@ -68,7 +74,7 @@ impl Handle {
                 let mut guard = Guard { wal: wal.clone(), thread_ended: Some(Box::new(thread_ended)) };
                 wal.wake_with(waker);
                 wal.room().serve();
-                let mut maintenance = Maintenance::new(wal);
+                let mut maintenance = Maintenance::new(wal, readers_known);
                 loop {
                     maintenance.cycle(Instant::now());
                     select! {
@@ -137,8 +143,8 @@ pub struct Maintenance {
 }
 
 impl Maintenance {
-    /// Takes over where replay ended.
-    pub fn new(wal: Wal) -> Maintenance {
+    /// Takes over where replay ended, once all readers are registered.
+    pub fn new(wal: Wal, _: ReadersKnown) -> Maintenance {
         let options = wal.options();
         let bounds = Bounds {
             min_age_ms: retention::to_ms(options.retention_min_time),
@@ -246,17 +252,28 @@ impl Maintenance {
     fn truncate_if_due(&mut self) {
         let Some(current) = self.wal.current() else { return };
         let total_bytes = self.measure();
-        let floor_bytes =
-            retention::floor_bytes(self.wal.options().segment_size_bytes, self.checkpoint_bytes);
+        let floor_bytes = retention::floor_bytes(
+            self.wal.segment_size_bytes(),
+            self.checkpoint_bytes,
+            self.wanted_reserve_bytes(),
+        );
         let max_bytes = self.bounds.max_bytes;
         if max_bytes >= floor_bytes {
             self.is_below_floor = false;
         } else if !self.is_below_floor {
             self.is_below_floor = true;
-            log::error!(
-                "storage.agent.retention.max-bytes cannot be kept (max-bytes: {max_bytes}, least: {floor_bytes}); \
-                 {floor_bytes} bytes are used instead; raise it, or lower --storage.agent.wal-segment-size"
-            );
+            if self.wal.options().retention_max_bytes.is_some() {
+                log::error!(
+                    "storage.agent.retention.max-bytes cannot be kept (max-bytes: {max_bytes}, least: {floor_bytes}); \
+                     {floor_bytes} bytes are used instead; raise it, or lower --storage.agent.wal-segment-size"
+                );
+            } else {
+                log::warn!(
+                    "a tenth of the file system of {} is too little for a log of this many series (a tenth: \
+                     {max_bytes}, least: {floor_bytes}); {floor_bytes} bytes are used",
+                    self.wal.path().display()
+                );
+            }
         }
         let bounds = Bounds { max_bytes: max_bytes.max(floor_bytes), ..self.bounds };
         let usage = self.usage(current, total_bytes);
@@ -279,7 +296,7 @@ impl Maintenance {
         let usage = self.usage(current, total_bytes);
         // Room for the next reserve and checkpoint, and some to write on; not the whole log on a small disk.
         let closed_bytes: u64 = self.closed.iter().map(|segment| segment.bytes).sum();
-        let to_write_bytes = self.wal.options().segment_size_bytes.min(closed_bytes / 4);
+        let to_write_bytes = self.wal.segment_size_bytes().min(closed_bytes / 4);
         let wanted_bytes = self.wanted_reserve_bytes() + self.checkpoint_bytes + to_write_bytes;
         let Some(truncation) = retention::for_room(self.bounds, usage, wanted_bytes) else { return false };
         log::warn!(
@@ -312,9 +329,7 @@ impl Maintenance {
             Cause::Due => None,
             Cause::FullDisk => Some(&self.reserve),
         };
-        let going = self.closed.iter().filter(|segment| segment.number <= truncation.last);
-        self.wal.readers().note_going(going);
-        let truncated = truncate(&self.wal, truncation.last, reserve);
+        let truncated = truncate(&self.wal, truncation.last, &self.closed, reserve);
         metrics.truncate_duration.observe_duration(start.elapsed());
         let truncated = match truncated {
             Ok(truncated) => truncated,
@@ -358,7 +373,7 @@ impl Maintenance {
 
     fn wanted_reserve_bytes(&self) -> u64 {
         let guess = self.wal.active_series() as u64 * CHECKPOINT_BYTES_PER_SERIES;
-        Reserve::wanted_bytes(self.checkpoint_bytes).max(guess)
+        self.reserve.wanted_bytes(self.checkpoint_bytes).max(guess)
     }
 
     fn fill_reserve(&mut self) {

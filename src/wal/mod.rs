@@ -11,6 +11,7 @@ pub mod compression;
 pub mod disk;
 pub mod error;
 pub mod follow;
+pub mod gone;
 pub mod head;
 pub mod import;
 pub mod loader;

@@ -9,15 +9,17 @@ use crate::series::SeriesHandle;
 use crate::series::SeriesRef;
 use crate::series::table::{LabelPairs, SeriesTable};
 use crate::wal::error::WalError;
+use crate::wal::gone::{Gone, OpenSegment, SegmentSamples};
 use crate::wal::head::Wal;
 use crate::wal::replay::ClosedSegment;
 use crate::wal::segment;
 use crate::wal::writer::Position;
 use parking_lot::Mutex;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
 use std::num::NonZeroU32;
+use std::sync::{Arc, Weak};
 
 /// Refs looked up under one hold of the head lock: some tens of microseconds.
 const SLICE_REFS: usize = 1024;
@@ -33,8 +35,11 @@ pub(in crate::wal) struct Readers(Mutex<State>);
 struct State {
     last_id: u64,
     kept: BTreeMap<u64, Position>,
-    /// Samples of segments that went although a reader needed them.
-    gone: BTreeMap<u32, u64>,
+    /// What segments that went held although a reader needed it, and those that are about to go.
+    gone: BTreeMap<u32, SegmentSamples>,
+    /// Numbers in `gone` of segments whose content has vanished while they stay in the log.
+    hollow: BTreeSet<u32>,
+    open_segments: Vec<Weak<OpenSegment>>,
     durable: Durable,
 }
 
@@ -72,8 +77,30 @@ impl Readers {
         let mut state = self.0.lock();
         let Some(needed_from) = state.kept.values().map(|position| position.segment).min() else { return };
         for segment in segments.filter(|segment| segment.number >= needed_from) {
-            state.gone.insert(segment.number, segment.samples);
+            state.gone.insert(segment.number, SegmentSamples::from(segment));
         }
+    }
+
+    /// The content of this segment has vanished; its number stays.
+    pub(in crate::wal) fn note_hollow(&self, segment: &ClosedSegment) {
+        let mut state = self.0.lock();
+        state.gone.insert(segment.number, SegmentSamples::from(segment));
+        state.hollow.insert(segment.number);
+    }
+
+    /// A place for the file that a reader has open.
+    pub(in crate::wal) fn open_segment(&self) -> Arc<OpenSegment> {
+        let place = Arc::new(OpenSegment::default());
+        let mut state = self.0.lock();
+        state.open_segments.retain(|other| other.strong_count() > 0);
+        state.open_segments.push(Arc::downgrade(&place));
+        place
+    }
+
+    /// Closes what readers have open of the segments up to `last`, which are removed.
+    pub(in crate::wal) fn close_up_to(&self, last: u32) {
+        let open: Vec<_> = self.0.lock().open_segments.iter().filter_map(Weak::upgrade).collect();
+        open.iter().for_each(|place| place.close_up_to(last));
     }
 
     /// Whether an fsync of this segment failed.
@@ -91,8 +118,14 @@ impl Readers {
 impl State {
     fn forget_gone(&mut self) {
         match self.kept.values().map(|position| position.segment).min() {
-            Some(needed_from) => self.gone = self.gone.split_off(&needed_from),
-            None => self.gone.clear(),
+            Some(needed_from) => {
+                self.gone = self.gone.split_off(&needed_from);
+                self.hollow = self.hollow.split_off(&needed_from);
+            }
+            None => {
+                self.gone.clear();
+                self.hollow.clear();
+            }
         }
     }
 }
@@ -119,6 +152,10 @@ impl Drop for ReaderMark {
     }
 }
 
+/// Says that all who read the log have registered: what they need is known, and truncation may begin.
+#[derive(Debug)]
+pub struct ReadersKnown(());
+
 /// The record's segment was truncated: its refs may belong to other series by now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Truncated {
@@ -127,6 +164,12 @@ pub struct Truncated {
 }
 
 impl Wal {
+    /// Registers all readers there are, before the first truncation.
+    pub fn claim(&self, positions: impl IntoIterator<Item = Position>) -> (Vec<ReaderMark>, ReadersKnown) {
+        let marks = positions.into_iter().map(|position| self.register_reader(position)).collect();
+        (marks, ReadersKnown(()))
+    }
+
     /// From now on truncation by age leaves what stands behind `position`.
     pub fn register_reader(&self, position: Position) -> ReaderMark {
         let id = {
@@ -155,12 +198,14 @@ impl Wal {
         self.with_table(|_, mark| mark.truncated)
     }
 
-    /// Samples that went in the segments from `first` to `last`.
-    pub(in crate::wal) fn samples_gone(&self, first: u32, last: u32) -> u64 {
-        if first > last {
-            return 0;
-        }
-        self.readers().0.lock().gone.range(first..=last).map(|(_, samples)| *samples).sum()
+    /// What has gone of the log from segment `first` on.
+    pub fn gone_from(&self, first: u32) -> Gone {
+        // Looked up first: what went up to there is noted by then.
+        let before = self.truncated().map_or(0, |last| last.saturating_add(1));
+        let state = self.readers().0.lock();
+        let is_gone = |number: u32| number < before || state.hollow.contains(&number);
+        let gone = state.gone.range(first..).filter(|(number, _)| is_gone(**number));
+        Gone { before, segments: gone.map(|(number, samples)| (*number, *samples)).collect() }
     }
 
     /// Whether everything up to this place in its segment survives a loss of power.

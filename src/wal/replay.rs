@@ -14,7 +14,7 @@ use crate::wal::disk::{self, Reserve};
 use crate::wal::error::WalError;
 use crate::wal::head::{ReplaySummary, WalOptions};
 use crate::wal::import;
-use crate::wal::loader::{Loader, Stop};
+use crate::wal::loader::{FileCounts, Loader, Stop};
 use crate::wal::repair::{self, Layout};
 use crate::wal::segment::SegmentInfo;
 
@@ -25,8 +25,10 @@ pub struct ClosedSegment {
     pub number: u32,
     /// Size of the file.
     pub bytes: u64,
-    /// Samples in it.
+    /// Samples in it, native histograms among them.
     pub samples: u64,
+    /// Native histograms in it.
+    pub histograms: u64,
     /// Timestamp of its newest sample in milliseconds.
     pub newest_ts_ms: Option<i64>,
 }
@@ -52,7 +54,11 @@ pub struct Replayed {
 ///
 /// # Errors
 /// The directory cannot be read, or a file that must be rewritten cannot be written.
-pub fn replay(options: &WalOptions, progress: &mut dyn FnMut(u64, u64)) -> Result<Replayed, WalError> {
+pub fn replay(
+    options: &WalOptions,
+    segment_size_bytes: u64,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Replayed, WalError> {
     let wal_dir = options.path.join("wal");
     data_dir::create_dirs(&wal_dir).map_err(WalError::io("create", &wal_dir))?;
     import::finish_or_undo(&wal_dir)?;
@@ -71,7 +77,7 @@ pub fn replay(options: &WalOptions, progress: &mut dyn FnMut(u64, u64)) -> Resul
             Err(Stop::Failed(error)) if error.cause().is_some_and(disk::is_full) && reserve.release() => {}
             Err(Stop::Failed(error)) => return Err(error),
             Err(Stop::Foreign(reason)) if takeover.is_none() => {
-                let imported = import::import(options, &wal_dir, &layout, progress)?;
+                let imported = import::import(options, segment_size_bytes, &wal_dir, &layout, progress)?;
                 losses.extend(imported.loss());
                 takeover = Some(imported.sentence(&reason));
             }
@@ -139,6 +145,7 @@ impl Replay<'_> {
             counts = self.loader.load_rewritten(file, number)?;
             bytes = loss.bytes_after;
         }
-        Ok(ClosedSegment { number, bytes, samples: counts.samples, newest_ts_ms: counts.newest_ts_ms })
+        let FileCounts { samples, histograms, newest_ts_ms, .. } = counts;
+        Ok(ClosedSegment { number, bytes, samples, histograms, newest_ts_ms })
     }
 }

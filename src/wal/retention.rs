@@ -60,11 +60,15 @@ pub fn to_ms(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// The least bound in bytes that can be kept.
-pub fn floor_bytes(segment_size_bytes: u64, checkpoint_bytes: u64) -> u64 {
+/// The least bound in bytes that can be kept: three segments, or what makes a checkpoint worth its writing; two
+/// checkpoints; what is set aside.
+pub fn floor_bytes(segment_size_bytes: u64, checkpoint_bytes: u64, reserve_bytes: u64) -> u64 {
+    let gain_bytes = checkpoint_bytes.saturating_mul(MIN_GAIN_OF_CHECKPOINT);
     segment_size_bytes
         .saturating_mul(FLOOR_SEGMENTS)
+        .max(segment_size_bytes.saturating_add(gain_bytes))
         .saturating_add(checkpoint_bytes.saturating_mul(FLOOR_CHECKPOINTS))
+        .saturating_add(reserve_bytes)
 }
 
 /// Whether segments are due to go, by age or by a broken bound.
@@ -154,6 +158,7 @@ mod tests {
             number: 10 + idx as u32,
             bytes: MIB,
             samples: if hour.is_some() { 1000 } else { 0 },
+            histograms: 0,
             newest_ts_ms: hour.map(|hour| hour * HOUR_MS),
         };
         newest_hours.iter().enumerate().map(segment).collect()
@@ -164,7 +169,7 @@ mod tests {
         let newest_ts_ms = now_hour.map(|hour| hour * HOUR_MS);
         Usage {
             closed,
-            current: ClosedSegment { number, bytes: MIB, samples: 1000, newest_ts_ms },
+            current: ClosedSegment { number, bytes: MIB, samples: 1000, histograms: 0, newest_ts_ms },
             checkpoint_bytes,
             total_bytes: closed.iter().map(|segment| segment.bytes).sum::<u64>() + MIB + checkpoint_bytes,
             needed_from: None,
@@ -252,8 +257,10 @@ mod tests {
     }
 
     #[test]
-    fn floor_is_three_segments_and_two_checkpoints() {
-        assert_eq!(floor_bytes(8 * MIB, MIB), 26 * MIB);
-        assert_eq!(floor_bytes(u64::MAX, u64::MAX), u64::MAX);
+    fn floor_is_three_segments_two_checkpoints_and_the_reserve() {
+        assert_eq!(floor_bytes(8 * MIB, MIB, 2 * MIB), 28 * MIB);
+        // Segments that are small beside the checkpoint: one, and two checkpoints' worth of them.
+        assert_eq!(floor_bytes(MIB, 4 * MIB, 6 * MIB), 23 * MIB);
+        assert_eq!(floor_bytes(u64::MAX, u64::MAX, 1), u64::MAX);
     }
 }

@@ -11,6 +11,7 @@ use crate::wal::checkpoint::{self, CheckpointWriter};
 use crate::wal::disk::Reserve;
 use crate::wal::error::WalError;
 use crate::wal::head::Wal;
+use crate::wal::replay::ClosedSegment;
 use crate::wal::segment;
 use crate::wal::truncation::SeriesTruncation;
 
@@ -27,15 +28,22 @@ pub struct Truncated {
     pub removed_series: u64,
 }
 
-/// Truncates the log up to segment `last`, which must not be the one being written. With a reserve, that is spent on
-/// the checkpoint.
+/// Truncates the log up to segment `last`, which must not be the one being written. `closed` says what is in the
+/// segments: what readers still needed of those that go is noted for them. With a reserve, that is spent on the
+/// checkpoint.
 ///
 /// # Errors
 /// The checkpoint could not be written: nothing has changed. Or a file could not be deleted: the next truncation and
 /// the next start try again.
-pub fn truncate(wal: &Wal, last: u32, reserve: Option<&Reserve>) -> Result<Truncated, WalError> {
+pub fn truncate(
+    wal: &Wal,
+    last: u32,
+    closed: &[ClosedSegment],
+    reserve: Option<&Reserve>,
+) -> Result<Truncated, WalError> {
     let series = SeriesTruncation::begin(wal, last);
     let last = series.last();
+    wal.readers().note_going(closed.iter().filter(|segment| segment.number <= last));
     let metrics = wal.metrics();
     metrics.checkpoint_creations.inc();
     let repeated = checkpoint::list(wal.wal_dir())?.into_iter().find(|it| it.number == last);
@@ -65,6 +73,7 @@ fn delete_files(wal: &Wal, last: u32) -> Result<(), WalError> {
             remove_segment(&segment.path)?;
         }
     }
+    wal.readers().close_up_to(last);
     let metrics = wal.metrics();
     for checkpoint in checkpoint::list(wal_dir)? {
         if checkpoint.number < last {

@@ -256,7 +256,7 @@ impl Model {
 fn open(dir: &Path) -> Wal {
     let options = WalOptions {
         path: dir.to_owned(),
-        segment_size_bytes: 1 << 20,
+        segment_size_bytes: Some(1 << 20),
         compression: Compression::Snappy,
         retention_min_time: Duration::ZERO,
         retention_max_time: Duration::ZERO,
@@ -400,9 +400,9 @@ fn a_truncation_that_is_repeated_keeps_its_checkpoint() {
     for op in [&scrape, &Op::Rotate, &scrape] {
         model.run(op);
     }
-    let first = truncate(&model.wal, 0, None).unwrap();
+    let first = truncate(&model.wal, 0, &[], None).unwrap();
     assert_eq!((first.last, first.checkpoint_series), (0, 2));
-    let again = truncate(&model.wal, 0, None).unwrap();
+    let again = truncate(&model.wal, 0, &[], None).unwrap();
     assert_eq!(again.checkpoint_bytes, first.checkpoint_bytes);
     model.run(&scrape);
     model.check();

@@ -33,8 +33,10 @@ pub struct Rotated {
 /// What a batch holds, for whoever truncates.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BatchSamples {
-    /// Number of samples.
+    /// Number of samples, native histograms among them.
     pub samples: u64,
+    /// Number of native histograms.
+    pub histograms: u64,
     /// Newest timestamp in milliseconds.
     pub newest_ts_ms: Option<i64>,
 }
@@ -203,6 +205,7 @@ impl SegmentWriter {
         };
         self.current.bytes = self.segment.bytes();
         self.current.samples += holds.samples;
+        self.current.histograms += holds.histograms;
         self.current.newest_ts_ms = self.current.newest_ts_ms.max(holds.newest_ts_ms);
         self.count_pages(start, fragments, batch.saved_bytes());
         Ok(self.current.number)

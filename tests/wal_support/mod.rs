@@ -39,7 +39,7 @@ const FORK_PATIENCE: Duration = Duration::from_secs(10);
 pub fn options(dir: &Path) -> WalOptions {
     WalOptions {
         path: dir.to_owned(),
-        segment_size_bytes: MIB,
+        segment_size_bytes: Some(MIB),
         compression: Compression::Snappy,
         retention_min_time: Duration::from_secs(3600),
         retention_max_time: Duration::ZERO,

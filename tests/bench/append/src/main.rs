@@ -152,7 +152,7 @@ fn text_lens(exposed: &Exposed) -> Vec<usize> {
 fn bench(dir: &Path) -> (ScrapeLoop, Worker, Wal) {
     let options = WalOptions {
         path: dir.to_owned(),
-        segment_size_bytes: 8 << 20,
+        segment_size_bytes: Some(8 << 20),
         compression: Compression::Snappy,
         retention_min_time: Duration::from_secs(3600),
         retention_max_time: Duration::ZERO,

@@ -145,7 +145,7 @@ fn handle(wal: &Wal, series: &str, instance: &str) -> SeriesHandle {
 fn open(dir: &Path) -> Wal {
     let options = WalOptions {
         path: dir.to_owned(),
-        segment_size_bytes: 8 << 20,
+        segment_size_bytes: Some(8 << 20),
         compression: Compression::Snappy,
         retention_min_time: Duration::from_secs(3600),
         retention_max_time: Duration::ZERO,
