@@ -164,6 +164,7 @@ impl Daemon {
 
         let (wal, summary) = open_wal(&flags, &running)?;
         registry.register(Arc::new(wal.clone()));
+        running.watch_log(wal.trouble());
         announce_replay(&flags, &summary, &running);
         prepare_metadata_records(&flags, &wal);
         let clock = Clock::system();

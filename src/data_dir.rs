@@ -64,6 +64,9 @@ pub fn create_dirs(dir: &Path) -> io::Result<()> {
     if dir.as_os_str().is_empty() || dir.is_dir() {
         return Ok(());
     }
+    if dir.exists() {
+        return Err(io::Error::from_raw_os_error(libc::ENOTDIR));
+    }
     if let Some(parent) = dir.parent() {
         create_dirs(parent)?;
     }
@@ -216,7 +219,8 @@ mod tests {
         assert_eq!((mode(&deep.join("file")), mode(&deep.join("other"))), (0o600, 0o600));
         assert_eq!(fs::read(deep.join("other")).unwrap(), b"text");
         fs::write(dir.path().join("no-dir"), "").unwrap();
-        assert!(create_dirs(&dir.path().join("no-dir/x")).is_err());
+        let error = create_dirs(&dir.path().join("no-dir/x")).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotADirectory);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::metrics::{Collect, Counter};
 use crossbeam_channel::Sender;
 use parking_lot::{Mutex, RwLock};
 use portable_atomic::{AtomicBool, Ordering};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// One event for the main thread.
@@ -35,6 +35,8 @@ pub struct Running {
     config: RwLock<Arc<Config>>,
     last_reload: Mutex<LastReload>,
     replay: Mutex<ReplayProgress>,
+    /// What keeps the log from being written; empty while nothing does.
+    log_trouble: OnceLock<Arc<Mutex<String>>>,
     /// Places where the log was damaged at start.
     pub corruptions: Counter,
 }
@@ -67,6 +69,7 @@ impl Running {
             config: RwLock::new(config),
             last_reload: Mutex::new(LastReload { successful: true, last_success: now }),
             replay: Mutex::default(),
+            log_trouble: OnceLock::new(),
             corruptions: Counter::default(),
         }
     }
@@ -76,9 +79,27 @@ impl Running {
         self.started
     }
 
-    /// What `/-/ready` tells.
+    /// Whether the start is complete.
     pub fn is_ready(&self) -> bool {
         self.ready.load(Ordering::Acquire)
+    }
+
+    /// From now on the log says here what keeps it from being written.
+    pub fn watch_log(&self, trouble: Arc<Mutex<String>>) {
+        // There is one log in the life of a process.
+        let _ = self.log_trouble.set(trouble);
+    }
+
+    /// What `/-/ready` says.
+    ///
+    /// # Errors
+    /// Why samples are not taken, or not kept.
+    pub fn readiness(&self) -> Result<(), String> {
+        if !self.is_ready() {
+            return Err("Service Unavailable".to_owned());
+        }
+        let trouble = self.log_trouble.get().map(|trouble| trouble.lock().clone()).unwrap_or_default();
+        if trouble.is_empty() { Ok(()) } else { Err(format!("Service Unavailable: {trouble}\n")) }
     }
 
     /// Says whether samples are being taken.

@@ -178,7 +178,7 @@ impl Bench {
         let dir = tempfile::tempdir().unwrap();
         let options = WalOptions {
             path: dir.path().join("data"),
-            segment_size_bytes: 64 << 20,
+            segment_size_bytes: Some(64 << 20),
             compression: Compression::Snappy,
             retention_min_time: Duration::from_secs(3600),
             retention_max_time: Duration::ZERO,

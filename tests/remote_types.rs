@@ -15,6 +15,7 @@ use scraped::exposition::MetricType;
 use scraped::histogram::{CUSTOM_BUCKETS_SCHEMA, CounterResetHint, Counts, Histogram, Span};
 use scraped::labels::builder::LabelsBuilder;
 use scraped::metadata::MetadataStore;
+use scraped::remote::claims::Claims;
 use scraped::remote::ledger::{DropReason, Kind, Ledger};
 use scraped::remote::manager::{Handle, ManagerOptions};
 use scraped::remote::metrics::{EndpointMetrics, RemoteMetrics};
@@ -74,7 +75,7 @@ impl Fixture {
             wal: self.wal.clone(),
             clock: Clock::system(),
             config: Arc::clone(&self.config),
-            has_data: false,
+            claims: Claims::make(&self.wal, &self.config, false).unwrap().0,
             flush_deadline: Duration::from_millis(200),
             families: Arc::clone(&self.families),
             metrics: Arc::clone(&self.metrics),

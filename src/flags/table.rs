@@ -120,8 +120,8 @@ pub(in crate::flags) const FLAGS: &[Flag] = &[
         name: "storage.agent.wal-segment-size",
         value: "SIZE",
         default: "auto",
-        doc: "Size of a segment of the log, from 1MB to 256MB; the log is truncated by segments; auto: 8MB or a fortieth \
-              of the file system, whichever is less.",
+        doc: "Size of a segment of the log, from 1MB to 256MB; auto: 8MB or a sixtieth of the file system, whichever \
+              is less.",
         apply: |flags, text| {
             if text == "auto" {
                 flags.wal.segment_size_bytes = None;

@@ -167,7 +167,12 @@ impl Lane {
         if !sends_histograms {
             lost.histograms = 0;
         }
-        let next = gone.before.min(until);
+        let mut next = gone.before.max(from);
+        // What has vanished where the reader stands, and behind it, has nothing to be read.
+        while next < until && gone.segments.contains_key(&next) {
+            next += 1;
+        }
+        let next = next.min(until);
         let is_overtaken = from < next;
         if is_overtaken {
             self.gone_before = next;

@@ -240,11 +240,8 @@ impl Manager {
     fn remember(&mut self) {
         // After the positions: an endpoint that is listed without one is sent everything.
         self.save();
+        self.enlist();
         let positions = &self.claims.positions;
-        let identities = self.queues.iter().map(|queue| queue.endpoint().config.identity());
-        if let Err(error) = positions.enlist(identities) {
-            log::error!("cannot remember the endpoints of remote_write: {error}");
-        }
         let has_data = self.claims.has_data;
         self.claims.renamed.retain(|(known_as, identity)| {
             let is_saved = matches!(positions.recall(identity, has_data), Remembered::At(_));
@@ -299,6 +296,29 @@ impl Manager {
     }
 
     fn save(&mut self) {
+        match self.claims.positions.restore() {
+            Ok(false) => {}
+            Ok(true) => {
+                log::warn!("the directory of remote_write positions had vanished; they are written again");
+                self.queues.iter_mut().for_each(Queue::forget_saved);
+                self.save_all();
+                self.enlist();
+                return;
+            }
+            // Each queue says what that means for it.
+            Err(error) => log::debug!("cannot make the directory of remote_write positions: {error}"),
+        }
+        self.save_all();
+    }
+
+    fn enlist(&self) {
+        let identities = self.queues.iter().map(|queue| queue.endpoint().config.identity());
+        if let Err(error) = self.claims.positions.enlist(identities) {
+            log::error!("cannot remember the endpoints of remote_write: {error}");
+        }
+    }
+
+    fn save_all(&mut self) {
         for queue in &mut self.queues {
             queue.count_gone();
             queue.save(&self.claims.positions);

@@ -67,6 +67,17 @@ impl Positions {
         Ok(Self { dir })
     }
 
+    /// Makes the directory again if it has vanished; true if it had.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn restore(&self) -> io::Result<bool> {
+        if self.dir.is_dir() {
+            return Ok(false);
+        }
+        data_dir::create_dirs(&self.dir).map(|()| true)
+    }
+
     /// What is known of the endpoint `identity`. `has_data`: the log held something before this start.
     pub fn recall(&self, identity: &str, has_data: bool) -> Remembered {
         let path = self.path(identity);

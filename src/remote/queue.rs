@@ -276,6 +276,11 @@ impl Queue {
         }
     }
 
+    /// What was remembered has vanished.
+    pub fn forget_saved(&mut self) {
+        self.saved = None;
+    }
+
     /// Remembers the newest settled place that is durable, and lets the log go up to there.
     pub fn save(&mut self, positions: &Positions) {
         self.note_settled();

@@ -12,7 +12,7 @@ fn bench(n_permits: usize) -> Bench {
     let dir = tempfile::tempdir().unwrap();
     let options = WalOptions {
         path: dir.path().to_owned(),
-        segment_size_bytes: 1 << 20,
+        segment_size_bytes: Some(1 << 20),
         compression: Compression::None,
         retention_min_time: Duration::ZERO,
         retention_max_time: Duration::ZERO,

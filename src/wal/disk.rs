@@ -12,6 +12,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::data_dir;
+use crate::wal::checkpoint;
 use crate::wal::error::WalError;
 use crate::wal::page::PAGE_BYTES;
 
@@ -20,12 +21,12 @@ const RESERVE_FILE_NAME: &str = "reserve";
 
 /// The least reserve in bytes, unless a part of the file system is less.
 const MIN_RESERVE_BYTES: u64 = 1024 * 1024;
-const MIN_RESERVE_SHARE: u64 = 32;
+const MIN_RESERVE_SHARE: u64 = 64;
 
-/// Size of a segment, unless a part of the file system is less: so four segments are the default of
-/// `--storage.agent.retention.max-bytes`, a tenth of the file system, down to the least size.
+/// Size of a segment, unless a part of the file system is less: so three segments, the reserve and checkpoints fit into
+/// the default of `--storage.agent.retention.max-bytes`, a tenth of the file system.
 const SEGMENT_BYTES: u64 = 8 * 1024 * 1024;
-const SEGMENT_SHARE: u64 = 40;
+const SEGMENT_SHARE: u64 = 60;
 const MIN_SEGMENT_BYTES: u64 = 2 * PAGE_BYTES as u64;
 
 /// The file system of a path, in bytes.
@@ -35,6 +36,8 @@ pub struct FileSystem {
     pub total_bytes: u64,
     /// What this user may still write.
     pub available_bytes: u64,
+    /// Mounted so that nothing can be written.
+    pub is_read_only: bool,
 }
 
 impl FileSystem {
@@ -58,6 +61,7 @@ impl FileSystem {
         Ok(FileSystem {
             total_bytes: (stat.f_blocks as u64).saturating_mul(block_bytes),
             available_bytes: (stat.f_bavail as u64).saturating_mul(block_bytes),
+            is_read_only: stat.f_flag & libc::ST_RDONLY != 0,
         })
     }
 }
@@ -96,6 +100,12 @@ pub fn bytes_under(dir: &Path) -> io::Result<u64> {
     Ok(bytes)
 }
 
+/// Bytes of the checkpoints that are there.
+pub fn checkpoint_bytes(wal_dir: &Path) -> u64 {
+    let checkpoints = checkpoint::list(wal_dir).unwrap_or_default();
+    checkpoints.iter().map(|checkpoint| bytes_under(&checkpoint.path).unwrap_or_default()).sum()
+}
+
 /// The file that keeps room.
 #[derive(Debug)]
 pub struct Reserve {
@@ -104,10 +114,10 @@ pub struct Reserve {
 }
 
 impl Reserve {
-    /// The reserve of a data directory; [`Reserve::fill`] makes it.
-    pub fn in_dir(data_dir: &Path) -> Reserve {
+    /// The reserve of a data directory; [`Reserve::fill`] makes it. A repair at start may need room for a segment.
+    pub fn in_dir(data_dir: &Path, segment_size_bytes: u64) -> Reserve {
         let total_bytes = FileSystem::of(data_dir).map_or(u64::MAX, |file_system| file_system.total_bytes);
-        let min_bytes = MIN_RESERVE_BYTES.min(total_bytes / MIN_RESERVE_SHARE);
+        let min_bytes = MIN_RESERVE_BYTES.min(segment_size_bytes.max(total_bytes / MIN_RESERVE_SHARE));
         Reserve { path: data_dir.join(RESERVE_FILE_NAME), min_bytes }
     }
 
@@ -191,7 +201,7 @@ mod tests {
     #[test]
     fn reserve_grows_and_is_spent_once() {
         let dir = tempfile::tempdir().unwrap();
-        let reserve = Reserve::in_dir(dir.path());
+        let reserve = Reserve::in_dir(dir.path(), 1 << 20);
         assert_eq!(reserve.wanted_bytes(10), 1 << 20);
         assert_eq!(reserve.wanted_bytes(4 << 20), 6 << 20);
         for (wanted, is) in [(1 << 20, 1 << 20), (3 << 20, 3 << 20), (1 << 20, 3 << 20)] {

@@ -78,6 +78,9 @@ impl Follower {
             if end.is_some_and(|end| end <= self.position) {
                 return Ok(Ended::CaughtUp);
             }
+            if self.has_vanished() {
+                return Ok(Ended::Truncated);
+            }
             let tail = if is_current { Tail::Live } else { Tail::Closed };
             let limit = end.filter(|_| is_current).map_or(u64::MAX, |end| end.offset);
             let source = Pages {
@@ -140,10 +143,18 @@ impl Follower {
                 }
                 continue;
             }
+            if self.has_vanished() {
+                return Ok(Ended::Truncated);
+            }
             let Some(next) = number.checked_add(1) else { return Ok(Ended::CaughtUp) };
             self.position = Position { segment: next, offset: 0 };
             self.open.close();
         }
+    }
+
+    /// Whether another file has the name of the segment that is being read, without what was in it.
+    fn has_vanished(&self) -> bool {
+        self.position.offset > 0 && self.wal.readers().is_hollow(self.position.segment)
     }
 
     /// Goes on at `position`.

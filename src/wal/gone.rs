@@ -71,9 +71,9 @@ impl OpenSegment {
         read
     }
 
-    /// Closes the file if its segment is one of those up to `last`.
-    pub(in crate::wal) fn close_up_to(&self, last: u32) {
-        self.0.lock().take_if(|(number, _)| *number <= last);
+    /// Closes the file if its segment is one of these.
+    pub(in crate::wal) fn close_where(&self, is_it: impl Fn(u32) -> bool) {
+        self.0.lock().take_if(|(number, _)| is_it(*number));
     }
 
     /// Closes the file.

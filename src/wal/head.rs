@@ -23,6 +23,7 @@ use crate::wal::writer::{Position, Rotated, SegmentWriter};
 use crossbeam_channel::{Sender, TrySendError};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -57,7 +58,7 @@ impl Compression {
 pub struct WalOptions {
     /// `--storage.agent.path`.
     pub path: PathBuf,
-    /// `--storage.agent.wal-segment-size` in bytes; `None` means 8 MiB or a fortieth of the file system, whichever is
+    /// `--storage.agent.wal-segment-size` in bytes; `None` means 8 MiB or a sixtieth of the file system, whichever is
     /// less.
     pub segment_size_bytes: Option<u64>,
     /// `--storage.agent.wal-compression-type`.
@@ -109,6 +110,8 @@ struct Shared {
     metrics: Arc<WalMetrics>,
     segments_at_start: Vec<ClosedSegment>,
     checkpoint_at_start: Option<(u32, u64)>,
+    /// Written by wal-maintenance.
+    trouble: Arc<Mutex<String>>,
     /// Where a commit waits for room on a full disk. Never waited for with the head lock.
     room: Room,
     /// Never locked while the head lock is waited for.
@@ -126,6 +129,8 @@ struct Head {
     commit: CommitBuffers,
     /// Samples lost since the last write that worked; `None` if that was the last one.
     poisoned: Option<u64>,
+    /// What the system said when the first of them was lost.
+    refusal: String,
     /// Wakes wal-maintenance: a file waits for its fsync, or the disk refused a write.
     waker: Option<Sender<()>>,
     /// Told after every commit; each channel has room for one, and beside it what counts those it had no room for.
@@ -182,6 +187,7 @@ impl Wal {
             truncation: TruncationMark::default(),
             commit: CommitBuffers::new(options.compression),
             poisoned: None,
+            refusal: String::new(),
             waker: None,
             followers: Vec::new(),
             lock,
@@ -193,6 +199,7 @@ impl Wal {
             metrics,
             segments_at_start: replayed.segments,
             checkpoint_at_start: replayed.checkpoint,
+            trouble: Arc::default(),
             room: Room::default(),
             readers: Readers::default(),
             head: Mutex::new(head),
@@ -244,7 +251,7 @@ impl Wal {
             committed = self.try_commit(staged)?;
         }
         let is_first_refused = match &committed {
-            Err(CommitError::Refused { samples, .. }) => self.note_refused(*samples as u64),
+            Err(CommitError::Refused { samples, cause }) => self.note_refused(*samples as u64, cause),
             _ => false,
         };
         let committed = committed.map_err(WalError::from);
@@ -270,6 +277,9 @@ impl Wal {
         metrics.exemplars_appended.add(report.exemplars as u64);
         metrics.out_of_order_samples.add(report.out_of_order as u64);
         let recovered = if report.appended > 0 { poisoned.take() } else { None };
+        if recovered.is_some() {
+            wake(waker);
+        }
         head.followers.retain(|(follower, skipped)| match follower.try_send(()) {
             Ok(()) => true,
             Err(TrySendError::Full(())) => {
@@ -287,12 +297,15 @@ impl Wal {
     }
 
     /// Remembers lost samples; true if the write before worked.
-    fn note_refused(&self, samples: u64) -> bool {
+    fn note_refused(&self, samples: u64, cause: &io::Error) -> bool {
         self.shared.metrics.samples_lost_to_writes.add(samples);
         self.shared.metrics.poisoned.set(1.0);
         let mut head = self.shared.head.lock();
         let lost_before = head.poisoned;
         head.poisoned = Some(lost_before.unwrap_or(0) + samples);
+        if lost_before.is_none() {
+            head.refusal = cause.to_string();
+        }
         wake(&head.waker);
         lost_before.is_none()
     }
@@ -422,6 +435,60 @@ impl Wal {
     /// The end of the newest commit; `None` once closed.
     pub fn committed_end(&self) -> Option<Position> {
         self.shared.head.lock().writer.as_ref().map(SegmentWriter::end)
+    }
+
+    /// The file being written; `None` once closed.
+    pub(in crate::wal) fn current_file(&self) -> Option<SyncHandle> {
+        self.shared.head.lock().writer.as_ref().map(SegmentWriter::sync_handle)
+    }
+
+    /// See [`SegmentWriter::set_lost`].
+    pub(in crate::wal) fn set_lost(&self, errno: Option<i32>) {
+        if let Some(writer) = &mut self.shared.head.lock().writer {
+            writer.set_lost(errno);
+        }
+    }
+
+    /// See [`SegmentWriter::begin_again`].
+    ///
+    /// # Errors
+    /// The new file cannot be made; [`WalError::Closed`].
+    pub(in crate::wal) fn begin_again(&self, number: u32) -> Result<Vec<ClosedSegment>, WalError> {
+        self.shared.head.lock().writer.as_mut().ok_or(WalError::Closed)?.begin_again(number)
+    }
+
+    /// Locks the data directory again if its lock file has vanished.
+    ///
+    /// # Errors
+    /// Another process was faster, or the file cannot be made.
+    pub(in crate::wal) fn lock_again(&self) -> Result<(), WalError> {
+        if !self.shared.options.lock_file {
+            return Ok(());
+        }
+        if !self.is_lock_in_place() {
+            let lock = DirLock::acquire(&self.shared.options.path)?;
+            let mut head = self.shared.head.lock();
+            if head.writer.is_some() {
+                head.lock = Some(lock);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the lock file is where it was; a log that is closed or goes without has none.
+    pub(in crate::wal) fn is_lock_in_place(&self) -> bool {
+        self.shared.head.lock().lock.as_ref().is_none_or(DirLock::is_in_place)
+    }
+
+    /// What keeps the log from being written, for readiness; empty while nothing does.
+    pub fn trouble(&self) -> Arc<Mutex<String>> {
+        Arc::clone(&self.shared.trouble)
+    }
+
+    /// Why writes are refused; `None` if the last one worked.
+    pub(in crate::wal) fn refusal(&self) -> Option<String> {
+        let head = self.shared.head.lock();
+        head.poisoned.map(|_| head.refusal.clone())
     }
 
     /// The segment being written so far; `None` once closed.

@@ -78,6 +78,11 @@ impl DirLock {
         Err(WalError::Locked { path })
     }
 
+    /// Whether the file is still there; if not, another process could lock the directory.
+    pub fn is_in_place(&self) -> bool {
+        is_same_file(&self.file, &self.path)
+    }
+
     /// How the last process on this directory ended.
     pub fn clean_start(&self) -> CleanStart {
         self.clean_start

@@ -14,6 +14,7 @@ use crossbeam_channel::{Sender, bounded, select};
 use crate::wal::disk::{self, FileSystem, Reserve};
 use crate::wal::error::WalError;
 use crate::wal::head::Wal;
+use crate::wal::place::{self, Place, Restored};
 use crate::wal::readers::ReadersKnown;
 use crate::wal::replay::ClosedSegment;
 use crate::wal::retention::{self, Bounds, Truncation, Usage};
@@ -30,9 +31,10 @@ const STACK_BYTES: usize = 256 * 1024;
 /// Capacity of the wake-up channel: one is enough to be awake. The head drops what does not fit.
 const WAKES: usize = 1;
 
-/// Bounds of the time between two rounds, whatever `--wal.fsync-interval` says: age and bytes are looked at too.
+/// Bounds of the time between two rounds, whatever `--wal.fsync-interval` says: age and bytes are looked at too, and
+/// whether the log is still where it was.
 const MIN_ROUND: Duration = Duration::from_secs(1);
-const MAX_ROUND: Duration = Duration::from_secs(60);
+const MAX_ROUND: Duration = Duration::from_secs(5);
 
 /// Default of `--storage.agent.retention.max-bytes`, unless a tenth of the file system is less.
 const DEFAULT_MAX_BYTES: u64 = 1024 * 1024 * 1024;
@@ -140,6 +142,10 @@ pub struct Maintenance {
     is_without_reserve: bool,
     /// The last fsync failed; said once.
     is_unsynced: bool,
+    /// A segment that was left had lost its place by then.
+    is_displaced: bool,
+    /// What was said last of the place of the log; empty while it is where it was.
+    misplaced: String,
 }
 
 impl Maintenance {
@@ -153,7 +159,7 @@ impl Maintenance {
         };
         let closed = wal.segments_at_start().to_vec();
         let checkpoint_bytes = wal.checkpoint_at_start().map_or(0, |(_, bytes)| bytes);
-        let reserve = Reserve::in_dir(wal.path());
+        let reserve = Reserve::in_dir(wal.path(), wal.segment_size_bytes());
         Maintenance {
             wal,
             bounds,
@@ -165,12 +171,20 @@ impl Maintenance {
             is_below_floor: false,
             is_without_reserve: false,
             is_unsynced: false,
+            is_displaced: false,
+            misplaced: String::new(),
         }
     }
 
     /// One round; `now` decides whether an fsync is due. A closed log is left alone.
     pub fn cycle(&mut self, now: Instant) {
         self.take_rotated();
+        if !self.is_in_place() {
+            if let Some(question) = self.wal.room().asked() {
+                self.wal.room().answer(question, false);
+            }
+            return;
+        }
         let is_sync_due =
             self.last_fsync.is_none_or(|last| now.duration_since(last) >= self.wal.options().fsync_interval);
         if is_sync_due {
@@ -187,11 +201,68 @@ impl Maintenance {
         self.fill_reserve();
     }
 
+    /// Whether the log is where it was, or is there again; says so, and tells readiness.
+    fn is_in_place(&mut self) -> bool {
+        let dir = self.wal.wal_dir().display().to_string();
+        let (is_usable, misplaced) = match place::look(&self.wal, &self.closed) {
+            Place::Ours if self.is_displaced => self.restore(&dir, None),
+            Place::Ours => {
+                self.wal.set_lost(None);
+                (true, String::new())
+            }
+            Place::ReadOnly => (false, format!("the file system of {dir} is mounted read-only")),
+            Place::Vanished(cause) => self.restore(&dir, cause),
+        };
+        if misplaced.is_empty() && !self.misplaced.is_empty() {
+            log::info!("the write-ahead log in {dir} is in its place and can be written");
+        } else if !is_usable && misplaced != self.misplaced {
+            log::error!(
+                "{misplaced}; new samples are lost and counted until that is mended; no restart is needed then"
+            );
+        }
+        self.wal.metrics().unusable.set(f64::from(u8::from(!misplaced.is_empty())));
+        let refusal = self.wal.refusal().filter(|_| misplaced.is_empty()).map(|why| {
+            format!("the write-ahead log cannot be written ({why}): new samples are lost and counted")
+        });
+        *self.wal.trouble().lock() = refusal.unwrap_or_else(|| misplaced.clone());
+        self.misplaced = misplaced;
+        is_usable
+    }
+
+    /// Begins the log again where it has vanished; what to say of that, until the next round has looked at it.
+    fn restore(&mut self, dir: &str, cause: Option<io::Error>) -> (bool, String) {
+        match place::restore(&self.wal, &mut self.closed) {
+            Ok(Restored { n_segments, n_samples, current }) => {
+                self.is_displaced = false;
+                self.checkpoint_bytes = disk::checkpoint_bytes(self.wal.wal_dir());
+                log::error!(
+                    "the write-ahead log in {dir} had vanished: somebody removed it, or its disk went away; it goes on \
+                     with segment {current:08}; {n_samples} samples in {n_segments} segments are gone, and what \
+                     endpoints have not had of them is counted"
+                );
+                (true, format!("the write-ahead log in {dir} had vanished and was begun again just now"))
+            }
+            Err(WalError::Closed) => (true, String::new()),
+            Err(error) => {
+                let errno = error.cause().or(cause.as_ref()).and_then(io::Error::raw_os_error);
+                let is_lost =
+                    self.wal.current_file().is_some_and(|file| !file.is_in_place().unwrap_or(false));
+                self.wal.set_lost(is_lost.then_some(errno.unwrap_or(libc::ENOENT)));
+                (
+                    false,
+                    format!("the write-ahead log in {dir} has vanished and cannot be begun again: {error}"),
+                )
+            }
+        }
+    }
+
     /// Fsyncs the files that the writer has left since the last round.
     fn take_rotated(&mut self) {
         let mut has_rotated = false;
         while let Some(Rotated { closed, file }) = self.wal.rotated() {
             has_rotated = true;
+            // The next one was made where another disk is now.
+            self.is_displaced |= !file.is_in_place().unwrap_or(false);
             self.closed.push(closed);
             if self.wal.readers().is_given_up(closed.number) {
                 self.wal.forget_rotated(closed.number);

@@ -51,6 +51,10 @@ pub struct WalMetrics {
     pub samples_lost_to_writes: Counter,
     /// Samples in segments that a retention bound removed before `retention.min-time`.
     pub samples_lost_to_retention: Counter,
+    /// Samples in segments that vanished: somebody removed them, or the disk went away.
+    pub samples_lost_to_vanishing: Counter,
+    /// 1 while the log's directory is gone or read-only.
+    pub unusable: Gauge,
     /// Records whose type or content was not understood, by `type`.
     pub records_skipped: Family<Counter>,
     /// Set when it is read: see `head`.
@@ -91,6 +95,8 @@ impl WalMetrics {
             poisoned: Gauge::default(),
             samples_lost_to_writes: Counter::default(),
             samples_lost_to_retention: Counter::default(),
+            samples_lost_to_vanishing: Counter::default(),
+            unusable: Gauge::default(),
             records_skipped: Family::new(&["type"]),
             series_bytes: Gauge::default(),
         }
@@ -224,6 +230,9 @@ impl WalMetrics {
         let write_failed = self.samples_lost_to_writes.get() as f64;
         page.sample(name, &[("reason", "write_failed")], write_failed);
         page.sample(name, &[("reason", "retention")], self.samples_lost_to_retention.get() as f64);
+        page.sample(name, &[("reason", "vanished")], self.samples_lost_to_vanishing.get() as f64);
+        let help = "1 while the log's directory is gone or read-only; see also /-/ready.";
+        page.gauge("scraped_wal_unusable", help, &self.unusable);
         page.counters(
             "scraped_wal_records_skipped_total",
             "Records read at start whose type or content was not understood.",

@@ -19,6 +19,7 @@ pub mod lock;
 pub mod maintenance;
 pub mod metrics;
 pub mod page;
+mod place;
 pub mod reader;
 pub mod readers;
 pub mod record;

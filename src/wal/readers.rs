@@ -97,10 +97,15 @@ impl Readers {
         place
     }
 
-    /// Closes what readers have open of the segments up to `last`, which are removed.
-    pub(in crate::wal) fn close_up_to(&self, last: u32) {
+    /// Whether the content of this segment has vanished.
+    pub(in crate::wal) fn is_hollow(&self, number: u32) -> bool {
+        self.0.lock().hollow.contains(&number)
+    }
+
+    /// Closes what readers have open of these segments, which are removed.
+    pub(in crate::wal) fn close_where(&self, is_removed: impl Fn(u32) -> bool) {
         let open: Vec<_> = self.0.lock().open_segments.iter().filter_map(Weak::upgrade).collect();
-        open.iter().for_each(|place| place.close_up_to(last));
+        open.iter().for_each(|place| place.close_where(&is_removed));
     }
 
     /// Whether an fsync of this segment failed.

@@ -13,7 +13,7 @@ use crate::wal::checkpoint::{self, CheckpointInfo};
 use crate::wal::error::WalError;
 use crate::wal::head::Compression;
 use crate::wal::loader::{FilterPass, Kept, Loader, Stop};
-use crate::wal::reader::{SegmentReader, Tail};
+use crate::wal::reader::{CorruptionCause, CorruptionError, SegmentReader, Tail};
 use crate::wal::segment::{self, Segment, SegmentInfo, segment_path};
 
 /// Ending of a file that is being rewritten; Prometheus passes over names that are no numbers.
@@ -262,6 +262,25 @@ pub fn rewrite(
 fn cut(path: &Path, bytes: u64) -> Result<(), WalError> {
     let file = OpenOptions::new().write(true).open(path).map_err(WalError::io("open segment", path))?;
     file.set_len(bytes).and_then(|()| file.sync_data()).map_err(WalError::io("cut segment", path))
+}
+
+/// Cuts a file whose last record is torn: with a successor it would make Prometheus delete that.
+///
+/// # Errors
+/// The file cannot be read or cut.
+pub fn cut_torn_end(file: &SegmentInfo) -> Result<(), WalError> {
+    let source = segment::open(&file.path).map_err(WalError::io("open segment", &file.path))?;
+    let mut reader = SegmentReader::new(source, file.number, Tail::Closed);
+    loop {
+        match reader.next_record() {
+            Ok(Some(_)) => {}
+            Ok(None) => return Ok(()),
+            Err(CorruptionError { offset, cause: CorruptionCause::Torn, .. }) => {
+                return cut(&file.path, offset);
+            }
+            Err(_) => {}
+        }
+    }
 }
 
 /// Hands every record that may stay to `keep` and counts the rest.

@@ -64,7 +64,7 @@ pub fn replay(
     import::finish_or_undo(&wal_dir)?;
     let mut losses = Vec::new();
     let mut takeover = None;
-    let reserve = Reserve::in_dir(&options.path);
+    let reserve = Reserve::in_dir(&options.path, segment_size_bytes);
     loop {
         let layout = repair::put_in_order(&wal_dir, &mut losses)?;
         match read(options, &layout, &mut losses, progress) {

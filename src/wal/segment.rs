@@ -7,6 +7,7 @@ use crate::wal::error::WalError;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -248,6 +249,16 @@ impl SyncHandle {
     /// The file.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Whether the file is still the one at its path.
+    ///
+    /// # Errors
+    /// Nothing is there, or the path cannot be reached.
+    pub fn is_in_place(&self) -> io::Result<bool> {
+        let named = fs::metadata(&self.path)?;
+        let held = self.file.metadata()?;
+        Ok((named.dev(), named.ino()) == (held.dev(), held.ino()))
     }
 }
 

@@ -73,7 +73,7 @@ fn delete_files(wal: &Wal, last: u32) -> Result<(), WalError> {
             remove_segment(&segment.path)?;
         }
     }
-    wal.readers().close_up_to(last);
+    wal.readers().close_where(|number| number <= last);
     let metrics = wal.metrics();
     for checkpoint in checkpoint::list(wal_dir)? {
         if checkpoint.number < last {

@@ -58,46 +58,9 @@ impl<'a> SeriesTruncation<'a> {
     /// Those of `append`.
     pub fn write_series_to(
         &self,
-        mut append: impl FnMut(&[u8]) -> Result<(), WalError>,
+        append: impl FnMut(&[u8]) -> Result<(), WalError>,
     ) -> Result<u64, WalError> {
-        let mut n_series = 0;
-        let mut record = Vec::new();
-        let mut metadata_record = Vec::new();
-        let mut after = None;
-        loop {
-            record.clear();
-            let mut encoder = SeriesEncoder::start(&mut record);
-            metadata_record.clear();
-            let mut metadata_encoder = None;
-            let n_before = n_series;
-            after = self.wal.with_table(|table, _| {
-                let slice = table.slice(after, SLICE_SERIES);
-                for (handle, state) in &slice {
-                    if !self.needs_checkpoint(state) {
-                        continue;
-                    }
-                    let labels = table.label_pairs(handle.series_ref).into_iter().flatten();
-                    encoder.push(&mut record, u64::from(handle.series_ref.0.get()), labels);
-                    n_series += 1;
-                    let Some((metric_type, unit, help)) = table.metadata(handle.series_ref) else { continue };
-                    let out = &mut metadata_record;
-                    let encoder = metadata_encoder.get_or_insert_with(|| MetadataEncoder::start(out));
-                    let series_ref = u64::from(handle.series_ref.0.get());
-                    encoder.push(out, &MetadataEntry { series_ref, metric_type, unit, help });
-                }
-                last_of_full(&slice)
-            });
-            // The last record may be empty: a checkpoint without any would look like a damaged one.
-            if n_series > n_before || (after.is_none() && n_series == 0) {
-                append(&record)?;
-            }
-            if metadata_encoder.is_some() {
-                append(&metadata_record)?;
-            }
-            if after.is_none() {
-                return Ok(n_series);
-            }
-        }
+        write_series(self.wal, |state| self.needs_checkpoint(state), append)
     }
 
     /// Forgets the series without samples in kept segments and clears the mark; returns their number. The checkpoint
@@ -147,6 +110,82 @@ impl Drop for SeriesTruncation<'_> {
                 mark.given_up = Some(last);
             }
         });
+    }
+}
+
+/// Writes the records of those series that `is_wanted` says, with their metadata; returns their number. There is a record
+/// in any case: a file without any would look like a damaged one.
+///
+/// # Errors
+/// Those of `append`.
+pub(in crate::wal) fn write_series(
+    wal: &Wal,
+    is_wanted: impl Fn(&SeriesState) -> bool,
+    mut append: impl FnMut(&[u8]) -> Result<(), WalError>,
+) -> Result<u64, WalError> {
+    let mut n_series = 0;
+    let mut record = Vec::new();
+    let mut metadata_record = Vec::new();
+    let mut after = None;
+    loop {
+        record.clear();
+        let mut encoder = SeriesEncoder::start(&mut record);
+        metadata_record.clear();
+        let mut metadata_encoder = None;
+        let n_before = n_series;
+        after = wal.with_table(|table, _| {
+            let slice = table.slice(after, SLICE_SERIES);
+            for (handle, state) in &slice {
+                if !is_wanted(state) {
+                    continue;
+                }
+                let labels = table.label_pairs(handle.series_ref).into_iter().flatten();
+                encoder.push(&mut record, u64::from(handle.series_ref.0.get()), labels);
+                n_series += 1;
+                let Some((metric_type, unit, help)) = table.metadata(handle.series_ref) else { continue };
+                let out = &mut metadata_record;
+                let encoder = metadata_encoder.get_or_insert_with(|| MetadataEncoder::start(out));
+                let series_ref = u64::from(handle.series_ref.0.get());
+                encoder.push(out, &MetadataEntry { series_ref, metric_type, unit, help });
+            }
+            last_of_full(&slice)
+        });
+        // The last record may be empty: a checkpoint without any would look like a damaged one.
+        if n_series > n_before || (after.is_none() && n_series == 0) {
+            append(&record)?;
+        }
+        if metadata_encoder.is_some() {
+            append(&metadata_record)?;
+        }
+        if after.is_none() {
+            return Ok(n_series);
+        }
+    }
+}
+
+/// The records of these series stand in checkpoint `number` now, and all segments up to it are gone. No series is
+/// forgotten: what readers have in memory is still sent.
+pub(in crate::wal) fn move_to_checkpoint(wal: &Wal, number: u32) {
+    let logged = number.saturating_add(1);
+    let mut after = None;
+    loop {
+        after = wal.with_table(|table, mark| {
+            *mark =
+                TruncationMark { truncated: mark.truncated.max(Some(number)), ..TruncationMark::default() };
+            let slice = table.slice(after, SLICE_SERIES);
+            for (handle, state) in &slice {
+                if state.logged != 0
+                    && state.logged < logged
+                    && let Some(state) = table.state_mut(*handle)
+                {
+                    state.logged = logged;
+                }
+            }
+            last_of_full(&slice)
+        });
+        if after.is_none() {
+            return;
+        }
     }
 }
 

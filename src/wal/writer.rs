@@ -53,6 +53,8 @@ pub struct SegmentWriter {
     torn: bool,
     /// The segment is full and no other could be made; said once.
     overlong: bool,
+    /// The file has no name any more, and no other can be made: the system's error number. Nothing is written.
+    lost: Option<i32>,
     pages: Vec<u8>,
     metrics: Arc<WalMetrics>,
     #[cfg(test)]
@@ -86,6 +88,7 @@ impl SegmentWriter {
             rotated: Vec::new(),
             torn: false,
             overlong: false,
+            lost: None,
             pages: Vec::new(),
             metrics,
             #[cfg(test)]
@@ -167,6 +170,27 @@ impl SegmentWriter {
         Ok(())
     }
 
+    /// Says whether what is written would be lost: the file has no name any more. Until it has one again, or
+    /// [`SegmentWriter::begin_again`] makes another, nothing is written.
+    pub fn set_lost(&mut self, errno: Option<i32>) {
+        self.lost = errno;
+    }
+
+    /// Gives up the file, which has vanished, and goes on with segment `number`; returns what was in it, behind what was in
+    /// the segments that waited for their fsync and wait no more.
+    ///
+    /// # Errors
+    /// The new file cannot be made.
+    pub fn begin_again(&mut self, number: u32) -> Result<Vec<ClosedSegment>, WalError> {
+        self.segment = self.create_segment(number)?;
+        self.torn = false;
+        self.overlong = false;
+        self.lost = None;
+        self.metrics.segment_current.set(f64::from(number));
+        let left = std::mem::replace(&mut self.current, ClosedSegment { number, ..ClosedSegment::default() });
+        Ok(self.rotated.drain(..).map(|rotated| rotated.closed).chain([left]).collect())
+    }
+
     /// Fsyncs everything; the writer is of no use afterwards.
     ///
     /// # Errors
@@ -182,6 +206,9 @@ impl SegmentWriter {
     }
 
     fn try_append(&mut self, batch: &RecordBatch, holds: BatchSamples) -> io::Result<u32> {
+        if let Some(errno) = self.lost {
+            return Err(io::Error::from_raw_os_error(errno));
+        }
         self.heal()?;
         if self.current.bytes > 0 && self.current.bytes + batch.max_bytes() > self.segment_size_bytes {
             match self.rotate() {

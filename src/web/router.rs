@@ -87,8 +87,10 @@ impl Router {
     fn page(&self, page: &Page, request: &Request) -> Reply {
         let response = match page {
             Page::Healthy => Response::text(200, "scraped is Healthy.\n"),
-            Page::Ready if self.state.running.is_ready() => Response::text(200, "scraped is Ready.\n"),
-            Page::Ready => Response::text(503, "Service Unavailable"),
+            Page::Ready => match self.state.running.readiness() {
+                Ok(()) => Response::text(200, "scraped is Ready.\n"),
+                Err(why) => Response::text(503, why),
+            },
             Page::Reload => return self.reload(),
             Page::Quit => return self.quit(),
             Page::Metrics => {
