@@ -15,8 +15,8 @@ pub mod log;
 pub mod signals;
 
 pub mod labels;
-pub mod mdns;
 pub mod metadata;
+pub mod names;
 
 pub mod config;
 pub mod discovery;

@@ -336,7 +336,7 @@ fn schemes_and_addresses() {
     let error = Fetch::with(&none, 0).error(PATIENCE);
     assert_eq!(error, "Get \"//localhost:1/metrics\": unsupported protocol scheme \"\"");
     let error = Fetch::of("not a host", "/metrics").error(PATIENCE);
-    assert!(error.starts_with("Get \"http://not a host/metrics\": invalid URL: "), "{error}");
+    assert_eq!(error, "parse \"http://not%20a%20host/metrics\": invalid URL escape \"%20\"");
     // Names and IPv6, where the machine has it.
     let targets = FakeTargets::start();
     targets.set("/", Behaviour::Healthy(page(PAGE)));

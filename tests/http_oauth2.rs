@@ -209,10 +209,7 @@ fn without_a_token_nothing_is_asked_and_the_error_says_why() {
         "Post \"http://user:***@127.0.0.1:1/token\": dial tcp 127.0.0.1:1: connect: connection refused"
     );
     let none = "oauth2: {client_id: a, token_url: token}";
-    assert_eq!(
-        error_of(&mut setup.client(&url, none)),
-        "oauth2: cannot fetch token: \"token\" is no URL with a host"
-    );
+    assert_eq!(error_of(&mut setup.client(&url, none)), "oauth2: cannot fetch token: \"token\" is not a URL");
     let none = "oauth2: {client_id: a, token_url: token, scopes: [a], endpoint_params: {scope: b}}";
     assert_eq!(error_of(&mut setup.client(&url, none)), "oauth2: cannot overwrite parameter \"scope\"");
     let missing =

@@ -7,23 +7,20 @@
 
 mod differential;
 mod name_server;
+mod own_network;
 mod support;
 
 use std::collections::BTreeMap;
-use std::env;
-use std::fs;
 use std::net::Ipv6Addr;
-use std::process::Command;
 use std::sync::{Arc, Mutex};
 
 use differential::Both;
 use name_server::{Act, Asked, By, server_at};
+use own_network::{Files, runs_elsewhere};
 use simple_dns::rdata::{A, AAAA, CNAME, MX, NS, RData, SRV, TXT};
 use simple_dns::{Name, RCODE, TYPE};
-use tempfile::TempDir;
 
-/// Set in the second run.
-const INSIDE: &str = "SCRAPED_TEST_HAS_OWN_NETWORK";
+const FILES: Files<'_> = Files { hosts: "127.0.0.1 localhost\n", resolv_conf: RESOLV_CONF };
 
 const RESOLV_CONF: &str = "\
 # made by hand
@@ -35,33 +32,6 @@ options timeout:1 ndots:2
 ";
 
 const LOOKUPS: &str = "prometheus_sd_dns_lookups_total";
-
-/// Runs the test of this name again with `resolv_conf`; false where it is to be run now.
-fn runs_elsewhere(test: &str, resolv_conf: &str) -> bool {
-    if env::var_os(INSIDE).is_some() {
-        return false;
-    }
-    let unshare = |command: &str| {
-        let mut unshare = Command::new("unshare");
-        unshare.args(["--user", "--map-root-user", "--net", "--mount", "--", "sh", "-c", command]);
-        unshare
-    };
-    if !unshare("ip link set lo up").output().is_ok_and(|output| output.status.success()) {
-        #[allow(clippy::print_stdout, reason = "the test says that it could not do anything")]
-        {
-            println!("no network namespace can be had here: nothing was tested");
-        }
-        return true;
-    }
-    let dir = TempDir::with_prefix("scraped-test-").expect("a directory");
-    let conf = dir.path().join("resolv.conf");
-    fs::write(&conf, resolv_conf).expect("writable");
-    let mut inside = unshare("ip link set lo up && mount --bind \"$0\" /etc/resolv.conf && exec \"$@\"");
-    inside.arg(&conf).arg(env::current_exe().expect("a path")).args(["--exact", test, "--nocapture"]);
-    let status = inside.env(INSIDE, "1").status().expect("unshare runs");
-    assert!(status.success(), "{test} failed inside");
-    true
-}
 
 fn name(text: &'static str) -> Name<'static> {
     Name::new(text).expect("a name")
@@ -127,7 +97,7 @@ fn job(job: &str, record_type: &str, names: &str) -> String {
 
 #[test]
 fn what_records_say() {
-    if runs_elsewhere("what_records_say", RESOLV_CONF) {
+    if runs_elsewhere("what_records_say", &FILES) {
         return;
     }
     let zone = start_servers();
@@ -190,7 +160,7 @@ fn what_records_say() {
 
 #[test]
 fn names_that_fail_and_come_back() {
-    if runs_elsewhere("names_that_fail_and_come_back", RESOLV_CONF) {
+    if runs_elsewhere("names_that_fail_and_come_back", &FILES) {
         return;
     }
     let zone = start_servers();

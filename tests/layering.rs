@@ -17,8 +17,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("descriptors", &[]),
     ("exec", &["descriptors"]),
     ("log", &["calendar"]),
-    ("mdns", &[]),
     ("metrics", &[]),
+    ("names", &[]),
     ("labels", &[]),
     ("float", &[]),
     ("histogram", &["float"]),
@@ -28,10 +28,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("lifecycle", &["config", "metrics"]),
     ("signals", &["lifecycle"]),
     ("flags", &["commands::query", "commands::scrape", "config::duration", "log", "wal::head", "web::site"]),
-    ("http", &["calendar", "config", "descriptors", "mdns"]),
+    ("http", &["calendar", "config", "descriptors", "names"]),
     ("series", &["exposition::MetricType", "labels"]),
     ("wal", &["data_dir", "exposition::MetricType", "histogram", "labels", "metrics", "series"]),
-    ("discovery", &["config", "data_dir", "exec", "http", "labels", "mdns", "metrics"]),
+    ("discovery", &["config", "data_dir", "exec", "http", "labels", "metrics", "names"]),
     (
         "scrape",
         &[
@@ -79,6 +79,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "log",
             "metadata",
             "metrics",
+            "names::listen",
             "remote::ledger",
             "remote::metrics",
             "scrape::report::SeriesUse",
@@ -196,6 +197,34 @@ fn only_http_knows_ureq_and_only_config_knows_yaml() {
             let knows = text.lines().any(|line| !line.trim_start().starts_with("//") && line.contains(word));
             assert!(!knows || module == owner || is_test_file(&file), "{} knows {word}", file.display());
         }
+    }
+}
+
+/// glibc's resolver loads the modules of `nsswitch.conf`, and a static binary dies of them.
+#[test]
+fn names_are_never_looked_up_by_the_c_library() {
+    let mut files = Vec::new();
+    rust_files(&root().join("src"), &mut files);
+    for file in files.iter().filter(|file| !is_test_file(file)) {
+        let text = fs::read_to_string(file).unwrap();
+        let code = text.split("#[cfg(test)]\nmod tests").next().unwrap();
+        for word in
+            ["to_socket_addrs", "ToSocketAddrs", "TcpStream::connect(", "TcpListener::bind(", "lookup_host"]
+        {
+            let is_used =
+                code.lines().any(|line| !line.trim_start().starts_with("//") && line.contains(word));
+            assert!(!is_used, "{}: {word} may look a name up", file.display());
+        }
+    }
+    // What is called of the C library stands in the binary by its name.
+    let binary = fs::read(env!("CARGO_BIN_EXE_scraped")).unwrap();
+    let has = |name: &[u8]| memchr::memmem::find(&binary, name).is_some();
+    assert!(has(b"\0posix_fallocate"), "names of functions are not to be found in this binary");
+    for name in ["getaddrinfo", "gethostbyname", "gethostbyname_r", "getnameinfo", "getservbyname"] {
+        assert!(!has(format!("\0{name}\0").as_bytes()), "{name} is called");
+    }
+    for name in ["libnss", "nsswitch"] {
+        assert!(!has(name.as_bytes()), "{name} stands in the binary");
     }
 }
 

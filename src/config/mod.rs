@@ -22,7 +22,7 @@ pub mod discovery;
 mod document;
 mod emit;
 mod fields;
-mod go_url;
+pub mod go_url;
 mod locate;
 mod print;
 mod print_client;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::config::emit::Yaml;
 use crate::config::fields::{Field, Fields};
+use crate::config::go_url;
 use crate::config::http_client::{self, HttpClientConfig, read_plain_headers};
 use crate::config::print::{Entries, duration, rule};
 use crate::config::relabel::read_rules;
@@ -290,9 +291,12 @@ fn read_url(owner: &Field<'_>, field: Option<&Field<'_>>) -> String {
     // User and password are no host.
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     let authority = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-    let authority = authority.strip_prefix(':').map_or(authority, |_| "");
+    if let Some(complaint) = go_url::complaint(&text) {
+        field.mistake(complaint);
+        return text;
+    }
     match scheme.to_ascii_lowercase().as_str() {
-        _ if authority.is_empty() => field.mistake("the URL names no host"),
+        _ if ["", ":"].contains(&authority) => field.mistake("the URL names no host"),
         "http" | "https" => {}
         _ => field.mistake(format!("unsupported protocol scheme {scheme:?}, must be http or https")),
     }

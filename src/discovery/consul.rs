@@ -45,7 +45,7 @@ pub(in crate::discovery) struct ConsulSource {
     wanted: Wanted,
     shown_server: String,
     /// `None`: `server` cannot be asked.
-    client: Option<HttpClient>,
+    client: Result<HttpClient, String>,
     /// Empty until it is known.
     datacenter: String,
     /// Service → its instances.
@@ -153,7 +153,7 @@ impl ConsulSource {
             question.push('&');
         }
         question.pop();
-        let client = client.as_mut().ok_or_else(|| format!("{shown_server:?} cannot be asked"))?;
+        let client = client.as_mut().map_err(|sentence| sentence.clone())?;
         let question =
             Question { path_and_query: Some(&question), headers: &[], limit_bytes: MAX_TEXT_BYTES };
         let answer = client.fetch(&question, Instant::now() + TIMEOUT).map_err(|error| error.to_string())?;
@@ -252,7 +252,7 @@ impl Source for ConsulSource {
     }
 
     fn canceller(&self) -> Option<Canceller> {
-        self.client.as_ref().map(HttpClient::canceller)
+        self.client.as_ref().ok().map(HttpClient::canceller)
     }
 
     fn refresh(&mut self, stop: &Stop) -> Result<Vec<TargetGroup>, String> {

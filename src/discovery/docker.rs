@@ -47,7 +47,7 @@ pub(in crate::discovery) struct DockerSource {
     /// `?filters=`, or empty.
     query: String,
     /// `None`: `host` cannot be reached.
-    client: Option<HttpClient>,
+    client: Result<HttpClient, String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -168,7 +168,7 @@ impl DockerSource {
 
     fn ask(&mut self, path: &str, deadline: Instant) -> Result<Answer, String> {
         let host = &self.config.host.shown;
-        let client = self.client.as_mut().ok_or_else(|| format!("{host:?} is not a URL"))?;
+        let client = self.client.as_mut().map_err(|sentence| sentence.clone())?;
         let question = Question { path_and_query: Some(path), headers: &[], limit_bytes: MAX_TEXT_BYTES };
         client.fetch(&question, deadline).map_err(|error| format!("{host}: {error}"))
     }
@@ -201,7 +201,7 @@ impl Source for DockerSource {
     }
 
     fn canceller(&self) -> Option<Canceller> {
-        self.client.as_ref().map(HttpClient::canceller)
+        self.client.as_ref().ok().map(HttpClient::canceller)
     }
 
     fn refresh(&mut self, _: &Stop) -> Result<Vec<TargetGroup>, String> {

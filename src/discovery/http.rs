@@ -29,8 +29,8 @@ pub(in crate::discovery) struct HttpSource {
     /// Without its password.
     shown_url: String,
     timeout: Duration,
-    /// `None`: not a URL after all.
-    client: Option<HttpClient>,
+    /// Or why its URL is none.
+    client: Result<HttpClient, String>,
     metrics: Arc<DiscoveryMetrics>,
 }
 
@@ -54,7 +54,7 @@ impl HttpSource {
     fn ask(&mut self) -> Result<Vec<TargetGroup>, String> {
         let question = Question { path_and_query: None, headers: &[], limit_bytes: MAX_TEXT_BYTES };
         let url = &self.shown_url;
-        let client = self.client.as_mut().ok_or_else(|| format!("{url:?} is not a URL"))?;
+        let client = self.client.as_mut().map_err(|sentence| sentence.clone())?;
         let answer =
             client.fetch(&question, Instant::now() + self.timeout).map_err(|error| error.to_string())?;
         if answer.status() != 200 {
@@ -80,7 +80,7 @@ impl Source for HttpSource {
     }
 
     fn canceller(&self) -> Option<Canceller> {
-        self.client.as_ref().map(HttpClient::canceller)
+        self.client.as_ref().ok().map(HttpClient::canceller)
     }
 
     fn refresh(&mut self, _: &Stop) -> Result<Vec<TargetGroup>, String> {

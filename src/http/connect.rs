@@ -18,6 +18,7 @@ use crate::http::error::{HttpErrorKind, Phase};
 use crate::http::exchange::Exchange;
 use crate::http::profile::ClientProfile;
 use crate::http::proxy::{Proxy, Speech};
+use crate::http::site::join;
 use crate::http::tls::session::TlsSession;
 use crate::http::transport::{NetTransport, OverProxy, Preface};
 use crate::http::tunnel;
@@ -73,13 +74,12 @@ impl Connector for NetConnector {
     fn connect(&self, details: &ConnectionDetails, _: Option<()>) -> Result<Option<NetTransport>, Error> {
         self.exchange().opens_connection();
         let deadline = Deadline::of(details.timeout);
-        let Some(authority) = details.uri.authority() else {
+        let Some(site) = self.exchange().site() else {
             return Err(carry(HttpErrorKind::BadUrl("no host in request URL".to_owned())));
         };
         let is_tls = details.needs_tls();
-        let default_port = if is_tls { 443 } else { 80 };
-        let target =
-            Target { is_tls, host: authority.host(), port: authority.port_u16().unwrap_or(default_port) };
+        let port = site.port_or(if is_tls { 443 } else { 80 }).map_err(carry)?;
+        let target = Target { is_tls, host: site.host(), port };
         let transport = match &self.route {
             Route::UnixSocket(path) => self.straight(target, self.dialer.path(path, deadline)?, deadline)?,
             Route::Network | Route::InTurn(_) => {
@@ -92,7 +92,7 @@ impl Connector for NetConnector {
                             &self.dialer.names,
                         )
                     }
-                    Some(proxy) => self.through(proxy, target, authority.as_str(), deadline)?,
+                    Some(proxy) => self.through(proxy, target, site.header(), deadline)?,
                 }
             }
         };
@@ -123,14 +123,16 @@ impl NetConnector {
         &self,
         proxy: &Proxy,
         target: Target<'_>,
-        authority: &str,
+        header_host: &str,
         deadline: Deadline,
     ) -> Result<NetTransport, Error> {
         let on_the_way = |error| tunnel::on_the_way(self.exchange(), error);
-        let (socket, address) = self.dialer.host(&proxy.host, proxy.port, deadline).map_err(on_the_way)?;
+        let proxy_port = proxy.site.port_or(proxy.default_port()).map_err(carry).map_err(on_the_way)?;
+        let (socket, address) =
+            self.dialer.host(proxy.site.host(), proxy_port, deadline).map_err(on_the_way)?;
         // What is looked up again for a kept connection is the proxy: it looks up the target itself.
         let leading_there =
-            |transport: NetTransport| transport.leading_to(&proxy.host, address, &self.dialer.names);
+            |transport: NetTransport| transport.leading_to(proxy.site.host(), address, &self.dialer.names);
         let mut wire = Wire::new(socket, Arc::clone(&self.dialer.exchange));
         if proxy.speech == Speech::Socks5 {
             tunnel::connect_by_socks(&mut wire, deadline, proxy, target.host, target.port)
@@ -143,16 +145,18 @@ impl NetConnector {
         }
         let mut outer = match proxy.speech {
             // By its own name: `server_name` is the target's.
-            Speech::Https => Some(self.shake_hands_as(&proxy.host, &mut wire, deadline).map_err(on_the_way)?),
+            Speech::Https => {
+                Some(self.shake_hands_as(proxy.site.host(), &mut wire, deadline).map_err(on_the_way)?)
+            }
             _ => None,
         };
         if !target.is_tls {
-            let preface = Preface::new(authority, proxy);
+            let preface = Preface::new(header_host, proxy);
             return Ok(leading_there(NetTransport::new(wire, None, outer, Some(preface))));
         }
         self.exchange().enter(Phase::Connect);
         let header = &self.profile.config().proxy.connect_header;
-        let address = format!("{}:{}", target.host, target.port);
+        let address = join(target.host, target.port);
         let tls = {
             let mut over_proxy = outer.as_mut().map(|outer| OverProxy { wire: &mut wire, outer });
             let link: &mut dyn Link = match &mut over_proxy {
@@ -179,7 +183,8 @@ impl NetConnector {
         deadline: Deadline,
     ) -> Result<TlsSession, Error> {
         self.exchange().enter(Phase::Handshake);
-        let name = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
+        // Certificates know no zones.
+        let name = name.split('%').next().unwrap_or_default();
         let name = ServerName::try_from(name.to_owned()).map_err(|_| {
             carry(HttpErrorKind::Tls(format!("tls: {name:?} is not a name that a server can have")))
         })?;

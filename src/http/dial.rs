@@ -3,7 +3,7 @@
 //! Runs on the thread that asks. Knows neither TLS nor HTTP.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,8 +18,10 @@ use ureq::Error;
 use crate::descriptors::{self, Purpose};
 use crate::http::error::{HttpErrorKind, Phase, system_words};
 use crate::http::exchange::Exchange;
-use crate::http::names::{LookupError, Names, name_server_words};
+use crate::http::names::{LookupError, Names};
+use crate::http::site::join;
 use crate::http::wire::{Deadline, carry};
+use crate::names::address::Address;
 
 /// With several addresses the next one is tried beside the others after this (Go's `net.Dialer`: the same; RFC 8305,
 /// section 5).
@@ -58,18 +60,23 @@ impl Turn {
 }
 
 impl Dialer {
-    /// To a host, by any of its addresses.
+    /// To a host without brackets, by any of its addresses.
     pub(in crate::http) fn host(
         &self,
         host: &str,
         port: u16,
         deadline: Deadline,
-    ) -> Result<(Arc<Socket>, IpAddr), Error> {
+    ) -> Result<(Arc<Socket>, Address), Error> {
         self.exchange.enter(Phase::Resolve);
+        if host.contains(['[', ']']) {
+            let cause = format!("address {}: missing port in address", join(host, port));
+            return Err(carry(HttpErrorKind::Dial(cause)));
+        }
         let looked_up = self.names.addresses(host, deadline.at, || self.exchange.is_cancelled());
         let mut addresses = looked_up.map_err(|error| match error {
-            LookupError::Failed(cause) => {
-                carry(HttpErrorKind::Lookup { host: format!("{host}{}", name_server_words()), cause })
+            LookupError::Failed(failure) => {
+                let server = failure.server.map(|server| format!(" on {server}")).unwrap_or_default();
+                carry(HttpErrorKind::Lookup { host: format!("{host}{server}"), cause: failure.cause })
             }
             LookupError::Deadline => Error::Timeout(deadline.reason),
             LookupError::Cancelled => carry(HttpErrorKind::Cancelled),
@@ -79,7 +86,7 @@ impl Dialer {
         }
         self.exchange.enter(Phase::Connect);
         let connected = match addresses.as_slice() {
-            [address] => self.one(*address, port, deadline),
+            [address] => self.one(host, address, port, deadline),
             addresses => self.any(&in_turn(addresses), port, deadline),
         };
         connected.inspect_err(|_| self.names.doubt(host))
@@ -108,8 +115,14 @@ impl Dialer {
         }
     }
 
-    fn one(&self, address: IpAddr, port: u16, deadline: Deadline) -> Result<(Arc<Socket>, IpAddr), Error> {
-        let address = SocketAddr::new(address, port);
+    fn one(
+        &self,
+        host: &str,
+        known: &Address,
+        port: u16,
+        deadline: Deadline,
+    ) -> Result<(Arc<Socket>, Address), Error> {
+        let address = known.at(port);
         let connect = || -> io::Result<Arc<Socket>> {
             let socket = Arc::new(self.patiently(deadline.at, || new_socket(address))?);
             if !self.exchange.uses(&socket) {
@@ -122,10 +135,12 @@ impl Dialer {
         };
         deadline.left()?;
         match connect() {
-            Ok(socket) => Ok((socket, address.ip())),
+            Ok(socket) => Ok((socket, known.clone())),
             Err(_) if self.exchange.is_cancelled() => Err(carry(HttpErrorKind::Cancelled)),
             Err(error) if error.kind() == io::ErrorKind::TimedOut => Err(Error::Timeout(deadline.reason)),
-            Err(error) => Err(failure(address, &error)),
+            // Without a host as Go shows it.
+            Err(error) if host.is_empty() => Err(failure_at(format!(":{port}"), &error)),
+            Err(error) => Err(failure(known, port, &error)),
         }
     }
 
@@ -149,12 +164,12 @@ impl Dialer {
     /// answers is taken. The first failure is the one to tell of.
     fn any(
         &self,
-        addresses: &[IpAddr],
+        addresses: &[Address],
         port: u16,
         deadline: Deadline,
-    ) -> Result<(Arc<Socket>, IpAddr), Error> {
-        let mut untried = addresses.iter().map(|address| SocketAddr::new(*address, port));
-        let mut attempts: Vec<(Socket, SocketAddr)> = Vec::new();
+    ) -> Result<(Arc<Socket>, Address), Error> {
+        let mut untried = addresses.iter();
+        let mut attempts: Vec<(Socket, &Address)> = Vec::new();
         let mut first_failure = None;
         let mut next_at = Instant::now();
         loop {
@@ -169,10 +184,10 @@ impl Dialer {
                         next_at = now + NEXT_ATTEMPT_AFTER;
                         // Others may be connected meanwhile; only without them there is nothing to wait for but room.
                         let until = if attempts.is_empty() { deadline.at } else { now };
-                        match self.patiently(until, || begin(address)) {
+                        match self.patiently(until, || begin(address.at(port))) {
                             Ok(socket) => attempts.push((socket, address)),
                             Err(error) => {
-                                first_failure.get_or_insert_with(|| failure(address, &error));
+                                first_failure.get_or_insert_with(|| failure(address, port, &error));
                                 next_at = now;
                                 continue;
                             }
@@ -193,10 +208,10 @@ impl Dialer {
                         let socket = Arc::new(socket);
                         // Who is cancelled now finds out when it sends.
                         self.exchange.uses(&socket);
-                        return Ok((socket, address.ip()));
+                        return Ok((socket, address.clone()));
                     }
                     Err(error) => {
-                        first_failure.get_or_insert_with(|| failure(address, &error));
+                        first_failure.get_or_insert_with(|| failure(address, port, &error));
                         next_at = Instant::now();
                     }
                 }
@@ -231,7 +246,7 @@ fn begin(address: SocketAddr) -> io::Result<Socket> {
 }
 
 /// Which of them are connected or have failed, after `wait` at most.
-fn ready(attempts: &[(Socket, SocketAddr)], wait: Duration) -> io::Result<Vec<usize>> {
+fn ready(attempts: &[(Socket, &Address)], wait: Duration) -> io::Result<Vec<usize>> {
     let mut fds: Vec<PollFd<'_>> =
         attempts.iter().map(|(socket, _)| PollFd::new(socket, PollFlags::OUT)).collect();
     let wait = Timespec { tv_sec: wait.as_secs() as _, tv_nsec: wait.subsec_nanos() as _ };
@@ -242,20 +257,25 @@ fn ready(attempts: &[(Socket, SocketAddr)], wait: Duration) -> io::Result<Vec<us
     Ok((0..fds.len()).filter(|idx| !fds[*idx].revents().is_empty()).collect())
 }
 
-fn failure(address: SocketAddr, error: &io::Error) -> Error {
-    carry(HttpErrorKind::Connect { address: address.to_string(), cause: system_words(error) })
+fn failure(address: &Address, port: u16, error: &io::Error) -> Error {
+    failure_at(join(&address.to_string(), port), error)
 }
 
-/// The families by turns, the one that the system's resolver prefers first: where one of them leads nowhere, the
+fn failure_at(address: String, error: &io::Error) -> Error {
+    carry(HttpErrorKind::Connect { address, cause: system_words(error) })
+}
+
+/// The families by turns, the one of the best address first: where one of them leads nowhere, the
 /// other is tried next.
-fn in_turn(addresses: &[IpAddr]) -> Vec<IpAddr> {
-    let is_first = |address: &&IpAddr| Some(address.is_ipv4()) == addresses.first().map(IpAddr::is_ipv4);
+fn in_turn(addresses: &[Address]) -> Vec<Address> {
+    let is_v4 = |address: &Address| address.ip().is_ipv4();
+    let is_first = |address: &&Address| Some(is_v4(address)) == addresses.first().map(is_v4);
     let mut preferred = addresses.iter().filter(is_first);
     let mut others = addresses.iter().filter(|address| !is_first(address));
     let mut ordered = Vec::with_capacity(addresses.len());
     while ordered.len() < addresses.len().min(MAX_ADDRESSES) {
-        ordered.extend(preferred.next());
-        ordered.extend(others.next());
+        ordered.extend(preferred.next().cloned());
+        ordered.extend(others.next().cloned());
     }
     ordered
 }
@@ -266,8 +286,8 @@ mod tests {
     use crate::http::exchange::Exchange;
     use crate::http::names::Names;
     use crate::http::wire::Deadline;
+    use crate::names::address::Address;
     use socket2::{Domain, SockAddr, Socket, Type};
-    use std::io;
     use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
     use std::sync::Arc;
     use std::thread;
@@ -275,12 +295,13 @@ mod tests {
 
     const LATE: Duration = Duration::from_secs(60);
 
-    fn addresses(texts: &[&str]) -> Vec<IpAddr> {
-        texts.iter().map(|text| text.parse().expect("an address")).collect()
+    fn addresses(texts: &[&str]) -> Vec<Address> {
+        texts.iter().map(|text| Address::parse(text).expect("an address")).collect()
     }
 
-    fn dialer(look_up: fn(&str) -> io::Result<Vec<IpAddr>>) -> Dialer {
-        Dialer { exchange: Arc::new(Exchange::default()), names: Names::over(look_up), turn: None }
+    fn dialer(look_up: fn(&str) -> Vec<Address>) -> Dialer {
+        let names = Names::over(Box::new(move |host| Ok(look_up(host))));
+        Dialer { exchange: Arc::new(Exchange::default()), names, turn: None }
     }
 
     fn within(time: Duration) -> Deadline {
@@ -315,10 +336,10 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = listener.local_addr().expect("bound").port();
         let _full = full_listener(SocketAddr::from(([127, 0, 0, 2], port)));
-        let dialer = dialer(|_| Ok(addresses(&["127.0.0.2", "127.0.0.3", "127.0.0.1"])));
+        let dialer = dialer(|_| addresses(&["127.0.0.2", "127.0.0.3", "127.0.0.1"]));
         let start = Instant::now();
         let (_, address) = dialer.host("box", port, within(LATE)).expect("connected");
-        assert_eq!(address, IpAddr::from([127, 0, 0, 1]));
+        assert_eq!(address.ip(), IpAddr::from([127, 0, 0, 1]));
         assert!(start.elapsed() < LATE / 2, "{:?}", start.elapsed());
     }
 
@@ -329,15 +350,15 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = listener.local_addr().expect("bound").port();
         let dialer = dialer(|_| match N_LOOKUPS.fetch_add(1, Ordering::SeqCst) {
-            0 => Ok(addresses(&["127.0.0.2", "127.0.0.3"])),
-            _ => Ok(addresses(&["127.0.0.2", "127.0.0.1"])),
+            0 => addresses(&["127.0.0.2", "127.0.0.3"]),
+            _ => addresses(&["127.0.0.2", "127.0.0.1"]),
         });
         let error = dialer.host("box", port, within(LATE)).expect_err("nobody there");
         assert!(
             error.to_string().contains(&format!("dial tcp 127.0.0.2:{port}: connect: connection refused"))
         );
         let (_, address) = dialer.host("box", port, within(LATE)).expect("connected");
-        assert_eq!(address, IpAddr::from([127, 0, 0, 1]));
+        assert_eq!(address.ip(), IpAddr::from([127, 0, 0, 1]));
     }
 
     #[test]
@@ -345,7 +366,7 @@ mod tests {
         let port = TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("bound").port();
         let _one = full_listener(SocketAddr::from(([127, 0, 0, 2], port)));
         let _two = full_listener(SocketAddr::from(([127, 0, 0, 3], port)));
-        let dialer = dialer(|_| Ok(addresses(&["127.0.0.2", "127.0.0.3"])));
+        let dialer = dialer(|_| addresses(&["127.0.0.2", "127.0.0.3"]));
         let error = dialer.host("box", port, within(Duration::from_millis(500))).expect_err("nobody answers");
         assert!(matches!(error, ureq::Error::Timeout(_)), "{error}");
         thread::scope(|scope| {
@@ -360,7 +381,7 @@ mod tests {
         [Ipv4Addr::new(127, 0, 0, 1), Ipv4Addr::new(127, 0, 0, 2), Ipv4Addr::new(127, 0, 0, 3)];
 
     fn by_turns(turn: Option<Turn>) -> Dialer {
-        Dialer { turn, ..dialer(|_| Ok(HOSTS.map(IpAddr::V4).to_vec())) }
+        Dialer { turn, ..dialer(|_| HOSTS.map(|host| IpAddr::V4(host).into()).to_vec()) }
     }
 
     /// A port on which all the hosts listen but those in `silent`.

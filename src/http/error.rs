@@ -52,6 +52,12 @@ pub enum Phase {
 pub enum HttpErrorKind {
     /// Not a URL that can be asked; why.
     BadUrl(String),
+    /// Its host or its port is none; the whole sentence.
+    NotAUrl(String),
+    /// Go's client does not ask that, or not where a redirect leads; its words.
+    Refused(String),
+    /// What stands in the URL is nothing that can be connected to: Go's words behind `dial tcp: `.
+    Dial(String),
     /// Neither `http` nor `https`.
     UnsupportedScheme(String),
     /// Credentials or certificates of ours cannot be read or used; which ones, and why.
@@ -134,9 +140,13 @@ impl HttpErrorKind {
             Self::Deadline(phase) | Self::Eof(phase) | Self::Io(phase, _) | Self::Protocol(phase, _) => {
                 *phase
             }
-            Self::BadUrl(_) | Self::UnsupportedScheme(_) | Self::Setup(_) | Self::Lookup { .. } => {
-                Phase::Resolve
-            }
+            Self::BadUrl(_)
+            | Self::NotAUrl(_)
+            | Self::Dial(_)
+            | Self::Refused(_)
+            | Self::UnsupportedScheme(_)
+            | Self::Setup(_)
+            | Self::Lookup { .. } => Phase::Resolve,
             Self::Connect { .. } | Self::ConnectUnix { .. } | Self::Proxy(_) => Phase::Connect,
             Self::Tls(_) => Phase::Handshake,
             Self::HeadTooLarge { .. }
@@ -168,8 +178,12 @@ impl fmt::Display for HttpErrorKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::BadUrl(cause) => write!(f, "invalid URL: {cause}"),
+            Self::NotAUrl(sentence) => f.write_str(sentence),
+            Self::Dial(cause) => write!(f, "dial tcp: {cause}"),
             Self::UnsupportedScheme(scheme) => write!(f, "unsupported protocol scheme {scheme:?}"),
-            Self::Setup(cause) | Self::Tls(cause) | Self::Proxy(cause) => f.write_str(cause),
+            Self::Setup(cause) | Self::Tls(cause) | Self::Proxy(cause) | Self::Refused(cause) => {
+                f.write_str(cause)
+            }
             Self::PostRedirected { status, location } => write!(
                 f,
                 "redirected with status {status} to {location:?}, which would make a GET of the POST; nothing was \
@@ -208,6 +222,8 @@ impl fmt::Display for HttpError {
         match self.kind.phase() {
             // Go's client is done when the head is there: what happens in a body carries no URL.
             Phase::Body => self.kind.fmt(f),
+            // No request was made of it.
+            _ if matches!(self.kind, HttpErrorKind::NotAUrl(_)) => self.kind.fmt(f),
             _ => write!(f, "{:?} {:?}: {}", self.method, self.url, self.kind),
         }
     }

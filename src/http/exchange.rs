@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use socket2::Socket;
 
 use crate::http::error::Phase;
+use crate::http::site::Site;
 
 /// Of a server's own words so much is shown.
 const MAX_REASON_BYTES: usize = 200;
@@ -29,6 +30,8 @@ pub(in crate::http) struct Exchange {
     was_reset: AtomicBool,
     /// The words of a status that is not 200.
     reason: Mutex<Option<Box<str>>>,
+    /// Whom the request is for: ureq cannot say it of every host.
+    site: Mutex<Option<Arc<Site>>>,
     socket: Mutex<Weak<Socket>>,
 }
 
@@ -40,6 +43,19 @@ impl Exchange {
         self.has_input.store(false, Ordering::Relaxed);
         self.was_reset.store(false, Ordering::Relaxed);
         *self.reason.lock() = None;
+    }
+
+    /// The request that begins is for `site`.
+    pub(in crate::http) fn is_for(&self, site: &Site) {
+        let mut current = self.site.lock();
+        if current.as_deref() != Some(site) {
+            *current = Some(Arc::new(site.clone()));
+        }
+    }
+
+    /// Whom the request is for.
+    pub(in crate::http) fn site(&self) -> Option<Arc<Site>> {
+        self.site.lock().clone()
     }
 
     /// The exchange has come to `phase`.

@@ -14,12 +14,12 @@ pub mod error;
 pub mod escape;
 mod exchange;
 mod head;
-mod local_names;
 mod names;
 mod oauth2;
 mod profile;
 mod proxy;
 pub mod response;
+mod site;
 mod tls;
 mod token_answer;
 mod transport;
@@ -252,7 +252,12 @@ impl HttpClient {
                 self.exchange.enter(Phase::Body);
                 return Ok((url, response));
             };
-            let next = url.join(&location);
+            let next = url.join(&location).map_err(|cause| {
+                let shown = without_password(&location);
+                let kind =
+                    HttpErrorKind::Refused(format!("failed to parse Location header {shown:?}: {cause}"));
+                HttpError { method, url: url.to_string(), kind }
+            })?;
             let status = response.status().as_u16();
             if method == Method::Post && matches!(status, 301..=303) {
                 let kind = HttpErrorKind::PostRedirected { status, location: next.to_string() };
@@ -287,15 +292,19 @@ impl HttpClient {
             "http" | "https" => self.follow_changes_of_tls()?,
             other => return Err(HttpErrorKind::UnsupportedScheme(other.to_owned())),
         }
+        if url.site().is_empty() {
+            return Err(HttpErrorKind::Refused("http: no Host in request URL".to_owned()));
+        }
         let mut lines = self.lines(url, audience, deadline)?;
         let mut is_renewed = false;
         loop {
             self.exchange.begin();
+            self.exchange.is_for(url.site());
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Err(HttpErrorKind::Deadline(Phase::Resolve));
             }
-            let uri = url.without_userinfo();
+            let uri = url.request_uri();
             let outcome = match ask.method {
                 Method::Get => {
                     let request = self.with_headers(self.agent.get(uri), url, audience, ask, &lines);
@@ -352,7 +361,7 @@ impl HttpClient {
         lines: &[Line],
     ) -> RequestBuilder<Kind> {
         // Names as Go writes them: some small exporters compare them letter by letter.
-        let mut request = request.header_raw("Host", url.host_and_port().as_bytes());
+        let mut request = request.header_raw("Host", url.site().header().as_bytes());
         for (name, value) in self.headers.fixed.iter().chain(ask.headers) {
             request = request.header_raw(name, value.as_bytes());
         }

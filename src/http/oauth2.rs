@@ -12,7 +12,7 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::config::http_client::{Auth, HttpClientConfig, is_header_text};
 use crate::config::oauth2::{Grant, JWT_BEARER, OAuth2Config};
-use crate::config::secret::{SECRET_TOKEN, Secret, SecretUrl, Source};
+use crate::config::secret::{SECRET_TOKEN, Secret, Source};
 use crate::http::assertion::Assertion;
 use crate::http::buffers::OUTPUT_BYTES;
 use crate::http::credentials::SecretText;
@@ -290,9 +290,8 @@ impl Tokens {
     }
 
     fn post(&self, auth: Option<Auth>, mut parameters: Vec<(&str, String)>) -> Result<Answer, String> {
-        let SecretUrl { full, shown } = &self.config.token_url;
-        let url = Url::parse(full.expose())
-            .ok_or_else(|| format!("oauth2: cannot fetch token: {shown:?} is no URL with a host"))?;
+        let url = Url::parse(self.config.token_url.full.expose())
+            .map_err(|sentence| format!("oauth2: cannot fetch token: {sentence}"))?;
         parameters.sort();
         let pair =
             |(name, value): &(&str, String)| format!("{}={}", query_escaped(name), query_escaped(value));

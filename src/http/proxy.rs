@@ -11,6 +11,7 @@ use base64::prelude::BASE64_STANDARD;
 
 use crate::config::proxy::{ProxyChoice, ProxyConfig, SCHEMES};
 use crate::config::secret::Secret;
+use crate::http::site::{Site, join};
 use crate::http::url::{Url, percent_decoded};
 
 /// What a proxy speaks.
@@ -28,8 +29,7 @@ pub(in crate::http) enum Speech {
 #[derive(Debug)]
 pub(in crate::http) struct Proxy {
     pub(in crate::http) speech: Speech,
-    pub(in crate::http) host: String,
-    pub(in crate::http) port: u16,
+    pub(in crate::http) site: Site,
     /// User and password, decoded.
     pub(in crate::http) login: Option<(Secret, Secret)>,
 }
@@ -105,10 +105,10 @@ impl Proxy {
     /// A URL, or `host:port` of an HTTP proxy; `None` if it is neither.
     fn parse(text: &str) -> Option<Self> {
         let of_speech = |url: Url| {
-            let (speech, default_port) = match url.scheme.as_str() {
-                "http" => (Speech::Http, 80),
-                "https" => (Speech::Https, 443),
-                "socks5" | "socks5h" => (Speech::Socks5, 1080),
+            let speech = match url.scheme.as_str() {
+                "http" => Speech::Http,
+                "https" => Speech::Https,
+                "socks5" | "socks5h" => Speech::Socks5,
                 _ => return None,
             };
             let login = url.userinfo().map(|userinfo| {
@@ -116,15 +116,27 @@ impl Proxy {
                 let decoded = |text| String::from_utf8_lossy(&percent_decoded(text)).into_owned();
                 (Secret::new(decoded(user)), Secret::new(decoded(password)))
             });
-            let port = url.port().map_or(Some(default_port), |port| port.parse().ok())?;
-            let is_host = url.host().starts_with('[') == url.host().ends_with(']');
-            is_host.then(|| Self { speech, host: url.host().to_owned(), port, login })
+            Some(Self { speech, site: url.site().clone(), login })
         };
-        match Url::parse(text).filter(|url| SCHEMES.contains(&url.scheme.as_str())) {
+        match Url::parse(text).ok().filter(|url| SCHEMES.contains(&url.scheme.as_str())) {
             Some(url) => of_speech(url),
             None if text.contains("://") => None,
-            None => Url::parse(&format!("http://{text}")).and_then(of_speech),
+            None => Url::parse(&format!("http://{text}")).ok().and_then(of_speech),
         }
+    }
+
+    /// The port of a proxy whose URL has none.
+    pub(in crate::http) fn default_port(&self) -> u16 {
+        match self.speech {
+            Speech::Http => 80,
+            Speech::Https => 443,
+            Speech::Socks5 => 1080,
+        }
+    }
+
+    /// Host and port for what is told of it.
+    pub(in crate::http) fn shown(&self) -> String {
+        join(self.site.host(), self.site.port_or(self.default_port()).unwrap_or_default())
     }
 
     /// The value of `Proxy-Authorization`.
@@ -164,7 +176,6 @@ impl Exceptions {
     }
 
     fn hold(&self, host: &str, port: u16) -> bool {
-        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
         let address = parse_address(host);
         if host == "localhost" || address.is_some_and(|address| address.is_loopback()) || self.is_all {
             return true;
@@ -238,6 +249,7 @@ mod tests {
         let proxies = by_url("http://proxy:3128", no_proxy);
         let is_proxied = |host: &&str| {
             let (host, port) = host.rsplit_once(':').expect("a port");
+            let host = host.trim_matches(['[', ']']);
             proxies.of(false, host, port.parse().expect("a number")).is_some()
         };
         assert!(direct.iter().all(|host| !is_proxied(host)), "{no_proxy}: {direct:?}");
@@ -273,9 +285,7 @@ mod tests {
                 value.map_or(String::new(), |(_, value)| (*value).to_owned())
             })
         };
-        let host_of = |proxies: &Proxies, is_tls| {
-            proxies.of(is_tls, "box", 9100).map(|proxy| format!("{}:{}", proxy.host, proxy.port))
-        };
+        let host_of = |proxies: &Proxies, is_tls| proxies.of(is_tls, "box", 9100).map(|proxy| proxy.shown());
         let none = with(&[]);
         assert_eq!((host_of(&none, false), host_of(&none, true)), (None, None));
         let both = with(&[("HTTP_PROXY", "a:1"), ("http_proxy", "b:2"), ("https_proxy", "https://c")]);
@@ -292,14 +302,22 @@ mod tests {
     fn proxies_are_read_from_urls() {
         let check = |text: &str, want: Option<(Speech, &str, u16)>| {
             let proxy = Proxy::parse(text);
-            let got = proxy.as_ref().map(|proxy| (proxy.speech, proxy.host.as_str(), proxy.port));
+            let got = proxy.as_ref().map(|proxy| {
+                (
+                    proxy.speech,
+                    proxy.site.host(),
+                    proxy.site.port_or(proxy.default_port()).unwrap_or_default(),
+                )
+            });
             assert_eq!(got, want, "{text}");
         };
         check("http://proxy", Some((Speech::Http, "proxy", 80)));
         check("HTTPS://proxy:1/x", Some((Speech::Https, "proxy", 1)));
-        check("socks5h://[::1]", Some((Speech::Socks5, "[::1]", 1080)));
+        check("socks5h://[::1]", Some((Speech::Socks5, "::1", 1080)));
         check("localhost:3128", Some((Speech::Http, "localhost", 3128)));
-        check("http://proxy:99999", None);
+        // It is there, and cannot be asked: nothing goes around it.
+        check("http://proxy:99999", Some((Speech::Http, "proxy", 0)));
+        check("http://proxy:312x", None);
         check("", None);
         let proxy = Proxy::parse("http://Aladdin:open%20sesame@proxy").expect("a proxy");
         let line = proxy.authorization().expect("a login");

@@ -5,7 +5,6 @@
 //! ureq's `unversioned` ones: every bump of ureq is checked by the tests of `tests/fetch.rs` and `tests/http_*.rs`.
 
 use std::io;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,6 +18,7 @@ use crate::http::names::Names;
 use crate::http::proxy::Proxy;
 use crate::http::tls::session::TlsSession;
 use crate::http::wire::{Deadline, Link, Pending, Wire, carry};
+use crate::names::address::Address;
 
 /// One connection.
 #[derive(Debug)]
@@ -44,7 +44,7 @@ const NAME_CHECK_INTERVAL: Duration = Duration::from_secs(5 * 60);
 #[derive(Debug)]
 struct Origin {
     host: String,
-    address: IpAddr,
+    address: Address,
     names: Arc<Names>,
     checked_at: Instant,
 }
@@ -55,7 +55,7 @@ impl Origin {
         if now.duration_since(self.checked_at) < NAME_CHECK_INTERVAL {
             return false;
         }
-        match self.names.still_leads_to(&self.host, self.address, self.checked_at) {
+        match self.names.still_leads_to(&self.host, &self.address, self.checked_at) {
             Some(true) => {
                 self.checked_at = now;
                 false
@@ -150,9 +150,8 @@ impl NetTransport {
     }
 
     /// The same, opened by a name; an address leads nowhere else.
-    pub(in crate::http) fn leading_to(mut self, host: &str, address: IpAddr, names: &Arc<Names>) -> Self {
-        let literal = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-        if literal.parse::<IpAddr>().is_err() {
+    pub(in crate::http) fn leading_to(mut self, host: &str, address: Address, names: &Arc<Names>) -> Self {
+        if !host.is_empty() && Address::parse(host).is_none() {
             let (host, names) = (host.to_owned(), Arc::clone(names));
             self.origin = Some(Box::new(Origin { host, address, names, checked_at: Instant::now() }));
         }
@@ -270,6 +269,7 @@ impl Transport for NetTransport {
 mod tests {
     use super::{NAME_CHECK_INTERVAL, Origin};
     use crate::http::names::Names;
+    use crate::names::address::Address;
     use std::net::IpAddr;
     use std::thread;
     use std::time::{Duration, Instant};
@@ -278,8 +278,10 @@ mod tests {
     fn a_connection_is_given_up_some_time_after_its_name_has_moved() {
         let start = Instant::now();
         let origin = |address: [u8; 4]| {
-            let names = Names::over(|_| Ok(vec![IpAddr::from([10, 0, 0, 2])]));
-            Origin { host: "box".to_owned(), address: address.into(), names, checked_at: start }
+            let moved_to = Address::from(IpAddr::from([10, 0, 0, 2]));
+            let names = Names::over(Box::new(move |_| Ok(vec![moved_to.clone()])));
+            let address = IpAddr::from(address).into();
+            Origin { host: "box".to_owned(), address, names, checked_at: start }
         };
         let later = start + NAME_CHECK_INTERVAL;
         let mut moved = origin([10, 0, 0, 1]);

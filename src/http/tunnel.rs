@@ -13,6 +13,7 @@ use crate::http::exchange::Exchange;
 use crate::http::head::{Head, MAX_HEAD_BYTES, TooLarge};
 use crate::http::kind_of;
 use crate::http::proxy::Proxy;
+use crate::http::site::join;
 use crate::http::wire::{Deadline, Link, carry};
 
 /// What is kept of an answer to CONNECT.
@@ -93,8 +94,7 @@ fn too_large(proxy: &Proxy, error: TooLarge) -> Error {
 }
 
 fn refused(proxy: &Proxy, cause: &str) -> Error {
-    let Proxy { host, port, .. } = proxy;
-    carry(HttpErrorKind::Proxy(format!("proxy {host}:{port} refused CONNECT: {cause}")))
+    carry(HttpErrorKind::Proxy(format!("proxy {} refused CONNECT: {cause}", proxy.shown())))
 }
 
 /// Asks a SOCKS proxy for a connection to `host` and `port`; it looks the name up.
@@ -105,11 +105,11 @@ pub(in crate::http) fn connect_by_socks(
     host: &str,
     port: u16,
 ) -> Result<(), Error> {
-    let mut socks = Socks { link, deadline, proxy, target: format!("{host}:{port}") };
+    let mut socks = Socks { link, deadline, proxy, target: join(host, port) };
     socks.greet()?;
     let mut request = vec![SOCKS_VERSION, CONNECT, 0];
-    let literal = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    match literal.parse() {
+    // The zone is one of this machine.
+    match host.split('%').next().unwrap_or_default().parse() {
         Ok(std::net::IpAddr::V4(address)) => {
             request.push(ADDRESS_V4);
             request.extend(address.octets());
@@ -209,8 +209,8 @@ impl Socks<'_> {
     }
 
     fn failure(&self, cause: &str) -> Error {
-        let Proxy { host, port, .. } = self.proxy;
-        carry(HttpErrorKind::Proxy(format!("socks connect tcp {host}:{port}->{}: {cause}", self.target)))
+        let shown = self.proxy.shown();
+        carry(HttpErrorKind::Proxy(format!("socks connect tcp {shown}->{}: {cause}", self.target)))
     }
 }
 

@@ -5,71 +5,81 @@
 
 use std::fmt;
 
+use crate::config::go_url::{is_host_byte, redacted};
 use crate::config::secret::{Secret, without_secret_parameters};
 use crate::http::escape::escape;
+use crate::http::site::Site;
 
-/// An absolute URL without fragment.
+/// An absolute URL without fragment, of a host that Go's client would ask.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Url {
     /// In lower case; only `http` and `https` can be asked.
     pub scheme: String,
-    /// Host and port as written, user and password before them if given; the port may be missing.
-    pub authority: String,
+    /// `user:password` as typed.
+    userinfo: Option<Secret>,
+    site: Site,
     /// Already escaped; empty, or starts with `/` or `?`.
     pub path_and_query: String,
 }
 
 impl Url {
-    /// An absolute URL as typed; `None` if it has no scheme or no host.
-    pub fn parse(text: &str) -> Option<Self> {
-        let (scheme, rest) = text.split('#').next()?.split_once("://")?;
-        let is_scheme = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);
-        let url = Self::from_authority(scheme.to_ascii_lowercase(), rest);
-        (scheme.chars().all(is_scheme) && !scheme.is_empty() && !url.host().is_empty()).then_some(url)
+    /// An absolute URL as typed.
+    ///
+    /// # Errors
+    /// A sentence, without a password: Go's for what is no host or no port, ours where the scheme or the host is missing.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let shown = || redacted(text);
+        let whole = text.split('#').next().unwrap_or_default();
+        let (scheme, rest) = whole.split_once("://").ok_or_else(|| format!("{:?} is not a URL", shown()))?;
+        if scheme.is_empty() || !scheme.chars().all(is_scheme) {
+            return Err(format!("{:?} is not a URL", shown()));
+        }
+        let url = Self::from_authority(scheme.to_ascii_lowercase(), rest)
+            .map_err(|cause| format!("parse {:?}: {cause}", shown()))?;
+        if url.site.is_empty() { Err(format!("{:?} names no host", shown())) } else { Ok(url) }
+    }
+
+    /// A URL of its parts, as Go prints and reads one again that it made of them: `host_and_port` is not escaped, and
+    /// holds neither user nor password.
+    ///
+    /// # Errors
+    /// Go's sentence for what is no host or no port.
+    pub fn of_parts(scheme: &str, host_and_port: &str, path_and_query: &str) -> Result<Self, String> {
+        let mut escaped = String::new();
+        escape(&mut escaped, host_and_port.as_bytes(), |byte| byte.is_ascii() && is_host_byte(byte));
+        let site = Site::parse(&escaped).map_err(|cause| {
+            let colon = if scheme.is_empty() { "" } else { ":" };
+            format!("parse \"{scheme}{colon}//{escaped}{path_and_query}\": {cause}")
+        })?;
+        let path_and_query = path_and_query.to_owned();
+        Ok(Self { scheme: scheme.to_owned(), userinfo: None, site, path_and_query })
     }
 
     /// The same with `user:password`, which are sent as credentials and not shown.
     pub fn with_userinfo(&self, userinfo: &Secret) -> Self {
-        Self { authority: format!("{}@{}", userinfo.expose(), self.host_and_port()), ..self.clone() }
+        Self { userinfo: Some(userinfo.clone()), ..self.clone() }
     }
 
     /// `user:password` as typed.
     pub(in crate::http) fn userinfo(&self) -> Option<&str> {
-        self.authority.rsplit_once('@').map(|(userinfo, _)| userinfo)
+        self.userinfo.as_ref().map(Secret::expose)
     }
 
-    /// The authority without user and password.
-    pub(in crate::http) fn host_and_port(&self) -> &str {
-        self.authority.rsplit_once('@').map_or(self.authority.as_str(), |(_, host)| host)
+    /// Host and port.
+    pub(in crate::http) fn site(&self) -> &Site {
+        &self.site
     }
 
-    /// Of an IPv6 address with its brackets.
-    pub(in crate::http) fn host(&self) -> &str {
-        let host_and_port = self.host_and_port();
-        &host_and_port[..self.port_idx().unwrap_or(host_and_port.len())]
-    }
-
-    /// As typed; `None` if there is none, or an empty one.
-    pub(in crate::http) fn port(&self) -> Option<&str> {
-        self.port_idx().map(|idx| &self.host_and_port()[idx + 1..]).filter(|port| !port.is_empty())
-    }
-
-    /// Where the colon before the port is.
-    fn port_idx(&self) -> Option<usize> {
-        let host_and_port = self.host_and_port();
-        host_and_port.rfind(':').filter(|idx| !host_and_port[*idx..].contains(']'))
-    }
-
-    /// As it is asked.
-    pub(in crate::http) fn without_userinfo(&self) -> String {
+    /// For ureq, which takes no user and fewer hosts: it connects to where its client says.
+    pub(in crate::http) fn request_uri(&self) -> String {
         let slash = if self.path_and_query.starts_with('/') { "" } else { "/" };
-        format!("{}://{}{slash}{}", self.scheme, self.host_and_port(), self.path_and_query)
+        format!("{}://{}{slash}{}", self.scheme, self.site.key(), self.path_and_query)
     }
 
     /// Whether what `owner` may know is safe here: the same host or one below it (Go's `isDomainOrSubdomain`), and
     /// not without TLS where there was TLS.
     pub(in crate::http) fn is_site_of(&self, owner: &Self) -> bool {
-        let (host, parent) = (self.host().to_ascii_lowercase(), owner.host().to_ascii_lowercase());
+        let (host, parent) = (self.site.host().to_ascii_lowercase(), owner.site.host().to_ascii_lowercase());
         let is_below = !parent.is_empty()
             && !host.contains([':', '%'])
             && host.strip_suffix(&parent).is_some_and(|before| before.ends_with('.'));
@@ -77,15 +87,21 @@ impl Url {
     }
 
     /// What a `Location` of an answer from this URL means.
-    pub fn join(&self, location: &str) -> Self {
+    ///
+    /// # Errors
+    /// Go's words, without a password: its host or its port is none.
+    pub fn join(&self, location: &str) -> Result<Self, String> {
+        let failed = |cause| format!("parse {:?}: {cause}", redacted(location));
         let location = location.split('#').next().unwrap_or_default();
         if let Some((scheme, rest)) = location.split_once("://")
-            && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
+            && scheme.chars().all(is_scheme)
         {
-            return Self::from_authority(scheme.to_ascii_lowercase(), rest).without_dots();
+            let url = Self::from_authority(scheme.to_ascii_lowercase(), rest).map_err(failed)?;
+            return Ok(url.without_dots());
         }
         if let Some(rest) = location.strip_prefix("//") {
-            return Self::from_authority(self.scheme.clone(), rest).without_dots();
+            let url = Self::from_authority(self.scheme.clone(), rest).map_err(failed)?;
+            return Ok(url.without_dots());
         }
         let (path, query) = self.path_and_query.split_once('?').unwrap_or((&self.path_and_query, ""));
         let path_and_query = if location.is_empty() {
@@ -99,8 +115,8 @@ impl Url {
             format!("{directory}/{location}")
         };
         let path_and_query = escaped(&path_and_query);
-        let joined = Self { scheme: self.scheme.clone(), authority: self.authority.clone(), path_and_query };
-        if location.is_empty() || location.starts_with('?') { joined } else { joined.without_dots() }
+        let joined = Self { path_and_query, ..self.clone() };
+        Ok(if location.is_empty() || location.starts_with('?') { joined } else { joined.without_dots() })
     }
 
     /// As Go resolves what a redirect says, absolute or not.
@@ -113,11 +129,20 @@ impl Url {
         self
     }
 
-    fn from_authority(scheme: String, rest: &str) -> Self {
+    fn from_authority(scheme: String, rest: &str) -> Result<Self, String> {
         let end_idx = rest.find(['/', '?']).unwrap_or(rest.len());
         let (authority, path) = rest.split_at(end_idx);
-        Self { scheme, authority: authority.to_owned(), path_and_query: escaped(path) }
+        let (userinfo, host_and_port) = match authority.rsplit_once('@') {
+            Some((userinfo, host_and_port)) => (Some(Secret::new(userinfo)), host_and_port),
+            None => (None, authority),
+        };
+        let site = Site::parse(host_and_port)?;
+        Ok(Self { scheme, userinfo, site, path_and_query: escaped(path) })
     }
+}
+
+fn is_scheme(character: char) -> bool {
+    character.is_ascii_alphanumeric() || "+-.".contains(character)
 }
 
 impl fmt::Debug for Url {
@@ -135,15 +160,18 @@ impl fmt::Display for Url {
         // A password is nobody's business.
         let path_and_query = without_secret_parameters(&self.path_and_query);
         match self.userinfo().and_then(|userinfo| userinfo.split_once(':')) {
-            Some((user, _)) => write!(f, "//{user}:***@{}{path_and_query}", self.host_and_port()),
-            None => write!(f, "//{}{path_and_query}", self.authority),
+            Some((user, _)) => write!(f, "//{user}:***@{}{path_and_query}", self.site),
+            None => {
+                let user = self.userinfo().map(|user| format!("{user}@")).unwrap_or_default();
+                write!(f, "//{user}{}{path_and_query}", self.site)
+            }
         }
     }
 }
 
 /// A URL or a part of one as somebody sent it, without a password.
 pub(in crate::http) fn without_password(location: &str) -> String {
-    Url::parse(location).map_or_else(|| location.to_owned(), |url| url.to_string())
+    Url::parse(location).map_or_else(|_| redacted(location), |url| url.to_string())
 }
 
 /// `%20` and the like; what is no escape stays as it is.
@@ -204,12 +232,8 @@ mod tests {
     use super::*;
 
     fn check(location: &str, joined: &str) {
-        let base = Url {
-            scheme: "http".to_owned(),
-            authority: "box:9100".to_owned(),
-            path_and_query: "/a/b/metrics?x=1".to_owned(),
-        };
-        assert_eq!(base.join(location).to_string(), joined, "{location}");
+        let base = Url::parse("http://box:9100/a/b/metrics?x=1").expect("a URL");
+        assert_eq!(base.join(location).expect("a URL").to_string(), joined, "{location}");
     }
 
     #[test]
@@ -236,16 +260,42 @@ mod tests {
     fn passwords_are_not_printed_and_not_part_of_what_is_asked() {
         let url = Url::parse("https://user:p@ss@box:443?q").expect("a URL");
         assert_eq!(url.to_string(), "https://user:***@box:443?q");
-        assert_eq!(url.without_userinfo(), "https://box:443/?q");
-        assert_eq!((url.userinfo(), url.host()), (Some("user:p@ss"), "box"));
+        assert_eq!(url.request_uri(), "https://box:443/?q");
+        assert_eq!((url.userinfo(), url.site().host()), (Some("user:p@ss"), "box"));
         assert_eq!(format!("{url:?}"), url.to_string());
         let other = Url::parse("http://box/write").expect("a URL").with_userinfo(&Secret::new("a:p"));
         assert_eq!((other.userinfo(), other.to_string()), (Some("a:p"), "http://a:***@box/write".to_owned()));
         assert_eq!(without_password("http://a:b@c/d"), "http://a:***@c/d");
         assert_eq!(without_password("/d"), "/d");
-        for text in ["", "box:9100/metrics", "://box", "http://", "http://:80/", "http:/box"] {
-            assert_eq!(Url::parse(text), None, "{text}");
+        for text in ["", "box:9100/metrics", "://box", "http:/box"] {
+            assert_eq!(Url::parse(text), Err(format!("{text:?} is not a URL")), "{text}");
         }
+        assert_eq!(Url::parse("http://"), Err("\"http://\" names no host".to_owned()));
+    }
+
+    #[test]
+    fn what_go_refuses_is_refused_and_no_password_is_told() {
+        let base = Url::parse("http://box").expect("a URL");
+        for port in [":91OO", ":-1", ":+80", ":http", ":80 "] {
+            let text = format!("http://user:secret@127.0.0.1{port}/metrics");
+            let want = format!(
+                "parse \"http://user:xxxxx@127.0.0.1{port}/metrics\": invalid port \"{port}\" after host"
+            );
+            assert_eq!(Url::parse(&text), Err(want.clone()));
+            assert_eq!(base.join(&text), Err(want));
+            let of_parts = Url::of_parts("http", &format!("[::1]{port}"), "/m").expect_err("no port");
+            let port = port.replace(' ', "%20");
+            assert_eq!(
+                of_parts,
+                format!("parse \"http://[::1]{port}/m\": invalid port \"{port}\" after host")
+            );
+        }
+        let of_parts = |host: &str| Url::of_parts("http", host, "/m").map(|url| url.to_string());
+        let want = "parse \"http://user:pw%40box:1/m\": invalid URL escape \"%40\"";
+        assert_eq!(of_parts("user:pw@box:1"), Err(want.to_owned()));
+        assert_eq!(of_parts("[::1%lo]:1").as_deref(), Ok("http://[::1%25lo]:1/m"));
+        assert_eq!(of_parts("[::1%25lo]:1").as_deref(), Ok("http://[::1%2525lo]:1/m"));
+        assert_eq!(of_parts("küche:1").as_deref(), Ok("http://k%C3%BCche:1/m"));
     }
 
     #[test]

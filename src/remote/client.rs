@@ -98,7 +98,7 @@ impl Client {
             .collect();
         let headers = Headers { fixed: &FIXED_HEADERS, others: Vec::new(), private };
         // Checked when the configuration was read.
-        let url = Url::parse(&config.url).unwrap_or_else(|| unreachable!("BUG: not a URL: {}", config.url));
+        let url = Url::parse(&config.url).unwrap_or_else(|cause| unreachable!("BUG: not a URL: {cause}"));
         let url = config.userinfo.as_ref().map_or(url.clone(), |userinfo| url.with_userinfo(userinfo));
         let http = match config.round_robin_dns {
             true => HttpClient::in_turn(turn.clone(), url, headers, &config.http_client),

@@ -29,6 +29,11 @@ pub enum ScrapeError {
         /// What the system said, in lower case as Go prints it: "connection refused".
         cause: String,
     },
+    /// The target's host or port is none; no request was made.
+    NotAUrl {
+        /// Go's sentence.
+        sentence: String,
+    },
     /// The connection broke or spoke nonsense before the end of the head ("EOF", "stopped after 10 redirects").
     Request {
         /// The page's address.
@@ -219,6 +224,7 @@ impl ScrapeError {
         match self {
             Self::Lookup { .. }
             | Self::Connect { .. }
+            | Self::NotAUrl { .. }
             | Self::Request { .. }
             | Self::Timeout { .. }
             | Self::BodyTimeout
@@ -259,6 +265,7 @@ impl fmt::Display for ScrapeError {
             Self::Connect { url, address, cause } => {
                 write!(f, "Get {url:?}: dial tcp {address}: connect: {cause}")
             }
+            Self::NotAUrl { sentence } => f.write_str(sentence),
             Self::Request { url, cause } => write!(f, "Get {url:?}: {cause}"),
             Self::Timeout { url, phase } => {
                 write!(f, "Get {url:?}: context deadline exceeded (while {phase})")

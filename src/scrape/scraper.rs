@@ -44,7 +44,9 @@ pub struct Scraper {
 #[derive(Debug)]
 enum Way {
     /// And the socket of this machine that is asked, if it has to lie somewhere.
-    Http(HttpClient, Option<(PathBuf, Bounds)>),
+    Http(Box<HttpClient>, Option<(PathBuf, Bounds)>),
+    /// The URL is none: the sentence of every scrape.
+    Nowhere(String),
     File(FileTarget),
     Exec(ExecTarget),
 }
@@ -126,7 +128,10 @@ impl Scraper {
             }
             _ => {
                 let socket = url.scheme.socket().filter(|_| bounds.are_any());
-                Way::Http(http_client(url, config, timeout), socket.map(|path| (path.into(), bounds)))
+                match http_client(url, config, timeout) {
+                    Ok(client) => Way::Http(Box::new(client), socket.map(|path| (path.into(), bounds))),
+                    Err(sentence) => Way::Nowhere(sentence),
+                }
             }
         };
         Self { way, body_size_limit_bytes: limit_bytes, last_wire_bytes: 0, is_cancelled: Arc::default() }
@@ -156,6 +161,7 @@ impl Scraper {
                 }
                 client
             }
+            Way::Nowhere(sentence) => return Err(ScrapeError::NotAUrl { sentence: sentence.clone() }),
             Way::File(file) => {
                 file.read(deadline, body)?;
                 return Ok(Fetched::of_text(body.len()));
@@ -236,7 +242,7 @@ impl Scraper {
     pub fn canceller(&self) -> Canceller {
         let fetch = match &self.way {
             Way::Http(client, _) => Cancel::Http(client.canceller()),
-            Way::File(_) => Cancel::Local(Arc::default()),
+            Way::Nowhere(_) | Way::File(_) => Cancel::Local(Arc::default()),
             Way::Exec(exec) => Cancel::Local(Arc::clone(exec.is_cancelled())),
         };
         Canceller { fetch, is_cancelled: Arc::clone(&self.is_cancelled) }
@@ -248,13 +254,9 @@ impl Scraper {
     }
 }
 
-fn http_client(url: &TargetUrl, config: &ScrapeConfig, timeout: Duration) -> HttpClient {
+fn http_client(url: &TargetUrl, config: &ScrapeConfig, timeout: Duration) -> Result<HttpClient, String> {
     let socket = url.scheme.socket().map(PathBuf::from);
-    let url = Url {
-        scheme: url.scheme.spoken().to_owned(),
-        authority: url.authority.clone(),
-        path_and_query: url.path_and_query.clone(),
-    };
+    let url = Url::of_parts(url.scheme.spoken(), &url.authority, &url.path_and_query)?;
     let encoding = if config.enable_compression { "gzip" } else { "identity" };
     // In the order in which Go writes them.
     let others = vec![
@@ -263,10 +265,10 @@ fn http_client(url: &TargetUrl, config: &ScrapeConfig, timeout: Duration) -> Htt
         ("X-Prometheus-Scrape-Timeout-Seconds".into(), timeout.as_secs_f64().to_string().into()),
     ];
     let headers = Headers { fixed: &FIXED_HEADERS, others, private: Vec::new() };
-    match socket {
+    Ok(match socket {
         None => HttpClient::new(url, headers, &config.http_client),
         Some(path) => HttpClient::over_unix_socket(path, url, headers, &config.http_client),
-    }
+    })
 }
 
 /// The size to expect of a body of which so much has come: one byte more, so that the end shows without another
@@ -305,6 +307,7 @@ impl From<HttpError> for ScrapeError {
             HttpErrorKind::Deadline(Phase::Body) => Self::BodyTimeout,
             HttpErrorKind::Deadline(phase) => Self::Timeout { url, phase },
             HttpErrorKind::Cancelled => Self::Cancelled,
+            HttpErrorKind::NotAUrl(sentence) => Self::NotAUrl { sentence },
             kind if kind.phase() == Phase::Body => Self::Body { cause: kind.to_string() },
             kind => Self::Request { url, cause: kind.to_string() },
         }

@@ -4,6 +4,7 @@
 //! loop.
 
 use crate::config::duration::{UnitError, format_duration, parse_duration};
+use crate::config::go_url::redacted_address;
 use crate::config::{Scheme, ScrapeConfig};
 use crate::discovery::TargetGroup;
 use crate::labels::Labels;
@@ -106,6 +107,9 @@ impl Discovered {
         let mut builder = LabelsBuilder::new();
         if let Some(target_labels) = self.group.targets.get(self.target_idx as usize) {
             populate_discovered_labels(&mut builder, &self.config, target_labels, &self.group.labels);
+        }
+        if let Some(shown) = without_password(builder.get(ADDRESS_LABEL)) {
+            builder.set(ADDRESS_LABEL, &shown);
         }
         builder.labels()
     }
@@ -228,6 +232,10 @@ fn populate(
     }
     let mut address = builder.get(ADDRESS_LABEL).to_owned();
     let local_dir = local_dir(config, target_labels, group, &address, &socket)?;
+    // A password is none of an address, as in Prometheus, whose `instance` shows it all the same.
+    if let Some(shown) = without_password(&address) {
+        address = shown;
+    }
     // What tells it from others.
     let instance = if address.is_empty() { socket.clone() } else { address.clone() };
     if address.is_empty() && !socket.is_empty() {
@@ -312,6 +320,10 @@ fn local_dir(
             .map_err(|cause| TargetError::NotLocal { named: named.to_owned(), cause })?;
     }
     Ok(dir)
+}
+
+fn without_password(address: &str) -> Option<String> {
+    redacted_address(address).filter(|_| local_part(address).is_none())
 }
 
 fn target_hash(labels_hash: u64, url: &TargetUrl) -> u64 {
@@ -547,6 +559,16 @@ pub(in crate::scrape) mod tests {
             let error = format!("error parsing {what}: parsing \"yes\": invalid syntax");
             assert_eq!(options(&config, &format!("{label}=yes")), Err(error));
         }
+    }
+
+    #[test]
+    fn a_password_in_an_address_is_shown_nowhere() {
+        let (discovered, outcome) = outcome(job("j"), "__address__=user:hunter2@box:1", "");
+        let target = outcome.expect("no error").expect("not dropped");
+        assert_eq!(target.labels, pairs("instance=user:xxxxx@box:1 job=j"));
+        assert_eq!(target.url.to_string(), "http://user:xxxxx%40box:1/metrics");
+        assert_eq!(discovered.get("__address__"), "user:xxxxx@box:1");
+        check(job("j"), "__address__=exec:/bin/a:b@c", "instance=exec:/bin/a:b@c job=j", "exec:/bin/a:b@c");
     }
 
     #[test]

@@ -8,7 +8,9 @@ use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+
+use crate::names::listen::listen_addresses;
 
 /// Connections that wait to be accepted; the system cuts it to its own limit.
 const BACKLOG: i32 = 1024;
@@ -35,12 +37,12 @@ pub enum ListenError {
         /// As it was given.
         address: String,
     },
-    /// The name has no address.
+    /// It is none, or its name has no address.
     Unknown {
         /// As it was given.
         address: String,
-        /// What the resolver said.
-        cause: io::Error,
+        /// Go's words.
+        cause: String,
     },
     /// Anything else.
     Refused {
@@ -66,7 +68,8 @@ impl fmt::Display for ListenError {
             Self::Unknown { address, cause } => {
                 write!(
                     f,
-                    "cannot look up the host of {address}: {cause}; choose another with --web.listen-address=HOST:PORT"
+                    "listen tcp: {cause}; {address:?} is nothing to listen on, choose another with \
+                     --web.listen-address=HOST:PORT"
                 )
             }
             Self::Refused { address, cause } => {
@@ -89,8 +92,8 @@ impl Listener {
     pub fn all(addresses: &[String]) -> Result<Vec<Listener>, ListenError> {
         let mut listeners: Vec<Listener> = Vec::new();
         for text in addresses {
-            let candidates =
-                candidates(text).map_err(|cause| ListenError::Unknown { address: text.clone(), cause })?;
+            let candidates = listen_addresses(text)
+                .map_err(|cause| ListenError::Unknown { address: text.clone(), cause })?;
             let mut first_failure = None;
             let n_before = listeners.len();
             for address in candidates {
@@ -141,30 +144,13 @@ impl Listener {
             let meet = mine == other_ip || mine.is_unspecified() || other_ip.is_unspecified();
             meet && self.address.port() == other.port()
         };
-        candidates(text).is_ok_and(|others| others.iter().any(is_same))
+        listen_addresses(text).is_ok_and(|others| others.iter().any(is_same))
     }
 }
 
 impl AsFd for Listener {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
-    }
-}
-
-/// The addresses of `HOST:PORT`.
-fn candidates(text: &str) -> io::Result<Vec<SocketAddr>> {
-    let (host, port) = text.rsplit_once(':').unwrap_or((text, ""));
-    let port: u16 = port.parse().map_err(io::Error::other)?;
-    if host.is_empty() {
-        return Ok(vec![SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))]);
-    }
-    if host.eq_ignore_ascii_case("localhost") {
-        return Ok(vec![(Ipv4Addr::LOCALHOST, port).into(), (Ipv6Addr::LOCALHOST, port).into()]);
-    }
-    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    match bare.parse::<IpAddr>() {
-        Ok(ip) => Ok(vec![SocketAddr::new(ip, port)]),
-        Err(_) => (bare, port).to_socket_addrs().map(Iterator::collect),
     }
 }
 
@@ -196,24 +182,4 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)?;
     socket.set_nonblocking(true)?;
     Ok(socket.into())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::candidates;
-
-    #[test]
-    fn hosts_of_an_address() {
-        let check = |text: &str, want: &[&str]| {
-            let found: Vec<String> = candidates(text).unwrap().iter().map(ToString::to_string).collect();
-            assert_eq!(found, want, "{text}");
-        };
-        check(":9090", &["[::]:9090"]);
-        check("[::]:9090", &["[::]:9090"]);
-        check("0.0.0.0:9090", &["0.0.0.0:9090"]);
-        check("LocalHost:1", &["127.0.0.1:1", "[::1]:1"]);
-        check("127.0.0.1:0", &["127.0.0.1:0"]);
-        check("[::1]:80", &["[::1]:80"]);
-        assert!(candidates("127.0.0.1:65536").is_err());
-    }
 }

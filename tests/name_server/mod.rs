@@ -38,6 +38,12 @@ pub struct Asked<'a> {
 pub enum Act {
     /// Answers with these records.
     Say(RCODE, Vec<RData<'static>>),
+    /// Answers with records of these names.
+    Tell(Vec<(&'static str, RData<'static>)>),
+    /// Answers that somebody else knows, and not who.
+    Refer,
+    /// Forgeries first: another id, another question, no answer, a packet that is none.
+    Flood(Vec<RData<'static>>, Vec<RData<'static>>),
     /// Sets the flag that says that there is more.
     Cut(Vec<RData<'static>>),
     /// Answers with another id first.
@@ -107,6 +113,7 @@ fn replies(question: &[u8], act: &Acting, by: By) -> Vec<Vec<u8>> {
     let reply = |id: u16, rcode: RCODE, records: Vec<RData<'static>>, is_cut: bool| {
         let mut reply = Packet::new_reply(id);
         *reply.rcode_mut() = rcode;
+        reply.set_flags(PacketFlag::RECURSION_AVAILABLE);
         if is_cut {
             reply.set_flags(PacketFlag::TRUNCATION);
         }
@@ -120,6 +127,40 @@ fn replies(question: &[u8], act: &Acting, by: By) -> Vec<Vec<u8>> {
     let id = question.id();
     match act(&Asked { name: &name, record_type, by }) {
         Act::Say(rcode, records) => vec![reply(id, rcode, records, false)],
+        Act::Tell(records) => {
+            let mut packet = Packet::new_reply(id);
+            packet.set_flags(PacketFlag::RECURSION_AVAILABLE);
+            packet.questions.clone_from(&question.questions);
+            let named = |(name, data)| ResourceRecord::new(Name::new(name).unwrap(), CLASS::IN, 5, data);
+            packet.answers.extend(records.into_iter().map(named));
+            vec![packet.build_bytes_vec().unwrap()]
+        }
+        Act::Refer => {
+            let mut packet = Packet::new_reply(id);
+            packet.questions.clone_from(&question.questions);
+            vec![packet.build_bytes_vec().unwrap()]
+        }
+        Act::Flood(forged, records) => {
+            let mut other = Packet::new_reply(id);
+            let owner = Name::new("another.example").unwrap();
+            other.questions.push(Question::new(owner, TYPE::A.into(), CLASS::IN.into(), false));
+            let mut query = reply(id, RCODE::NoError, forged.clone(), false);
+            query[2] &= 0x7f;
+            let mut unasked = reply(id, RCODE::NoError, forged.clone(), false);
+            // Without its question, which stays in the packet as nonsense.
+            unasked[5] = 0;
+            vec![
+                reply(id.wrapping_add(1), RCODE::NoError, forged.clone(), false),
+                reply(id ^ 0x8000, RCODE::NameError, Vec::new(), false),
+                other.build_bytes_vec().unwrap(),
+                query,
+                unasked,
+                vec![],
+                id.to_be_bytes().to_vec(),
+                [&id.to_be_bytes()[..], &[0x80, 0, 0, 1, 0, 9, 0, 0, 0, 0, 0xc0, 12]].concat(),
+                reply(id, RCODE::NoError, records, false),
+            ]
+        }
         Act::Cut(records) => vec![reply(id, RCODE::NoError, records, true)],
         Act::Confuse(records) => {
             vec![

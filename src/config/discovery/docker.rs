@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::config::discovery::refresh_interval;
 use crate::config::emit::Yaml;
 use crate::config::fields::Field;
+use crate::config::go_url;
 use crate::config::http_client::{HttpClientConfig, read_client};
 use crate::config::print::{Entries, duration, texts};
 use crate::config::secret::SecretUrl;
@@ -52,6 +53,8 @@ pub(in crate::config) fn read(item: &Field<'_>, dir: &Path) -> Option<DockerSdCo
         if !host.is_empty() && !SCHEMES.contains(&scheme) {
             let shown = SecretUrl::new(host.clone()).shown;
             field.mistake(format!("host {shown:?} must start with unix://, tcp://, http:// or https://"));
+        } else if let Some(complaint) = go_url::complaint(&host) {
+            field.mistake(complaint);
         }
     }
     if host.is_empty() {

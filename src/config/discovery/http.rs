@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::config::discovery::refresh_interval;
 use crate::config::emit::Yaml;
 use crate::config::fields::Field;
+use crate::config::go_url;
 use crate::config::http_client::{HttpClientConfig, read_client};
 use crate::config::print::{Entries, duration};
 use crate::config::secret::SecretUrl;
@@ -53,6 +54,9 @@ pub(in crate::config) fn read(item: &Field<'_>, dir: &Path) -> Option<HttpSdConf
 }
 
 pub(in crate::config) fn check_url(url: &str, field: &Field<'_>) {
+    if let Some(complaint) = go_url::complaint(url) {
+        return field.mistake(complaint);
+    }
     let Some((scheme, rest)) = url.split_once(":") else {
         return field.mistake("URL scheme must be 'http' or 'https'");
     };

@@ -206,7 +206,7 @@ fn read_api_server(field: &Field<'_>) -> Option<SecretUrl> {
     }
     let shown = go_url::redacted(&text);
     if let Some(complaint) = go_url::complaint(&text) {
-        field.mistake(complaint.replace(&text, &shown));
+        field.mistake(complaint);
         return None;
     }
     Some(SecretUrl { full: Secret::new(text), shown })

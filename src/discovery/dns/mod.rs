@@ -1,18 +1,13 @@
 //! `dns_sd_configs`: targets that name servers know (Prometheus' `discovery/dns/dns.go`).
 //!
 //! Runs on the thread `sd-dns-<n>`, which asks for one name after the other; a name that cannot be resolved keeps the
-//! targets it had. The system's own resolver is not asked, since it knows no SRV records: `/etc/resolv.conf` is, and is
-//! read anew each time.
+//! targets it had. Asks as all lookups do (`names::exchange`), by `/etc/resolv.conf`, which is read again
+//! each time; the hosts file and the link have no part in it.
 
-#[cfg(test)]
-#[path = "../../../tests/name_server/mod.rs"]
-mod name_server;
-mod resolv_conf;
 mod resolver;
 #[cfg(test)]
 mod source_tests;
 
-use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -21,13 +16,14 @@ use crossbeam_channel::TryRecvError;
 use crate::config::discovery::Provenance;
 use crate::config::discovery::dns::{DnsRecordType, DnsSdConfig};
 use crate::discovery::complaints::Complaint;
-use crate::discovery::dns::resolv_conf::ResolvConf;
 use crate::discovery::dns::resolver::{Record, look_up};
 use crate::discovery::metrics::DiscoveryMetrics;
 use crate::discovery::refresh::Source;
 use crate::discovery::target_labels::host_port;
 use crate::discovery::{ADDRESS_LABEL, Stop, TargetGroup};
 use crate::labels::Labels;
+use crate::names::resolv_conf::ResolvConf;
+use crate::names::resolver::SlowServers;
 
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 
@@ -47,6 +43,7 @@ pub(in crate::discovery) struct DnsSource {
     resolv_conf: PathBuf,
     /// Of name servers.
     server_port: u16,
+    slow_servers: SlowServers,
     names: Vec<KnownName>,
     metrics: Arc<DiscoveryMetrics>,
 }
@@ -69,6 +66,7 @@ impl DnsSource {
             port: config.port,
             resolv_conf: RESOLV_CONF.into(),
             server_port: SERVER_PORT,
+            slow_servers: SlowServers::default(),
             names: config.names.iter().map(known).collect(),
             metrics,
         }
@@ -81,18 +79,16 @@ impl Source for DnsSource {
     }
 
     fn refresh(&mut self, stop: &Stop) -> Result<Vec<TargetGroup>, String> {
-        let mut conf = fs::read(&self.resolv_conf)
-            .map(|bytes| ResolvConf::parse(&String::from_utf8_lossy(&bytes), self.server_port))
-            .map_err(|error| {
-                format!("could not load resolv.conf: {}: {error}", self.resolv_conf.display())
-            })?;
+        let conf = ResolvConf::read(&self.resolv_conf, self.server_port).map_err(|error| {
+            format!("could not load resolv.conf: {}: {error}", self.resolv_conf.display())
+        })?;
         let mut failures = Vec::new();
         for (idx, known) in self.names.iter_mut().enumerate() {
             if stop.try_recv() == Err(TryRecvError::Disconnected) {
                 break;
             }
             self.metrics.dns_lookups.inc();
-            match look_up(&mut conf, &known.name, self.record_type) {
+            match look_up(&conf, &self.slow_servers, &known.name, self.record_type) {
                 Ok(records) => {
                     known.complaint = None;
                     known.group = Some(group(&known.name, self.port, &records));

@@ -1,24 +1,21 @@
-//! Questions to name servers: UDP first, TCP when the answer does not fit, each with a deadline.
+//! Records of a name: the search list, and one name server after the other.
 //!
 //! Runs on the provider's thread. After `lookupWithSearchPath`, `lookupFromAnyServer` and `askServerForName` of
 //! Prometheus' `discovery/dns/dns.go`.
 
-use std::hash::{BuildHasher, RandomState};
-use std::io::{self, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
-use std::time::{Duration, Instant};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
 
-use simple_dns::rdata::{OPT, RData};
-use simple_dns::{CLASS, Name, Packet, PacketFlag, QCLASS, QTYPE, Question, RCODE, TYPE};
+use simple_dns::rdata::RData;
+use simple_dns::{Name, RCODE, TYPE};
 
 use crate::config::discovery::dns::DnsRecordType;
-use crate::discovery::dns::resolv_conf::ResolvConf;
+use crate::names::exchange::{Manner, NoAnswer, Query, Wishes, ask};
+use crate::names::resolv_conf::ResolvConf;
+use crate::names::resolver::SlowServers;
 
 /// One exchange with one server (miekg/dns: `dnsTimeout`).
 const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// A server that fails after this is asked after the others.
-const LONG: Duration = Duration::from_secs(1);
 
 /// What we say that we can take by UDP (miekg/dns: `DefaultMsgSize`).
 const UDP_BYTES: u16 = 4096;
@@ -44,18 +41,19 @@ enum Answer {
 }
 
 /// All records of `name`; none if every server that was asked knows that there is no such name. Servers that fail and
-/// take long for it are the last of `conf` from then on: one that is gone costs its time once, not with each name.
+/// take long for it are asked last for a while: one that is gone costs its time once, not with each name.
 ///
 /// # Errors
 /// Prometheus' sentence, with what the last server did.
 pub(in crate::discovery) fn look_up(
-    conf: &mut ResolvConf,
+    conf: &ResolvConf,
+    slow: &SlowServers,
     name: &str,
     record_type: DnsRecordType,
 ) -> Result<Vec<Record>, String> {
     let mut failure = None;
     for candidate in conf.candidates(name) {
-        match ask_any_server(conf, &candidate, record_type) {
+        match ask_any_server(conf, slow, &candidate, record_type) {
             Ok(Answer::Records(records)) => return Ok(records),
             Ok(Answer::NoSuchName) => {}
             // A later name may give a good answer; but that there is none is not certain any more.
@@ -70,52 +68,44 @@ pub(in crate::discovery) fn look_up(
     }
 }
 
-fn ask_any_server(conf: &mut ResolvConf, name: &str, record_type: DnsRecordType) -> Result<Answer, String> {
+fn ask_any_server(
+    conf: &ResolvConf,
+    slow: &SlowServers,
+    name: &str,
+    record_type: DnsRecordType,
+) -> Result<Answer, String> {
     let mut last = "no name server is configured".to_owned();
-    let mut found = None;
-    let mut slow = Vec::new();
-    for &server in &conf.servers {
-        let asked_at = Instant::now();
-        match ask(server, name, record_type) {
-            Ok(answer) => {
-                found = Some(answer);
-                break;
-            }
+    let mut servers = conf.servers.clone();
+    slow.put_last(&mut servers);
+    for server in servers {
+        match ask_one(slow, server, name, record_type) {
+            Ok(answer) => return Ok(answer),
             Err(sentence) => last = format!("{server}: {sentence}"),
         }
-        if asked_at.elapsed() >= LONG {
-            slow.push(server);
-        }
     }
-    conf.servers.retain(|server| !slow.contains(server));
-    conf.servers.extend(slow);
-    found.ok_or_else(|| format!("could not resolve {name}: no servers returned a viable answer; {last}"))
+    Err(format!("could not resolve {name}: no servers returned a viable answer; {last}"))
 }
 
-fn ask(server: SocketAddr, name: &str, record_type: DnsRecordType) -> Result<Answer, String> {
-    let id = RandomState::new().hash_one(name) as u16;
-    let question = question(id, name, record_type).map_err(|error| format!("not a name: {error}"))?;
-    let deadline = Instant::now() + EXCHANGE_TIMEOUT;
-    let reply = by_udp(server, id, &question, deadline).map_err(|error| in_words(&error))?;
-    let is_cut = parse(&reply)?.has_flags(PacketFlag::TRUNCATION);
-    let reply = match is_cut {
-        false => reply,
-        true => {
-            by_tcp(server, &question, Instant::now() + EXCHANGE_TIMEOUT).map_err(|error| in_words(&error))?
-        }
+fn ask_one(
+    slow: &SlowServers,
+    server: SocketAddr,
+    name: &str,
+    record_type: DnsRecordType,
+) -> Result<Answer, String> {
+    let query = Query::new(name, kind(record_type), Wishes { udp_bytes: UDP_BYTES, is_ad_asked: false })?;
+    let manner = Manner {
+        timeout: EXCHANGE_TIMEOUT,
+        is_by_tcp: false,
+        is_one_by_one: false,
+        straggler_wait: EXCHANGE_TIMEOUT,
+        max_bytes: usize::from(u16::MAX),
     };
-    let packet = parse(&reply)?;
-    let is_asked = |asked: &Question<'_>| {
-        asked.qtype == QTYPE::TYPE(kind(record_type))
-            && format!("{}.", asked.qname).eq_ignore_ascii_case(name)
-    };
-    if packet.id() != id || !packet.has_flags(PacketFlag::RESPONSE) || !packet.questions.iter().all(is_asked)
-    {
-        return Err("an answer to another question".to_owned());
-    }
-    if packet.has_flags(PacketFlag::TRUNCATION) {
-        return Err("got truncated message on TCP (64kiB limit exceeded?)".to_owned());
-    }
+    let replies = ask(server, &[&query], &manner);
+    slow.learn(server, replies.iter());
+    let reply =
+        replies.into_iter().next().unwrap_or_else(|| unreachable!("BUG: a question without an outcome"));
+    let bytes = reply.map_err(in_words)?;
+    let packet = query.answer(&bytes).ok_or("the answer is malformed")?;
     match packet.rcode() {
         RCODE::NoError => {
             Ok(Answer::Records(packet.answers.iter().filter_map(|it| record(&it.rdata)).collect()))
@@ -125,17 +115,11 @@ fn ask(server: SocketAddr, name: &str, record_type: DnsRecordType) -> Result<Ans
     }
 }
 
-fn question(id: u16, name: &str, record_type: DnsRecordType) -> Result<Vec<u8>, simple_dns::SimpleDnsError> {
-    let mut packet = Packet::new_query(id);
-    packet.set_flags(PacketFlag::RECURSION_DESIRED);
-    packet.questions.push(Question::new(
-        Name::new(name)?,
-        QTYPE::TYPE(kind(record_type)),
-        QCLASS::CLASS(CLASS::IN),
-        false,
-    ));
-    *packet.opt_mut() = Some(OPT { opt_codes: Vec::new(), udp_packet_size: UDP_BYTES, version: 0 });
-    packet.build_bytes_vec()
+fn in_words(no_answer: NoAnswer) -> String {
+    match no_answer {
+        NoAnswer::Late(_) => format!("no answer within {} s", EXCHANGE_TIMEOUT.as_secs()),
+        NoAnswer::Broken(words) => words,
+    }
 }
 
 fn kind(record_type: DnsRecordType) -> TYPE {
@@ -148,10 +132,6 @@ fn kind(record_type: DnsRecordType) -> TYPE {
     }
 }
 
-fn parse(reply: &[u8]) -> Result<Packet<'_>, String> {
-    Packet::parse(reply).map_err(|error| format!("the answer is malformed: {error}"))
-}
-
 fn record(data: &RData<'_>) -> Option<Record> {
     let whole = |name: &Name<'_>| format!("{name}.");
     match data {
@@ -162,68 +142,6 @@ fn record(data: &RData<'_>) -> Option<Record> {
         RData::NS(ns) => Some(Record::NameServer(whole(&ns.0))),
         // The CNAME that stands before addresses, and whatever else a server adds.
         _ => None,
-    }
-}
-
-fn by_udp(server: SocketAddr, id: u16, question: &[u8], deadline: Instant) -> io::Result<Vec<u8>> {
-    let any: IpAddr = match server {
-        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-    };
-    let socket = UdpSocket::bind((any, 0))?;
-    socket.connect(server)?;
-    socket.set_write_timeout(Some(left(deadline)?))?;
-    socket.send(question)?;
-    let mut reply = vec![0; usize::from(UDP_BYTES)];
-    loop {
-        socket.set_read_timeout(Some(left(deadline)?))?;
-        let n_read = socket.recv(&mut reply)?;
-        // Anything else is late or forged.
-        if reply.get(..2) == Some(&id.to_be_bytes()) {
-            reply.truncate(n_read);
-            return Ok(reply);
-        }
-    }
-}
-
-fn by_tcp(server: SocketAddr, question: &[u8], deadline: Instant) -> io::Result<Vec<u8>> {
-    let mut stream = TcpStream::connect_timeout(&server, left(deadline)?)?;
-    stream.set_write_timeout(Some(left(deadline)?))?;
-    // A question has a few hundred bytes: a name has no more than 255.
-    let len = question.len() as u16;
-    stream.write_all(&[&len.to_be_bytes(), question].concat())?;
-    let mut len = [0; 2];
-    read_exact(&mut stream, &mut len, deadline)?;
-    let mut reply = vec![0; usize::from(u16::from_be_bytes(len))];
-    read_exact(&mut stream, &mut reply, deadline)?;
-    Ok(reply)
-}
-
-/// A byte now and then does not move the deadline.
-fn read_exact(stream: &mut TcpStream, buffer: &mut [u8], deadline: Instant) -> io::Result<()> {
-    let mut n_read = 0;
-    while let Some(rest) = buffer.get_mut(n_read..).filter(|rest| !rest.is_empty()) {
-        stream.set_read_timeout(Some(left(deadline)?))?;
-        match stream.read(rest)? {
-            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-            n => n_read += n,
-        }
-    }
-    Ok(())
-}
-
-fn left(deadline: Instant) -> io::Result<Duration> {
-    let left = deadline.saturating_duration_since(Instant::now());
-    if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
-}
-
-fn in_words(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => {
-            format!("no answer within {} s", EXCHANGE_TIMEOUT.as_secs())
-        }
-        io::ErrorKind::UnexpectedEof => "the connection was closed inside the answer".to_owned(),
-        _ => error.to_string(),
     }
 }
 

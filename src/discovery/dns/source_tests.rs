@@ -14,10 +14,10 @@ use tempfile::TempDir;
 
 use crate::config::discovery::dns::{DnsRecordType, DnsSdConfig};
 use crate::discovery::dns::DnsSource;
-use crate::discovery::dns::name_server::{Act, By, server, server_at};
 use crate::discovery::metrics::DiscoveryMetrics;
 use crate::discovery::refresh::Refresher;
 use crate::discovery::{Discoverer, GroupSender, Update};
+use crate::names::name_server::{Act, By, server, server_at};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 

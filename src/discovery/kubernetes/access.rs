@@ -55,8 +55,8 @@ impl Access {
     pub(in crate::discovery::kubernetes) fn api_server(&self) -> Result<ApiServer, String> {
         match self {
             Self::Given(url, client) => {
-                let parsed = server_url(url.full.expose(), "http");
-                let url = parsed.ok_or_else(|| format!("api_server {:?} is not a URL", url.shown))?;
+                let url = server_url(url.full.expose(), "http")
+                    .map_err(|sentence| format!("api_server: {sentence}"))?;
                 Ok(ApiServer { url, client: Arc::clone(client) })
             }
             Self::Kubeconfig(path) => {
@@ -83,14 +83,17 @@ impl Access {
 }
 
 /// A URL, or a host with or without a port (client-go's `rest.DefaultServerURL`).
-pub(in crate::discovery::kubernetes) fn server_url(text: &str, default_scheme: &str) -> Option<Url> {
+///
+/// # Errors
+/// A sentence: it is neither.
+pub(in crate::discovery::kubernetes) fn server_url(text: &str, default_scheme: &str) -> Result<Url, String> {
     let mut url = match text.contains("://") {
         true => Url::parse(text)?,
         false => Url::parse(&format!("{default_scheme}://{text}"))?,
     };
     let path = url.path_and_query.split('?').next().unwrap_or_default();
     url.path_and_query = path.trim_end_matches('/').to_owned();
-    Some(url)
+    Ok(url)
 }
 
 fn in_cluster(env: impl Fn(&str) -> Option<String>, dir: &Path) -> Result<ApiServer, String> {
@@ -101,7 +104,7 @@ fn in_cluster(env: impl Fn(&str) -> Option<String>, dir: &Path) -> Result<ApiSer
          defined; outside of a cluster give kubeconfig_file or api_server",
     )?;
     let url = server_url(&host_port_text(&host, &port), "https")
-        .ok_or_else(|| format!("{host:?} and {port:?} are no address of an API server"))?;
+        .map_err(|sentence| format!("{host:?} and {port:?} are no address of an API server: {sentence}"))?;
     let token = dir.join("token");
     if !token.exists() {
         return Err(format!(
@@ -127,7 +130,7 @@ mod tests {
     #[test]
     fn servers_are_urls_or_hosts() {
         let check = |text: &str, want: Option<&str>| {
-            assert_eq!(server_url(text, "https").map(|url| url.to_string()).as_deref(), want, "{text}");
+            assert_eq!(server_url(text, "https").ok().map(|url| url.to_string()).as_deref(), want, "{text}");
         };
         check("https://10.0.0.1:6443/", Some("https://10.0.0.1:6443"));
         check("http://box/k8s/clusters/c-1/?a#b", Some("http://box/k8s/clusters/c-1"));

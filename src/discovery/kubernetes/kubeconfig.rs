@@ -56,7 +56,7 @@ pub(in crate::discovery::kubernetes) fn read(path: &Path) -> Result<ApiServer, S
     }
     // A host alone is asked by TLS if there is anything about it.
     let scheme = if tls == TlsConfig::default() { "http" } else { "https" };
-    let url = server_url(server, scheme).ok_or_else(|| format!("server {server:?} is not a URL"))?;
+    let url = server_url(server, scheme).map_err(|sentence| format!("server: {sentence}"))?;
     Ok(ApiServer {
         url,
         client: Arc::new(HttpClientConfig { auth, tls, proxy, ..HttpClientConfig::default() }),
@@ -91,7 +91,7 @@ fn cluster_proxy(cluster: &Node) -> Result<ProxyConfig, String> {
     let choice = match text(cluster, "proxy-url") {
         None => ProxyChoice::Environment,
         Some(url) => {
-            let parsed = Url::parse(url).filter(|url| SCHEMES.contains(&url.scheme.as_str()));
+            let parsed = Url::parse(url).ok().filter(|url| SCHEMES.contains(&url.scheme.as_str()));
             let shown = parsed.ok_or("proxy-url is not the URL of a proxy")?.to_string();
             ProxyChoice::Url(SecretUrl { full: Secret::new(url), shown })
         }
@@ -249,7 +249,7 @@ users:
             &K3S.replace("    client-key-data: a2V5\n", ""),
             "client-certificate has no client-key beside it",
         );
-        check(&K3S.replace("https://127.0.0.1:6443", "https://"), "server \"https://\" is not a URL");
+        check(&K3S.replace("https://127.0.0.1:6443", "https://"), "server: \"https://\" names no host");
         check(
             &K3S.replace("current-context: default", "current-context: exec"),
             "user \"exec\" has \"exec\": no program is run for credentials; use a token, tokenFile or a client \

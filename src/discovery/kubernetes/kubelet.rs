@@ -22,8 +22,8 @@ pub(in crate::discovery) struct KubeletSource {
     namespaces: Vec<String>,
     timeout: Duration,
     shown_url: String,
-    /// `None`: not a URL after all.
-    client: Option<HttpClient>,
+    /// Or why its URL is none.
+    client: Result<HttpClient, String>,
 }
 
 impl KubeletSource {
@@ -41,8 +41,7 @@ impl KubeletSource {
     }
 
     fn ask(&mut self) -> Result<Vec<TargetGroup>, Trouble> {
-        let url = &self.shown_url;
-        let client = self.client.as_mut().ok_or_else(|| Trouble::failed(format!("{url:?} is not a URL")))?;
+        let client = self.client.as_mut().map_err(|sentence| Trouble::failed(sentence.clone()))?;
         let list = open(client, "/pods", Instant::now() + self.timeout)?.into_list("PodList")?;
         let is_wanted =
             |namespace: &String| self.namespaces.is_empty() || self.namespaces.contains(namespace);
@@ -65,7 +64,7 @@ impl Source for KubeletSource {
     }
 
     fn canceller(&self) -> Option<Canceller> {
-        self.client.as_ref().map(HttpClient::canceller)
+        self.client.as_ref().ok().map(HttpClient::canceller)
     }
 
     fn refresh(&mut self, _: &Stop) -> Result<Vec<TargetGroup>, String> {

@@ -18,7 +18,7 @@ use crate::discovery::refresh::Source;
 use crate::discovery::target_labels::{host_port, sanitized};
 use crate::discovery::{ADDRESS_LABEL, Stop, TargetGroup};
 use crate::labels::Labels;
-use crate::mdns::Link;
+use crate::names::link::Link;
 
 /// Questions are sent so often in one refresh: packets get lost, and the second one knows what the first one brought.
 const ROUNDS: usize = 3;

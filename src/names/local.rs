@@ -1,7 +1,5 @@
-//! Names under `.local`, which are asked of the link itself (RFC 6762, section 3): a static binary has no plug-in of the
-//! system's resolver that would do it (prometheus/prometheus#2537).
-//!
-//! Runs on a short-lived `http-lookup` thread. Keeps nothing: [`super::names`] does.
+//! Names of one label under `.local`, which are asked of the link itself (RFC 6762, section 3;
+//! prometheus/prometheus#2537). A name with more labels is one of a name server, in clusters and in companies.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -11,7 +9,7 @@ use std::time::{Duration, Instant};
 use simple_dns::rdata::RData;
 use simple_dns::{CLASS, Name, Packet, QCLASS, QTYPE, Question, TYPE};
 
-use crate::mdns::Link;
+use crate::names::link::Link;
 
 /// Questions are sent so often: packets get lost.
 const ROUNDS: usize = 3;
@@ -25,21 +23,18 @@ const STRAGGLERS: Duration = Duration::from_millis(50);
 /// More addresses than a neighbour has.
 const MAX_ADDRESSES: usize = 16;
 
-/// Whether `host` belongs to the link.
-pub(in crate::http) fn is_local(host: &str) -> bool {
-    let host = host.trim_end_matches('.');
-    host.len() > LOCAL.len()
-        && host.get(host.len() - LOCAL.len()..).is_some_and(|end| end.eq_ignore_ascii_case(LOCAL))
+/// Whether `host` belongs to the link: one label under `local`, as the minimal modules of nss-mdns have it.
+pub(in crate::names) fn is_local(host: &str) -> bool {
+    let labels = host.strip_suffix('.').unwrap_or(host).split_once('.');
+    labels.is_some_and(|(label, domain)| !label.is_empty() && domain.eq_ignore_ascii_case("local"))
 }
-
-const LOCAL: &str = ".local";
 
 /// Addresses that neighbours give for `host`, IPv4 first; none if nobody answers. Link-local IPv6 addresses are left
 /// out: they mean nothing without the interface.
 ///
 /// # Errors
 /// The link cannot be asked, or `host` is no name.
-pub(in crate::http) fn look_up(host: &str, link: &Link) -> io::Result<Vec<IpAddr>> {
+pub(in crate::names) fn look_up(host: &str, link: &Link) -> io::Result<Vec<IpAddr>> {
     let name = Name::new(host.trim_end_matches('.')).map_err(io::Error::other)?;
     let mut question = Packet::new_query(0);
     for kind in [TYPE::A, TYPE::AAAA] {
@@ -80,6 +75,28 @@ fn take(packet: &Packet<'_>, host: &str, addresses: &mut BTreeSet<IpAddr>) {
         let is_usable = !matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local());
         if is_asked && is_usable && record.ttl > 0 && addresses.len() < MAX_ADDRESSES {
             addresses.insert(address);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_local;
+
+    #[test]
+    fn only_a_label_under_local_belongs_to_the_link() {
+        for host in ["box.local", "BOX.Local", "box.local.", "xn--kche-0ra.local"] {
+            assert!(is_local(host), "{host}");
+        }
+        for host in [
+            "grafana.default.svc.cluster.local",
+            "esp.corp.local",
+            "local",
+            ".local",
+            "box.local..",
+            "box.locale",
+        ] {
+            assert!(!is_local(host), "{host}");
         }
     }
 }
