@@ -13,6 +13,7 @@ use crate::discovery::complaints::Complaints;
 use crate::discovery::metrics::DiscoveryMetrics;
 use crate::flags::Flags;
 use crate::lifecycle::{DaemonEvent, ReplayProgress, Running};
+use crate::memory_limit::{MemoryLimit, memory_limit};
 use crate::metadata::MetadataStore;
 use crate::metrics::Registry;
 use crate::metrics::process::ProcessMetrics;
@@ -25,6 +26,7 @@ use crate::scrape::metrics::ScrapeMetrics;
 use crate::scrape::scheduler::FirstScrape;
 use crate::scrape::scrape_loop::MetadataRecords;
 use crate::scrape::status::StatusBoard;
+use crate::series::bound::SeriesBound;
 use crate::signals;
 use crate::wal::error::WalError;
 use crate::wal::head::{ReplaySummary, Wal};
@@ -48,6 +50,13 @@ const QUIET_REPLAY: Duration = Duration::from_secs(1);
 /// First and longest pause between two looks for the first samples; the pauses double.
 const FIRST_SAMPLES_PAUSE: Duration = Duration::from_millis(20);
 const FIRST_SAMPLES_LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// Memory for a series, by which the bound of series is taken from the memory that there is. One costs some 90 bytes in
+/// the table and its target's cache; the rest is for pages, requests and the log's buffers.
+const BYTES_A_SERIES: u64 = 256;
+
+/// However little memory there is.
+const LEAST_MAX_SERIES: u64 = 10_000;
 
 /// Pause between two looks at the process' own memory.
 const MEMORY_CHECK_PAUSE: Duration = Duration::from_secs(10);
@@ -165,6 +174,10 @@ impl Daemon {
         let (wal, summary) = open_wal(&flags, &running)?;
         registry.register(Arc::new(wal.clone()));
         running.watch_log(wal.trouble());
+        let bound = Arc::new(series_bound(flags.max_series));
+        log::info!("{bound}");
+        wal.bound_series(Arc::clone(&bound));
+        board.show_series_bound(bound);
         announce_replay(&flags, &summary, &running);
         prepare_metadata_records(&flags, &wal);
         let clock = Clock::system();
@@ -508,6 +521,19 @@ fn announce_replay(flags: &Flags, summary: &ReplaySummary, running: &Running) {
     for loss in &summary.losses {
         running.corruptions.inc();
         log::warn!("{loss}");
+    }
+}
+
+/// How many series there may be: as the flag says, or so many that all that belongs to them fits the memory twice.
+fn series_bound(max_series: Option<u64>) -> SeriesBound {
+    match (max_series, memory_limit()) {
+        (Some(0), _) => SeriesBound::new(0, "--storage.agent.max-series=0"),
+        (Some(max), _) => SeriesBound::new(max, "--storage.agent.max-series"),
+        (None, Some(MemoryLimit { bytes, file })) => {
+            let max = (bytes / BYTES_A_SERIES).max(LEAST_MAX_SERIES);
+            SeriesBound::new(max, format!("for {} MiB of memory by {}", bytes >> 20, file.display()))
+        }
+        (None, None) => SeriesBound::new(0, "nothing says how much memory there is"),
     }
 }
 

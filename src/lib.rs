@@ -15,6 +15,7 @@ pub mod log;
 pub mod signals;
 
 pub mod labels;
+pub mod memory_limit;
 pub mod metadata;
 pub mod names;
 

@@ -10,7 +10,7 @@ use crossbeam_channel::Sender;
 use parking_lot::{Mutex, RwLock};
 use portable_atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// One event for the main thread.
 #[derive(Debug)]
@@ -34,6 +34,7 @@ pub struct Running {
     ready: AtomicBool,
     config: RwLock<Arc<Config>>,
     last_reload: Mutex<LastReload>,
+    loaded: Mutex<Instant>,
     replay: Mutex<ReplayProgress>,
     /// What keeps the log from being written; empty while nothing does.
     log_trouble: OnceLock<Arc<Mutex<String>>>,
@@ -68,6 +69,7 @@ impl Running {
             ready: AtomicBool::new(false),
             config: RwLock::new(config),
             last_reload: Mutex::new(LastReload { successful: true, last_success: now }),
+            loaded: Mutex::new(Instant::now()),
             replay: Mutex::default(),
             log_trouble: OnceLock::new(),
             corruptions: Counter::default(),
@@ -116,11 +118,17 @@ impl Running {
     pub fn applied(&self, config: Arc<Config>) {
         *self.config.write() = config;
         *self.last_reload.lock() = LastReload { successful: true, last_success: SystemTime::now() };
+        *self.loaded.lock() = Instant::now();
     }
 
     /// A new configuration was refused.
     pub fn refused(&self) {
         self.last_reload.lock().successful = false;
+    }
+
+    /// When the configuration in force was applied.
+    pub fn loaded(&self) -> Instant {
+        *self.loaded.lock()
     }
 
     /// How the newest reload went.

@@ -17,6 +17,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("descriptors", &[]),
     ("exec", &["descriptors"]),
     ("log", &["calendar"]),
+    ("memory_limit", &[]),
     ("metrics", &[]),
     ("names", &[]),
     ("labels", &[]),

@@ -34,6 +34,8 @@ pub struct Flags {
     pub auto_reload: bool,
     pub auto_reload_interval: Duration,
     pub wal: WalOptions,
+    /// `None`: from the memory that there may be; 0: no bound.
+    pub max_series: Option<u64>,
     pub flush_deadline: Duration,
     pub discovery_reload_interval: Duration,
     pub scrape_on_start: bool,
@@ -128,6 +130,7 @@ impl Default for Flags {
                 fsync_interval: Duration::ZERO,
                 lock_file: true,
             },
+            max_series: None,
             flush_deadline: Duration::ZERO,
             discovery_reload_interval: Duration::ZERO,
             scrape_on_start: true,

@@ -51,6 +51,8 @@ pub struct LeftOut {
     pub out_of_bounds: u64,
     /// Of series that are new to a target with as many as `series_limit` allows.
     pub over_series_limit: u64,
+    /// Of series that are new to a process with as many as `--storage.agent.max-series` allows.
+    pub over_max_series: u64,
 }
 
 /// Memory for a page; kept by the permit and reused.
@@ -189,14 +191,7 @@ impl PageAppend<'_, '_> {
                     self.append_forgotten(entry_idx, is_repeated, parser, sample)?;
                 }
                 Ok(Hit { entry_idx, is_repeated, known: Known::OverBudget }) => {
-                    if self.has_room() {
-                        self.n_series += 1;
-                        self.counts.series_added += 1;
-                        self.append_forgotten(entry_idx, is_repeated, parser, sample)?;
-                    } else {
-                        self.counts.post_metric_relabeling += 1;
-                        self.left_out.over_series_limit += 1;
-                    }
+                    self.append_over_budget(entry_idx, is_repeated, parser, sample)?;
                 }
                 Err(new_text) => self.append_new(new_text, parser, sample)?,
             }
@@ -226,6 +221,32 @@ impl PageAppend<'_, '_> {
         Ok(())
     }
 
+    /// A series that had to be left out before.
+    fn append_over_budget(
+        &mut self,
+        entry_idx: usize,
+        is_repeated: bool,
+        parser: &mut Parser<'_>,
+        sample: Sample,
+    ) -> Result<(), ScrapeError> {
+        if !self.has_room() {
+            self.counts.post_metric_relabeling += 1;
+            self.left_out.over_series_limit += 1;
+        } else if self.left_out.over_max_series > 0 {
+            // Looking up labels for each of them, only to be refused, would be the costliest part of the page.
+            self.counts.post_metric_relabeling += 1;
+            self.left_out.over_max_series += 1;
+        } else {
+            let n_before = self.left_out.over_max_series;
+            self.append_forgotten(entry_idx, is_repeated, parser, sample)?;
+            if self.left_out.over_max_series == n_before {
+                self.n_series += 1;
+                self.counts.series_added += 1;
+            }
+        }
+        Ok(())
+    }
+
     /// A series that the cache knows and whose handle was lost.
     fn append_forgotten(
         &mut self,
@@ -238,7 +259,12 @@ impl PageAppend<'_, '_> {
             // The same rules kept it before; other rules come with an empty cache.
             Sampled::Dropped => Ok(()),
             Sampled::Kept => {
-                let lookup = self.appender.series(&self.scratch.labels.builder).map_err(wal_error)?;
+                let found = self.appender.bounded_series(&self.scratch.labels.builder);
+                let Some(lookup) = found.map_err(wal_error)? else {
+                    self.counts.post_metric_relabeling += 1;
+                    self.left_out.over_max_series += 1;
+                    return Ok(());
+                };
                 self.cache.remember(entry_idx, lookup.handle);
                 self.append_known(entry_idx, is_repeated, lookup.handle, parser, sample)?;
                 self.log_metadata(lookup.handle);
@@ -272,7 +298,12 @@ impl PageAppend<'_, '_> {
         if !self.is_admitted(parser, sample, Standing::New)? {
             return Ok(());
         }
-        let lookup = self.appender.series(&self.scratch.labels.builder).map_err(wal_error)?;
+        let found = self.appender.bounded_series(&self.scratch.labels.builder).map_err(wal_error)?;
+        let Some(lookup) = found else {
+            self.cache.insert(self.cursor, new_text, Known::OverBudget);
+            self.left_out.over_max_series += 1;
+            return Ok(());
+        };
         if sample.ts_ms <= lookup.last_ts_ms {
             // It is taken in, and counted as added, with its first sample.
             self.left_out.out_of_order += 1;

@@ -59,6 +59,8 @@ pub struct ScrapeMetrics {
     pub scrape_duration: Histogram,
     /// `scraped_series_limit_samples_dropped_total` by job.
     pub over_series_limit: Family<Counter>,
+    /// `scraped_max_series_samples_dropped_total` by job.
+    pub over_max_series: Family<Counter>,
     /// `prometheus_target_scrapes_cache_flush_forced_total`.
     pub cache_flush_forced: Counter,
     /// `scraped_scrape_workers` by state: `busy`, `idle`.
@@ -102,6 +104,7 @@ impl ScrapeMetrics {
             exemplar_out_of_order: Counter::default(),
             scrape_duration: Histogram::new(DURATION_BOUNDS_SECONDS),
             over_series_limit: Family::new(&["scrape_job"]),
+            over_max_series: Family::new(&["scrape_job"]),
             cache_flush_forced: Counter::default(),
             workers: Family::new(&["state"]),
             lateness: Histogram::new(LATENESS_BOUNDS_SECONDS),
@@ -135,6 +138,7 @@ impl ScrapeMetrics {
         self.sync_length.remove(&[job_name]);
         self.sync_failed.remove(&[job_name]);
         self.over_series_limit.remove(&[job_name]);
+        self.over_max_series.remove(&[job_name]);
     }
 }
 
@@ -250,6 +254,11 @@ impl Collect for ScrapeMetrics {
             "scraped_series_limit_samples_dropped_total",
             "Samples of series that were new to a target and over its series_limit.",
             &self.over_series_limit,
+        );
+        page.counters(
+            "scraped_max_series_samples_dropped_total",
+            "Samples of new series that were left out because of --storage.agent.max-series.",
+            &self.over_max_series,
         );
         page.counter(
             "prometheus_target_scrapes_cache_flush_forced_total",

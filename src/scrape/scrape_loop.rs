@@ -340,6 +340,7 @@ impl ScrapeLoop {
             series_added: staged.counts.series_added,
             body_bytes: page.map_or(0, |page| page.bytes.len() as u64),
             series_use: staged.series_use,
+            over_max_series: staged.left_out.over_max_series,
         });
         answered
     }
@@ -478,6 +479,9 @@ impl ScrapeLoop {
         if staged.left_out.over_series_limit > 0 {
             let by_job = || metrics.over_series_limit.with(&[&self.config.job_name]);
             self.over_series_limit.get_or_insert_with(by_job).add(staged.left_out.over_series_limit);
+        }
+        if staged.left_out.over_max_series > 0 {
+            metrics.over_max_series.with(&[&self.config.job_name]).add(staged.left_out.over_max_series);
         }
         metrics.sample_duplicate.add(staged.left_out.duplicates);
         metrics.sample_out_of_bounds.add(staged.left_out.out_of_bounds);

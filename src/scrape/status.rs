@@ -8,10 +8,12 @@ use crate::metrics::Collect;
 use crate::metrics::page::Page;
 use crate::scrape::report::SeriesUse;
 use crate::scrape::target::{Discovered, Target};
+use crate::series::bound::SeriesBound;
 use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::time::Duration;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 /// Result of one scrape, for people.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -32,6 +34,8 @@ pub struct LastScrape {
     pub body_bytes: u64,
     /// With `series_limit`: how much of it is used.
     pub series_use: Option<SeriesUse>,
+    /// Samples of new series that `--storage.agent.max-series` left out.
+    pub over_max_series: u64,
 }
 
 /// How a target fared in its last scrape.
@@ -57,16 +61,48 @@ impl Health {
 }
 
 /// One target's row.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct TargetStatus {
     last: Mutex<Option<LastScrape>>,
+    /// When the last scrape ended, or the row was made.
+    since: Mutex<Instant>,
     families: Mutex<Arc<FamilyList>>,
 }
+
+impl Default for TargetStatus {
+    fn default() -> Self {
+        Self { last: Mutex::default(), since: Mutex::new(Instant::now()), families: Mutex::default() }
+    }
+}
+
+/// No scrape has ended for too long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stall {
+    /// For so long.
+    pub lasts: Duration,
+    /// The longest interval of all targets; three times that is too long.
+    pub longest_interval: Duration,
+}
+
+impl fmt::Display for Stall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "no scrape of any target has ended for {} s, three times the longest scrape_interval is {} s",
+            self.lasts.as_secs(),
+            (self.longest_interval * STALLED_INTERVALS).as_secs_f64()
+        )
+    }
+}
+
+/// Scraping has stalled when no scrape ended for this many of the longest interval.
+const STALLED_INTERVALS: u32 = 3;
 
 impl TargetStatus {
     /// Replaces the row.
     pub fn record(&self, last: LastScrape) {
         *self.last.lock() = Some(last);
+        *self.since.lock() = Instant::now();
     }
 
     /// Replaces what is known of the target's metric families.
@@ -122,6 +158,7 @@ pub struct PoolStatus {
 #[derive(Debug, Default)]
 pub struct StatusBoard {
     pools: RwLock<BTreeMap<String, Arc<PoolStatus>>>,
+    series_bound: OnceLock<Arc<SeriesBound>>,
 }
 
 impl StatusBoard {
@@ -154,6 +191,30 @@ impl StatusBoard {
         self.pools.read().values().map(|pool| pool.active.len()).sum()
     }
 
+    /// The pages say how the bound of series stands, from now on.
+    pub fn show_series_bound(&self, bound: Arc<SeriesBound>) {
+        // It is set once, at the start.
+        let _ = self.series_bound.set(bound);
+    }
+
+    /// The bound of series, once the log is open.
+    pub fn series_bound(&self) -> Option<&SeriesBound> {
+        self.series_bound.get().map(|bound| &**bound)
+    }
+
+    /// Whether scraping stands still at `now`. With a configuration that was loaded at `loaded` there was no time before
+    /// that; without targets there is nothing to scrape.
+    pub fn stall(&self, now: Instant, loaded: Instant) -> Option<Stall> {
+        let pools = self.pools();
+        let row = |it: &ActiveTarget| Row {
+            interval: it.target.scrape_interval,
+            since: *it.status.since.lock(),
+            has_ended: it.status.last.lock().is_some(),
+        };
+        let rows: Vec<Row> = pools.iter().flat_map(|(_, pool)| &pool.active).map(row).collect();
+        stall(&rows, now, loaded)
+    }
+
     /// Metadata entries and their bytes, by job (`scrape.MetadataMetricsCollector`).
     fn metadata_sizes(&self) -> Vec<(String, usize, usize)> {
         let sizes = |(job_name, pool): (String, Arc<PoolStatus>)| {
@@ -172,6 +233,25 @@ impl StatusBoard {
     }
 }
 
+/// What a target says of whether scraping goes on.
+#[derive(Clone, Copy, Debug)]
+struct Row {
+    interval: Duration,
+    /// When its last scrape ended, or when it came.
+    since: Instant,
+    has_ended: bool,
+}
+
+fn stall(rows: &[Row], now: Instant, loaded: Instant) -> Option<Stall> {
+    let longest_interval = rows.iter().map(|row| row.interval).max()?;
+    let ended = rows.iter().filter(|row| row.has_ended).map(|row| row.since).max();
+    // New targets get time as well; where they come all the time, the oldest of all counts.
+    let oldest = rows.iter().map(|row| row.since).min();
+    let last = [ended, oldest, Some(loaded)].into_iter().flatten().max()?;
+    let lasts = now.saturating_duration_since(last);
+    (lasts > longest_interval * STALLED_INTERVALS).then_some(Stall { lasts, longest_interval })
+}
+
 impl Collect for StatusBoard {
     fn collect(&self, page: &mut Page) {
         let sizes = self.metadata_sizes();
@@ -186,5 +266,41 @@ impl Collect for StatusBoard {
         for (job_name, _, bytes) in &sizes {
             page.sample(name, &[("scrape_job", job_name)], *bytes as f64);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scraping_stands_still_when_nothing_ended_for_three_of_the_longest_intervals() {
+        let start = Instant::now();
+        let at = |seconds: u64| start + Duration::from_secs(seconds);
+        let row = |interval: u64, since: u64, has_ended| Row {
+            interval: Duration::from_secs(interval),
+            since: at(since),
+            has_ended,
+        };
+        let check = |rows: &[Row], now: u64, loaded: u64, lasts: Option<u64>| {
+            let stall = stall(rows, at(now), at(loaded)).map(|it| it.to_string());
+            let told = lasts.map(|lasts| {
+                format!(
+                    "no scrape of any target has ended for {lasts} s, three times the longest scrape_interval is 30 s"
+                )
+            });
+            assert_eq!(stall, told, "{rows:?} at {now}");
+        };
+        check(&[], 1000, 0, None);
+        let never = [row(1, 0, false), row(10, 0, false)];
+        check(&never, 30, 0, None);
+        check(&never, 31, 0, Some(31));
+        check(&never, 31, 5, None);
+        check(&never, 36, 5, Some(31));
+        let once = [row(1, 20, true), row(10, 0, false)];
+        check(&once, 50, 0, None);
+        check(&once, 51, 0, Some(31));
+        check(&[row(1, 20, true), row(10, 50, false)], 51, 0, Some(31));
+        check(&[row(10, 1000, false)], 1030, 0, None);
     }
 }

@@ -3,6 +3,7 @@
 //! Owned by the WAL's head (`wal/head.rs`) and only touched under its lock. Knows no file.
 
 pub mod annotations;
+pub mod bound;
 mod slots;
 pub mod table;
 

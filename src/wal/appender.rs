@@ -104,11 +104,23 @@ impl Appender {
     /// # Errors
     /// [`WalError::TooManySeries`], [`WalError::Closed`].
     pub fn series(&mut self, labels: &LabelsBuilder) -> Result<SeriesLookup, WalError> {
-        let (lookup, last_ts_ms) = self.wal.lookup(labels)?;
+        self.lookup(labels, false)?.ok_or(WalError::TooManySeries)
+    }
+
+    /// The same for a series that may be left out: `None` if it is new and the process has as many as it may.
+    ///
+    /// # Errors
+    /// As [`Appender::series`].
+    pub fn bounded_series(&mut self, labels: &LabelsBuilder) -> Result<Option<SeriesLookup>, WalError> {
+        self.lookup(labels, true)
+    }
+
+    fn lookup(&mut self, labels: &LabelsBuilder, is_bounded: bool) -> Result<Option<SeriesLookup>, WalError> {
+        let Some((lookup, last_ts_ms)) = self.wal.lookup(labels, is_bounded)? else { return Ok(None) };
         if lookup.created {
             self.created.push(lookup.handle);
         }
-        Ok(SeriesLookup { handle: lookup.handle, last_ts_ms })
+        Ok(Some(SeriesLookup { handle: lookup.handle, last_ts_ms }))
     }
 
     /// Stages one float sample; the order check happens in [`Appender::commit`].

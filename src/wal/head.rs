@@ -7,6 +7,7 @@ use crate::labels::builder::LabelsBuilder;
 use crate::metrics::page::Page;
 use crate::metrics::{Collect, Counter};
 use crate::series::SeriesHandle;
+use crate::series::bound::SeriesBound;
 use crate::series::table::{Lookup, SeriesTable};
 use crate::wal::appender::{Appender, CommitReport};
 use crate::wal::commit::{CommitBuffers, CommitError};
@@ -25,7 +26,7 @@ use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 /// The log's directory in the data directory, as in Prometheus' agent.
@@ -114,6 +115,7 @@ struct Shared {
     trouble: Arc<Mutex<String>>,
     /// Where a commit waits for room on a full disk. Never waited for with the head lock.
     room: Room,
+    series_bound: OnceLock<Arc<SeriesBound>>,
     /// Never locked while the head lock is waited for.
     readers: Readers,
     /// The head lock. Nothing is sent on a channel that could block, fsynced or logged at length while it is held.
@@ -201,6 +203,7 @@ impl Wal {
             checkpoint_at_start: replayed.checkpoint,
             trouble: Arc::default(),
             room: Room::default(),
+            series_bound: OnceLock::new(),
             readers: Readers::default(),
             head: Mutex::new(head),
         };
@@ -212,18 +215,43 @@ impl Wal {
         Appender::new(self.clone())
     }
 
-    /// Finds or makes a series; with it comes the timestamp of its newest sample.
-    pub(in crate::wal) fn lookup(&self, labels: &LabelsBuilder) -> Result<(Lookup, i64), WalError> {
+    /// From now on no more series than this are made, but for those that have to be there.
+    pub fn bound_series(&self, bound: Arc<SeriesBound>) {
+        bound.note(self.active_series() as u64);
+        // It is set once, at the start.
+        let _ = self.shared.series_bound.set(bound);
+    }
+
+    /// Finds or makes a series; with it comes the timestamp of its newest sample. `None`: it is new, and there are as
+    /// many as there may be; never if `is_bounded` is false.
+    pub(in crate::wal) fn lookup(
+        &self,
+        labels: &LabelsBuilder,
+        is_bounded: bool,
+    ) -> Result<Option<(Lookup, i64)>, WalError> {
         let mut head = self.shared.head.lock();
         let Head { table, writer, .. } = &mut *head;
         let writer = writer.as_ref().ok_or(WalError::Closed)?;
-        let lookup = table.get_or_create(labels).ok_or(WalError::TooManySeries)?;
+        let bound = self.shared.series_bound.get().filter(|_| is_bounded);
+        let has_room = bound.is_none_or(|bound| bound.admits(table.len() as u64));
+        let found = match has_room {
+            true => Some(table.get_or_create(labels).ok_or(WalError::TooManySeries)?),
+            false => table.get(labels).map(|handle| Lookup { handle, created: false }),
+        };
+        let Some(lookup) = found else {
+            let n_series = table.len() as u64;
+            drop(head);
+            if let Some(bound) = bound {
+                bound.left_out(n_series);
+            }
+            return Ok(None);
+        };
         let state = table.state_mut(lookup.handle).ok_or(WalError::TooManySeries)?;
         if lookup.created {
             // Truncation takes it for a series of this segment until it is written, and removes it if it never is.
             state.last_segment = writer.number();
         }
-        Ok((lookup, state.last_ts_ms))
+        Ok(Some((lookup, state.last_ts_ms)))
     }
 
     /// Whether the handle is not stale.
@@ -288,7 +316,11 @@ impl Wal {
             }
             Err(TrySendError::Disconnected(())) => false,
         });
+        let n_series = head.table.len() as u64;
         drop(head);
+        if let Some(bound) = self.shared.series_bound.get() {
+            bound.note(n_series);
+        }
         if let Some(samples) = recovered {
             metrics.poisoned.set(0.0);
             log::info!("the write-ahead log is written again; {samples} samples were lost meanwhile");

@@ -86,7 +86,10 @@ impl Router {
 
     fn page(&self, page: &Page, request: &Request) -> Reply {
         let response = match page {
-            Page::Healthy => Response::text(200, "scraped is Healthy.\n"),
+            Page::Healthy => match self.state.board.stall(Instant::now(), self.state.running.loaded()) {
+                None => Response::text(200, "scraped is Healthy.\n"),
+                Some(stall) => Response::text(503, format!("scraped is not healthy: {stall}\n")),
+            },
             Page::Ready => match self.state.running.readiness() {
                 Ok(()) => Response::text(200, "scraped is Ready.\n"),
                 Err(why) => Response::text(503, why),

@@ -24,6 +24,10 @@ pub(in crate::web) fn status(state: &WebState) -> Response {
         content.push_str("</tbody></table>");
     }
     content.push_str("</section>");
+    if let Some(bound) = state.board.series_bound() {
+        let _ =
+            write!(content, "<section><h2>Series</h2><p>{}</p></section>", ui::escape(&bound.to_string()));
+    }
     ui::page(&state.site, "status", std::iter::once(content))
 }
 

@@ -25,6 +25,9 @@ const MAX_COMPLAINTS: usize = 50;
 pub(in crate::web) fn targets(state: &WebState) -> Response {
     let jobs = state.board.jobs();
     let mut content = String::new();
+    if let Some(bound) = state.board.series_bound().filter(|bound| bound.is_reached()) {
+        let _ = write!(content, "<p class=down>{}</p>", escape(&bound.to_string()));
+    }
     write_complaints(&mut content, &state.complaints);
     if jobs.is_empty() {
         content.push_str("<p>No jobs yet. The configuration names none, or discovery has not answered.</p>");
@@ -131,12 +134,13 @@ fn row(active: &ActiveTarget) -> String {
         Some(last) => {
             let _ = write!(
                 out,
-                "<td data-label=\"Last scrape\">{}<td data-label=Duration>{:.1} ms<td data-label=Samples>{}{}\
+                "<td data-label=\"Last scrape\">{}<td data-label=Duration>{:.1} ms<td data-label=Samples>{}{}{}\
                  <td data-label=Error>{}",
                 ago(last.ts_ms),
                 last.duration.as_secs_f64() * 1e3,
                 last.samples_scraped,
                 last.series_use.map(series_use).unwrap_or_default(),
+                over_max_series(last.over_max_series),
                 escape(last.error.as_deref().unwrap_or_default())
             );
         }
@@ -151,6 +155,14 @@ fn series_use(series_use: SeriesUse) -> String {
     match samples_dropped {
         0 => format!(" <small>{current} of {limit} series</small>"),
         n => format!(" <small class=down>{current} of {limit} series, {n} left out</small>"),
+    }
+}
+
+/// What `--storage.agent.max-series` left out of a page.
+fn over_max_series(n_samples: u64) -> String {
+    match n_samples {
+        0 => String::new(),
+        n => format!(" <small class=down>{n} of new series left out: --storage.agent.max-series</small>"),
     }
 }
 
