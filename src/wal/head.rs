@@ -32,6 +32,9 @@ use std::time::{Duration, Instant};
 /// The log's directory in the data directory, as in Prometheus' agent.
 const WAL_DIR: &str = "wal";
 
+/// Series that are taken back while the head is held, at most.
+const TAKE_BACK_SLICE: usize = 4096;
+
 /// How records are compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Compression {
@@ -261,10 +264,13 @@ impl Wal {
 
     /// Removes those series that nobody has logged.
     pub(in crate::wal) fn take_back(&self, created: &[SeriesHandle]) {
-        let mut head = self.shared.head.lock();
-        for handle in created {
-            if head.table.state(*handle).is_some_and(|state| state.logged == 0) {
-                head.table.remove(*handle);
+        // A page that is refused at its end may have made a million.
+        for slice in created.chunks(TAKE_BACK_SLICE) {
+            let mut head = self.shared.head.lock();
+            for handle in slice {
+                if head.table.state(*handle).is_some_and(|state| state.logged == 0) {
+                    head.table.remove(*handle);
+                }
             }
         }
     }
