@@ -116,6 +116,12 @@ fn cases() -> Vec<Case> {
         case("labels without a limit", 40_000, "", TEXT, "too many labels (metric: a, number of labels: 160003, limit where label_limit is not set: 10000)", descending),
         case("labels that are mapped", 10_000, map, TEXT, "", |n| series(n, |idx| format!("l{:07}=\"1\"", n - idx))),
         case("labels that are dropped", 20_000, drop, TEXT, "", |n| series(n, |idx| format!("l{:07}=\"1\"", n - idx))),
+        case("a value for a pattern of many states", 2_000, "metric_relabel_configs: [{action: drop, source_labels: [b], regex: '.*a[ab]{900}c'}]", TEXT, "", |n| {
+            vec![format!("a{{b=\"{}\"}} 1\n", "a".repeat(n)).into_bytes()]
+        }),
+        case("a value too long for a pattern", 400_000, "metric_relabel_configs: [{action: drop, source_labels: [b], regex: '.*a[ab]{900}c'}]", TEXT, "a label is too long for the regex of rule 1 of metric_relabel_configs…", |n| {
+            vec![format!("a{{b=\"{}\"}} 1\n", "a".repeat(n)).into_bytes()]
+        }),
         case("labels without a value", 10_000, "label_limit: 9000000", TEXT, "", |n| {
             series(n, |idx| format!("l{:07}=\"1\",l{:07}=\"\"", n - idx, n - idx))
         }),

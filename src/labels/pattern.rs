@@ -6,6 +6,7 @@
 use crate::labels::quote::Quoted;
 use crate::labels::re2;
 use regex_automata::meta;
+use regex_automata::nfa::thompson::NFA;
 use regex_automata::util::primitives::NonMaxUsize;
 use regex_automata::{Input, Span};
 use std::fmt;
@@ -17,6 +18,10 @@ const MAX_COMPILED_BYTES: usize = 10 * 1024 * 1024;
 /// default: patterns of rules are short, and there are many of them.
 const STATE_CACHE_BYTES: usize = 512 * 1024;
 
+/// States of a pattern times bytes of a text: a step takes some nanoseconds. A pattern of a thousand states still
+/// has 128 KiB to look at.
+const MAX_STEPS: usize = 1 << 27;
+
 /// What a pattern must not contain to be a plain word.
 const META: [char; 14] = ['\\', '.', '+', '*', '?', '(', ')', '[', ']', '{', '}', '^', '$', '|'];
 
@@ -24,6 +29,8 @@ const META: [char; 14] = ['\\', '.', '+', '*', '?', '(', ')', '[', ']', '{', '}'
 #[derive(Clone, Debug)]
 pub struct Pattern {
     matcher: Matcher,
+    /// States of the engine's automaton; 0 without an engine.
+    n_states: usize,
     /// Names of the groups from group 1 on; empty for a group without a name.
     group_names: Box<[String]>,
 }
@@ -63,17 +70,20 @@ impl Pattern {
         // Parsed as Prometheus wraps it, also for the sake of the errors.
         let parsed =
             re2::parse(&format!("^(?s:{text})$")).map_err(|error| PatternError(error.to_string()))?;
-        let matcher = match Matcher::without_engine(text) {
-            Some(matcher) => matcher,
+        let (matcher, n_states) = match Matcher::without_engine(text) {
+            Some(matcher) => (matcher, 0),
             None => {
                 let config = meta::Config::new()
                     .nfa_size_limit(Some(MAX_COMPILED_BYTES))
                     .hybrid_cache_capacity(STATE_CACHE_BYTES);
                 let regex = meta::Builder::new().configure(config).build_from_hir(&parsed.hir);
-                Matcher::Engine(regex.map_err(|error| PatternError::from_build(text, &error))?)
+                let regex = regex.map_err(|error| PatternError::from_build(text, &error))?;
+                // It fits: the engine has one of its own.
+                let states = NFA::compiler().build_from_hir(&parsed.hir).map_or(0, |nfa| nfa.states().len());
+                (Matcher::Engine(regex), states)
             }
         };
-        Ok(Self { matcher, group_names: parsed.group_names.into() })
+        Ok(Self { matcher, n_states, group_names: parsed.group_names.into() })
     }
 
     /// Compiles the text of a pattern as Prometheus' `labels.NewFastRegexMatcher` does: it has to be a pattern also
@@ -117,6 +127,12 @@ impl Pattern {
                 start == 0 && self.is_match(text)
             }
         }
+    }
+
+    /// True if looking for the pattern in `text` could take the better part of a second: where the states of its
+    /// automaton are too many to be remembered, each byte costs as many steps as there are.
+    pub(in crate::labels) fn is_too_costly(&self, text: &str) -> bool {
+        text.len().saturating_mul(self.n_states) > MAX_STEPS
     }
 
     /// Names of the groups from group 1 on; empty for a group without a name.

@@ -277,6 +277,11 @@ fn allows_template(names: NameScheme, template: &str) -> bool {
 pub enum Verdict {
     /// Goes on.
     Keep,
+    /// A text is too long for the regex of a rule: what the rules say cannot be known.
+    TooCostly {
+        /// Index of the rule.
+        rule_idx: usize,
+    },
     /// Dropped by the rule with this index.
     Drop {
         /// Index in the list of rules.
@@ -294,6 +299,8 @@ pub(in crate::labels) struct Scratch {
     slots: Slots,
     /// New labels of `labelmap`: names and values one behind the other in `result`, with where each ends.
     mapped: Vec<(usize, usize)>,
+    /// A text is too long for the pattern of the rule that was applied last.
+    is_too_costly: bool,
 }
 
 impl Scratch {
@@ -313,8 +320,10 @@ pub fn relabel(labels: &mut LabelsBuilder, rules: &[RelabelRule]) -> Verdict {
     let mut scratch = std::mem::take(&mut labels.scratch);
     let dropped_by = rules.iter().position(|rule| !rule.apply(labels, &mut scratch));
     scratch.shrink();
+    let is_too_costly = std::mem::take(&mut scratch.is_too_costly);
     labels.scratch = scratch;
     match dropped_by {
+        Some(rule_idx) if is_too_costly => Verdict::TooCostly { rule_idx },
         Some(rule_idx) => Verdict::Drop { rule_idx },
         None => Verdict::Keep,
     }
@@ -332,6 +341,17 @@ impl RelabelRule {
                 value.push_str(&self.config.separator);
             }
             value.push_str(labels.get(name));
+        }
+        let is_too_costly = match self.config.action {
+            Action::Keep | Action::Drop | Action::Replace => self.pattern.is_too_costly(value),
+            Action::LabelMap | Action::LabelDrop | Action::LabelKeep => {
+                labels.iter().any(|(name, _)| self.pattern.is_too_costly(name))
+            }
+            _ => false,
+        };
+        if is_too_costly {
+            scratch.is_too_costly = true;
+            return false;
         }
         match self.config.action {
             Action::Keep => return self.pattern.is_match(value),

@@ -126,6 +126,11 @@ pub enum ScrapeError {
     },
     /// The labels of a series exceed a limit.
     LabelLimit(LabelLimitError),
+    /// A label is so long that one of the rules would work on it for seconds.
+    RegexCost {
+        /// Its place in `metric_relabel_configs`, from 1.
+        rule: usize,
+    },
     /// Labels that stand once in the page belong to so many series that they would fill memory and log.
     Amplified {
         /// Bytes of labels of the page's new series, as far as it was read.
@@ -250,6 +255,7 @@ impl ScrapeError {
             | Self::InvalidLabels { .. }
             | Self::LabelLimit(_)
             | Self::Amplified { .. }
+            | Self::RegexCost { .. }
             | Self::BucketLimit { .. }
             | Self::Histogram { .. }
             | Self::Local { .. }
@@ -312,6 +318,11 @@ impl fmt::Display for ScrapeError {
             Self::DuplicateLabel { name } => write!(f, "label name \"{name}\" is not unique: invalid sample"),
             Self::InvalidLabels { labels } => write!(f, "invalid metric name or label names: {labels}"),
             Self::LabelLimit(error) => error.fmt(f),
+            Self::RegexCost { rule } => write!(
+                f,
+                "a label is too long for the regex of rule {rule} of metric_relabel_configs, which would take seconds; \
+                 make the regex smaller"
+            ),
             Self::Amplified { bytes, limit } => write!(
                 f,
                 "the labels of the page's new series take more than eight times the page and 16 MiB (bytes: {bytes}, \

@@ -93,8 +93,10 @@ impl SampleLabels {
             set_target_labels(builder, target_labels);
         }
 
-        if relabel(builder, &config.metric_relabel_configs) != Verdict::Keep || builder.is_empty() {
-            return Ok(Sampled::Dropped);
+        match relabel(builder, &config.metric_relabel_configs) {
+            Verdict::Keep if !builder.is_empty() => {}
+            Verdict::Keep | Verdict::Drop { .. } => return Ok(Sampled::Dropped),
+            Verdict::TooCostly { rule_idx } => return Err(ScrapeError::RegexCost { rule: rule_idx + 1 }),
         }
         if builder.get(METRIC_NAME).is_empty() {
             return Err(ScrapeError::NameLabelMandatory);
