@@ -111,7 +111,9 @@ fn heads(endpoint: &Endpoint, agent: &str) -> BTreeSet<Vec<String>> {
     let sent = requests.iter().filter(|it| it.values("User-Agent").concat().starts_with(agent));
     let lines = |request: &Request| {
         let lines = request.head.lines().filter(|line| !OWN.iter().any(|it| line.starts_with(it)));
-        let mut lines: Vec<String> = lines.map(str::to_owned).collect();
+        // Of a query, Go sends letters beyond ASCII as they are.
+        let mut lines: Vec<String> =
+            lines.map(|line| line.replace('ö', "%C3%B6").replace('ß', "%C3%9F")).collect();
         lines.sort();
         lines
     };
