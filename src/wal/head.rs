@@ -3,12 +3,10 @@
 //! **Invariant:** a label set has exactly one series record in all kept WAL, and no sample stands before its series.
 
 use crate::data_dir;
-use crate::labels::builder::LabelsBuilder;
 use crate::metrics::page::Page;
 use crate::metrics::{Collect, Counter};
-use crate::series::SeriesHandle;
 use crate::series::bound::SeriesBound;
-use crate::series::table::{Lookup, SeriesTable};
+use crate::series::table::SeriesTable;
 use crate::wal::appender::{Appender, CommitReport};
 use crate::wal::commit::{CommitBuffers, CommitError};
 use crate::wal::disk;
@@ -31,9 +29,6 @@ use std::time::{Duration, Instant};
 
 /// The log's directory in the data directory, as in Prometheus' agent.
 const WAL_DIR: &str = "wal";
-
-/// Series that are taken back while the head is held, at most.
-const TAKE_BACK_SLICE: usize = 4096;
 
 /// How records are compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -216,63 +211,6 @@ impl Wal {
     /// A new appender; a worker keeps one and reuses its memory.
     pub fn appender(&self) -> Appender {
         Appender::new(self.clone())
-    }
-
-    /// From now on no more series than this are made, but for those that have to be there.
-    pub fn bound_series(&self, bound: Arc<SeriesBound>) {
-        bound.note(self.active_series() as u64);
-        // It is set once, at the start.
-        let _ = self.shared.series_bound.set(bound);
-    }
-
-    /// Finds or makes a series; with it comes the timestamp of its newest sample. `None`: it is new, and there are as
-    /// many as there may be; never if `is_bounded` is false.
-    pub(in crate::wal) fn lookup(
-        &self,
-        labels: &LabelsBuilder,
-        is_bounded: bool,
-    ) -> Result<Option<(Lookup, i64)>, WalError> {
-        let mut head = self.shared.head.lock();
-        let Head { table, writer, .. } = &mut *head;
-        let writer = writer.as_ref().ok_or(WalError::Closed)?;
-        let bound = self.shared.series_bound.get().filter(|_| is_bounded);
-        let has_room = bound.is_none_or(|bound| bound.admits(table.len() as u64));
-        let found = match has_room {
-            true => Some(table.get_or_create(labels).ok_or(WalError::TooManySeries)?),
-            false => table.get(labels).map(|handle| Lookup { handle, created: false }),
-        };
-        let Some(lookup) = found else {
-            let n_series = table.len() as u64;
-            drop(head);
-            if let Some(bound) = bound {
-                bound.left_out(n_series);
-            }
-            return Ok(None);
-        };
-        let state = table.state_mut(lookup.handle).ok_or(WalError::TooManySeries)?;
-        if lookup.created {
-            // Truncation takes it for a series of this segment until it is written, and removes it if it never is.
-            state.last_segment = writer.number();
-        }
-        Ok(Some((lookup, state.last_ts_ms)))
-    }
-
-    /// Whether the handle is not stale.
-    pub(in crate::wal) fn is_live(&self, handle: SeriesHandle) -> bool {
-        self.shared.head.lock().table.state(handle).is_some()
-    }
-
-    /// Removes those series that nobody has logged.
-    pub(in crate::wal) fn take_back(&self, created: &[SeriesHandle]) {
-        // A page that is refused at its end may have made a million.
-        for slice in created.chunks(TAKE_BACK_SLICE) {
-            let mut head = self.shared.head.lock();
-            for handle in slice {
-                if head.table.state(*handle).is_some_and(|state| state.logged == 0) {
-                    head.table.remove(*handle);
-                }
-            }
-        }
     }
 
     /// Writes a transaction. If the disk is full, wal-maintenance is asked for room first: the oldest segments go
@@ -597,7 +535,7 @@ impl Wal {
     }
 
     /// Takes a series away as truncation does with one that had no sample for long.
-    pub(crate) fn remove_series(&self, labels: &LabelsBuilder) {
+    pub(crate) fn remove_series(&self, labels: &crate::labels::builder::LabelsBuilder) {
         let mut head = self.shared.head.lock();
         if let Some(lookup) = head.table.get_or_create(labels) {
             head.table.remove(lookup.handle);
@@ -610,6 +548,9 @@ fn wake(waker: &Option<Sender<()>>) {
         let _ = waker.try_send(());
     }
 }
+
+#[path = "lookup.rs"]
+mod lookup;
 
 #[cfg(test)]
 #[path = "head_tests.rs"]
