@@ -139,7 +139,7 @@ fn cases() -> Vec<Case> {
         case("buckets of protobuf in descending order", 30_000, convert, PROTOBUF, "", |n| {
             histogram(b"", &(0..n).flat_map(|idx| bucket((n - idx) as f64, 0)).collect::<Vec<_>>())
         }),
-        case("long labels for many buckets", 2_000, "", PROTOBUF, "the labels of the page's new series take more than eight times the page and 16 MiB (…", |n| {
+        case("long labels for many buckets", 2_000, "", PROTOBUF, "the labels of the page's new series take more than eight times the page and 64 MiB (…", |n| {
             let buckets: Vec<u8> = (0..n * 10).flat_map(|idx| bucket(idx as f64, 0)).collect();
             histogram(&label("long", &"x".repeat(n * 100)), &buckets)
         }),

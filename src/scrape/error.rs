@@ -325,7 +325,7 @@ impl fmt::Display for ScrapeError {
             ),
             Self::Amplified { bytes, limit } => write!(
                 f,
-                "the labels of the page's new series take more than eight times the page and 16 MiB (bytes: {bytes}, \
+                "the labels of the page's new series take more than eight times the page and 64 MiB (bytes: {bytes}, \
                  limit: {limit}); let the target have shorter labels or fewer buckets"
             ),
             Self::BucketLimit { limit } => {
