@@ -1,6 +1,6 @@
 //! The `scraped` command: flags, then the daemon or a sub-command, then an exit status.
 
-use scraped::commands::check::{self, Outcome};
+use scraped::commands::check::{self, Depth, Outcome};
 use scraped::commands::metrics;
 use scraped::commands::query::{self, QueryOptions};
 use scraped::commands::scrape::{self, ScrapeOptions};
@@ -22,7 +22,7 @@ fn main() -> ExitCode {
     scraped::allocator::tune();
     match flags::parse(std::env::args_os().skip(1)) {
         Ok(Command::Run(flags)) => run(*flags),
-        Ok(Command::CheckConfig { file }) => check_config(&file),
+        Ok(Command::CheckConfig { file, is_syntax_only }) => check_config(&file, is_syntax_only),
         Ok(Command::CheckMetrics) => check_metrics(),
         Ok(Command::Scrape(options)) => scrape(&options),
         Ok(Command::Query(options)) => query(options),
@@ -46,8 +46,9 @@ fn run(flags: Flags) -> ExitCode {
     if asked_for { ExitCode::SUCCESS } else { ExitCode::from(EXIT_BUG) }
 }
 
-fn check_config(file: &Path) -> ExitCode {
-    match check::check_config(file, &mut io::stdout().lock()) {
+fn check_config(file: &Path, is_syntax_only: bool) -> ExitCode {
+    let depth = if is_syntax_only { Depth::Syntax } else { Depth::Files };
+    match check::check_config(file, depth, &mut io::stdout().lock()) {
         Ok(Outcome::Good) => ExitCode::SUCCESS,
         Ok(Outcome::Bad) => ExitCode::from(EXIT_FAILED),
         // A closed pipe is the reader's wish.

@@ -74,7 +74,8 @@ fn what_an_editor_or_an_accident_leaves() {
     let path = discovery.dir.path().join("sd/a.yml");
     let errors = || discovery.metrics.file_read_errors.get();
     let huge = || format!("- targets: ['{}']\n", "a".repeat(17 << 20)).into_bytes();
-    let bad: [(&str, Vec<u8>); 4] = [
+    let bad: [(&str, Vec<u8>); 5] = [
+        ("UTF-16", b"\xff\xfe-\0 \0t\0".to_vec()),
         ("not UTF-8", b"- targets: ['\xe9:1']\n".to_vec()),
         ("zeros, as after a power cut", vec![0; 4096]),
         ("larger than the limit", huge()),
@@ -86,8 +87,14 @@ fn what_an_editor_or_an_accident_leaves() {
         wait_until(what, || errors() > before);
     }
     // None of it was taken for targets; and a mark of the byte order is nothing bad in YAML.
-    discovery.write("b.yml", "\u{feff}- targets: ['b:1']\n");
-    let b = "b:1{__meta_filepath=\"sd/b.yml\"}";
+    discovery.write("b.yml", "\u{feff}- targets: ['b:1']\n- targets: ['c:1']\n");
+    let b = "b:1{__meta_filepath=\"sd/b.yml\"} c:1{__meta_filepath=\"sd/b.yml\"}";
+    discovery.expect(&format!("{} {b}", target("a", "a.yml")));
+    discovery.write("b.json", "\u{feff}[{\"targets\": [\"e:1\"]}, {\"targets\": [\"f:1\"]}]");
+    let json = "e:1{__meta_filepath=\"sd/b.json\"} f:1{__meta_filepath=\"sd/b.json\"}";
+    discovery.expect(&format!("{} {json} {b}", target("a", "a.yml")));
+    fs::remove_file(discovery.dir.path().join("sd/b.json")).expect("there");
+    // The other two files tell of what comes next.
     discovery.expect(&format!("{} {b}", target("a", "a.yml")));
     // Written by hand, in place, byte by byte: only the end counts.
     fs::write(&path, "").expect("writable");

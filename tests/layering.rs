@@ -96,6 +96,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "clock",
             "config",
             "discovery::TargetGroup",
+            "discovery::read_list",
             "exposition",
             "flags",
             "histogram",

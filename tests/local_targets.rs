@@ -36,9 +36,10 @@ fn files_are_targets() {
     fs::create_dir(at("textfiles")).unwrap();
     // The first has no end of its last line.
     fs::write(at("textfiles/a.prom"), "from_a 1\n# TYPE b counter\nalso_a 2").unwrap();
-    fs::write(at("textfiles/b.prom"), "from_b{x=\"y\"} 3\n").unwrap();
+    // A byte order mark is no content.
+    fs::write(at("textfiles/b.prom"), "\u{feff}from_b{x=\"y\"} 3\n").unwrap();
     fs::write(at("textfiles/c.txt"), "not_read 1\n").unwrap();
-    fs::write(at("one.prom"), "one 1\n").unwrap();
+    fs::write(at("one.prom"), "\u{feff}# HELP one Is it?\none 1\n").unwrap();
     fs::write(at("old.prom"), "old 1\n").unwrap();
     let long_ago = SystemTime::now() - Duration::from_secs(2 * 60 * 60 + 5);
     File::options().write(true).open(at("old.prom")).unwrap().set_modified(long_ago).unwrap();

@@ -5,7 +5,7 @@
 mod support;
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, Permissions};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
@@ -327,9 +327,12 @@ fn version_and_help() {
         let help = scraped(&[flag]);
         assert_eq!(help.code, Some(0));
         assert_eq!(help.stderr, "");
-        for wanted in
-            ["scraped check config FILE", "scraped query SELECTOR", "--storage.agent.path=DIR", "--version"]
-        {
+        for wanted in [
+            "scraped check config [--syntax-only] FILE",
+            "scraped query SELECTOR",
+            "--storage.agent.path=DIR",
+            "--version",
+        ] {
             assert!(help.stdout.contains(wanted), "no {wanted:?} in\n{}", help.stdout);
         }
         assert!(help.stdout.lines().all(|line| line.len() <= 160), "{}", help.stdout);
@@ -354,22 +357,62 @@ fn check_config_counts_and_names_mistakes() {
     assert!(lines[1].starts_with(&format!("{bad}:4: scrape_configs[1].job_name: ")), "{lines:?}");
 
     let usage = scraped(&["check", "config"]);
-    check_refusal(&usage, "usage: scraped check config FILE, or scraped check metrics < PAGE");
+    check_refusal(
+        &usage,
+        "usage: scraped check config [--syntax-only] FILE, or scraped check metrics < PAGE",
+    );
 }
 
 #[test]
 fn query_refuses_with_one_sentence() {
     let refusals = Refusals::new();
-    let path = format!("--storage.agent.path={}", refusals.path("none"));
-    let finished = scraped(&["query", "up", &path]);
-    let wal_dir = refusals.path("none/wal");
-    check_refusal(
-        &finished,
-        &format!(
-            "no write-ahead log in {wal_dir}; start scraped first or name its data directory with \
-             --storage.agent.path"
-        ),
+    let ask = |name: &str| {
+        let path = format!("--storage.agent.path={}", refusals.path(name));
+        scraped(&["query", "up", &path])
+    };
+    let name_it = "name the data directory of scraped with --storage.agent.path";
+    fs::create_dir(refusals.path("empty")).unwrap();
+    let wal_dir = refusals.path("empty/wal");
+    let no_log = format!(
+        "no write-ahead log in {wal_dir}; start scraped first or name its data directory with --storage.agent.path"
     );
+    check_refusal(&ask("empty"), &no_log);
+    let none = refusals.path("none");
+    check_refusal(&ask("none"), &format!("no such directory: {none}; {name_it}"));
+    let file = refusals.path("ok.yml");
+    check_refusal(&ask("ok.yml"), &format!("{file} is not a directory; {name_it}"));
+    let below = refusals.path("ok.yml/x");
+    check_refusal(&ask("ok.yml/x"), &format!("cannot look into {below}: Not a directory (os error 20)"));
+    fs::create_dir(refusals.path("wal_is_a_file")).unwrap();
+    fs::write(refusals.path("wal_is_a_file/wal"), "").unwrap();
+    let wal = refusals.path("wal_is_a_file/wal");
+    check_refusal(&ask("wal_is_a_file"), &format!("{wal} is not a directory; {name_it}"));
+}
+
+/// The data directory of a service is for its user alone.
+#[test]
+fn query_without_permission_says_so() {
+    assert!(rustix::process::geteuid().is_root(), "needs root, to be somebody else");
+    let refusals = Refusals::new();
+    fs::set_permissions(refusals.dir.path(), Permissions::from_mode(0o755)).unwrap();
+    let program = refusals.path("scraped");
+    fs::copy(env!("CARGO_BIN_EXE_scraped"), &program).unwrap();
+    let secret = refusals.path("private");
+    fs::create_dir_all(refusals.path("private/data/wal")).unwrap();
+    fs::create_dir_all(refusals.path("open/wal")).unwrap();
+    fs::set_permissions(&secret, Permissions::from_mode(0o700)).unwrap();
+    fs::set_permissions(refusals.path("open/wal"), Permissions::from_mode(0o700)).unwrap();
+    let ask = |path: &str| {
+        let path = format!("--storage.agent.path={path}");
+        finish(Command::new(&program).args(["query", "up", &path]).uid(NOBODY).gid(NOBODY))
+    };
+    let denied = "Permission denied (os error 13); ask as root or as the user that scraped runs as";
+    check_refusal(&ask(&secret), &format!("cannot look into {secret}/wal: {denied}"));
+    check_refusal(&ask(&format!("{secret}/data")), &format!("cannot look into {secret}/data: {denied}"));
+    let open = refusals.path("open");
+    let rights = "give this user the rights to read and write there or choose another --storage.agent.path";
+    let cannot_read = format!("cannot read {open}/wal: Permission denied (os error 13); {rights}");
+    check_refusal(&ask(&open), &cannot_read);
 }
 
 #[test]

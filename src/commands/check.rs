@@ -1,8 +1,9 @@
-//! `scraped check config FILE`: every mistake with file, line, key and a sentence, or a short summary.
+//! `scraped check config [--syntax-only] FILE`: every mistake with file, line, key and a sentence, or a short summary.
 
 use std::io::{self, Write};
 use std::path::Path;
 
+use crate::commands::check_files::{self, Findings};
 use crate::config::discovery::DiscoveryConfig;
 use crate::config::{Config, load};
 
@@ -15,14 +16,36 @@ pub enum Outcome {
     Bad,
 }
 
+/// How far a check goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// `--syntax-only`: the configuration and its `scrape_config_files`.
+    Syntax,
+    /// Also whether the files that it names are there, and what lists of targets say.
+    Files,
+}
+
 /// Checks the configuration in `path` and writes what it found.
 ///
 /// # Errors
 ///
 /// Those of `out`.
-pub fn check_config(path: &Path, out: &mut dyn Write) -> io::Result<Outcome> {
+pub fn check_config(path: &Path, depth: Depth, out: &mut dyn Write) -> io::Result<Outcome> {
     match load(path) {
         Ok(config) => {
+            let found = match depth {
+                Depth::Syntax => Findings::default(),
+                Depth::Files => check_files::look(&config),
+            };
+            for warning in &found.warnings {
+                writeln!(out, "{}: warning: {warning}", path.display())?;
+            }
+            for mistake in &found.mistakes {
+                writeln!(out, "{}: {mistake}", path.display())?;
+            }
+            if !found.mistakes.is_empty() {
+                return Ok(Outcome::Bad);
+            }
             writeln!(out, "{}: good: {}", path.display(), summary(&config))?;
             for note in &config.notes {
                 writeln!(out, "{}: note: {note}", path.display())?;
@@ -65,14 +88,14 @@ pub fn counted(count: usize, noun: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Outcome, check_config};
+    use super::{Depth, Outcome, check_config};
 
     fn check(text: &str, outcome: Outcome, want: &[&str]) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("c.yml");
         std::fs::write(&path, text).unwrap();
         let mut out = Vec::new();
-        assert_eq!(check_config(&path, &mut out).unwrap(), outcome);
+        assert_eq!(check_config(&path, Depth::Syntax, &mut out).unwrap(), outcome);
         let out = String::from_utf8(out).unwrap().replace(&path.display().to_string(), "c.yml");
         assert_eq!(out.lines().collect::<Vec<_>>(), want, "{text}");
     }
@@ -105,7 +128,7 @@ mod tests {
     fn a_file_that_is_not_there() {
         let dir = tempfile::tempdir().unwrap();
         let mut out = Vec::new();
-        assert_eq!(check_config(&dir.path().join("no.yml"), &mut out).unwrap(), Outcome::Bad);
+        assert_eq!(check_config(&dir.path().join("no.yml"), Depth::Files, &mut out).unwrap(), Outcome::Bad);
         let out = String::from_utf8(out).unwrap();
         assert!(out.ends_with("no.yml: cannot read it: No such file or directory (os error 2)\n"), "{out}");
     }

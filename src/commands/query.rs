@@ -11,6 +11,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::fs;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -58,6 +59,23 @@ pub enum QueryError {
         /// Where it should be.
         wal_dir: PathBuf,
     },
+    /// There is no such directory.
+    NoDirectory {
+        /// As it was named.
+        path: PathBuf,
+    },
+    /// A file stands where a directory should be.
+    NotADirectory {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Whether there is a log cannot be seen.
+    Hidden {
+        /// What cannot be looked at.
+        path: PathBuf,
+        /// Why.
+        cause: io::Error,
+    },
     /// A file cannot be read.
     Wal(WalError),
     /// The daemon truncates faster than the log can be read.
@@ -75,6 +93,23 @@ impl fmt::Display for QueryError {
                 "no write-ahead log in {}; start scraped first or name its data directory with --storage.agent.path",
                 wal_dir.display()
             ),
+            QueryError::NoDirectory { path } => write!(
+                f,
+                "no such directory: {}; name the data directory of scraped with --storage.agent.path",
+                path.display()
+            ),
+            QueryError::NotADirectory { path } => write!(
+                f,
+                "{} is not a directory; name the data directory of scraped with --storage.agent.path",
+                path.display()
+            ),
+            QueryError::Hidden { path, cause } => {
+                write!(f, "cannot look into {}: {cause}", path.display())?;
+                match cause.kind() {
+                    io::ErrorKind::PermissionDenied => f.write_str(AS_WHOM),
+                    _ => Ok(()),
+                }
+            }
             QueryError::Wal(error) => error.fmt(f),
             QueryError::Truncating => {
                 write!(
@@ -90,6 +125,9 @@ impl fmt::Display for QueryError {
 
 impl std::error::Error for QueryError {}
 
+/// The way out where permission is missing: the data directory is for one user alone.
+const AS_WHOM: &str = "; ask as root or as the user that scraped runs as";
+
 /// How often reading starts over because a segment vanished. Truncations are minutes apart.
 const MAX_ROUNDS: u32 = 5;
 
@@ -103,9 +141,7 @@ const PRUNE_SAMPLES: usize = 64 * 1024;
 pub fn run(options: QueryOptions, out: &mut dyn Write) -> Result<(), QueryError> {
     let selector = Selector::parse(&options.selector).map_err(QueryError::Selector)?;
     let wal_dir = options.path.join("wal");
-    if !wal_dir.is_dir() {
-        return Err(QueryError::NoData { wal_dir });
-    }
+    look_for(&options.path, &wal_dir)?;
     let answer = read(&wal_dir, &selector, options.since)?;
     let mut out = BufWriter::new(out);
     let printed = match options.format {
@@ -116,6 +152,25 @@ pub fn run(options: QueryOptions, out: &mut dyn Write) -> Result<(), QueryError>
         Err(cause) if cause.kind() != io::ErrorKind::BrokenPipe => Err(QueryError::Output(cause)),
         _ => Ok(()),
     }
+}
+
+/// Says what is wrong with a log that cannot be read; a directory with a log in it is fine.
+fn look_for(path: &Path, wal_dir: &Path) -> Result<(), QueryError> {
+    let is_dir = |path: &Path| fs::metadata(path).map(|metadata| metadata.is_dir());
+    let (path, cause) = match (is_dir(path), is_dir(wal_dir)) {
+        (_, Ok(true)) => return Ok(()),
+        (Ok(false), _) => return Err(QueryError::NotADirectory { path: path.to_owned() }),
+        (_, Ok(false)) => return Err(QueryError::NotADirectory { path: wal_dir.to_owned() }),
+        (Ok(true), Err(cause)) if cause.kind() == io::ErrorKind::NotFound => {
+            return Err(QueryError::NoData { wal_dir: wal_dir.to_owned() });
+        }
+        (Err(cause), _) if cause.kind() == io::ErrorKind::NotFound => {
+            return Err(QueryError::NoDirectory { path: path.to_owned() });
+        }
+        (Ok(true), Err(cause)) => (wal_dir, cause),
+        (Err(cause), Err(_)) => (path, cause),
+    };
+    Err(QueryError::Hidden { path: path.to_owned(), cause })
 }
 
 fn read(wal_dir: &Path, selector: &Selector, since: Option<Duration>) -> Result<Answer, QueryError> {
@@ -309,7 +364,6 @@ mod tests {
     use crate::wal::head::Compression;
     use crate::wal::record::samples::{Sample, SamplesEncoder};
     use crate::wal::record::series::SeriesEncoder;
-    use std::fs;
 
     enum Write {
         Series(u64, &'static [(&'static str, &'static str)]),

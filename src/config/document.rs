@@ -14,8 +14,8 @@ use crate::config::locate::line_of;
 use crate::config::node::YamlError;
 use crate::config::paths::{dir_of, glob, join_dir};
 use crate::config::remote_write::{self, RemoteWriteConfig};
-use crate::config::schema::{OTLP, Shape, TRACING, refuse_if_set};
-use crate::config::scrape::{note_no_effect, read_global, read_job};
+use crate::config::scrape::{read_global, read_job};
+use crate::config::sections::read_other_sections;
 use crate::config::{Config, FeatureDefaults, GlobalConfig, ScrapeConfig, yaml};
 use crate::labels::Labels;
 
@@ -178,91 +178,10 @@ fn read_main(
         let names = main.global.options.metric_name_validation_scheme.unwrap_or_default();
         main.remote_write = remote_write::read(&field, &dir, names).into_iter().map(Arc::new).collect();
     }
-    read_other_sections(&mut fields);
+    let names = main.global.options.metric_name_validation_scheme.unwrap_or_default();
+    read_other_sections(&mut fields, names);
     fields.finish(|_| false);
     main
-}
-
-/// Sections that mean nothing here, that are not allowed in an agent, or that are not built yet.
-fn read_other_sections(fields: &mut Fields<'_>) {
-    if let Some(mut runtime) = fields.take("runtime").and_then(|field| field.fields()) {
-        if let Some(gogc) = runtime.take("gogc").filter(|field| field.float().is_some()) {
-            note_no_effect(&gogc);
-        }
-        runtime.finish(|_| false);
-    }
-    if let Some(mut alerting) = fields.take("alerting").and_then(|field| field.fields()) {
-        let n_items = alerting.items("alert_relabel_configs").len() + alerting.items("alertmanagers").len();
-        if n_items > 0 {
-            alerting.owner().mistake("field alerting is not allowed in agent mode");
-        }
-        alerting.finish(|_| false);
-    }
-    for name in ["rule_files", "remote_read"] {
-        if let Some(field) = fields.take(name).filter(|field| !field.items().is_empty()) {
-            field.mistake(format!("field {name} is not allowed in agent mode"));
-        }
-    }
-    if let Some(field) = fields.take("tracing").filter(|field| !field.is_null()) {
-        if !field.get("endpoint").is_some_and(|endpoint| endpoint.is_given()) {
-            field.mistake("tracing endpoint must be set");
-        }
-        refuse_if_set(&field, &Shape::Object(&TRACING));
-    }
-    if let Some(field) = fields.take("otlp") {
-        refuse_if_set(&field, &Shape::Section(&OTLP));
-    }
-    if let Some(mut storage) = fields.take("storage").and_then(|field| field.fields()) {
-        read_storage(&mut storage);
-        storage.finish(|_| false);
-    }
-}
-
-/// Only the out-of-order window reaches an agent's WAL; the rest is about blocks and the memory of a server.
-fn read_storage(storage: &mut Fields<'_>) {
-    if let Some(mut exemplars) = storage.take("exemplars").and_then(|field| field.fields()) {
-        if let Some(field) = exemplars.take("max_exemplars").filter(|field| field.float().is_some()) {
-            note_no_effect(&field);
-        }
-        exemplars.finish(|_| false);
-    }
-    let Some(mut tsdb) = storage.take("tsdb").and_then(|field| field.fields()) else { return };
-    if let Some(field) = tsdb.take("out_of_order_time_window") {
-        refuse_if_set(&field, &Shape::Duration);
-    }
-    // The last is a field without a name of its own, which Prometheus prints and therefore reads.
-    for name in ["stale_series_compaction_threshold", "outofordertimewindow"] {
-        if let Some(field) = tsdb.take(name).filter(|field| field.float().is_some()) {
-            note_no_effect(&field);
-        }
-    }
-    if let Some(mut encoding) = tsdb.take("chunk_encoding").and_then(|field| field.fields()) {
-        if let Some(field) = encoding.take("floats") {
-            match field.text().as_deref() {
-                None | Some("" | "xor" | "xor2") => note_no_effect(&field),
-                Some(other) => {
-                    field.mistake(format!("must be xor or xor2, or the field must be omitted, got {other:?}"))
-                }
-            }
-        }
-        encoding.finish(|_| false);
-    }
-    if let Some(mut retention) = tsdb.take("retention").and_then(|field| field.fields()) {
-        for name in ["time", "size", "percentage"] {
-            let Some(field) = retention.take(name) else { continue };
-            match name {
-                "time" => drop(field.duration()),
-                "size" => drop(field.size()),
-                _ => {
-                    if field.float().is_some_and(|percentage| !(0.0..=100.0).contains(&percentage)) {
-                        field.mistake("percentage must be in the range [0, 100]");
-                    }
-                }
-            }
-            note_no_effect(&field);
-        }
-        retention.finish(|_| false);
-    }
 }
 
 /// A file that only holds `scrape_configs`; `found` says where the jobs so far are from.

@@ -6,8 +6,7 @@ use std::net::IpAddr;
 
 use crate::config::secret::without_secret_parameters;
 
-/// Why `text` is no URL, in Go's words; nothing if it is one, and that is not much to ask. A password
-/// is not told.
+/// Why `text` is no URL, in Go's words but for its password; nothing if it is one, and that is not much to ask.
 pub fn complaint(text: &str) -> Option<String> {
     parse(text).err().map(|cause| format!("parse {:?}: {cause}", redacted(text)))
 }
@@ -226,7 +225,10 @@ mod tests {
         check("http://[::1]x", "invalid port \"x\" after host");
         check("%zz", "invalid URL escape \"%zz\"");
         check("http://h/%2", "invalid URL escape \"%2\"");
-        check("http://us er:pw@h", "net/url: invalid userinfo");
+        assert_eq!(
+            complaint("http://us er:pw@h").as_deref(),
+            Some("parse \"http://us er:xxxxx@h\": net/url: invalid userinfo")
+        );
         check(":80", "missing protocol scheme");
         check("http://a\nb", "net/url: invalid control character in URL");
     }

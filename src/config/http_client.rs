@@ -263,9 +263,16 @@ pub fn is_header_text(text: &str) -> bool {
 
 pub(in crate::config) fn header_value(field: &Field<'_>) -> Option<String> {
     let text = field.text()?;
-    if !is_header_text(&text) {
+    if !is_header_text(text.trim_end_matches('\n')) {
         field.mistake(NOT_A_HEADER_VALUE);
         return None;
+    }
+    if !is_header_text(&text) {
+        // Prometheus takes it and fails with every request.
+        field.mistakes().note(format!(
+            "{} ends in a line end, so that no request can be sent; write |- in place of |, or the text in one line",
+            field.path()
+        ));
     }
     Some(text)
 }

@@ -6,6 +6,7 @@
 
 pub mod changes;
 pub mod duration;
+pub mod encoding;
 pub mod error;
 pub mod http_client;
 pub mod node;
@@ -29,6 +30,7 @@ mod print_client;
 mod relabel;
 mod schema;
 mod scrape;
+mod sections;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::emit::Yaml;
+use crate::config::emit::{Yaml, emit};
 use crate::config::fields::{Field, Fields};
 use crate::config::go_url;
 use crate::config::http_client::{self, HttpClientConfig, read_plain_headers};
@@ -16,6 +16,7 @@ use crate::config::relabel::read_rules;
 use crate::config::schema::{Shape, refuse_if_set};
 use crate::config::secret::{Secret, shown_value, without_secret_parameters};
 use crate::labels::relabel::{NameScheme, RelabelRule};
+use xxhash_rust::xxh64::xxh64;
 
 const DEFAULT_REMOTE_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -32,6 +33,9 @@ pub struct RemoteWriteConfig {
     pub userinfo: Option<Secret>,
     /// `name`; may be empty.
     pub name: String,
+    /// What makes it the same endpoint over reloads and restarts: its name, or else its URL, with a hash of what tells
+    /// it from others of the same URL.
+    pub identity: String,
     /// `remote_timeout`, over a whole request; default 30s.
     pub remote_timeout: Duration,
     /// `headers`, sorted by name as typed.
@@ -147,9 +151,31 @@ impl Default for MetadataConfig {
 }
 
 impl RemoteWriteConfig {
-    /// What makes it the same endpoint over reloads and restarts: its name, or else its URL.
+    /// [`RemoteWriteConfig::identity`], for a place in memory or on disk.
     pub fn identity(&self) -> &str {
-        if self.name.is_empty() { &self.url } else { &self.name }
+        &self.identity
+    }
+
+    /// Whether this is the other one as it was typed, whatever stands beside them.
+    pub fn has_settings_of(&self, other: &Self) -> bool {
+        let with_identity = |of: &str| Self { identity: of.to_owned(), ..self.clone() };
+        with_identity(&other.identity) == *other
+    }
+
+    /// The identity that it has, without a name, beside others of its URL.
+    pub fn identity_beside_others(&self) -> String {
+        format!("{}#{}", self.url, hash(&self.tenant()))
+    }
+
+    /// What tells two tenants of one URL apart, as it is printed.
+    fn tenant(&self) -> String {
+        let mut entries = Entries::default();
+        let headers = self.headers.iter().map(|(name, value)| (name.clone(), Yaml::text(value)));
+        entries.add("headers", Yaml::sorted(headers.collect()));
+        entries.add_list("write_relabel_configs", self.write_relabel_configs.iter().map(rule));
+        entries.add("user", Yaml::text(self.shown_url()));
+        self.http_client.print(&mut entries, false);
+        emit(&entries.into_map())
     }
 
     /// The URL without its password and without parameters that are named like secrets.
@@ -230,18 +256,53 @@ pub(in crate::config) fn read(field: &Field<'_>, dir: &Path, names: NameScheme) 
             continue;
         };
         let is_named_twice = configs.iter().any(|other| !config.name.is_empty() && other.name == config.name);
-        let is_known_twice = configs.iter().any(|other| other.identity() == config.identity());
+        // Prometheus, too, compares what it prints, without secrets.
+        let is_there_twice = configs.iter().any(|other| emit(&other.to_tree()) == emit(&config.to_tree()));
         if is_named_twice {
             item.mistake(format!("found multiple remote write configs with job name {:?}", config.name));
-        } else if is_known_twice && !config.url.is_empty() {
+        } else if is_there_twice && !config.url.is_empty() {
             item.mistake(format!(
-                "found multiple remote write configs with URL {:?}; give each a name of its own",
+                "duplicate remote write configs are not allowed, found duplicate for URL: {}; give each a name of its own",
                 config.shown_url()
             ));
         }
         configs.push(config);
     }
+    identify(&mut configs);
     configs
+}
+
+fn hash(text: &str) -> String {
+    format!("{:016x}", xxh64(text.as_bytes(), 0))
+}
+
+/// Gives each its identity. Of tenants of one URL that says who they are, so that a setting of the queue may change
+/// while nothing runs; only those that are the same in that are told apart by everything.
+fn identify(configs: &mut [RemoteWriteConfig]) {
+    let identities: Vec<String> = configs
+        .iter()
+        .enumerate()
+        .map(|(idx, config)| {
+            let rivals = || {
+                let others = configs.iter().enumerate().filter(move |(other_idx, _)| *other_idx != idx);
+                others
+                    .map(|(_, other)| other)
+                    .filter(|other| other.name.is_empty() && other.url == config.url)
+            };
+            if !config.name.is_empty() {
+                config.name.clone()
+            } else if rivals().next().is_none() {
+                config.url.clone()
+            } else if rivals().all(|other| other.tenant() != config.tenant()) {
+                config.identity_beside_others()
+            } else {
+                format!("{}#{}", config.url, hash(&emit(&config.to_tree())))
+            }
+        })
+        .collect();
+    for (config, identity) in configs.iter_mut().zip(identities) {
+        config.identity = identity;
+    }
 }
 
 fn read_section(fields: &mut Fields<'_>, dir: &Path, names: NameScheme) -> RemoteWriteConfig {
@@ -251,6 +312,7 @@ fn read_section(fields: &mut Fields<'_>, dir: &Path, names: NameScheme) -> Remot
         url,
         userinfo,
         name: fields.text("name").unwrap_or_default(),
+        identity: String::new(),
         remote_timeout: read_timeout(fields),
         headers: fields.take("headers").map(|field| read_plain_headers(&field)).unwrap_or_default(),
         write_relabel_configs: fields
@@ -287,6 +349,10 @@ fn read_url(owner: &Field<'_>, field: Option<&Field<'_>>) -> String {
         owner.mistake_below("url", "url for remote_write is empty");
         return text;
     };
+    if let Some(complaint) = go_url::complaint(&text) {
+        field.mistake(complaint);
+        return text;
+    }
     let (scheme, rest) = text.split_once("://").unwrap_or(("", &text));
     // User and password are no host.
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
@@ -408,7 +474,59 @@ fn read_metadata(field: &Field<'_>) -> MetadataConfig {
 
 #[cfg(test)]
 mod tests {
-    use super::without_userinfo;
+    use super::{read, without_userinfo};
+    use crate::config::error::Mistakes;
+    use crate::config::fields::Field;
+    use crate::config::yaml::parse;
+    use crate::labels::relabel::NameScheme;
+    use std::path::Path;
+
+    /// The identities that these entries get, with what `#` is put before as one of `hashes`.
+    fn check_identities(text: &str, want: &[&str]) -> Vec<String> {
+        let node = parse(text).unwrap();
+        let mistakes = Mistakes::new(Path::new("f"));
+        let configs = read(&Field::root(&node, &mistakes), Path::new("."), NameScheme::Utf8);
+        let (mistakes, _) = mistakes.into_parts();
+        assert!(mistakes.is_empty(), "{mistakes:?}");
+        let kept: Vec<&str> =
+            configs.iter().map(|config| config.identity().split('#').next().unwrap_or_default()).collect();
+        assert_eq!(kept, want, "{text}");
+        configs.iter().map(|config| config.identity().to_owned()).collect()
+    }
+
+    #[test]
+    fn each_tenant_of_a_url_has_an_identity_of_its_own() {
+        let all_differ = |identities: &[String]| {
+            identities.iter().enumerate().all(|(idx, it)| !identities[..idx].contains(it))
+        };
+        assert_eq!(check_identities("[{url: 'http://a/w'}]", &["http://a/w"]), ["http://a/w"]);
+        let two = |a: &str, b: &str| {
+            check_identities(
+                &format!("[{{url: 'http://a/w'{a}}}, {{url: 'http://a/w'{b}}}]"),
+                &["http://a/w"; 2],
+            )
+        };
+        let (one, other) = (", headers: {T: one}", ", headers: {T: two}");
+        let both = two(one, other);
+        assert!(all_differ(&both) && both[0].contains('#'), "{both:?}");
+        // The order does not matter, nor do settings that say nothing of who it is.
+        let swapped = two(other, one);
+        assert_eq!([&swapped[1], &swapped[0]], [&both[0], &both[1]]);
+        assert_eq!(two(", queue_config: {capacity: 7}, headers: {T: one}", other), both);
+        for (a, b) in [
+            ("", ", headers: {T: one}"),
+            (", basic_auth: {username: a}", ", basic_auth: {username: b}"),
+            (", bearer_token_file: a", ", bearer_token_file: b"),
+            (", write_relabel_configs: [{action: drop, source_labels: [a]}]", ""),
+            (", queue_config: {capacity: 7}", ""),
+            (", queue_config: {capacity: 7}", ", remote_timeout: 1s"),
+        ] {
+            let identities = two(a, b);
+            assert!(all_differ(&identities), "{identities:?}");
+        }
+        let named = "[{url: 'http://a/w', name: n}, {url: 'http://a/w'}, {url: 'http://b/w'}]";
+        assert_eq!(check_identities(named, &["n", "http://a/w", "http://b/w"])[1], "http://a/w");
+    }
 
     #[test]
     fn user_and_password_are_kept_apart_from_the_url() {

@@ -1,9 +1,11 @@
-//! Fields of Prometheus' schema whose behaviour is not built yet: their names, their types and their defaults.
+//! Fields of Prometheus' schema that have no effect here: their names, their types and their defaults.
 //!
 //! They are read as strictly as the others, so that nothing is ever called unknown that Prometheus knows. A default
-//! that is spelled out passes; any other value is refused, since an agent that ignores a setting lies.
+//! that is spelled out passes; any other value is noted where it means nothing to an agent, and refused where an agent
+//! that ignores it would lie.
 
-use crate::config::fields::{Field, Fields};
+use crate::config::fields::Field;
+use crate::config::scrape::note_no_effect;
 
 /// What a field holds, and which value is its default.
 #[derive(Debug)]
@@ -83,29 +85,17 @@ pub(in crate::config) const OTLP: [(&str, Shape); 9] = [
     ("label_name_preserve_multiple_underscores", Shape::Flag(true)),
 ];
 
-/// Reads the fields of `table` and refuses those with another value than their default.
-pub(in crate::config) fn refuse_set(fields: &mut Fields<'_>, table: &'static [(&'static str, Shape)]) {
-    for (name, shape) in table {
-        if let Some(field) = fields.take(name) {
-            refuse_if_set(&field, shape);
-        }
+/// Refuses `field` if it has another value than its default.
+pub(in crate::config) fn refuse_if_set(field: &Field<'_>, shape: &'static Shape) {
+    if is_set(field, shape) {
+        refuse(field);
     }
 }
 
-/// Refuses `field` if it has another value than its default.
-pub(in crate::config) fn refuse_if_set(field: &Field<'_>, shape: &'static Shape) {
-    match shape {
-        Shape::Section(table) => {
-            if let Some(mut fields) = field.fields() {
-                refuse_set(&mut fields, table);
-                fields.finish(|_| false);
-            }
-        }
-        _ => {
-            if is_set(field, shape) {
-                refuse(field);
-            }
-        }
+/// Says that `field` has no effect if it has another value than its default.
+pub(in crate::config) fn note_if_set(field: &Field<'_>, shape: &'static Shape) {
+    if is_set(field, shape) {
+        note_no_effect(field);
     }
 }
 

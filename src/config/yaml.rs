@@ -14,13 +14,20 @@ use serde::de::{
     Visitor,
 };
 
+use crate::config::encoding::without_mark;
 use crate::config::node::{Entry, Node, Scalar, Value, YamlError};
 
 /// Larger texts are refused: a configuration with a hundred thousand targets has about 8 MiB.
 pub const MAX_TEXT_BYTES: usize = 16 << 20;
 
-/// Values that aliases may add to one document, about 200 bytes each; without aliases there is at most one a byte.
-const MAX_ALIASED_NODES: usize = 200_000;
+/// Values that aliases may add to any document, about 100 bytes each; without aliases there is at most one a byte.
+const MIN_ALIASED_NODES: usize = 200_000;
+
+/// What each byte of the text adds to that: whoever shares thirty rules among a thousand jobs writes a thousand jobs.
+const ALIASED_NODES_PER_BYTE: usize = 20;
+
+/// What aliases may add at most.
+const MAX_ALIASED_NODES: usize = 2_000_000;
 
 /// Open brackets in the raw text. The scanner's time is bytes times this depth; serde_yaml itself stops at 128 levels.
 const MAX_OPEN_BRACKETS: usize = 1000;
@@ -31,9 +38,10 @@ const MAX_OPEN_BRACKETS: usize = 1000;
 ///
 /// A syntax error, or a limit of this program: size, depth, number of values.
 pub fn parse(text: &str) -> Result<Node, YamlError> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     check_size(text)?;
     let source = Source::new(text);
-    let n_left = Cell::new(text.len() + MAX_ALIASED_NODES);
+    let n_left = Cell::new(text.len() + max_aliased_nodes(text));
     let mut result = Ok(Shape::Null);
     if let Some(document) = serde_yaml::Deserializer::from_str(text).next() {
         result = ShapeSeed { n_left: &n_left }.deserialize(document);
@@ -56,12 +64,18 @@ pub fn parse_bytes(bytes: &[u8]) -> Result<Node, YamlError> {
     parse(text_of(bytes)?)
 }
 
-/// The text of `bytes`.
+fn max_aliased_nodes(text: &str) -> usize {
+    (MIN_ALIASED_NODES + text.len() * ALIASED_NODES_PER_BYTE).min(MAX_ALIASED_NODES)
+}
+
+/// The text of `bytes`, without a byte order mark.
 ///
 /// # Errors
 ///
-/// The first byte that is not UTF-8, with its line.
+/// UTF-16, or the first byte that is not UTF-8, with its line.
 pub fn text_of(bytes: &[u8]) -> Result<&str, YamlError> {
+    let bytes = without_mark(bytes)
+        .map_err(|utf16| YamlError { line: 1, sentence: format!("not UTF-8 text: {utf16}") })?;
     std::str::from_utf8(bytes).map_err(|error| {
         let n_breaks = bytes.iter().take(error.valid_up_to()).filter(|byte| **byte == b'\n').count();
         YamlError {
@@ -150,7 +164,8 @@ impl<'de> Source<'de> {
                 "nested too deeply (limit: 128 levels)".to_owned()
             }
             text if text.contains("repetition limit exceeded") || text.contains(TOO_MANY) => {
-                format!("too many values once its aliases are unfolded (limit: {MAX_ALIASED_NODES})")
+                let limit = max_aliased_nodes(self.text);
+                format!("too many values once its aliases are unfolded (limit: {limit})")
             }
             text => match text.rsplit_once(OURS) {
                 Some((_, ours)) => ours.to_owned(),
@@ -430,7 +445,9 @@ mod tests {
         check("a: ~\nb:\nc: null\nd: 'null'\n", "{a@1: null@0 b@2: null@0 c@3: null@0 d@4: \"null\"@4}");
         check("a: \"x\\ty\"\nb: |\n  1\nc: >\n  2\n", "{a@1: \"x\\ty\"@0 b@2: \"1\\n\"@0 c@4: \"2\\n\"@0}");
         check("a: ''\nb: x # y\n", "{a@1: \"\"@1 b@2: x@2}");
-        check("\u{feff}a: b\n", "{a@1: b@1}");
+        check("\u{feff}a: b\nc: d\n", "{a@1: b@1 c@2: d@2}");
+        check("\u{feff}---\n- a\n- b\n", "[a@2 b@3]");
+        check("\u{feff}# c\na: \u{feff}b\n", "{a@2: \u{feff}b@2}");
         check("a: !!str 5\nb: !local 6\nc: &x 7\nd: *x\n", "{a@1: 5@1 b@2: 6@2 c@3: 7@3 d@4: 7@3}");
         check("{\"a\":1,\"b\":[\"c\", null]}", "{a@1: 1@1 b@1: [\"c\"@1 null@0]}");
         check("- a\n-\n- - b\n", "[a@1 null@0 [b@3]]");
@@ -471,7 +488,8 @@ mod tests {
             let previous = format!("*a{}", level - 1);
             writeln!(bomb, "a{level}: &a{level} [{}]", vec![previous; 10].join(", ")).unwrap();
         }
-        check(&bomb, "too many values once its aliases are unfolded (limit: 200000)");
+        let limit = 200_000 + 20 * bomb.len();
+        check(&bomb, &format!("too many values once its aliases are unfolded (limit: {limit})"));
         check("a: &a [*a]\n", "line 1: nested too deeply (limit: 128 levels)");
         check("a: &a {<<: *a}\n", "line 1: nested too deeply (limit: 128 levels)");
     }
@@ -482,5 +500,9 @@ mod tests {
             parse_bytes(b"a: 1\nb: \xff\n").unwrap_err().to_string(),
             "line 2: not UTF-8 text; save the file as UTF-8"
         );
+        for utf16 in [&b"\xff\xfea\0:\0"[..], b"\xfe\xff\0a\0:", b"a\0:\0 \0b\0"] {
+            let error = parse_bytes(utf16).unwrap_err().to_string();
+            assert_eq!(error, "line 1: not UTF-8 text: it is UTF-16; save it as UTF-8");
+        }
     }
 }

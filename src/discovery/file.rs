@@ -17,6 +17,7 @@ use xxhash_rust::xxh64::xxh64;
 
 use crate::config::discovery::Provenance;
 use crate::config::discovery::file::FileSdConfig;
+use crate::config::encoding::without_mark;
 use crate::config::yaml::MAX_TEXT_BYTES;
 use crate::discovery::complaints::Complaint;
 use crate::discovery::directory_watch::DirectoryWatch;
@@ -341,18 +342,8 @@ impl KnownFile {
         wanted: Wanted,
         metrics: &DiscoveryMetrics,
     ) -> Result<Vec<TargetGroup>, Unread> {
-        let failed = |error: io::Error| Unread::Failed(error.to_string());
         self.stamp = stamp_of(path);
-        // Opening a device may do something, and opening a pipe would wait for its writer, also if it has come to stand
-        // there a moment ago.
-        if !std::fs::metadata(path).map_err(failed)?.is_file() {
-            return Err(Unread::Failed("not a regular file".to_owned()));
-        }
-        let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(failed)?;
-        let metadata = file.metadata().map_err(failed)?;
-        let mut bytes = Vec::new();
-        // One byte more than allowed: the parser then says so.
-        file.take(MAX_TEXT_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
+        let (metadata, bytes) = read_bounded(path).map_err(Unread::Failed)?;
         let content_hash = xxh64(&bytes, bytes.len() as u64);
         if content_hash == self.content_hash && self.complaint.is_none() {
             return Err(Unread::Unchanged);
@@ -360,20 +351,48 @@ impl KnownFile {
         if let Some((_, sentence)) = self.broken.as_ref().filter(|(hash, _)| *hash == content_hash) {
             return Err(Unread::Failed(sentence.clone()));
         }
-        let extension = path.extension().unwrap_or_default();
-        let format = if extension.eq_ignore_ascii_case("json") { Format::Json } else { Format::Yaml };
-        let shown_path = path.to_string_lossy();
-        let origin =
-            Origin { provenance: Provenance::Operator, label: FILEPATH_LABEL, name: &shown_path, wanted };
-        let groups = parse(&bytes, format, origin).map_err(|sentence| {
+        let groups = parse_list(path, &bytes, wanted).map_err(|sentence| {
             self.broken = Some((content_hash, sentence.clone()));
             Unread::Failed(sentence)
         })?;
         self.broken = None;
         self.content_hash = content_hash;
-        metrics.file_mtime_seconds.with(&[&shown_path]).set(metadata.mtime() as f64);
+        metrics.file_mtime_seconds.with(&[&path.to_string_lossy()]).set(metadata.mtime() as f64);
         Ok(groups)
     }
+}
+
+/// The groups of a list that is read once, to see whether it is good.
+///
+/// # Errors
+/// A sentence: it cannot be read, or is no list of target groups.
+pub fn read_list(path: &Path) -> Result<Vec<TargetGroup>, String> {
+    let (_, bytes) = read_bounded(path)?;
+    parse_list(path, &bytes, Wanted::default())
+}
+
+/// What the file is and what stands in it, one byte more than allowed at most: the parser then says so.
+fn read_bounded(path: &Path) -> Result<(Metadata, Vec<u8>), String> {
+    let failed = |error: io::Error| error.to_string();
+    // Opening a device may do something, and opening a pipe would wait for its writer, also if it has come to stand
+    // there a moment ago.
+    if !std::fs::metadata(path).map_err(failed)?.is_file() {
+        return Err("not a regular file".to_owned());
+    }
+    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(failed)?;
+    let metadata = file.metadata().map_err(failed)?;
+    let mut bytes = Vec::new();
+    file.take(MAX_TEXT_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
+    Ok((metadata, bytes))
+}
+
+fn parse_list(path: &Path, bytes: &[u8], wanted: Wanted) -> Result<Vec<TargetGroup>, String> {
+    let extension = path.extension().unwrap_or_default();
+    let format = if extension.eq_ignore_ascii_case("json") { Format::Json } else { Format::Yaml };
+    let text = without_mark(bytes).map_err(|utf16| utf16.to_string())?;
+    let name = path.to_string_lossy();
+    let origin = Origin { provenance: Provenance::Operator, label: FILEPATH_LABEL, name: &name, wanted };
+    parse(text, format, origin)
 }
 
 /// Why there are no new groups.

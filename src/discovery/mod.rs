@@ -30,6 +30,8 @@ mod statics;
 mod tally;
 mod target_labels;
 
+pub use file::read_list;
+
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::io;

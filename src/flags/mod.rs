@@ -100,6 +100,8 @@ pub enum Command {
     CheckConfig {
         /// The file.
         file: PathBuf,
+        /// `--syntax-only`: not the files that it names.
+        is_syntax_only: bool,
     },
     /// `check metrics`.
     CheckMetrics,
@@ -285,10 +287,21 @@ fn find(name: &str) -> Option<(usize, &'static Flag)> {
 }
 
 fn parse_check(args: &[OsString]) -> Result<Command, String> {
-    match args {
-        [what, file] if what == "config" => Ok(Command::CheckConfig { file: PathBuf::from(file) }),
-        [what] if what == "metrics" => Ok(Command::CheckMetrics),
-        _ => Err("usage: scraped check config FILE, or scraped check metrics < PAGE".to_owned()),
+    let (what, rest) = args.split_first().unzip();
+    let rest: &[OsString] = rest.unwrap_or_default();
+    // Promtool's; what is checked here is an agent's configuration in any case.
+    let is_known = |arg: &&OsString| *arg == "--syntax-only" || *arg == "--agent";
+    let others: Vec<&OsString> = rest.iter().filter(|arg| !is_known(arg)).collect();
+    match (what.and_then(|what| what.to_str()), &others[..]) {
+        (Some("config"), [file]) if !file.as_encoded_bytes().starts_with(b"--") => {
+            let is_syntax_only = rest.iter().any(|arg| arg == "--syntax-only");
+            Ok(Command::CheckConfig { file: PathBuf::from(file), is_syntax_only })
+        }
+        (Some("metrics"), []) if rest.is_empty() => Ok(Command::CheckMetrics),
+        _ => {
+            Err("usage: scraped check config [--syntax-only] FILE, or scraped check metrics < PAGE"
+                .to_owned())
+        }
     }
 }
 
@@ -366,7 +379,9 @@ pub fn version() -> String {
 fn help() -> String {
     let mut text = String::from(
         "usage: scraped [flags]                  run the daemon\n       \
-         scraped check config FILE        print every mistake of a configuration; exit 0 or 1\n       \
+         scraped check config [--syntax-only] FILE\n\
+         \x20                                       print every mistake of a configuration and of the files that it \
+         names; exit 0 or 1\n       \
          scraped check metrics < PAGE     say line, column and reason of a page's mistake; exit 0 or 1\n       \
          scraped scrape URL|JOB [--job JOB] [--config.file FILE]\n\
          \x20                                       one scrape as it would be stored, and what each phase took\n       \

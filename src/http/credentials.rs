@@ -121,7 +121,12 @@ impl Credentials {
                 }
             }
         }
-        Ok(lines)
+        match lines.iter().find(|line| !is_header_text(line.value.expose())) {
+            Some(Line { name, .. }) => {
+                Err(HttpErrorKind::Setup(format!("net/http: invalid header field value for {name:?}")))
+            }
+            None => Ok(lines),
+        }
     }
 
     /// A server said that it does not know who asks. True if another request may carry something better than

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant, SystemTime};
 use parking_lot::Mutex;
 use xxhash_rust::xxh64::xxh64;
 
+use crate::config::encoding::without_mark;
 use crate::http::error::system_words;
 
 /// A change is seen after this at the latest; looking costs a system call.
@@ -134,11 +135,14 @@ fn read_file(path: &Path, metadata: &Metadata, bytes: &mut Vec<u8>) -> io::Resul
         // To open a pipe may take for ever.
         return Err(io::Error::other("not a regular file"));
     }
-    let left_bytes = MAX_FILE_BYTES.saturating_sub(bytes.len() as u64);
+    let start = bytes.len();
+    let left_bytes = MAX_FILE_BYTES.saturating_sub(start as u64);
     let n_read = File::open(path)?.take(left_bytes + 1).read_to_end(bytes)?;
     if n_read as u64 > left_bytes {
         return Err(io::Error::other(format!("larger than {MAX_FILE_BYTES}B")));
     }
+    let n_content = without_mark(&bytes[start..]).map_err(io::Error::other)?.len();
+    bytes.drain(start..bytes.len() - n_content);
     Ok(())
 }
 
@@ -164,9 +168,14 @@ mod tests {
         let watched = Watched::new(&path, parse);
         let missing = format!("unable to read file {}: no such file or directory", path.display());
         assert_eq!(watched.current().expect_err("nothing there"), missing);
-        for (content, want) in
-            [("one\n", "one"), ("two", "two"), ("bad", "two"), (" \n", "two"), ("three", "three")]
-        {
+        for (content, want) in [
+            ("one\n", "one"),
+            ("two", "two"),
+            ("bad", "two"),
+            (" \n", "two"),
+            ("three", "three"),
+            ("\u{feff}four\n", "four"),
+        ] {
             fs::write(&path, content).expect("writable");
             look_again(&watched);
             assert_eq!(*watched.current().expect("good content"), want, "{content}");

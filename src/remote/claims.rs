@@ -126,12 +126,19 @@ impl Claims {
         if remembered != Remembered::New {
             return remembered;
         }
+        // Who was alone with its URL and now has company cannot be told from it: both go on there, so that none loses
+        // anything.
+        let was_alone = |known_as: &str| section.name.is_empty() && known_as == section.url;
         let is_taken = |known_as: &str| {
             config.remote_write.iter().any(|section| section.identity() == known_as)
-                || self.renamed.iter().any(|(taken, _)| taken == known_as)
+                || (self.renamed.iter().any(|(taken, _)| taken == known_as) && !was_alone(known_as))
         };
         let mut known = self.positions.known_at(&section.url);
         known.retain(|known| !is_taken(&known.identity));
+        let beside_others = section.identity_beside_others();
+        if known.iter().any(|known| known.identity == beside_others) {
+            known.retain(|known| known.identity == beside_others);
+        }
         let Some(last) = known.pop() else { return remembered };
         if known.is_empty() {
             log::info!(

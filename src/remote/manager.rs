@@ -198,11 +198,21 @@ impl Manager {
             };
             let identity = section.identity();
             let is_it = |queue: &Queue| queue.endpoint().config.identity() == identity;
+            // The same as typed comes first: one more of its URL gives it another identity.
+            let is_typed_by_another = |queue: &Queue| {
+                let mut others = config.remote_write.iter().filter(|other| !Arc::ptr_eq(other, section));
+                others.any(|other| other.has_settings_of(&queue.endpoint().config))
+            };
             let was_it = |queue: &Queue| {
                 let config = &queue.endpoint().config;
-                config.url == section.url && !is_configured(config.identity())
+                config.url == section.url
+                    && !is_configured(config.identity())
+                    && !is_typed_by_another(queue)
             };
-            let known = before.iter().position(is_it).or_else(|| before.iter().position(was_it));
+            let is_typed_the_same =
+                |queue: &Queue| section.has_settings_of(&queue.endpoint().config) && was_it(queue);
+            let find = |wanted: &dyn Fn(&Queue) -> bool| before.iter().position(wanted);
+            let known = find(&is_it).or_else(|| find(&is_typed_the_same)).or_else(|| find(&was_it));
             if let Some(mut queue) = known.map(|idx| before.remove(idx)) {
                 let known_as = queue.endpoint().config.identity();
                 if known_as != identity {

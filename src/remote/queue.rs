@@ -381,7 +381,7 @@ impl Queue {
 
 /// What an endpoint is called in metrics and in the log: a nameless one has none that says its URL.
 pub fn name_of(config: &RemoteWriteConfig) -> String {
-    if config.name.is_empty() { short_hash(&config.url) } else { config.name.clone() }
+    if config.name.is_empty() { short_hash(config.identity()) } else { config.name.clone() }
 }
 
 fn short_hash(text: &str) -> String {

@@ -5,14 +5,15 @@
 //! a deadline, and no other target waits for this one.
 
 use std::fs::{self, OpenOptions};
-use std::io::Read;
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::config::duration::{format_duration, parse_duration};
+use crate::config::encoding::{MARK, without_mark};
 use crate::exec::{ExecError, Run, run};
 use crate::exposition::recall::NoRecall;
 use crate::exposition::text::TextParser;
@@ -142,6 +143,11 @@ impl FileTarget {
             let (age, max_age) = (format_duration(whole_seconds(age)), format_duration(max_age));
             return Err(failed(path, &format!("last written {age} ago (max_age: {max_age})")));
         }
+        let mut head = [0; MARK.len()];
+        let n_read = file.read_at(&mut head, 0).map_err(io)?;
+        let content = without_mark(&head[..n_read]).map_err(|utf16| failed(path, &utf16.to_string()))?;
+        let start = n_read - content.len();
+        file.seek(SeekFrom::Start(start as u64)).map_err(io)?;
         loop {
             // Somebody may write to it as fast as it is read.
             if Instant::now() >= deadline {

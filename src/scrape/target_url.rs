@@ -91,8 +91,8 @@ impl TargetUrl {
             None => (None, address, metrics_path),
         };
         let scheme = local.unwrap_or_else(|| match scheme {
-            "http" => UrlScheme::Http,
-            "https" => UrlScheme::Https,
+            http if http.eq_ignore_ascii_case("http") => UrlScheme::Http,
+            https if https.eq_ignore_ascii_case("https") => UrlScheme::Https,
             other => UrlScheme::Unsupported(other.into()),
         });
         let mut params: BTreeMap<&str, Vec<&str>> = configured
@@ -193,6 +193,7 @@ mod tests {
     #[test]
     fn a_socket_takes_the_place_of_the_host() {
         let url = |scheme| TargetUrl::build(scheme, "box:80", "/metrics", &[], [("x", "1")].into_iter());
+        assert_eq!((url("HTTP").scheme, url("hTTps").scheme), (UrlScheme::Http, UrlScheme::Https));
         let over = |scheme| url(scheme).over_socket("/run/x y.sock");
         assert_eq!(over("http").to_string(), "http+unix://%2Frun%2Fx%20y.sock/metrics?x=1");
         assert_eq!(over("https").to_string(), "https+unix://%2Frun%2Fx%20y.sock/metrics?x=1");

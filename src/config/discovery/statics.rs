@@ -28,6 +28,9 @@ pub(in crate::config) fn read(item: &Field<'_>, spelling: TargetSpelling) -> Opt
                 "{address:?} is not a valid hostname; give host:port, and scheme and metrics_path as fields of the job"
             ));
         }
+        if spelling == TargetSpelling::Address && address.is_empty() {
+            target.mistake("no address: an empty target needs a relabel rule that gives it one");
+        }
         if address.starts_with("exec:/") {
             target.mistakes().note(EXEC_NOTE.to_owned());
         }
