@@ -340,3 +340,158 @@ fn check_fixture(fixture: &Path) {
     wal.close().unwrap();
     check_log(dir.path());
 }
+
+/// Prometheus' numbers of variable length.
+fn varint(out: &mut Vec<u8>, number: i64) {
+    uvarint(out, ((number << 1) ^ (number >> 63)) as u64);
+}
+
+fn uvarint(out: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        out.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    out.push(number as u8);
+}
+
+/// A record of version 2, as `prometheus --agent` 3.14 writes it with start times: ref, time, start time (0: none) and
+/// payload of each entry.
+fn version_2(record_type: u8, entries: &[(i64, i64, i64, Vec<u8>)]) -> Vec<u8> {
+    let mut record = vec![record_type];
+    let (_, first_ts_ms, first_start_ms, _) = &entries[0];
+    let mut previous: Option<(i64, i64)> = None;
+    for (series_ref, ts_ms, start_ms, payload) in entries {
+        match previous {
+            None => [*series_ref, *ts_ms, *start_ms].into_iter().for_each(|it| varint(&mut record, it)),
+            Some((previous_ref, previous_start_ms)) => {
+                varint(&mut record, series_ref - previous_ref);
+                varint(&mut record, ts_ms - first_ts_ms);
+                match start_ms {
+                    0 => record.push(0),
+                    same if *same == previous_start_ms => record.push(1),
+                    other => {
+                        record.push(2);
+                        varint(&mut record, other - first_start_ms);
+                    }
+                }
+            }
+        }
+        record.extend(payload);
+        previous = Some((*series_ref, *start_ms));
+    }
+    record
+}
+
+/// One bucket with 2 of 3 observations, the third is 0; with custom buckets the bounds are 1 and 2.
+fn encoded_histogram(is_float: bool, is_custom: bool) -> Vec<u8> {
+    let mut out = vec![0];
+    varint(&mut out, if is_custom { -53 } else { 0 });
+    let float = |out: &mut Vec<u8>, value: f64| out.extend(value.to_bits().to_be_bytes());
+    let count = |out: &mut Vec<u8>, value: u8| match is_float {
+        true => float(out, f64::from(value)),
+        false => out.push(value),
+    };
+    float(&mut out, 0.0);
+    count(&mut out, if is_custom { 0 } else { 1 });
+    count(&mut out, 3);
+    float(&mut out, 1.5);
+    // One span of one bucket, no negative ones.
+    out.extend([1, 0, 1, 0]);
+    out.push(1);
+    match is_float {
+        true => float(&mut out, 2.0),
+        false => varint(&mut out, 2),
+    }
+    out.push(0);
+    if is_custom {
+        out.push(2);
+        float(&mut out, 1.0);
+        float(&mut out, 2.0);
+    }
+    out
+}
+
+#[test]
+fn a_log_with_start_times_is_taken_over_whole() {
+    let dir = TempDir::with_prefix("scraped-test-").unwrap();
+    let value = |value: f64| value.to_bits().to_be_bytes().to_vec();
+    // Every way in which a start time is written, refs and times that go back, and one series under a sparse ref.
+    let samples = version_2(
+        11,
+        &[
+            (7, 5000, 4000, value(1.0)),
+            (1 << 33, 5000, 4000, value(2.0)),
+            (3, 4990, 0, value(3.0)),
+            (7, 6000, 4000, value(4.0)),
+            (1 << 33, 6000, 5500, value(5.0)),
+            (3, 6000, 5500, value(6.0)),
+        ],
+    );
+    let without = version_2(11, &[(7, 7000, 0, value(7.0)), (3, 7000, 0, value(8.0))]);
+    let histograms = |record_type, is_float| {
+        let encoded = |is_custom| encoded_histogram(is_float, is_custom);
+        version_2(
+            record_type,
+            &[(8, 5000, 0, encoded(false)), (9, 5000, 4000, encoded(true)), (8, 6000, 4000, encoded(false))],
+        )
+    };
+    let (integers, floats) = (histograms(12, false), histograms(13, true));
+    let later: Vec<u8> = version_2(13, &[(9, 8000, 4000, encoded_histogram(true, true))]);
+    let min_valid_time = [14, 0, 0, 0, 0, 0, 0, 0x13, 0x88];
+    let wal = dir.path().join("wal");
+    let names = ["a", "b", "c", "h", "custom"].map(labels);
+    write_segment(
+        &wal.join("checkpoint.00000000"),
+        0,
+        &[Foreign::Raw(&min_valid_time), Foreign::Series(7, &names[0]), Foreign::Series(3, &names[2])],
+    );
+    write_segment(
+        &wal,
+        1,
+        &[
+            Foreign::Series(1 << 33, &names[1]),
+            Foreign::Raw(&samples),
+            Foreign::Series(8, &names[3]),
+            Foreign::Series(9, &names[4]),
+            Foreign::Raw(&integers),
+            Foreign::Raw(&without),
+            Foreign::Raw(&later),
+        ],
+    );
+    let shown = |samples: &[(i64, &str)]| -> Vec<(i64, String)> {
+        samples.iter().map(|(ts_ms, value)| (*ts_ms, (*value).to_owned())).collect()
+    };
+    let check = || {
+        let answer = ask_all(dir.path());
+        assert_eq!(answer[&series("a")], shown(&[(5000, "1.0"), (6000, "4.0"), (7000, "7.0")]));
+        assert_eq!(answer[&series("b")], shown(&[(5000, "2.0"), (6000, "5.0")]));
+        assert_eq!(answer[&series("c")], shown(&[(4990, "3.0"), (6000, "6.0"), (7000, "8.0")]));
+        let histograms = kinds::histograms(dir.path());
+        let times =
+            |name: &str| -> Vec<i64> { histograms[&series(name)].iter().map(|(ts_ms, _)| *ts_ms).collect() };
+        assert_eq!((times("h"), times("custom")), (vec![5000, 6000], vec![5000, 8000]));
+        for (_, histogram) in histograms.values().flatten() {
+            assert!(histogram.to_string().contains(r#""count":"3","sum":"1.5""#), "{histogram}");
+        }
+        histograms
+    };
+    let before = check();
+    let (_, summary) = open(dir.path());
+    assert!(summary.takeover.is_some());
+    assert_eq!(summary.losses, Vec::<String>::new());
+    assert_eq!(check(), before);
+    check_log(dir.path());
+    // The float records are read the same way.
+    let other = TempDir::with_prefix("scraped-test-").unwrap();
+    write_segment(
+        &other.path().join("wal"),
+        0,
+        &[Foreign::Series(8, &names[3]), Foreign::Series(9, &names[4]), Foreign::Raw(&floats)],
+    );
+    let before = kinds::histograms(other.path());
+    assert_eq!((before[&series("h")].len(), before[&series("custom")].len()), (2, 1));
+    let (_, summary) = open(other.path());
+    assert_eq!(summary.losses, Vec::<String>::new());
+    assert_eq!(kinds::histograms(other.path()), before);
+    check_log(other.path());
+}

@@ -81,17 +81,17 @@ fn check_otlp(otlp: &Field<'_>, names: NameScheme) {
         let Value::List(items) = &field.node().value else { continue };
         let mut seen = BTreeSet::new();
         for item in items {
-            match &item.value {
+            let sentence = match &item.value {
                 Value::Scalar(scalar) if !scalar.text.trim().is_empty() => {
-                    if !seen.insert(scalar.text.trim()) {
-                        let text = &scalar.text;
-                        field.mistake(format!("duplicated {what} OTel resource attribute {text:?}"));
-                    }
+                    let text = &scalar.text;
+                    let is_new = seen.insert(text.trim());
+                    (!is_new).then(|| format!("duplicated {what} OTel resource attribute {text:?}"))
                 }
-                Value::Scalar(_) | Value::Null => {
-                    field.mistake(format!("empty {what} OTel resource attribute"));
-                }
-                _ => {}
+                Value::Scalar(_) | Value::Null => Some(format!("empty {what} OTel resource attribute")),
+                _ => None,
+            };
+            if let Some(sentence) = sentence {
+                field.mistake(sentence);
             }
         }
     }
