@@ -205,20 +205,37 @@ fn reloaded(agent: &Peer) -> Result<String, String> {
 /// one; they are refused here.
 const DEADLY: [&str; 2] = ["refresh_interval must be longer than 0", "must be positive"];
 
-/// Values of nothing that are refused by us alone, on purpose; `STRICTER` says why.
-const STRICTER_ABOUT_NOTHING: [&str; 3] =
-    ["scheme \"\" is neither http nor https", "api_server is empty", "url for remote_write is empty"];
+/// Values of nothing that are refused by us alone, on purpose; `STRICTER` says why. The last four are refused by a
+/// real agent too, or kill it, but not by the `promtool` or the version that is asked.
+const STRICTER_ABOUT_NOTHING: [&str; 7] = [
+    "scheme \"\" is neither http nor https",
+    "api_server is empty",
+    "url for remote_write is empty",
+    "no address: an empty target needs a relabel rule",
+    "duplicate remote write configs are not allowed",
+    "tracing.client_type: unknown value \"\"",
+    "max_backoff must not be less than min_backoff",
+];
 
 /// Without what is printed for nothing: labels without a value, which are none, and texts that Prometheus leaves out
-/// although nothing is not their default. A name that is nothing is `null` here, and there `""`, which it refuses.
+/// although nothing is not their default, and files without a name. A name that is nothing is `null` here, and there
+/// `""`, which it refuses.
 fn without_empty_texts(yaml: &str) -> String {
     let indent = |line: &str| line.len() - line.trim_start().len();
-    let lines = yaml.lines().filter(|line| !line.ends_with(": \"\""));
+    let lines = yaml.lines().filter(|line| !line.ends_with(": \"\"") && line.trim() != "- \"\"");
     let lines: Vec<String> =
         lines.map(|line| line.replace("[\"\"", "[null").replace(" \"\",", " null,")).collect();
     let has_entries = |idx: usize| lines.get(idx + 1).is_some_and(|next| indent(next) > indent(&lines[idx]));
-    let is_kept = |(idx, line): &(usize, &String)| !line.ends_with("labels:") || has_entries(*idx);
+    let is_kept = |(idx, line): &(usize, &String)| {
+        !["labels:", "files:"].iter().any(|key| line.ends_with(key)) || has_entries(*idx)
+    };
     lines.iter().enumerate().filter(is_kept).map(|(_, line)| format!("{line}\n")).collect()
+}
+
+/// Whether an agent would not survive the reload, or not in time: a queue whose endpoint is not there may keep it from
+/// the next configuration for a minute, and tracing without a `client_type` is a null pointer.
+fn is_for_promtool(root: &serde_yaml::Value) -> bool {
+    ["remote_write", "tracing"].iter().any(|section| root.get(section).is_some())
 }
 
 /// Nothing and the empty text as the value of any key: the same verdict, and the same configuration in force.
@@ -233,22 +250,23 @@ fn nothing_in_place_of_a_value_means_the_same() {
         let text = fs::read_to_string(&fixture).unwrap();
         let Ok(root) = serde_yaml::from_str::<serde_yaml::Value>(&text) else { continue };
         fs::copy(&fixture, &path).unwrap();
-        let has_queue = root.get("remote_write").is_some();
-        if if has_queue { promtool_complaint(&path).is_some() } else { reloaded(&agent).is_err() } {
+        if if is_for_promtool(&root) {
+            promtool_complaint(&path).is_some()
+        } else {
+            reloaded(&agent).is_err()
+        } {
             // Fields that the peer does not know.
             continue;
         }
         empty_values::visit(&root, &["null", "''"], &mut seen, &mut |change, changed| {
             fs::write(&path, serde_yaml::to_string(changed).unwrap()).unwrap();
             let ours = load(&path);
-            // A queue whose endpoint is not there may keep an agent from the next configuration for a minute.
-            let has_queue = changed.get("remote_write").is_some();
             let says = |text: &str| ours.as_ref().is_err_and(|errors| errors.to_string().contains(text));
             if DEADLY.iter().any(|sentence| says(sentence)) {
                 return;
             }
             let case = format!("{}: {change}", name_of(&fixture));
-            let theirs = match has_queue {
+            let theirs = match is_for_promtool(changed) {
                 true => promtool_complaint(&path).map_or(Ok(None), Err),
                 false => reloaded(&agent).map(Some),
             };
@@ -295,7 +313,7 @@ fn comparable(yaml: &str) -> String {
         }
         let key = text.split(':').next().unwrap_or_default();
         let skip = match key {
-            "runtime" | "otlp" | "storage" if indent == 0 => true,
+            "runtime" | "otlp" | "storage" | "tracing" if indent == 0 => true,
             "scrape_native_histograms" | "extra_scrape_metrics" => true,
             // Printed although it is empty, there or here.
             "proxy_url" | "metrics_path" => text.ends_with("\"\""),

@@ -187,7 +187,7 @@ mod tests {
             &lists("broken.yml, unknown.yml, empty_target.yml"),
             &[
                 "checking SD file \"DIR/broken.yml\": line 2: not valid YAML: did not find expected ',' or ']'",
-                "checking SD file \"DIR/unknown.yml\": line 2: unknown field \"bla\"",
+                "checking SD file \"DIR/unknown.yml\": line 2: unknown field; a group has \"targets\" and \"labels\"",
                 "checking SD file \"DIR/empty_target.yml\": target 0: no address",
             ],
         );

@@ -300,8 +300,8 @@ pub(in crate::flags) const FLAGS: &[Flag] = &[
         value: "DIR",
         default: "",
         doc: "Targets file:, exec: and unix sockets must be in this directory, links followed; may be given more than \
-              once. Without it they are what the configuration and its files name. Sources on the network never \
-              name one, only a relabel rule can.",
+              once.\n        Without it they are what the configuration and its files name. Sources on the network \
+              never name one,\n        only a relabel rule can.",
         apply: |flags, text| {
             flags.local_target_dirs =
                 text.split(',').filter(|dir| !dir.is_empty()).map(PathBuf::from).collect();

@@ -205,9 +205,7 @@ impl Manager {
             };
             let was_it = |queue: &Queue| {
                 let config = &queue.endpoint().config;
-                config.url == section.url
-                    && !is_configured(config.identity())
-                    && !is_typed_by_another(queue)
+                config.url == section.url && !is_configured(config.identity()) && !is_typed_by_another(queue)
             };
             let is_typed_the_same =
                 |queue: &Queue| section.has_settings_of(&queue.endpoint().config) && was_it(queue);
