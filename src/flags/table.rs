@@ -168,7 +168,7 @@ pub(in crate::flags) const FLAGS: &[Flag] = &[
         name: "storage.agent.max-series",
         value: "N",
         default: "auto",
-        doc: "Most series in memory; new ones beyond are left out and counted by job, known ones go on. 0: no bound; \
+        doc: "Most series in memory; new ones beyond are left out and counted by job, known ones go on.\n        0: no bound; \
               auto: one for each 256 bytes of the control group's memory limit, or of the machine's memory.",
         apply: |flags, text| {
             flags.max_series = match text {
