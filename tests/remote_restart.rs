@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use scraped::remote::position::{Positions, Remembered};
 use support::receiver::{Answer, Receiver, WRITE_PATH};
-use support::remote::{arrived, config, missing, n_samples, on_disk, wait_until_sent};
+use support::remote::{QUICK_QUEUE, Series, arrived, config, missing, n_samples, on_disk, wait_until_sent};
 use support::scraped::{Scraped, write_whole};
 use support::targets::{Behaviour, FakeTargets};
 use support::wait_until;
@@ -155,4 +155,64 @@ fn who_of_several_was_renamed_is_not_guessed() {
     let first = receiver.requests()[n_requests].clone();
     let old = receiver.requests()[n_requests - 1].message.series[0].samples[0].0;
     assert!(first.message.series.iter().flat_map(|series| &series.samples).all(|sample| sample.0 > old));
+}
+
+/// What was stored of the requests with this header, duplicates among it.
+fn arrived_for(receiver: &Receiver, tenant: &str) -> Series {
+    let mut all = Series::new();
+    let requests = receiver.requests();
+    for request in requests.iter().filter(|it| it.is_stored && it.header("x-tenant") == tenant) {
+        for series in &request.message.series {
+            all.entry(series.key()).or_default().extend(&series.samples);
+        }
+    }
+    all
+}
+
+#[test]
+fn two_tenants_of_one_url_have_a_position_each() {
+    let (targets, receiver) = counting();
+    let only = quick(&targets, &receiver, "headers: {X-Tenant: one}");
+    let entry = |tenant: &str, timeout: &str| {
+        format!(
+            "- url: {}\n  remote_timeout: {timeout}\n  queue_config: {{{QUICK_QUEUE}}}\n  headers: {{X-Tenant: \
+             {tenant}}}\n",
+            receiver.url()
+        )
+    };
+    let head = only.split("- url:").next().unwrap().to_owned();
+    let both = |entries: [String; 2]| format!("{head}{}", entries.concat());
+    let is_refused = |request: &support::receiver::Request| request.header("x-tenant") == "two";
+    let scraped = Scraped::start_with(&both([entry("one", "5s"), entry("two", "5s")]), &IMPATIENT);
+    let n_of = |tenant: &str| n_samples(&arrived_for(&receiver, tenant));
+    wait_until("first samples of both", || n_of("one") > 0 && n_of("two") > 0);
+    // From here on they are at different places.
+    receiver
+        .script(move |request| if is_refused(request) { Answer::status(503) } else { Answer::Stores(204) });
+    await_scrapes(&targets, 10);
+    // Another order, and another setting of one.
+    scraped.reload_with(&both([entry("two", "6s"), entry("one", "5s")]));
+    wait_until("the reload", || scraped.stderr().contains("configuration loaded"));
+    let n_before = n_of("one");
+    await_scrapes(&targets, 10);
+    wait_until("more samples of one", || n_of("one") > n_before);
+    let (dir, data) = (scraped.dir(), scraped.data_dir());
+    assert!(scraped.stop().success());
+    let whole = on_disk(&data);
+    assert_eq!(missing(&whole, &arrived_for(&receiver, "one")), Vec::<String>::new());
+    assert_ne!(missing(&whole, &arrived_for(&receiver, "two")), Vec::<String>::new());
+
+    receiver.answer(Answer::Stores(204));
+    let scraped = Scraped::start_in(dir, &IMPATIENT);
+    await_scrapes(&targets, 5);
+    let whole = on_disk(&data);
+    for tenant in ["one", "two"] {
+        wait_until("all samples", || missing(&whole, &arrived_for(&receiver, tenant)).is_empty());
+    }
+    assert!(scraped.stop().success());
+    for tenant in ["one", "two"] {
+        for (key, samples) in arrived_for(&receiver, tenant) {
+            assert!(samples.is_sorted_by(|a, b| a.0 < b.0), "{tenant}: {key} {samples:?}");
+        }
+    }
 }
