@@ -64,7 +64,9 @@ fn read_rule(item: &Field<'_>, names: NameScheme) -> Option<RelabelRule> {
         });
         return None;
     }
-    RelabelRule::with_names(config, names)
+    let pattern = item.mistakes().pattern(&config.regex).map_err(|error| error.to_string());
+    pattern
+        .and_then(|pattern| RelabelRule::with_pattern(config, names, pattern))
         .map_err(|sentence| match &regex {
             Some(regex) if sentence.starts_with(REGEX_ERROR) => regex.mistake(sentence),
             _ => item.mistake(sentence),
@@ -96,4 +98,35 @@ fn read_action(field: &Field<'_>) -> Option<Action> {
         return None;
     }
     text.parse().map_err(|why: String| field.mistake(why)).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::read_rules;
+    use crate::config::error::Mistakes;
+    use crate::config::fields::Field;
+    use crate::config::yaml::parse;
+    use crate::labels::relabel::NameScheme;
+    use std::path::Path;
+    use std::sync::Arc;
+
+    #[test]
+    fn a_pattern_of_many_rules_is_compiled_once() {
+        let node = parse(
+            "- &rule {action: keep, source_labels: [a], regex: 'a.+b'}\n- *rule\n\
+             - {action: drop, source_labels: [b], regex: a.+b}\n- {action: keep, source_labels: [a], regex: 'a.+c'}\n",
+        )
+        .unwrap();
+        let mistakes = Mistakes::new(Path::new("f"));
+        let root = Field::root(&node, &mistakes);
+        let mut rules = read_rules(&root, "rule", NameScheme::Utf8);
+        // Another job.
+        rules.extend(read_rules(&root, "rule", NameScheme::Legacy));
+        assert!(mistakes.into_parts().0.is_empty());
+        let same: Vec<bool> =
+            rules.iter().map(|rule| Arc::ptr_eq(rule.pattern(), rules[0].pattern())).collect();
+        assert_eq!(same, [true, true, true, false, true, true, true, false]);
+        // Not kept for longer than the file is read.
+        assert_eq!(Arc::strong_count(rules[0].pattern()), 6);
+    }
 }

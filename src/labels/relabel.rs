@@ -13,6 +13,7 @@ use crate::labels::template::Template;
 use md5::{Digest, Md5};
 use std::fmt::{self, Write};
 use std::str::FromStr;
+use std::sync::Arc;
 
 const DEFAULT_SEPARATOR: &str = ";";
 const DEFAULT_REGEX: &str = "(.*)";
@@ -161,7 +162,7 @@ impl Default for RelabelConfig {
 pub struct RelabelRule {
     config: RelabelConfig,
     names: NameScheme,
-    pattern: Pattern,
+    pattern: Arc<Pattern>,
     target_label: Template,
     replacement: Template,
 }
@@ -175,6 +176,16 @@ impl RelabelRule {
     /// Checks and compiles; the error is Prometheus' sentence (`Config.Validate`).
     pub fn with_names(config: RelabelConfig, names: NameScheme) -> Result<Self, String> {
         let pattern = Pattern::new(&config.regex).map_err(|error| error.to_string())?;
+        Self::with_pattern(config, names, Arc::new(pattern))
+    }
+
+    /// Checks; `pattern` is that of `config.regex`, which other rules may have too. The error is Prometheus' sentence
+    /// (`Config.Validate`).
+    pub fn with_pattern(
+        config: RelabelConfig,
+        names: NameScheme,
+        pattern: Arc<Pattern>,
+    ) -> Result<Self, String> {
         validate(&config, names)?;
         let target_label = Template::new(&config.target_label, pattern.group_names());
         let replacement = Template::new(&config.replacement, pattern.group_names());
@@ -184,6 +195,11 @@ impl RelabelRule {
     /// The rule as written.
     pub fn config(&self) -> &RelabelConfig {
         &self.config
+    }
+
+    /// What it compiled to.
+    pub fn pattern(&self) -> &Arc<Pattern> {
+        &self.pattern
     }
 }
 
