@@ -167,7 +167,6 @@ const DOCUMENTS: &[(&str, &str, bool)] = &[
     ("json", r#"{"targets": ["dN:1"]}"#, false),
     ("json", r#"[{"targets": ["dN:1"],}]"#, false),
     ("json", r#"[{"targets": ["dN:1"], "labels": {"u": "\u0000"}}]"#, true),
-    ("json", "\u{feff}[{\"targets\": [\"dN:1\"]}]", false),
     ("json", "[{\"targets\": [\"dN:1\"], \"labels\": {\"t\": \"\t\"}}]", false),
     ("json", "- targets: ['dN:1']\n", false),
     ("JSON", r#"[{"targets": ["dN:1"]}]"#, true),
