@@ -103,6 +103,11 @@ fn what_is_a_list() {
     both.agree("every answer", &taken.iter().map(String::as_str).collect::<Vec<_>>());
 }
 
+/// What is asked as we ask it: Go sends letters beyond ASCII in a query as they are.
+fn escaped(text: &str) -> String {
+    text.replace('ö', "%C3%B6").replace('ß', "%C3%9F")
+}
+
 /// The different heads that one of the two sent, without the lines that are a program's own, in an order of its own.
 fn heads(endpoint: &Endpoint, agent: &str) -> BTreeSet<Vec<String>> {
     // Nobody needs to know where a redirect came from.
@@ -111,9 +116,7 @@ fn heads(endpoint: &Endpoint, agent: &str) -> BTreeSet<Vec<String>> {
     let sent = requests.iter().filter(|it| it.values("User-Agent").concat().starts_with(agent));
     let lines = |request: &Request| {
         let lines = request.head.lines().filter(|line| !OWN.iter().any(|it| line.starts_with(it)));
-        // Of a query, Go sends letters beyond ASCII as they are.
-        let mut lines: Vec<String> =
-            lines.map(|line| line.replace('ö', "%C3%B6").replace('ß', "%C3%9F")).collect();
+        let mut lines: Vec<String> = lines.map(escaped).collect();
         lines.sort();
         lines
     };
@@ -152,7 +155,7 @@ const QUESTIONS: &[(&str, &str, bool)] = &[
 #[test]
 fn what_is_asked() {
     let answer = |request: &Request| {
-        let path = path(request).to_owned();
+        let path = escaped(path(request));
         match path.strip_prefix("/redirect") {
             Some(status) => redirect(status.parse().expect("a status"), "/there"),
             None if path == "/circle" => redirect(302, "/circle"),
