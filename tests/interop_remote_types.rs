@@ -219,6 +219,8 @@ fn victoria_metrics_has_floats_and_metadata() {
             format!("-httpListenAddr={address}"),
             "-inmemoryDataFlushInterval=1s".to_owned(),
             "-enableMetadata".to_owned(),
+            // Instant queries would look at what was there 30 s ago.
+            "-search.latencyOffset=0s".to_owned(),
         ]
     });
     let targets = targets();
