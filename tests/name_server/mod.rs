@@ -63,12 +63,22 @@ pub fn server(act: impl Fn(&Asked<'_>) -> Act + Send + Sync + 'static) -> Socket
     server_at(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), act)
 }
 
+/// Both sockets of one port. One that the system chooses for UDP may be taken by somebody's TCP.
+fn sockets(address: SocketAddr) -> (UdpSocket, TcpListener) {
+    loop {
+        let udp = UdpSocket::bind(address).unwrap();
+        match TcpListener::bind(udp.local_addr().unwrap()) {
+            Ok(tcp) => return (udp, tcp),
+            Err(error) => assert!(address.port() == 0, "{address}: {error}"),
+        }
+    }
+}
+
 /// The same, at `address`.
 pub fn server_at(address: SocketAddr, act: impl Fn(&Asked<'_>) -> Act + Send + Sync + 'static) -> SocketAddr {
     let act: Arc<Acting> = Arc::new(act);
-    let udp = UdpSocket::bind(address).unwrap();
+    let (udp, tcp) = sockets(address);
     let address = udp.local_addr().unwrap();
-    let tcp = TcpListener::bind(address).unwrap();
     let by_udp = Arc::clone(&act);
     spawn(move || {
         let mut question = [0; 512];
