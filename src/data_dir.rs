@@ -64,9 +64,6 @@ pub fn create_dirs(dir: &Path) -> io::Result<()> {
     if dir.as_os_str().is_empty() || dir.is_dir() {
         return Ok(());
     }
-    if dir.exists() {
-        return Err(io::Error::from_raw_os_error(libc::ENOTDIR));
-    }
     if let Some(parent) = dir.parent() {
         create_dirs(parent)?;
     }
