@@ -19,10 +19,7 @@ pub(in crate::web) fn active(
     board: &Arc<StatusBoard>,
     jobs: Vec<String>,
 ) -> impl Iterator<Item = (Rc<str>, ActiveTarget)> + use<> {
-    pools(board, jobs).flat_map(|(job, pool)| {
-        let mut place = 0..pool.active.len();
-        std::iter::from_fn(move || Some((Rc::clone(&job), pool.active.get(place.next()?)?.clone())))
-    })
+    entries(board, jobs, |pool| &pool.active)
 }
 
 /// The targets of some jobs that relabelling dropped.
@@ -30,8 +27,17 @@ pub(in crate::web) fn dropped(
     board: &Arc<StatusBoard>,
     jobs: Vec<String>,
 ) -> impl Iterator<Item = (Rc<str>, Discovered)> + use<> {
-    pools(board, jobs).flat_map(|(job, pool)| {
-        let mut place = 0..pool.dropped.len();
-        std::iter::from_fn(move || Some((Rc::clone(&job), pool.dropped.get(place.next()?)?.clone())))
+    entries(board, jobs, |pool| &pool.dropped)
+}
+
+/// What stands in one of the lists of each pool.
+fn entries<T: Clone>(
+    board: &Arc<StatusBoard>,
+    jobs: Vec<String>,
+    list: fn(&PoolStatus) -> &[T],
+) -> impl Iterator<Item = (Rc<str>, T)> + use<T> {
+    pools(board, jobs).flat_map(move |(job, pool)| {
+        let mut place = 0..list(&pool).len();
+        std::iter::from_fn(move || Some((Rc::clone(&job), list(&pool).get(place.next()?)?.clone())))
     })
 }
