@@ -3,7 +3,6 @@
 //! Runs on a worker that holds a permit. Stages only; the scrape loop commits or rolls back. A page that is refused
 //! is refused as a whole.
 
-use crate::config::ScrapeConfig;
 use crate::exposition::Entry;
 use crate::exposition::content_type::Format;
 use crate::exposition::parser::{Parser, ParserBuffers, ParserOptions};
@@ -11,15 +10,14 @@ use crate::exposition::recall::{KnownLine, Recall};
 use crate::histogram::resolution::{FitError, schema_of_bucket_factor};
 use crate::labels::METRIC_NAME;
 use crate::scrape::cache::{Cursor, Hit, Known, NewText, ScrapeCache};
-use crate::scrape::error::ScrapeError;
 use crate::scrape::metadata::MetadataCache;
-use crate::scrape::negotiation::format_of_page;
 use crate::scrape::pace::Pace;
+use crate::scrape::page_error::PageError;
+use crate::scrape::page_format::format_of_page;
+use crate::scrape::page_rules::PageRules;
 use crate::scrape::report::PageCounts;
 use crate::scrape::sample_exemplars::{ExemplarOwner, SampleExemplars};
 use crate::scrape::sample_labels::{SampleLabels, Sampled};
-use crate::scrape::scrape_loop::MetadataRecords;
-use crate::scrape::target::Target;
 use crate::series::SeriesHandle;
 use crate::wal::appender::Appender;
 use crate::wal::error::WalError;
@@ -56,6 +54,16 @@ pub struct LeftOut {
     pub over_max_series: u64,
 }
 
+/// Whether metadata goes into the log beside the samples (`--enable-feature=metadata-wal-records`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MetadataRecords {
+    /// As Prometheus' agent.
+    #[default]
+    NotWritten,
+    /// A record for every series that is new or whose family is described in another way than before.
+    Written,
+}
+
 /// Memory for a page; kept by the permit and reused.
 #[derive(Debug, Default)]
 pub struct PageScratch {
@@ -70,10 +78,8 @@ pub struct PageScratch {
 /// One page on its way into a transaction.
 #[derive(Debug)]
 pub struct PageAppend<'a, 'b> {
-    /// The job.
-    pub config: &'a ScrapeConfig,
-    /// Whose page it is.
-    pub target: &'a Target,
+    /// What the job and the target want of it.
+    pub rules: PageRules<'a>,
     /// Timestamp of samples without one of their own.
     pub ts_ms: i64,
     /// Samples with a later timestamp are left out.
@@ -115,12 +121,12 @@ impl PageAppend<'_, '_> {
     ///
     /// # Errors
     /// The page is refused; what is staged is to be rolled back.
-    pub fn append(&mut self, page: Page<'_>) -> Result<(), ScrapeError> {
-        let format = format_of_page(page.content_type, self.config.fallback_scrape_protocol)?;
+    pub fn append(&mut self, page: Page<'_>) -> Result<(), PageError> {
+        let format = format_of_page(page.content_type, self.rules.fallback_format)?;
         let options = ParserOptions {
-            ignore_native_histograms: !self.target.options.scrape_native_histograms,
-            keep_classic_histograms: self.target.options.always_scrape_classic_histograms,
-            convert_classic_histograms: self.target.options.convert_classic_histograms_to_nhcb,
+            ignore_native_histograms: !self.rules.scrape_native_histograms,
+            keep_classic_histograms: self.rules.always_scrape_classic_histograms,
+            convert_classic_histograms: self.rules.convert_classic_histograms_to_nhcb,
             // `created-timestamp-zero-ingestion` is not built: as in Prometheus without it, these are samples.
             skip_created_series: false,
         };
@@ -136,24 +142,24 @@ impl PageAppend<'_, '_> {
         result?;
         if self.is_over_limit() {
             let samples = self.counts.post_metric_relabeling;
-            return Err(ScrapeError::SampleLimit { samples, limit: self.config.limits.sample_limit });
+            return Err(PageError::SampleLimit { samples, limit: self.rules.sample_limit });
         }
         if self.is_over_bucket_limit {
-            return Err(ScrapeError::BucketLimit { limit: self.config.native_histogram_bucket_limit });
+            return Err(PageError::BucketLimit { limit: self.rules.native_histogram_bucket_limit });
         }
         Ok(())
     }
 
     /// Whether `sample_limit` is exceeded.
     pub fn is_over_limit(&self) -> bool {
-        self.config.limits.sample_limit > 0 && self.n_limited > self.config.limits.sample_limit
+        self.rules.sample_limit > 0 && self.n_limited > self.rules.sample_limit
     }
 
     fn append_entries(
         &mut self,
         parser: &mut Parser<'_>,
         has_exemplars: HasExemplars,
-    ) -> Result<(), ScrapeError> {
+    ) -> Result<(), PageError> {
         loop {
             let Self { cache, cursor, metadata, .. } = self;
             let Some(entry) = parser.next(&mut LastPages { cache, cursor, metadata })? else {
@@ -173,7 +179,7 @@ impl PageAppend<'_, '_> {
                 }
             };
             self.counts.scraped += 1;
-            let own_ts_ms = timestamp_ms.filter(|_| self.config.honor_timestamps);
+            let own_ts_ms = timestamp_ms.filter(|_| self.rules.honor_timestamps);
             let ts_ms = own_ts_ms.unwrap_or(self.ts_ms);
             let sample = Sample { own_ts_ms, ts_ms, value, has_exemplars };
             let guessed = if known { self.cache.hit_guessed(self.cursor) } else { None };
@@ -206,7 +212,7 @@ impl PageAppend<'_, '_> {
         handle: SeriesHandle,
         parser: &mut Parser<'_>,
         sample: Sample,
-    ) -> Result<(), ScrapeError> {
+    ) -> Result<(), PageError> {
         self.counts.post_metric_relabeling += 1;
         if is_repeated && sample.own_ts_ms.is_none() {
             self.left_out.duplicates += 1;
@@ -229,7 +235,7 @@ impl PageAppend<'_, '_> {
         is_repeated: bool,
         parser: &mut Parser<'_>,
         sample: Sample,
-    ) -> Result<(), ScrapeError> {
+    ) -> Result<(), PageError> {
         if !self.has_room() {
             self.counts.post_metric_relabeling += 1;
             self.left_out.over_series_limit += 1;
@@ -255,8 +261,8 @@ impl PageAppend<'_, '_> {
         is_repeated: bool,
         parser: &mut Parser<'_>,
         sample: Sample,
-    ) -> Result<(), ScrapeError> {
-        match self.scratch.labels.build(parser, &self.target.labels, self.config)? {
+    ) -> Result<(), PageError> {
+        match self.scratch.labels.build(parser, &self.rules)? {
             // The same rules kept it before; other rules come with an empty cache.
             Sampled::Dropped => Ok(()),
             Sampled::Kept => {
@@ -279,13 +285,13 @@ impl PageAppend<'_, '_> {
         new_text: NewText,
         parser: &mut Parser<'_>,
         sample: Sample,
-    ) -> Result<(), ScrapeError> {
+    ) -> Result<(), PageError> {
         self.n_spread_bytes += parser.series_text().len();
         if self.n_spread_bytes > self.max_spread_bytes {
             let (bytes, limit) = (self.n_spread_bytes, self.max_spread_bytes);
-            return Err(ScrapeError::Amplified { bytes, limit });
+            return Err(PageError::Amplified { bytes, limit });
         }
-        if self.scratch.labels.build(parser, &self.target.labels, self.config)? == Sampled::Dropped {
+        if self.scratch.labels.build(parser, &self.rules)? == Sampled::Dropped {
             self.cache.insert(self.cursor, new_text, Known::Dropped);
             return Ok(());
         }
@@ -339,13 +345,13 @@ impl PageAppend<'_, '_> {
     }
 
     /// The same for a series that the cache knows, if the page says something else than the last one.
-    fn log_changed_metadata(&mut self, handle: SeriesHandle, parser: &Parser<'_>) -> Result<(), ScrapeError> {
+    fn log_changed_metadata(&mut self, handle: SeriesHandle, parser: &Parser<'_>) -> Result<(), PageError> {
         if self.metadata_records == MetadataRecords::NotWritten
             || self.metadata.current().is_none_or(|family| !family.is_new)
         {
             return Ok(());
         }
-        if self.scratch.labels.build(parser, &self.target.labels, self.config)? == Sampled::Kept {
+        if self.scratch.labels.build(parser, &self.rules)? == Sampled::Kept {
             self.log_metadata(handle);
         }
         Ok(())
@@ -353,7 +359,7 @@ impl PageAppend<'_, '_> {
 
     /// Whether the target may have another series.
     fn has_room(&self) -> bool {
-        self.target.options.series_limit == 0 || self.n_series < self.target.options.series_limit
+        self.rules.series_limit == 0 || self.n_series < self.rules.series_limit
     }
 
     /// Counts a sample against the limits, in the order of Prometheus' appenders: resolution, buckets, samples, time.
@@ -364,7 +370,7 @@ impl PageAppend<'_, '_> {
         parser: &mut Parser<'_>,
         sample: Sample,
         standing: Standing,
-    ) -> Result<bool, ScrapeError> {
+    ) -> Result<bool, PageError> {
         match sample.value {
             Value::Float(_) => Ok(self.is_within_limits(sample, standing)),
             Value::Histogram => self.is_admitted_histogram(parser, sample, standing),
@@ -378,7 +384,7 @@ impl PageAppend<'_, '_> {
         parser: &mut Parser<'_>,
         sample: Sample,
         standing: Standing,
-    ) -> Result<bool, ScrapeError> {
+    ) -> Result<bool, PageError> {
         if !self.fits_buckets(parser)? || !self.is_within_limits(sample, standing) {
             return Ok(false);
         }
@@ -391,7 +397,7 @@ impl PageAppend<'_, '_> {
 
     #[inline]
     fn is_within_limits(&mut self, sample: Sample, standing: Standing) -> bool {
-        if self.config.limits.sample_limit > 0 {
+        if self.rules.sample_limit > 0 {
             self.n_limited += u64::from(!sample.is_end_of(standing));
             if self.is_over_limit() {
                 return false;
@@ -405,20 +411,20 @@ impl PageAppend<'_, '_> {
     }
 
     /// What is no histogram ends the page, and is not counted behind relabelling.
-    fn refused_histogram(&mut self, error: &dyn std::error::Error) -> ScrapeError {
+    fn refused_histogram(&mut self, error: &dyn std::error::Error) -> PageError {
         self.counts.post_metric_relabeling -= 1;
-        ScrapeError::Histogram { cause: error.to_string() }
+        PageError::Histogram { cause: error.to_string() }
     }
 
     /// Lowers the resolution of the histogram read last as far as the job wants it.
-    fn fits_buckets(&mut self, parser: &mut Parser<'_>) -> Result<bool, ScrapeError> {
+    fn fits_buckets(&mut self, parser: &mut Parser<'_>) -> Result<bool, PageError> {
         let Some(histogram) = parser.histogram() else { return Ok(true) };
-        let factor = self.config.native_histogram_min_bucket_factor;
+        let factor = self.rules.native_histogram_min_bucket_factor;
         let mut fitted = Ok(());
         if factor > 1.0 {
             fitted = histogram.cap_schema(schema_of_bucket_factor(factor)).map_err(FitError::Malformed);
         }
-        if let (Ok(()), limit @ 1..) = (&fitted, self.config.native_histogram_bucket_limit) {
+        if let (Ok(()), limit @ 1..) = (&fitted, self.rules.native_histogram_bucket_limit) {
             fitted = histogram.fit_buckets(usize::try_from(limit).unwrap_or(usize::MAX));
         }
         match fitted {
@@ -456,7 +462,7 @@ impl PageAppend<'_, '_> {
     }
 
     fn is_tracked(&self, sample: Sample) -> bool {
-        sample.own_ts_ms.is_none() || self.config.track_timestamps_staleness
+        sample.own_ts_ms.is_none() || self.rules.track_timestamps_staleness
     }
 }
 
@@ -514,6 +520,6 @@ impl Sample {
     }
 }
 
-fn wal_error(error: WalError) -> ScrapeError {
-    ScrapeError::Wal { cause: error.to_string() }
+fn wal_error(error: WalError) -> PageError {
+    PageError::Wal { cause: error.to_string() }
 }

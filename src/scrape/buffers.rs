@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::scrape::error::ScrapeError;
+use crate::scrape::page_error::PageError;
 
 /// Default of `--scrape.body-budget`: what all bodies in flight may hold together, in bytes; one body may hold all.
 pub const DEFAULT_BODY_BUDGET_BYTES: u64 = 64 << 20;
@@ -113,7 +113,7 @@ impl BodyBudget {
     }
 
     /// Charges what is wanted, as soon as it is free.
-    fn charge(&self, request: Request, deadline: Instant) -> Result<(), ScrapeError> {
+    fn charge(&self, request: Request, deadline: Instant) -> Result<(), PageError> {
         let patience_ends = Instant::now() + PATIENCE_WITH_SMALL;
         let mut state = self.state.lock();
         let mut is_waiting = false;
@@ -129,7 +129,7 @@ impl BodyBudget {
             let now = Instant::now();
             if now >= deadline || !self.is_worth_waiting(&state, request, now >= patience_ends) {
                 let needed_bytes = request.held_bytes + request.more_bytes;
-                break Err(ScrapeError::BodyBudget { needed_bytes, budget_bytes: self.budget_bytes });
+                break Err(PageError::BodyBudget { needed_bytes, budget_bytes: self.budget_bytes });
             }
             let wake_at = if now < patience_ends { patience_ends.min(deadline) } else { deadline };
             self.given_back.wait_until(&mut state, wake_at);
@@ -255,17 +255,17 @@ impl BodyBuffer {
     ///
     /// # Errors
     /// Limit or cap are reached, or the budget has nothing left until `deadline`.
-    pub fn grow(&mut self, hint_bytes: u64, limit_bytes: u64, deadline: Instant) -> Result<(), ScrapeError> {
+    pub fn grow(&mut self, hint_bytes: u64, limit_bytes: u64, deadline: Instant) -> Result<(), PageError> {
         if self.n_filled < self.bytes.len() {
             return Ok(());
         }
         let have_bytes = self.bytes.len() as u64;
         if limit_bytes > 0 && have_bytes >= limit_bytes {
-            return Err(ScrapeError::BodySizeLimit { limit_bytes });
+            return Err(PageError::BodySizeLimit { limit_bytes });
         }
         let cap_bytes = self.budget.max_body_bytes;
         if have_bytes >= cap_bytes {
-            return Err(ScrapeError::BodySizeCap { cap_bytes });
+            return Err(PageError::BodySizeCap { cap_bytes });
         }
         let cap_bytes = if limit_bytes > 0 { cap_bytes.min(limit_bytes) } else { cap_bytes };
         let wanted_bytes =
@@ -286,7 +286,7 @@ impl BodyBuffer {
         let wanted = usize::try_from(wanted_bytes).unwrap_or(usize::MAX);
         if self.bytes.try_reserve_exact(wanted - self.bytes.len()).is_err() {
             self.budget.uncharge(request);
-            return Err(ScrapeError::BodyBudget {
+            return Err(PageError::BodyBudget {
                 needed_bytes: wanted_bytes,
                 budget_bytes: self.budget.budget_bytes,
             });
@@ -350,7 +350,7 @@ mod tests {
     }
 
     /// Fills `buffer` until it holds `n_bytes`.
-    fn fill(buffer: &mut BodyBuffer, n_bytes: u64, deadline: Instant) -> Result<(), ScrapeError> {
+    fn fill(buffer: &mut BodyBuffer, n_bytes: u64, deadline: Instant) -> Result<(), PageError> {
         while (buffer.len() as u64) < n_bytes {
             buffer.grow(0, 0, deadline)?;
             let left = (n_bytes - buffer.len() as u64) as usize;
@@ -367,7 +367,7 @@ mod tests {
         let mut buffer = budget.wire_buffer();
         fill(&mut buffer, 4 * MIB, soon()).expect("fits");
         assert_eq!(budget.held_bytes(), 4 * MIB);
-        assert_eq!(buffer.grow(0, 0, soon()), Err(ScrapeError::BodySizeCap { cap_bytes: 4 * MIB }));
+        assert_eq!(buffer.grow(0, 0, soon()), Err(PageError::BodySizeCap { cap_bytes: 4 * MIB }));
         drop(buffer);
         assert_eq!(budget.held_bytes(), 0);
     }
@@ -376,7 +376,7 @@ mod tests {
     fn a_body_is_capped_below_the_budget() {
         let budget = BodyBudget::new(64 * MIB, 2 * MIB);
         let mut buffer = budget.wire_buffer();
-        assert_eq!(fill(&mut buffer, 3 * MIB, soon()), Err(ScrapeError::BodySizeCap { cap_bytes: 2 * MIB }));
+        assert_eq!(fill(&mut buffer, 3 * MIB, soon()), Err(PageError::BodySizeCap { cap_bytes: 2 * MIB }));
         assert_eq!(buffer.len() as u64, 2 * MIB);
     }
 
@@ -390,7 +390,7 @@ mod tests {
         drop(first);
         let mut small = budget.wire_buffer();
         fill(&mut small, MIB, soon()).expect("the reserve has room");
-        assert!(matches!(small.grow(0, 0, soon()), Err(ScrapeError::BodyBudget { budget_bytes, .. })
+        assert!(matches!(small.grow(0, 0, soon()), Err(PageError::BodyBudget { budget_bytes, .. })
             if budget_bytes == 4 * MIB));
     }
 
@@ -440,7 +440,7 @@ mod tests {
         fill(&mut wire, 4 * MIB, soon()).expect("fits");
         let mut decoded = budget.decoded_buffer();
         let start = Instant::now();
-        assert!(matches!(fill(&mut decoded, 2 * MIB, late()), Err(ScrapeError::BodyBudget { .. })));
+        assert!(matches!(fill(&mut decoded, 2 * MIB, late()), Err(PageError::BodyBudget { .. })));
         assert!(start.elapsed() < Duration::from_secs(30));
     }
 

@@ -9,9 +9,8 @@ use miniz_oxide::inflate::stream::{FullReset, InflateState, MinReset, inflate};
 use miniz_oxide::{DataFormat, MZError, MZFlush, MZStatus};
 
 use crate::scrape::buffers::BodyBuffer;
-use crate::scrape::error::{ScrapeError, Work};
 use crate::scrape::pace::Pace;
-use crate::scrape::scraper::ContentEncoding;
+use crate::scrape::page_error::{PageError, Work};
 use std::fmt;
 
 /// Metrics pages unfold to 5 to 15 times their size; a trailer that promises more is not believed beforehand.
@@ -24,6 +23,16 @@ const FLAG_HEADER_CRC: u8 = 1 << 1;
 const FLAG_EXTRA: u8 = 1 << 2;
 const FLAG_NAME: u8 = 1 << 3;
 const FLAG_COMMENT: u8 = 1 << 4;
+
+/// How a body is packed; only exactly `gzip` is unpacked, anything else is taken as it is (as Prometheus does).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ContentEncoding {
+    /// As it is.
+    #[default]
+    Identity,
+    /// `Content-Encoding: gzip`.
+    Gzip,
+}
 
 /// A gzip decoder with its state (about 43 KiB, allocated at first use); one a worker.
 #[derive(Default)]
@@ -65,7 +74,7 @@ impl Decoder {
         decoded: &'page mut BodyBuffer,
         limit_bytes: u64,
         pace: &mut Pace<'_>,
-    ) -> Result<&'page [u8], ScrapeError> {
+    ) -> Result<&'page [u8], PageError> {
         let page = match encoding {
             ContentEncoding::Identity => body,
             ContentEncoding::Gzip => {
@@ -75,7 +84,7 @@ impl Decoder {
             }
         };
         if limit_bytes > 0 && page.len() as u64 >= limit_bytes {
-            return Err(ScrapeError::BodySizeLimit { limit_bytes });
+            return Err(PageError::BodySizeLimit { limit_bytes });
         }
         Ok(page)
     }
@@ -86,7 +95,7 @@ impl Decoder {
         decoded: &mut BodyBuffer,
         limit_bytes: u64,
         pace: &mut Pace<'_>,
-    ) -> Result<(), ScrapeError> {
+    ) -> Result<(), PageError> {
         let state = self.inflate.get_or_insert_with(new_inflate);
         // Once a page, also the window is cleared: nothing of another target's page may come out of it.
         state.reset_as(FullReset(DataFormat::Raw));
@@ -132,8 +141,8 @@ impl Decoder {
     }
 }
 
-fn gzip_error(cause: &str) -> ScrapeError {
-    ScrapeError::Gzip { cause: cause.to_owned() }
+fn gzip_error(cause: &str) -> PageError {
+    PageError::Gzip { cause: cause.to_owned() }
 }
 
 /// The unpacked size that the last four bytes state, plus one so that the end shows without another buffer.
@@ -144,7 +153,7 @@ fn size_hint(gzipped: &[u8]) -> u64 {
 }
 
 /// What follows the header of a member.
-fn skip_header(member: &[u8]) -> Result<&[u8], ScrapeError> {
+fn skip_header(member: &[u8]) -> Result<&[u8], PageError> {
     let (fixed, mut rest) = split(member, 10)?;
     let [0x1f, 0x8b, 8, flags, ..] = *fixed else {
         return Err(gzip_error("invalid header"));
@@ -172,14 +181,14 @@ fn skip_header(member: &[u8]) -> Result<&[u8], ScrapeError> {
     Ok(rest)
 }
 
-fn take_u32(bytes: &[u8]) -> Result<(u32, &[u8]), ScrapeError> {
+fn take_u32(bytes: &[u8]) -> Result<(u32, &[u8]), PageError> {
     match bytes.split_first_chunk::<4>() {
         Some((number, rest)) => Ok((u32::from_le_bytes(*number), rest)),
         None => Err(gzip_error("unexpected EOF")),
     }
 }
 
-fn split(bytes: &[u8], n_bytes: usize) -> Result<(&[u8], &[u8]), ScrapeError> {
+fn split(bytes: &[u8], n_bytes: usize) -> Result<(&[u8], &[u8]), PageError> {
     bytes.split_at_checked(n_bytes).ok_or_else(|| gzip_error("unexpected EOF"))
 }
 
@@ -198,11 +207,11 @@ mod tests {
         encoder.finish().expect("to memory")
     }
 
-    fn decode(body: &[u8], limit_bytes: u64) -> Result<Vec<u8>, ScrapeError> {
+    fn decode(body: &[u8], limit_bytes: u64) -> Result<Vec<u8>, PageError> {
         let budget = BodyBudget::new(8 << 20, u64::MAX);
         let mut decoder = Decoder::default();
         let deadline = Instant::now() + Duration::from_secs(10);
-        let mut outcome = Err(ScrapeError::Cancelled);
+        let mut outcome = Err(PageError::Cancelled);
         // Twice, because the second run meets a used state.
         for _ in 0..2 {
             let mut decoded = budget.decoded_buffer();
@@ -281,7 +290,7 @@ mod tests {
     #[test]
     fn the_limit_is_on_the_unpacked_size_and_is_reached_by_as_many_bytes() {
         let body = gzip(&[b'#'; 1000]);
-        assert_eq!(decode(&body, 1000), Err(ScrapeError::BodySizeLimit { limit_bytes: 1000 }));
+        assert_eq!(decode(&body, 1000), Err(PageError::BodySizeLimit { limit_bytes: 1000 }));
         assert_eq!(decode(&body, 1001).map(|page| page.len()), Ok(1000));
     }
 
@@ -295,8 +304,8 @@ mod tests {
         let bomb = encoder.finish().expect("to memory");
         assert!(bomb.len() < 2 << 20);
         let start = Instant::now();
-        assert_eq!(decode(&bomb, 1 << 20), Err(ScrapeError::BodySizeLimit { limit_bytes: 1 << 20 }));
-        assert_eq!(decode(&bomb, 0), Err(ScrapeError::BodySizeCap { cap_bytes: 8 << 20 }));
+        assert_eq!(decode(&bomb, 1 << 20), Err(PageError::BodySizeLimit { limit_bytes: 1 << 20 }));
+        assert_eq!(decode(&bomb, 0), Err(PageError::BodySizeCap { cap_bytes: 8 << 20 }));
         assert!(start.elapsed() < Duration::from_secs(10), "a gigabyte was unfolded");
     }
 }

@@ -3,11 +3,11 @@
 //! Runs for series that a target's cache does not know, on their labels as they would be stored, the target's own
 //! among them. Follows `labels.IsValid` and `verifyLabelLimits` of Prometheus (`scrape/scrape.go`).
 
-use crate::config::scrape_options::ScrapeLimits;
 use crate::labels::METRIC_NAME;
 use crate::labels::builder::LabelsBuilder;
 use crate::labels::quote::Quoted;
 use crate::labels::relabel::NameScheme;
+use crate::scrape::page_rules::LabelLimits;
 use std::fmt;
 
 /// Errors show no more characters of a name or a value than this.
@@ -120,14 +120,14 @@ pub fn has_valid_names(labels: &LabelsBuilder, names: NameScheme) -> bool {
 }
 
 /// How many labels of a series are looked at.
-pub fn max_labels(limits: &ScrapeLimits) -> usize {
-    usize::try_from(limits.label_limit).unwrap_or(usize::MAX).max(MAX_LABELS)
+pub fn max_labels(limits: &LabelLimits) -> usize {
+    usize::try_from(limits.labels).unwrap_or(usize::MAX).max(MAX_LABELS)
 }
 
 /// What is said of a series that exposes more than [`max_labels`]; `labels` has some of its labels.
-pub fn too_many_labels(labels: &LabelsBuilder, n_labels: usize, limits: &ScrapeLimits) -> LabelLimitError {
+pub fn too_many_labels(labels: &LabelsBuilder, n_labels: usize, limits: &LabelLimits) -> LabelLimitError {
     let metric = cut(labels.get(METRIC_NAME));
-    match limits.label_limit {
+    match limits.labels {
         0 => LabelLimitError::Unlimited { metric, labels: n_labels, limit: MAX_LABELS },
         limit => LabelLimitError::Labels { metric, labels: n_labels, limit },
     }
@@ -137,32 +137,32 @@ pub fn too_many_labels(labels: &LabelsBuilder, n_labels: usize, limits: &ScrapeL
 ///
 /// # Errors
 /// The first limit that is exceeded.
-pub fn check_limits(labels: &LabelsBuilder, limits: &ScrapeLimits) -> Result<(), LabelLimitError> {
-    let &ScrapeLimits { label_limit, label_name_length_limit, label_value_length_limit, .. } = limits;
+pub fn check_limits(labels: &LabelsBuilder, limits: &LabelLimits) -> Result<(), LabelLimitError> {
+    let &LabelLimits { labels: max_labels, name_bytes, value_bytes } = limits;
     let metric = || cut(labels.get(METRIC_NAME));
     let exceeds = |len: usize, limit: u64| limit > 0 && len as u64 > limit;
-    if exceeds(labels.len(), label_limit) {
-        return Err(LabelLimitError::Labels { metric: metric(), labels: labels.len(), limit: label_limit });
+    if exceeds(labels.len(), max_labels) {
+        return Err(LabelLimitError::Labels { metric: metric(), labels: labels.len(), limit: max_labels });
     }
-    if label_name_length_limit == 0 && label_value_length_limit == 0 {
+    if name_bytes == 0 && value_bytes == 0 {
         return Ok(());
     }
     for (name, value) in labels.iter() {
-        if exceeds(name.len(), label_name_length_limit) {
+        if exceeds(name.len(), name_bytes) {
             return Err(LabelLimitError::NameLength {
                 metric: metric(),
                 name: cut(name),
                 bytes: name.len(),
-                limit: label_name_length_limit,
+                limit: name_bytes,
             });
         }
-        if exceeds(value.len(), label_value_length_limit) {
+        if exceeds(value.len(), value_bytes) {
             return Err(LabelLimitError::ValueLength {
                 metric: metric(),
                 name: cut(name),
                 value: cut(value),
                 bytes: value.len(),
-                limit: label_value_length_limit,
+                limit: value_bytes,
             });
         }
     }
@@ -186,12 +186,7 @@ mod tests {
 
     /// Limits on labels, names and values, and what is said about a series.
     fn check(pairs: &[(&str, &str)], limits: (u64, u64, u64), want: &str) {
-        let limits = ScrapeLimits {
-            label_limit: limits.0,
-            label_name_length_limit: limits.1,
-            label_value_length_limit: limits.2,
-            ..ScrapeLimits::default()
-        };
+        let limits = LabelLimits { labels: limits.0, name_bytes: limits.1, value_bytes: limits.2 };
         let got =
             check_limits(&builder(pairs), &limits).map_or_else(|error| error.to_string(), |()| String::new());
         assert_eq!(got, want, "{limits:?}");

@@ -20,6 +20,7 @@ use crate::exposition::text::TextParser;
 use crate::scrape::buffers::BodyBuffer;
 use crate::scrape::error::ScrapeError;
 use crate::scrape::local_access::Bounds;
+use crate::scrape::page_error::PageError;
 
 /// `Content-Type` of what is read here.
 pub(in crate::scrape) const TEXT: &str = "text/plain; version=0.0.4";
@@ -223,12 +224,16 @@ impl ExecTarget {
         };
         match run(order, || self.is_cancelled.load(Ordering::Relaxed), take) {
             Ok(()) => Ok(()),
-            Err(ExecError::Unwanted) => Err(refusal.unwrap_or(ScrapeError::BodySizeLimit { limit_bytes })),
-            Err(ExecError::Cancelled) => Err(ScrapeError::Cancelled),
+            Err(ExecError::Unwanted) => {
+                Err(refusal.unwrap_or(ScrapeError::Page(PageError::BodySizeLimit { limit_bytes })))
+            }
+            Err(ExecError::Cancelled) => Err(ScrapeError::Page(PageError::Cancelled)),
             Err(ExecError::Deadline) => {
                 Err(ScrapeError::LocalTimeout { cause: ExecError::Deadline.to_string() })
             }
-            Err(ExecError::TooMuchOutput { .. }) => Err(ScrapeError::BodySizeLimit { limit_bytes }),
+            Err(ExecError::TooMuchOutput { .. }) => {
+                Err(ScrapeError::Page(PageError::BodySizeLimit { limit_bytes }))
+            }
             Err(error) => Err(ScrapeError::Local { cause: error.to_string() }),
         }
     }

@@ -1,6 +1,5 @@
-//! What a target is asked for and what its page is taken for: `scrape_protocols`, `metric_name_escaping_scheme`,
-//! `fallback_scrape_protocol` (Prometheus' `acceptHeader` in `scrape/scrape.go`, `extractMediaType` in
-//! `model/textparse/interface.go`). Knows neither sockets nor pages.
+//! What a target is asked for: `scrape_protocols` and `metric_name_escaping_scheme` (Prometheus' `acceptHeader` in
+//! `scrape/scrape.go`), and which format a protocol is. Knows neither sockets nor pages.
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -8,9 +7,7 @@ use std::fmt::Write;
 use crate::config::scrape_options::{
     DEFAULT_SCRAPE_PROTOCOLS, EscapingScheme, PROTO_FIRST_SCRAPE_PROTOCOLS, ScrapeOptions, ScrapeProtocol,
 };
-use crate::exposition::content_type::{ContentTypeError, Format, format_of};
-use crate::exposition::error::Excerpt;
-use crate::scrape::error::ScrapeError;
+use crate::exposition::content_type::Format;
 
 /// Tenths that the first protocol weighs: one more than there are protocols.
 const FIRST_WEIGHT: usize = 6;
@@ -63,31 +60,12 @@ fn media_type(protocol: ScrapeProtocol) -> &'static str {
     }
 }
 
-/// The format of a page with this `Content-Type`; `fallback` where that says nothing of use.
-///
-/// # Errors
-/// There is no fallback either.
-pub fn format_of_page(content_type: &str, fallback: Option<ScrapeProtocol>) -> Result<Format, ScrapeError> {
-    format_of(content_type).or_else(|error| match fallback {
-        Some(protocol) => Ok(format(protocol)),
-        None => Err(content_type_error(content_type, error)),
-    })
-}
-
-fn format(protocol: ScrapeProtocol) -> Format {
+/// What a page in this protocol is read as.
+pub fn format(protocol: ScrapeProtocol) -> Format {
     match protocol {
         ScrapeProtocol::OpenMetricsText0_0_1 | ScrapeProtocol::OpenMetricsText1_0_0 => Format::OpenMetrics,
         ScrapeProtocol::PrometheusProto => Format::Protobuf,
         ScrapeProtocol::PrometheusText0_0_4 | ScrapeProtocol::PrometheusText1_0_0 => Format::Text,
-    }
-}
-
-fn content_type_error(content_type: &str, error: ContentTypeError) -> ScrapeError {
-    let content_type = Excerpt::new(content_type.as_bytes());
-    match error {
-        ContentTypeError::Blank => ScrapeError::BlankContentType,
-        ContentTypeError::Unparsable(cause) => ScrapeError::UnparsableContentType { content_type, cause },
-        ContentTypeError::Unsupported => ScrapeError::UnsupportedContentType { content_type },
     }
 }
 
@@ -120,24 +98,5 @@ mod tests {
              application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;q=0.5,\
              application/openmetrics-text;version=1.0.0;escaping=values;q=0.4,*/*;q=0.3",
         );
-    }
-
-    #[test]
-    fn the_fallback_is_for_what_names_no_format() {
-        let check = |content_type: &str, fallback, want: Result<Format, &str>| {
-            let got = format_of_page(content_type, fallback).map_err(|error| error.to_string());
-            assert_eq!(got, want.map_err(str::to_owned), "{content_type:?}");
-        };
-        for content_type in ["", ";;;", "text/html"] {
-            check(content_type, Some(PrometheusText1_0_0), Ok(Format::Text));
-            check(content_type, Some(OpenMetricsText1_0_0), Ok(Format::OpenMetrics));
-            check(content_type, Some(PrometheusProto), Ok(Format::Protobuf));
-        }
-        check("text/plain", Some(PrometheusProto), Ok(Format::Text));
-        let blank = "non-compliant scrape target sending blank Content-Type and no fallback_scrape_protocol \
-                     specified for target";
-        check("", None, Err(blank));
-        let unknown = r#"received unsupported Content-Type "text/html" and no fallback_scrape_protocol specified for target"#;
-        check("text/html", None, Err(unknown));
     }
 }

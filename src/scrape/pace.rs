@@ -3,7 +3,7 @@
 //! A step is about what one ordinary sample costs. Between two looks nothing is read but a counter.
 
 use crate::scrape::buffers::BodyBuffer;
-use crate::scrape::error::{ScrapeError, Work};
+use crate::scrape::page_error::{PageError, Work};
 use crate::scrape::permits::Turn;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -55,9 +55,9 @@ impl<'a> Pace<'a> {
     /// A step was made, over so many bytes of text.
     ///
     /// # Errors
-    /// [`ScrapeError::WorkTimeout`], [`ScrapeError::Cancelled`].
+    /// [`PageError::WorkTimeout`], [`PageError::Cancelled`].
     #[inline]
-    pub fn step(&mut self, n_bytes: usize) -> Result<(), ScrapeError> {
+    pub fn step(&mut self, n_bytes: usize) -> Result<(), PageError> {
         match self.steps_left.checked_sub(1 + n_bytes / STEP_BYTES) {
             Some(steps_left) => {
                 self.steps_left = steps_left;
@@ -68,14 +68,14 @@ impl<'a> Pace<'a> {
     }
 
     #[cold]
-    fn look(&mut self) -> Result<(), ScrapeError> {
+    fn look(&mut self) -> Result<(), PageError> {
         self.steps_left = STEPS_A_LOOK;
         if self.is_cancelled.is_some_and(|it| it.load(Ordering::Relaxed)) {
-            return Err(ScrapeError::Cancelled);
+            return Err(PageError::Cancelled);
         }
         let now = Instant::now();
         if now >= self.deadline {
-            return Err(ScrapeError::WorkTimeout { work: self.work });
+            return Err(PageError::WorkTimeout { work: self.work });
         }
         if now >= self.slice_end
             && let Some(turn) = &mut self.turn
@@ -95,11 +95,11 @@ impl<'a> Pace<'a> {
         buffer: &mut BodyBuffer,
         hint_bytes: u64,
         limit_bytes: u64,
-    ) -> Result<(), ScrapeError> {
+    ) -> Result<(), PageError> {
         let deadline = self.deadline;
         let Some(turn) = &mut self.turn else { return buffer.grow(hint_bytes, limit_bytes, deadline) };
         match buffer.grow(hint_bytes, limit_bytes, Instant::now()) {
-            Err(ScrapeError::BodyBudget { .. }) => {
+            Err(PageError::BodyBudget { .. }) => {
                 turn.without(deadline, || buffer.grow(hint_bytes, limit_bytes, deadline))
             }
             grown => grown,

@@ -8,7 +8,7 @@
 use crate::scrape::append::PageScratch;
 use crate::scrape::cache::Cursor;
 use crate::scrape::decode::Decoder;
-use crate::scrape::error::{ScrapeError, Work};
+use crate::scrape::page_error::{PageError, Work};
 use crate::wal::appender::Appender;
 use crate::wal::head::Wal;
 use parking_lot::Mutex;
@@ -92,7 +92,7 @@ impl Permits {
     ///
     /// # Errors
     /// `deadline` has passed.
-    pub fn acquire(&self, body_bytes: usize, deadline: Instant) -> Result<Permit, ScrapeError> {
+    pub fn acquire(&self, body_bytes: usize, deadline: Instant) -> Result<Permit, PageError> {
         let mut turn =
             Turn { permits: self.clone(), is_held: false, is_large: body_bytes > LARGE_BODY_BYTES };
         let queue = if turn.is_large { Queue::Large } else { Queue::Fresh };
@@ -161,7 +161,7 @@ impl Turn {
     ///
     /// # Errors
     /// `deadline` has passed; the permit is not held any more.
-    pub fn rest(&mut self, deadline: Instant) -> Result<(), ScrapeError> {
+    pub fn rest(&mut self, deadline: Instant) -> Result<(), PageError> {
         if self.is_held {
             let mut state = self.permits.shared.state.lock();
             if state.fresh.is_empty() && state.resting.is_empty() {
@@ -180,15 +180,15 @@ impl Turn {
     pub fn without<T>(
         &mut self,
         deadline: Instant,
-        wait: impl FnOnce() -> Result<T, ScrapeError>,
-    ) -> Result<T, ScrapeError> {
+        wait: impl FnOnce() -> Result<T, PageError>,
+    ) -> Result<T, PageError> {
         self.give_back();
         let waited = wait()?;
         self.take(Queue::Resting, deadline)?;
         Ok(waited)
     }
 
-    fn take(&mut self, queue: Queue, deadline: Instant) -> Result<(), ScrapeError> {
+    fn take(&mut self, queue: Queue, deadline: Instant) -> Result<(), PageError> {
         let ticket = {
             let mut state = self.permits.shared.state.lock();
             if state.n_free > 0 && self.permits.admits(&state, queue) {
@@ -219,7 +219,7 @@ impl Turn {
                 drop(state);
                 // It was never taken in.
                 self.is_large &= queue != Queue::Large;
-                return Err(ScrapeError::WorkTimeout { work: Work::Waiting });
+                return Err(PageError::WorkTimeout { work: Work::Waiting });
             }
         }
     }

@@ -3,14 +3,14 @@
 //! Runs only for series that a target's cache does not know. Follows Prometheus' `mutateSampleLabels` and the checks
 //! behind it (`scrape/scrape.go`, `tsdb/agent/db.go`).
 
-use crate::config::ScrapeConfig;
 use crate::exposition::parser::Parser;
 use crate::exposition::series_text::LabelScratch;
 use crate::labels::builder::{LabelsBuilder, Winner};
 use crate::labels::relabel::{Verdict, relabel};
 use crate::labels::{Labels, METRIC_NAME};
-use crate::scrape::error::ScrapeError;
 use crate::scrape::label_check::{check_limits, has_valid_names, max_labels, too_many_labels};
+use crate::scrape::page_error::PageError;
+use crate::scrape::page_rules::PageRules;
 use std::collections::BTreeMap;
 
 /// Put before an exposed label whose name a target label takes.
@@ -43,16 +43,12 @@ impl SampleLabels {
     ///
     /// # Errors
     /// No series may have these labels: the whole page is refused.
-    pub fn build(
-        &mut self,
-        parser: &Parser<'_>,
-        target_labels: &Labels,
-        config: &ScrapeConfig,
-    ) -> Result<Sampled, ScrapeError> {
+    pub fn build(&mut self, parser: &Parser<'_>, rules: &PageRules<'_>) -> Result<Sampled, PageError> {
         let Self { builder, texts, empty_names } = self;
+        let target_labels = rules.target_labels;
         builder.clear();
         empty_names.clear();
-        let max_labels = max_labels(&config.limits);
+        let max_labels = max_labels(&rules.label_limits);
         let mut n_labels = 0;
         let mut visited = Ok(());
         let repeated_name = builder.gather(Winner::First, |gather| {
@@ -69,11 +65,11 @@ impl SampleLabels {
             });
         });
         if visited.is_err() {
-            return Err(ScrapeError::InvalidLabels { labels: shown(parser.series_text()) });
+            return Err(PageError::InvalidLabels { labels: shown(parser.series_text()) });
         }
         if n_labels > max_labels {
             let n_labels = n_labels + target_labels.len();
-            return Err(ScrapeError::LabelLimit(too_many_labels(builder, n_labels, &config.limits)));
+            return Err(PageError::LabelLimit(too_many_labels(builder, n_labels, &rules.label_limits)));
         }
         // A label without a value is no label, also where it has one a second time.
         if !empty_names.is_empty() {
@@ -81,7 +77,7 @@ impl SampleLabels {
             builder.retain(|name, _| !is_among(empty_names, name));
         }
 
-        if config.honor_labels {
+        if rules.honor_labels {
             builder.gather(Winner::First, |gather| {
                 // An exposed label without a value takes the target's label away.
                 target_labels
@@ -93,21 +89,21 @@ impl SampleLabels {
             set_target_labels(builder, target_labels);
         }
 
-        match relabel(builder, &config.metric_relabel_configs) {
+        match relabel(builder, rules.metric_relabel_configs) {
             Verdict::Keep if !builder.is_empty() => {}
             Verdict::Keep | Verdict::Drop { .. } => return Ok(Sampled::Dropped),
-            Verdict::TooCostly { rule_idx } => return Err(ScrapeError::RegexCost { rule: rule_idx + 1 }),
+            Verdict::TooCostly { rule_idx } => return Err(PageError::RegexCost { rule: rule_idx + 1 }),
         }
         if builder.get(METRIC_NAME).is_empty() {
-            return Err(ScrapeError::NameLabelMandatory);
+            return Err(PageError::NameLabelMandatory);
         }
-        if !has_valid_names(builder, config.options.metric_name_validation_scheme) {
-            return Err(ScrapeError::InvalidLabels { labels: shown(builder.to_string().as_bytes()) });
+        if !has_valid_names(builder, rules.metric_name_validation_scheme) {
+            return Err(PageError::InvalidLabels { labels: shown(builder.to_string().as_bytes()) });
         }
-        check_limits(builder, &config.limits).map_err(ScrapeError::LabelLimit)?;
+        check_limits(builder, &rules.label_limits).map_err(PageError::LabelLimit)?;
         match repeated_name {
             Some(name) if !builder.get(&name).is_empty() => {
-                Err(ScrapeError::DuplicateLabel { name: shown(name.as_bytes()) })
+                Err(PageError::DuplicateLabel { name: shown(name.as_bytes()) })
             }
             _ => Ok(Sampled::Kept),
         }

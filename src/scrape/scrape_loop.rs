@@ -9,15 +9,18 @@ use crate::clock::Clock;
 use crate::config::ScrapeConfig;
 use crate::metadata::MetadataStore;
 use crate::metrics::Counter;
-use crate::scrape::append::{LeftOut, Page, PageAppend};
+use crate::scrape::append::{LeftOut, MetadataRecords, Page, PageAppend};
 use crate::scrape::buffers::BodyBudget;
 use crate::scrape::cache::{PageFate, ScrapeCache};
 use crate::scrape::decode::expected_bytes;
-use crate::scrape::error::{ScrapeError, Work};
+use crate::scrape::error::ScrapeError;
 use crate::scrape::failure_log::FailureLog;
 use crate::scrape::metadata::MetadataCache;
 use crate::scrape::metrics::ScrapeMetrics;
+use crate::scrape::negotiation::format;
 use crate::scrape::pace::Pace;
+use crate::scrape::page_error::{PageError, Work};
+use crate::scrape::page_rules::{LabelLimits, PageRules};
 use crate::scrape::permits::{Permits, Scratch};
 use crate::scrape::pool::LoopSettings;
 use crate::scrape::report::{ExtraReport, PageCounts, Report, ReportSeries, SeriesUse};
@@ -66,16 +69,6 @@ pub struct Worker {
     clock: Clock,
     metadata: Arc<MetadataStore>,
     metadata_records: MetadataRecords,
-}
-
-/// Whether metadata goes into the log beside the samples (`--enable-feature=metadata-wal-records`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum MetadataRecords {
-    /// As Prometheus' agent.
-    #[default]
-    NotWritten,
-    /// A record for every series that is new or whose family is described in another way than before.
-    Written,
 }
 
 impl Worker {
@@ -145,7 +138,7 @@ impl ScrapeLoop {
         let mut body = worker.budget.wire_buffer();
         let fetched = match self.scraper.fetch(at.deadline, &mut body) {
             Ok(fetched) => fetched,
-            Err(ScrapeError::Cancelled) => return Answered::No,
+            Err(ScrapeError::Page(PageError::Cancelled)) => return Answered::No,
             Err(error) => {
                 self.log_failure(worker, &error);
                 return self.store(worker, at, Err(error));
@@ -155,7 +148,7 @@ impl ScrapeLoop {
         let n_expected = expected_bytes(fetched.content_encoding, &body);
         let mut permit = match worker.permits.acquire(n_expected, at.deadline) {
             Ok(permit) => permit,
-            Err(error) => return self.store(worker, at, Err(error)),
+            Err(error) => return self.store(worker, at, Err(error.into())),
         };
         let (scratch, turn) = permit.parts();
         let is_cancelled = Arc::clone(self.scraper.is_cancelled());
@@ -164,7 +157,8 @@ impl ScrapeLoop {
         let page = scratch
             .decoder
             .decode(fetched.content_encoding, &body, &mut decoded, limit_bytes, &mut pace)
-            .map(|bytes| Page { content_type: &fetched.content_type, bytes });
+            .map(|bytes| Page { content_type: &fetched.content_type, bytes })
+            .map_err(ScrapeError::from);
         if let Err(error) = &page {
             self.log_failure(worker, error);
         }
@@ -286,7 +280,7 @@ impl ScrapeLoop {
         let (mut staged, duration, committed) = loop {
             attempt += 1;
             let staged = self.stage(worker, scratch, pace, at, &page);
-            if staged.error == Some(ScrapeError::Cancelled) {
+            if staged.error == Some(ScrapeError::Page(PageError::Cancelled)) {
                 scratch.appender.rollback();
                 self.cache.rewind();
                 return Answered::No;
@@ -315,7 +309,7 @@ impl ScrapeLoop {
                 scratch.appender.rollback();
                 self.cache.rewind();
                 self.report.forget();
-                staged.error.get_or_insert(ScrapeError::Wal { cause: error.to_string() });
+                staged.error.get_or_insert(ScrapeError::Page(PageError::Wal { cause: error.to_string() }));
                 0
             }
         };
@@ -365,8 +359,7 @@ impl ScrapeLoop {
             Ok(page) if page.bytes.is_empty() => {}
             Ok(page) => {
                 let mut page_append = PageAppend {
-                    config: &self.config,
-                    target: &self.target,
+                    rules: page_rules(&self.config, &self.target),
                     ts_ms: at.ts_ms,
                     max_ts_ms: worker.clock.wall_ms().saturating_add(MAX_AHEAD.as_millis() as i64),
                     cache: &mut self.cache,
@@ -385,7 +378,7 @@ impl ScrapeLoop {
                     max_spread_bytes: 0,
                     pace,
                 };
-                staged.error = page_append.append(*page).err();
+                staged.error = page_append.append(*page).err().map(ScrapeError::from);
                 if page_append.is_over_limit() {
                     worker.metrics.exceeded_sample_limit.inc();
                 }
@@ -426,7 +419,10 @@ impl ScrapeLoop {
             sample_limit: self.config.limits.sample_limit,
             body_size_bytes: match page {
                 Ok(page) => page.bytes.len() as f64,
-                Err(ScrapeError::BodySizeLimit { .. } | ScrapeError::BodySizeCap { .. }) => -1.0,
+                Err(
+                    ScrapeError::Page(PageError::BodySizeLimit { .. })
+                    | ScrapeError::Page(PageError::BodySizeCap { .. }),
+                ) => -1.0,
                 Err(_) => 0.0,
             },
         });
@@ -470,10 +466,14 @@ impl ScrapeLoop {
 
     fn count(&mut self, worker: &Worker, staged: &Staged, out_of_order: usize) {
         let metrics = &worker.metrics;
-        if let Some(ScrapeError::BodySizeLimit { .. } | ScrapeError::BodySizeCap { .. }) = staged.error {
+        if let Some(
+            ScrapeError::Page(PageError::BodySizeLimit { .. })
+            | ScrapeError::Page(PageError::BodySizeCap { .. }),
+        ) = staged.error
+        {
             metrics.exceeded_body_size_limit.inc();
         }
-        if let Some(ScrapeError::LabelLimit(_)) = staged.error {
+        if let Some(ScrapeError::Page(PageError::LabelLimit(_))) = staged.error {
             metrics.exceeded_label_limits.inc();
         }
         if staged.left_out.over_series_limit > 0 {
@@ -486,6 +486,31 @@ impl ScrapeLoop {
         metrics.sample_duplicate.add(staged.left_out.duplicates);
         metrics.sample_out_of_bounds.add(staged.left_out.out_of_bounds);
         metrics.sample_out_of_order.add(staged.left_out.out_of_order + out_of_order as u64);
+    }
+}
+
+/// What a job and a target want of a page.
+fn page_rules<'a>(config: &'a ScrapeConfig, target: &'a Target) -> PageRules<'a> {
+    PageRules {
+        target_labels: &target.labels,
+        fallback_format: config.fallback_scrape_protocol.map(format),
+        honor_labels: config.honor_labels,
+        honor_timestamps: config.honor_timestamps,
+        track_timestamps_staleness: config.track_timestamps_staleness,
+        scrape_native_histograms: target.options.scrape_native_histograms,
+        always_scrape_classic_histograms: target.options.always_scrape_classic_histograms,
+        convert_classic_histograms_to_nhcb: target.options.convert_classic_histograms_to_nhcb,
+        metric_relabel_configs: &config.metric_relabel_configs,
+        metric_name_validation_scheme: config.options.metric_name_validation_scheme,
+        sample_limit: config.limits.sample_limit,
+        series_limit: target.options.series_limit,
+        label_limits: LabelLimits {
+            labels: config.limits.label_limit,
+            name_bytes: config.limits.label_name_length_limit,
+            value_bytes: config.limits.label_value_length_limit,
+        },
+        native_histogram_bucket_limit: config.native_histogram_bucket_limit,
+        native_histogram_min_bucket_factor: config.native_histogram_min_bucket_factor,
     }
 }
 

@@ -14,10 +14,12 @@ use crate::http::response::Response;
 use crate::http::url::Url;
 use crate::http::{Canceller as HttpCanceller, Headers, HttpClient};
 use crate::scrape::buffers::BodyBuffer;
+use crate::scrape::decode::ContentEncoding;
 use crate::scrape::error::ScrapeError;
 use crate::scrape::local::{ExecTarget, FileTarget, TEXT, failed};
 use crate::scrape::local_access::Bounds;
 use crate::scrape::negotiation::accept;
+use crate::scrape::page_error::PageError;
 use crate::scrape::target::Target;
 use crate::scrape::target_url::{TargetUrl, UrlScheme};
 
@@ -69,16 +71,6 @@ impl Fetched {
     }
 }
 
-/// How a body is packed; only exactly `gzip` is unpacked, anything else is taken as it is (as Prometheus does).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ContentEncoding {
-    /// As it is.
-    #[default]
-    Identity,
-    /// `Content-Encoding: gzip`.
-    Gzip,
-}
-
 /// Ends a fetch that runs in another thread; clones cancel the same scraper, which stays cancelled.
 #[derive(Clone, Debug)]
 pub struct Canceller {
@@ -95,7 +87,7 @@ enum Cancel {
 }
 
 impl Canceller {
-    /// The running fetch returns [`ScrapeError::Cancelled`] at once, later ones do as well.
+    /// The running fetch returns [`ScrapeError::Page(PageError::Cancelled)`] at once, later ones do as well.
     pub fn cancel(&self) {
         self.is_cancelled.store(true, Ordering::Relaxed);
         match &self.fetch {
@@ -198,7 +190,7 @@ impl Scraper {
             && wire_limit_bytes > 0
             && promised_bytes >= wire_limit_bytes
         {
-            return Err(ScrapeError::BodySizeLimit { limit_bytes });
+            return Err(ScrapeError::Page(PageError::BodySizeLimit { limit_bytes }));
         }
         loop {
             if body.room().is_empty() {
@@ -212,7 +204,7 @@ impl Scraper {
                 while !probed.is_empty() {
                     let hint_bytes = expected_bytes(promised_bytes, body.len() as u64, last_wire_bytes);
                     body.grow(hint_bytes, wire_limit_bytes, deadline).map_err(|error| match error {
-                        ScrapeError::BodySizeLimit { .. } => ScrapeError::BodySizeLimit { limit_bytes },
+                        PageError::BodySizeLimit { .. } => PageError::BodySizeLimit { limit_bytes },
                         error => error,
                     })?;
                     let n_fits = probed.len().min(body.room().len());
@@ -232,7 +224,7 @@ impl Scraper {
             && limit_bytes > 0
             && body.len() as u64 >= limit_bytes
         {
-            return Err(ScrapeError::BodySizeLimit { limit_bytes });
+            return Err(ScrapeError::Page(PageError::BodySizeLimit { limit_bytes }));
         }
         self.last_wire_bytes = body.len() as u64;
         Ok(Fetched { content_type, content_encoding, wire_bytes: body.len() })
@@ -306,7 +298,7 @@ impl From<HttpError> for ScrapeError {
             HttpErrorKind::Connect { address, cause } => Self::Connect { url, address, cause },
             HttpErrorKind::Deadline(Phase::Body) => Self::BodyTimeout,
             HttpErrorKind::Deadline(phase) => Self::Timeout { url, phase },
-            HttpErrorKind::Cancelled => Self::Cancelled,
+            HttpErrorKind::Cancelled => Self::Page(PageError::Cancelled),
             HttpErrorKind::NotAUrl(sentence) => Self::NotAUrl { sentence },
             kind if kind.phase() == Phase::Body => Self::Body { cause: kind.to_string() },
             kind => Self::Request { url, cause: kind.to_string() },
