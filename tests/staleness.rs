@@ -23,6 +23,7 @@ use scraped::scrape::append::Page;
 use scraped::scrape::buffers::BodyBudget;
 use scraped::scrape::error::ScrapeError;
 use scraped::scrape::metrics::ScrapeMetrics;
+use scraped::scrape::page_error::PageError;
 use scraped::scrape::permits::Permits;
 use scraped::scrape::pool::LoopSettings;
 use scraped::scrape::scrape_loop::{ScrapeLoop, ScrapeTime, Worker};
@@ -241,7 +242,9 @@ fn check(text: &str) -> (String, String) {
                 bench.scrape(seconds, Ok(page));
             }
             "fail" => bench.scrape(seconds, Err(refused())),
-            "too_large" => bench.scrape(seconds, Err(ScrapeError::BodySizeLimit { limit_bytes: 10 })),
+            "too_large" => {
+                bench.scrape(seconds, Err(ScrapeError::Page(PageError::BodySizeLimit { limit_bytes: 10 })))
+            }
             "panic" => bench.scrape_loop.after_panic(&mut bench.worker, at(seconds)),
             "gone" => bench.scrape_loop.end_of_run(&mut bench.worker, seconds * 1000),
             "reload" => bench.reload(body),
