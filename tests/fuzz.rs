@@ -7,8 +7,14 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "fuzz/fuzz_targets/addresses.rs"]
+mod addresses;
 #[path = "support/cases.rs"]
 mod cases;
+#[path = "fuzz/fuzz_targets/gzip.rs"]
+mod gzip;
+#[path = "fuzz/fuzz_targets/heads.rs"]
+mod heads;
 #[path = "fuzz/mutator.rs"]
 mod mutator;
 #[path = "fuzz/fuzz_targets/nhcb.rs"]
@@ -269,4 +275,75 @@ fn yaml() {
         "# ",
     ];
     fuzz("yaml", yaml::run, &["config", "relabel"], &words);
+}
+
+#[test]
+fn heads() {
+    let words = [
+        "HTTP/1.1 200 OK\r\n",
+        "HTTP/1.0 404 ",
+        "HTTP/1.1 100 Continue\r\n\r\n",
+        "HTTP/1.1 302 Found\r\nLocation: ",
+        "\r\n\r\n",
+        "\r\n",
+        "\n\n",
+        "\r\n ",
+        "\r\n\t",
+        ": ",
+        "Content-Length: 0\r\n",
+        "Content-Length:\r\n",
+        "Content-Type: ",
+        "Transfer-Encoding: chunked\r\n",
+        "Connection: close\r\n",
+        "X-Prometheus-",
+        "X-Other: a\r\n",
+        "GET / HTTP/1.1\r\n",
+        "Host: a\r\n",
+    ];
+    fuzz("heads", heads::run, &[], &words);
+}
+
+#[test]
+fn addresses() {
+    let words = [
+        "http://",
+        "https://",
+        "//",
+        "::1",
+        "[::1]",
+        "%25",
+        "%lo",
+        "%C3%BC",
+        "ü",
+        ":80",
+        ":65536",
+        ":0080",
+        ":http",
+        "@",
+        "user:pw@",
+        "/../",
+        "/./",
+        "?a=b",
+        "&token=c",
+        "#d",
+        "xn--",
+        "\n",
+        "127.0.0.1",
+        "fe80::1",
+    ];
+    fuzz("addresses", addresses::run, &[], &words);
+}
+
+#[test]
+fn gzip() {
+    // A member of nothing, the start of one, blocks of nothing.
+    let words = [
+        "\u{1f}\u{8}\u{8}\u{0}",
+        "\u{3}\u{0}\u{0}\u{0}\u{0}\u{0}\u{0}\u{0}\u{0}\u{0}",
+        "\u{0}\u{0}\u{0}",
+        "\u{1}\u{0}\u{0}",
+        "\u{4}",
+        "\u{0}",
+    ];
+    fuzz("gzip", gzip::run, &[], &words);
 }

@@ -7,7 +7,7 @@
 use memchr::memchr;
 
 /// Go's client gives up at the same (`net/http: maxHeaderResponseSize`).
-pub(in crate::http) const MAX_HEAD_BYTES: usize = 10 << 20;
+pub const MAX_HEAD_BYTES: usize = 10 << 20;
 
 /// Of lines that are not needed this many are kept, in case one is asked for.
 const MAX_OTHER_LINES: usize = 32;
@@ -41,7 +41,7 @@ const VERSION_BYTES: usize = b"HTTP/1.1 ".len();
 
 /// A head that is not to be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::http) enum TooLarge {
+pub enum TooLarge {
     /// More than [`MAX_HEAD_BYTES`].
     Head,
     /// Lines that are needed are longer than the buffer.
@@ -50,7 +50,7 @@ pub(in crate::http) enum TooLarge {
 
 /// How far the head of one answer has come.
 #[derive(Clone, Copy, Debug, Default)]
-pub(in crate::http) struct Head {
+pub struct Head {
     stage: Stage,
     /// The start of the buffer that is mended lines.
     n_done: usize,
@@ -91,7 +91,10 @@ enum Last {
 impl Head {
     /// `bytes[..len]` is what is there of a head, and maybe of the body after it; it starts with what earlier calls
     /// have left. Says how much of it is left now: less than the buffer holds, unless the head is over.
-    pub(in crate::http) fn mend(&mut self, bytes: &mut [u8], len: usize) -> Result<usize, TooLarge> {
+    ///
+    /// # Errors
+    /// It is not to be read.
+    pub fn mend(&mut self, bytes: &mut [u8], len: usize) -> Result<usize, TooLarge> {
         if self.is_over() {
             return Ok(len);
         }
@@ -116,12 +119,12 @@ impl Head {
     }
 
     /// How much of `len` bytes the parser may see.
-    pub(in crate::http) fn n_visible(&self, len: usize) -> usize {
+    pub fn n_visible(&self, len: usize) -> usize {
         if self.is_over() { len } else { self.n_done.min(len) }
     }
 
     /// Whether what comes is not looked at any more.
-    fn is_over(&self) -> bool {
+    pub fn is_over(&self) -> bool {
         matches!(self.stage, Stage::Body | Stage::Foreign)
     }
 
@@ -260,7 +263,7 @@ impl Head {
 }
 
 /// The text after the status of an answer with another status than 200, of a mended head: its own words.
-pub(in crate::http) fn reason_of(head: &[u8]) -> Option<&[u8]> {
+pub fn reason_of(head: &[u8]) -> Option<&[u8]> {
     let line = text_of(&head[..=memchr(b'\n', head)?]);
     let (version, rest) = line.split_at_checked(VERSION_BYTES)?;
     let (code, reason) = rest.split_at_checked(b"200".len())?;

@@ -10,7 +10,7 @@ use crate::names::idna;
 
 /// Host and port.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::http) struct Site {
+pub struct Site {
     /// Go's `URL.Host`: escapes are undone.
     host_and_port: String,
     /// What is connected to: without brackets, with the zone of an IPv6 address, a name as name servers know it. Empty:
@@ -27,7 +27,7 @@ impl Site {
     ///
     /// # Errors
     /// Go's words for what is no host or no port.
-    pub(in crate::http) fn parse(text: &str) -> Result<Self, String> {
+    pub fn parse(text: &str) -> Result<Self, String> {
         let host_and_port = go_url::parse_host(text)?;
         let (host, port) = go_url::split_host(&host_and_port);
         // A name that cannot be written in ASCII is looked up as it is, and so not found.
@@ -38,17 +38,17 @@ impl Site {
     }
 
     /// What is connected to, without brackets.
-    pub(in crate::http) fn host(&self) -> &str {
+    pub fn host(&self) -> &str {
         &self.host
     }
 
     /// The header `Host`.
-    pub(in crate::http) fn header(&self) -> &str {
+    pub fn header(&self) -> &str {
         &self.header
     }
 
     /// Whether there is neither host nor port.
-    pub(in crate::http) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.host.is_empty() && self.port.is_empty()
     }
 
@@ -56,7 +56,7 @@ impl Site {
     ///
     /// # Errors
     /// It is above 65535. It is never another one.
-    pub(in crate::http) fn port_or(&self, default: u16) -> Result<u16, HttpErrorKind> {
+    pub fn port_or(&self, default: u16) -> Result<u16, HttpErrorKind> {
         if self.port.is_empty() {
             return Ok(default);
         }
@@ -66,7 +66,7 @@ impl Site {
     }
 
     /// Host and port for ureq, which knows fewer hosts than Go: it only tells connections apart by it.
-    pub(in crate::http) fn key(&self) -> String {
+    pub fn key(&self) -> String {
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
         let is_address = |byte: u8| byte.is_ascii_hexdigit() || b":.".contains(&byte);
         let port = if self.port.is_empty() { String::new() } else { format!(":{}", self.port) };
@@ -115,7 +115,7 @@ fn header(host_and_port: &str, host: &str, port: &str) -> String {
 }
 
 /// Go's `net.JoinHostPort`, of what is connected to.
-pub(in crate::http) fn join(host: &str, port: u16) -> String {
+pub fn join(host: &str, port: u16) -> String {
     if host.contains([':', '%']) { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
