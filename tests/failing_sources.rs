@@ -5,8 +5,10 @@
 mod support;
 mod tls_support;
 
-use support::scraped::Scraped;
+use std::sync::Arc;
+use support::scraped::{Scraped, write_whole};
 use support::wait_until;
+use tempfile::TempDir;
 use tls_support::endpoint::{Endpoint, reply};
 
 const JSON: &str = "Content-Type: application/json\r\n";
@@ -42,6 +44,40 @@ fn a_source_that_fails_is_shown_until_it_answers_or_is_gone() {
     wait_until("it fails again", || page().contains(http));
     scraped.reload_with(&format!("scrape_configs:\n{file}"));
     wait_until("it is gone", || !page().contains(HEADING));
+}
+
+/// A list that is not there may be a mistyped name, or one that somebody writes later: no error, and not silent.
+#[test]
+fn a_list_that_does_not_exist_is_shown_until_it_is_there() {
+    let config = "scrape_configs:\n\
+                  - job_name: typo\n  file_sd_configs: [{files: [late.yml, 'none*.yml', nowhere/b.json, here.yml]}]\n";
+    let dir = Arc::new(TempDir::new().expect("a directory"));
+    write_whole(dir.path(), "scraped.yml", config);
+    write_whole(dir.path(), "here.yml", "- targets: ['127.0.0.1:1']\n");
+    let scraped = Scraped::start_in(Arc::clone(&dir), &[]);
+    let path = |name: &str| dir.path().join(name);
+    let page = || scraped.get("/targets").body;
+    let source = |name: &str| format!("<td data-label=Source>file_sd: {}<", path(name).display());
+    let (late, nowhere) = (source("late.yml"), source("nowhere/b.json"));
+    wait_until("both are shown", || [&late, &nowhere].iter().all(|source| page().contains(*source)));
+    // A pattern may well match nothing.
+    assert_eq!(page().matches("<td data-label=Source>").count(), 2, "{}", page());
+    assert!(page().contains("the file does not exist, so it has no targets"));
+    let n_lines = |words: &str| scraped.stderr().lines().filter(|line| line.contains(words)).count();
+    let words = |what: &str| format!("{} {what}", path("late.yml").display());
+    assert_eq!((n_lines(&words("does not exist; ")), n_lines("level=error")), (1, 0), "{}", scraped.stderr());
+    scraped.write("late.yml", "- targets: ['127.0.0.1:2']\n");
+    wait_until("it is there", || !page().contains(&late) && page().contains("127.0.0.1:2"));
+    assert!(page().contains(&nowhere), "{}", page());
+    assert_eq!(n_lines(&words("is there now")), 1, "{}", scraped.stderr());
+    std::fs::remove_file(path("late.yml")).expect("removable");
+    wait_until("it is gone", || page().contains(&late) && !page().contains("127.0.0.1:2"));
+    assert_eq!(n_lines(&words("is gone, and its targets with it; ")), 1, "{}", scraped.stderr());
+    assert_eq!(n_lines(&words("does not exist; ")), 1, "said once: {}", scraped.stderr());
+    let metrics = scraped.get("/metrics").body;
+    assert!(metrics.contains("prometheus_sd_file_read_errors_total 0"), "no error: {metrics}");
+    scraped.reload_with("scrape_configs: []\n");
+    wait_until("the source is gone", || !page().contains(HEADING));
 }
 
 /// Sources whose addresses hold a password: while they fail, and while they answer.

@@ -23,7 +23,7 @@ use crate::discovery::complaints::Complaint;
 use crate::discovery::directory_watch::DirectoryWatch;
 use crate::discovery::group_list::{Format, Origin, parse};
 use crate::discovery::metrics::DiscoveryMetrics;
-use crate::discovery::path_pattern::matching_files;
+use crate::discovery::path_pattern::{is_pattern, matching_files};
 use crate::discovery::tally::Wanted;
 use crate::discovery::{Discoverer, GroupSender, Stop, TargetGroup};
 
@@ -46,6 +46,10 @@ const SETTLE_TIME: Duration = Duration::from_millis(50);
 /// After so many times the file is read as it is: somebody writes to it all the time.
 const SETTLE_ATTEMPTS: usize = 10;
 
+/// What is wrong with a list that is not there.
+const MISSING: &str = "the file does not exist, so it has no targets; they come when it is there, unless its name is \
+                       mistyped";
+
 /// Time stamps of files have steps of up to two seconds: a file that has just changed may change again without
 /// showing it, and is read again for this long.
 const STAMP_STEP: Duration = Duration::from_secs(2);
@@ -59,6 +63,9 @@ pub(in crate::discovery) struct FileDiscoverer {
     files: BTreeMap<PathBuf, KnownFile>,
     /// Directories that could not be listed.
     unlisted: BTreeMap<PathBuf, Complaint>,
+    /// Lists that the configuration names, without a pattern, and that are not there. No failure that is counted: whoever
+    /// writes them may not have come to it yet.
+    missing: BTreeMap<PathBuf, Complaint>,
     /// The log has it that a directory cannot be watched.
     is_unwatched: bool,
 }
@@ -161,6 +168,7 @@ impl FileDiscoverer {
             metrics,
             files: BTreeMap::new(),
             unlisted: BTreeMap::new(),
+            missing: BTreeMap::new(),
             is_unwatched: false,
         }
     }
@@ -250,11 +258,13 @@ impl FileDiscoverer {
     fn list(&mut self) -> (BTreeSet<PathBuf>, BTreeSet<PathBuf>) {
         let mut listed = BTreeSet::new();
         let mut kept_directories = BTreeSet::new();
-        for pattern in &self.config.files {
+        let patterns = std::mem::take(&mut self.config.files);
+        for pattern in &patterns {
             match matching_files(pattern) {
                 Ok(paths) => {
-                    listed.extend(paths);
                     self.unlisted.remove(pattern);
+                    self.follow_missing(pattern, paths.is_empty() && !is_pattern(pattern));
+                    listed.extend(paths);
                 }
                 Err(error) => {
                     let sentence = error.to_string();
@@ -272,7 +282,28 @@ impl FileDiscoverer {
                 }
             }
         }
+        self.config.files = patterns;
         (listed, kept_directories)
+    }
+
+    /// Says once that a list is not there, since its name may be mistyped, and once that it is there now.
+    fn follow_missing(&mut self, path: &Path, is_missing: bool) {
+        if !is_missing {
+            if self.missing.remove(path).is_some() {
+                log::info!("file_sd: {} is there now", path.display());
+            }
+            return;
+        }
+        let was_there = self.files.contains_key(path);
+        let source = || format!("file_sd: {}", path.display());
+        if let Some(new) = self.metrics.complaints.raise(self.missing.get(path), source, MISSING) {
+            let since = if was_there { "is gone, and its targets with it" } else { "does not exist" };
+            log::warn!(
+                "file_sd: {} {since}; its targets come when it is there, if it is not a mistyped name",
+                path.display()
+            );
+            self.missing.insert(path.to_owned(), new);
+        }
     }
 }
 

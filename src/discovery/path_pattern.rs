@@ -18,7 +18,7 @@ pub(in crate::discovery) fn matching_files(pattern: &Path) -> io::Result<Vec<Pat
     };
     let is_missing =
         |error: &io::Error| matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory);
-    if !name_pattern.contains(['*', '?', '[', '\\']) {
+    if !is_pattern(pattern) {
         return match fs::symlink_metadata(pattern) {
             Ok(_) => Ok(vec![pattern.to_owned()]),
             Err(error) if is_missing(&error) => Ok(Vec::new()),
@@ -45,6 +45,11 @@ pub(in crate::discovery) fn matching_files(pattern: &Path) -> io::Result<Vec<Pat
     }
     files.sort();
     Ok(files)
+}
+
+/// Whether the last element may name several files.
+pub(in crate::discovery) fn is_pattern(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.to_string_lossy().contains(['*', '?', '[', '\\']))
 }
 
 #[cfg(test)]
