@@ -3,9 +3,8 @@
 #![cfg_attr(fuzzing, no_main)]
 
 use scraped::scrape::buffers::BodyBudget;
-use scraped::scrape::decode::Decoder;
+use scraped::scrape::decode::{ContentEncoding, Decoder};
 use scraped::scrape::pace::Pace;
-use scraped::scrape::scraper::ContentEncoding;
 use std::time::{Duration, Instant};
 
 /// More than a body may unfold to with a limit of [`LIMIT_BYTES`].

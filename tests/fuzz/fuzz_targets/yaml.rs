@@ -2,11 +2,11 @@
 
 #![cfg_attr(fuzzing, no_main)]
 
-use scraped::config;
+use scraped::config::{self, yaml};
 use std::fs;
 
 pub(crate) fn run(input: &[u8]) {
-    if config::yaml::parse_bytes(input).is_err() {
+    if yaml::parse_bytes(input).is_err() {
         return;
     }
     let path = std::env::temp_dir().join(format!("scraped-fuzz-{}.yml", std::process::id()));
