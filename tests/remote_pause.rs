@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up has to fail")]
 
 mod support;
+mod tls_support;
 
 use std::collections::BTreeSet;
 use std::thread;
@@ -15,6 +16,7 @@ use support::remote::{config, wait_until_sent};
 use support::scraped::Scraped;
 use support::targets::{Behaviour, FakeTargets};
 use support::wait_until;
+use tls_support::proxy::{Manner, Proxy};
 
 const NAMED: &str = "name: main";
 const LOGIN: &str = "<!doctype html><title>Hotel</title><form>Room number?</form>";
@@ -96,7 +98,7 @@ fn an_endpoint_that_is_wrong_is_left_alone_and_its_samples_are_kept() {
         (Answer::status(403), "look at basic_auth, authorization or oauth2"),
         (Answer::status(404), "look at url"),
         (Answer::status(405), "look at url"),
-        (Answer::status(407), "look at proxy_url"),
+        (Answer::status(407), "look at user and password in proxy_url"),
         (Answer::status(408), "max_samples_per_send"),
         (Answer::status(410), "look at url"),
         (Answer::status(415), "look at protobuf_message"),
@@ -207,4 +209,91 @@ fn prometheus_way_with_429_has_to_be_asked_for() {
     assert!(!fixture.is_paused());
     let shown = fixture.scraped.get("/api/v1/status/config").body;
     assert!(shown.contains("retry_on_http_429: false"), "{shown}");
+}
+
+/// A daemon whose endpoint is reached through a proxy that says this; one request, and no sample is given up.
+fn check_proxy(manner: Manner, words: &[&str]) {
+    let targets = FakeTargets::start();
+    targets.set("/metrics", Behaviour::Counter);
+    let receiver = Receiver::start();
+    let (address, path) = receiver
+        .url()
+        .trim_start_matches("http://")
+        .split_once('/')
+        .map(|(a, b)| (a.to_owned(), b.to_owned()))
+        .unwrap();
+    let through = |manner: Manner| {
+        let is_socks = matches!(manner, Manner::Socks { .. });
+        let proxy = Proxy::new(manner, None, address.clone());
+        let (speech, url) = if is_socks { ("socks5", "http") } else { ("http", "https") };
+        let section = format!("{NAMED}\nproxy_url: {speech}://edge:hunter2@{}", proxy.at("127.0.0.1"));
+        let url = format!("{url}://endpoint.example/{path}");
+        (config(&targets.address(), "/metrics", &url, &section, ""), proxy)
+    };
+    let (refused, proxy) = through(manner);
+    let scraped = Scraped::start(&refused);
+    wait_until("a pause", || scraped.stderr().contains("nothing is sent for"));
+    let n_before = targets.n_requests("/metrics");
+    wait_until("scrapes", || targets.n_requests("/metrics") >= n_before + 5);
+    let stderr = scraped.stderr();
+    for words in words.iter().chain(&["the samples wait in the log"]) {
+        assert!(stderr.contains(words), "{words}: {stderr}");
+    }
+    assert!(!stderr.contains("hunter2"), "{stderr}");
+    assert_eq!(stderr.matches("nothing is sent for").count(), 1, "{stderr}");
+    assert!(proxy.n_connections() == 1, "asked again: {:?}", proxy.asked());
+    assert_eq!(metric_sum(&scraped, "scraped_remote_endpoint_paused"), 1.0);
+    let n_failed = metric_sum(&scraped, "prometheus_remote_storage_samples_failed_total");
+    assert_eq!(n_failed, 0.0);
+    // What has waited goes to the same endpoint through another proxy.
+    let login = Some(("edge".to_owned(), "hunter2".to_owned()));
+    let (good, _proxy) = through(Manner::Socks { login, reply: 0 });
+    scraped.reload_with(&good);
+    wait_until_sent(&scraped.data_dir(), &receiver);
+    let values: Vec<f64> = receiver.samples("fake_scrapes_total", "").iter().map(|it| it.1).collect();
+    assert!(values.iter().copied().eq((1..=values.len()).map(|n| n as f64)), "{values:?}");
+}
+
+#[test]
+fn a_proxy_that_refuses_is_left_alone_and_samples_are_kept() {
+    let connect = |answer: &str| Manner::Connect(answer.to_owned());
+    let login = ["the proxy does not accept the credentials", "proxy_url", "proxy_connect_header"];
+    let other = ["the proxy does not let it through", "proxy_url", "proxy_connect_header"];
+    let socks = |password: &str, reply| Manner::Socks {
+        login: Some(("edge".to_owned(), password.to_owned())),
+        reply,
+    };
+    let cases = [
+        (connect("HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n"), login),
+        (connect("HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n"), other),
+        (connect("HTTP/1.0 405 Method Not Allowed\r\n\r\n"), other),
+        (connect("HTTP/1.1 302 Found\r\nLocation: http://portal/\r\n\r\n"), other),
+        (connect("HTTP/1.1 429 Slow Down\r\nRetry-After: 3600\r\n\r\n"), other),
+        (socks("other", 0), login),
+        (socks("hunter2", 2), other),
+    ];
+    thread::scope(|scope| {
+        for (manner, words) in cases {
+            scope.spawn(move || check_proxy(manner, &words));
+        }
+    });
+}
+
+/// That a proxy cannot reach the endpoint now is no refusal.
+#[test]
+fn a_proxy_that_cannot_reach_the_endpoint_is_asked_again() {
+    let targets = FakeTargets::start();
+    targets.set("/metrics", Behaviour::Counter);
+    let answer = "HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n".to_owned();
+    let proxy = Proxy::new(Manner::Connect(answer), None, String::new());
+    let section = format!("{NAMED}\nproxy_url: http://{}", proxy.at("127.0.0.1"));
+    let scraped = Scraped::start(&config(
+        &targets.address(),
+        "/metrics",
+        "https://endpoint.example/write",
+        &section,
+        "",
+    ));
+    wait_until("another try", || proxy.n_connections() >= 3);
+    assert_eq!(metric_sum(&scraped, "scraped_remote_endpoint_paused"), 0.0);
 }

@@ -94,6 +94,15 @@ pub enum HttpErrorKind {
     },
     /// A proxy is away, or did not want; the words of Go's `net/http`.
     Proxy(String),
+    /// A proxy leads nobody to the target, or not this client: its word is final until something is mended.
+    ProxyRefused {
+        /// The whole sentence.
+        sentence: String,
+        /// It wants credentials, or others.
+        is_login: bool,
+        /// `Retry-After` of an answer to CONNECT, as sent.
+        retry_after: Option<String>,
+    },
     /// No connection to a socket of this machine.
     ConnectUnix {
         /// Where the socket should be.
@@ -147,7 +156,9 @@ impl HttpErrorKind {
             | Self::UnsupportedScheme(_)
             | Self::Setup(_)
             | Self::Lookup { .. } => Phase::Resolve,
-            Self::Connect { .. } | Self::ConnectUnix { .. } | Self::Proxy(_) => Phase::Connect,
+            Self::Connect { .. } | Self::ConnectUnix { .. } | Self::Proxy(_) | Self::ProxyRefused { .. } => {
+                Phase::Connect
+            }
             Self::Tls(_) => Phase::Handshake,
             Self::HeadTooLarge { .. }
             | Self::LineTooLong { .. }
@@ -184,6 +195,7 @@ impl fmt::Display for HttpErrorKind {
             Self::Setup(cause) | Self::Tls(cause) | Self::Proxy(cause) | Self::Refused(cause) => {
                 f.write_str(cause)
             }
+            Self::ProxyRefused { sentence, .. } => f.write_str(sentence),
             Self::PostRedirected { status, location } => write!(
                 f,
                 "redirected with status {status} to {location:?}, which would make a GET of the POST; nothing was \

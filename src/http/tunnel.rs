@@ -27,6 +27,7 @@ const SOCKS_VERSION: u8 = 5;
 const NO_LOGIN: u8 = 0;
 const USER_AND_PASSWORD: u8 = 2;
 const NONE_ACCEPTABLE: u8 = 0xff;
+const SOCKS_NOT_ALLOWED: u8 = 2;
 const CONNECT: u8 = 1;
 const ADDRESS_V4: u8 = 1;
 const NAME: u8 = 3;
@@ -76,7 +77,20 @@ pub(in crate::http) fn connect(
             return match code {
                 200 if n_bytes == len => Ok(()),
                 200 => Err(refused(proxy, "it spoke before the target could")),
-                code => Err(refused(proxy, format!("{code} {reason}").trim_end())),
+                code => {
+                    let sentence = format!("{code} {reason}");
+                    let sentence = refusal(proxy, sentence.trim_end());
+                    // That it could not reach the target may pass.
+                    if matches!(code, 100..=199 | 500..=599) {
+                        return Err(carry(HttpErrorKind::Proxy(sentence)));
+                    }
+                    let mut headers = parser.headers.iter();
+                    let retry_after = headers.find(|header| header.name.eq_ignore_ascii_case("Retry-After"));
+                    let retry_after =
+                        retry_after.map(|header| String::from_utf8_lossy(header.value).into_owned());
+                    let is_login = matches!(code, 401 | 407);
+                    Err(carry(HttpErrorKind::ProxyRefused { sentence, is_login, retry_after }))
+                }
             };
         }
         if len == answer.len() {
@@ -94,7 +108,11 @@ fn too_large(proxy: &Proxy, error: TooLarge) -> Error {
 }
 
 fn refused(proxy: &Proxy, cause: &str) -> Error {
-    carry(HttpErrorKind::Proxy(format!("proxy {} refused CONNECT: {cause}", proxy.shown())))
+    carry(HttpErrorKind::Proxy(refusal(proxy, cause)))
+}
+
+fn refusal(proxy: &Proxy, cause: &str) -> String {
+    format!("proxy {} refused CONNECT: {cause}", proxy.shown())
 }
 
 /// Asks a SOCKS proxy for a connection to `host` and `port`; it looks the name up.
@@ -128,8 +146,11 @@ pub(in crate::http) fn connect_by_socks(
     socks.link.write_all(deadline, &request)?;
     let [version, reply, reserved, kind] = socks.receive()?;
     socks.check_version(version)?;
-    if reply != 0 {
-        return Err(socks.failure(&format!("unknown error {}", reply_words(reply))));
+    let cause = format!("unknown error {}", reply_words(reply));
+    match reply {
+        0 => {}
+        SOCKS_NOT_ALLOWED => return Err(socks.refusal(&cause, false)),
+        _ => return Err(socks.failure(&cause)),
     }
     if reserved != 0 {
         return Err(socks.failure("non-zero reserved field"));
@@ -179,11 +200,11 @@ impl Socks<'_> {
                 self.link.write_all(self.deadline, &request)?;
                 match self.receive()? {
                     [LOGIN_VERSION, 0] => Ok(()),
-                    [LOGIN_VERSION, _] => Err(self.failure("username/password authentication failed")),
+                    [LOGIN_VERSION, _] => Err(self.refusal("username/password authentication failed", true)),
                     _ => Err(self.failure("invalid username/password version")),
                 }
             }
-            (NONE_ACCEPTABLE, _) => Err(self.failure("no acceptable authentication methods")),
+            (NONE_ACCEPTABLE, _) => Err(self.refusal("no acceptable authentication methods", true)),
             (other, _) => Err(self.failure(&format!("unsupported authentication method {other}"))),
         }
     }
@@ -209,15 +230,23 @@ impl Socks<'_> {
     }
 
     fn failure(&self, cause: &str) -> Error {
-        let shown = self.proxy.shown();
-        carry(HttpErrorKind::Proxy(format!("socks connect tcp {shown}->{}: {cause}", self.target)))
+        carry(HttpErrorKind::Proxy(self.sentence(cause)))
+    }
+
+    fn refusal(&self, cause: &str, is_login: bool) -> Error {
+        let sentence = self.sentence(cause);
+        carry(HttpErrorKind::ProxyRefused { sentence, is_login, retry_after: None })
+    }
+
+    fn sentence(&self, cause: &str) -> String {
+        format!("socks connect tcp {}->{}: {cause}", self.proxy.shown(), self.target)
     }
 }
 
 fn reply_words(reply: u8) -> String {
     let words = match reply {
         1 => "general SOCKS server failure",
-        2 => "connection not allowed by ruleset",
+        SOCKS_NOT_ALLOWED => "connection not allowed by ruleset",
         3 => "network unreachable",
         4 => "host unreachable",
         5 => "connection refused",
@@ -235,7 +264,8 @@ pub(in crate::http) fn on_the_way(exchange: &Exchange, error: Error) -> Error {
         kind @ (HttpErrorKind::Deadline(_)
         | HttpErrorKind::Cancelled
         | HttpErrorKind::Setup(_)
-        | HttpErrorKind::Proxy(_)) => kind,
+        | HttpErrorKind::Proxy(_)
+        | HttpErrorKind::ProxyRefused { .. }) => kind,
         kind => HttpErrorKind::Proxy(format!("proxyconnect tcp: {kind}")),
     })
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use crate::config::remote_write::RemoteWriteConfig;
 use crate::config::secret::Secret;
 use crate::http::dial::Turn;
-use crate::http::error::HttpErrorKind;
+use crate::http::error::{HttpError, HttpErrorKind};
 use crate::http::response::Answer;
 use crate::http::url::Url;
 use crate::http::{Canceller, Headers, HttpClient};
@@ -124,6 +124,13 @@ impl Client {
         }
         match self.http.post(&headers, body, Instant::now() + self.timeout) {
             Err(error) if error.kind == HttpErrorKind::Cancelled => SendOutcome::Cancelled,
+            Err(HttpError {
+                kind: HttpErrorKind::ProxyRefused { sentence, is_login, retry_after }, ..
+            }) => {
+                let wrong = if is_login { PROXY_LOGIN } else { PROXY_REFUSED };
+                let retry_after = retry_after.and_then(|text| self::retry_after(&text, SystemTime::now()));
+                SendOutcome::WrongEndpoint { error: format!("{sentence}; {wrong}"), retry_after }
+            }
             Err(error) => SendOutcome::Later { error: error.to_string(), retry_after: None },
             Ok(answer) => outcome(&answer, message, self.retry_on_http_429),
         }
@@ -164,6 +171,13 @@ fn outcome(answer: &Answer, message: Message, retry_on_http_429: Option<bool>) -
     }
 }
 
+/// What is wrong with a proxy that wants credentials, or others.
+const PROXY_LOGIN: &str = "the proxy does not accept the credentials: look at user and password in proxy_url, or at \
+                           proxy_connect_header, of its remote_write entry";
+
+/// What is wrong with one that leads nobody there.
+const PROXY_REFUSED: &str = "the proxy does not let it through: look at proxy_url, proxy_connect_header and no_proxy of its remote_write entry";
+
 /// What is wrong with the endpoint, and where to look; `None` when it is what was sent. Prometheus drops the samples in
 /// each of these cases.
 fn what_is_wrong(status: u16) -> Option<&'static str> {
@@ -172,7 +186,7 @@ fn what_is_wrong(status: u16) -> Option<&'static str> {
         401 | 403 => {
             "it does not accept the credentials: look at basic_auth, authorization or oauth2 of its remote_write entry"
         }
-        407 => "the proxy does not accept the credentials: look at proxy_url of its remote_write entry",
+        407 => PROXY_LOGIN,
         408 => {
             "it waited too long for the request: the link may be too slow for max_samples_per_send in queue_config of its \
              remote_write entry"

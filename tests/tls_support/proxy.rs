@@ -4,6 +4,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -15,6 +16,7 @@ use super::endpoint::read_head;
 /// A listener; its threads end with the test.
 pub struct Proxy {
     port: u16,
+    n_connections: Arc<AtomicUsize>,
     asked: Arc<Mutex<Vec<String>>>,
 }
 
@@ -34,8 +36,11 @@ impl Proxy {
         let port = listener.local_addr().expect("a bound socket").port();
         let asked = Arc::new(Mutex::new(Vec::new()));
         let keeping = Arc::clone(&asked);
+        let n_connections = Arc::new(AtomicUsize::new(0));
+        let counting = Arc::clone(&n_connections);
         let accepting = move || {
             for stream in listener.incoming().map_while(Result::ok) {
+                counting.fetch_add(1, Ordering::Relaxed);
                 let (manner, tls, target) = (manner.clone(), tls.clone(), target.clone());
                 let asked = Arc::clone(&keeping);
                 let serving = move || {
@@ -54,7 +59,12 @@ impl Proxy {
             }
         };
         start("proxy", accepting);
-        Self { port, asked }
+        Self { port, n_connections, asked }
+    }
+
+    /// Connections so far.
+    pub fn n_connections(&self) -> usize {
+        self.n_connections.load(Ordering::Relaxed)
     }
 
     /// `host:port`; `host` is any name of this machine.
