@@ -12,13 +12,10 @@ use crate::discovery;
 use crate::discovery::complaints::Complaints;
 use crate::discovery::metrics::DiscoveryMetrics;
 use crate::flags::Flags;
-use crate::lifecycle::{DaemonEvent, ReplayProgress, Running};
-use crate::memory_limit::{MemoryLimit, memory_limit};
+use crate::lifecycle::{DaemonEvent, Running};
 use crate::metadata::MetadataStore;
 use crate::metrics::Registry;
 use crate::metrics::process::ProcessMetrics;
-use crate::remote;
-use crate::remote::claims::Claims;
 use crate::remote::metrics::RemoteMetrics;
 use crate::scrape::append::MetadataRecords;
 use crate::scrape::buffers::BodyBudget;
@@ -26,11 +23,9 @@ use crate::scrape::manager::{self, ManagerOptions};
 use crate::scrape::metrics::ScrapeMetrics;
 use crate::scrape::scheduler::FirstScrape;
 use crate::scrape::status::StatusBoard;
-use crate::series::bound::SeriesBound;
 use crate::signals;
 use crate::wal::error::WalError;
-use crate::wal::head::{ReplaySummary, Wal};
-use crate::wal::maintenance;
+use crate::wal::head::Wal;
 use crate::web::listen::{ListenError, Listener};
 use crate::web::router::WebMetrics;
 use crate::web::server::Limits;
@@ -42,21 +37,15 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use storage::{Storage, StorageOptions};
+
+mod storage;
 
 /// Target sets on their way to the scrape manager. Full: the discovery manager keeps the newest and offers it again.
 const TARGET_SETS_CAPACITY: usize = 1;
-/// Replay that takes longer says how far it is.
-const QUIET_REPLAY: Duration = Duration::from_secs(1);
 /// First and longest pause between two looks for the first samples; the pauses double.
 const FIRST_SAMPLES_PAUSE: Duration = Duration::from_millis(20);
 const FIRST_SAMPLES_LONGEST_PAUSE: Duration = Duration::from_secs(10);
-
-/// Memory for a series, by which the bound of series is taken from the memory that there is. One costs some 90 bytes in
-/// the table and its target's cache; the rest is for pages, requests and the log's buffers.
-const BYTES_A_SERIES: u64 = 256;
-
-/// However little memory there is.
-const LEAST_MAX_SERIES: u64 = 10_000;
 
 /// Pause between two looks at the process' own memory.
 const MEMORY_CHECK_PAUSE: Duration = Duration::from_secs(10);
@@ -119,9 +108,7 @@ pub struct Daemon {
     events: Receiver<DaemonEvent>,
     signals: signals::Handle,
     web: web::Handle,
-    wal: Wal,
-    maintenance: maintenance::Handle,
-    remote: remote::manager::Handle,
+    storage: Storage,
     scrape: manager::Handle,
     discovery: discovery::Handle,
 }
@@ -171,43 +158,30 @@ impl Daemon {
             daemon_events.clone(),
         )?;
 
-        let (wal, summary) = open_wal(&flags, &running)?;
-        registry.register(Arc::new(wal.clone()));
-        running.watch_log(wal.trouble());
-        let bound = Arc::new(series_bound(flags.max_series));
-        log::info!("{bound}");
-        wal.bound_series(Arc::clone(&bound));
-        board.show_series_bound(bound);
-        announce_replay(&flags, &summary, &running);
-        prepare_metadata_records(&flags, &wal);
         let clock = Clock::system();
-        mend_order(&wal, &summary, &clock);
         let thread_ended = {
             let daemon_events = daemon_events.clone();
-            move |name: &str| drop(daemon_events.send(DaemonEvent::ThreadEnded(name.to_owned())))
-        };
-        let (claims, readers_known) = Claims::make(&wal, &config, summary.samples > 0).map_err(|cause| {
-            let path = wal.path().to_owned();
-            StartError::Wal(WalError::Io {
-                action: "make the directory of remote_write positions in",
-                path,
-                cause,
+            Arc::new(move |name: &str| {
+                drop(daemon_events.send(DaemonEvent::ThreadEnded(name.to_owned())));
             })
-        })?;
-        let maintenance = maintenance::Handle::spawn(wal.clone(), readers_known, thread_ended.clone())
-            .map_err(StartError::Thread)?;
-        let metadata = Arc::new(MetadataStore::new());
-        let options = remote::manager::ManagerOptions {
-            wal: wal.clone(),
-            clock: clock.clone(),
-            config: Arc::clone(&config),
-            claims,
-            flush_deadline: flags.flush_deadline,
-            families: Arc::clone(&metadata),
-            metrics: remote_metrics,
-            thread_ended: Box::new(thread_ended.clone()),
         };
-        let remote = remote::manager::Handle::spawn(options).map_err(StartError::Thread)?;
+        let metadata = Arc::new(MetadataStore::new());
+        let storage = Storage::start(
+            StorageOptions {
+                metadata_records: flags.features.metadata_wal_records,
+                flush_deadline: flags.flush_deadline,
+                max_series: flags.max_series,
+                clock: clock.clone(),
+                families: Arc::clone(&metadata),
+                metrics: remote_metrics,
+                thread_ended: Arc::clone(&thread_ended) as _,
+            },
+            flags.wal.clone(),
+            &running,
+            &registry,
+            &board,
+        )?;
+        let wal = storage.wal();
 
         let scrape_metrics = Arc::new(ScrapeMetrics::default());
         registry.register(Arc::clone(&scrape_metrics) as _);
@@ -216,10 +190,9 @@ impl Daemon {
         let (target_sets_sender, target_sets) = bounded(TARGET_SETS_CAPACITY);
         let options = ManagerOptions {
             metadata,
-            ..manager_options(&flags, &wal, clock, &board, scrape_metrics, &config, daemon_events)
+            ..manager_options(&flags, wal, clock, &board, scrape_metrics, &config, daemon_events)
         };
         let scrape = manager::Handle::spawn(options, target_sets).map_err(StartError::Thread)?;
-        let thread_ended = Arc::new(thread_ended);
         let data_dir = &flags.wal.path;
         let discovery =
             discovery::Handle::spawn(config, data_dir, target_sets_sender, discovery_metrics, thread_ended)
@@ -235,9 +208,7 @@ impl Daemon {
             events,
             signals,
             web,
-            wal,
-            maintenance,
-            remote,
+            storage,
             scrape,
             discovery,
         })
@@ -268,7 +239,7 @@ impl Daemon {
     /// Gives memory of bursts (the first scrapes, a reload, a huge page) back while it waits.
     fn next_event(&mut self, trimmer: &mut Trimmer) -> DaemonEvent {
         loop {
-            let pause = self.auto_reload.as_ref().map_or(MEMORY_CHECK_PAUSE, AutoReload::pause);
+            let pause = self.pause();
             match self.events.recv_timeout(pause) {
                 Ok(event) => return event,
                 Err(RecvTimeoutError::Disconnected) => return DaemonEvent::Terminate,
@@ -280,8 +251,15 @@ impl Daemon {
         }
     }
 
+    /// Until something is to be looked at.
+    fn pause(&self) -> Duration {
+        let reload = self.auto_reload.as_ref().map_or(MEMORY_CHECK_PAUSE, AutoReload::pause);
+        self.storage.pause().map_or(reload, |storage| storage.min(reload))
+    }
+
     /// What is looked at now and then.
     fn look_around(&mut self) {
+        self.storage.look(&self.running);
         if let Some(sentence) = self.shortage.look(self.board.n_active()) {
             log::warn!("{sentence}");
         }
@@ -296,19 +274,16 @@ impl Daemon {
     fn await_first_samples(&mut self, trimmer: &mut Trimmer) -> DaemonEvent {
         let mut pause = FIRST_SAMPLES_PAUSE;
         loop {
-            if self.wal.samples_appended() > 0 {
+            if self.storage.wal().samples_appended() > 0 {
                 log::info!("first samples written");
                 return self.next_event(trimmer);
             }
-            match self.events.recv_timeout(pause) {
+            match self.events.recv_timeout(pause.min(self.pause())) {
                 Ok(event) => return event,
                 Err(RecvTimeoutError::Disconnected) => return DaemonEvent::Terminate,
                 Err(RecvTimeoutError::Timeout) => {
                     self.look_around();
                     pause = (pause * 2).min(FIRST_SAMPLES_LONGEST_PAUSE);
-                    if let Some(auto_reload) = &self.auto_reload {
-                        pause = pause.min(auto_reload.pause());
-                    }
                 }
             }
         }
@@ -343,7 +318,7 @@ impl Daemon {
             Ok(config) => {
                 let config = Arc::new(config);
                 announce(&config);
-                self.remote.apply(Arc::clone(&config));
+                self.storage.apply(Arc::clone(&config));
                 // Pools know a job before its targets arrive.
                 self.scrape.apply(Arc::clone(&config));
                 self.discovery.apply(Arc::clone(&config));
@@ -372,16 +347,7 @@ impl Daemon {
         step("discovery");
         self.scrape.stop();
         step("scraping");
-        // While the log is open: what it holds now is all that is to be sent.
-        self.remote.stop();
-        step("remote write");
-        // Before the log: closing gives the directory to the next process, and this thread deletes files in it.
-        self.maintenance.stop();
-        step("wal-maintenance");
-        if let Err(err) = self.wal.close() {
-            log::error!("{err}");
-        }
-        step("the log");
+        self.storage.stop(step);
         self.web.stop();
         self.signals.stop();
         log::info!("stopped in {:.3} s", started.elapsed().as_secs_f64());
@@ -495,68 +461,6 @@ fn announce_pages(listeners: &[Listener], site: &Site) {
             open.address(),
             open.address().port()
         );
-    }
-}
-
-fn open_wal(flags: &Flags, running: &Running) -> Result<(Wal, ReplaySummary), StartError> {
-    let started = Instant::now();
-    let mut told = started;
-    let mut progress = |current: u64, max: u64| {
-        running.replayed(ReplayProgress { current, max });
-        if told.elapsed() > QUIET_REPLAY {
-            told = Instant::now();
-            log::info!("replaying the log: segment {current} of {max}");
-        }
-    };
-    Ok(Wal::open(flags.wal.clone(), &mut progress)?)
-}
-
-fn announce_replay(flags: &Flags, summary: &ReplaySummary, running: &Running) {
-    let path = flags.wal.path.display();
-    let segments = check::counted(summary.segments, "segment");
-    log::info!("data directory {path}: {} series, {segments}", summary.series);
-    if let Some(takeover) = &summary.takeover {
-        log::info!("{takeover}");
-    }
-    for loss in &summary.losses {
-        running.corruptions.inc();
-        log::warn!("{loss}");
-    }
-}
-
-/// How many series there may be: as the flag says, or so many that all that belongs to them fits the memory twice.
-fn series_bound(max_series: Option<u64>) -> SeriesBound {
-    match (max_series, memory_limit()) {
-        (Some(0), _) => SeriesBound::new(0, "--storage.agent.max-series=0"),
-        (Some(max), _) => SeriesBound::new(max, "--storage.agent.max-series"),
-        (None, Some(MemoryLimit { bytes, file })) => {
-            let max = (bytes / BYTES_A_SERIES).max(LEAST_MAX_SERIES);
-            SeriesBound::new(max, format!("for {} MiB of memory by {}", bytes >> 20, file.display()))
-        }
-        (None, None) => SeriesBound::new(0, "nothing says how much memory there is"),
-    }
-}
-
-/// A box without a clock battery starts in the past of its own log: nothing may be refused until it catches up.
-fn mend_order(wal: &Wal, summary: &ReplaySummary, clock: &Clock) {
-    let now_ms = clock.wall_ms();
-    if let Some(newest_ts_ms) = summary.newest_ts_ms.filter(|newest_ts_ms| *newest_ts_ms > now_ms) {
-        wal.restart_order_check();
-        let behind_s = (newest_ts_ms - now_ms) / 1000;
-        log::warn!(
-            "the clock is {behind_s} s behind the newest sample in the log; samples are taken with its time all the same"
-        );
-    }
-}
-
-/// Records of metadata go with their segments once they are no more asked for.
-fn prepare_metadata_records(flags: &Flags, wal: &Wal) {
-    if flags.features.metadata_wal_records {
-        log::info!(
-            "metadata goes into the log, where a Prometheus server reads it; a Prometheus agent cannot open such a log"
-        );
-    } else {
-        wal.forget_metadata();
     }
 }
 

@@ -13,19 +13,20 @@ use std::time::{Duration, Instant};
 
 use scraped::config::{self, Config, FeatureDefaults};
 use scraped::remote::claims::Claims;
-use scraped::remote::ledger::Ledger;
-use scraped::remote::position::{Known, Positions};
+use scraped::remote::ledger::{DropReason, Ledger};
+use scraped::remote::position::{Known, Positions, Remembered};
 use scraped::remote::progress::{Mark, Saved};
 use scraped::wal::head::{Wal, WalOptions};
 use scraped::wal::maintenance::Maintenance;
 use scraped::wal::segment;
+use scraped::wal::truncate::truncate;
 use scraped::wal::writer::Position;
-use support::api::metric;
-use support::receiver::Receiver;
+use support::api::{metric, metric_sum};
+use support::receiver::{Answer, Receiver};
 use support::remote::{arrived, config, missing, n_samples, on_disk, wait_until_sent};
 use support::scraped::{Scraped, free_address};
 use support::targets::{Behaviour, FakeTargets, page};
-use support::wait_until;
+use support::{wait_for_long, wait_until};
 use wal_support::{commit, open_with, options};
 
 const URL: &str = "http://127.0.0.1:1/write";
@@ -165,10 +166,11 @@ fn a_claim_holds_while_the_place_cannot_be_read_and_counts_exactly_afterwards() 
     assert_eq!(place.saved.mark.position, Position { segment: 1, offset: 0 });
 }
 
-fn busy_target() -> FakeTargets {
+fn busy_target(n_series: u64) -> FakeTargets {
     let targets = FakeTargets::start();
     let noise = |idx: u64| idx.wrapping_mul(6_364_136_223_846_793_005) >> 11;
-    let content: String = (0..3000).map(|idx| format!("m{{idx=\"{idx}\"}} {}\n", noise(idx + 1))).collect();
+    let content: String =
+        (0..n_series).map(|idx| format!("m{{idx=\"{idx}\"}} {}\n", noise(idx + 1))).collect();
     targets.set("/metrics", Behaviour::Healthy(page(&content)));
     targets
 }
@@ -183,7 +185,7 @@ const FLAGS: [&str; 4] = [
 /// An outage longer than `retention.min-time`, a kill, another start, a reload that renames: nothing is removed unsent.
 #[test]
 fn an_outage_over_kills_starts_and_renames_loses_nothing() {
-    let targets = busy_target();
+    let targets = busy_target(3000);
     let away = free_address();
     let quick = |text: String| text.replace("500ms", "100ms");
     let text = |section: &str| {
@@ -217,4 +219,64 @@ fn an_outage_over_kills_starts_and_renames_loses_nothing() {
     assert!(n_samples(&arrived(&receiver)) > 3000);
     receiver.check();
     assert!(!scraped.stderr().contains("removed from the log"), "{}", scraped.stderr());
+}
+
+/// A daemon that is killed between the checkpoint and the removal of its segments: the next start removes them, and counts
+/// what the endpoint has not had of them, from the record on where it stopped.
+#[test]
+fn what_a_start_removes_for_the_one_before_is_counted() {
+    let targets = busy_target(10_000);
+    let receiver = Receiver::start();
+    let text =
+        config(&targets.address(), "/metrics", &receiver.url(), "name: main", "").replace("500ms", "1s");
+    let scraped = Scraped::start_with(&text.replace("1s", "500ms"), &FLAGS[1..]);
+    let (data, dir) = (scraped.data_dir(), scraped.dir());
+    wait_until("samples arrive", || n_samples(&arrived(&receiver)) > 10_000);
+    receiver.answer(Answer::status(503));
+    let saved = || match Positions::open(&data).unwrap().recall("main", true) {
+        Remembered::At(saved) => saved,
+        other => panic!("{other:?}"),
+    };
+    wait_for_long("the place is saved, and three segments", || {
+        saved().total().sent == n_samples(&arrived(&receiver)) as u64 && numbers(&data).len() > 3
+    });
+    scraped.signal("KILL");
+    wait_until("the end", || scraped.has_ended());
+    drop(scraped);
+    let n_before = n_samples(&on_disk(&data));
+    assert_eq!(saved().mark.position.segment, 0);
+    assert!(saved().mark.position.offset > 0);
+
+    let files = ["00000000", "00000001"].map(|name| data.join("wal").join(name));
+    let contents = files.each_ref().map(|path| fs::read(path).unwrap());
+    let (wal, _) = open_with(options(&data));
+    truncate(&wal, 1, &[], None).unwrap();
+    wal.close().unwrap();
+    files.iter().zip(contents).for_each(|(path, bytes)| fs::write(path, bytes).unwrap());
+    receiver.answer(Answer::Stores(204));
+    fs::write(dir.path().join("scraped.yml"), text).unwrap();
+    let scraped = Scraped::start_in(Arc::clone(&dir), &FLAGS[1..]);
+    let dropped = || {
+        let page = scraped.get("/metrics").body;
+        let of_reason = page.lines().filter(|line| {
+            line.starts_with("prometheus_remote_storage_samples_dropped_total")
+                && line.contains("wal_truncated")
+        });
+        of_reason.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum::<f64>()
+    };
+    wait_until("the segments are removed", || numbers(&data).first() == Some(&2));
+    wait_for_long("what is left arrives, and the rest is counted", || {
+        let appended = metric_sum(&scraped, "prometheus_agent_samples_appended_total");
+        n_samples(&arrived(&receiver)) as f64 + dropped() == n_before as f64 + appended
+    });
+    assert!(dropped() > 10_000.0, "{}", dropped());
+    let stderr = scraped.stderr();
+    assert_eq!(stderr.matches("were removed from the log before they could be sent").count(), 1, "{stderr}");
+    assert!(!stderr.contains("is not in the log any more"), "{stderr}");
+    assert_eq!(receiver.state().n_duplicates, 0);
+    assert!(scraped.stop().success());
+    receiver.check();
+    let total = saved().total();
+    assert_eq!(total.taken, total.sent + total.dropped[DropReason::WalTruncated as usize]);
+    assert_eq!(total.sent, n_samples(&arrived(&receiver)) as u64);
 }

@@ -13,12 +13,17 @@ use proptest::collection::vec;
 use proptest::prelude::{any, prop_oneof, proptest};
 use proptest::strategy::{Just, Strategy};
 use scraped::wal::checkpoint;
+use scraped::wal::head::WalOptions;
 use scraped::wal::maintenance::Maintenance;
 use scraped::wal::reader::{SegmentReader, Tail};
 use scraped::wal::record::{self, Record};
 use scraped::wal::segment;
+use std::time::{Duration, Instant};
+
 use tempfile::TempDir;
-use wal_support::{Answer, Foreign, ask_all, check_log, commit, copy_dir, open, series, write_segment};
+use wal_support::{
+    Answer, Foreign, ask_all, check_log, commit, copy_dir, open, open_with, options, series, write_segment,
+};
 
 /// Ten commits of two old series, one of which brings a new one: in one segment that ends as after a kill.
 fn log_of_one_segment() -> TempDir {
@@ -180,7 +185,7 @@ fn log_with_a_checkpoint() -> (TempDir, Answer) {
             wal.close().unwrap();
             drop(wal);
             let (wal, _) = wal_support::open_with(options);
-            Maintenance::new(wal.clone(), wal.claim([]).1).cycle(std::time::Instant::now());
+            Maintenance::new(wal.clone(), wal.claim([]).1).cycle(Instant::now());
             wal.close().unwrap();
             break;
         }
@@ -284,6 +289,13 @@ fn an_unfinished_checkpoint_is_removed() {
 fn segments_that_the_checkpoint_stands_for_are_removed() {
     let (dir, all) = log_with_a_checkpoint();
     fs::write(wal_file(&dir, "00000001"), "left behind by a kill").unwrap();
+    // Not by the start itself: it does not know yet who has had them.
+    let (wal, _) =
+        open_with(WalOptions { retention_min_time: Duration::from_secs(100 * 3600), ..options(dir.path()) });
+    assert!(wal_file(&dir, "00000001").exists());
+    Maintenance::new(wal.clone(), wal.claim([]).1).cycle(Instant::now());
+    assert!(!wal_file(&dir, "00000001").exists());
+    wal.close().unwrap();
     check(dir.path(), &all, false, "killed while deleting");
 }
 

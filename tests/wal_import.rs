@@ -244,10 +244,11 @@ fn a_kill_at_any_moment_of_the_import_changes_nothing() {
         assert_eq!(ask_all(dir.path()), expected(), "{n_moved} files moved");
         check_log(dir.path());
     }
-    // While the old files are deleted, oldest first.
+    // While the old files are deleted, oldest first; `import/` goes last.
     let old_files = files(&foreign.path().join("wal"));
     for n_deleted in 0..old_files.len() {
         let dir = TempDir::with_prefix("scraped-test-").unwrap();
+        fs::create_dir_all(dir.path().join("wal/import")).unwrap();
         for path in old_files.iter().filter(|path| path.parent().unwrap().ends_with("wal")).skip(n_deleted) {
             put(path, &dir.path().join("wal").join(path.file_name().unwrap()));
         }

@@ -13,7 +13,7 @@ use crate::remote::ledger::Ledger;
 use crate::remote::position::{Positions, Remembered};
 use crate::remote::progress::{Mark, Saved};
 use crate::remote::queue;
-use crate::wal::error::WalError;
+use crate::wal::error::{WalError, is_of_the_disk};
 use crate::wal::follow;
 use crate::wal::gone::SegmentSamples;
 use crate::wal::head::Wal;
@@ -97,9 +97,16 @@ impl Claims {
     /// Claims the log for all endpoints of `config`, and says so to wal-maintenance.
     ///
     /// # Errors
-    /// The directory of positions cannot be made.
+    /// The directory of positions cannot be made, and that is not for want of room: then it is made later.
     pub fn make(wal: &Wal, config: &Config, has_data: bool) -> io::Result<(Claims, ReadersKnown)> {
-        let positions = Positions::open(wal.path())?;
+        let positions = Positions::below(wal.path());
+        match positions.restore() {
+            Err(error) if !is_of_the_disk(&error) => return Err(error),
+            Err(error) => {
+                log::warn!("cannot make the directory of remote_write positions: {error}; it is tried again")
+            }
+            Ok(_) => {}
+        }
         let mut claims = Claims { positions, has_data, open: Vec::new(), renamed: Vec::new() };
         for section in &config.remote_write {
             let mut claim = claims.claim(wal, config, section);
@@ -199,10 +206,12 @@ fn starting_place(wal: &Wal, name: &str, remembered: &Remembered) -> Result<Plac
         );
         return Ok(from_oldest(saved.total()));
     }
+    // What a start has to remove is counted by the queue, like all that goes later.
+    let accounted = wal.oldest_accounted()?;
     let Saved { mut mark, mut ledger, ahead } = saved.clone();
     let mut ahead = VecDeque::from(ahead);
     // Gaps that went as a whole.
-    while let Some(next) = ahead.front().filter(|next| next.start <= oldest.segment) {
+    while let Some(next) = ahead.front().filter(|next| next.start <= accounted) {
         log::warn!(
             "remote_write {name}: its backlog in front of segment {:08} is not in the log any more",
             next.start
@@ -211,14 +220,14 @@ fn starting_place(wal: &Wal, name: &str, remembered: &Remembered) -> Result<Plac
         mark = next.mark;
         ahead.pop_front();
     }
-    if mark.position.segment < oldest.segment {
+    if mark.position.segment < accounted {
         log::warn!(
             "remote_write {name}: its position, segment {:08}, is not in the log any more; it goes on with segment \
              {:08}",
             mark.position.segment,
-            oldest.segment
+            accounted
         );
-        mark = Mark::start_of(oldest.segment);
+        mark = Mark::start_of(accounted);
     }
     let mut samples_before = Vec::new();
     for mark in [&mut mark].into_iter().chain(ahead.iter_mut().map(|ahead| &mut ahead.mark)) {

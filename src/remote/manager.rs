@@ -307,7 +307,7 @@ impl Manager {
         match self.claims.positions.restore() {
             Ok(false) => {}
             Ok(true) => {
-                log::warn!("the directory of remote_write positions had vanished; they are written again");
+                log::warn!("the directory of remote_write positions was missing; they are written again");
                 self.queues.iter_mut().for_each(Queue::forget_saved);
                 self.save_all();
                 self.enlist();

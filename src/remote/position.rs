@@ -62,12 +62,17 @@ impl Positions {
     /// # Errors
     /// It cannot be made.
     pub fn open(data_dir: &Path) -> io::Result<Self> {
-        let dir = data_dir.join(REMOTE_DIR);
-        data_dir::create_dirs(&dir)?;
-        Ok(Self { dir })
+        let positions = Self::below(data_dir);
+        positions.restore()?;
+        Ok(positions)
     }
 
-    /// Makes the directory again if it has vanished; true if it had.
+    /// The directory, which may be missing.
+    pub fn below(data_dir: &Path) -> Self {
+        Self { dir: data_dir.join(REMOTE_DIR) }
+    }
+
+    /// Makes the directory if it is missing; true if it was.
     ///
     /// # Errors
     /// It cannot be made.

@@ -11,6 +11,9 @@ use crate::series::table::SeriesState;
 const CHUNK_SLOTS: usize = 1 << CHUNK_SHIFT;
 const CHUNK_SHIFT: u32 = 12;
 
+/// First generation of slots that another table will replace.
+const PROVISIONAL_GENERATION: u16 = 1 << 15;
+
 /// A buffer grows by a sixteenth, at least this many bytes: the part that is not used yet is a cost of every series.
 const PACKED_GROWTH: usize = 16;
 const PACKED_GROWTH_MIN_BYTES: usize = 1024;
@@ -25,6 +28,8 @@ pub(super) struct Slots {
     /// Every slot from here on that is not live was not offered yet.
     fresh: u32,
     n_live: usize,
+    /// Of a slot that was never filled.
+    first_generation: u16,
 }
 
 #[derive(Debug, Default)]
@@ -64,6 +69,11 @@ impl Slot {
 }
 
 impl Slots {
+    /// No slots; handles of their series are none of [`Slots::default`], unless a slot there is freed 32768 times.
+    pub(super) fn provisional() -> Self {
+        Self { first_generation: PROVISIONAL_GENERATION, ..Self::default() }
+    }
+
     /// A slot that can be filled; `None` when all 2³²−1 are taken. Not filling it keeps it free.
     pub(super) fn free_slot(&mut self) -> Option<u32> {
         while let Some(slot_idx) = self.freed.last().copied() {
@@ -99,7 +109,7 @@ impl Slots {
             chunk.slots.reserve_exact(CHUNK_SLOTS);
         }
         if chunk.slots.len() <= in_chunk {
-            chunk.slots.resize(in_chunk + 1, Slot::EMPTY);
+            chunk.slots.resize(in_chunk + 1, Slot { generation: self.first_generation, ..Slot::EMPTY });
         }
         chunk.push_packed(packed_pairs);
 

@@ -121,6 +121,11 @@ impl SeriesTable {
         Self::default()
     }
 
+    /// An empty table that will be replaced by one of [`SeriesTable::new`]: its handles are stale there.
+    pub fn provisional() -> Self {
+        Self { slots: Slots::provisional(), ..Self::default() }
+    }
+
     /// Finds or makes the series with these labels. `None` when 2³²−1 series or 4 GiB of label text exist.
     pub fn get_or_create(&mut self, labels: &LabelsBuilder) -> Option<Lookup> {
         let hash = self.hash(labels);

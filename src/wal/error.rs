@@ -54,6 +54,11 @@ impl WalError {
         move |cause| WalError::Io { action, path, cause }
     }
 
+    /// Whether the disk is full, read-only, failing or away: that may pass while the daemon runs.
+    pub fn may_pass(&self) -> bool {
+        self.cause().is_some_and(is_of_the_disk)
+    }
+
     /// The system's error, if one is behind this.
     pub fn cause(&self) -> Option<&io::Error> {
         match self {
@@ -63,6 +68,28 @@ impl WalError {
             _ => None,
         }
     }
+}
+
+/// Whether an error says that the disk is full, read-only, failing or away, and nothing of what was asked of it.
+pub fn is_of_the_disk(cause: &io::Error) -> bool {
+    let is_failing = matches!(
+        cause.raw_os_error(),
+        Some(
+            libc::EIO
+                | libc::EUCLEAN
+                | libc::ENODEV
+                | libc::ENXIO
+                | libc::ESTALE
+                | libc::ENOTCONN
+                | libc::ETIMEDOUT
+                | libc::EHOSTDOWN
+        )
+    );
+    is_failing
+        || matches!(
+            cause.kind(),
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::ReadOnlyFilesystem
+        )
 }
 
 impl fmt::Display for WalError {
@@ -137,6 +164,24 @@ mod tests {
     use super::WalError;
     use std::io::{Error, ErrorKind};
     use std::path::{Path, PathBuf};
+
+    #[test]
+    fn what_a_disk_does_may_pass_and_what_somebody_did_may_not() {
+        let may_pass =
+            |errno| WalError::io("open", Path::new("x"))(Error::from_raw_os_error(errno)).may_pass();
+        for errno in
+            [libc::ENOSPC, libc::EDQUOT, libc::EROFS, libc::EIO, libc::EUCLEAN, libc::ESTALE, libc::ENODEV]
+        {
+            assert!(may_pass(errno), "{}", Error::from_raw_os_error(errno));
+        }
+        for errno in
+            [libc::EACCES, libc::EPERM, libc::ENOTDIR, libc::ENOENT, libc::EEXIST, libc::EINVAL, libc::EMFILE]
+        {
+            assert!(!may_pass(errno), "{}", Error::from_raw_os_error(errno));
+        }
+        assert!(!WalError::Locked { path: PathBuf::from("d/lock") }.may_pass());
+        assert!(!WalError::TooManySegments.may_pass());
+    }
 
     #[test]
     fn a_sentence_has_the_way_out() {

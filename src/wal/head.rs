@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** a label set has exactly one series record in all kept WAL, and no sample stands before its series.
 
-use crate::data_dir;
 use crate::metrics::page::Page;
 use crate::metrics::{Collect, Counter};
 use crate::series::bound::SeriesBound;
@@ -11,10 +10,10 @@ use crate::wal::appender::{Appender, CommitReport};
 use crate::wal::commit::{CommitBuffers, CommitError};
 use crate::wal::disk;
 use crate::wal::error::WalError;
-use crate::wal::lock::{CleanStart, DirLock};
+use crate::wal::lock::DirLock;
 use crate::wal::metrics::WalMetrics;
 use crate::wal::readers::Readers;
-use crate::wal::replay::{self, ClosedSegment};
+use crate::wal::replay::ClosedSegment;
 use crate::wal::room::Room;
 use crate::wal::segment::SyncHandle;
 use crate::wal::staged::Staged;
@@ -25,7 +24,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The log's directory in the data directory, as in Prometheus' agent.
 const WAL_DIR: &str = "wal";
@@ -103,14 +102,14 @@ pub struct Wal {
 #[derive(Debug)]
 struct Shared {
     options: WalOptions,
-    /// Most bytes of a segment.
-    segment_size_bytes: u64,
     wal_dir: PathBuf,
     metrics: Arc<WalMetrics>,
-    segments_at_start: Vec<ClosedSegment>,
-    checkpoint_at_start: Option<(u32, u64)>,
+    /// Set once the log is open.
+    found: OnceLock<Found>,
     /// Written by wal-maintenance.
     trouble: Arc<Mutex<String>>,
+    /// What repairs of this start have cost, until it is complete.
+    losses: Mutex<Vec<String>>,
     /// Where a commit waits for room on a full disk. Never waited for with the head lock.
     room: Room,
     series_bound: OnceLock<Arc<SeriesBound>>,
@@ -120,11 +119,26 @@ struct Shared {
     head: Mutex<Head>,
 }
 
+/// What stood on the disk when the log was opened.
+#[derive(Debug)]
+struct Found {
+    /// Most bytes of a segment.
+    segment_size_bytes: u64,
+    /// Oldest first.
+    segments: Vec<ClosedSegment>,
+    /// Number and bytes of the checkpoint.
+    checkpoint: Option<(u32, u64)>,
+    /// The last of the segments that the checkpoint stands for and that are still there: whoever wrote it was killed.
+    covered: Option<u32>,
+}
+
 #[derive(Debug)]
 struct Head {
     table: SeriesTable,
-    /// `None` once the log is closed.
+    /// `None` before the log is open, and once it is closed.
     writer: Option<SegmentWriter>,
+    /// What the system said when the log could not be opened; `None` once it was.
+    unopened: Option<i32>,
     truncation: TruncationMark,
     commit: CommitBuffers,
     /// Samples lost since the last write that worked; `None` if that was the last one.
@@ -151,63 +165,6 @@ pub(in crate::wal) struct TruncationMark {
 }
 
 impl Wal {
-    /// Locks the data directory, replays what is there, repairs it and opens a new segment.
-    ///
-    /// `progress` is called with (segments read, segments in all).
-    ///
-    /// # Errors
-    /// The directory is locked, cannot be made, read or written.
-    pub fn open(
-        options: WalOptions,
-        progress: &mut dyn FnMut(u64, u64),
-    ) -> Result<(Wal, ReplaySummary), WalError> {
-        let metrics = Arc::new(WalMetrics::new(options.compression));
-        data_dir::create_dirs(&options.path).map_err(WalError::io("create data directory", &options.path))?;
-        let lock = if options.lock_file { Some(DirLock::acquire(&options.path)?) } else { None };
-        let clean_start = lock.as_ref().map_or(CleanStart::LockFileDisabled, DirLock::clean_start);
-        metrics.clean_start.set(clean_start.gauge_value());
-        data_dir::tighten(&options.path);
-
-        let segment_size_bytes =
-            options.segment_size_bytes.unwrap_or_else(|| disk::segment_size_bytes(&options.path));
-        let wal_dir = options.path.join(WAL_DIR);
-        let replay_start = Instant::now();
-        let replayed = replay::replay(&options, segment_size_bytes, progress)?;
-        metrics.replay_duration.set(replay_start.elapsed().as_secs_f64());
-        metrics.corruptions.add(replayed.summary.losses.len() as u64);
-        for (record_type, n_records) in &replayed.summary.skipped_records {
-            metrics.records_skipped.with(&[record_type]).add(*n_records);
-        }
-
-        let writer =
-            SegmentWriter::create(&wal_dir, replayed.next_segment, segment_size_bytes, Arc::clone(&metrics))?;
-        let head = Head {
-            table: replayed.table,
-            writer: Some(writer),
-            truncation: TruncationMark::default(),
-            commit: CommitBuffers::new(options.compression),
-            poisoned: None,
-            refusal: String::new(),
-            waker: None,
-            followers: Vec::new(),
-            lock,
-        };
-        let shared = Shared {
-            options,
-            segment_size_bytes,
-            wal_dir,
-            metrics,
-            segments_at_start: replayed.segments,
-            checkpoint_at_start: replayed.checkpoint,
-            trouble: Arc::default(),
-            room: Room::default(),
-            series_bound: OnceLock::new(),
-            readers: Readers::default(),
-            head: Mutex::new(head),
-        };
-        Ok((Wal { shared: Arc::new(shared) }, replayed.summary))
-    }
-
     /// A new appender; a worker keeps one and reuses its memory.
     pub fn appender(&self) -> Appender {
         Appender::new(self.clone())
@@ -236,7 +193,11 @@ impl Wal {
     fn try_commit(&self, staged: &Staged) -> Result<Result<CommitReport, CommitError>, WalError> {
         let metrics = &self.shared.metrics;
         let mut head = self.shared.head.lock();
-        let Head { table, writer, truncation, commit, poisoned, waker, .. } = &mut *head;
+        let Head { table, writer, unopened, truncation, commit, poisoned, waker, .. } = &mut *head;
+        if let Some(errno) = *unopened {
+            let cause = io::Error::from_raw_os_error(errno);
+            return Ok(Err(CommitError::Refused { samples: staged.n_samples(), cause }));
+        }
         let writer = writer.as_mut().ok_or(WalError::Closed)?;
         let segment_before = writer.number();
         let committed = commit.commit(table, writer, truncation.running, staged);
@@ -307,7 +268,7 @@ impl Wal {
 
     /// Most bytes of a segment, unless one commit is more.
     pub fn segment_size_bytes(&self) -> u64 {
-        self.shared.segment_size_bytes
+        self.shared.found.get().map_or(u64::MAX, |found| found.segment_size_bytes)
     }
 
     /// Number of series in the table.
@@ -323,6 +284,7 @@ impl Wal {
     pub fn close(&self) -> Result<(), WalError> {
         let (writer, lock) = {
             let mut head = self.shared.head.lock();
+            head.unopened = None;
             (head.writer.take(), head.lock.take())
         };
         let closed = writer.map_or(Ok(()), |mut writer| writer.close());
@@ -394,12 +356,17 @@ impl Wal {
 
     /// The segments that replay found, oldest first.
     pub(in crate::wal) fn segments_at_start(&self) -> &[ClosedSegment] {
-        &self.shared.segments_at_start
+        self.shared.found.get().map_or(&[], |found| &found.segments)
+    }
+
+    /// The last of the segments that are still to be removed because the checkpoint stands for them.
+    pub(in crate::wal) fn covered_at_start(&self) -> Option<u32> {
+        self.shared.found.get()?.covered
     }
 
     /// Number and bytes of the checkpoint that replay found.
     pub(in crate::wal) fn checkpoint_at_start(&self) -> Option<(u32, u64)> {
-        self.shared.checkpoint_at_start
+        self.shared.found.get()?.checkpoint
     }
 
     /// From now on `waker` is told when a rotated file waits or the disk refuses a write. Its channel has room for
@@ -551,6 +518,8 @@ fn wake(waker: &Option<Sender<()>>) {
 
 #[path = "lookup.rs"]
 mod lookup;
+#[path = "open.rs"]
+mod open;
 
 #[cfg(test)]
 #[path = "head_tests.rs"]

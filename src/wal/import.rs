@@ -28,6 +28,7 @@ use crate::wal::record::series::{SeriesEncoder, SeriesEntries};
 use crate::wal::record::{self, Record, RecordType};
 use crate::wal::repair::Layout;
 use crate::wal::segment::{self, SegmentInfo};
+use crate::wal::truncate;
 
 /// The import while it is written.
 const UNFINISHED_DIR: &str = "import.tmp";
@@ -103,6 +104,10 @@ pub fn finish_or_undo(wal_dir: &Path) -> Result<(), WalError> {
         fs::rename(entry.path(), &place).map_err(WalError::io("rename to", &place))?;
     }
     segment::sync_dir(wal_dir)?;
+    // What they hold was written anew: nobody has lost it.
+    if let Some(checkpoint) = checkpoint::list(wal_dir)?.pop() {
+        truncate::remove_segments(wal_dir, checkpoint.number)?;
+    }
     checkpoint::remove(&finished)
 }
 

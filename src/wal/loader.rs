@@ -17,6 +17,7 @@ use crate::wal::record::metadata::{MetadataEncoder, MetadataEntries};
 use crate::wal::record::samples::{Samples, SamplesEncoder};
 use crate::wal::record::series::{SeriesEncoder, SeriesEntries};
 use crate::wal::record::{self, DecodeError, Record, RecordType};
+use crate::wal::replay::ClosedSegment;
 use crate::wal::segment::{self, SegmentInfo};
 
 /// Refs up to here are never called sparse: their slots take at most some 40 MiB.
@@ -85,6 +86,28 @@ pub struct FilterPass {
     kept_series: HashSet<SeriesRef, foldhash::fast::RandomState>,
     /// Samples left out because their series is not known.
     pub samples_without_series: u64,
+}
+
+/// Counts what stands in a file whose series are not looked at, as far as it can be read.
+///
+/// # Errors
+/// The file cannot be opened.
+pub fn count(file: &SegmentInfo) -> Result<ClosedSegment, WalError> {
+    let source = segment::open(&file.path).map_err(WalError::io("open segment", &file.path))?;
+    let mut reader = SegmentReader::new(source, file.number, Tail::Closed);
+    let mut counted = ClosedSegment { number: file.number, bytes: file.bytes, ..ClosedSegment::default() };
+    while let Some(record) = reader.next_record().transpose() {
+        match record.map(|raw| record::decode(raw.bytes)) {
+            Ok(Record::Samples(samples)) => counted.samples += samples.flatten().count() as u64,
+            Ok(Record::Histograms(histograms)) => {
+                let n = histograms.flatten().count() as u64;
+                counted.samples += n;
+                counted.histograms += n;
+            }
+            _ => {}
+        }
+    }
+    Ok(counted)
 }
 
 /// Whether a second record of a series is a finding.

@@ -57,13 +57,14 @@ impl DirLock {
         let path = dir.join(LOCK_FILE_NAME);
         let clean_start = if path.exists() { CleanStart::LockFileReplaced } else { CleanStart::Clean };
         for _ in 0..MAX_LOCK_ROUNDS {
-            let file = data_dir::options()
-                .create(true)
-                .truncate(false)
-                .read(true)
-                .write(true)
-                .open(&path)
-                .map_err(|cause| WalError::Io { action: "open lock file", path: path.clone(), cause })?;
+            let opened = data_dir::options().create(true).truncate(false).read(true).write(true).open(&path);
+            let file = match opened {
+                Err(cause) if is_locked_by_another(&path) => {
+                    log::debug!("lock file {}: {cause}", path.display());
+                    return Err(WalError::Locked { path });
+                }
+                opened => opened.map_err(WalError::io("open lock file", &path))?,
+            };
             match file.try_lock() {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => return Err(WalError::Locked { path }),
@@ -94,6 +95,11 @@ impl DirLock {
         let _ = fs::remove_file(&self.path);
         drop(self.file);
     }
+}
+
+/// For a file system that is read-only by now: whoever had it locked before still has.
+fn is_locked_by_another(path: &Path) -> bool {
+    File::open(path).is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
 }
 
 fn is_same_file(file: &File, path: &Path) -> bool {

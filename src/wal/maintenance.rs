@@ -19,7 +19,7 @@ use crate::wal::readers::ReadersKnown;
 use crate::wal::replay::ClosedSegment;
 use crate::wal::retention::{self, Bounds, Truncation, Usage};
 use crate::wal::segment;
-use crate::wal::truncate::truncate;
+use crate::wal::truncate::{delete_files, truncate};
 use crate::wal::writer::Rotated;
 
 /// Name of the thread.
@@ -144,6 +144,8 @@ pub struct Maintenance {
     is_unsynced: bool,
     /// A segment that was left had lost its place by then.
     is_displaced: bool,
+    /// The last of the segments that a process which was killed had no time to remove.
+    covered: Option<u32>,
     /// What was said last of the place of the log; empty while it is where it was.
     misplaced: String,
 }
@@ -159,6 +161,7 @@ impl Maintenance {
         };
         let closed = wal.segments_at_start().to_vec();
         let checkpoint_bytes = wal.checkpoint_at_start().map_or(0, |(_, bytes)| bytes);
+        let covered = wal.covered_at_start();
         let reserve = Reserve::in_dir(wal.path(), wal.segment_size_bytes());
         Maintenance {
             wal,
@@ -172,6 +175,7 @@ impl Maintenance {
             is_without_reserve: false,
             is_unsynced: false,
             is_displaced: false,
+            covered,
             misplaced: String::new(),
         }
     }
@@ -179,7 +183,9 @@ impl Maintenance {
     /// One round; `now` decides whether an fsync is due. A closed log is left alone.
     pub fn cycle(&mut self, now: Instant) {
         self.take_rotated();
-        if !self.is_in_place() {
+        let is_in_place = self.is_in_place();
+        self.remove_covered();
+        if !is_in_place {
             if let Some(question) = self.wal.room().asked() {
                 self.wal.room().answer(question, false);
             }
@@ -253,6 +259,15 @@ impl Maintenance {
                     format!("the write-ahead log in {dir} has vanished and cannot be begun again: {error}"),
                 )
             }
+        }
+    }
+
+    /// Ends the truncation that was cut short before this start. Its readers know by now what they lose.
+    fn remove_covered(&mut self) {
+        let Some(last) = self.covered else { return };
+        match delete_files(&self.wal, last) {
+            Ok(()) => self.covered = None,
+            Err(error) => log::debug!("{error}; the next round tries again"),
         }
     }
 

@@ -39,6 +39,8 @@ struct State {
     gone: BTreeMap<u32, SegmentSamples>,
     /// Numbers in `gone` of segments whose content has vanished while they stay in the log.
     hollow: BTreeSet<u32>,
+    /// `gone` has what a start found, and not all readers have registered yet.
+    awaits_readers: bool,
     open_segments: Vec<Weak<OpenSegment>>,
     durable: Durable,
 }
@@ -79,6 +81,13 @@ impl Readers {
         for segment in segments.filter(|segment| segment.number >= needed_from) {
             state.gone.insert(segment.number, SegmentSamples::from(segment));
         }
+    }
+
+    /// What the start found of segments that are to be removed, for readers that will register.
+    pub(in crate::wal) fn note_covered(&self, segments: &[ClosedSegment]) {
+        let mut state = self.0.lock();
+        state.awaits_readers = !segments.is_empty();
+        state.gone.extend(segments.iter().map(|segment| (segment.number, SegmentSamples::from(segment))));
     }
 
     /// The content of this segment has vanished; its number stays.
@@ -122,6 +131,9 @@ impl Readers {
 
 impl State {
     fn forget_gone(&mut self) {
+        if self.awaits_readers {
+            return;
+        }
         match self.kept.values().map(|position| position.segment).min() {
             Some(needed_from) => {
                 self.gone = self.gone.split_off(&needed_from);
@@ -172,6 +184,10 @@ impl Wal {
     /// Registers all readers there are, before the first truncation.
     pub fn claim(&self, positions: impl IntoIterator<Item = Position>) -> (Vec<ReaderMark>, ReadersKnown) {
         let marks = positions.into_iter().map(|position| self.register_reader(position)).collect();
+        let mut state = self.readers().0.lock();
+        state.awaits_readers = false;
+        state.forget_gone();
+        drop(state);
         (marks, ReadersKnown(()))
     }
 
@@ -196,6 +212,15 @@ impl Wal {
         let is_kept = |number: u32| truncated.is_none_or(|last| number > last);
         let oldest = segments.into_iter().map(|segment| segment.number).find(|number| is_kept(*number));
         Ok(Position { segment: oldest.unwrap_or_default(), offset: 0 })
+    }
+
+    /// The oldest segment that is there, or of which is known what it held when it went.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    pub fn oldest_accounted(&self) -> Result<u32, WalError> {
+        let oldest = self.oldest_position()?.segment;
+        Ok(self.gone_from(0).segments.keys().next().map_or(oldest, |gone| oldest.min(*gone)))
     }
 
     /// The last segment that was truncated since the start.

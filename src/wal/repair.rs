@@ -30,6 +30,9 @@ pub struct Layout {
     pub checkpoint: Option<CheckpointInfo>,
     /// The segments after it.
     pub segments: Vec<SegmentInfo>,
+    /// Those that it stands for: the process that wrote it was killed before it could remove them. They stay until it is
+    /// known which reader has had them.
+    pub covered: Vec<SegmentInfo>,
 }
 
 /// Removes what is unfinished or superseded, chooses the checkpoint, closes gaps.
@@ -41,13 +44,10 @@ pub fn put_in_order(wal_dir: &Path, losses: &mut Vec<String>) -> Result<Layout, 
     remove_unfinished_rewrites(wal_dir)?;
     let segments = segment::list(wal_dir)?;
     let mut checkpoint = choose_checkpoint(wal_dir, &segments, losses)?;
-    // Segments that the checkpoint stands for: the process that wrote it was killed before it could remove them.
-    if let Some(checkpoint) = &checkpoint {
-        for segment in segments.iter().filter(|segment| segment.number <= checkpoint.number) {
-            fs::remove_file(&segment.path).map_err(WalError::io("remove segment", &segment.path))?;
-        }
-    }
-    let mut segments = segment::list(wal_dir)?;
+    let is_covered = |segment: &SegmentInfo| {
+        checkpoint.as_ref().is_some_and(|checkpoint| segment.number <= checkpoint.number)
+    };
+    let (covered, mut segments): (Vec<_>, Vec<_>) = segments.into_iter().partition(is_covered);
     let first = segments.first().map_or(0, |segment| segment.number);
     if checkpoint.is_none() && first > 0 {
         let number = first - 1;
@@ -61,9 +61,10 @@ pub fn put_in_order(wal_dir: &Path, losses: &mut Vec<String>) -> Result<Layout, 
     let expected_first = checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.number.saturating_add(1));
     if close_gaps(wal_dir, expected_first, &segments, losses)? {
         segments = segment::list(wal_dir)?;
+        segments.retain(|segment| segment.number >= expected_first);
     }
     segment::sync_dir(wal_dir)?;
-    Ok(Layout { checkpoint, segments })
+    Ok(Layout { checkpoint, segments, covered })
 }
 
 fn remove_unfinished_rewrites(wal_dir: &Path) -> Result<(), WalError> {

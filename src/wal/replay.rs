@@ -14,9 +14,10 @@ use crate::wal::disk::{self, Reserve};
 use crate::wal::error::WalError;
 use crate::wal::head::{ReplaySummary, WalOptions};
 use crate::wal::import;
-use crate::wal::loader::{FileCounts, Loader, Stop};
+use crate::wal::loader::{self, FileCounts, Loader, Stop};
 use crate::wal::repair::{self, Layout};
 use crate::wal::segment::SegmentInfo;
+use std::collections::BTreeSet;
 
 /// What truncation needs to know of a segment that is no longer written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,6 +41,8 @@ pub struct Replayed {
     pub table: SeriesTable,
     /// The segments on disk, oldest first, numbers contiguous.
     pub segments: Vec<ClosedSegment>,
+    /// Segments before those that the checkpoint stands for: whoever wrote it was killed before it could remove them.
+    pub covered: Vec<ClosedSegment>,
     /// Number and size of the newest checkpoint.
     pub checkpoint: Option<(u32, u64)>,
     /// Number of the segment to write next; it does not exist yet.
@@ -50,26 +53,38 @@ pub struct Replayed {
 
 /// Repairs, imports and reads the log in `wal/` under the data directory (made if it is missing).
 ///
-/// `progress` is called with (segments read, segments in all).
+/// `progress` is called with (segments read, segments in all). What repairs cost is added to `losses`, once for each if
+/// they are tried again.
 ///
 /// # Errors
 /// The directory cannot be read, or a file that must be rewritten cannot be written.
 pub fn replay(
     options: &WalOptions,
     segment_size_bytes: u64,
+    losses: &mut Vec<String>,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Replayed, WalError> {
+    let replayed = replay_all(options, segment_size_bytes, losses, progress);
+    let mut known = BTreeSet::new();
+    losses.retain(|loss| known.insert(loss.clone()));
+    replayed
+}
+
+fn replay_all(
+    options: &WalOptions,
+    segment_size_bytes: u64,
+    losses: &mut Vec<String>,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Replayed, WalError> {
     let wal_dir = options.path.join("wal");
     data_dir::create_dirs(&wal_dir).map_err(WalError::io("create", &wal_dir))?;
     import::finish_or_undo(&wal_dir)?;
-    let mut losses = Vec::new();
     let mut takeover = None;
     let reserve = Reserve::in_dir(&options.path, segment_size_bytes);
     loop {
-        let layout = repair::put_in_order(&wal_dir, &mut losses)?;
-        match read(options, &layout, &mut losses, progress) {
+        let layout = repair::put_in_order(&wal_dir, losses)?;
+        match read(options, &layout, losses, progress) {
             Ok(mut replayed) => {
-                replayed.summary.losses = losses;
                 replayed.summary.takeover = takeover;
                 return Ok(replayed);
             }
@@ -103,6 +118,7 @@ fn read(
         }
     }
     let n_segments = layout.segments.len() as u64;
+    let covered = layout.covered.iter().map(loader::count).collect::<Result<_, _>>()?;
     progress(0, n_segments);
     let mut segments = Vec::with_capacity(layout.segments.len());
     for (file, n_read) in layout.segments.iter().zip(1..) {
@@ -125,7 +141,7 @@ fn read(
         ..ReplaySummary::default()
     };
     let checkpoint = layout.checkpoint.as_ref().map(|checkpoint| (checkpoint.number, checkpoint_bytes));
-    Ok(Replayed { table: replay.loader.table, segments, checkpoint, next_segment, summary })
+    Ok(Replayed { table: replay.loader.table, segments, covered, checkpoint, next_segment, summary })
 }
 
 struct Replay<'a> {

@@ -65,14 +65,21 @@ pub fn truncate(
     Ok(truncated)
 }
 
-/// Deletes the segments that go, oldest first so that the numbers stay contiguous, and the checkpoints before.
-fn delete_files(wal: &Wal, last: u32) -> Result<(), WalError> {
-    let wal_dir = wal.wal_dir();
-    for segment in segment::list(wal_dir)? {
-        if segment.number <= last {
-            remove_segment(&segment.path)?;
-        }
+/// Removes the segments up to `last`, oldest first so that the numbers stay contiguous.
+///
+/// # Errors
+/// One of them cannot be removed.
+pub(in crate::wal) fn remove_segments(wal_dir: &Path, last: u32) -> Result<(), WalError> {
+    for segment in segment::list(wal_dir)?.into_iter().filter(|segment| segment.number <= last) {
+        remove_segment(&segment.path)?;
     }
+    Ok(())
+}
+
+/// Deletes the segments that go, and the checkpoints before.
+pub(in crate::wal) fn delete_files(wal: &Wal, last: u32) -> Result<(), WalError> {
+    let wal_dir = wal.wal_dir();
+    remove_segments(wal_dir, last)?;
     wal.readers().close_where(|number| number <= last);
     let metrics = wal.metrics();
     for checkpoint in checkpoint::list(wal_dir)? {

@@ -41,6 +41,27 @@ impl SmallDisk {
         self.dir.path().join("data")
     }
 
+    /// Mounts it again with these options: `ro`, `rw`.
+    pub fn remount(&self, options: &str) {
+        let mut mount = Command::new("mount");
+        mount.args(["-o", &format!("remount,{options}")]).arg(self.dir.path());
+        let output = mount.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// What another program does: makes as many files as the file system takes; the disk has a bound of them.
+    pub fn fill_names(&self) {
+        let others = self.dir.path().join("names");
+        fs::create_dir_all(&others).unwrap();
+        let n_made = (0..).take_while(|idx| File::create(others.join(format!("{idx}"))).is_ok()).count();
+        assert!(n_made < 100_000, "{n_made}");
+    }
+
+    /// Takes those away.
+    pub fn free_names(&self) {
+        fs::remove_dir_all(self.dir.path().join("names")).unwrap();
+    }
+
     /// What another program does: takes all room there is but `left_bytes`.
     pub fn fill(&self, left_bytes: u64) {
         let mut file = File::create(self.dir.path().join("filler")).unwrap();

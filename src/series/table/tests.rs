@@ -250,3 +250,20 @@ fn a_label_set_of_thousands_of_labels() {
     assert_eq!(table.labels(handle.series_ref), Some(wide.labels()));
     assert_eq!(table.get(&LabelsBuilder::new()), None);
 }
+
+#[test]
+fn handles_of_a_provisional_table_are_stale_in_the_one_that_replaces_it() {
+    let mut provisional = SeriesTable::provisional();
+    let mut table = SeriesTable::new();
+    for number in 1..=5000 {
+        let before = provisional.get_or_create(&numbered(number)).unwrap().handle;
+        assert!(provisional.state(before).is_some());
+        let after = table.get_or_create(&numbered(number)).unwrap().handle;
+        assert_eq!(before.series_ref, after.series_ref);
+        assert!(table.state(before).is_none() && provisional.state(after).is_none());
+    }
+    let first = provisional.handle(by_number(1)).unwrap();
+    provisional.remove(first);
+    let again = provisional.get_or_create(&numbered(1)).unwrap().handle;
+    assert!(table.state(again).is_none());
+}

@@ -1,0 +1,267 @@
+//! The log and those who live by it: wal-maintenance, and remote write, which reads it.
+//!
+//! All three start as soon as the log can be opened: with the daemon, or later if the disk is full, read-only or away at
+//! its start. Until then targets are scraped and shown, their samples are refused and counted, and readiness says why.
+
+use crate::clock::Clock;
+use crate::commands::check;
+use crate::config::Config;
+use crate::daemon::StartError;
+use crate::lifecycle::{ReplayProgress, Running};
+use crate::memory_limit::{MemoryLimit, memory_limit};
+use crate::metadata::MetadataStore;
+use crate::metrics::Registry;
+use crate::remote;
+use crate::remote::claims::Claims;
+use crate::remote::metrics::RemoteMetrics;
+use crate::scrape::status::StatusBoard;
+use crate::series::bound::SeriesBound;
+use crate::wal::error::WalError;
+use crate::wal::head::{ReplaySummary, Wal, WalOptions};
+use crate::wal::maintenance;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Replay that takes longer says how far it is.
+const QUIET_REPLAY: Duration = Duration::from_secs(1);
+
+/// Least pause between two tries to open the log.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
+
+/// A try that reads a long log is not repeated before this many times its duration.
+const RETRY_PAUSE_SHARE: u32 = 2;
+
+/// Memory for a series, by which the bound of series is taken from the memory that there is. One costs some 90 bytes in
+/// the table and its target's cache; the rest is for pages, requests and the log's buffers.
+const BYTES_A_SERIES: u64 = 256;
+
+/// However little memory there is.
+const LEAST_MAX_SERIES: u64 = 10_000;
+
+/// Called with the name of a thread that ends by a panic.
+type ThreadEnded = Arc<dyn Fn(&str) + Send + Sync>;
+
+/// What it starts with beside the log's own settings.
+pub(super) struct StorageOptions {
+    /// Metadata goes into the log.
+    pub(super) metadata_records: bool,
+    pub(super) flush_deadline: Duration,
+    /// `--storage.agent.max-series`.
+    pub(super) max_series: Option<u64>,
+    pub(super) clock: Clock,
+    /// Of all targets, for remote write.
+    pub(super) families: Arc<MetadataStore>,
+    /// Of remote write.
+    pub(super) metrics: Arc<RemoteMetrics>,
+    pub(super) thread_ended: ThreadEnded,
+}
+
+pub(super) struct Storage {
+    options: StorageOptions,
+    wal: Wal,
+    /// Whether the log held samples when it was opened; `None` until then.
+    has_data: Option<bool>,
+    users: Option<Users>,
+    retry_at: Instant,
+    /// The last sentence about a log that could not be opened; empty before.
+    said: String,
+}
+
+struct Users {
+    remote: remote::manager::Handle,
+    maintenance: maintenance::Handle,
+}
+
+impl Storage {
+    /// Opens the log, and starts its users; or leaves that for [`Storage::look`] if the disk does not let it now.
+    pub(super) fn start(
+        options: StorageOptions,
+        wal_options: WalOptions,
+        running: &Running,
+        registry: &Registry,
+        board: &StatusBoard,
+    ) -> Result<Storage, StartError> {
+        let wal = Wal::unopened(wal_options);
+        registry.register(Arc::new(wal.clone()));
+        running.watch_log(wal.trouble());
+        let bound = Arc::new(series_bound(options.max_series));
+        let mut storage = Storage {
+            options,
+            wal,
+            has_data: None,
+            users: None,
+            retry_at: Instant::now(),
+            said: String::new(),
+        };
+        match storage.open(running) {
+            Err(StartError::Wal(error)) if error.may_pass() => storage.note_trouble(&error),
+            opened => opened?,
+        }
+        log::info!("{bound}");
+        storage.wal.bound_series(Arc::clone(&bound));
+        board.show_series_bound(bound);
+        Ok(storage)
+    }
+
+    pub(super) fn wal(&self) -> &Wal {
+        &self.wal
+    }
+
+    /// Until [`Storage::look`] has something to do; `None` while all runs.
+    pub(super) fn pause(&self) -> Option<Duration> {
+        self.users.is_none().then(|| self.retry_at.saturating_duration_since(Instant::now()))
+    }
+
+    /// Tries again to open the log, if that is due.
+    pub(super) fn look(&mut self, running: &Running) {
+        let started = Instant::now();
+        if self.users.is_some() || started < self.retry_at {
+            return;
+        }
+        match self.open(running) {
+            Ok(()) => {
+                log::info!("the write-ahead log in {} is open and can be written", self.wal.path().display())
+            }
+            // Now that it runs nothing ends it: whoever mends the disk may be at it.
+            Err(error) => self.note_trouble(&error),
+        }
+        let pause = (started.elapsed() * RETRY_PAUSE_SHARE).max(RETRY_PAUSE);
+        self.retry_at = Instant::now() + pause;
+    }
+
+    /// A new configuration is in force.
+    pub(super) fn apply(&self, config: Arc<Config>) {
+        if let Some(users) = &self.users {
+            users.remote.apply(config);
+        }
+    }
+
+    /// Scraping has ended: sends what there is, and closes the log. `step` is called with the name of what has stopped.
+    pub(super) fn stop(self, step: impl Fn(&str)) {
+        if let Some(Users { remote, maintenance }) = self.users {
+            // While the log is open: what it holds now is all that is to be sent.
+            remote.stop();
+            step("remote write");
+            // Before the log: closing gives the directory to the next process, and this thread deletes files in it.
+            maintenance.stop();
+            step("wal-maintenance");
+        }
+        if let Err(error) = self.wal.close() {
+            log::error!("{error}");
+        }
+        step("the log");
+    }
+
+    fn note_trouble(&mut self, error: &dyn std::fmt::Display) {
+        let sentence = error.to_string();
+        if sentence != self.said {
+            log::error!(
+                "{sentence}; targets are scraped, but their samples are lost and counted until that is mended; no restart \
+                 is needed then"
+            );
+        }
+        self.wal.note_trouble(&sentence);
+        self.said = sentence;
+    }
+
+    fn open(&mut self, running: &Running) -> Result<(), StartError> {
+        let has_data = match self.has_data {
+            Some(has_data) => has_data,
+            None => self.take_up(running)?,
+        };
+        let StorageOptions { clock, flush_deadline, families, metrics, thread_ended, .. } = &self.options;
+        let config = running.config();
+        let (claims, readers_known) = Claims::make(&self.wal, &config, has_data).map_err(|cause| {
+            let path = self.wal.path().to_owned();
+            WalError::Io { action: "make the directory of remote_write positions in", path, cause }
+        })?;
+        let ended = |thread_ended: &ThreadEnded| {
+            let thread_ended = Arc::clone(thread_ended);
+            move |name: &str| thread_ended(name)
+        };
+        let options = remote::manager::ManagerOptions {
+            wal: self.wal.clone(),
+            clock: clock.clone(),
+            config,
+            claims,
+            flush_deadline: *flush_deadline,
+            families: Arc::clone(families),
+            metrics: Arc::clone(metrics),
+            thread_ended: Box::new(ended(thread_ended)),
+        };
+        let remote = remote::manager::Handle::spawn(options).map_err(StartError::Thread)?;
+        // Last: if this is not the first try, it lets commits in, and what is committed from then on is sent.
+        let maintenance = maintenance::Handle::spawn(self.wal.clone(), readers_known, ended(thread_ended))
+            .map_err(StartError::Thread)?;
+        self.users = Some(Users { remote, maintenance });
+        Ok(())
+    }
+
+    /// Opens the log; true if it holds samples.
+    fn take_up(&mut self, running: &Running) -> Result<bool, WalError> {
+        let mut told = Instant::now();
+        let summary = self.wal.take_up(&mut |current, max| {
+            running.replayed(ReplayProgress { current, max });
+            if told.elapsed() > QUIET_REPLAY {
+                told = Instant::now();
+                log::info!("replaying the log: segment {current} of {max}");
+            }
+        })?;
+        announce_replay(&self.wal, &summary, running);
+        self.prepare_metadata_records();
+        mend_order(&self.wal, &summary, &self.options.clock);
+        let has_data = summary.samples > 0;
+        self.has_data = Some(has_data);
+        Ok(has_data)
+    }
+
+    /// Records of metadata go with their segments once they are no more asked for.
+    fn prepare_metadata_records(&self) {
+        if self.options.metadata_records {
+            log::info!(
+                "metadata goes into the log, where a Prometheus server reads it; a Prometheus agent cannot open such a \
+                 log"
+            );
+        } else {
+            self.wal.forget_metadata();
+        }
+    }
+}
+
+fn announce_replay(wal: &Wal, summary: &ReplaySummary, running: &Running) {
+    let path = wal.path().display();
+    let segments = check::counted(summary.segments, "segment");
+    log::info!("data directory {path}: {} series, {segments}", summary.series);
+    if let Some(takeover) = &summary.takeover {
+        log::info!("{takeover}");
+    }
+    for loss in &summary.losses {
+        running.corruptions.inc();
+        log::warn!("{loss}");
+    }
+}
+
+/// How many series there may be: as the flag says, or so many that all that belongs to them fits the memory twice.
+fn series_bound(max_series: Option<u64>) -> SeriesBound {
+    match (max_series, memory_limit()) {
+        (Some(0), _) => SeriesBound::new(0, "--storage.agent.max-series=0"),
+        (Some(max), _) => SeriesBound::new(max, "--storage.agent.max-series"),
+        (None, Some(MemoryLimit { bytes, file })) => {
+            let max = (bytes / BYTES_A_SERIES).max(LEAST_MAX_SERIES);
+            SeriesBound::new(max, format!("for {} MiB of memory by {}", bytes >> 20, file.display()))
+        }
+        (None, None) => SeriesBound::new(0, "nothing says how much memory there is"),
+    }
+}
+
+/// A box without a clock battery starts in the past of its own log: nothing may be refused until it catches up.
+fn mend_order(wal: &Wal, summary: &ReplaySummary, clock: &Clock) {
+    let now_ms = clock.wall_ms();
+    if let Some(newest_ts_ms) = summary.newest_ts_ms.filter(|newest_ts_ms| *newest_ts_ms > now_ms) {
+        wal.restart_order_check();
+        let behind_s = (newest_ts_ms - now_ms) / 1000;
+        log::warn!(
+            "the clock is {behind_s} s behind the newest sample in the log; samples are taken with its time all the same"
+        );
+    }
+}
