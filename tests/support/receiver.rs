@@ -96,7 +96,8 @@ impl Request {
     }
 }
 
-type Script = Box<dyn FnMut(&Request) -> Answer + Send>;
+/// What answers requests.
+pub type Script = Box<dyn FnMut(&Request) -> Answer + Send>;
 
 /// A listener with its store. Dropping it closes every connection.
 #[derive(Debug)]
