@@ -155,6 +155,42 @@ fn an_endpoint_that_refuses_everything_costs_two_requests_a_batch_deadline() {
     }
 }
 
+/// However many shards there are: one of them asks, the others wait.
+#[test]
+fn nor_does_it_cost_more_where_there_are_many_shards() {
+    for status in [400, 413] {
+        let targets = mixed(400, 0);
+        let receiver = Receiver::start();
+        receiver.answer(Answer::status(status));
+        let config = config(&targets.address(), "/metrics", &receiver.url(), NAMED, "min_shards: 8");
+        let scraped =
+            Scraped::start(&config.replace("batch_send_deadline: 100ms", "batch_send_deadline: 1s"));
+        // What nobody knows yet may cost a request a shard.
+        wait_until("the first requests", || receiver.n_requests() > 8);
+        let (start, n_before) = (Instant::now(), receiver.n_requests());
+        thread::sleep(Duration::from_secs(8));
+        let (took, n_requests) = (start.elapsed(), receiver.n_requests() - n_before);
+        let most = 2 * (took.as_secs() as usize + 2);
+        assert!(n_requests <= most && n_requests > 0, "{status}: {n_requests} requests in {took:?}");
+        assert!(metric_sum(&scraped, "prometheus_remote_storage_samples_failed_total") > 100.0);
+        receiver.answer(Answer::Stores(204));
+        let n_good = || receiver.state().series.keys().filter(|key| key.contains("\"good\"")).count();
+        wait_until("fresh samples of all", || n_good() == 400 && lag_seconds(&receiver) < 5.0);
+        assert_eq!(set_aside(&scraped), 0.0, "no series is to blame");
+        // What was not dropped then arrives, and each is one or the other.
+        let (dir, data) = (scraped.dir(), scraped.data_dir());
+        assert!(scraped.stop().success());
+        let ledger = saved_ledger(&data);
+        let n_arrived: usize = arrived(&receiver).values().map(Vec::len).sum();
+        let n_on_disk: usize = on_disk(&data).values().map(Vec::len).sum();
+        let rejected = ledger.dropped[DropReason::Rejected as usize];
+        assert_eq!((ledger.sent, ledger.sent + rejected), (n_arrived as u64, n_on_disk as u64), "{ledger:?}");
+        assert_eq!(receiver.state().n_duplicates, 0);
+        receiver.check();
+        drop(dir);
+    }
+}
+
 /// After it has worked for a while: nothing of it is taken for the series' fault.
 #[test]
 fn an_endpoint_that_begins_to_refuse_everything_is_found_out() {

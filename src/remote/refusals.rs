@@ -68,6 +68,7 @@ struct State {
     in_row: Vec<Key>,
     n_vain_proofs: u32,
     next_proof: Instant,
+    next_unproven: Instant,
     budget: f64,
     budget_at: Instant,
     round_pause: Duration,
@@ -97,6 +98,7 @@ impl Refusals {
             in_row: Vec::new(),
             n_vain_proofs: 0,
             next_proof: now,
+            next_unproven: now,
             budget: BUDGET,
             budget_at: now,
             round_pause: SHORTEST_ROUND,
@@ -160,6 +162,16 @@ impl Refusals {
             self.metrics.set_aside.set(state.set_aside.len() as f64);
         }
         is_lost
+    }
+
+    /// Takes the right to send a request to an endpoint that is not proven, for one of its shards: once in `pause`.
+    pub fn may_send_unproven(&self, now: Instant, pause: Duration) -> bool {
+        let mut state = self.state.lock();
+        let is_due = state.next_unproven <= now;
+        if is_due {
+            state.next_unproven = now + pause;
+        }
+        is_due
     }
 
     /// Takes the right to send one series alone to an endpoint that is not proven: once in `pause`.

@@ -41,7 +41,8 @@ pub struct Shard {
     held: Batch,
     /// What the endpoint said.
     held_error: String,
-    /// What came of the same series since.
+    /// What came of the same series since, or came while another shard asks an endpoint that refuses everything: not sent
+    /// yet.
     behind: Batch,
     /// Since when something is held back.
     held_since: Instant,
@@ -78,7 +79,10 @@ impl Shard {
             let next = inbox.next(&self.stop, self.patience());
             let outcome = match next {
                 Next::Batch(batch) => self.send(batch),
-                Next::Nothing if self.shared.refusals.refuses_all() => self.ask_for_proof(),
+                Next::Nothing if self.shared.refusals.refuses_all() => match self.behind.is_empty() {
+                    true => self.ask_for_proof(),
+                    false => self.send_unproven(),
+                },
                 Next::Nothing => Ok(()),
                 Next::Ended => break,
                 Next::Stopped => return,
@@ -92,7 +96,7 @@ impl Shard {
             }
         }
         // While there is a budget; after a stop the log has the rest, and otherwise the shards that come.
-        while self.may_search() && !self.held.is_empty() {
+        while self.may_search() && !(self.held.is_empty() && self.behind.is_empty()) {
             let n_before = self.held.len() + self.behind.len();
             match self.search(&inbox) {
                 Ok(()) if self.held.len() + self.behind.len() < n_before => {}
@@ -117,10 +121,14 @@ impl Shard {
             true => BUDGET_PAUSE,
             false => self.shared.config.queue.batch_send_deadline,
         };
-        (!self.held.is_empty()).then_some(pause)
+        (!(self.held.is_empty() && self.behind.is_empty())).then_some(pause)
     }
 
     fn send(&mut self, batch: Batch) -> Result<(), Stopped> {
+        if !self.shared.refusals.refuses_all() {
+            // What has waited since the endpoint refused everything is older.
+            self.free_behind()?;
+        }
         let Batch { mut queued, rest } = batch;
         queued.sort_by_key(|item| item.handle);
         let Sifted { set_aside, again, mut suspects } =
@@ -132,7 +140,7 @@ impl Shard {
         self.hold_behind(&mut suspects, &rest);
         self.hold(&suspects, &rest);
         if self.shared.refusals.refuses_all() {
-            self.hold(&queued, &rest);
+            self.behind.push_from(&queued, &rest);
             return self.send_unproven();
         }
         let mut parts = Vec::new();
@@ -181,11 +189,18 @@ impl Shard {
         self.ask_again(again, &rest)
     }
 
-    /// Sends what is held back as a whole to an endpoint that has refused everything so far, and then one series alone.
+    /// Sends what is held back and what waits behind it as a whole to an endpoint that has refused everything so far, and
+    /// then one series alone. However many shards there are, one of them does that in a `batch_send_deadline`; the others
+    /// wait, unless a whole request is waiting.
     fn send_unproven(&mut self) -> Result<(), Stopped> {
         if self.shared.is_draining() {
             // It would refuse this, too; the next start may find it in another mood.
             return Err(Stopped);
+        }
+        let is_full = self.behind.len() >= self.sender.max_items();
+        let pause = self.shared.config.queue.batch_send_deadline;
+        if !is_full && !self.shared.refusals.may_send_unproven(Instant::now(), pause) {
+            return Ok(());
         }
         let Batch { queued: behind, rest } = std::mem::take(&mut self.behind);
         self.hold(&behind, &rest);
@@ -278,8 +293,12 @@ impl Shard {
     /// Searches in what is held back, for as long as nothing else is to be done.
     fn search(&mut self, inbox: &Inbox) -> Result<(), Stopped> {
         let start = Instant::now();
-        if self.held.is_empty() || !self.may_search() || (inbox.has_more() && start < self.next_search) {
+        if !self.may_search() || (inbox.has_more() && start < self.next_search) {
             return Ok(());
+        }
+        if self.held.is_empty() {
+            // What came while the endpoint refused everything.
+            return self.free_behind();
         }
         let held = std::mem::take(&mut self.held);
         let is_over = || start.elapsed() >= SEARCH_SLICE && inbox.has_more();
