@@ -20,7 +20,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// How long a test waits for something that normally takes milliseconds: the machine may be busy.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Waits until `holds`; panics with `what` when it does not within [`PATIENCE`].
 pub fn wait_until(what: &str, holds: impl FnMut() -> bool) {
