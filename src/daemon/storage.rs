@@ -35,6 +35,10 @@ const RETRY_PAUSE_SHARE: u32 = 2;
 /// the table and its target's cache; the rest is for pages, requests and the log's buffers.
 const BYTES_A_SERIES: u64 = 256;
 
+/// Part of the memory that the table of series may take where labels are long. Making symbols anew takes half of that
+/// again for a moment, and pages have 64 MiB.
+const TABLE_PART: u64 = 3;
+
 /// However little memory there is.
 const LEAST_MAX_SERIES: u64 = 10_000;
 
@@ -249,6 +253,7 @@ fn series_bound(max_series: Option<u64>) -> SeriesBound {
         (None, Some(MemoryLimit { bytes, file })) => {
             let max = (bytes / BYTES_A_SERIES).max(LEAST_MAX_SERIES);
             SeriesBound::new(max, format!("for {} MiB of memory by {}", bytes >> 20, file.display()))
+                .with_max_bytes(bytes / TABLE_PART)
         }
         (None, None) => SeriesBound::new(0, "nothing says how much memory there is"),
     }

@@ -169,7 +169,8 @@ pub(in crate::flags) const FLAGS: &[Flag] = &[
         value: "N",
         default: "auto",
         doc: "Most series in memory; new ones beyond are left out and counted by job, known ones go on.\n        0: no bound; \
-              auto: one for each 256 bytes of the control group's memory limit, or of the machine's memory.",
+              auto: one for each 256 bytes of the control group's memory limit, or of the machine's memory; fewer if\n        \
+              their labels would take more than a third of it.",
         apply: |flags, text| {
             flags.max_series = match text {
                 "auto" => None,

@@ -42,13 +42,13 @@ impl NumberIndex {
         }
     }
 
-    /// Gives memory back after many removals.
-    pub(crate) fn shrink(&mut self, hash_of: impl Fn(u32) -> u32) {
-        for shard in &mut self.shards {
-            if shard.len() < shard.capacity() / 4 {
-                shard.shrink_to_fit(|it| spread(hash_of(*it)));
-            }
+    /// Gives memory of one shard back after many removals; false behind the last one.
+    pub(crate) fn shrink(&mut self, shard_idx: usize, hash_of: impl Fn(u32) -> u32) -> bool {
+        let Some(shard) = self.shards.get_mut(shard_idx) else { return false };
+        if shard.len() < shard.capacity() / 4 {
+            shard.shrink_to_fit(|it| spread(hash_of(*it)));
         }
+        true
     }
 
     /// Bytes held.

@@ -86,6 +86,18 @@ impl<'a> Pace<'a> {
         Ok(())
     }
 
+    /// Between two slices of work that goes on whatever happens: lets others work if some wait. Once the deadline has
+    /// passed it goes on without a permit.
+    pub fn give_way(&mut self) {
+        if Instant::now() >= self.slice_end
+            && let Some(turn) = &mut self.turn
+        {
+            // In time or not, what became of the scrape is written.
+            let _ = turn.rest(self.deadline);
+            self.slice_end = Instant::now() + SLICE;
+        }
+    }
+
     /// [`BodyBuffer::grow`]; where that has to wait for others, they get the permit.
     ///
     /// # Errors

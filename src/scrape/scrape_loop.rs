@@ -208,14 +208,17 @@ impl ScrapeLoop {
         if !self.report.was_written() {
             return;
         }
-        let permit = worker.permits.acquire(0, Instant::now() + self.target.scrape_timeout);
+        let deadline = Instant::now() + self.target.scrape_timeout;
+        let permit = worker.permits.acquire(0, deadline);
         let mut permit = permit.unwrap_or_else(|_| worker.permits.without());
-        let (Scratch { appender, cursor, page, .. }, _) = permit.parts();
+        let (Scratch { appender, cursor, page, .. }, turn) = permit.parts();
+        let is_cancelled = Arc::clone(self.scraper.is_cancelled());
+        let mut pace = Pace::new(turn, &is_cancelled, deadline);
         self.cache.begin(cursor);
         self.cache.for_each_stale(PageFate::Failed, |handle| appender.append(handle, ts_ms, stale_nan()));
         let staged = self.report.stage_end(appender, &mut page.labels.builder, &self.target.labels, ts_ms);
         // A stale handle means that truncation has taken a series since: nothing is left of it to be marked.
-        if let Err(error) = staged.and_then(|()| appender.commit()) {
+        if let Err(error) = staged.and_then(|()| appender.commit_in_turns(&mut || pace.give_way())) {
             appender.rollback();
             log::debug!(
                 "{}: stale markers of the target that is gone are not written: {error}",
@@ -286,7 +289,7 @@ impl ScrapeLoop {
                 return Answered::No;
             }
             let duration = worker.clock.now().saturating_duration_since(at.start);
-            let committed = self.report_and_commit(scratch, at, duration, &staged, &page);
+            let committed = self.report_and_commit(scratch, pace, at, duration, &staged, &page);
             match committed {
                 Err(WalError::StaleSeries) if attempt < MAX_COMMIT_ATTEMPTS => {
                     self.cache.rewind();
@@ -408,6 +411,7 @@ impl ScrapeLoop {
     fn report_and_commit(
         &mut self,
         scratch: &mut Scratch,
+        pace: &mut Pace<'_>,
         at: ScrapeTime,
         duration: Duration,
         staged: &Staged,
@@ -435,7 +439,7 @@ impl ScrapeLoop {
         };
         let builder = &mut page_scratch.labels.builder;
         self.report.stage(appender, builder, &self.target.labels, at.ts_ms, report)?;
-        let committed = appender.commit()?;
+        let committed = appender.commit_in_turns(&mut || pace.give_way())?;
         self.report.written();
         Ok(committed.out_of_order)
     }

@@ -46,6 +46,8 @@ struct Slot {
     /// Of the labels, as the index of the table has it.
     hash: u32,
     packed_start: u32,
+    /// How often [`Slots::pin`] was called without [`Slots::unpin`].
+    n_pins: u32,
     generation: u16,
     status: Status,
 }
@@ -63,6 +65,7 @@ impl Slot {
         state: SeriesState { last_ts_ms: i64::MIN, last_segment: 0, logged: 0 },
         hash: 0,
         packed_start: 0,
+        n_pins: 0,
         generation: 0,
         status: Status::Free,
     };
@@ -142,15 +145,35 @@ impl Slots {
         let (_, end) = packed::at(&chunk.packed, start);
         chunk.dead_bytes += end - start;
         if chunk.dead_bytes > chunk.packed.len() / 2 {
-            chunk.rewrite_packed(|pairs, out| out.extend_from_slice(pairs.bytes()));
+            chunk.rewrite_packed(|pairs, out| {
+                out.extend_from_slice(pairs.bytes());
+                true
+            });
         }
     }
 
-    /// Writes the labels of every live series anew, as `repack` does it for one.
-    pub(super) fn repack(&mut self, mut repack: impl FnMut(Pairs<'_>, &mut Vec<u8>)) {
-        for chunk in self.chunks.iter_mut().flatten() {
-            chunk.rewrite_packed(&mut repack);
-        }
+    /// Writes the labels of the live series of one chunk anew, as `repack` does it for one. False if that says so, or if
+    /// there is no room: then nothing has changed.
+    pub(super) fn repack(
+        &mut self,
+        chunk_idx: usize,
+        repack: impl FnMut(Pairs<'_>, &mut Vec<u8>) -> bool,
+    ) -> bool {
+        let chunk = self.chunks.get_mut(chunk_idx).and_then(Option::as_deref_mut);
+        chunk.is_none_or(|chunk| chunk.rewrite_packed(repack))
+    }
+
+    /// Number of chunks; slots are offered chunk by chunk.
+    pub(super) fn n_chunks(&self) -> usize {
+        self.chunks.len()
+    }
+
+    /// The live slots of a chunk.
+    pub(super) fn live_in(&self, chunk_idx: usize) -> impl Iterator<Item = u32> {
+        let first = u32::try_from(chunk_idx << CHUNK_SHIFT).unwrap_or(u32::MAX);
+        self.live_from(first)
+            .map(|(slot_idx, _, _)| slot_idx)
+            .take_while(move |slot_idx| chunk_of(*slot_idx) == chunk_idx)
     }
 
     /// Number of live slots.
@@ -177,9 +200,25 @@ impl Slots {
     /// State of a live slot of this generation.
     #[inline]
     pub(super) fn state_mut(&mut self, slot_idx: u32, generation: u16) -> Option<&mut SeriesState> {
-        let (chunk_idx, in_chunk) = split(slot_idx);
-        let slot = self.chunks.get_mut(chunk_idx)?.as_deref_mut()?.slots.get_mut(in_chunk)?;
-        (slot.status == Status::Live && slot.generation == generation).then_some(&mut slot.state)
+        self.live_mut(slot_idx, generation).map(|slot| &mut slot.state)
+    }
+
+    /// Pins a live slot of this generation once more; false if there is none.
+    pub(super) fn pin(&mut self, slot_idx: u32, generation: u16) -> bool {
+        let slot = self.live_mut(slot_idx, generation);
+        slot.map(|slot| slot.n_pins = slot.n_pins.saturating_add(1)).is_some()
+    }
+
+    /// Takes back one [`Slots::pin`].
+    pub(super) fn unpin(&mut self, slot_idx: u32, generation: u16) {
+        if let Some(slot) = self.live_mut(slot_idx, generation) {
+            slot.n_pins = slot.n_pins.saturating_sub(1);
+        }
+    }
+
+    /// Whether a slot is pinned.
+    pub(super) fn is_pinned(&self, slot_idx: u32) -> bool {
+        self.live(slot_idx).is_some_and(|slot| slot.n_pins > 0)
     }
 
     /// Labels of a live slot.
@@ -231,6 +270,13 @@ impl Slots {
         self.chunks.get(chunk_idx)?.as_deref()?.slots.get(in_chunk)
     }
 
+    #[inline]
+    fn live_mut(&mut self, slot_idx: u32, generation: u16) -> Option<&mut Slot> {
+        let (chunk_idx, in_chunk) = split(slot_idx);
+        let slot = self.chunks.get_mut(chunk_idx)?.as_deref_mut()?.slots.get_mut(in_chunk)?;
+        (slot.status == Status::Live && slot.generation == generation).then_some(slot)
+    }
+
     fn live(&self, slot_idx: u32) -> Option<&Slot> {
         self.slot(slot_idx).filter(|slot| slot.status == Status::Live)
     }
@@ -246,21 +292,32 @@ impl Chunk {
         packed::push(&mut self.packed, packed_pairs);
     }
 
-    fn rewrite_packed(&mut self, mut rewrite: impl FnMut(Pairs<'_>, &mut Vec<u8>)) {
+    fn rewrite_packed(&mut self, mut rewrite: impl FnMut(Pairs<'_>, &mut Vec<u8>) -> bool) -> bool {
         let mut pairs = Vec::new();
         let mut fresh = Chunk::default();
         fresh.packed.reserve_exact(self.packed.len() - self.dead_bytes);
-        for slot in self.slots.iter_mut().filter(|slot| slot.status == Status::Live) {
+        let mut starts = Vec::with_capacity(self.slots.len());
+        for slot in self.slots.iter().filter(|slot| slot.status == Status::Live) {
             pairs.clear();
-            rewrite(packed::at(&self.packed, slot.packed_start as usize).0, &mut pairs);
-            // Rewriting makes labels shorter, never longer: what fitted into 4 GiB does so again.
-            slot.packed_start = u32::try_from(fresh.packed.len()).unwrap_or(u32::MAX);
+            let Ok(start) = u32::try_from(fresh.packed.len()) else { return false };
+            if !rewrite(packed::at(&self.packed, slot.packed_start as usize).0, &mut pairs) {
+                return false;
+            }
+            starts.push(start);
             fresh.push_packed(&pairs);
         }
+        let live = self.slots.iter_mut().filter(|slot| slot.status == Status::Live);
+        live.zip(starts).for_each(|(slot, start)| slot.packed_start = start);
         fresh.packed.shrink_to_fit();
         self.packed = fresh.packed;
         self.dead_bytes = 0;
+        true
     }
+}
+
+/// The chunk of a slot.
+pub(super) fn chunk_of(slot_idx: u32) -> usize {
+    split(slot_idx).0
 }
 
 fn split(slot_idx: u32) -> (usize, usize) {

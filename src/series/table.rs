@@ -11,14 +11,15 @@ use crate::labels::packed::{self, Pairs};
 use crate::labels::symbols::{Symbol, SymbolTable, fold};
 use crate::series::annotations::{Annotations, LatestExemplar, Metadata};
 use crate::series::slots::Slots;
+use crate::series::table::compaction::Moving;
 use crate::series::{SeriesHandle, SeriesRef};
 use foldhash::quality::RandomState;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher};
 use std::num::NonZeroU32;
 
-/// Below this much text the symbol table is never rebuilt: there is nothing to gain.
-const SYMBOL_REBUILD_MIN_BYTES: usize = 64 * 1024;
+/// With this much text of new series it is counted what the table takes.
+const COUNT_EVERY_BYTES: usize = 1 << 20;
 
 /// Scratch larger than this is given back: a label set of a hundred thousand labels comes once.
 const SCRATCH_KEPT_BYTES: usize = 64 * 1024;
@@ -43,6 +44,8 @@ pub struct SeriesTable {
     symbols: SymbolTable,
     /// How often the symbols got other numbers.
     edition: u32,
+    /// The symbols before them, while labels are moved from there.
+    moving: Option<Moving>,
     annotations: Annotations,
     /// Seeded per process: targets choose the labels.
     hash_state: RandomState,
@@ -51,6 +54,9 @@ pub struct SeriesTable {
     /// Text of removed series since the symbols were last looked through: at least what is dead, as text that other
     /// series share is counted too.
     maybe_dead_bytes: usize,
+    /// What [`SeriesTable::memory_bytes`] was when it was last looked at, and text of series made since.
+    counted_bytes: usize,
+    uncounted_bytes: usize,
 }
 
 /// Result of [`SeriesTable::get_or_create`].
@@ -165,6 +171,17 @@ impl SeriesTable {
         self.slots.state_mut(slot_idx(handle.series_ref), handle.generation)
     }
 
+    /// Keeps a series from being removed until [`SeriesTable::unpin`]; false if the handle is stale.
+    #[must_use]
+    pub fn pin(&mut self, handle: SeriesHandle) -> bool {
+        self.slots.pin(slot_idx(handle.series_ref), handle.generation)
+    }
+
+    /// Takes back one [`SeriesTable::pin`].
+    pub fn unpin(&mut self, handle: SeriesHandle) {
+        self.slots.unpin(slot_idx(handle.series_ref), handle.generation);
+    }
+
     /// The live handle of a ref.
     pub fn handle(&self, series_ref: SeriesRef) -> Option<SeriesHandle> {
         self.handle_at(slot_idx(series_ref))
@@ -172,8 +189,7 @@ impl SeriesTable {
 
     /// The labels of a live series, without copying them.
     pub fn label_pairs(&self, series_ref: SeriesRef) -> Option<LabelPairs<'_>> {
-        let pairs = self.slots.pairs(slot_idx(series_ref))?;
-        Some(LabelPairs { pairs, symbols: &self.symbols, edition: self.edition })
+        self.pairs_at(slot_idx(series_ref))
     }
 
     /// Writes the labels of a live series into `out` (cleared first); false if the ref is not live.
@@ -191,12 +207,13 @@ impl SeriesTable {
         Some(Labels::from_pairs(self.label_pairs(series_ref)?))
     }
 
-    /// Frees a series: its handle and all its copies become stale, its ref may be given to another label set.
-    pub fn remove(&mut self, handle: SeriesHandle) {
-        if !self.is_live(handle) {
-            return;
-        }
+    /// Frees a series: its handle and all its copies become stale, its ref may be given to another label set. False, and
+    /// it stays, if it is pinned or not there.
+    pub fn remove(&mut self, handle: SeriesHandle) -> bool {
         let slot_idx = slot_idx(handle.series_ref);
+        if !self.is_live(handle) || self.slots.is_pinned(slot_idx) {
+            return false;
+        }
         let text_bytes: usize = self
             .label_pairs(handle.series_ref)
             .into_iter()
@@ -209,6 +226,7 @@ impl SeriesTable {
         }
         self.annotations.remove(handle.series_ref);
         self.slots.free(slot_idx);
+        true
     }
 
     /// What is remembered of an exemplar. `None` for one whose value is no number: it never repeats.
@@ -256,7 +274,8 @@ impl SeriesTable {
         if self.metadata(series_ref) == Some((metric_type, unit, help)) {
             return false;
         }
-        let (Some(unit), Some(help)) = (self.symbols.intern(unit), self.symbols.intern(help)) else {
+        let symbols = symbols_of_mut(&mut self.symbols, &mut self.moving, slot_idx(series_ref));
+        let (Some(unit), Some(help)) = (symbols.intern(unit), symbols.intern(help)) else {
             return false;
         };
         self.annotations.metadata.insert(series_ref, Metadata { metric_type, unit, help });
@@ -276,7 +295,8 @@ impl SeriesTable {
     /// Type, unit and help of a series.
     pub fn metadata(&self, series_ref: SeriesRef) -> Option<(MetricType, &str, &str)> {
         let metadata = self.annotations.metadata.get(&series_ref)?;
-        let (unit, help) = (self.symbols.text(metadata.unit), self.symbols.text(metadata.help));
+        let (symbols, _) = self.symbols_of(slot_idx(series_ref));
+        let (unit, help) = (symbols.text(metadata.unit), symbols.text(metadata.help));
         Some((metadata.metric_type, unit, help))
     }
 
@@ -314,82 +334,36 @@ impl SeriesTable {
     pub fn memory_bytes(&self) -> usize {
         self.slots.memory_bytes()
             + self.index.memory_bytes()
-            + self.symbols.memory_bytes()
+            + self.symbols_bytes()
             + self.annotations.memory_bytes()
             + self.pairs.capacity()
             + size_of::<Self>()
     }
 
+    /// About what [`SeriesTable::memory_bytes`] says, without looking.
+    pub fn counted_bytes(&self) -> u64 {
+        (self.counted_bytes + self.uncounted_bytes) as u64
+    }
+
+    fn count_bytes(&mut self) {
+        self.counted_bytes = self.memory_bytes();
+        self.uncounted_bytes = 0;
+    }
+
     /// Bytes held by the symbols, part of [`SeriesTable::memory_bytes`].
     pub fn symbols_bytes(&self) -> usize {
-        self.symbols.memory_bytes()
-    }
-
-    /// Rebuilds the symbol table without dead text when more than half of it is dead.
-    ///
-    /// Looking for dead text walks all series, about 0.1 s at a million of them; it is only done when enough series
-    /// were removed for the answer to be open. The head does this after a truncation.
-    pub fn compact_symbols(&mut self) {
-        let text_bytes = self.symbols.text_bytes();
-        if text_bytes < SYMBOL_REBUILD_MIN_BYTES || self.maybe_dead_bytes <= text_bytes / 2 {
-            return;
-        }
-        let is_live = self.live_symbols();
-        let live_numbers =
-            || (0u32..).zip(&is_live).filter(|(_, is_live)| **is_live).map(|(number, _)| number);
-        let live_bytes: usize = live_numbers().map(|it| self.symbols.text(Symbol(it)).len()).sum();
-        self.maybe_dead_bytes = text_bytes - live_bytes;
-        if self.maybe_dead_bytes <= text_bytes / 2 {
-            return;
-        }
-
-        let mut symbols = SymbolTable::default();
-        let mut renumbered = vec![Symbol(0); is_live.len()];
-        for number in live_numbers() {
-            match symbols.intern(self.symbols.text(Symbol(number))) {
-                Some(symbol) => renumbered[number as usize] = symbol,
-                // A part of what fits does fit; if not, the old table goes on.
-                None => return,
-            }
-        }
-        self.slots.repack(|pairs, out| {
-            for (name, value) in pairs {
-                packed::push_pair(out, renumbered[name.0 as usize], renumbered[value.0 as usize]);
-            }
-        });
-        for metadata in self.annotations.metadata.values_mut() {
-            metadata.unit = renumbered[metadata.unit.0 as usize];
-            metadata.help = renumbered[metadata.help.0 as usize];
-        }
-        self.symbols = symbols;
-        self.edition = self.edition.wrapping_add(1);
-        self.maybe_dead_bytes = 0;
-        let Self { index, slots, .. } = self;
-        index.shrink(|slot_idx| hash_at(slots, slot_idx));
-    }
-
-    fn live_symbols(&self) -> Vec<bool> {
-        let mut is_live = vec![false; self.symbols.len()];
-        for (slot_idx, _, _) in self.slots.live_from(0) {
-            for (name, value) in self.slots.pairs(slot_idx).into_iter().flatten() {
-                is_live[name.0 as usize] = true;
-                is_live[value.0 as usize] = true;
-            }
-        }
-        for metadata in self.annotations.metadata.values() {
-            is_live[metadata.unit.0 as usize] = true;
-            is_live[metadata.help.0 as usize] = true;
-        }
-        is_live
+        self.symbols.memory_bytes() + self.moving.as_ref().map_or(0, Moving::memory_bytes)
     }
 
     fn create(&mut self, slot_idx: u32, hash: u32, labels: &LabelsBuilder) -> Option<SeriesHandle> {
         let series_ref = series_ref(slot_idx)?;
         // What a failure left over.
         self.pairs.clear();
+        let symbols = symbols_of_mut(&mut self.symbols, &mut self.moving, slot_idx);
         for (name, value) in labels.iter() {
-            let name = self.symbols.intern(name)?;
-            let value = self.symbols.intern(value)?;
+            self.uncounted_bytes += name.len() + value.len();
+            let name = symbols.intern(name)?;
+            let value = symbols.intern(value)?;
             packed::push_pair(&mut self.pairs, name, value);
         }
         let generation = self.slots.fill(slot_idx, hash, &self.pairs)?;
@@ -397,6 +371,9 @@ impl SeriesTable {
         self.pairs.shrink_to(SCRATCH_KEPT_BYTES);
         let Self { index, slots, .. } = self;
         index.insert(hash, slot_idx, |it| hash_at(slots, it));
+        if self.uncounted_bytes > COUNT_EVERY_BYTES {
+            self.count_bytes();
+        }
         Some(SeriesHandle { series_ref, generation })
     }
 
@@ -404,10 +381,22 @@ impl SeriesTable {
         self.index.find(hash, |slot_idx| {
             // Most label sets that share an index place differ in their hash.
             self.slots.hash(slot_idx) == Some(hash)
-                && self.slots.pairs(slot_idx).is_some_and(|pairs| {
-                    LabelPairs { pairs, symbols: &self.symbols, edition: self.edition }.eq(labels.iter())
-                })
+                && self.pairs_at(slot_idx).is_some_and(|pairs| pairs.eq(labels.iter()))
         })
+    }
+
+    fn pairs_at(&self, slot_idx: u32) -> Option<LabelPairs<'_>> {
+        let pairs = self.slots.pairs(slot_idx)?;
+        let (symbols, edition) = self.symbols_of(slot_idx);
+        Some(LabelPairs { pairs, symbols, edition })
+    }
+
+    /// What the numbers in a slot mean, and their edition.
+    fn symbols_of(&self, slot_idx: u32) -> (&SymbolTable, u32) {
+        match self.moving.as_ref().filter(|moving| moving.is_ahead(slot_idx)) {
+            Some(moving) => (moving.symbols(), moving.edition()),
+            None => (&self.symbols, self.edition),
+        }
     }
 
     fn hash(&self, labels: &LabelsBuilder) -> u32 {
@@ -422,6 +411,17 @@ impl SeriesTable {
 
     fn handle_at(&self, slot_idx: u32) -> Option<SeriesHandle> {
         Some(SeriesHandle { series_ref: series_ref(slot_idx)?, generation: self.slots.generation(slot_idx)? })
+    }
+}
+
+fn symbols_of_mut<'a>(
+    symbols: &'a mut SymbolTable,
+    moving: &'a mut Option<Moving>,
+    slot_idx: u32,
+) -> &'a mut SymbolTable {
+    match moving.as_mut().filter(|moving| moving.is_ahead(slot_idx)) {
+        Some(moving) => moving.symbols_mut(),
+        None => symbols,
     }
 }
 
@@ -445,6 +445,8 @@ fn slot_idx(series_ref: SeriesRef) -> u32 {
 fn series_ref(slot_idx: u32) -> Option<SeriesRef> {
     NonZeroU32::MIN.checked_add(slot_idx).map(SeriesRef)
 }
+
+pub mod compaction;
 
 #[cfg(test)]
 mod tests;

@@ -41,6 +41,15 @@ pub struct CommitReport {
     pub exemplars: usize,
 }
 
+impl CommitReport {
+    pub(in crate::wal) fn add(&mut self, slice: CommitReport) {
+        self.appended += slice.appended;
+        self.out_of_order += slice.out_of_order;
+        self.histograms += slice.histograms;
+        self.exemplars += slice.exemplars;
+    }
+}
+
 /// Timestamp of an exemplar in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExemplarTime {
@@ -184,13 +193,23 @@ impl Appender {
         self.clear();
     }
 
-    /// Writes series records, then what speaks of them, in one append, and clears the staging area.
+    /// Writes series records, then what speaks of them, and clears the staging area. One append, but for a transaction
+    /// of many thousands of samples, or of very long ones: that is written in slices, each of them whole.
     ///
     /// # Errors
     /// [`WalError::StaleSeries`]: nothing was written, staging is as after [`Appender::rollback`]; look all series up
-    /// again. [`WalError::Poisoned`]: the samples are lost and counted; handles stay good. [`WalError::Closed`].
+    /// again. [`WalError::Poisoned`]: the samples from the slice on that was refused are lost and counted; handles stay
+    /// good. [`WalError::Closed`].
     pub fn commit(&mut self) -> Result<CommitReport, WalError> {
-        let committed = self.wal.commit(&self.staged);
+        self.commit_in_turns(&mut || {})
+    }
+
+    /// As [`Appender::commit`]; `between` is called between two slices, while others may commit.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn commit_in_turns(&mut self, between: &mut dyn FnMut()) -> Result<CommitReport, WalError> {
+        let committed = self.wal.commit(&self.staged, between);
         match &committed {
             // A series that could not be written stays: its next sample logs it, or truncation removes it.
             Ok(_) | Err(WalError::Poisoned { .. }) => self.clear(),

@@ -65,6 +65,11 @@ impl RecordBatch {
         self.records.is_empty()
     }
 
+    /// Bytes of the records, compressed.
+    pub fn payload_bytes(&self) -> usize {
+        self.payloads.len()
+    }
+
     /// Bytes that compression saved.
     pub fn saved_bytes(&self) -> u64 {
         self.saved_bytes

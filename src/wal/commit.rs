@@ -1,24 +1,30 @@
-//! One commit: check the handles and the order, encode, write, remember; or leave everything as it was.
+//! A slice of a commit: check the order, encode, write, remember; or leave everything as it was.
 //!
-//! Runs in a scrape worker under the head lock. Knows the table and the writer, not who calls.
+//! Runs in a scrape worker under the head lock. Knows the table and the writer, not who calls. An ordinary transaction is
+//! one slice.
 
 use crate::exposition::MetricType;
 use crate::series::annotations::LatestExemplar;
 use crate::series::table::{SeriesState, SeriesTable};
 use crate::series::{SeriesHandle, SeriesRef};
 use crate::wal::appender::{CommitReport, ExemplarTime};
-use crate::wal::error::WalError;
 use crate::wal::head::Compression;
 use crate::wal::record::exemplars::ExemplarEntry;
 use crate::wal::record::metadata::MetadataEntry;
 use crate::wal::record::samples::Sample;
 use crate::wal::records::Records;
-use crate::wal::staged::{Staged, StagedExemplar, StagedMetadata};
+use crate::wal::staged::{Progress, Staged, StagedExemplar, StagedMetadata};
 use crate::wal::writer::{BatchSamples, SegmentWriter};
 use std::io;
 
+/// Entries that are written under one hold of the head lock, at most: some milliseconds, if all series are new.
+pub(in crate::wal) const SLICE_ENTRIES: usize = 8 * 1024;
+
+/// With this many bytes of records a slice is full: labels, histograms and helps may be long. One entry may be longer.
+pub(in crate::wal) const SLICE_BYTES: usize = 512 * 1024;
+
 /// Entries the lists have room for between commits.
-const KEPT_SAMPLES: usize = 16 * 1024;
+const KEPT_SAMPLES: usize = SLICE_ENTRIES;
 const KEPT_OTHERS: usize = 1024;
 
 /// What a commit needs to take itself back or to mark the series it wrote, and the buffers it encodes in.
@@ -29,6 +35,8 @@ pub(in crate::wal) struct CommitBuffers {
     logged: Vec<LoggedSeries>,
     exemplars: Vec<KeptExemplar>,
     metadata: Vec<KeptMetadata>,
+    /// Series records have filled the slice.
+    is_full: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -55,22 +63,12 @@ struct KeptMetadata {
     before: Option<(MetricType, String, String)>,
 }
 
-/// Why nothing was written.
+/// The disk refused a slice. Nothing of it is written.
 #[derive(Debug)]
-pub(in crate::wal) enum CommitError {
-    /// A handle in the transaction is stale.
-    StaleSeries,
-    /// The disk refused this many samples.
-    Refused { samples: usize, cause: io::Error },
-}
-
-impl From<CommitError> for WalError {
-    fn from(error: CommitError) -> WalError {
-        match error {
-            CommitError::StaleSeries => WalError::StaleSeries,
-            CommitError::Refused { cause, .. } => WalError::Poisoned { cause },
-        }
-    }
+pub(in crate::wal) struct Refused {
+    /// Samples in it, and all behind it.
+    pub(in crate::wal) samples: usize,
+    pub(in crate::wal) cause: io::Error,
 }
 
 impl CommitBuffers {
@@ -81,36 +79,37 @@ impl CommitBuffers {
             logged: Vec::new(),
             exemplars: Vec::new(),
             metadata: Vec::new(),
+            is_full: false,
         }
     }
 
-    /// Writes `staged` in one append. While the log is truncated up to segment `truncating`, series whose record and
-    /// samples are all in what goes are logged anew.
+    /// Writes the next slice of `staged` in one append, and says in `progress` how far that goes. No handle in it is stale.
+    /// While the log is truncated up to segment `truncating`, series whose record and samples are all in what goes are
+    /// logged anew.
     pub(in crate::wal) fn commit(
         &mut self,
         table: &mut SeriesTable,
         writer: &mut SegmentWriter,
         truncating: Option<u32>,
         staged: &Staged,
-    ) -> Result<CommitReport, CommitError> {
-        if staged.handles().any(|handle| table.state(handle).is_none()) {
-            return Err(CommitError::StaleSeries);
-        }
+        progress: &mut Progress,
+    ) -> Result<CommitReport, Refused> {
         if !(self.kept.is_empty() && self.exemplars.is_empty() && self.metadata.is_empty()) {
             // An earlier commit panicked half-way: what it marked was never written.
             self.take_back(table);
             self.clear();
         }
-        let holds = self.encode(table, truncating, staged);
+        let holds = self.encode(table, truncating, staged, *progress);
         let appended = self.kept.len();
         let report = CommitReport {
             appended,
-            out_of_order: staged.n_samples() - appended,
+            out_of_order: holds.end.n_samples() - progress.n_samples() - appended,
             histograms: appended - holds.floats,
             exemplars: self.exemplars.len(),
         };
         let batch = self.records.finish();
         if batch.is_empty() {
+            *progress = holds.end;
             return Ok(report);
         }
         let written = writer.append(batch, holds.batch);
@@ -120,37 +119,73 @@ impl CommitBuffers {
         }
         self.clear();
         match written {
-            Ok(_) => Ok(report),
-            Err(cause) => Err(CommitError::Refused { samples: appended, cause }),
+            Ok(_) => {
+                *progress = holds.end;
+                Ok(report)
+            }
+            Err(cause) => {
+                Err(Refused { samples: appended + staged.n_samples() - holds.end.n_samples(), cause })
+            }
         }
     }
 
-    fn encode(&mut self, table: &mut SeriesTable, truncating: Option<u32>, staged: &Staged) -> Encoded {
-        let mut encoded = Encoded::default();
-        self.kept.reserve_exact(staged.n_samples());
-        for sample in &staged.samples {
+    fn encode(
+        &mut self,
+        table: &mut SeriesTable,
+        truncating: Option<u32>,
+        staged: &Staged,
+        start: Progress,
+    ) -> Encoded {
+        let mut encoded = Encoded { end: start, ..Encoded::default() };
+        let n_left = |end: Progress| SLICE_ENTRIES.saturating_sub(end.n_entries() - start.n_entries());
+        self.is_full = false;
+        // Before the samples that it speaks of: readers may see those before there is another slice.
+        for metadata in staged.metadata(start.metadata).take(SLICE_ENTRIES) {
+            self.encode_metadata(table, truncating, metadata);
+            encoded.end.metadata += 1;
+            if self.is_long() {
+                return encoded;
+            }
+        }
+        let samples = staged.samples.get(start.samples..).unwrap_or_default();
+        let samples = samples.get(..n_left(encoded.end)).unwrap_or(samples);
+        self.kept.reserve_exact(samples.len());
+        for sample in samples {
             if self.admit(table, truncating, sample.handle, sample.ts_ms) {
                 let series_ref = u64::from(sample.handle.series_ref.0.get());
                 self.records.push_sample(Sample { series_ref, ts_ms: sample.ts_ms, value: sample.value });
                 encoded.batch.add(sample.ts_ms);
             }
+            encoded.end.samples += 1;
+            if self.is_full {
+                break;
+            }
         }
         encoded.floats = self.kept.len();
-        for histogram in staged.histograms() {
+        for histogram in staged.histograms(start.histograms).take(n_left(encoded.end)) {
+            if self.is_full || self.is_long() {
+                return encoded;
+            }
             if self.admit(table, truncating, histogram.handle, histogram.ts_ms) {
                 let series_ref = u64::from(histogram.handle.series_ref.0.get());
                 self.records.push_histogram(histogram.kind, series_ref, histogram.ts_ms, histogram.encoded);
                 encoded.batch.add(histogram.ts_ms);
                 encoded.batch.histograms += 1;
             }
+            encoded.end.histograms += 1;
         }
-        for exemplar in staged.exemplars() {
+        for exemplar in staged.exemplars(start.exemplars).take(n_left(encoded.end)) {
+            if self.is_full || self.is_long() {
+                return encoded;
+            }
             self.encode_exemplar(table, truncating, exemplar);
-        }
-        for metadata in staged.metadata() {
-            self.encode_metadata(table, truncating, metadata);
+            encoded.end.exemplars += 1;
         }
         encoded
+    }
+
+    fn is_long(&self) -> bool {
+        self.records.bytes() >= SLICE_BYTES
     }
 
     /// The order check: true if a sample or histogram of the series is to be written.
@@ -188,6 +223,7 @@ impl CommitBuffers {
             let series_ref = u64::from(series_ref.0.get());
             self.records.push_metadata(&MetadataEntry { series_ref, metric_type, unit, help });
         }
+        self.is_full = self.is_long();
     }
 
     fn log_series_if_needed(
@@ -309,6 +345,8 @@ struct Encoded {
     batch: BatchSamples,
     /// Float samples.
     floats: usize,
+    /// How far it goes.
+    end: Progress,
 }
 
 impl BatchSamples {

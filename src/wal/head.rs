@@ -1,4 +1,5 @@
-//! The head: series table and segment writer behind one lock, so that a commit is one critical section.
+//! The head: series table and segment writer behind one lock, so that a commit is one critical section, and a large one
+//! a few.
 //!
 //! **Invariant:** a label set has exactly one series record in all kept WAL, and no sample stands before its series.
 
@@ -6,9 +7,8 @@ use crate::metrics::page::Page;
 use crate::metrics::{Collect, Counter};
 use crate::series::bound::SeriesBound;
 use crate::series::table::SeriesTable;
-use crate::wal::appender::{Appender, CommitReport};
-use crate::wal::commit::{CommitBuffers, CommitError};
-use crate::wal::disk;
+use crate::wal::appender::Appender;
+use crate::wal::commit::CommitBuffers;
 use crate::wal::error::WalError;
 use crate::wal::lock::DirLock;
 use crate::wal::metrics::WalMetrics;
@@ -16,18 +16,19 @@ use crate::wal::readers::Readers;
 use crate::wal::replay::ClosedSegment;
 use crate::wal::room::Room;
 use crate::wal::segment::SyncHandle;
-use crate::wal::staged::Staged;
 use crate::wal::writer::{Position, Rotated, SegmentWriter};
-use crossbeam_channel::{Sender, TrySendError};
-use parking_lot::Mutex;
+use crossbeam_channel::Sender;
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::BTreeMap;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// The log's directory in the data directory, as in Prometheus' agent.
 const WAL_DIR: &str = "wal";
+
+/// Longest that the page of metrics waits for the head: many commits, and no disk that hangs.
+const COLLECT_PATIENCE: Duration = Duration::from_millis(200);
 
 /// How records are compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -168,83 +169,6 @@ impl Wal {
     /// A new appender; a worker keeps one and reuses its memory.
     pub fn appender(&self) -> Appender {
         Appender::new(self.clone())
-    }
-
-    /// Writes a transaction. If the disk is full, wal-maintenance is asked for room first: the oldest segments go
-    /// before new samples do.
-    pub(in crate::wal) fn commit(&self, staged: &Staged) -> Result<CommitReport, WalError> {
-        let mut committed = self.try_commit(staged)?;
-        if matches!(&committed, Err(CommitError::Refused { cause, .. }) if disk::is_full(cause))
-            && self.shared.room.ask(|| self.wake())
-        {
-            committed = self.try_commit(staged)?;
-        }
-        let is_first_refused = match &committed {
-            Err(CommitError::Refused { samples, cause }) => self.note_refused(*samples as u64, cause),
-            _ => false,
-        };
-        let committed = committed.map_err(WalError::from);
-        if let (true, Err(error)) = (is_first_refused, &committed) {
-            log::error!("{error}");
-        }
-        committed
-    }
-
-    fn try_commit(&self, staged: &Staged) -> Result<Result<CommitReport, CommitError>, WalError> {
-        let metrics = &self.shared.metrics;
-        let mut head = self.shared.head.lock();
-        let Head { table, writer, unopened, truncation, commit, poisoned, waker, .. } = &mut *head;
-        if let Some(errno) = *unopened {
-            let cause = io::Error::from_raw_os_error(errno);
-            return Ok(Err(CommitError::Refused { samples: staged.n_samples(), cause }));
-        }
-        let writer = writer.as_mut().ok_or(WalError::Closed)?;
-        let segment_before = writer.number();
-        let committed = commit.commit(table, writer, truncation.running, staged);
-        if writer.number() != segment_before {
-            wake(waker);
-        }
-        let Ok(report) = &committed else { return Ok(committed) };
-        metrics.float_samples_appended.add((report.appended - report.histograms) as u64);
-        metrics.histograms_appended.add(report.histograms as u64);
-        metrics.exemplars_appended.add(report.exemplars as u64);
-        metrics.out_of_order_samples.add(report.out_of_order as u64);
-        let recovered = if report.appended > 0 { poisoned.take() } else { None };
-        if recovered.is_some() {
-            wake(waker);
-        }
-        head.followers.retain(|(follower, skipped)| match follower.try_send(()) {
-            Ok(()) => true,
-            Err(TrySendError::Full(())) => {
-                skipped.inc();
-                true
-            }
-            Err(TrySendError::Disconnected(())) => false,
-        });
-        let n_series = head.table.len() as u64;
-        drop(head);
-        if let Some(bound) = self.shared.series_bound.get() {
-            bound.note(n_series);
-        }
-        if let Some(samples) = recovered {
-            metrics.poisoned.set(0.0);
-            log::info!("the write-ahead log is written again; {samples} samples were lost meanwhile");
-        }
-        Ok(committed)
-    }
-
-    /// Remembers lost samples; true if the write before worked.
-    fn note_refused(&self, samples: u64, cause: &io::Error) -> bool {
-        self.shared.metrics.samples_lost_to_writes.add(samples);
-        self.shared.metrics.poisoned.set(1.0);
-        let mut head = self.shared.head.lock();
-        let lost_before = head.poisoned;
-        head.poisoned = Some(lost_before.unwrap_or(0) + samples);
-        if lost_before.is_none() {
-            head.refusal = cause.to_string();
-        }
-        wake(&head.waker);
-        lost_before.is_none()
     }
 
     fn wake(&self) {
@@ -475,14 +399,17 @@ impl Wal {
     ) -> T {
         let mut head = self.shared.head.lock();
         let Head { table, truncation, .. } = &mut *head;
-        work(table, truncation)
+        let done = work(table, truncation);
+        // Whoever works in slices lets others in between.
+        MutexGuard::unlock_fair(head);
+        done
     }
 }
 
 impl Collect for Wal {
     fn collect(&self, page: &mut Page) {
-        {
-            let head = self.shared.head.lock();
+        // What was known before is good enough while a disk that hangs keeps the lock.
+        if let Some(head) = self.shared.head.try_lock_for(COLLECT_PATIENCE) {
             self.shared.metrics.active_series.set(head.table.len() as f64);
             self.shared.metrics.series_bytes.set(head.table.memory_bytes() as f64);
         }
@@ -520,6 +447,9 @@ fn wake(waker: &Option<Sender<()>>) {
 mod lookup;
 #[path = "open.rs"]
 mod open;
+
+#[path = "transaction.rs"]
+mod transaction;
 
 #[cfg(test)]
 #[path = "head_tests.rs"]

@@ -376,7 +376,7 @@ fn a_commit_of_many_records_keeps_series_before_samples() {
     let samples = read(dir.path());
     assert_eq!((samples.len(), samples[&names[8999]].len()), (9000, 15));
     let crossed = segment::list(&dir.path().join("wal")).unwrap();
-    assert_eq!(crossed.len(), 1, "one commit is in one segment");
+    assert!(crossed.len() > 10, "its slices are spread over segments");
 }
 
 #[test]

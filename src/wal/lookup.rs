@@ -6,6 +6,7 @@ use crate::series::bound::SeriesBound;
 use crate::series::table::Lookup;
 use crate::wal::error::WalError;
 use crate::wal::head::{Head, Wal};
+use parking_lot::MutexGuard;
 use std::sync::Arc;
 
 /// Series that are taken back while the head is held, at most.
@@ -14,7 +15,8 @@ const TAKE_BACK_SLICE: usize = 4096;
 impl Wal {
     /// From now on no more series than this are made, but for those that have to be there.
     pub fn bound_series(&self, bound: Arc<SeriesBound>) {
-        bound.note(self.active_series() as u64);
+        let (n_series, n_bytes) = self.with_table(|table, _| (table.len() as u64, table.counted_bytes()));
+        bound.note(n_series, n_bytes);
         // It is set once, at the start.
         let _ = self.shared.series_bound.set(bound);
     }
@@ -34,16 +36,16 @@ impl Wal {
             None => return Err(WalError::Closed),
         };
         let bound = self.shared.series_bound.get().filter(|_| is_bounded);
-        let has_room = bound.is_none_or(|bound| bound.admits(table.len() as u64));
+        let has_room = bound.is_none_or(|bound| bound.admits(table.len() as u64, table.counted_bytes()));
         let found = match has_room {
             true => Some(table.get_or_create(labels).ok_or(WalError::TooManySeries)?),
             false => table.get(labels).map(|handle| Lookup { handle, created: false }),
         };
         let Some(lookup) = found else {
-            let n_series = table.len() as u64;
+            let (n_series, n_bytes) = (table.len() as u64, table.counted_bytes());
             drop(head);
             if let Some(bound) = bound {
-                bound.left_out(n_series);
+                bound.left_out(n_series, n_bytes);
             }
             return Ok(None);
         };
@@ -70,6 +72,7 @@ impl Wal {
                     head.table.remove(*handle);
                 }
             }
+            MutexGuard::unlock_fair(head);
         }
     }
 }

@@ -20,6 +20,7 @@ use crate::wal::replay::ClosedSegment;
 use crate::wal::retention::{self, Bounds, Truncation, Usage};
 use crate::wal::segment;
 use crate::wal::truncate::{delete_files, truncate};
+use crate::wal::truncation::compact_symbols;
 use crate::wal::writer::Rotated;
 
 /// Name of the thread.
@@ -204,6 +205,7 @@ impl Maintenance {
         }
         self.rotate_for_max_time();
         self.truncate_if_due();
+        compact_symbols(&self.wal);
         self.fill_reserve();
     }
 

@@ -136,6 +136,13 @@ impl Records {
         }
     }
 
+    /// Bytes that were added since the last [`Records::clear`], those of closed records compressed.
+    pub(in crate::wal) fn bytes(&self) -> usize {
+        let histograms: usize = self.histograms.iter().map(|open| open.bytes.len()).sum();
+        let others = [&self.series.bytes, &self.metadata.bytes, &self.samples.bytes, &self.exemplars.bytes];
+        others.iter().map(|bytes| bytes.len()).sum::<usize>() + histograms + self.batch.payload_bytes()
+    }
+
     /// Closes what is open, in the order in which Prometheus logs a scrape, and returns all records.
     pub(in crate::wal) fn finish(&mut self) -> &RecordBatch {
         let batch = &mut self.batch;

@@ -51,6 +51,26 @@ pub(in crate::wal) struct StagedMetadata<'a> {
     pub(in crate::wal) help: &'a str,
 }
 
+/// How far a transaction is written: entries of each kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::wal) struct Progress {
+    pub(in crate::wal) metadata: usize,
+    pub(in crate::wal) samples: usize,
+    pub(in crate::wal) histograms: usize,
+    pub(in crate::wal) exemplars: usize,
+}
+
+impl Progress {
+    pub(in crate::wal) fn n_entries(self) -> usize {
+        self.metadata + self.samples + self.histograms + self.exemplars
+    }
+
+    /// Samples and histograms.
+    pub(in crate::wal) fn n_samples(self) -> usize {
+        self.samples + self.histograms
+    }
+}
+
 /// Everything staged.
 #[derive(Debug, Default)]
 pub(in crate::wal) struct Staged {
@@ -135,35 +155,47 @@ impl Staged {
         self.metadata.push(Metadata { handle, metric_type, start, unit_end, help_end });
     }
 
-    pub(in crate::wal) fn histograms(&self) -> impl Iterator<Item = StagedHistogram<'_>> {
-        let mut start = 0;
-        self.histograms.iter().map(move |&Histograms { handle, ts_ms, kind, end }| {
+    /// From the one with this index on.
+    pub(in crate::wal) fn histograms(&self, first: usize) -> impl Iterator<Item = StagedHistogram<'_>> {
+        let (before, rest) = self.histograms.split_at_checked(first).unwrap_or_default();
+        let mut start = before.last().map_or(0, |last| last.end);
+        rest.iter().map(move |&Histograms { handle, ts_ms, kind, end }| {
             let encoded = self.histogram_bytes.get(start..end).unwrap_or_default();
             start = end;
             StagedHistogram { handle, ts_ms, kind, encoded }
         })
     }
 
-    pub(in crate::wal) fn exemplars(&self) -> impl Iterator<Item = StagedExemplar<'_>> {
-        let mut start = 0;
-        self.exemplars.iter().map(move |&Exemplars { handle, time, value, end }| {
+    /// From the one with this index on.
+    pub(in crate::wal) fn exemplars(&self, first: usize) -> impl Iterator<Item = StagedExemplar<'_>> {
+        let (before, rest) = self.exemplars.split_at_checked(first).unwrap_or_default();
+        let mut start = before.last().map_or(0, |last| last.end);
+        rest.iter().map(move |&Exemplars { handle, time, value, end }| {
             let encoded = self.exemplar_labels.get(start..end).unwrap_or_default();
             start = end;
             StagedExemplar { handle, time, value, labels: LabelPairs::from_encoded(encoded) }
         })
     }
 
-    pub(in crate::wal) fn metadata(&self) -> impl Iterator<Item = StagedMetadata<'_>> {
+    /// From the one with this index on.
+    pub(in crate::wal) fn metadata(&self, first: usize) -> impl Iterator<Item = StagedMetadata<'_>> {
         let text = |from, to| self.metadata_text.get(from..to).unwrap_or_default();
-        self.metadata.iter().map(move |&Metadata { handle, metric_type, start, unit_end, help_end }| {
-            let (unit, help) = (text(start, unit_end), text(unit_end, help_end));
-            StagedMetadata { handle, metric_type, unit, help }
-        })
+        self.metadata.iter().skip(first).map(
+            move |&Metadata { handle, metric_type, start, unit_end, help_end }| {
+                let (unit, help) = (text(start, unit_end), text(unit_end, help_end));
+                StagedMetadata { handle, metric_type, unit, help }
+            },
+        )
     }
 
     /// Samples and histograms.
     pub(in crate::wal) fn n_samples(&self) -> usize {
         self.samples.len() + self.histograms.len()
+    }
+
+    /// All that is staged.
+    pub(in crate::wal) fn n_entries(&self) -> usize {
+        self.n_samples() + self.exemplars.len() + self.metadata.len()
     }
 
     /// The series of all that is staged, some of them more than once.

@@ -5,6 +5,7 @@
 //! when a truncation is due, and deletes no file.
 
 use crate::series::table::SeriesState;
+use crate::series::table::compaction::{Compacted, Compaction};
 use crate::series::{SeriesHandle, SeriesRef};
 use crate::wal::bulk::BulkWriter;
 use crate::wal::error::WalError;
@@ -75,8 +76,12 @@ impl<'a> SeriesTruncation<'a> {
                 for (handle, state) in &slice {
                     // This holds for series that were never logged, too: nobody has written one for that long.
                     if state.last_segment <= self.last {
-                        table.remove(*handle);
-                        n_removed += 1;
+                        if table.remove(*handle) {
+                            n_removed += 1;
+                        } else if let Some(state) = table.state_mut(*handle) {
+                            // A transaction that is being written has samples of it, and logs it anew.
+                            state.logged = 0;
+                        }
                     } else if self.needs_checkpoint(state)
                         && let Some(state) = table.state_mut(*handle)
                     {
@@ -91,10 +96,13 @@ impl<'a> SeriesTruncation<'a> {
                 break;
             }
         }
-        self.wal.with_table(|table, mark| {
+        self.wal.with_table(|_, mark| {
             *mark = TruncationMark { truncated: mark.truncated, ..TruncationMark::default() };
-            table.compact_symbols();
         });
+        let mut compaction = Compaction::default();
+        while !matches!(self.wal.with_table(|table, _| table.compact_slice(&mut compaction)), Compacted::All)
+        {
+        }
         n_removed
     }
 
@@ -111,6 +119,13 @@ impl Drop for SeriesTruncation<'_> {
             }
         });
     }
+}
+
+/// Gives back memory of labels that are gone, if it is worth it: after a truncation, and after pages with many new series
+/// that were refused.
+pub(in crate::wal) fn compact_symbols(wal: &Wal) {
+    let mut compaction = Compaction::default();
+    while !matches!(wal.with_table(|table, _| table.compact_slice(&mut compaction)), Compacted::All) {}
 }
 
 /// Writes the records of those series that `is_wanted` says, with their metadata; returns their number. There is a record

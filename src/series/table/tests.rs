@@ -1,8 +1,9 @@
 //! `SeriesTable` against a map, and what happens at its edges.
 
 use super::*;
+use crate::series::table::compaction::{Compacted, Compaction};
 use proptest::prelude::*;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 fn labels(pairs: &[(&str, &str)]) -> LabelsBuilder {
     let mut labels = LabelsBuilder::new();
@@ -266,4 +267,71 @@ fn handles_of_a_provisional_table_are_stale_in_the_one_that_replaces_it() {
     provisional.remove(first);
     let again = provisional.get_or_create(&numbered(1)).unwrap().handle;
     assert!(table.state(again).is_none());
+}
+
+/// The labels of series `number`, of which each has a text of its own.
+fn with_text(number: usize) -> LabelsBuilder {
+    let mut labels = LabelsBuilder::new();
+    labels.set("__name__", "text");
+    labels.set("own", &format!("{number}-{}", "x".repeat(number % 50)));
+    labels.set("shared", ["a", "b", "c"][number % 3]);
+    labels
+}
+
+#[test]
+fn a_table_is_used_between_the_slices_of_a_compaction() {
+    let mut table = SeriesTable::new();
+    let mut live: BTreeMap<usize, SeriesHandle> = BTreeMap::new();
+    let create = |table: &mut SeriesTable, live: &mut BTreeMap<usize, SeriesHandle>, number: usize| {
+        let lookup = table.get_or_create(&with_text(number)).unwrap();
+        assert_eq!(lookup.created, !live.contains_key(&number), "{number}");
+        live.insert(number, lookup.handle);
+        table.set_metadata(lookup.handle.series_ref, MetricType::Gauge, "", &format!("help of {number}"));
+    };
+    (0..30_000).for_each(|number| create(&mut table, &mut live, number));
+    for number in (0..30_000).filter(|number| number % 10 > 0) {
+        assert!(table.remove(live.remove(&number).unwrap()));
+    }
+    let before = table.symbols_bytes();
+    let mut compaction = Compaction::default();
+    let (mut n_slices, mut n_rest) = (0, 0);
+    loop {
+        match table.compact_slice(&mut compaction) {
+            Compacted::All => break,
+            Compacted::Rest(_) => n_rest += 1,
+            Compacted::Part => {}
+        }
+        n_slices += 1;
+        // One that was there, one that was and is not, one that was never there; in all parts of the table.
+        for number in [n_slices * 1010, n_slices * 997 + 1, 30_000 + n_slices] {
+            create(&mut table, &mut live, number);
+        }
+        if let Some(handle) = live.remove(&(n_slices * 500)) {
+            assert!(table.remove(handle));
+        }
+        for (number, handle) in live.iter().skip(n_slices % 7).step_by(7) {
+            let series_ref = handle.series_ref;
+            assert!(table.label_pairs(series_ref).unwrap().eq(with_text(*number).iter()), "{number}");
+            assert_eq!(table.get(&with_text(*number)), Some(*handle));
+            let help = format!("help of {number}");
+            assert_eq!(table.metadata(series_ref), Some((MetricType::Gauge, "", help.as_str())));
+        }
+    }
+    assert_eq!(n_rest, 1);
+    // Eight chunks are looked at and moved, each for itself.
+    assert!(n_slices > 16, "{n_slices}");
+    assert!(table.symbols_bytes() < before / 3, "{} of {before}", table.symbols_bytes());
+}
+
+#[test]
+fn a_pinned_series_is_not_removed() {
+    let mut table = SeriesTable::new();
+    let handle = table.get_or_create(&numbered(1)).unwrap().handle;
+    assert!(table.pin(handle) && table.pin(handle));
+    for _ in 0..2 {
+        assert!(!table.remove(handle));
+        table.unpin(handle);
+    }
+    assert!(table.remove(handle) && !table.pin(handle));
+    table.unpin(handle);
 }
