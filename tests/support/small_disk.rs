@@ -1,4 +1,4 @@
-//! A disk that is small enough to be filled: a tmpfs of its own, which needs root.
+//! A disk that is small enough to be filled, a tmpfs of its own, and one that can be made to hang. Both need root.
 
 #![allow(dead_code, unreachable_pub, reason = "every test binary uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up has to fail")]
@@ -82,5 +82,52 @@ impl SmallDisk {
 impl Drop for SmallDisk {
     fn drop(&mut self) {
         let _ = Command::new("umount").arg("-l").arg(self.dir.path()).status();
+    }
+}
+
+/// A file system whose writes hang while it is frozen; thawed and unmounted when dropped.
+#[derive(Debug)]
+pub struct HangingDisk {
+    image: TempDir,
+    mounted: PathBuf,
+}
+
+impl HangingDisk {
+    /// Mounts it at `mounted`, which is made. `None`, and a word about it, where that cannot be done.
+    pub fn mount(mounted: PathBuf) -> Option<HangingDisk> {
+        let image = TempDir::with_prefix("scraped-test-").unwrap();
+        let path = image.path().join("image");
+        File::create(&path).unwrap().set_len(64 << 20).unwrap();
+        fs::create_dir_all(&mounted).unwrap();
+        let succeeds = |command: &mut Command| command.output().is_ok_and(|output| output.status.success());
+        let is_mounted = succeeds(Command::new("mkfs.ext4").args(["-q", "-F"]).arg(&path))
+            && succeeds(Command::new("mount").args(["-o", "loop"]).arg(&path).arg(&mounted));
+        let disk = is_mounted.then_some(HangingDisk { image, mounted });
+        if disk.as_ref().is_none_or(|disk| !(disk.fsfreeze("-f") && disk.fsfreeze("-u"))) {
+            println!("no file system can be mounted and frozen here: nothing was tested");
+            return None;
+        }
+        disk
+    }
+
+    /// From now on writes hang.
+    pub fn freeze(&self) {
+        assert!(self.fsfreeze("-f"));
+    }
+
+    /// Writes go on.
+    pub fn thaw(&self) {
+        assert!(self.fsfreeze("-u"));
+    }
+
+    fn fsfreeze(&self, what: &str) -> bool {
+        Command::new("fsfreeze").arg(what).arg(&self.mounted).output().is_ok_and(|it| it.status.success())
+    }
+}
+
+impl Drop for HangingDisk {
+    fn drop(&mut self) {
+        self.fsfreeze("-u");
+        let _ = Command::new("umount").arg("-l").arg(&self.mounted).status();
     }
 }
