@@ -76,6 +76,8 @@ const CERTIFICATES: &[Made] = &[
     ("by_ca384_sha512", "other", "ca384", "sha512", "30", &[SERVER]),
     ("by_ca_sha512", "other", "ca", "sha512", "30", &[SERVER]),
     ("by_ca521", "other", "ca521", "sha512", "30", &[SERVER]),
+    ("by_ca521_sha256", "other", "ca521", "sha256", "30", &[SERVER]),
+    ("by_ca521_sha384", "other", "ca521", "sha384", "30", &[SERVER]),
     ("by_ca1024", "other", "ca1024", "sha256", "30", &[SERVER]),
     ("by_ca_old", "other", "ca_old", "sha256", "30", &[SERVER]),
     ("by_ca_short", "other", "ca_short", "sha256", "30", &[SERVER]),
@@ -101,7 +103,6 @@ type Job = (&'static str, &'static str, &'static str, &'static str, &'static str
 const ABSENT: &str = "absent";
 
 const UNKNOWN: &str = "certificate signed by unknown authority";
-const NOT_BUILT_IN: &str = "which is not built in; ";
 const NOTHING_IN_COMMON: &str = "remote error: tls: handshake failure: the server takes nothing of what is built in: keys agreed on by X25519";
 
 const JOBS: &[Job] = &[
@@ -195,45 +196,19 @@ const JOBS: &[Job] = &[
     ("unknown_extension", "leaf_unknown", "", "", "ca_file: ca.crt", "down", "unhandled critical extension"),
     // Algorithms.
     ("sha384", "by_ca384", "", "", "ca_file: ca384.crt", "up", "up"),
-    (
-        "sha512",
-        "by_ca384_sha512",
-        "",
-        "",
-        "ca_file: ca384.crt",
-        "up",
-        "a certificate is signed by ECDSA and SHA-512, which is",
-    ),
-    (
-        "sha512_p256",
-        "by_ca_sha512",
-        "",
-        "",
-        "ca_file: ca.crt",
-        "up",
-        "a certificate is signed by ECDSA and SHA-512, which is",
-    ),
-    ("by_p521", "by_ca521", "", "", "ca_file: ca521.crt", "up", NOT_BUILT_IN),
+    ("sha512", "by_ca384_sha512", "", "", "ca_file: ca384.crt", "up", "up"),
+    ("sha512_p256", "by_ca_sha512", "", "", "ca_file: ca.crt", "up", "up"),
+    ("by_p521", "by_ca521", "", "", "ca_file: ca521.crt", "up", "up"),
     ("by_rsa1024", "by_ca1024", "", "", "ca_file: ca1024.crt", "up", "up"),
-    (
-        "p521",
-        "leaf_p521",
-        "",
-        "-tls1_3",
-        "ca_file: ca.crt",
-        "up",
-        "the server's key is ECDSA with P-521, which is not built in",
-    ),
-    (
-        "p521_self",
-        "self_p521",
-        "",
-        "-tls1_3",
-        "ca_file: self_p521.crt",
-        "up",
-        "the server's key is ECDSA with P-521, which is",
-    ),
-    ("p521_12", "leaf_p521", "", "-tls1_2", "ca_file: ca.crt", "up", NOTHING_IN_COMMON),
+    ("p521", "leaf_p521", "", "-tls1_3", "ca_file: ca.crt", "up", "up"),
+    ("p521_self", "self_p521", "", "-tls1_3", "ca_file: self_p521.crt", "up", "up"),
+    ("p521_12", "leaf_p521", "", "-tls1_2", "ca_file: ca.crt", "up", "up"),
+    ("p521_12_sha256", "leaf_p521", "", "-tls1_2 -sigalgs ECDSA+SHA256", "ca_file: ca.crt", "up", "up"),
+    ("p521_12_sha384", "leaf_p521", "", "-tls1_2 -sigalgs ECDSA+SHA384", "ca_file: ca.crt", "up", "up"),
+    ("p256_12_sha512", "leaf", "", "-tls1_2 -sigalgs ECDSA+SHA512", "ca_file: ca.crt", "up", "up"),
+    ("by_p521_sha256", "by_ca521_sha256", "", "", "ca_file: ca521.crt", "up", "up"),
+    ("by_p521_sha384", "by_ca521_sha384", "", "", "ca_file: ca521.crt", "up", "up"),
+    ("agreed_by_p521_12", "leaf", "", "-tls1_2 -groups P-521:P-256", "ca_file: ca.crt", "up", "up"),
     (
         "rsa1024_13",
         "leaf_rsa1024",
@@ -253,7 +228,7 @@ const JOBS: &[Job] = &[
         "up",
         NOTHING_IN_COMMON,
     ),
-    ("agreed_by_p521", "leaf", "", "-tls1_3 -groups P-521", "ca_file: ca.crt", "up", NOTHING_IN_COMMON),
+    ("agreed_by_p521", "leaf", "", "-tls1_3 -groups P-521", "ca_file: ca.crt", "up", "up"),
     ("agreed_by_p384", "leaf", "", "-groups P-384", "ca_file: ca.crt", "up", "up"),
     // Where nobody is asked who it is.
     ("skip_p521", "leaf_p521", "", "-tls1_3", "insecure_skip_verify: true", "up", "up"),
@@ -277,7 +252,25 @@ const JOBS: &[Job] = &[
         "-Verify 1 -CAfile ca.crt",
         "insecure_skip_verify: true, cert_file: client_p521.crt, key_file: p521.key",
         "up",
-        "one of ECDSA with P-521 cannot be used; built in are",
+        "up",
+    ),
+    (
+        "client_p521_sec1",
+        "leaf",
+        "",
+        "-tls1_2 -Verify 1 -CAfile ca.crt",
+        "insecure_skip_verify: true, cert_file: client_p521.crt, key_file: p521_sec1.key",
+        "up",
+        "up",
+    ),
+    (
+        "client_p521_mismatch",
+        "leaf",
+        "",
+        "-Verify 1 -CAfile ca.crt",
+        "insecure_skip_verify: true, cert_file: client.crt, key_file: p521.key",
+        ABSENT,
+        "private key does not match public key",
     ),
     (
         "client_rsa1024",
@@ -367,6 +360,7 @@ fn make_certificates(dir: &Path, wanted: impl Fn(&str) -> bool) {
 
 fn make_more(dir: &Path) {
     openssl(dir, "pkey -in other.key -aes256 -passout pass:x -out encrypted.key");
+    openssl(dir, "ec -in p521.key -out p521_sec1.key");
     let several: String = ["ca384", "ca_short", "not_ca", "ca", "self"]
         .map(|name| fs::read_to_string(dir.join(format!("{name}.crt"))).expect("made"))
         .concat();

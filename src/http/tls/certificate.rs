@@ -241,6 +241,66 @@ pub(super) fn private_key_words(der: &[u8]) -> Option<String> {
     Some(curve_words(key.take(PARAMETERS)?.take(OID)?.0))
 }
 
+/// The number of a private key of P-521, without zeros in front; PKCS 8 or SEC 1.
+pub(super) fn p521_private_key(der: &[u8]) -> Option<&[u8]> {
+    let mut key = Der(der).take(SEQUENCE)?;
+    key.take(INTEGER)?;
+    if let Some(mut algorithm) = key.take_if(SEQUENCE) {
+        let is_p521 = algorithm.take(OID)?.0 == ECDSA && algorithm.take(OID)?.0 == P521;
+        let mut inner = key.take(OCTET_STRING).filter(|_| is_p521)?.take(SEQUENCE)?;
+        inner.take(INTEGER)?;
+        return Some(without_zeros(inner.take(OCTET_STRING)?.0));
+    }
+    let number = key.take(OCTET_STRING)?.0;
+    let is_p521 = key.take(PARAMETERS)?.take(OID)?.0 == P521;
+    is_p521.then(|| without_zeros(number))
+}
+
+/// The two numbers of an ECDSA signature, without zeros in front; only as DER has them.
+pub(super) fn integers_of_signature(der: &[u8]) -> Option<(&[u8], &[u8])> {
+    let mut whole = Der(der);
+    let mut list = whole.take(SEQUENCE)?;
+    let mut number = || {
+        let bytes = list.take(INTEGER)?.0;
+        let is_shortest = match bytes {
+            [0, second, ..] => *second >= 0x80,
+            [first, ..] => *first < 0x80,
+            [] => false,
+        };
+        is_shortest.then(|| without_zeros(bytes))
+    };
+    let numbers = (number()?, number()?);
+    (list.0.is_empty() && whole.0.is_empty()).then_some(numbers)
+}
+
+/// An ECDSA signature of its two numbers.
+pub(super) fn signature_of_integers(r: &[u8], s: &[u8]) -> Vec<u8> {
+    let mut list = Vec::new();
+    for number in [r, s] {
+        let number = without_zeros(number);
+        let zero: &[u8] = if number.first().is_none_or(|first| *first >= 0x80) { &[0] } else { &[] };
+        push_der(&mut list, INTEGER, &[zero, number].concat());
+    }
+    let mut signature = Vec::new();
+    push_der(&mut signature, SEQUENCE, &list);
+    signature
+}
+
+/// Up to 255 bytes.
+fn push_der(out: &mut Vec<u8>, tag: u8, content: &[u8]) {
+    let len = u8::try_from(content.len()).unwrap_or_else(|_| unreachable!("BUG: too long for a signature"));
+    out.push(tag);
+    if len >= 0x80 {
+        out.push(0x81);
+    }
+    out.push(len);
+    out.extend_from_slice(content);
+}
+
+fn without_zeros(number: &[u8]) -> &[u8] {
+    &number[number.iter().take_while(|byte| **byte == 0).count()..]
+}
+
 fn rsa_bits(key: &[u8]) -> Option<usize> {
     Some(bits_of(Der(key).take(SEQUENCE)?.take(INTEGER)?.0))
 }
@@ -391,6 +451,26 @@ mod tests {
                 }
                 let _ = private_key_words(&changed);
             }
+        }
+    }
+
+    #[test]
+    fn signatures_are_taken_apart_as_they_are_put_together() {
+        for (r, s) in [(&[1][..], &[0x80][..]), (&[0, 0, 0x7f, 1], &[0xff; 66]), (&[1; 66], &[0, 1])] {
+            let der = signature_of_integers(r, s);
+            assert_eq!(integers_of_signature(&der), Some((without_zeros(r), without_zeros(s))), "{der:?}");
+        }
+        // Negative, not the shortest, empty, too many, too few, with a rest.
+        for der in [
+            &[0x30, 6, 2, 1, 0x80, 2, 1, 1][..],
+            &[0x30, 7, 2, 2, 0, 1, 2, 1, 1],
+            &[0x30, 5, 2, 0, 2, 1, 1],
+            &[0x30, 9, 2, 1, 1, 2, 1, 1, 2, 1, 1],
+            &[0x30, 3, 2, 1, 1],
+            &[0x30, 6, 2, 1, 1, 2, 1, 1, 0],
+            &[],
+        ] {
+            assert_eq!(integers_of_signature(der), None, "{der:?}");
         }
     }
 

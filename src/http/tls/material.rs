@@ -12,13 +12,14 @@ use rustls::crypto::CryptoProvider;
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::sign::{CertifiedKey, SigningKey, SingleCertAndKey};
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, SupportedProtocolVersion};
 
 use crate::config::secret::Source;
 use crate::config::tls::{TlsConfig, TlsVersion};
 use crate::http::tls::certificate::private_key_words;
+use crate::http::tls::p521_key::{P521_GROUP, P521Key};
 use crate::http::tls::roots::Roots;
 use crate::http::tls::verifier::{NoVerifier, RootsVerifier};
 use crate::http::watched::Watched;
@@ -27,8 +28,12 @@ use crate::http::watched::Watched;
 const PROTOCOL: &[u8] = b"http/1.1";
 
 /// What TLS is computed with.
-pub(in crate::http) static PROVIDER: LazyLock<Arc<CryptoProvider>> =
-    LazyLock::new(|| Arc::new(default_provider()));
+pub(in crate::http) static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| {
+    let mut provider = default_provider();
+    // Last: only for a server that wants nothing else.
+    provider.kx_groups.push(P521_GROUP);
+    Arc::new(provider)
+});
 
 type Chain = Vec<CertificateDer<'static>>;
 type Key = PrivateKeyDer<'static>;
@@ -222,12 +227,15 @@ fn parse_key(pem: &[u8]) -> Result<Key, String> {
 /// A pair that fits. rustls' own check refuses certificates of version 1, which `openssl x509 -req` makes and servers
 /// take; a key's public half stands in its certificate as it is, whatever the version.
 fn certified_key(chain: &Chain, key: &Key) -> Result<CertifiedKey, String> {
-    let loaded = PROVIDER.key_provider.load_private_key(key.clone_key());
+    let loaded: Result<Arc<dyn SigningKey>, _> = match P521Key::read(key) {
+        Some(key) => Ok(Arc::new(key)),
+        None => PROVIDER.key_provider.load_private_key(key.clone_key()),
+    };
     let key = loaded.map_err(|_| match private_key_words(key.secret_der()) {
         None => "tls: failed to parse private key".to_owned(),
         Some(words) => format!(
             "tls: failed to parse private key: one of {words} cannot be used; built in are RSA with 2048 to 4096 \
-             bits, ECDSA with P-256 or P-384, and Ed25519"
+             bits, ECDSA with P-256, P-384 or P-521, and Ed25519"
         ),
     })?;
     if let (Some(public), Some(certificate)) = (key.public_key(), chain.first())

@@ -16,17 +16,18 @@ use rustls::{CertificateError, DigitallySignedStruct, Error, OtherError, Signatu
 use webpki::{EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeIdIter, VerifiedPath};
 
 use crate::http::tls::certificate::{ANY_USAGE, Certificate, SERVER_AUTH, algorithm_words, signature_words};
+use crate::http::tls::nist::{NIST, NIST_SCHEMES};
 use crate::http::tls::roots::{Limits, Roots};
 use crate::http::tls::short_rsa::{SHORT_RSA, SHORT_RSA_SCHEMES};
 use crate::http::tls::words::NotBuiltIn;
 
 /// What helps where the chain of a certificate cannot be verified.
-const OTHER_ISSUER: &str = "have it issued with RSA, ECDSA (P-256 or P-384, with SHA-256 or SHA-384) or Ed25519, or \
+const OTHER_ISSUER: &str = "have it issued with RSA, ECDSA (P-256, P-384 or P-521) or Ed25519 and SHA-256 or more, or \
                             put the server's own certificate into ca_file";
 
 /// What helps where the server's own key cannot be used.
 const OTHER_KEY: &str =
-    "give the server a key of RSA with 2048 bits or more, ECDSA with P-256 or P-384, or Ed25519";
+    "give the server a key of RSA with 2048 bits or more, ECDSA with P-256, P-384 or P-521, or Ed25519";
 
 /// Verifies against `roots`.
 #[derive(Debug)]
@@ -56,7 +57,7 @@ impl RootsVerifier {
             }
         }
         // The first that is meant decides; these take longer keys too.
-        let known = SHORT_RSA.iter().chain(self.provider.signature_verification_algorithms.all);
+        let known = SHORT_RSA.iter().chain(&NIST).chain(self.provider.signature_verification_algorithms.all);
         let algorithms: Vec<OfOriginals<'_>> = known
             .map(|algorithm| OfOriginals { algorithm: *algorithm, signed_parts: &signed_parts })
             .collect();
@@ -95,14 +96,15 @@ impl RootsVerifier {
             known.filter(|(_, scheme)| *scheme == signed.scheme && !is_tls_13).map(|(known, _)| *known).next()
         } else {
             let mapping = self.provider.signature_verification_algorithms.mapping;
-            let of_scheme = mapping.iter().find(|(scheme, _)| *scheme == signed.scheme);
-            let of_scheme = of_scheme.map(|(_, algorithms)| *algorithms).unwrap_or_default();
+            let of_scheme =
+                mapping.iter().chain(&NIST_SCHEMES).filter(|(scheme, _)| *scheme == signed.scheme);
+            let mut of_scheme = of_scheme.flat_map(|(_, algorithms)| *algorithms);
             // In TLS 1.3 a scheme names its curve.
-            let n_meant = if is_tls_13 { of_scheme.len().min(1) } else { of_scheme.len() };
+            let n_meant = if is_tls_13 { 1 } else { usize::MAX };
             let is_of_key = |known: &&&dyn SignatureVerificationAlgorithm| {
                 known.public_key_alg_id().as_ref() == certificate.key_algorithm
             };
-            of_scheme[..n_meant].iter().find(is_of_key).copied()
+            of_scheme.by_ref().take(n_meant).find(is_of_key).copied()
         };
         let Some(algorithm) = algorithm else {
             let what = format!("the server's key is {}", certificate.key_words());
@@ -169,8 +171,7 @@ impl ServerCertVerifier for RootsVerifier {
     }
 }
 
-/// What is built in, and last P-521: a server that has nothing else is asked for its certificate, so that it can be
-/// said what is wrong with it, or that it does not matter.
+/// What is built in, and last P-521, which takes longest.
 fn offered(provider: &CryptoProvider) -> Vec<SignatureScheme> {
     let mut schemes = provider.signature_verification_algorithms.supported_schemes();
     schemes.push(SignatureScheme::ECDSA_NISTP521_SHA512);

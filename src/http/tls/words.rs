@@ -28,9 +28,9 @@ pub(in crate::http) fn first_words(error: &Error) -> String {
     match error {
         Error::AlertReceived(AlertDescription::HandshakeFailure | AlertDescription::InsufficientSecurity) => {
             format!(
-                "{}: the server takes nothing of what is built in: keys agreed on by X25519, P-256 or P-384, \
-                 AES-GCM or ChaCha20-Poly1305, a key of RSA, ECDSA with P-256 or P-384, or Ed25519; not built in are \
-                 CBC suites, keys sent by RSA, DHE and P-521; let the server offer one of these, or a TLS proxy \
+                "{}: the server takes nothing of what is built in: keys agreed on by X25519, P-256, P-384 \
+                 or P-521, AES-GCM or ChaCha20-Poly1305, a key of RSA, ECDSA with P-256, P-384 or P-521, or Ed25519; not \
+                 built in are CBC suites, keys sent by RSA, and DHE; let the server offer one of these, or a TLS proxy \
                  beside it",
                 words(error)
             )
