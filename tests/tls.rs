@@ -283,6 +283,10 @@ fn files_that_cannot_be_used_are_errors_that_name_them() {
             "http_headers: {A: {files: [none]}}, tls_config: {insecure_skip_verify: true}".to_owned(),
             "unable to read headers file: unable to read file DIR/none: no such file or directory".to_owned(),
         ),
+        (
+            "http_headers: {A: {files: ['']}}, tls_config: {insecure_skip_verify: true}".to_owned(),
+            "unable to read headers file: unable to read file : no such file or directory".to_owned(),
+        ),
     ] {
         let mut client = setup.client("https://localhost:1/", &yaml);
         for _ in 0..2 {

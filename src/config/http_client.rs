@@ -245,7 +245,11 @@ fn read_headers(field: &Field<'_>, dir: &Path) -> Vec<Header> {
         let inline = texts.iter().filter_map(header_value).map(|text| Source::Inline(Secret::new(text)));
         let mut secrets: Vec<Source> = inline.collect();
         for file in fields.items("files") {
-            secrets.extend(file_of(Some(file), dir).map(Source::File));
+            match file.text() {
+                // A file without a name is kept, as in Prometheus: no request can be sent, and that is said.
+                Some(path) if path.is_empty() => secrets.push(Source::File(PathBuf::new())),
+                _ => secrets.extend(file_of(Some(file), dir).map(Source::File)),
+            }
         }
         fields.finish(|_| false);
         headers.push(Header { name: name.to_owned(), values, secrets });
