@@ -477,10 +477,12 @@ fn what_the_system_trusts_by_itself_is_trusted() {
     for (idx, pem) in trusted.iter().enumerate() {
         write_whole(&dir.path().join("store"), &format!("{idx}.pem"), pem);
     }
-    // One file, or a directory of them.
-    for store in ["store.pem", "store"] {
+    // One file, or a directory of them; beside the other kind that the system has.
+    for (variable, store) in
+        [("SSL_CERT_FILE", "store.pem"), ("SSL_CERT_FILE", "store"), ("SSL_CERT_DIR", "store")]
+    {
         let path = dir.path().join(store);
-        let scraped = Scraped::spawn_under(("SSL_CERT_FILE", path.to_str().expect("text")), &config);
+        let scraped = Scraped::spawn_under((variable, path.to_str().expect("text")), &config);
         let mut got = BTreeMap::new();
         wait_until("everything was scraped", || {
             let Some(answer) = scraped.try_get("/api/v1/targets?state=active") else { return false };
@@ -489,7 +491,7 @@ fn what_the_system_trusts_by_itself_is_trusted() {
                 && !got.values().any(|(health, error)| health == "unknown" || error.contains("deadline"))
         });
         let health = |job: &str| got[job].0.as_str();
-        assert_eq!((health("self"), health("leaf")), ("up", "up"), "{store}: {got:#?}");
+        assert_eq!((health("self"), health("leaf")), ("up", "up"), "{variable} {store}: {got:#?}");
         assert!(got["leaf_named"].1.contains("is valid for box.example, not localhost"), "{got:#?}");
         assert!(got["by_ca384"].1.contains(UNKNOWN), "{got:#?}");
     }

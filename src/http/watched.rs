@@ -29,15 +29,24 @@ const MAX_FILE_BYTES: u64 = 4 << 20;
 /// What a file says, parsed.
 #[derive(Debug)]
 pub(in crate::http) struct Watched<T> {
-    path: PathBuf,
+    places: Places,
     parse: fn(&[u8]) -> Result<T, String>,
     state: Mutex<State<T>>,
+}
+
+/// Where it stands.
+#[derive(Debug)]
+enum Places {
+    /// In a file, or in all files of a directory.
+    One(PathBuf),
+    /// In the first of some files that can be read, and in all files of some directories. What is not there is passed over.
+    Store { files: Vec<PathBuf>, directories: Vec<PathBuf> },
 }
 
 #[derive(Debug)]
 struct State<T> {
     looked_at: Option<Instant>,
-    stamp: Option<Stamp>,
+    stamp: Option<u64>,
     /// Of the bytes that `good` was made of.
     hash: u64,
     good: Option<Arc<T>>,
@@ -45,19 +54,24 @@ struct State<T> {
     failure: String,
 }
 
-/// Differs when a file has changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamp {
-    modified: (i64, i64),
-    bytes: u64,
-    inode: u64,
-}
-
 impl<T> Watched<T> {
     /// Watches `path`; nothing is read yet. `parse` must not put the content into its error.
     pub(in crate::http) fn new(path: &Path, parse: fn(&[u8]) -> Result<T, String>) -> Self {
+        Self::at(Places::One(path.to_owned()), parse)
+    }
+
+    /// Watches the first of `files` that can be read, and all files of `directories`.
+    pub(in crate::http) fn store(
+        files: Vec<PathBuf>,
+        directories: Vec<PathBuf>,
+        parse: fn(&[u8]) -> Result<T, String>,
+    ) -> Self {
+        Self::at(Places::Store { files, directories }, parse)
+    }
+
+    fn at(places: Places, parse: fn(&[u8]) -> Result<T, String>) -> Self {
         let state = State { looked_at: None, stamp: None, hash: 0, good: None, failure: String::new() };
-        Self { path: path.to_owned(), parse, state: Mutex::new(state) }
+        Self { places, parse, state: Mutex::new(state) }
     }
 
     /// The newest content that was good. The same `Arc` as before means that nothing changed.
@@ -80,37 +94,110 @@ impl<T> Watched<T> {
     }
 
     fn look(&self, state: &mut State<T>) -> Result<(), String> {
-        let unreadable = |error: io::Error| {
-            format!("unable to read file {}: {}", self.path.display(), system_words(&error))
-        };
-        let metadata = fs::metadata(&self.path).map_err(unreadable)?;
-        let stamp = Stamp {
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-            bytes: metadata.len(),
-            inode: metadata.ino(),
-        };
+        let (stamp, modified) = self.places.stamp()?;
         if state.stamp == Some(stamp) {
             return Ok(());
         }
-        let bytes = read(&self.path, &metadata).map_err(unreadable)?;
+        let bytes = self.places.read()?;
         let hash = xxh64(&bytes, 0);
         if state.good.is_none() || hash != state.hash {
+            let shown = self.places.shown();
             if state.good.is_some() && bytes.trim_ascii().is_empty() {
-                return Err(format!("file {} is empty", self.path.display()));
+                return Err(format!("file {shown} is empty"));
             }
-            let good = (self.parse)(&bytes).map_err(|cause| format!("{}: {cause}", self.path.display()))?;
+            let good = (self.parse)(&bytes).map_err(|cause| format!("{shown}: {cause}"))?;
             state.good = Some(Arc::new(good));
             state.hash = hash;
         }
         state.failure.clear();
-        let age = metadata.modified().ok().and_then(|at| SystemTime::now().duration_since(at).ok());
+        let age = modified.and_then(|at| SystemTime::now().duration_since(at).ok());
         state.stamp = age.is_some_and(|age| age > SETTLED_AFTER).then_some(stamp);
         Ok(())
     }
 }
 
+impl Places {
+    /// What differs when something has changed, and when that was.
+    fn stamp(&self) -> Result<(u64, Option<SystemTime>), String> {
+        let mut stamp = 0;
+        let mut newest = None;
+        let mut add = |metadata: Option<&Metadata>| {
+            let bytes = metadata.map(|it| {
+                let numbers =
+                    [it.mtime().cast_unsigned(), it.mtime_nsec().cast_unsigned(), it.len(), it.ino()];
+                numbers.map(u64::to_le_bytes)
+            });
+            stamp = xxh64(bytes.unwrap_or_default().as_flattened(), stamp);
+            newest = newest.max(metadata.and_then(|it| it.modified().ok()));
+        };
+        match self {
+            Self::One(path) => add(Some(&fs::metadata(path).map_err(|error| unreadable(path, &error))?)),
+            Self::Store { files, directories } => {
+                files.iter().chain(directories).for_each(|path| add(fs::metadata(path).ok().as_ref()));
+            }
+        }
+        Ok((stamp, newest))
+    }
+
+    fn read(&self) -> Result<Vec<u8>, String> {
+        let (files, directories) = match self {
+            Self::One(path) => {
+                let read = || read(path, &fs::metadata(path)?, OnFailure::Stop);
+                return read().map_err(|error| unreadable(path, &error));
+            }
+            Self::Store { files, directories } => (files, directories),
+        };
+        // As Go's `loadSystemRoots`: the first failure counts if nothing is found at all.
+        let mut failure = None;
+        let mut try_read = |path: &PathBuf| {
+            let read = || read(path, &fs::metadata(path)?, OnFailure::PassOver);
+            let read = read().inspect_err(|error| {
+                if error.kind() != io::ErrorKind::NotFound {
+                    failure.get_or_insert_with(|| unreadable(path, error));
+                }
+            });
+            read.ok()
+        };
+        let mut bytes = files.iter().find_map(&mut try_read).unwrap_or_default();
+        for directory in directories {
+            bytes.push(b'\n');
+            bytes.extend(try_read(directory).unwrap_or_default());
+        }
+        match failure {
+            Some(failure) if bytes.trim_ascii().is_empty() => Err(failure),
+            Some(failure) => {
+                log::warn!("{failure}; the other places are read");
+                Ok(bytes)
+            }
+            None => Ok(bytes),
+        }
+    }
+
+    fn shown(&self) -> String {
+        match self {
+            Self::One(path) => path.display().to_string(),
+            Self::Store { files, directories } => {
+                let shown: Vec<String> =
+                    files.iter().chain(directories).map(|path| path.display().to_string()).collect();
+                shown.join(", ")
+            }
+        }
+    }
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> String {
+    format!("unable to read file {}: {}", path.display(), system_words(error))
+}
+
+/// What becomes of a file of a directory that cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum OnFailure {
+    Stop,
+    PassOver,
+}
+
 /// The bytes of a file, or those of all files of a directory, one after another.
-fn read(path: &Path, metadata: &Metadata) -> io::Result<Vec<u8>> {
+fn read(path: &Path, metadata: &Metadata, on_failure: OnFailure) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     if !metadata.is_dir() {
         read_file(path, metadata, &mut bytes)?;
@@ -123,7 +210,11 @@ fn read(path: &Path, metadata: &Metadata) -> io::Result<Vec<u8>> {
         // Links to nowhere are usual in directories of certificates.
         let Ok(metadata) = fs::metadata(&path) else { continue };
         if metadata.is_file() {
-            read_file(&path, &metadata, &mut bytes)?;
+            let n_before = bytes.len();
+            match read_file(&path, &metadata, &mut bytes) {
+                Err(_) if on_failure == OnFailure::PassOver => bytes.truncate(n_before),
+                outcome => outcome?,
+            }
             bytes.push(b'\n');
         }
     }

@@ -1,13 +1,13 @@
 //! Whom to trust: the certificates of `ca` and `ca_file`, or those of the system.
 //!
-//! The system's bundle is looked for where Go's `crypto/x509` looks (`root_linux.go`), read once for all jobs, and
-//! again when it has changed.
+//! The system's are looked for where Go's `crypto/x509` looks (`root_linux.go`, `root_unix.go`): a bundle, and directories
+//! beside it. They are read once for all jobs, and again when something has changed.
 
 use std::env;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::{Arc, LazyLock};
 
-use parking_lot::Mutex;
 use ring::digest::{SHA256, SHA256_OUTPUT_LEN as HASH_BYTES, digest};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
@@ -26,11 +26,14 @@ const BUNDLES: [&str; 6] = [
     "/etc/ssl/cert.pem",
 ];
 
-/// Directories of certificates, for systems without such a file (OpenWrt's `ca-certificates`).
+/// Directories of certificates; all of them count, whether there is a bundle or not.
 const DIRECTORIES: [&str; 2] = ["/etc/ssl/certs", "/etc/pki/tls/certs"];
 
 /// The system's, once somebody needed them.
-static SYSTEM: Mutex<Option<Arc<Watched<Roots>>>> = Mutex::new(None);
+static SYSTEM: LazyLock<Watched<Roots>> = LazyLock::new(|| {
+    let (files, directories) = system_places(|variable| env::var_os(variable));
+    Watched::store(files, directories, Roots::parse_system)
+});
 
 /// Certificates that others are verified against.
 #[derive(Debug, Default)]
@@ -84,21 +87,15 @@ impl Roots {
 
     /// Those that the system trusts.
     pub(in crate::http) fn of_system() -> Result<Arc<Self>, String> {
-        let watched = {
-            let mut system = SYSTEM.lock();
-            if system.is_none() {
-                *system = system_path().map(|path| Arc::new(Watched::new(&path, Self::parse)));
-            }
-            system.clone()
-        };
-        match watched {
-            Some(watched) => watched.current(),
-            None => Err(format!(
-                "tls: no certificates of authorities found on this system (looked for {} and others); install them, or \
-                 set ca_file in tls_config or SSL_CERT_FILE in the environment",
-                BUNDLES[0]
-            )),
-        }
+        SYSTEM.current()
+    }
+
+    fn parse_system(pem: &[u8]) -> Result<Self, String> {
+        Self::parse(pem).map_err(|_| {
+            "tls: no certificates of authorities found there; install them, or set ca_file in tls_config, or SSL_CERT_FILE \
+             or SSL_CERT_DIR in the environment"
+                .to_owned()
+        })
     }
 }
 
@@ -108,16 +105,90 @@ fn hash_of(der: &[u8]) -> [u8; HASH_BYTES] {
     hash
 }
 
-fn system_path() -> Option<PathBuf> {
-    for variable in ["SSL_CERT_FILE", "SSL_CERT_DIR"] {
-        if let Some(path) = env::var_os(variable).filter(|path| !path.is_empty()) {
-            return Some(PathBuf::from(path));
+/// Files, of which the first one that can be read counts, and directories, which all count.
+fn system_places(variable: impl Fn(&str) -> Option<OsString>) -> (Vec<PathBuf>, Vec<PathBuf>) {
+    let set = |name| variable(name).filter(|value: &OsString| !value.is_empty());
+    let files = match set("SSL_CERT_FILE") {
+        Some(file) => vec![PathBuf::from(file)],
+        None => BUNDLES.iter().map(PathBuf::from).collect(),
+    };
+    let directories = match set("SSL_CERT_DIR") {
+        Some(list) => env::split_paths(&list).filter(|path| !path.as_os_str().is_empty()).collect(),
+        None => DIRECTORIES.iter().map(PathBuf::from).collect(),
+    };
+    (files, directories)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{BUNDLES, DIRECTORIES, Roots, system_places};
+    use crate::http::watched::Watched;
+    use rcgen::{CertificateParams, KeyPair};
+    use std::fs;
+    use std::path::PathBuf;
+
+    #[test]
+    fn places_are_those_of_go() {
+        let check = |file: Option<&str>, directories: Option<&str>, want: (&[&str], &[&str])| {
+            let got = system_places(|name| match name {
+                "SSL_CERT_FILE" => file.map(Into::into),
+                _ => directories.map(Into::into),
+            });
+            let want =
+                (want.0.iter().map(PathBuf::from).collect(), want.1.iter().map(PathBuf::from).collect());
+            assert_eq!(got, want);
+        };
+        check(None, None, (&BUNDLES, &DIRECTORIES));
+        check(Some(""), Some(""), (&BUNDLES, &DIRECTORIES));
+        check(Some("/a.pem"), None, (&["/a.pem"], &DIRECTORIES));
+        check(None, Some("/a:/b"), (&BUNDLES, &["/a", "/b"]));
+        check(Some("/a.pem"), Some("/b"), (&["/a.pem"], &["/b"]));
+    }
+
+    #[test]
+    fn the_first_file_and_all_directories_are_read() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = |name: &str| dir.path().join(name);
+        let made: Vec<(Vec<u8>, String)> = (0..5)
+            .map(|_| {
+                let params = CertificateParams::new(vec!["box".to_owned()]).expect("a name");
+                let made = params.self_signed(&KeyPair::generate().expect("a key")).expect("a certificate");
+                (made.der().to_vec(), made.pem())
+            })
+            .collect();
+        for (name, idx) in
+            [("first.pem", 0), ("second.pem", 1), ("a/2.pem", 2), ("b/3.pem", 3), ("b/again.pem", 0)]
+        {
+            fs::create_dir_all(path(name).parent().expect("below")).expect("a directory");
+            fs::write(path(name), &made[idx].1).expect("writable");
+        }
+        fs::write(path("b/README"), "no certificate").expect("writable");
+        std::os::unix::fs::symlink("nowhere", path("b/link.pem")).expect("a link");
+        let held = |files: &[&str], directories: &[&str]| {
+            let places = |names: &[&str]| names.iter().map(|name| path(name)).collect();
+            let store = Watched::store(places(files), places(directories), Roots::parse_system);
+            let roots = store.current()?;
+            Ok(made.iter().map(|(der, _)| u8::from(roots.hold(der))).collect())
+        };
+        let check = |files: &[&str], directories: &[&str], want: [u8; 5]| {
+            let got: Result<Vec<u8>, String> = held(files, directories);
+            assert_eq!(got.as_deref(), Ok(&want[..]), "{files:?} {directories:?}");
+        };
+        check(&["first.pem", "second.pem"], &[], [1, 0, 0, 0, 0]);
+        check(&["none.pem", "second.pem"], &["a"], [0, 1, 1, 0, 0]);
+        check(&["first.pem"], &["a", "none", "b"], [1, 0, 1, 1, 0]);
+        check(&["none.pem"], &["b"], [1, 0, 0, 1, 0]);
+        let nothing = held(&["none.pem"], &["none"]).expect_err("nothing is there");
+        assert!(nothing.ends_with("or SSL_CERT_FILE or SSL_CERT_DIR in the environment"), "{nothing}");
+        // What comes later is seen.
+        let store = Watched::store(vec![path("first.pem")], vec![path("late")], Roots::parse_system);
+        assert!(!store.current().expect("one").hold(&made[4].0));
+        fs::create_dir(path("late")).expect("a directory");
+        fs::write(path("late/4.pem"), &made[4].1).expect("writable");
+        let start = std::time::Instant::now();
+        while !store.current().expect("two").hold(&made[4].0) {
+            assert!(start.elapsed().as_secs() < 60, "never seen");
+            std::thread::sleep(std::time::Duration::from_millis(50));
         }
     }
-    let bundles = BUNDLES.iter().map(Path::new).filter(|path| path.is_file());
-    let directories = DIRECTORIES
-        .iter()
-        .map(Path::new)
-        .filter(|path| path.read_dir().is_ok_and(|mut entries| entries.next().is_some()));
-    bundles.chain(directories).next().map(Path::to_owned)
 }
