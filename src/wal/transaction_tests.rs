@@ -4,6 +4,7 @@
 use super::Wal;
 use crate::labels::builder::LabelsBuilder;
 use crate::series::SeriesHandle;
+use crate::series::bound::SeriesBound;
 use crate::wal::appender::{Appender, ExemplarTime};
 use crate::wal::commit::{SLICE_BYTES, SLICE_ENTRIES};
 use crate::wal::error::WalError;
@@ -12,8 +13,10 @@ use crate::wal::follow::Next;
 use crate::wal::head::{Compression, ReplaySummary, WalOptions};
 use crate::wal::record::{Record, decode};
 use crate::wal::truncate::truncate;
+use crate::wal::truncation::compact_symbols;
 use crate::wal::writer::Position;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Three slices and a part of one.
@@ -216,4 +219,30 @@ fn a_disk_that_fills_up_between_slices_costs_what_is_counted() {
     let (_, summary) = open(dir.path());
     assert!(summary.losses.is_empty(), "{:?}", summary.losses);
     assert_eq!((summary.series, summary.samples), (MANY, appended + MANY as u64));
+}
+
+#[test]
+fn long_labels_are_left_out_by_their_bytes_and_refused_pages_give_them_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let (wal, _) = open(dir.path());
+    wal.bound_series(Arc::new(SeriesBound::new(1_000_000, "of a test").with_max_bytes(10 << 20)));
+    let long = "x".repeat(1 << 20);
+    let fill = |appender: &mut Appender, round: usize| {
+        let is_taken = |idx: &usize| {
+            let mut labels = LabelsBuilder::new();
+            labels.set("__name__", "long");
+            labels.set("text", &format!("{round}-{idx}-{long}"));
+            appender.bounded_series(&labels).unwrap().is_some()
+        };
+        (0..100).filter(is_taken).count()
+    };
+    let mut appender = wal.appender();
+    for round in 0..3 {
+        let n_taken = fill(&mut appender, round);
+        assert!((5..=11).contains(&n_taken), "{n_taken} in round {round}");
+        assert!(wal.with_table(|table, _| table.memory_bytes()) < 16 << 20);
+        assert_eq!(fill(&mut appender, round + 10), 0);
+        appender.rollback();
+        compact_symbols(&wal);
+    }
 }
