@@ -133,11 +133,46 @@ pub fn too_many_labels(labels: &LabelsBuilder, n_labels: usize, limits: &LabelLi
     }
 }
 
-/// Compares with the limits in Prometheus' order: the number of labels, then label by label name and value.
+/// Of a text that exceeds its limit this much is kept, or one byte more than the limit: more than is ever shown.
+const KEPT_BYTES: usize = 256;
+
+/// Values of which only the start is kept, since they exceed their limit anyway, by the names of their labels.
+#[derive(Clone, Debug, Default)]
+pub struct LongValues(Vec<(String, usize)>);
+
+impl LongValues {
+    /// Forgets them.
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// What is to be kept of a value that no rule will look at: mostly the whole.
+    pub fn start_of<'a>(&mut self, name: &str, value: &'a str, limits: &LabelLimits) -> &'a str {
+        let limit_bytes = usize::try_from(limits.value_bytes).unwrap_or(usize::MAX);
+        let max_bytes = limit_bytes.saturating_add(1).max(KEPT_BYTES);
+        if limit_bytes == 0 || value.len() <= max_bytes {
+            return value;
+        }
+        self.0.push((name.to_owned(), value.len()));
+        let end = (max_bytes..=value.len()).find(|idx| value.is_char_boundary(*idx));
+        &value[..end.unwrap_or(value.len())]
+    }
+
+    fn bytes_of(&self, name: &str, value: &str) -> usize {
+        self.0.iter().find(|(long, _)| long == name).map_or(value.len(), |(_, bytes)| *bytes)
+    }
+}
+
+/// Compares with the limits in Prometheus' order: the number of labels, then label by label name and value. `long_values`
+/// are those of `labels` that were cut, of the page and not of the target.
 ///
 /// # Errors
 /// The first limit that is exceeded.
-pub fn check_limits(labels: &LabelsBuilder, limits: &LabelLimits) -> Result<(), LabelLimitError> {
+pub fn check_limits(
+    labels: &LabelsBuilder,
+    limits: &LabelLimits,
+    long_values: &LongValues,
+) -> Result<(), LabelLimitError> {
     let &LabelLimits { labels: max_labels, name_bytes, value_bytes } = limits;
     let metric = || cut(labels.get(METRIC_NAME));
     let exceeds = |len: usize, limit: u64| limit > 0 && len as u64 > limit;
@@ -161,7 +196,7 @@ pub fn check_limits(labels: &LabelsBuilder, limits: &LabelLimits) -> Result<(), 
                 metric: metric(),
                 name: cut(name),
                 value: cut(value),
-                bytes: value.len(),
+                bytes: long_values.bytes_of(name, value),
                 limit: value_bytes,
             });
         }
@@ -187,8 +222,8 @@ mod tests {
     /// Limits on labels, names and values, and what is said about a series.
     fn check(pairs: &[(&str, &str)], limits: (u64, u64, u64), want: &str) {
         let limits = LabelLimits { labels: limits.0, name_bytes: limits.1, value_bytes: limits.2 };
-        let got =
-            check_limits(&builder(pairs), &limits).map_or_else(|error| error.to_string(), |()| String::new());
+        let got = check_limits(&builder(pairs), &limits, &LongValues::default())
+            .map_or_else(|error| error.to_string(), |()| String::new());
         assert_eq!(got, want, "{limits:?}");
     }
 
@@ -227,6 +262,35 @@ mod tests {
                  120, limit: 119)"
             ),
         );
+    }
+
+    #[test]
+    fn a_long_value_is_known_by_its_start_and_its_length() {
+        let limits = LabelLimits { labels: 0, name_bytes: 0, value_bytes: 300 };
+        let mut long_values = LongValues::default();
+        let mut builder = LabelsBuilder::new();
+        let long = "ü".repeat(1_000_000);
+        for (name, value) in
+            [(METRIC_NAME, "a"), ("fits", &long[..300]), ("one_more", &long[..302]), ("x", &long)]
+        {
+            let kept = long_values.start_of(name, value, &limits);
+            assert!(kept.len() <= 303 && value.starts_with(kept), "{name}: {}", kept.len());
+            builder.set(name, kept);
+        }
+        let error =
+            |builder: &LabelsBuilder| check_limits(builder, &limits, &long_values).expect_err("too long");
+        assert!(error(&builder).to_string().ends_with("length: 302, limit: 300)"), "{}", error(&builder));
+        builder.remove("one_more");
+        let shown = "ü".repeat(50);
+        assert_eq!(
+            error(&builder).to_string(),
+            format!(
+                "label_value_length_limit exceeded (metric: a, label name: x, value: \"{shown}\", length: 2000000, limit: \
+                 300)"
+            )
+        );
+        // Without a limit nothing is cut.
+        assert_eq!(LongValues::default().start_of("x", &long, &LabelLimits::default()), long);
     }
 
     #[test]

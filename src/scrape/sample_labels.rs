@@ -8,7 +8,7 @@ use crate::exposition::series_text::LabelScratch;
 use crate::labels::builder::{LabelsBuilder, Winner};
 use crate::labels::relabel::{Verdict, relabel};
 use crate::labels::{Labels, METRIC_NAME};
-use crate::scrape::label_check::{check_limits, has_valid_names, max_labels, too_many_labels};
+use crate::scrape::label_check::{LongValues, check_limits, has_valid_names, max_labels, too_many_labels};
 use crate::scrape::page_error::PageError;
 use crate::scrape::page_rules::PageRules;
 use std::collections::BTreeMap;
@@ -27,6 +27,7 @@ pub struct SampleLabels {
     texts: LabelScratch,
     /// Labels that stand there without a value.
     empty_names: Vec<String>,
+    long_values: LongValues,
 }
 
 /// What becomes of a series.
@@ -44,22 +45,33 @@ impl SampleLabels {
     /// # Errors
     /// No series may have these labels: the whole page is refused.
     pub fn build(&mut self, parser: &Parser<'_>, rules: &PageRules<'_>) -> Result<Sampled, PageError> {
-        let Self { builder, texts, empty_names } = self;
+        let Self { builder, texts, empty_names, long_values } = self;
         let target_labels = rules.target_labels;
         builder.clear();
         empty_names.clear();
+        long_values.clear();
+        // A rule may look at all of a value, and take it away. What is a target's label too may be another's in the end.
+        let limits = &rules.label_limits;
+        let may_cut = |name: &str| {
+            rules.metric_relabel_configs.is_empty()
+                && name != METRIC_NAME
+                && target_labels.get(name).is_empty()
+        };
         let max_labels = max_labels(&rules.label_limits);
         let mut n_labels = 0;
         let mut visited = Ok(());
         let repeated_name = builder.gather(Winner::First, |gather| {
             visited = parser.visit_labels(texts, |name, value| {
-                if value.is_empty() {
-                    empty_names.push(name.to_owned());
-                    return;
-                }
                 // What is more than any series may have is only counted.
                 n_labels += 1;
-                if n_labels <= max_labels {
+                if n_labels > max_labels {
+                    return;
+                }
+                if value.is_empty() {
+                    empty_names.push(name.to_owned());
+                } else if may_cut(name) {
+                    gather.push(name, long_values.start_of(name, value, limits));
+                } else {
                     gather.push(name, value);
                 }
             });
@@ -100,7 +112,7 @@ impl SampleLabels {
         if !has_valid_names(builder, rules.metric_name_validation_scheme) {
             return Err(PageError::InvalidLabels { labels: shown(builder.to_string().as_bytes()) });
         }
-        check_limits(builder, &rules.label_limits).map_err(PageError::LabelLimit)?;
+        check_limits(builder, &rules.label_limits, long_values).map_err(PageError::LabelLimit)?;
         match repeated_name {
             Some(name) if !builder.get(&name).is_empty() => {
                 Err(PageError::DuplicateLabel { name: shown(name.as_bytes()) })
