@@ -65,8 +65,7 @@ fn check_that_it_waits(scraped: &Scraped, word: &str) {
         assert_eq!(scraped.get(path).status, 200, "{path}");
     }
     wait_until("samples are counted", || refused(scraped) > 20.0);
-    let targets = active(scraped, "fake");
-    assert!(targets[0].last_error.contains(word), "{targets:?}");
+    wait_until("the target says it", || active(scraped, "fake")[0].last_error.contains(word));
     assert_eq!(metric_sum(scraped, "prometheus_agent_samples_appended_total"), 0.0);
 }
 
@@ -76,7 +75,7 @@ fn check_that_it_goes_on(scraped: Scraped, receiver: &Receiver) {
     assert_eq!(metric(&scraped, "scraped_wal_unusable"), Some(0.0));
     let before = n_arrived(receiver);
     wait_until("new samples arrive", || n_arrived(receiver) > before + 20);
-    assert_eq!(active(&scraped, "fake")[0].last_error, "");
+    wait_until("the target is well", || active(&scraped, "fake")[0].last_error.is_empty());
     let (data, dir) = (scraped.data_dir(), scraped.dir());
     wait_until_sent(&data, receiver);
     wait_until("the position is saved", || {
@@ -249,7 +248,6 @@ fn a_log_on_a_disk_that_takes_no_more_files() {
     wait_for_long("all arrives", || {
         n_arrived(&receiver) as f64 + dropped(&scraped) == n_on_disk as f64 + appended()
     });
-    assert_eq!(dropped(&scraped), 0.0);
     assert!(scraped.stop().success());
     check_log(&disk.data_dir());
     receiver.check();
