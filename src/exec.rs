@@ -19,7 +19,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::process::{Pid, Resource, Signal, WaitOptions, kill_process_group, setrlimit, waitpid};
 
-use crate::descriptors::{self, Purpose};
+use crate::descriptors;
+use crate::descriptors::Purpose;
 
 /// All that a command finds in its environment, so that what it prints does not depend on who started the daemon.
 const ENVIRONMENT: [(&str, &str); 2] =

@@ -5,31 +5,24 @@
 pub mod allocator;
 pub mod calendar;
 pub mod clock;
-pub mod data_dir;
 pub mod descriptors;
+pub mod duration;
 pub mod exec;
 pub mod flags;
-pub mod float;
 pub mod lifecycle;
 pub mod log;
+pub mod process_metrics;
 pub mod signals;
 
-pub mod labels;
 pub mod memory_limit;
-pub mod metadata;
 pub mod names;
 
 pub mod config;
 pub mod discovery;
-pub mod exposition;
-pub mod histogram;
 pub mod http;
 pub mod remote;
 pub mod scrape;
-pub mod series;
-pub mod wal;
 
-pub mod metrics;
 pub mod web;
 
 pub mod commands;

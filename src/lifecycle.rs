@@ -4,11 +4,11 @@
 //! others read. Only `daemon` writes it.
 
 use crate::config::Config;
-use crate::metrics::page::Page;
-use crate::metrics::{Collect, Counter};
 use crossbeam_channel::Sender;
 use parking_lot::{Mutex, RwLock};
 use portable_atomic::{AtomicBool, Ordering};
+use scraped_engine::metrics::page::Page;
+use scraped_engine::metrics::{Collect, Counter};
 use std::sync::{Arc, OnceLock};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 

@@ -1,11 +1,15 @@
 //! The `scraped` command: flags, then the daemon or a sub-command, then an exit status.
 
-use scraped::commands::check::{self, Depth, Outcome};
+use scraped::commands::check;
+use scraped::commands::check::{Depth, Outcome};
 use scraped::commands::metrics;
-use scraped::commands::query::{self, QueryOptions};
-use scraped::commands::scrape::{self, ScrapeOptions};
+use scraped::commands::query;
+use scraped::commands::query::QueryOptions;
+use scraped::commands::scrape;
+use scraped::commands::scrape::ScrapeOptions;
 use scraped::daemon::Daemon;
-use scraped::flags::{self, Command, FlagError, Flags};
+use scraped::flags;
+use scraped::flags::{Command, FlagError, Flags};
 use scraped::log;
 use std::io::{self, Write};
 use std::path::Path;

@@ -6,10 +6,10 @@
 #![allow(unsafe_code, reason = "a global allocator cannot be written without")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use scraped::labels::Labels;
-use scraped::labels::builder::LabelsBuilder;
-use scraped::labels::relabel::{Action, RelabelConfig, RelabelRule, Verdict, relabel};
-use scraped::series::table::SeriesTable;
+use scraped_engine::labels::Labels;
+use scraped_engine::labels::builder::LabelsBuilder;
+use scraped_engine::labels::relabel::{Action, RelabelConfig, RelabelRule, Verdict, relabel};
+use scraped_engine::series::table::SeriesTable;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 

@@ -16,8 +16,8 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use scraped::remote::ledger::Ledger;
-use scraped::remote::position::{Positions, Remembered};
+use scraped::remote::settle::ledger::Ledger;
+use scraped::remote::settle::position::{Positions, Remembered};
 use support::api::metric;
 use support::receiver::{Answer, Receiver};
 use support::remote::{Series, arrived, missing, n_samples, on_disk, wait_until_sent};

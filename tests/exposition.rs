@@ -13,10 +13,11 @@
 mod exposition_support;
 
 use exposition_support::{FORMATS, check_known_texts, entries, parse, parser, unquoted};
-use scraped::exposition::content_type::Format;
-use scraped::exposition::parser::{Parser, ParserBuffers, ParserOptions};
-use scraped::exposition::recall::NoRecall;
-use scraped::exposition::{Entry, MetricType};
+use scraped_engine::exposition::Entry;
+use scraped_engine::exposition::content_type::Format;
+use scraped_engine::exposition::parser::{Parser, ParserBuffers, ParserOptions};
+use scraped_engine::exposition::recall::NoRecall;
+use scraped_engine::metric_type::MetricType;
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};

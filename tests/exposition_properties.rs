@@ -8,8 +8,8 @@ mod exposition_support;
 
 use exposition_support::{FORMATS, check_known_texts, parse};
 use proptest::prelude::*;
-use scraped::exposition::content_type::Format;
-use scraped::float::{Layout, format_go};
+use scraped_engine::exposition::content_type::Format;
+use scraped_engine::float::{Layout, format_go};
 use std::fmt::Write;
 
 fn near_page() -> impl Strategy<Value = Vec<u8>> {

@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 
 use scraped::config::ScrapeConfig;
 use scraped::config::scrape_options::ScrapeLimits;
-use scraped::scrape::buffers::BodyBudget;
-use scraped::scrape::decode::ContentEncoding;
-use scraped::scrape::decode::Decoder;
-use scraped::scrape::pace::Pace;
-use scraped::scrape::scraper::{Fetched, Scraper};
-use scraped::scrape::target_url::{TargetUrl, UrlScheme};
+use scraped::scrape::fetch::scraper::{Fetched, Scraper};
+use scraped::scrape::targets::target_url::{TargetUrl, UrlScheme};
+use scraped_engine::store::body_budget::BodyBudget;
+use scraped_engine::store::decode::ContentEncoding;
+use scraped_engine::store::decode::Decoder;
+use scraped_engine::store::pace::Pace;
 use support::scraped::free_address;
 use support::targets::{Behaviour, FakeTargets, FullBacklog, packed_page, page};
 use support::{PATIENCE, wait_until};
@@ -112,7 +112,7 @@ fn the_request_is_that_of_prometheus() {
     let want = format!(
         "\nAccept-Encoding: gzip\nAccept: {accept}\nGET /metrics?target=a%20b&x=1 HTTP/1.1\nHost: {address}\n\
          User-Agent: scraped/{version}\nX-Prometheus-Scrape-Timeout-Seconds: 2.5",
-        accept = scraped::scrape::negotiation::accept(&job(0, true).options),
+        accept = scraped::scrape::fetch::negotiation::accept(&job(0, true).options),
     );
     assert_eq!(lines.join("\n"), want);
     // Without compression the target is told so.

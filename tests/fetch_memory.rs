@@ -11,9 +11,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use scraped::config::ScrapeConfig;
-use scraped::scrape::buffers::BodyBudget;
-use scraped::scrape::scraper::Scraper;
-use scraped::scrape::target_url::{TargetUrl, UrlScheme};
+use scraped::scrape::fetch::scraper::Scraper;
+use scraped::scrape::targets::target_url::{TargetUrl, UrlScheme};
+use scraped_engine::store::body_budget::BodyBudget;
 use support::targets::{Behaviour, FakeTargets, page};
 use support::{PATIENCE, wait_until};
 

@@ -13,8 +13,8 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use scraped::config::http_client::HttpClientConfig;
-use scraped::http::url::Url;
+use scraped::config::client::http_client::HttpClientConfig;
+use scraped::http::address::url::Url;
 use scraped::http::{Headers, HttpClient, Question};
 use socket2::{Domain, SockAddr, Socket, Type};
 use support::PATIENCE;

@@ -7,7 +7,7 @@ mod fake_targets;
 mod support;
 
 use fake_targets::{Act, Fixture, target};
-use scraped::scrape::scheduler::FirstScrape;
+use scraped::scrape::schedule::scheduler::FirstScrape;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use support::scraped::Scraped;

@@ -11,11 +11,12 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use scraped::wal::appender::Appender;
-use scraped::wal::checkpoint;
-use scraped::wal::head::{Compression, Wal};
-use scraped::wal::maintenance::Maintenance;
-use scraped::wal::{segment, stale_nan};
+use scraped_engine::wal::appender::Appender;
+use scraped_engine::wal::format::segment;
+use scraped_engine::wal::head::{Compression, Wal};
+use scraped_engine::wal::keep::checkpoint;
+use scraped_engine::wal::keep::maintenance::Maintenance;
+use scraped_engine::wal::stale_nan;
 use tempfile::TempDir;
 use wal_support::peers::{Server, dump, run_agent};
 use wal_support::{
@@ -65,7 +66,7 @@ trait WithCompression {
     fn with(self, compression: Compression) -> Self;
 }
 
-impl WithCompression for scraped::wal::head::WalOptions {
+impl WithCompression for scraped_engine::wal::head::WalOptions {
     fn with(self, compression: Compression) -> Self {
         Self { compression, ..self }
     }

@@ -12,8 +12,8 @@ mod protobuf_support;
 
 use proptest::prelude::*;
 use protobuf_support::{options, parse};
-use scraped::exposition::content_type::Format;
-use scraped::exposition::recall::NoRecall;
+use scraped_engine::exposition::content_type::Format;
+use scraped_engine::exposition::recall::NoRecall;
 use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -57,16 +57,17 @@ fn pages() {
 /// As a scrape cache that has every series of the page in the order of the page.
 fn parse_as_known(format: Format, page: &[u8], words: &str) {
     let mut texts = Vec::new();
-    let mut parser = scraped::exposition::parser::Parser::new(
+    let mut parser = scraped_engine::exposition::parser::Parser::new(
         format,
         page,
         options(words),
-        scraped::exposition::parser::ParserBuffers::default(),
+        scraped_engine::exposition::parser::ParserBuffers::default(),
     );
     while let Ok(Some(entry)) = parser.next(&mut NoRecall) {
         if matches!(
             entry,
-            scraped::exposition::Entry::Series { .. } | scraped::exposition::Entry::Histogram { .. }
+            scraped_engine::exposition::Entry::Series { .. }
+                | scraped_engine::exposition::Entry::Histogram { .. }
         ) {
             texts.push(parser.series_text().to_vec());
         }

@@ -8,7 +8,7 @@
 mod exposition_support;
 
 use exposition_support::{check_known_texts, parse};
-use scraped::exposition::content_type::Format;
+use scraped_engine::exposition::content_type::Format;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;

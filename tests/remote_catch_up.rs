@@ -10,8 +10,8 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use scraped::remote::ledger::{DropReason, Ledger};
-use scraped::remote::position::{Positions, Remembered};
+use scraped::remote::settle::ledger::{DropReason, Ledger};
+use scraped::remote::settle::position::{Positions, Remembered};
 use support::api::metric_sum;
 use support::receiver::{Answer, Receiver};
 use support::remote::{arrived, config, missing, n_samples, on_disk, wait_until_sent};

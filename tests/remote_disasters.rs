@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use rustls::version::{TLS12, TLS13};
-use scraped::remote::ledger::{DropReason, Ledger};
-use scraped::remote::position::{Positions, Remembered};
+use scraped::remote::settle::ledger::{DropReason, Ledger};
+use scraped::remote::settle::position::{Positions, Remembered};
 use support::receiver::{Answer, Receiver};
 use support::remote::{arrived, config, missing, n_samples, on_disk, wait_until_sent};
 use support::remote_message::{Message, Protocol};

@@ -9,8 +9,8 @@ mod support;
 
 use proptest::collection::vec;
 use proptest::prelude::{Strategy, any, prop_oneof, proptest};
-use scraped::histogram::{CUSTOM_BUCKETS_SCHEMA, CounterResetHint, Counts, Histogram, Span};
-use scraped::remote::encode::{FamilyMetadata, Message, RequestWriter, compress};
+use scraped_engine::encode::{FamilyMetadata, Message, RequestWriter, compress};
+use scraped_engine::histogram::{CUSTOM_BUCKETS_SCHEMA, CounterResetHint, Counts, Histogram, Span};
 use support::remote_message::{self as decoded, Protocol};
 
 const BOTH: [(Message, Protocol); 2] = [(Message::V1, Protocol::V1), (Message::V2, Protocol::V2)];

@@ -9,8 +9,8 @@ mod support;
 
 use std::fs;
 
-use scraped::remote::ledger::{DropReason, Ledger};
-use scraped::remote::position::{Positions, Remembered};
+use scraped::remote::settle::ledger::{DropReason, Ledger};
+use scraped::remote::settle::position::{Positions, Remembered};
 use support::api::{metric, metric_sum};
 use support::receiver::Receiver;
 use support::remote::{config, wait_until_sent};

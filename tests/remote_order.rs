@@ -8,9 +8,9 @@ mod support;
 use std::path::Path;
 use std::time::Duration;
 
-use scraped::remote::ledger::Ledger;
-use scraped::remote::position::{Positions, Remembered};
-use scraped::remote::progress::Saved;
+use scraped::remote::settle::ledger::Ledger;
+use scraped::remote::settle::position::{Positions, Remembered};
+use scraped::remote::settle::progress::Saved;
 use support::api::metric;
 use support::receiver::{Answer, Receiver, Script};
 use support::remote::{arrived, config, missing, n_samples, on_disk, wait_until_sent};

@@ -10,8 +10,8 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use scraped::remote::ledger::{DropReason, Ledger};
-use scraped::remote::position::{Positions, Remembered};
+use scraped::remote::settle::ledger::{DropReason, Ledger};
+use scraped::remote::settle::position::{Positions, Remembered};
 use support::api::metric_sum;
 use support::receiver::{Answer, Receiver, WRITE_PATH};
 use support::remote::{arrived, config, missing, n_samples, on_disk, wait_until_sent};

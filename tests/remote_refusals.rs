@@ -11,8 +11,8 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use scraped::remote::ledger::{DropReason, Ledger};
-use scraped::remote::position::{Positions, Remembered};
+use scraped::remote::settle::ledger::{DropReason, Ledger};
+use scraped::remote::settle::position::{Positions, Remembered};
 use support::api::metric_sum;
 use support::receiver::{Answer, Receiver, Request};
 use support::remote::{arrived, config, missing, on_disk, wait_until_sent};

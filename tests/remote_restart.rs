@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use scraped::remote::position::{Positions, Remembered};
+use scraped::remote::settle::position::{Positions, Remembered};
 use support::receiver::{Answer, Receiver, WRITE_PATH};
 use support::remote::{QUICK_QUEUE, Series, arrived, config, missing, n_samples, on_disk, wait_until_sent};
 use support::scraped::{Scraped, write_whole};

@@ -6,8 +6,8 @@
 mod fake_targets;
 
 use fake_targets::{Act, Fixture, Journal, job, settings, target};
-use scraped::scrape::pool::LoopChanges;
-use scraped::scrape::scheduler::{Changes, FirstScrape};
+use scraped::scrape::schedule::scheduler::{Changes, FirstScrape};
+use scraped::scrape::targets::pool::LoopChanges;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

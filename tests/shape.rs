@@ -10,11 +10,11 @@ use fake_targets::{config, group, job};
 use parking_lot::Mutex;
 use scraped::config::{Config, ScrapeConfig};
 use scraped::discovery::TargetSets;
-use scraped::labels::relabel::{Action, RelabelConfig, RelabelRule};
 use scraped::scrape::manager::{Inputs, ManagerHandle};
 use scraped::scrape::metrics::ScrapeMetrics;
-use scraped::scrape::scheduler::Changes;
-use scraped::scrape::status::StatusBoard;
+use scraped::scrape::schedule::scheduler::Changes;
+use scraped::scrape::targets::status::StatusBoard;
+use scraped_engine::labels::relabel::{Action, RelabelConfig, RelabelRule};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -69,8 +69,9 @@ impl Fixture {
     /// What the next reload changes: added, retired, replaced, removed jobs.
     fn next(&self) -> (usize, usize, usize, usize) {
         let changes = self.changes.recv_timeout(PATIENCE).expect("a reload");
-        let sum =
-            |count: fn(&scraped::scrape::pool::LoopChanges) -> usize| changes.loops.iter().map(count).sum();
+        let sum = |count: fn(&scraped::scrape::targets::pool::LoopChanges) -> usize| {
+            changes.loops.iter().map(count).sum()
+        };
         (
             sum(|it| it.add.len()),
             sum(|it| it.retire.len()),

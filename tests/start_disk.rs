@@ -116,7 +116,8 @@ fn a_log_on_a_disk_that_is_read_only_at_first() {
     scraped.signal("KILL");
     wait_until("the end", || scraped.has_ended());
     drop(scraped);
-    let newest = scraped::wal::segment::list(&disk.data_dir().join("wal")).unwrap().pop().unwrap();
+    let newest =
+        scraped_engine::wal::format::segment::list(&disk.data_dir().join("wal")).unwrap().pop().unwrap();
     File::options().write(true).open(&newest.path).unwrap().set_len(newest.bytes - 5).unwrap();
     receiver.answer(Answer::Stores(204));
     disk.remount("ro");

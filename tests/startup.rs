@@ -14,9 +14,11 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use scraped::wal::reader::{SegmentReader, Tail};
-use scraped::wal::record::{self, Record};
-use scraped::wal::{checkpoint, segment};
+use scraped_engine::wal::format::record;
+use scraped_engine::wal::format::record::Record;
+use scraped_engine::wal::format::segment;
+use scraped_engine::wal::format::segment_reader::{SegmentReader, Tail};
+use scraped_engine::wal::keep::checkpoint;
 use serde_json::Value;
 use support::command::{Finished, finish, query, scraped, values};
 use support::scraped::Scraped;

@@ -11,10 +11,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustls::version::{TLS12, TLS13};
-use scraped::config::http_client::HttpClientConfig;
-use scraped::config::secret::{Secret, Source};
-use scraped::config::tls::TlsConfig;
-use scraped::http::url::Url;
+use scraped::config::client::http_client::HttpClientConfig;
+use scraped::config::client::secret::{Secret, Source};
+use scraped::config::client::tls::TlsConfig;
+use scraped::http::address::url::Url;
 use scraped::http::{Headers, HttpClient};
 use tls_support::endpoint::{Endpoint, reply, server_tls};
 use tls_support::{Authority, Validity};

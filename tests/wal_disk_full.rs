@@ -16,14 +16,14 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use scraped::wal::error::WalError;
-use scraped::wal::maintenance::Handle;
+use scraped_engine::wal::error::WalError;
+use scraped_engine::wal::keep::maintenance::Handle;
 use small_disk::SmallDisk;
 use wal_support::{Answer, Foreign, ask_all, check_log, open, series, stage, write_segment};
 
 /// Scrapes of 200 series; remembers what was committed.
 struct Scraper {
-    wal: scraped::wal::head::Wal,
+    wal: scraped_engine::wal::head::Wal,
     maintenance: Option<Handle>,
     committed: BTreeMap<i64, Vec<f64>>,
     refused: Vec<i64>,
@@ -166,7 +166,7 @@ fn a_start_on_a_full_disk_keeps_everything_and_waits_for_room() {
     drop(scraper);
     fs::remove_file(dir.join("lock")).unwrap();
     fs::remove_file(dir.join("reserve")).unwrap();
-    let newest = scraped::wal::segment::list(&dir.join("wal")).unwrap().pop().unwrap();
+    let newest = scraped_engine::wal::format::segment::list(&dir.join("wal")).unwrap().pop().unwrap();
     File::options().write(true).open(&newest.path).unwrap().set_len(newest.bytes - 5).unwrap();
     disk.fill(0);
 

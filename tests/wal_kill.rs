@@ -16,8 +16,8 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use scraped::wal::error::WalError;
-use scraped::wal::maintenance::Handle;
+use scraped_engine::wal::error::WalError;
+use scraped_engine::wal::keep::maintenance::Handle;
 use tempfile::TempDir;
 use wal_support::{MIB, ask_all, check_log, open, open_with, options, stage};
 

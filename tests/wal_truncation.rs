@@ -8,12 +8,13 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use scraped::metrics::Collect;
-use scraped::metrics::page::Page;
-use scraped::wal::error::WalError;
-use scraped::wal::head::{Wal, WalOptions};
-use scraped::wal::maintenance::{Handle, Maintenance};
-use scraped::wal::{checkpoint, disk, segment};
+use scraped_engine::metrics::Collect;
+use scraped_engine::metrics::page::Page;
+use scraped_engine::wal::error::WalError;
+use scraped_engine::wal::format::segment;
+use scraped_engine::wal::head::{Wal, WalOptions};
+use scraped_engine::wal::keep::maintenance::{Handle, Maintenance};
+use scraped_engine::wal::keep::{checkpoint, disk};
 use tempfile::TempDir;
 use wal_support::{MIB, ask, ask_all, check_log, commit, open_with, options, series, stage};
 
@@ -83,7 +84,7 @@ fn series_go_with_their_last_segment_and_come_back_with_one_record() {
     let (wal, summary) = open_with(options.clone());
     assert_eq!(summary.series, 4);
     let mut appender = wal.appender();
-    let mut labels = scraped::labels::builder::LabelsBuilder::new();
+    let mut labels = scraped_engine::labels::builder::LabelsBuilder::new();
     labels.set("__name__", "gone");
     labels.set("job", "test");
     let gone = appender.series(&labels).unwrap().handle;

@@ -4,14 +4,14 @@
 
 use crossbeam_channel::{Receiver, unbounded};
 use scraped::lifecycle::{DaemonEvent, Running};
-use scraped::metrics::Registry;
 use scraped::remote::metrics::RemoteMetrics;
-use scraped::scrape::status::StatusBoard;
+use scraped::scrape::targets::status::StatusBoard;
 use scraped::web::listen::Listener;
 use scraped::web::router::WebMetrics;
 use scraped::web::server::Limits;
 use scraped::web::site::{Cors, ExternalUrl, Site};
 use scraped::web::{ConfigText, Handle, WebState};
+use scraped_engine::metrics::Registry;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;

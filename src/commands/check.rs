@@ -3,7 +3,8 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use crate::commands::check_files::{self, Findings};
+use crate::commands::check_files;
+use crate::commands::check_files::Findings;
 use crate::config::discovery::DiscoveryConfig;
 use crate::config::{Config, load};
 

@@ -7,11 +7,11 @@
 use std::fs;
 use std::path::Path;
 
+use crate::config::client::http_client::{Auth, HttpClientConfig};
+use crate::config::client::oauth2::Grant;
+use crate::config::client::secret::Source;
 use crate::config::discovery::DiscoveryConfig;
-use crate::config::http_client::{Auth, HttpClientConfig};
-use crate::config::oauth2::Grant;
-use crate::config::paths::glob;
-use crate::config::secret::Source;
+use crate::config::text::paths::glob;
 use crate::config::{Config, ScrapeConfig};
 use crate::discovery::read_list;
 

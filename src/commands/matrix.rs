@@ -6,11 +6,11 @@ use std::fmt;
 use std::io::{self, Write};
 
 use crate::calendar::civil_from_days;
-use crate::histogram::Histogram;
-use crate::labels::quote::Quoted;
-use crate::labels::selector;
-use crate::labels::{Labels, METRIC_NAME, is_legacy_label_name};
-use crate::wal::STALE_NAN_BITS;
+use scraped_engine::histogram::Histogram;
+use scraped_engine::labels::quote::Quoted;
+use scraped_engine::labels::selector;
+use scraped_engine::labels::{Labels, METRIC_NAME, is_legacy_label_name};
+use scraped_engine::wal::STALE_NAN_BITS;
 
 /// One series of an answer.
 #[derive(Debug)]
@@ -157,7 +157,7 @@ impl fmt::Display for UtcTime {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::labels::selector::Selector;
+    use scraped_engine::labels::selector::Selector;
 
     #[test]
     fn names_can_be_used_as_selectors() {

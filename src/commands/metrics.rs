@@ -3,10 +3,10 @@
 use std::io::{self, Read, Write};
 
 use crate::commands::check::{Outcome, counted};
-use crate::exposition::Entry;
-use crate::exposition::content_type::Format;
-use crate::exposition::parser::{Parser, ParserBuffers, ParserOptions};
-use crate::exposition::recall::NoRecall;
+use scraped_engine::exposition::Entry;
+use scraped_engine::exposition::content_type::Format;
+use scraped_engine::exposition::parser::{Parser, ParserBuffers, ParserOptions};
+use scraped_engine::exposition::recall::NoRecall;
 
 /// A page that ends like this is OpenMetrics.
 const OPENMETRICS_END: &[u8] = b"# EOF";

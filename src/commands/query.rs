@@ -16,15 +16,18 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::commands::matrix::{self, Series};
-use crate::histogram::Histogram;
-use crate::labels::Labels;
-use crate::labels::builder::LabelsBuilder;
-use crate::labels::selector::{Selector, SelectorError};
-use crate::wal::error::WalError;
-use crate::wal::reader::{SegmentReader, Tail};
-use crate::wal::record::{self, Record};
-use crate::wal::{checkpoint, segment};
+use crate::commands::matrix;
+use crate::commands::matrix::Series;
+use scraped_engine::histogram::Histogram;
+use scraped_engine::labels::Labels;
+use scraped_engine::labels::builder::LabelsBuilder;
+use scraped_engine::labels::selector::{Selector, SelectorError};
+use scraped_engine::wal::error::WalError;
+use scraped_engine::wal::format::record;
+use scraped_engine::wal::format::record::Record;
+use scraped_engine::wal::format::segment;
+use scraped_engine::wal::format::segment_reader::{SegmentReader, Tail};
+use scraped_engine::wal::keep::checkpoint;
 
 /// What to ask.
 #[derive(Clone, Debug)]
@@ -359,11 +362,11 @@ impl Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wal::STALE_NAN_BITS;
-    use crate::wal::bulk::BulkWriter;
-    use crate::wal::head::Compression;
-    use crate::wal::record::samples::{Sample, SamplesEncoder};
-    use crate::wal::record::series::SeriesEncoder;
+    use scraped_engine::wal::STALE_NAN_BITS;
+    use scraped_engine::wal::format::record::samples::{Sample, SamplesEncoder};
+    use scraped_engine::wal::format::record::series::SeriesEncoder;
+    use scraped_engine::wal::head::Compression;
+    use scraped_engine::wal::write::bulk_writer::BulkWriter;
 
     enum Write {
         Series(u64, &'static [(&'static str, &'static str)]),

@@ -8,7 +8,7 @@ use std::fmt::{self, Display, Formatter};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::labels::pattern::{Pattern, PatternError};
+use scraped_engine::labels::pattern::{Pattern, PatternError};
 
 /// After so many mistakes the rest is only counted: somebody gave us the wrong file.
 const MAX_SHOWN: usize = 1000;

@@ -4,29 +4,14 @@
 //! every mistake, and `document` and its neighbours fill in Prometheus' defaults and check what depends on more than one
 //! field. Everything runs on the thread that calls [`load`]; nothing here knows a socket or a thread.
 
-pub mod changes;
-pub mod duration;
-pub mod encoding;
+pub mod client;
 pub mod error;
-pub mod http_client;
-pub mod node;
-pub mod oauth2;
-pub mod paths;
-pub mod proxy;
 pub mod remote_write;
 pub mod scrape_options;
-pub mod secret;
-pub mod tls;
-pub mod yaml;
+pub mod text;
 
 pub mod discovery;
-mod document;
-mod emit;
-mod fields;
-pub mod go_url;
-mod locate;
 mod print;
-mod print_client;
 mod relabel;
 mod schema;
 mod scrape;
@@ -36,13 +21,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::config::client::http_client::HttpClientConfig;
 use crate::config::discovery::DiscoveryConfig;
 use crate::config::error::ConfigErrors;
-use crate::config::http_client::HttpClientConfig;
 use crate::config::remote_write::RemoteWriteConfig;
 use crate::config::scrape_options::{ScrapeLimits, ScrapeOptions, ScrapeProtocol, TypedScrapeOptions};
-use crate::labels::Labels;
-use crate::labels::relabel::RelabelRule;
+use scraped_engine::labels::Labels;
+use scraped_engine::labels::relabel::RelabelRule;
 
 /// A checked configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -193,5 +178,5 @@ pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
 ///
 /// As for [`load`].
 pub fn load_with(path: &Path, defaults: FeatureDefaults) -> Result<Config, ConfigErrors> {
-    document::load(path, defaults, &|variable| std::env::var(variable).ok())
+    text::document::load(path, defaults, &|variable| std::env::var(variable).ok())
 }

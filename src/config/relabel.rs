@@ -3,8 +3,8 @@
 //! The rules themselves are checked where they are executed, in `labels`; here stands what only the typed form knows,
 //! such as whether a default was spelled out.
 
-use crate::config::fields::Field;
-use crate::labels::relabel::{Action, NameScheme, RelabelConfig, RelabelRule};
+use crate::config::text::fields::Field;
+use scraped_engine::labels::relabel::{Action, NameScheme, RelabelConfig, RelabelRule};
 
 /// How a rule's error begins if it is about the pattern; as Go's `regexp` has it.
 const REGEX_ERROR: &str = "error parsing regexp";
@@ -104,9 +104,9 @@ fn read_action(field: &Field<'_>) -> Option<Action> {
 mod tests {
     use super::read_rules;
     use crate::config::error::Mistakes;
-    use crate::config::fields::Field;
-    use crate::config::yaml::parse;
-    use crate::labels::relabel::NameScheme;
+    use crate::config::text::fields::Field;
+    use crate::config::text::yaml::parse;
+    use scraped_engine::labels::relabel::NameScheme;
     use std::path::Path;
     use std::sync::Arc;
 

@@ -7,15 +7,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::emit::{Yaml, emit};
-use crate::config::fields::{Field, Fields};
-use crate::config::go_url;
-use crate::config::http_client::{self, HttpClientConfig, read_plain_headers};
+use crate::config::client::go_url;
+use crate::config::client::http_client;
+use crate::config::client::http_client::{HttpClientConfig, read_plain_headers};
+use crate::config::client::secret::{Secret, shown_value, without_secret_parameters};
+use crate::config::print::emit::{Yaml, emit};
 use crate::config::print::{Entries, duration, rule};
 use crate::config::relabel::read_rules;
 use crate::config::schema::{Shape, refuse_if_set};
-use crate::config::secret::{Secret, shown_value, without_secret_parameters};
-use crate::labels::relabel::{NameScheme, RelabelRule};
+use crate::config::text::fields::{Field, Fields};
+use scraped_engine::labels::relabel::{NameScheme, RelabelRule};
 use xxhash_rust::xxh64::xxh64;
 
 const DEFAULT_REMOTE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -476,9 +477,9 @@ fn read_metadata(field: &Field<'_>) -> MetadataConfig {
 mod tests {
     use super::{read, without_userinfo};
     use crate::config::error::Mistakes;
-    use crate::config::fields::Field;
-    use crate::config::yaml::parse;
-    use crate::labels::relabel::NameScheme;
+    use crate::config::text::fields::Field;
+    use crate::config::text::yaml::parse;
+    use scraped_engine::labels::relabel::NameScheme;
     use std::path::Path;
 
     /// The identities that these entries get, with what `#` is put before as one of `hashes`.

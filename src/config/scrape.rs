@@ -6,17 +6,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::discovery::{self, TargetSpelling, is_other_provider, read_labels};
-use crate::config::duration::format_duration;
-use crate::config::fields::{Field, Fields};
-use crate::config::paths::join_dir;
+use crate::config::client::http_client;
+use crate::config::discovery;
+use crate::config::discovery::{TargetSpelling, is_other_provider, read_labels};
 use crate::config::relabel::read_rules;
 use crate::config::scrape_options::{
     ScrapeLimits, TypedScrapeOptions, read_fallback, read_options, read_typed,
 };
-use crate::config::{GlobalConfig, Scheme, ScrapeConfig, http_client};
-use crate::labels::relabel::NameScheme;
-use crate::labels::{Labels, is_legacy_label_name};
+use crate::config::text::fields::{Field, Fields};
+use crate::config::text::paths::join_dir;
+use crate::config::{GlobalConfig, Scheme, ScrapeConfig};
+use crate::duration::format_duration;
+use scraped_engine::labels::relabel::NameScheme;
+use scraped_engine::labels::{Labels, is_legacy_label_name};
 
 const DEFAULT_SCRAPE_INTERVAL: Duration = Duration::from_secs(60);
 const DEFAULT_SCRAPE_TIMEOUT: Duration = Duration::from_secs(10);

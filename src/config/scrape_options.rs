@@ -5,8 +5,8 @@
 
 use std::str::FromStr;
 
-use crate::config::fields::{Field, Fields};
-use crate::labels::relabel::NameScheme;
+use crate::config::text::fields::{Field, Fields};
+use scraped_engine::labels::relabel::NameScheme;
 
 /// A format that a target may be asked for (`config.ScrapeProtocol`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,12 +4,12 @@
 
 use std::collections::BTreeSet;
 
-use crate::config::fields::{Field, Fields};
-use crate::config::http_client::RESERVED_HEADERS;
-use crate::config::node::Value;
+use crate::config::client::http_client::RESERVED_HEADERS;
 use crate::config::schema::{OTLP, Shape, TRACING, note_if_set};
 use crate::config::scrape::note_no_effect;
-use crate::labels::relabel::NameScheme;
+use crate::config::text::fields::{Field, Fields};
+use crate::config::text::node::Value;
+use scraped_engine::labels::relabel::NameScheme;
 
 /// Sections that mean nothing here, or that are not allowed in an agent.
 pub(in crate::config) fn read_other_sections(fields: &mut Fields<'_>, names: NameScheme) {

@@ -16,10 +16,10 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh64::xxh64;
 
 use crate::config::discovery::{DiscoveryConfig, Provenance};
-use crate::config::yaml::MAX_TEXT_BYTES;
-use crate::data_dir;
+use crate::config::text::yaml::MAX_TEXT_BYTES;
 use crate::discovery::TargetGroup;
-use crate::labels::Labels;
+use scraped_engine::data_dir;
+use scraped_engine::labels::Labels;
 
 /// Directory in the data directory.
 const DISCOVERY_DIR: &str = "discovery";

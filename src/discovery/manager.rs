@@ -17,10 +17,10 @@ use crossbeam_channel::{Receiver, RecvError, SendError, Sender, at, bounded, nev
 use crate::config::Config;
 use crate::config::discovery::DiscoveryConfig;
 use crate::discovery::keeper::{Keeper, KeptDir};
+use crate::discovery::lists::tally::Wanted;
 use crate::discovery::metrics::DiscoveryMetrics;
 use crate::discovery::outbox::{MIN_WAIT, Outbox};
 use crate::discovery::providers::provider;
-use crate::discovery::tally::Wanted;
 use crate::discovery::{Apply, GroupSender, TargetGroup, TargetSets, ThreadEnded, Update};
 use crate::http::Canceller;
 

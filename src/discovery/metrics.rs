@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::discovery::complaints::Complaints;
-use crate::metrics::page::Page;
-use crate::metrics::{Collect, Counter, Family, Gauge, Histogram, Summary};
+use scraped_engine::metrics::page::Page;
+use scraped_engine::metrics::{Collect, Counter, Family, Gauge, Histogram, Summary};
 
 /// Label `name`: the one discovery manager of an agent.
 const MANAGER_NAME: &str = "scrape";

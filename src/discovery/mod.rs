@@ -4,33 +4,17 @@
 //! all jobs. A provider that fails keeps quiet, and what it sent last stays. Knows nothing of scraping: target sets go
 //! into a channel.
 
-mod allowance;
 pub mod complaints;
-mod consul;
 mod directory_watch;
-mod dns;
-mod docker;
-mod exec;
-mod file;
-mod group_list;
-mod http;
-mod json_groups;
-mod json_mistake;
 pub mod keeper;
-mod kubernetes;
+pub mod lists;
 mod manager;
-mod mdns;
 pub mod metrics;
-mod nullable;
 mod outbox;
-mod path_pattern;
 mod providers;
 mod refresh;
-mod statics;
-mod tally;
-mod target_labels;
 
-pub use file::read_list;
+pub use crate::discovery::providers::file::read_list;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -48,7 +32,7 @@ use crate::discovery::manager::Manager;
 use crate::discovery::metrics::DiscoveryMetrics;
 use crate::discovery::outbox::Outbox;
 use crate::http::Canceller;
-use crate::labels::Labels;
+use scraped_engine::labels::Labels;
 
 /// Targets that came together from one source, with the labels they share.
 #[derive(Clone, Debug, PartialEq, Eq)]

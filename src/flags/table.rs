@@ -1,13 +1,13 @@
 //! The table of flags: name, value, default, sentence, and what the value means. Everything that prints flags prints
 //! this table.
 
-use crate::config::duration;
+use crate::duration;
 use crate::flags::Flags;
 use crate::flags::features::Features;
 use crate::log::LogFormat;
-use crate::wal::head::Compression;
 use crate::web::site::{Cors, ExternalUrl};
 use log::LevelFilter;
+use scraped_engine::wal::head::Compression;
 use std::path::PathBuf;
 use std::time::Duration;
 

@@ -6,8 +6,8 @@
 use std::fmt;
 use std::io;
 
-use crate::http::buffers::INPUT_BYTES;
-use crate::http::head::{MAX_HEAD_BYTES, TooLarge};
+use crate::http::wire::buffers::INPUT_BYTES;
+use crate::http::wire::head::{MAX_HEAD_BYTES, TooLarge};
 
 /// A failed exchange: the URL asked last (redirects move it) and what went wrong there.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,28 +5,14 @@
 //! buffers. What many clients share (certificates, secrets) is their profile. Bodies come as they are sent, still
 //! packed. Knows nothing of scraping.
 
-mod assertion;
-mod buffers;
-mod connect;
-mod credentials;
+pub mod address;
+pub mod auth;
 pub mod dial;
 pub mod error;
-pub mod escape;
-mod exchange;
-pub mod head;
-mod names;
-mod oauth2;
 mod profile;
-mod proxy;
-pub mod response;
-pub mod site;
 mod tls;
-mod token_answer;
-mod transport;
-mod tunnel;
-pub mod url;
 mod watched;
-mod wire;
+pub mod wire;
 
 use std::borrow::Cow;
 use std::io::{self, Read};
@@ -38,19 +24,19 @@ use rustls::ClientConfig;
 use ureq::http::header::LOCATION;
 use ureq::{Agent, Error, RequestBuilder};
 
-use crate::config::http_client::HttpClientConfig;
-use crate::config::secret::Secret;
-use crate::http::connect::{NetConnector, NoResolver, Route};
-use crate::http::credentials::{Audience, Line};
-use crate::http::dial::{Dialer, Turn};
+use crate::config::client::http_client::HttpClientConfig;
+use crate::config::client::secret::Secret;
+use crate::http::address::escape::escape;
+use crate::http::address::url::{Url, without_password};
+use crate::http::auth::credentials::{Audience, Line};
+use crate::http::dial::connect::{NetConnector, NoResolver, Route};
+use crate::http::dial::dialer::{Dialer, Turn};
+use crate::http::dial::name_cache::Names;
 use crate::http::error::{HttpError, HttpErrorKind, Method, Phase, system_words};
-use crate::http::escape::escape;
-use crate::http::exchange::Exchange;
-use crate::http::names::Names;
 use crate::http::profile::ClientProfile;
-use crate::http::response::{Answer, Response, UreqResponse};
-use crate::http::url::{Url, without_password};
-use crate::http::wire::Carried;
+use crate::http::wire::carry::Carried;
+use crate::http::wire::exchange::Exchange;
+use crate::http::wire::response::{Answer, Response, UreqResponse};
 
 /// Go's client gives up when it would make one request more.
 const MAX_REQUESTS: usize = 10;
@@ -403,7 +389,7 @@ fn new_agent(route: &Route, exchange: &Arc<Exchange>, profile: &Arc<ClientProfil
         .max_idle_connections(1)
         .max_idle_connections_per_host(1)
         .max_idle_age(MAX_IDLE_AGE)
-        .max_response_header_size(buffers::INPUT_BYTES)
+        .max_response_header_size(crate::http::wire::buffers::INPUT_BYTES)
         // Whatever is sent is set on the request; empty means: not by default.
         .user_agent("")
         .accept("")
@@ -427,7 +413,9 @@ fn kind_of(exchange: &Exchange, error: Error) -> HttpErrorKind {
             let verb = if phase == Phase::Send { "write" } else { "read" };
             HttpErrorKind::Io(phase, format!("{verb}: {}", system_words(&error)))
         }
-        Error::LargeResponseHeader(..) => HttpErrorKind::LineTooLong { limit_bytes: buffers::INPUT_BYTES },
+        Error::LargeResponseHeader(..) => {
+            HttpErrorKind::LineTooLong { limit_bytes: crate::http::wire::buffers::INPUT_BYTES }
+        }
         Error::BadUri(cause) => HttpErrorKind::BadUrl(cause),
         Error::Http(error) => HttpErrorKind::BadUrl(error.to_string()),
         Error::Other(carried) => match carried.downcast::<Carried>() {

@@ -8,9 +8,9 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
-use crate::config::http_client::HttpClientConfig;
-use crate::http::credentials::Credentials;
-use crate::http::proxy::Proxies;
+use crate::config::client::http_client::HttpClientConfig;
+use crate::http::auth::credentials::Credentials;
+use crate::http::dial::proxy::Proxies;
 use crate::http::tls::material::TlsMaterial;
 
 /// Profiles in use: one for each different set of settings.

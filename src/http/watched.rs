@@ -14,7 +14,7 @@ use std::time::{Duration, Instant, SystemTime};
 use parking_lot::Mutex;
 use xxhash_rust::xxh64::xxh64;
 
-use crate::config::encoding::without_mark;
+use crate::config::text::encoding::without_mark;
 use crate::http::error::system_words;
 
 /// A change is seen after this at the latest; looking costs a system call.

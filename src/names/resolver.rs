@@ -14,7 +14,8 @@ use parking_lot::Mutex;
 use simple_dns::rdata::RData;
 use simple_dns::{Packet, PacketFlag, RCODE, TYPE};
 
-use crate::names::address::{self, Address};
+use crate::names::address;
+use crate::names::address::Address;
 use crate::names::exchange::{Manner, NoAnswer, Query, Wishes, ask, words};
 use crate::names::link::Link;
 use crate::names::resolv_conf::ResolvConf;

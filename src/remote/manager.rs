@@ -12,13 +12,14 @@ use crossbeam_channel::{Receiver, Sender, bounded, select};
 
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::metadata::MetadataStore;
-use crate::remote::claims::{Claim, Claims};
 use crate::remote::metrics::RemoteMetrics;
-use crate::remote::position::Remembered;
-use crate::remote::queue::{self, Endpoint, Queue};
-use crate::remote::shard_count::UPDATE_SECONDS;
-use crate::wal::head::Wal;
+use crate::remote::queue;
+use crate::remote::queue::{Endpoint, Queue};
+use crate::remote::read::claims::{Claim, Claims};
+use crate::remote::send::shard_count::UPDATE_SECONDS;
+use crate::remote::settle::position::Remembered;
+use scraped_engine::families::MetadataStore;
+use scraped_engine::wal::head::Wal;
 
 const THREAD_NAME: &str = "remote-manager";
 

@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::metrics::page::Page;
-use crate::metrics::{Collect, Counter, Family, Gauge, Histogram};
-use crate::remote::ledger::{DropReason, Fate, Kind, Ledger};
+use crate::remote::settle::ledger::{DropReason, Fate, Kind, Ledger};
+use scraped_engine::metrics::page::Page;
+use scraped_engine::metrics::{Collect, Counter, Family, Gauge, Histogram};
 
 /// Upper bounds in seconds, Prometheus' `DefBuckets` and four more as in `queue_manager.go`.
 const SENT_BATCH_BUCKETS: [f64; 15] =

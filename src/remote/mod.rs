@@ -14,33 +14,11 @@
 //!
 //! An *item* is a float, a native histogram or an exemplar. The first two are samples and stand in the ledger.
 
-pub mod backlog;
-pub mod backoff;
-pub mod batch;
-pub mod claims;
-pub mod client;
-pub mod encode;
-pub mod failed_request;
-pub mod inbox;
-mod lane;
-pub mod ledger;
-pub mod losses;
+pub mod endpoint_state;
 pub mod manager;
-pub mod metadata;
 pub mod metrics;
-pub mod pause;
-pub mod position;
-pub mod progress;
 pub mod queue;
-pub mod reader;
-pub mod record_items;
-pub mod refusals;
-pub mod search;
-pub mod sender;
-pub mod series_labels;
-pub mod shard;
-pub mod shard_count;
-pub mod shards;
-pub mod shared;
-pub mod size_bound;
-pub mod watcher;
+pub mod read;
+pub mod refuse;
+pub mod send;
+pub mod settle;

@@ -13,22 +13,23 @@ use md5::{Digest, Md5};
 
 use crate::clock::Clock;
 use crate::config::remote_write::RemoteWriteConfig;
-use crate::labels::Labels;
-use crate::metadata::MetadataStore;
-use crate::remote::claims::Place;
-use crate::remote::ledger::{DropReason, Fate, Kind, Ledger};
-use crate::remote::losses;
-use crate::remote::metadata;
+use crate::remote::endpoint_state::Shared;
 use crate::remote::metrics::EndpointMetrics;
-use crate::remote::position::{Known, Positions};
-use crate::remote::progress::{Progress, Saved};
-use crate::remote::reader::Control;
-use crate::remote::series_labels::SeriesLabels;
-use crate::remote::shard_count::{self, EwmaRate, Situation, UPDATE_SECONDS};
-use crate::remote::shared::Shared;
-use crate::remote::watcher::Watcher;
-use crate::wal::head::Wal;
-use crate::wal::readers::ReaderMark;
+use crate::remote::read::claims::Place;
+use crate::remote::read::dealer::Control;
+use crate::remote::read::watcher::Watcher;
+use crate::remote::send::metadata_sender as metadata;
+use crate::remote::send::shard_count;
+use crate::remote::send::shard_count::{EwmaRate, Situation, UPDATE_SECONDS};
+use crate::remote::settle::ledger::{DropReason, Fate, Kind, Ledger};
+use crate::remote::settle::losses;
+use crate::remote::settle::position::{Known, Positions};
+use crate::remote::settle::progress::{Progress, Saved};
+use scraped_engine::encode::series_labels::SeriesLabels;
+use scraped_engine::families::MetadataStore;
+use scraped_engine::labels::Labels;
+use scraped_engine::wal::head::Wal;
+use scraped_engine::wal::log_readers::ReaderMark;
 
 /// Stack of a watcher's thread in bytes.
 const STACK_BYTES: usize = 256 * 1024;

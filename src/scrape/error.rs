@@ -3,7 +3,7 @@
 //! Knows no socket and no parser; the HTTP client and the append path make these values.
 
 use crate::http::error::Phase;
-use crate::scrape::page_error::PageError;
+use scraped_engine::store::error::PageError;
 use std::fmt;
 
 /// Why a scrape failed.
@@ -165,9 +165,9 @@ impl From<PageError> for ScrapeError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exposition::error::Excerpt;
-    use crate::exposition::recall::NoRecall;
-    use crate::exposition::text::TextParser;
+    use scraped_engine::exposition::error::Excerpt;
+    use scraped_engine::exposition::recall::NoRecall;
+    use scraped_engine::exposition::text::TextParser;
 
     /// `want` is `lastError` of Prometheus 3.5.3; what we add comes behind it.
     fn check(error: impl Into<ScrapeError>, want: &str, added: &str) {

@@ -2,8 +2,8 @@
 //!
 //! Written by the scrape manager, the scheduler and the workers; read by the web server.
 
-use crate::metrics::page::Page;
-use crate::metrics::{Collect, Counter, Family, Gauge, Histogram, Summary};
+use scraped_engine::metrics::page::Page;
+use scraped_engine::metrics::{Collect, Counter, Family, Gauge, Histogram, Summary};
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -3,11 +3,12 @@
 //! What goes right is in `tests/staleness.rs`.
 
 use super::*;
-use crate::commands::query::{self, QueryFormat, QueryOptions};
-use crate::labels::builder::LabelsBuilder;
-use crate::labels::{Labels, METRIC_NAME};
-use crate::scrape::target_url::{TargetUrl, UrlScheme};
-use crate::wal::head::{Compression, Wal, WalOptions};
+use crate::commands::query;
+use crate::commands::query::{QueryFormat, QueryOptions};
+use crate::scrape::targets::target_url::{TargetUrl, UrlScheme};
+use scraped_engine::labels::builder::LabelsBuilder;
+use scraped_engine::labels::{Labels, METRIC_NAME};
+use scraped_engine::wal::head::{Compression, Wal, WalOptions};
 use std::path::Path;
 
 const TEXT: &str = "text/plain";

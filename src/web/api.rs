@@ -1,13 +1,13 @@
 //! `/api/v1`: Prometheus' JSON, field for field (`web/api/v1/api.go`), from the agent's part of the API.
 
-use crate::config::duration::format_duration;
-use crate::labels::Labels;
+use crate::duration::format_duration;
 use crate::log::rfc3339_ms;
-use crate::scrape::status::ActiveTarget;
-use crate::scrape::target_url::TargetUrl;
+use crate::scrape::targets::status::ActiveTarget;
+use crate::scrape::targets::target_url::TargetUrl;
 use crate::web::http::{Request, Response};
 use crate::web::site::Site;
 use crate::web::{WebState, api_metadata, walk};
+use scraped_engine::labels::Labels;
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::iter::once;
@@ -332,7 +332,7 @@ pub(in crate::web) fn as_map<S: Serializer>(labels: &Labels, serializer: S) -> R
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scrape::target_url::UrlScheme;
+    use crate::scrape::targets::target_url::UrlScheme;
     use crate::web::site::ExternalUrl;
 
     #[test]

@@ -1,13 +1,13 @@
 //! `/api/v1/targets/metadata` and `/api/v1/metadata`: what pages say of metric families, field for field as
 //! Prometheus (`web/api/v1/api.go: targetMetadata, metricMetadata`).
 
-use crate::labels::Labels;
-use crate::labels::selector::Selector;
-use crate::metadata::{Family, FamilyList, type_name};
-use crate::scrape::status::StatusBoard;
+use crate::scrape::targets::status::StatusBoard;
 use crate::web::api::{as_map, failure, json_bytes, json_in_pieces, with_commas};
 use crate::web::http::{Request, Response};
 use crate::web::walk;
+use scraped_engine::families::{Family, FamilyList, type_name};
+use scraped_engine::labels::Labels;
+use scraped_engine::labels::selector::Selector;
 use serde::Serialize;
 use std::cmp::{Ordering, Reverse};
 use std::collections::{BinaryHeap, HashSet};

@@ -1,12 +1,12 @@
 //! Method and path → page. Runs on the `web` thread and never waits.
 
 use crate::lifecycle::DaemonEvent;
-use crate::metrics::{Counter, Family, Summary};
 use crate::web::http::{Request, Response};
 use crate::web::server::{Reply, Responder};
 use crate::web::site::Place;
 use crate::web::{WebState, api, status_page, ui};
 use crossbeam_channel::bounded;
+use scraped_engine::metrics::{Counter, Family, Summary};
 use std::time::Instant;
 
 /// One answer; the daemon sends it once and goes on.
@@ -51,8 +51,8 @@ impl Default for WebMetrics {
     }
 }
 
-impl crate::metrics::Collect for WebMetrics {
-    fn collect(&self, page: &mut crate::metrics::page::Page) {
+impl scraped_engine::metrics::Collect for WebMetrics {
+    fn collect(&self, page: &mut scraped_engine::metrics::page::Page) {
         page.counters("prometheus_http_requests_total", "Counter of HTTP requests.", &self.requests);
         let help = "Time to make an answer; quantiles over the newest.";
         page.summaries("scraped_http_request_duration_seconds", help, &self.durations);

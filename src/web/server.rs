@@ -5,7 +5,8 @@
 //! closes what does not move. A new client always finds a place: whoever is worth least gives way to it. Knows no page:
 //! a [`Responder`] answers.
 
-use crate::descriptors::{self, Purpose};
+use crate::descriptors;
+use crate::descriptors::Purpose;
 use crate::web::connection::Connection;
 use crate::web::http::{Request, Response};
 use crate::web::listen::Listener;

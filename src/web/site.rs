@@ -5,8 +5,8 @@
 //! another site gets nothing changed, and a name that is not this machine's gets nothing at all on a socket that is
 //! meant for this machine alone (DNS rebinding).
 
-use crate::labels::pattern::Pattern;
 use crate::web::http::{Request, Response};
+use scraped_engine::labels::pattern::Pattern;
 use std::net::IpAddr;
 
 /// The server as others see it.

@@ -1,7 +1,7 @@
 //! The status page: each remote write endpoint's lag, last error and ledger, and what it gets beside floats.
 
-use crate::remote::ledger::{DropReason, Kind, Ledger};
 use crate::remote::metrics::EndpointMetrics;
+use crate::remote::settle::ledger::{DropReason, Kind, Ledger};
 use crate::web::WebState;
 use crate::web::http::Response;
 use crate::web::ui;
@@ -105,7 +105,7 @@ fn beside(endpoint: &EndpointMetrics) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::remote::ledger::Fate;
+    use crate::remote::settle::ledger::Fate;
 
     #[test]
     fn a_ledger_says_where_samples_are() {

@@ -1,15 +1,15 @@
 //! The targets page: server-rendered, no script, readable in a text browser and on a phone.
 
-use crate::config::duration::format_duration;
 use crate::discovery::complaints::{Complaints, Told};
 use crate::discovery::keeper::REMEMBERED_LABEL;
-use crate::labels::Labels;
-use crate::scrape::report::SeriesUse;
-use crate::scrape::status::{ActiveTarget, Health, PoolStatus};
-use crate::scrape::target_url::{TargetUrl, UrlScheme};
+use crate::duration::format_duration;
+use crate::scrape::targets::status::{ActiveTarget, Health, PoolStatus};
+use crate::scrape::targets::target_url::{TargetUrl, UrlScheme};
 use crate::web::http::Response;
 use crate::web::site::Site;
 use crate::web::{WebState, walk};
+use scraped_engine::labels::Labels;
+use scraped_engine::store::report::SeriesUse;
 use std::fmt::Write as _;
 use std::iter::once;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

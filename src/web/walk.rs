@@ -1,7 +1,7 @@
 //! All targets, one pool at a time: an answer in pieces holds one list of targets, whatever it goes through.
 
-use crate::scrape::status::{ActiveTarget, PoolStatus, StatusBoard};
-use crate::scrape::target::Discovered;
+use crate::scrape::targets::status::{ActiveTarget, PoolStatus, StatusBoard};
+use crate::scrape::targets::target::Discovered;
 use std::rc::Rc;
 use std::sync::Arc;
 

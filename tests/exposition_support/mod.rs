@@ -2,14 +2,14 @@
 
 #![allow(dead_code, reason = "every test binary uses a part of it")]
 
-use scraped::exposition::Entry;
-use scraped::exposition::content_type::Format;
-use scraped::exposition::error::ExpositionError;
-use scraped::exposition::exemplar::Exemplar;
-use scraped::exposition::parser::{Parser, ParserBuffers, ParserOptions};
-use scraped::exposition::recall::{KnownSeries, NoRecall, Recall};
-use scraped::exposition::series_text::LabelScratch;
-use scraped::float::{Layout, format_go};
+use scraped_engine::exposition::Entry;
+use scraped_engine::exposition::content_type::Format;
+use scraped_engine::exposition::error::ExpositionError;
+use scraped_engine::exposition::exemplar::Exemplar;
+use scraped_engine::exposition::parser::{Parser, ParserBuffers, ParserOptions};
+use scraped_engine::exposition::recall::{KnownSeries, NoRecall, Recall};
+use scraped_engine::exposition::series_text::LabelScratch;
+use scraped_engine::float::{Layout, format_go};
 use std::fmt::Write;
 
 /// The text formats, by the ending of their files.

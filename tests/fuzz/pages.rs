@@ -1,15 +1,16 @@
 //! What holds for any bytes as a page of a text format. Shared by the fuzz targets of both.
 
-use scraped::exposition::content_type::Format;
-use scraped::exposition::exemplar::Exemplar;
-use scraped::exposition::parser::{Parser, ParserBuffers, ParserOptions};
-use scraped::exposition::recall::{KnownLine, Recall};
-use scraped::exposition::series_text::LabelScratch;
-use scraped::exposition::{Entry, MetricType};
-use scraped::float::{Layout, format_go};
-use scraped::metadata::MetadataStore;
-use scraped::scrape::cache::PageFate;
-use scraped::scrape::metadata::MetadataCache;
+use scraped_engine::exposition::Entry;
+use scraped_engine::exposition::content_type::Format;
+use scraped_engine::exposition::exemplar::Exemplar;
+use scraped_engine::exposition::parser::{Parser, ParserBuffers, ParserOptions};
+use scraped_engine::exposition::recall::{KnownLine, Recall};
+use scraped_engine::exposition::series_text::LabelScratch;
+use scraped_engine::families::MetadataStore;
+use scraped_engine::float::{Layout, format_go};
+use scraped_engine::metric_type::MetricType;
+use scraped_engine::store::cache::PageFate;
+use scraped_engine::store::family_cache::MetadataCache;
 use std::collections::HashSet;
 use std::fmt::Write;
 

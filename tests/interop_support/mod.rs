@@ -9,9 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use scraped::histogram::Histogram;
-use scraped::labels::Labels;
-use scraped::wal::record::Record;
+use scraped_engine::histogram::Histogram;
+use scraped_engine::labels::Labels;
+use scraped_engine::wal::format::record::Record;
 use serde_json::Value;
 use tempfile::TempDir;
 

@@ -5,14 +5,14 @@
 
 pub(crate) mod encode;
 
-use scraped::exposition::Entry;
-use scraped::exposition::content_type::Format;
-use scraped::exposition::exemplar::Exemplar;
-use scraped::exposition::parser::{Parser, ParserBuffers, ParserOptions};
-use scraped::exposition::recall::{KnownSeries, NoRecall};
-use scraped::exposition::series_text::LabelScratch;
-use scraped::float::{Layout, format_go};
-use scraped::histogram::{CounterResetHint, Counts, Histogram, Span};
+use scraped_engine::exposition::Entry;
+use scraped_engine::exposition::content_type::Format;
+use scraped_engine::exposition::exemplar::Exemplar;
+use scraped_engine::exposition::parser::{Parser, ParserBuffers, ParserOptions};
+use scraped_engine::exposition::recall::{KnownSeries, NoRecall};
+use scraped_engine::exposition::series_text::LabelScratch;
+use scraped_engine::float::{Layout, format_go};
+use scraped_engine::histogram::{CounterResetHint, Counts, Histogram, Span};
 use std::collections::HashSet;
 use std::fmt::Write;
 

@@ -9,11 +9,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, bounded};
-use scraped::config::{self, Config};
+use scraped::config;
+use scraped::config::Config;
 use scraped::discovery::metrics::DiscoveryMetrics;
 use scraped::discovery::{Handle, TargetSets};
-use scraped::metrics::Collect;
-use scraped::metrics::page::Page;
+use scraped_engine::metrics::Collect;
+use scraped_engine::metrics::page::Page;
 use tempfile::TempDir;
 
 use super::support::PATIENCE;

@@ -4,9 +4,9 @@ use std::fs;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use scraped::config::http_client::HttpClientConfig;
-use scraped::http::response::Answer;
-use scraped::http::url::Url;
+use scraped::config::client::http_client::HttpClientConfig;
+use scraped::http::address::url::Url;
+use scraped::http::wire::response::Answer;
 use scraped::http::{Headers, HttpClient};
 use tempfile::TempDir;
 

@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use scraped::commands::query::{self, QueryFormat, QueryOptions};
-use scraped::labels::Labels;
-use scraped::metadata::type_name;
-use scraped::wal::reader::{SegmentReader, Tail};
-use scraped::wal::record::{self, Record};
-use scraped::wal::{checkpoint, segment};
+use scraped::commands::query;
+use scraped::commands::query::{QueryFormat, QueryOptions};
+use scraped_engine::families::type_name;
+use scraped_engine::labels::Labels;
+use scraped_engine::wal::format::record;
+use scraped_engine::wal::format::record::Record;
+use scraped_engine::wal::format::segment;
+use scraped_engine::wal::format::segment_reader::{SegmentReader, Tail};
+use scraped_engine::wal::keep::checkpoint;
 
 use super::normal;
 

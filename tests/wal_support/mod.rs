@@ -14,17 +14,19 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use scraped::labels::Labels;
-use scraped::labels::builder::LabelsBuilder;
-use scraped::wal::appender::Appender;
-use scraped::wal::bulk::BulkWriter;
-use scraped::wal::error::WalError;
-use scraped::wal::head::{Compression, ReplaySummary, Wal, WalOptions};
-use scraped::wal::reader::{SegmentReader, Tail};
-use scraped::wal::record::samples::{Sample, SamplesEncoder};
-use scraped::wal::record::series::SeriesEncoder;
-use scraped::wal::record::{self, Record};
-use scraped::wal::{checkpoint, segment};
+use scraped_engine::labels::Labels;
+use scraped_engine::labels::builder::LabelsBuilder;
+use scraped_engine::wal::appender::Appender;
+use scraped_engine::wal::error::WalError;
+use scraped_engine::wal::format::record;
+use scraped_engine::wal::format::record::Record;
+use scraped_engine::wal::format::record::samples::{Sample, SamplesEncoder};
+use scraped_engine::wal::format::record::series::SeriesEncoder;
+use scraped_engine::wal::format::segment;
+use scraped_engine::wal::format::segment_reader::{SegmentReader, Tail};
+use scraped_engine::wal::head::{Compression, ReplaySummary, Wal, WalOptions};
+use scraped_engine::wal::keep::checkpoint;
+use scraped_engine::wal::write::bulk_writer::BulkWriter;
 
 /// The smallest segment that the command line takes.
 pub const MIB: u64 = 1024 * 1024;

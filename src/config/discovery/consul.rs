@@ -4,12 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::config::client::http_client::{Auth, HttpClientConfig, read_client};
+use crate::config::client::secret::{SECRET_TOKEN, Secret, SecretUrl, Source};
 use crate::config::discovery::refresh_interval;
-use crate::config::emit::Yaml;
-use crate::config::fields::Field;
-use crate::config::http_client::{Auth, HttpClientConfig, read_client};
+use crate::config::print::emit::Yaml;
 use crate::config::print::{Entries, duration, texts};
-use crate::config::secret::{SECRET_TOKEN, Secret, SecretUrl, Source};
+use crate::config::text::fields::Field;
 
 /// Prometheus' `consul.DefaultSDConfig`.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(30);

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use crate::config::discovery::refresh_interval;
-use crate::config::emit::Yaml;
-use crate::config::fields::Field;
+use crate::config::print::emit::Yaml;
 use crate::config::print::{Entries, duration, texts};
+use crate::config::text::fields::Field;
 
 /// Prometheus' `dns.DefaultSDConfig`.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(30);

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::config::discovery::refresh_interval;
-use crate::config::emit::Yaml;
-use crate::config::fields::Field;
-use crate::config::paths::join_dir;
+use crate::config::print::emit::Yaml;
 use crate::config::print::{Entries, duration, path_text};
+use crate::config::text::fields::Field;
+use crate::config::text::paths::join_dir;
 
 /// Prometheus' `file.DefaultSDConfig`.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(5 * 60);

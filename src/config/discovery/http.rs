@@ -4,13 +4,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::config::client::go_url;
+use crate::config::client::http_client::{HttpClientConfig, read_client};
+use crate::config::client::secret::SecretUrl;
 use crate::config::discovery::refresh_interval;
-use crate::config::emit::Yaml;
-use crate::config::fields::Field;
-use crate::config::go_url;
-use crate::config::http_client::{HttpClientConfig, read_client};
+use crate::config::print::emit::Yaml;
 use crate::config::print::{Entries, duration};
-use crate::config::secret::SecretUrl;
+use crate::config::text::fields::Field;
 
 /// Prometheus' `http.DefaultSDConfig`.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(60);

@@ -5,14 +5,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::config::client::go_url;
+use crate::config::client::http_client::{HttpClientConfig, read_client};
+use crate::config::client::secret::{Secret, SecretUrl};
 use crate::config::discovery::http::check_url;
 use crate::config::discovery::refresh_interval;
-use crate::config::emit::Yaml;
-use crate::config::fields::Field;
-use crate::config::go_url;
-use crate::config::http_client::{HttpClientConfig, read_client};
+use crate::config::print::emit::Yaml;
 use crate::config::print::{Entries, duration, texts};
-use crate::config::secret::{Secret, SecretUrl};
+use crate::config::text::fields::Field;
 
 /// A kubelet is asked on its own machine, but its list may have a megabyte.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(30);

@@ -7,16 +7,16 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::config::client::go_url;
+use crate::config::client::http_client::{HttpClientConfig, file_of, read_client};
+use crate::config::client::secret::{Secret, SecretUrl};
 use crate::config::discovery::BRIDGE;
 use crate::config::discovery::kubernetes_selectors::{
     check_field_selector, check_label_selector, fixes_field,
 };
-use crate::config::emit::Yaml;
-use crate::config::fields::{Field, Fields};
-use crate::config::go_url;
-use crate::config::http_client::{HttpClientConfig, file_of, read_client};
+use crate::config::print::emit::Yaml;
 use crate::config::print::{Entries, path_text, texts};
-use crate::config::secret::{Secret, SecretUrl};
+use crate::config::text::fields::{Field, Fields};
 
 /// One entry of `kubernetes_sd_configs`.
 #[derive(Clone, Debug, PartialEq)]

@@ -4,9 +4,9 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use crate::config::discovery::refresh_interval;
-use crate::config::emit::Yaml;
-use crate::config::fields::Field;
+use crate::config::print::emit::Yaml;
 use crate::config::print::{Entries, duration, texts};
+use crate::config::text::fields::Field;
 
 /// A neighbour that comes is a target this soon at the latest.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(30);

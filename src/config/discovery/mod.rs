@@ -28,9 +28,9 @@ use crate::config::discovery::kubelet::KubeletSdConfig;
 use crate::config::discovery::kubernetes::KubernetesSdConfig;
 use crate::config::discovery::mdns::MdnsSdConfig;
 use crate::config::discovery::statics::StaticConfig;
-use crate::config::emit::{Yaml, emit};
-use crate::config::fields::{Field, Fields};
-use crate::labels::Labels;
+use crate::config::print::emit::{Yaml, emit};
+use crate::config::text::fields::{Field, Fields};
+use scraped_engine::labels::Labels;
 
 /// Who says what a target is, and so what it may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

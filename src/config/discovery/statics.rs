@@ -1,10 +1,10 @@
 //! `static_configs`: targets that stand in the configuration.
 
 use crate::config::discovery::{TargetSpelling, read_labels};
-use crate::config::emit::Yaml;
-use crate::config::fields::Field;
+use crate::config::print::emit::Yaml;
 use crate::config::print::{Entries, labels, texts};
-use crate::labels::Labels;
+use crate::config::text::fields::Field;
+use scraped_engine::labels::Labels;
 
 /// One entry of `static_configs`.
 #[derive(Clone, Debug, PartialEq)]

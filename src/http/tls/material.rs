@@ -16,8 +16,8 @@ use rustls::sign::{CertifiedKey, SigningKey, SingleCertAndKey};
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, SupportedProtocolVersion};
 
-use crate::config::secret::Source;
-use crate::config::tls::{TlsConfig, TlsVersion};
+use crate::config::client::secret::Source;
+use crate::config::client::tls::{TlsConfig, TlsVersion};
 use crate::http::tls::certificate::private_key_words;
 use crate::http::tls::p521_key::{P521_GROUP, P521Key};
 use crate::http::tls::roots::Roots;

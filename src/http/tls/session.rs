@@ -15,7 +15,7 @@ use ureq::Error;
 
 use crate::http::error::HttpErrorKind;
 use crate::http::tls::words::{first_words, words};
-use crate::http::wire::{Deadline, Link, Pending, carry};
+use crate::http::wire::carry::{Deadline, Link, Pending, carry};
 
 /// The first read; most answers of a handshake fit.
 const FIRST_INCOMING_BYTES: usize = 4 << 10;

@@ -3,9 +3,9 @@
 
 #![cfg_attr(fuzzing, no_main)]
 
-use scraped::http::url::Url;
+use scraped::http::address::url::Url;
 use scraped::names::listen::listen_addresses;
-use scraped::scrape::target_url::{TargetUrl, local_part};
+use scraped::scrape::targets::target_url::{TargetUrl, local_part};
 use scraped::web::site::ExternalUrl;
 use std::net::IpAddr;
 

@@ -2,9 +2,9 @@
 
 #![cfg_attr(fuzzing, no_main)]
 
-use scraped::scrape::buffers::BodyBudget;
-use scraped::scrape::decode::{ContentEncoding, Decoder};
-use scraped::scrape::pace::Pace;
+use scraped_engine::store::body_budget::BodyBudget;
+use scraped_engine::store::decode::{ContentEncoding, Decoder};
+use scraped_engine::store::pace::Pace;
 use std::time::{Duration, Instant};
 
 /// More than a body may unfold to with a limit of [`LIMIT_BYTES`].

@@ -7,7 +7,7 @@
 mod protobuf_support;
 
 use crate::protobuf_support::check;
-use scraped::exposition::content_type::Format;
+use scraped_engine::exposition::content_type::Format;
 
 pub(crate) fn run(page: &[u8]) {
     for words in ["plain", "keep", "ignore", "convert", "convert keep", "convert ignore keep"] {

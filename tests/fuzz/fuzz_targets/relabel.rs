@@ -3,8 +3,8 @@
 
 #![cfg_attr(fuzzing, no_main)]
 
-use scraped::labels::builder::LabelsBuilder;
-use scraped::labels::relabel::{Action, NameScheme, RelabelConfig, RelabelRule, Verdict, relabel};
+use scraped_engine::labels::builder::LabelsBuilder;
+use scraped_engine::labels::relabel::{Action, NameScheme, RelabelConfig, RelabelRule, Verdict, relabel};
 
 pub(crate) fn run(input: &[u8]) {
     let text = String::from_utf8_lossy(input);

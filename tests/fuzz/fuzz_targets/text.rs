@@ -7,7 +7,7 @@
 mod pages;
 
 use crate::pages::check;
-use scraped::exposition::content_type::Format;
+use scraped_engine::exposition::content_type::Format;
 
 pub(crate) fn run(page: &[u8]) {
     check(Format::Text, page);

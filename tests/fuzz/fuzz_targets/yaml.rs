@@ -2,7 +2,8 @@
 
 #![cfg_attr(fuzzing, no_main)]
 
-use scraped::config::{self, yaml};
+use scraped::config;
+use scraped::config::text::yaml;
 use std::fs;
 
 pub(crate) fn run(input: &[u8]) {

@@ -1,6 +1,6 @@
 //! One page in every format.
 
-use scraped::exposition::content_type::Format;
+use scraped_engine::exposition::content_type::Format;
 use std::collections::BTreeMap;
 
 /// A page and what its target says it is.

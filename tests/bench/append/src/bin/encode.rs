@@ -4,12 +4,12 @@
 //! four hosts whose values move. `encode 0 1|2 N` only makes N rounds of requests of one message: `scripts/bench
 //! --encode` lets valgrind count the instructions of that.
 
-use scraped::labels::Labels;
-use scraped::labels::builder::LabelsBuilder;
-use scraped::remote::encode::{Message, RequestWriter, compress};
-use scraped::remote::series_labels::SeriesLabels;
-use scraped::series::SeriesHandle;
-use scraped::wal::head::{Compression, Wal, WalOptions};
+use scraped_engine::labels::Labels;
+use scraped_engine::labels::builder::LabelsBuilder;
+use scraped_engine::encode::{Message, RequestWriter, compress};
+use scraped_engine::encode::series_labels::SeriesLabels;
+use scraped_engine::series::SeriesHandle;
+use scraped_engine::wal::head::{Compression, Wal, WalOptions};
 use scraped_bench::node_page::NodePage;
 use std::path::Path;
 use std::time::{Duration, Instant};

@@ -3,11 +3,11 @@
 //! `cargo run --release --target-dir target/bench --manifest-path tests/bench/append/Cargo.toml --bin holds [-- SERIES]`
 //! prints for each kind of work how long it took and the longest that a commit of ten samples took meanwhile.
 
-use scraped::labels::builder::LabelsBuilder;
-use scraped::series::SeriesHandle;
-use scraped::wal::appender::Appender;
-use scraped::wal::head::{Compression, Wal, WalOptions};
-use scraped::wal::truncate::truncate;
+use scraped_engine::labels::builder::LabelsBuilder;
+use scraped_engine::series::SeriesHandle;
+use scraped_engine::wal::appender::Appender;
+use scraped_engine::wal::head::{Compression, Wal, WalOptions};
+use scraped_engine::wal::keep::truncate_files::truncate;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};

@@ -1,0 +1,339 @@
+//! `kubernetes_sd_configs` for the roles `pod` and `node` (Prometheus' `discovery/kubernetes`).
+//!
+//! Runs on the thread `sd-kubernetes-<n>`, which owns one watch for each kind of object and namespace; these are threads
+//! of their own that report over one channel. That it is closed, and that what they ask is cancelled, is how they end.
+//! Nothing is sent before every watch has had its first list, and what was sent stays while a server is away.
+
+mod access;
+mod connection;
+mod kubeconfig;
+pub(in crate::discovery) mod kubelet;
+mod labels;
+mod objects;
+mod own_node;
+mod store;
+mod wanted;
+mod watch;
+
+use std::collections::BTreeMap;
+use std::env;
+use std::io;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, at, bounded, never, select};
+
+use crate::config::discovery::kubernetes::{KubernetesSdConfig, Role};
+use crate::discovery::complaints::Complaint;
+use crate::discovery::keeper::MIN_PAUSE;
+use crate::discovery::metrics::DiscoveryMetrics;
+use crate::discovery::providers::kubernetes::access::Access;
+use crate::discovery::providers::kubernetes::connection::{Connection, Reporter};
+use crate::discovery::providers::kubernetes::own_node::own_node;
+use crate::discovery::providers::kubernetes::store::{Change, Store};
+use crate::discovery::providers::kubernetes::wanted::{Kept, Purpose, Wanted};
+use crate::discovery::providers::kubernetes::watch::{Patience, State, Watch};
+use crate::discovery::{Discoverer, GroupSender, Stop};
+use crate::http::Canceller;
+
+/// Reports that wait for the provider. With room for one, a watch could begin to ask after the provider has looked
+/// whom to cancel for the last time.
+const REPORTS_CAPACITY: usize = 0;
+
+/// Events that come together are sent together.
+const COLLECTING: Duration = Duration::from_millis(100);
+
+/// Where the file with our own namespace is looked for again.
+const NAMESPACE_RETRY: Duration = Duration::from_secs(30);
+
+/// For those whose node is called otherwise.
+const WAY_OUT: &str = "set NODE_NAME to the node's name, give a field selector, or own_node: false";
+
+/// One entry of `kubernetes_sd_configs`.
+#[derive(Debug)]
+pub(in crate::discovery) struct KubernetesDiscoverer {
+    config: Box<KubernetesSdConfig>,
+    /// Job that it was started for.
+    job: String,
+    metrics: Arc<DiscoveryMetrics>,
+}
+
+/// What a watch tells the provider.
+#[derive(Debug)]
+struct Report {
+    watch_idx: usize,
+    kind: ReportKind,
+}
+
+#[derive(Debug)]
+enum ReportKind {
+    /// It asks by a client that is cancelled like this.
+    Asks(Canceller),
+    /// All objects that there are.
+    Listed(BTreeMap<String, Kept>),
+    There(String, Kept),
+    Gone(String),
+    /// Its thread has ended by a panic.
+    Died,
+}
+
+/// The watches of a provider.
+struct Watches {
+    reports: Receiver<Report>,
+    cancellers: Vec<Option<Canceller>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl KubernetesDiscoverer {
+    /// A provider that has not asked yet.
+    pub(in crate::discovery) fn new(
+        config: Box<KubernetesSdConfig>,
+        job: &str,
+        metrics: Arc<DiscoveryMetrics>,
+    ) -> Self {
+        Self { config, job: job.to_owned(), metrics }
+    }
+
+    /// Namespaces to look at, `None` for all of them; nothing when it is to stop.
+    fn namespaces(&self, stop: &Stop) -> Option<Vec<Option<String>>> {
+        let mut names = self.config.namespaces.clone();
+        if self.config.own_namespace {
+            names.push(self.own_namespace(stop)?);
+        }
+        names.sort_unstable();
+        names.dedup();
+        // An empty name is all of them, too.
+        let is_all = names.is_empty() || names.iter().any(String::is_empty);
+        Some(if is_all { vec![None] } else { names.into_iter().map(Some).collect() })
+    }
+
+    /// Waits for the file that says it.
+    fn own_namespace(&self, stop: &Stop) -> Option<String> {
+        let mut complaint: Option<Complaint> = None;
+        loop {
+            let sentence = match Access::own_namespace() {
+                Ok(name) => return Some(name),
+                Err(sentence) => sentence,
+            };
+            complaint = self.complain(complaint, &sentence);
+            if stop.recv_timeout(NAMESPACE_RETRY) != Err(RecvTimeoutError::Timeout) {
+                return None;
+            }
+        }
+    }
+
+    fn wanted(&self, namespaces: &[Option<String>], own_node: &str) -> Vec<Wanted> {
+        let config = &self.config;
+        let of = |purpose, namespace: &Option<String>| Wanted {
+            purpose,
+            namespace: namespace.clone(),
+            label_selector: String::new(),
+            field_selector: String::new(),
+        };
+        let selected = |purpose, namespace: &Option<String>, role| {
+            let (label_selector, field_selector) = config.selectors_for(role);
+            let own = format!("{}={}", role.node_field(), escaped_value(own_node));
+            let field_selector = match (self.config.adds_own_node(role), field_selector) {
+                (false, given) => given.to_owned(),
+                (true, "") => own,
+                (true, given) => format!("{given},{own}"),
+            };
+            Wanted { label_selector: label_selector.to_owned(), field_selector, ..of(purpose, namespace) }
+        };
+        let nodes = |purpose| selected(purpose, &None, Role::Node);
+        if config.role == Role::Node {
+            return vec![nodes(Purpose::Nodes)];
+        }
+        let attach = config.attach_metadata;
+        let mut wanted = Vec::new();
+        for namespace in namespaces {
+            wanted.push(selected(Purpose::Pods, namespace, Role::Pod));
+            if attach.deployment {
+                wanted.push(of(Purpose::Deployments, namespace));
+            }
+            if attach.cronjob {
+                wanted.push(of(Purpose::CronJobs, namespace));
+            }
+        }
+        if attach.node {
+            wanted.push(nodes(Purpose::NodeLabels));
+        }
+        if attach.namespace {
+            wanted.push(of(Purpose::NamespaceLabels, &None));
+        }
+        wanted
+    }
+
+    fn start(&self, wanted: Vec<Wanted>, stop: &Stop) -> io::Result<Watches> {
+        let (sender, reports) = bounded(REPORTS_CAPACITY);
+        let mut watches =
+            Watches { reports, cancellers: wanted.iter().map(|_| None).collect(), threads: Vec::new() };
+        for (watch_idx, wanted) in wanted.into_iter().enumerate() {
+            let reporter = Reporter { watch_idx, reports: sender.clone() };
+            let resource = wanted.purpose.resource();
+            let watch = Watch {
+                title: format!("kubernetes of job {:?}: {resource}", self.job),
+                wanted,
+                connection: Connection::new(Access::of(&self.config), reporter.clone()),
+                reporter: reporter.clone(),
+                stop: stop.clone(),
+                patience: Patience::default(),
+                metrics: Arc::clone(&self.metrics),
+                state: State::default(),
+            };
+            let last_words = LastWords(reporter);
+            let spawned =
+                thread::Builder::new().name(format!("watch-{resource}-{watch_idx}")).spawn(move || {
+                    let _last_words = last_words;
+                    watch.run();
+                });
+            match spawned {
+                Ok(thread) => watches.threads.push(thread),
+                Err(error) => {
+                    watches.stop();
+                    return Err(error);
+                }
+            }
+        }
+        Ok(watches)
+    }
+}
+
+impl Watches {
+    /// Ends them, and waits until they have.
+    fn stop(self) {
+        for canceller in self.cancellers.into_iter().flatten() {
+            canceller.cancel();
+        }
+        drop::<Receiver<Report>>(self.reports);
+        for thread in self.threads {
+            // One that died has told so.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Tells when its thread ends by a panic.
+struct LastWords(Reporter);
+
+impl Drop for LastWords {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            let _ = self.0.report(ReportKind::Died);
+        }
+    }
+}
+
+impl Discoverer for KubernetesDiscoverer {
+    fn kind(&self) -> &'static str {
+        "kubernetes"
+    }
+
+    fn run(self: Box<Self>, groups: &mut GroupSender, stop: &Stop) {
+        let (node, node_source) = own_node(|name| env::var(name).ok());
+        let Some(namespaces) = self.namespaces(stop) else { return };
+        let wanted = self.wanted(&namespaces, &node);
+        let purposes = wanted.iter().map(|wanted| wanted.purpose);
+        let mut store = Store::new(purposes, self.config.attach_metadata, Arc::clone(&self.metrics));
+        let mut watches = match self.start(wanted, stop) {
+            Ok(watches) => watches,
+            Err(error) => {
+                log::error!(
+                    "discovery: kubernetes of job {:?}: cannot start a watch: {error}; its targets stay as they are \
+                     until the next reload",
+                    self.job
+                );
+                return;
+            }
+        };
+        let mut due: Option<Instant> = None;
+        let mut was_sent = false;
+        let mut missing = None;
+        loop {
+            let timer = due.map_or_else(never, at);
+            let report = select! {
+                recv(stop) -> _ => break,
+                recv(timer) -> _ => {
+                    missing = self.look_for_own_node(&store, &node, node_source, missing);
+                    if !was_sent {
+                        self.tell_of_no_pods(&store, &node, node_source);
+                    }
+                    groups.send(store.groups());
+                    (due, was_sent) = (None, true);
+                    continue;
+                }
+                recv(watches.reports) -> report => report,
+                default(MIN_PAUSE) => {
+                    groups.settle();
+                    continue;
+                }
+            };
+            // The watches hold the other end until they are stopped.
+            let Ok(Report { watch_idx, kind }) = report else { break };
+            let change = match kind {
+                ReportKind::Asks(canceller) => {
+                    if let Some(slot) = watches.cancellers.get_mut(watch_idx) {
+                        *slot = Some(canceller);
+                    }
+                    Change::Nothing
+                }
+                ReportKind::Listed(objects) => store.replace(watch_idx, objects),
+                ReportKind::There(key, kept) => store.put(watch_idx, key, kept),
+                ReportKind::Gone(key) => store.remove(watch_idx, &key),
+                ReportKind::Died => panic!("BUG: a watch of kubernetes_sd_configs has died"),
+            };
+            if change == Change::Something && store.is_complete() {
+                let wait = if was_sent { COLLECTING } else { Duration::ZERO };
+                due.get_or_insert_with(|| Instant::now() + wait);
+            }
+        }
+        watches.stop();
+    }
+}
+
+impl KubernetesDiscoverer {
+    /// Without our node there are no targets: its name may be wrong.
+    fn look_for_own_node(
+        &self,
+        store: &Store,
+        node: &str,
+        node_source: &str,
+        complaint: Option<Complaint>,
+    ) -> Option<Complaint> {
+        let is_missing = |purpose| store.count(purpose) == Some(0);
+        let is_missing = is_missing(Purpose::Nodes) || is_missing(Purpose::NodeLabels);
+        if !is_missing || !self.config.adds_own_node(Role::Node) {
+            return None;
+        }
+        let sentence =
+            format!("no node is called {node:?} (that is {node_source}), so there are no targets; {WAY_OUT}");
+        self.complain(complaint, &sentence)
+    }
+
+    /// There may be none, but its name may also be wrong.
+    fn tell_of_no_pods(&self, store: &Store, node: &str, node_source: &str) {
+        if self.config.adds_own_node(Role::Pod) && store.count(Purpose::Pods) == Some(0) {
+            log::info!(
+                "discovery: kubernetes of job {:?}: no such pod runs on node {node:?} yet (that is {node_source}); if \
+                 the node is called otherwise, {WAY_OUT}",
+                self.job
+            );
+        }
+    }
+
+    /// Says it, unless that is what was said before.
+    fn complain(&self, before: Option<Complaint>, sentence: &str) -> Option<Complaint> {
+        let source = || format!("kubernetes of job {:?}", self.job);
+        let new = self.metrics.complaints.raise(before.as_ref(), source, sentence);
+        if new.is_some() {
+            log::warn!("discovery: kubernetes of job {:?}: {sentence}", self.job);
+        }
+        new.or(before)
+    }
+}
+
+/// As field selectors want it.
+fn escaped_value(value: &str) -> String {
+    value.replace('\\', "\\\\").replace(',', "\\,").replace('=', "\\=")
+}

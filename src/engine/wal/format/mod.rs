@@ -1,0 +1,10 @@
+//! What the bytes of the log mean: segments, pages, fragments, records.
+
+pub mod compression;
+#[cfg(any(test, feature = "faults"))]
+pub(in crate::wal) mod full_disk;
+pub mod page;
+pub mod record;
+pub mod record_batch;
+pub mod segment;
+pub mod segment_reader;

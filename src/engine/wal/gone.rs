@@ -1,0 +1,83 @@
+//! What has gone of the log before its readers had it, and the descriptors they hold of it.
+//!
+//! A reader keeps the file of its segment open from one read to the next, also while it waits for an endpoint that is
+//! away. Whoever removes a segment closes it for all readers: otherwise its room would come back with the endpoint.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use parking_lot::Mutex;
+
+use crate::wal::format::segment;
+use crate::wal::open::replay::ClosedSegment;
+
+/// Samples in a segment, or a part of one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SegmentSamples {
+    /// Float samples.
+    pub floats: u64,
+    /// Native histograms.
+    pub histograms: u64,
+}
+
+impl SegmentSamples {
+    /// Of both kinds.
+    pub fn total(self) -> u64 {
+        self.floats + self.histograms
+    }
+}
+
+impl From<&ClosedSegment> for SegmentSamples {
+    fn from(segment: &ClosedSegment) -> Self {
+        let histograms = segment.histograms.min(segment.samples);
+        Self { floats: segment.samples - histograms, histograms }
+    }
+}
+
+/// What has gone since the start of the process.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Gone {
+    /// All segments before this one are gone.
+    pub before: u32,
+    /// What those held that a reader needed, and what was in segments behind them whose content has vanished.
+    pub segments: BTreeMap<u32, SegmentSamples>,
+}
+
+/// The segment that a reader has open.
+#[derive(Debug, Default)]
+pub(in crate::wal) struct OpenSegment(Mutex<Option<(u32, File)>>);
+
+impl OpenSegment {
+    /// Reads from place `at` of a segment, which is opened if another one is open.
+    pub(in crate::wal) fn read_at(
+        &self,
+        wal_dir: &Path,
+        number: u32,
+        buf: &mut [u8],
+        at: u64,
+    ) -> io::Result<usize> {
+        let mut open = self.0.lock();
+        if let Some((_, file)) = open.as_ref().filter(|(open, _)| *open == number) {
+            return file.read_at(buf, at);
+        }
+        // The old one is closed first: there may be no descriptor for both.
+        *open = None;
+        let file = File::open(segment::segment_path(wal_dir, number))?;
+        let read = file.read_at(buf, at);
+        *open = Some((number, file));
+        read
+    }
+
+    /// Closes the file if its segment is one of these.
+    pub(in crate::wal) fn close_where(&self, is_it: impl Fn(u32) -> bool) {
+        self.0.lock().take_if(|(number, _)| is_it(*number));
+    }
+
+    /// Closes the file.
+    pub(in crate::wal) fn close(&self) {
+        *self.0.lock() = None;
+    }
+}

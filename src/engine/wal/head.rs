@@ -1,0 +1,456 @@
+//! The head: series table and segment writer behind one lock, so that a commit is one critical section, and a large one
+//! a few.
+//!
+//! **Invariant:** a label set has exactly one series record in all kept WAL, and no sample stands before its series.
+
+use crate::metrics::page::Page;
+use crate::metrics::{Collect, Counter};
+use crate::series::bound::SeriesBound;
+use crate::series::table::SeriesTable;
+use crate::wal::appender::Appender;
+use crate::wal::error::WalError;
+use crate::wal::format::segment::SyncHandle;
+use crate::wal::log_readers::Readers;
+use crate::wal::metrics::WalMetrics;
+use crate::wal::open::lock::DirLock;
+use crate::wal::open::replay::ClosedSegment;
+use crate::wal::write::commit::CommitBuffers;
+use crate::wal::write::room::Room;
+use crate::wal::write::segment_writer::{Position, Rotated, SegmentWriter};
+use crossbeam_channel::Sender;
+use parking_lot::{Mutex, MutexGuard};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+/// The log's directory in the data directory, as in Prometheus' agent.
+const WAL_DIR: &str = "wal";
+
+/// Longest that the page of metrics waits for the head: many commits, and no disk that hangs.
+const COLLECT_PATIENCE: Duration = Duration::from_millis(200);
+
+/// How records are compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compression {
+    /// Not at all.
+    None,
+    /// Snappy blocks, Prometheus' default.
+    Snappy,
+    /// Zstandard frames.
+    Zstd,
+}
+
+impl Compression {
+    /// As on the command line and in Prometheus' metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Compression::None => "none",
+            Compression::Snappy => "snappy",
+            Compression::Zstd => "zstd",
+        }
+    }
+}
+
+/// Settings of the log, from the command line.
+#[derive(Clone, Debug)]
+pub struct WalOptions {
+    /// `--storage.agent.path`.
+    pub path: PathBuf,
+    /// `--storage.agent.wal-segment-size` in bytes; `None` means 8 MiB or a sixtieth of the file system, whichever is
+    /// less.
+    pub segment_size_bytes: Option<u64>,
+    /// `--storage.agent.wal-compression-type`.
+    pub compression: Compression,
+    /// `--storage.agent.retention.min-time`.
+    pub retention_min_time: Duration,
+    /// `--storage.agent.retention.max-time`; zero means none.
+    pub retention_max_time: Duration,
+    /// `--storage.agent.retention.max-bytes`; `None` means 1 GiB or a tenth of the file system, whichever is less.
+    pub retention_max_bytes: Option<u64>,
+    /// `--wal.fsync-interval`.
+    pub fsync_interval: Duration,
+    /// `--storage.agent.no-lockfile` is false.
+    pub lock_file: bool,
+}
+
+/// What replay found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReplaySummary {
+    /// Series in the table.
+    pub series: usize,
+    /// Segments read, checkpoint not counted.
+    pub segments: usize,
+    /// Sample records' samples read.
+    pub samples: u64,
+    /// Sentences about what repair lost; empty when nothing was damaged.
+    pub losses: Vec<String>,
+    /// Timestamp of the newest sample in milliseconds. If it is in the future, [`Wal::restart_order_check`] keeps the
+    /// samples until then from being refused.
+    pub newest_ts_ms: Option<i64>,
+    /// A sentence if the log was written by another program and taken over.
+    pub takeover: Option<String>,
+    /// Records of types that are passed over, by Prometheus' name of the type.
+    pub skipped_records: BTreeMap<&'static str, u64>,
+}
+
+/// The log and its series; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Wal {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    options: WalOptions,
+    wal_dir: PathBuf,
+    metrics: Arc<WalMetrics>,
+    /// Set once the log is open.
+    found: OnceLock<Found>,
+    /// Written by wal-maintenance.
+    trouble: Arc<Mutex<String>>,
+    /// What repairs of this start have cost, until it is complete.
+    losses: Mutex<Vec<String>>,
+    /// Where a commit waits for room on a full disk. Never waited for with the head lock.
+    room: Room,
+    series_bound: OnceLock<Arc<SeriesBound>>,
+    /// Never locked while the head lock is waited for.
+    readers: Readers,
+    /// The head lock. Nothing is sent on a channel that could block, fsynced or logged at length while it is held.
+    head: Mutex<Head>,
+}
+
+/// What stood on the disk when the log was opened.
+#[derive(Debug)]
+struct Found {
+    /// Most bytes of a segment.
+    segment_size_bytes: u64,
+    /// Oldest first.
+    segments: Vec<ClosedSegment>,
+    /// Number and bytes of the checkpoint.
+    checkpoint: Option<(u32, u64)>,
+    /// The last of the segments that the checkpoint stands for and that are still there: whoever wrote it was killed.
+    covered: Option<u32>,
+}
+
+#[derive(Debug)]
+struct Head {
+    table: SeriesTable,
+    /// `None` before the log is open, and once it is closed.
+    writer: Option<SegmentWriter>,
+    /// What the system said when the log could not be opened; `None` once it was.
+    unopened: Option<i32>,
+    truncation: TruncationMark,
+    commit: CommitBuffers,
+    /// Samples lost since the last write that worked; `None` if that was the last one.
+    poisoned: Option<u64>,
+    /// What the system said when the first of them was lost.
+    refusal: String,
+    /// Wakes wal-maintenance: a file waits for its fsync, or the disk refused a write.
+    waker: Option<Sender<()>>,
+    /// Told after every commit; each channel has room for one, and beside it what counts those it had no room for.
+    followers: Vec<(Sender<()>, Arc<Counter>)>,
+    lock: Option<DirLock>,
+}
+
+/// Which segments are about to go. See `truncation`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::wal) struct TruncationMark {
+    /// The last of them, while a truncation runs; less than the segment being written.
+    pub(in crate::wal) running: Option<u32>,
+    /// The last of those that a truncation was about to remove when it was given up: the next one goes at least that
+    /// far, for series whose record stood there may have been logged anew behind samples of theirs.
+    pub(in crate::wal) given_up: Option<u32>,
+    /// The last of those whose series may be forgotten already: their refs mean nothing to a reader any more.
+    pub(in crate::wal) truncated: Option<u32>,
+}
+
+impl Wal {
+    /// A new appender; a worker keeps one and reuses its memory.
+    pub fn appender(&self) -> Appender {
+        Appender::new(self.clone())
+    }
+
+    fn wake(&self) {
+        wake(&self.shared.head.lock().waker);
+    }
+
+    /// After a step of the wall clock the next sample of every series is in order whatever its timestamp.
+    pub fn restart_order_check(&self) {
+        self.shared.head.lock().table.restart_order_check();
+    }
+
+    /// Forgets the metadata of all series: what the log has of it is carried on into no checkpoint.
+    pub fn forget_metadata(&self) {
+        self.shared.head.lock().table.forget_metadata();
+    }
+
+    /// The data directory.
+    pub fn path(&self) -> &Path {
+        &self.shared.options.path
+    }
+
+    /// Most bytes of a segment, unless one commit is more.
+    pub fn segment_size_bytes(&self) -> u64 {
+        self.shared.found.get().map_or(u64::MAX, |found| found.segment_size_bytes)
+    }
+
+    /// Number of series in the table.
+    pub fn active_series(&self) -> usize {
+        self.shared.head.lock().table.len()
+    }
+
+    /// Flushes, fsyncs and closes; later commits fail with [`WalError::Closed`]. The lock file is removed, so the
+    /// maintenance thread must have stopped. A second call does nothing.
+    ///
+    /// # Errors
+    /// The last fsync failed.
+    pub fn close(&self) -> Result<(), WalError> {
+        let (writer, lock) = {
+            let mut head = self.shared.head.lock();
+            head.unopened = None;
+            (head.writer.take(), head.lock.take())
+        };
+        let closed = writer.map_or(Ok(()), |mut writer| writer.close());
+        if let Some(lock) = lock {
+            lock.release();
+        }
+        closed
+    }
+}
+
+/// What wal-maintenance works with.
+impl Wal {
+    pub(in crate::wal) fn options(&self) -> &WalOptions {
+        &self.shared.options
+    }
+
+    pub(in crate::wal) fn wal_dir(&self) -> &Path {
+        &self.shared.wal_dir
+    }
+
+    /// Floats, histograms and exemplars written since the start.
+    pub fn appended(&self) -> [u64; 3] {
+        let metrics = &self.shared.metrics;
+        [&metrics.float_samples_appended, &metrics.histograms_appended, &metrics.exemplars_appended]
+            .map(|counter| counter.get())
+    }
+
+    /// Samples and histograms written since the start.
+    pub fn samples_appended(&self) -> u64 {
+        self.shared.metrics.float_samples_appended.get() + self.shared.metrics.histograms_appended.get()
+    }
+
+    /// Those who read while the log is written.
+    pub(in crate::wal) fn readers(&self) -> &Readers {
+        &self.shared.readers
+    }
+
+    /// From now on `follower`, a channel with room for one, is told after every commit; `skipped` counts commits of
+    /// which it was not told because it had not noticed the one before.
+    pub fn notify(&self, follower: Sender<()>, skipped: Arc<Counter>) {
+        self.shared.head.lock().followers.push((follower, skipped));
+    }
+
+    /// Timestamp of the newest sample in the segment being written; `None` once closed or while that is empty.
+    pub fn newest_ts_ms(&self) -> Option<i64> {
+        self.current()?.newest_ts_ms
+    }
+
+    /// From now on commits go to a segment of which nothing is written yet; its number.
+    ///
+    /// # Errors
+    /// The segment cannot be made; [`WalError::Closed`].
+    pub fn start_segment(&self) -> Result<u32, WalError> {
+        let mut head = self.shared.head.lock();
+        let Head { writer, waker, .. } = &mut *head;
+        let writer = writer.as_mut().ok_or(WalError::Closed)?;
+        writer.rotate()?;
+        wake(waker);
+        Ok(writer.number())
+    }
+
+    pub(in crate::wal) fn room(&self) -> &Room {
+        &self.shared.room
+    }
+
+    pub(in crate::wal) fn metrics(&self) -> &WalMetrics {
+        &self.shared.metrics
+    }
+
+    /// The segments that replay found, oldest first.
+    pub(in crate::wal) fn segments_at_start(&self) -> &[ClosedSegment] {
+        self.shared.found.get().map_or(&[], |found| &found.segments)
+    }
+
+    /// The last of the segments that are still to be removed because the checkpoint stands for them.
+    pub(in crate::wal) fn covered_at_start(&self) -> Option<u32> {
+        self.shared.found.get()?.covered
+    }
+
+    /// Number and bytes of the checkpoint that replay found.
+    pub(in crate::wal) fn checkpoint_at_start(&self) -> Option<(u32, u64)> {
+        self.shared.found.get()?.checkpoint
+    }
+
+    /// From now on `waker` is told when a rotated file waits or the disk refuses a write. Its channel has room for
+    /// one; a full one has already been told.
+    pub(in crate::wal) fn wake_with(&self, waker: Sender<()>) {
+        self.shared.head.lock().waker = Some(waker);
+    }
+
+    /// The end of the newest commit; `None` once closed.
+    pub fn committed_end(&self) -> Option<Position> {
+        self.shared.head.lock().writer.as_ref().map(SegmentWriter::end)
+    }
+
+    /// The file being written; `None` once closed.
+    pub(in crate::wal) fn current_file(&self) -> Option<SyncHandle> {
+        self.shared.head.lock().writer.as_ref().map(SegmentWriter::sync_handle)
+    }
+
+    /// See [`SegmentWriter::set_lost`].
+    pub(in crate::wal) fn set_lost(&self, errno: Option<i32>) {
+        if let Some(writer) = &mut self.shared.head.lock().writer {
+            writer.set_lost(errno);
+        }
+    }
+
+    /// See [`SegmentWriter::begin_again`].
+    ///
+    /// # Errors
+    /// The new file cannot be made; [`WalError::Closed`].
+    pub(in crate::wal) fn begin_again(&self, number: u32) -> Result<Vec<ClosedSegment>, WalError> {
+        self.shared.head.lock().writer.as_mut().ok_or(WalError::Closed)?.begin_again(number)
+    }
+
+    /// Locks the data directory again if its lock file has vanished.
+    ///
+    /// # Errors
+    /// Another process was faster, or the file cannot be made.
+    pub(in crate::wal) fn lock_again(&self) -> Result<(), WalError> {
+        if !self.shared.options.lock_file {
+            return Ok(());
+        }
+        if !self.is_lock_in_place() {
+            let lock = DirLock::acquire(&self.shared.options.path)?;
+            let mut head = self.shared.head.lock();
+            if head.writer.is_some() {
+                head.lock = Some(lock);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the lock file is where it was; a log that is closed or goes without has none.
+    pub(in crate::wal) fn is_lock_in_place(&self) -> bool {
+        self.shared.head.lock().lock.as_ref().is_none_or(DirLock::is_in_place)
+    }
+
+    /// What keeps the log from being written, for readiness; empty while nothing does.
+    pub fn trouble(&self) -> Arc<Mutex<String>> {
+        Arc::clone(&self.shared.trouble)
+    }
+
+    /// Why writes are refused; `None` if the last one worked.
+    pub(in crate::wal) fn refusal(&self) -> Option<String> {
+        let head = self.shared.head.lock();
+        head.poisoned.map(|_| head.refusal.clone())
+    }
+
+    /// The segment being written so far; `None` once closed.
+    pub(in crate::wal) fn current(&self) -> Option<ClosedSegment> {
+        self.shared.head.lock().writer.as_ref().map(SegmentWriter::current)
+    }
+
+    /// The segment being written so far and its file; `None` once closed, or while a rotated
+    /// file waits for wal-maintenance.
+    pub(in crate::wal) fn to_sync(&self) -> Option<(ClosedSegment, SyncHandle)> {
+        let head = self.shared.head.lock();
+        let writer = head.writer.as_ref().filter(|writer| !writer.has_rotated())?;
+        Some((writer.current(), writer.sync_handle()))
+    }
+
+    /// The oldest complete segment whose file still has to be fsynced, and the directory for the name of its successor.
+    pub(in crate::wal) fn rotated(&self) -> Option<Rotated> {
+        self.shared.head.lock().writer.as_ref().and_then(SegmentWriter::rotated)
+    }
+
+    /// Wal-maintenance is done with this segment.
+    pub(in crate::wal) fn forget_rotated(&self, number: u32) {
+        if let Some(writer) = &mut self.shared.head.lock().writer {
+            writer.forget_rotated(number);
+        }
+    }
+
+    /// Completes the segment being written, unless it is empty.
+    ///
+    /// # Errors
+    /// The next segment cannot be made; [`WalError::Closed`].
+    pub(in crate::wal) fn rotate(&self) -> Result<(), WalError> {
+        self.shared.head.lock().writer.as_mut().ok_or(WalError::Closed)?.rotate()
+    }
+
+    /// Runs `work` on the table and the truncation mark under the head lock: commits wait, so it must be a slice of
+    /// at most some thousand series and no I/O.
+    pub(in crate::wal) fn with_table<T>(
+        &self,
+        work: impl FnOnce(&mut SeriesTable, &mut TruncationMark) -> T,
+    ) -> T {
+        let mut head = self.shared.head.lock();
+        let Head { table, truncation, .. } = &mut *head;
+        let done = work(table, truncation);
+        // Whoever works in slices lets others in between.
+        MutexGuard::unlock_fair(head);
+        done
+    }
+}
+
+impl Collect for Wal {
+    fn collect(&self, page: &mut Page) {
+        // What was known before is good enough while a disk that hangs keeps the lock.
+        if let Some(head) = self.shared.head.try_lock_for(COLLECT_PATIENCE) {
+            self.shared.metrics.active_series.set(head.table.len() as f64);
+            self.shared.metrics.series_bytes.set(head.table.memory_bytes() as f64);
+        }
+        self.shared.metrics.collect(page);
+    }
+}
+
+/// What tests of those who commit do to a log.
+#[cfg(any(test, feature = "faults"))]
+impl Wal {
+    /// From now on the disk has room for so many bytes; `None` for any number.
+    pub fn limit_disk(&self, room_bytes: Option<u64>) {
+        if let Some(writer) = &self.shared.head.lock().writer {
+            let state = crate::wal::format::full_disk::DiskState { room_bytes, ..Default::default() };
+            writer.disk().set(state);
+        }
+    }
+
+    /// Takes a series away as truncation does with one that had no sample for long.
+    pub fn remove_series(&self, labels: &crate::labels::builder::LabelsBuilder) {
+        let mut head = self.shared.head.lock();
+        if let Some(lookup) = head.table.get_or_create(labels) {
+            head.table.remove(lookup.handle);
+        }
+    }
+}
+
+fn wake(waker: &Option<Sender<()>>) {
+    if let Some(waker) = waker {
+        let _ = waker.try_send(());
+    }
+}
+
+#[path = "lookup.rs"]
+mod lookup;
+#[path = "opening.rs"]
+mod open;
+
+#[path = "transaction.rs"]
+mod transaction;
+
+#[cfg(test)]
+#[path = "head_tests.rs"]
+mod tests;

@@ -1,0 +1,490 @@
+//! The wal-maintenance thread: fsync, truncation by age and bytes, room on a full disk.
+//!
+//! Wakes every fsync interval, when a segment was rotated, and when a commit found the disk full. It is the only one
+//! that deletes segments once the log is open. Knows the head and its files, nothing of who writes or reads the log.
+//! What may go is decided in `retention`, how it goes in `truncate`.
+
+use std::io;
+use std::path::Path;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Sender, bounded, select};
+
+use crate::wal::error::WalError;
+use crate::wal::format::segment;
+use crate::wal::head::Wal;
+use crate::wal::keep::disk;
+use crate::wal::keep::disk::{FileSystem, Reserve};
+use crate::wal::keep::place;
+use crate::wal::keep::place::{Place, Restored};
+use crate::wal::keep::retention;
+use crate::wal::keep::retention::{Bounds, Truncation, Usage};
+use crate::wal::keep::truncate_files::{delete_files, truncate};
+use crate::wal::keep::truncate_series::compact_symbols;
+use crate::wal::log_readers::ReadersKnown;
+use crate::wal::open::replay::ClosedSegment;
+use crate::wal::write::segment_writer::Rotated;
+
+/// Name of the thread.
+const THREAD_NAME: &str = "wal-maintenance";
+
+/// Stack of the thread in bytes: it walks files and encodes records, nothing is deep.
+const STACK_BYTES: usize = 256 * 1024;
+
+/// Capacity of the wake-up channel: one is enough to be awake. The head drops what does not fit.
+const WAKES: usize = 1;
+
+/// Bounds of the time between two rounds, whatever `--wal.fsync-interval` says: age and bytes are looked at too, and
+/// whether the log is still where it was.
+const MIN_ROUND: Duration = Duration::from_secs(1);
+const MAX_ROUND: Duration = Duration::from_secs(5);
+
+/// Default of `--storage.agent.retention.max-bytes`, unless a tenth of the file system is less.
+const DEFAULT_MAX_BYTES: u64 = 1024 * 1024 * 1024;
+const DEFAULT_MAX_SHARE: u64 = 10;
+
+/// Guess at a series' bytes in a checkpoint, compressed: node_exporter's take about 40.
+const CHECKPOINT_BYTES_PER_SERIES: u64 = 64;
+
+/// Under `retention.max-time` a segment is closed when it spans this share of it: only closed ones can go.
+const SEGMENTS_PER_MAX_TIME: i64 = 4;
+
+/// A segment smaller than this is not worth its end when the disk is full.
+const MIN_ROTATE_BYTES: u64 = 64 * 1024;
+
+/// The running thread; dropping it stops the thread without waiting.
+#[derive(Debug)]
+pub struct Handle {
+    /// Closed to stop; nothing is ever sent.
+    stop: Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Handle {
+    /// Starts the thread, which truncates at once if that is due: the readers are registered by then. `thread_ended` is
+    /// told its name if it panics.
+    ///
+    /// # Errors
+    /// The system refuses the thread.
+    pub fn spawn(
+        wal: Wal,
+        readers_known: ReadersKnown,
+        thread_ended: impl FnOnce(&str) + Send + 'static,
+    ) -> io::Result<Handle> {
+        let (stop, stopped) = bounded::<()>(0);
+        let (waker, wakes) = bounded(WAKES);
+        let round = wal.options().fsync_interval.clamp(MIN_ROUND, MAX_ROUND);
+        let thread =
+            thread::Builder::new().name(THREAD_NAME.to_owned()).stack_size(STACK_BYTES).spawn(move || {
+                let mut guard = Guard { wal: wal.clone(), thread_ended: Some(Box::new(thread_ended)) };
+                wal.wake_with(waker);
+                wal.room().serve();
+                let mut maintenance = Maintenance::new(wal, readers_known);
+                loop {
+                    maintenance.cycle(Instant::now());
+                    select! {
+                        recv(stopped) -> _ => break,
+                        recv(wakes) -> _ => {}
+                        default(round) => {}
+                    }
+                }
+                guard.thread_ended = None;
+            })?;
+        Ok(Handle { stop, thread })
+    }
+
+    /// Stops the thread and waits for the end of its round.
+    pub fn stop(self) {
+        drop(self.stop);
+        // A panic in it was already told to `thread_ended`.
+        let _ = self.thread.join();
+    }
+}
+
+type ThreadEnded = Box<dyn FnOnce(&str) + Send>;
+
+struct Guard {
+    wal: Wal,
+    /// Taken at a regular end.
+    thread_ended: Option<ThreadEnded>,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.wal.room().close();
+        if let Some(thread_ended) = self.thread_ended.take() {
+            thread_ended(THREAD_NAME);
+        }
+    }
+}
+
+/// Why segments go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cause {
+    /// Their age, or a bound.
+    Due,
+    /// A commit found no room: the reserve is spent on the checkpoint.
+    FullDisk,
+}
+
+/// What the thread knows between two rounds.
+#[derive(Debug)]
+pub struct Maintenance {
+    wal: Wal,
+    bounds: Bounds,
+    /// Segments that are no longer written, oldest first.
+    closed: Vec<ClosedSegment>,
+    checkpoint_bytes: u64,
+    reserve: Reserve,
+    last_fsync: Option<Instant>,
+    /// The segment being written and the newest timestamp when it was first seen.
+    current_since: Option<(u32, i64)>,
+    /// The bound in bytes cannot be kept; said once.
+    is_below_floor: bool,
+    /// The reserve cannot be filled; said once.
+    is_without_reserve: bool,
+    /// The last fsync failed; said once.
+    is_unsynced: bool,
+    /// A segment that was left had lost its place by then.
+    is_displaced: bool,
+    /// The last of the segments that a process which was killed had no time to remove.
+    covered: Option<u32>,
+    /// What was said last of the place of the log; empty while it is where it was.
+    misplaced: String,
+}
+
+impl Maintenance {
+    /// Takes over where replay ended, once all readers are registered.
+    pub fn new(wal: Wal, _: ReadersKnown) -> Maintenance {
+        let options = wal.options();
+        let bounds = Bounds {
+            min_age_ms: retention::to_ms(options.retention_min_time),
+            max_age_ms: Some(retention::to_ms(options.retention_max_time)).filter(|max_ms| *max_ms > 0),
+            max_bytes: options.retention_max_bytes.unwrap_or_else(|| default_max_bytes(wal.path())),
+        };
+        let closed = wal.segments_at_start().to_vec();
+        let checkpoint_bytes = wal.checkpoint_at_start().map_or(0, |(_, bytes)| bytes);
+        let covered = wal.covered_at_start();
+        let reserve = Reserve::in_dir(wal.path(), wal.segment_size_bytes());
+        Maintenance {
+            wal,
+            bounds,
+            closed,
+            checkpoint_bytes,
+            reserve,
+            last_fsync: None,
+            current_since: None,
+            is_below_floor: false,
+            is_without_reserve: false,
+            is_unsynced: false,
+            is_displaced: false,
+            covered,
+            misplaced: String::new(),
+        }
+    }
+
+    /// One round; `now` decides whether an fsync is due. A closed log is left alone.
+    pub fn cycle(&mut self, now: Instant) {
+        self.take_rotated();
+        let is_in_place = self.is_in_place();
+        self.remove_covered();
+        if !is_in_place {
+            if let Some(question) = self.wal.room().asked() {
+                self.wal.room().answer(question, false);
+            }
+            return;
+        }
+        let is_sync_due =
+            self.last_fsync.is_none_or(|last| now.duration_since(last) >= self.wal.options().fsync_interval);
+        if is_sync_due {
+            self.last_fsync = Some(now);
+            let synced = self.sync_current();
+            self.note_sync(synced);
+        }
+        if let Some(question) = self.wal.room().asked() {
+            let has_gained = self.make_room();
+            self.wal.room().answer(question, has_gained);
+        }
+        self.rotate_for_max_time();
+        self.truncate_if_due();
+        compact_symbols(&self.wal);
+        self.fill_reserve();
+    }
+
+    /// Whether the log is where it was, or is there again; says so, and tells readiness.
+    fn is_in_place(&mut self) -> bool {
+        let dir = self.wal.wal_dir().display().to_string();
+        let (is_usable, misplaced) = match place::look(&self.wal, &self.closed) {
+            Place::Ours if self.is_displaced => self.restore(&dir, None),
+            Place::Ours => {
+                self.wal.set_lost(None);
+                (true, String::new())
+            }
+            Place::ReadOnly => (false, format!("the file system of {dir} is mounted read-only")),
+            Place::Vanished(cause) => self.restore(&dir, cause),
+        };
+        if misplaced.is_empty() && !self.misplaced.is_empty() {
+            log::info!("the write-ahead log in {dir} is in its place and can be written");
+        } else if !is_usable && misplaced != self.misplaced {
+            log::error!(
+                "{misplaced}; new samples are lost and counted until that is mended; no restart is needed then"
+            );
+        }
+        self.wal.metrics().unusable.set(f64::from(u8::from(!misplaced.is_empty())));
+        let refusal = self.wal.refusal().filter(|_| misplaced.is_empty()).map(|why| {
+            format!("the write-ahead log cannot be written ({why}): new samples are lost and counted")
+        });
+        *self.wal.trouble().lock() = refusal.unwrap_or_else(|| misplaced.clone());
+        self.misplaced = misplaced;
+        is_usable
+    }
+
+    /// Begins the log again where it has vanished; what to say of that, until the next round has looked at it.
+    fn restore(&mut self, dir: &str, cause: Option<io::Error>) -> (bool, String) {
+        match place::restore(&self.wal, &mut self.closed) {
+            Ok(Restored { n_segments, n_samples, current }) => {
+                self.is_displaced = false;
+                self.checkpoint_bytes = disk::checkpoint_bytes(self.wal.wal_dir());
+                log::error!(
+                    "the write-ahead log in {dir} had vanished: somebody removed it, or its disk went away; it goes on \
+                     with segment {current:08}; {n_samples} samples in {n_segments} segments are gone, and what \
+                     endpoints have not had of them is counted"
+                );
+                (true, format!("the write-ahead log in {dir} had vanished and was begun again just now"))
+            }
+            Err(WalError::Closed) => (true, String::new()),
+            Err(error) => {
+                let errno = error.cause().or(cause.as_ref()).and_then(io::Error::raw_os_error);
+                let is_lost =
+                    self.wal.current_file().is_some_and(|file| !file.is_in_place().unwrap_or(false));
+                self.wal.set_lost(is_lost.then_some(errno.unwrap_or(libc::ENOENT)));
+                (
+                    false,
+                    format!("the write-ahead log in {dir} has vanished and cannot be begun again: {error}"),
+                )
+            }
+        }
+    }
+
+    /// Ends the truncation that was cut short before this start. Its readers know by now what they lose.
+    fn remove_covered(&mut self) {
+        let Some(last) = self.covered else { return };
+        match delete_files(&self.wal, last) {
+            Ok(()) => self.covered = None,
+            Err(error) => log::debug!("{error}; the next round tries again"),
+        }
+    }
+
+    /// Fsyncs the files that the writer has left since the last round.
+    fn take_rotated(&mut self) {
+        let mut has_rotated = false;
+        while let Some(Rotated { closed, file }) = self.wal.rotated() {
+            has_rotated = true;
+            // The next one was made where another disk is now.
+            self.is_displaced |= !file.is_in_place().unwrap_or(false);
+            self.closed.push(closed);
+            if self.wal.readers().is_given_up(closed.number) {
+                self.wal.forget_rotated(closed.number);
+                continue;
+            }
+            let start = Instant::now();
+            let synced = file.sync().map_err(|cause| self.wal.give_up(closed, cause));
+            self.wal.metrics().fsync_duration.observe_duration(start.elapsed());
+            self.note_sync(synced);
+            self.wal.forget_rotated(closed.number);
+        }
+        if has_rotated {
+            let synced = segment::sync_dir(self.wal.wal_dir()).inspect_err(|_| self.wal.give_up_name());
+            self.note_sync(synced);
+        }
+    }
+
+    fn sync_current(&self) -> Result<(), WalError> {
+        let start = Instant::now();
+        let synced = self.wal.sync();
+        self.wal.metrics().fsync_duration.observe_duration(start.elapsed());
+        synced
+    }
+
+    fn note_sync(&mut self, synced: Result<(), WalError>) {
+        match synced {
+            Ok(()) => self.is_unsynced = false,
+            Err(error) if !self.is_unsynced => {
+                self.is_unsynced = true;
+                log::error!("{error}");
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// Only closed segments go, so one that grows slowly must be closed for `max-time` to be kept.
+    fn rotate_for_max_time(&mut self) {
+        let Some(max_age_ms) = self.bounds.max_age_ms else { return };
+        let Some(current) = self.wal.current() else { return };
+        let Some(newest_ms) = current.newest_ts_ms else { return };
+        match self.current_since {
+            Some((number, since_ms)) if number == current.number => {
+                if newest_ms.saturating_sub(since_ms) > max_age_ms / SEGMENTS_PER_MAX_TIME {
+                    self.rotate();
+                }
+            }
+            _ => self.current_since = Some((current.number, newest_ms)),
+        }
+    }
+
+    fn rotate(&mut self) {
+        match self.wal.rotate() {
+            Ok(()) => self.take_rotated(),
+            Err(error) => log::warn!("{error}; the segment stays in use"),
+        }
+    }
+
+    fn truncate_if_due(&mut self) {
+        let Some(current) = self.wal.current() else { return };
+        let total_bytes = self.measure();
+        let floor_bytes = retention::floor_bytes(
+            self.wal.segment_size_bytes(),
+            self.checkpoint_bytes,
+            self.wanted_reserve_bytes(),
+        );
+        let max_bytes = self.bounds.max_bytes;
+        if max_bytes >= floor_bytes {
+            self.is_below_floor = false;
+        } else if !self.is_below_floor {
+            self.is_below_floor = true;
+            if self.wal.options().retention_max_bytes.is_some() {
+                log::error!(
+                    "storage.agent.retention.max-bytes cannot be kept (max-bytes: {max_bytes}, least: {floor_bytes}); \
+                     {floor_bytes} bytes are used instead; raise it, or lower --storage.agent.wal-segment-size"
+                );
+            } else {
+                log::warn!(
+                    "a tenth of the file system of {} is too little for a log of this many series (a tenth: \
+                     {max_bytes}, least: {floor_bytes}); {floor_bytes} bytes are used",
+                    self.wal.path().display()
+                );
+            }
+        }
+        let bounds = Bounds { max_bytes: max_bytes.max(floor_bytes), ..self.bounds };
+        let usage = self.usage(current, total_bytes);
+        if let Some(truncation) = retention::due(bounds, usage) {
+            self.truncate(truncation, Cause::Due);
+        }
+    }
+
+    /// The disk is full: the oldest segments go. True if that made room.
+    fn make_room(&mut self) -> bool {
+        if self.closed.is_empty() {
+            // All there is stands in the segment being written.
+            let is_worth_it = self.wal.current().is_some_and(|current| current.bytes >= MIN_ROTATE_BYTES);
+            if is_worth_it {
+                self.rotate();
+            }
+        }
+        let Some(current) = self.wal.current() else { return false };
+        let total_bytes = self.measure();
+        let usage = self.usage(current, total_bytes);
+        // Room for the next reserve and checkpoint, and some to write on; not the whole log on a small disk.
+        let closed_bytes: u64 = self.closed.iter().map(|segment| segment.bytes).sum();
+        let to_write_bytes = self.wal.segment_size_bytes().min(closed_bytes / 4);
+        let wanted_bytes = self.wanted_reserve_bytes() + self.checkpoint_bytes + to_write_bytes;
+        let Some(truncation) = retention::for_room(self.bounds, usage, wanted_bytes) else { return false };
+        log::warn!(
+            "no space left on the disk of {}: segments up to {:08} are removed",
+            self.wal.path().display(),
+            truncation.last
+        );
+        let is_truncated = self.truncate(truncation, Cause::FullDisk);
+        // Before the commits that wait take the room.
+        self.fill_reserve();
+        is_truncated
+    }
+
+    fn usage(&self, current: ClosedSegment, total_bytes: u64) -> Usage<'_> {
+        Usage {
+            closed: &self.closed,
+            current,
+            checkpoint_bytes: self.checkpoint_bytes,
+            total_bytes,
+            needed_from: self.wal.readers().needed_from(),
+        }
+    }
+
+    /// True if the segments are gone.
+    fn truncate(&mut self, truncation: Truncation, cause: Cause) -> bool {
+        let start = Instant::now();
+        let metrics = self.wal.metrics();
+        metrics.truncations.inc();
+        let reserve = match cause {
+            Cause::Due => None,
+            Cause::FullDisk => Some(&self.reserve),
+        };
+        let truncated = truncate(&self.wal, truncation.last, &self.closed, reserve);
+        metrics.truncate_duration.observe_duration(start.elapsed());
+        let truncated = match truncated {
+            Ok(truncated) => truncated,
+            Err(error) => {
+                metrics.truncations_failed.inc();
+                log::error!("{error}; the write-ahead log was not truncated, the next round tries again");
+                return false;
+            }
+        };
+        metrics.samples_lost_to_retention.add(truncation.lost_samples);
+        self.closed.retain(|segment| segment.number > truncated.last);
+        self.checkpoint_bytes = truncated.checkpoint_bytes;
+        if truncation.lost_samples > 0 {
+            log::warn!(
+                "write-ahead log: {} samples in {} segments younger than storage.agent.retention.min-time were \
+                 removed; raise storage.agent.retention.max-bytes or make room on the disk to keep them",
+                truncation.lost_samples,
+                truncation.lost_segments
+            );
+        }
+        log::info!(
+            "write-ahead log truncated up to segment {:08} in {:.3} s: {} bytes removed, {} series in the checkpoint \
+             ({} bytes), {} series ended",
+            truncated.last,
+            start.elapsed().as_secs_f64(),
+            truncation.bytes,
+            truncated.checkpoint_series,
+            truncated.checkpoint_bytes,
+            truncated.removed_series
+        );
+        true
+    }
+
+    /// Bytes of everything under the data directory.
+    fn measure(&self) -> u64 {
+        if let Ok(wal_bytes) = disk::bytes_under(self.wal.wal_dir()) {
+            self.wal.metrics().storage_size.set(wal_bytes as f64);
+        }
+        disk::bytes_under(self.wal.path()).unwrap_or_default()
+    }
+
+    fn wanted_reserve_bytes(&self) -> u64 {
+        let guess = self.wal.active_series() as u64 * CHECKPOINT_BYTES_PER_SERIES;
+        self.reserve.wanted_bytes(self.checkpoint_bytes).max(guess)
+    }
+
+    fn fill_reserve(&mut self) {
+        // A closed log belongs to the next process.
+        if self.wal.current().is_none() {
+            return;
+        }
+        let wanted_bytes = self.wanted_reserve_bytes();
+        match self.reserve.fill(wanted_bytes) {
+            Ok(()) => self.is_without_reserve = false,
+            Err(error) if !self.is_without_reserve => {
+                self.is_without_reserve = true;
+                log::warn!("{error}; {wanted_bytes} bytes are set aside once there is room");
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+fn default_max_bytes(data_dir: &Path) -> u64 {
+    let share = FileSystem::of(data_dir).map(|file_system| file_system.total_bytes / DEFAULT_MAX_SHARE);
+    share.map_or(DEFAULT_MAX_BYTES, |share| share.min(DEFAULT_MAX_BYTES))
+}

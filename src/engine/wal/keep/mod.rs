@@ -1,0 +1,9 @@
+//! What keeps the log short and whole while it is written: the thread `wal-maintenance` and its tools.
+
+pub mod checkpoint;
+pub mod disk;
+pub mod maintenance;
+pub(crate) mod place;
+pub mod retention;
+pub mod truncate_files;
+pub mod truncate_series;

@@ -1,0 +1,167 @@
+//! How a log is opened: locked, repaired, replayed, and a new segment begun; and what it is before that worked.
+//!
+//! A disk that is full, read-only or away when the daemon starts is an ordinary day on an edge box. Until the log can be
+//! opened, series live in a table of their own and commits are refused and counted, as on a disk that fails later.
+//! Opening is tried from the start each time; its table takes the place of the other, whose handles are stale by then.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+use parking_lot::Mutex;
+
+use crate::data_dir;
+use crate::series::table::SeriesTable;
+use crate::wal::error::WalError;
+use crate::wal::head::{Found, Head, ReplaySummary, Shared, TruncationMark, WAL_DIR, Wal, WalOptions};
+use crate::wal::keep::disk;
+use crate::wal::keep::disk::Reserve;
+use crate::wal::log_readers::Readers;
+use crate::wal::metrics::WalMetrics;
+use crate::wal::open::lock::{CleanStart, DirLock};
+use crate::wal::open::replay;
+use crate::wal::open::replay::Replayed;
+use crate::wal::write::commit::CommitBuffers;
+use crate::wal::write::room::Room;
+use crate::wal::write::segment_writer::SegmentWriter;
+
+/// [`Head::unopened`] before it was tried.
+const NOT_TRIED: i32 = libc::EAGAIN;
+
+impl Wal {
+    /// A log that is not open yet: whatever is committed is refused and counted.
+    pub fn unopened(options: WalOptions) -> Wal {
+        let metrics = WalMetrics::new(options.compression);
+        metrics.clean_start.set(CleanStart::LockFileDisabled.gauge_value());
+        let head = Head {
+            table: SeriesTable::provisional(),
+            writer: None,
+            unopened: Some(NOT_TRIED),
+            truncation: TruncationMark::default(),
+            commit: CommitBuffers::new(options.compression),
+            poisoned: None,
+            refusal: String::new(),
+            waker: None,
+            followers: Vec::new(),
+            lock: None,
+        };
+        let shared = Shared {
+            wal_dir: options.path.join(WAL_DIR),
+            options,
+            metrics: Arc::new(metrics),
+            found: OnceLock::new(),
+            trouble: Arc::default(),
+            losses: Mutex::default(),
+            room: Room::default(),
+            series_bound: OnceLock::new(),
+            readers: Readers::default(),
+            head: Mutex::new(head),
+        };
+        Wal { shared: Arc::new(shared) }
+    }
+
+    /// [`Wal::unopened`] and [`Wal::take_up`].
+    ///
+    /// # Errors
+    /// As [`Wal::take_up`].
+    pub fn open(
+        options: WalOptions,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<(Wal, ReplaySummary), WalError> {
+        let wal = Wal::unopened(options);
+        let summary = wal.take_up(progress)?;
+        Ok((wal, summary))
+    }
+
+    /// Locks the data directory, replays what is there, repairs it and opens a new segment; after an error it may be
+    /// tried again. If it was, commits are refused until wal-maintenance has looked at the log: until all readers know
+    /// where they begin.
+    ///
+    /// `progress` is called with (segments read, segments in all).
+    ///
+    /// # Errors
+    /// The directory is locked, cannot be made, read or written. See [`WalError::may_pass`].
+    pub fn take_up(&self, progress: &mut dyn FnMut(u64, u64)) -> Result<ReplaySummary, WalError> {
+        let opened = match self.try_to_open(progress) {
+            // What is set aside for a checkpoint is spent on the files that a start needs.
+            Err(error)
+                if error.cause().is_some_and(disk::is_full)
+                    && Reserve::in_dir(self.path(), u64::MAX).release() =>
+            {
+                self.try_to_open(progress)
+            }
+            opened => opened,
+        };
+        match opened {
+            Ok((found, replayed, writer)) => Ok(self.install(found, replayed, writer)),
+            Err(error) => {
+                let errno = error.cause().and_then(std::io::Error::raw_os_error).unwrap_or(libc::EBUSY);
+                self.shared.head.lock().unopened = Some(errno);
+                Err(error)
+            }
+        }
+    }
+
+    /// What keeps the log from being opened, for readiness and metrics, until wal-maintenance says more.
+    pub fn note_trouble(&self, sentence: &str) {
+        self.shared.metrics.unusable.set(1.0);
+        sentence.clone_into(&mut self.shared.trouble.lock());
+    }
+
+    fn try_to_open(
+        &self,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<(Found, Replayed, SegmentWriter), WalError> {
+        let Shared { options, metrics, wal_dir, .. } = &*self.shared;
+        data_dir::create_dirs(&options.path).map_err(WalError::io("create data directory", &options.path))?;
+        self.lock()?;
+        let segment_size_bytes =
+            options.segment_size_bytes.unwrap_or_else(|| disk::segment_size_bytes(&options.path));
+        let replay_start = Instant::now();
+        let replayed = replay::replay(options, segment_size_bytes, &mut self.shared.losses.lock(), progress)?;
+        metrics.replay_duration.set(replay_start.elapsed().as_secs_f64());
+        let writer =
+            SegmentWriter::create(wal_dir, replayed.next_segment, segment_size_bytes, Arc::clone(metrics))?;
+        data_dir::tighten(&options.path);
+        let found = Found {
+            segment_size_bytes,
+            segments: replayed.segments.clone(),
+            checkpoint: replayed.checkpoint,
+            covered: replayed.covered.last().map(|segment| segment.number),
+        };
+        Ok((found, replayed, writer))
+    }
+
+    fn lock(&self) -> Result<(), WalError> {
+        if !self.shared.options.lock_file {
+            return Ok(());
+        }
+        let is_held = self.shared.head.lock().lock.as_ref().is_some_and(DirLock::is_in_place);
+        if !is_held {
+            let lock = DirLock::acquire(self.path())?;
+            self.shared.metrics.clean_start.set(lock.clean_start().gauge_value());
+            self.shared.head.lock().lock = Some(lock);
+        }
+        Ok(())
+    }
+
+    fn install(&self, found: Found, replayed: Replayed, mut writer: SegmentWriter) -> ReplaySummary {
+        let Replayed { table, covered, mut summary, .. } = replayed;
+        summary.losses = std::mem::take(&mut *self.shared.losses.lock());
+        let metrics = &self.shared.metrics;
+        metrics.corruptions.add(summary.losses.len() as u64);
+        for (record_type, n_records) in &summary.skipped_records {
+            metrics.records_skipped.with(&[record_type]).add(*n_records);
+        }
+        self.readers().note_covered(&covered);
+        let truncated = found.covered;
+        // It is opened once: whoever opens it has it in his hands.
+        let _ = self.shared.found.set(found);
+        let mut head = self.shared.head.lock();
+        let refused = head.unopened.take().filter(|errno| *errno != NOT_TRIED);
+        writer.set_lost(refused);
+        head.table = table;
+        head.truncation.truncated = truncated;
+        head.writer = Some(writer);
+        summary
+    }
+}

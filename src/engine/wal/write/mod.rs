@@ -1,0 +1,8 @@
+//! From a transaction to the newest segment.
+
+pub mod bulk_writer;
+pub(crate) mod commit;
+pub(crate) mod encoded_records;
+pub mod room;
+pub mod segment_writer;
+pub(crate) mod staged;

@@ -1,0 +1,277 @@
+//! Appends batches of records to the newest segment: one write a batch, rotation before it, recovery after a failure.
+//!
+//! Owned by the head and only touched under its lock. Never fsyncs: rotated files are kept for wal-maintenance to
+//! take. Knows no record type and no series.
+
+use crate::wal::error::WalError;
+use crate::wal::format::record_batch::{RecordBatch, shrink};
+use crate::wal::format::segment::{Segment, SyncHandle, segment_path, sync_dir};
+use crate::wal::metrics::WalMetrics;
+use crate::wal::open::replay::ClosedSegment;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A place between two records.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position {
+    /// Number of the segment.
+    pub segment: u32,
+    /// Bytes from its start.
+    pub offset: u64,
+}
+
+/// A segment that is complete and whose file still has to be fsynced.
+#[derive(Clone, Debug)]
+pub struct Rotated {
+    /// What is in it.
+    pub closed: ClosedSegment,
+    /// Its file.
+    pub file: SyncHandle,
+}
+
+/// What a batch holds, for whoever truncates.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BatchSamples {
+    /// Number of samples, native histograms among them.
+    pub samples: u64,
+    /// Number of native histograms.
+    pub histograms: u64,
+    /// Newest timestamp in milliseconds.
+    pub newest_ts_ms: Option<i64>,
+}
+
+/// The end of the log.
+#[derive(Debug)]
+pub struct SegmentWriter {
+    dir: PathBuf,
+    segment_size_bytes: u64,
+    segment: Segment,
+    current: ClosedSegment,
+    rotated: Vec<Rotated>,
+    /// Bytes of a failed write may stand behind the last whole record.
+    torn: bool,
+    /// The segment is full and no other could be made; said once.
+    overlong: bool,
+    /// The file has no name any more, and no other can be made: the system's error number. Nothing is written.
+    lost: Option<i32>,
+    pages: Vec<u8>,
+    metrics: Arc<WalMetrics>,
+    #[cfg(any(test, feature = "faults"))]
+    disk: crate::wal::format::full_disk::FullDisk,
+}
+
+impl SegmentWriter {
+    /// Starts segment `number` in `dir`.
+    ///
+    /// # Errors
+    /// The file exists, or the directory cannot be written.
+    pub fn create(
+        dir: &Path,
+        number: u32,
+        segment_size_bytes: u64,
+        metrics: Arc<WalMetrics>,
+    ) -> Result<Self, WalError> {
+        let segment = Segment::create(segment_path(dir, number), number)?;
+        sync_dir(dir)?;
+        metrics.segment_current.set(f64::from(number));
+        #[cfg(any(test, feature = "faults"))]
+        let disk = crate::wal::format::full_disk::FullDisk::default();
+        Ok(Self {
+            dir: dir.to_owned(),
+            segment_size_bytes,
+            #[cfg(any(test, feature = "faults"))]
+            segment: segment.on(&disk),
+            #[cfg(not(any(test, feature = "faults")))]
+            segment,
+            current: ClosedSegment { number, ..ClosedSegment::default() },
+            rotated: Vec::new(),
+            torn: false,
+            overlong: false,
+            lost: None,
+            pages: Vec::new(),
+            metrics,
+            #[cfg(any(test, feature = "faults"))]
+            disk,
+        })
+    }
+
+    /// The disk that the segments of a test are on.
+    #[cfg(any(test, feature = "faults"))]
+    pub(in crate::wal) fn disk(&self) -> crate::wal::format::full_disk::FullDisk {
+        self.disk.clone()
+    }
+
+    /// Number of the segment being written.
+    pub fn number(&self) -> u32 {
+        self.current.number
+    }
+
+    /// The end of the last whole batch.
+    pub fn end(&self) -> Position {
+        Position { segment: self.current.number, offset: self.current.bytes }
+    }
+
+    /// What the segment being written holds so far.
+    pub fn current(&self) -> ClosedSegment {
+        self.current
+    }
+
+    /// The file being written, for an fsync.
+    pub fn sync_handle(&self) -> SyncHandle {
+        self.segment.sync_handle()
+    }
+
+    /// Whether segments wait to be fsynced.
+    pub fn has_rotated(&self) -> bool {
+        !self.rotated.is_empty()
+    }
+
+    /// The oldest segment that waits to be fsynced.
+    pub fn rotated(&self) -> Option<Rotated> {
+        self.rotated.first().cloned()
+    }
+
+    /// This segment waits no more.
+    pub fn forget_rotated(&mut self, number: u32) {
+        self.rotated.retain(|rotated| rotated.closed.number != number);
+    }
+
+    /// Writes a batch in one piece; returns the segment it is in.
+    ///
+    /// # Errors
+    /// The disk refused: nothing of the batch is in the log, the next call tries again.
+    pub fn append(&mut self, batch: &RecordBatch, holds: BatchSamples) -> io::Result<u32> {
+        let appended = self.try_append(batch, holds);
+        if appended.is_err() {
+            self.metrics.writes_failed.inc();
+        }
+        shrink(&mut self.pages);
+        appended
+    }
+
+    /// Leaves the segment for the next one, unless it is empty. Its last page is not padded: no reader asks for that,
+    /// and a crash leaves it so anyway.
+    ///
+    /// # Errors
+    /// The next file cannot be made; the segment stays in use.
+    pub fn rotate(&mut self) -> Result<(), WalError> {
+        if self.current.bytes == 0 {
+            return Ok(());
+        }
+        self.heal().map_err(WalError::io("write segment", self.segment.path()))?;
+        let number = self.current.number.checked_add(1).ok_or(WalError::TooManySegments)?;
+        let next = self.create_segment(number)?;
+        let closed = self.current;
+        let file = std::mem::replace(&mut self.segment, next).sync_handle();
+        self.rotated.push(Rotated { closed, file });
+        self.current = ClosedSegment { number, ..ClosedSegment::default() };
+        self.metrics.segment_current.set(f64::from(number));
+        Ok(())
+    }
+
+    /// Says whether what is written would be lost: the file has no name any more. Until it has one again, or
+    /// [`SegmentWriter::begin_again`] makes another, nothing is written.
+    pub fn set_lost(&mut self, errno: Option<i32>) {
+        self.lost = errno;
+    }
+
+    /// Gives up the file, which has vanished, and goes on with segment `number`; returns what was in it, behind what was in
+    /// the segments that waited for their fsync and wait no more.
+    ///
+    /// # Errors
+    /// The new file cannot be made.
+    pub fn begin_again(&mut self, number: u32) -> Result<Vec<ClosedSegment>, WalError> {
+        self.segment = self.create_segment(number)?;
+        self.torn = false;
+        self.overlong = false;
+        self.lost = None;
+        self.metrics.segment_current.set(f64::from(number));
+        let left = std::mem::replace(&mut self.current, ClosedSegment { number, ..ClosedSegment::default() });
+        Ok(self.rotated.drain(..).map(|rotated| rotated.closed).chain([left]).collect())
+    }
+
+    /// Fsyncs everything; the writer is of no use afterwards.
+    ///
+    /// # Errors
+    /// The disk refused.
+    pub fn close(&mut self) -> Result<(), WalError> {
+        for rotated in std::mem::take(&mut self.rotated) {
+            rotated.file.sync().map_err(WalError::io("fsync segment", rotated.file.path()))?;
+        }
+        let path = self.segment.path().to_owned();
+        self.heal().map_err(WalError::io("write segment", &path))?;
+        self.segment.sync_handle().sync().map_err(WalError::io("fsync segment", &path))?;
+        sync_dir(&self.dir)
+    }
+
+    fn try_append(&mut self, batch: &RecordBatch, holds: BatchSamples) -> io::Result<u32> {
+        if let Some(errno) = self.lost {
+            return Err(io::Error::from_raw_os_error(errno));
+        }
+        self.heal()?;
+        if self.current.bytes > 0 && self.current.bytes + batch.max_bytes() > self.segment_size_bytes {
+            match self.rotate() {
+                Ok(()) => self.overlong = false,
+                // Without room for a new file there may still be room in this one: it gets longer than it should.
+                Err(error) if !self.overlong => {
+                    self.overlong = true;
+                    log::warn!("{error}; segment {:08} gets longer than it should", self.current.number);
+                }
+                Err(_) => {}
+            }
+        }
+        let start = self.current.bytes;
+        let Self { segment, pages, .. } = self;
+        let fragments = match batch.cut_into_pieces(start, pages, |piece| segment.append(piece)) {
+            Ok(fragments) => fragments,
+            Err(error) => {
+                self.torn = self.take_back().is_err();
+                return Err(error);
+            }
+        };
+        self.current.bytes = self.segment.bytes();
+        self.current.samples += holds.samples;
+        self.current.histograms += holds.histograms;
+        self.current.newest_ts_ms = self.current.newest_ts_ms.max(holds.newest_ts_ms);
+        self.count_pages(start, fragments, batch.saved_bytes());
+        Ok(self.current.number)
+    }
+
+    /// Takes back the bytes of an earlier failed write, if they are still there.
+    fn heal(&mut self) -> io::Result<()> {
+        if self.torn {
+            self.take_back()?;
+            self.torn = false;
+        }
+        Ok(())
+    }
+
+    /// Leaves nothing behind the last whole batch. A file system that cannot cut (one that copies on write may be too
+    /// full for it) gets a new file with the same name: a torn segment that has a successor makes Prometheus delete
+    /// the successor.
+    fn take_back(&mut self) -> io::Result<()> {
+        let end = self.current.bytes;
+        self.segment.cut(end).or_else(|_| self.segment.rewrite(end))
+    }
+
+    fn create_segment(&self, number: u32) -> Result<Segment, WalError> {
+        let path = segment_path(&self.dir, number);
+        #[cfg(any(test, feature = "faults"))]
+        self.disk.check_create().map_err(WalError::io("create segment", &path))?;
+        let segment = Segment::create(path, number)?;
+        #[cfg(any(test, feature = "faults"))]
+        let segment = segment.on(&self.disk);
+        Ok(segment)
+    }
+
+    fn count_pages(&self, start: u64, fragments: u64, saved_bytes: u64) {
+        let end = self.current.bytes;
+        let page = |at: u64| at / crate::wal::format::page::PAGE_BYTES as u64;
+        self.metrics.page_flushes.inc();
+        self.metrics.completed_pages.add(page(end) - page(start));
+        self.metrics.record_part_writes.add(fragments);
+        self.metrics.record_parts_bytes_written.add(end - start);
+        self.metrics.record_bytes_saved.add(saved_bytes);
+    }
+}

@@ -1,0 +1,6 @@
+//! Who we say we are.
+
+pub(crate) mod assertion;
+pub(crate) mod credentials;
+pub(crate) mod oauth2;
+pub(crate) mod token_answer;

@@ -1,0 +1,370 @@
+//! A reader: follows a part of the log and deals what stands in it out to shards.
+//!
+//! Runs on the watcher's thread or the backlog's. A full shard makes it wait, and then it still obeys: it ends between two
+//! records, or at once. Knows neither requests nor positions on disk.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, TryRecvError, select};
+
+use crate::remote::endpoint_state::Shared;
+use crate::remote::read::record_items::RecordItems;
+use crate::remote::send::batch::{Batch, Item};
+use crate::remote::send::shards::Outbox;
+use crate::remote::settle::ledger::{DropReason, Fate, Kind};
+use crate::remote::settle::losses;
+use crate::remote::settle::progress::{LaneId, Mark};
+use scraped_engine::encode::series_labels::Verdicts;
+use scraped_engine::series::SeriesHandle;
+use scraped_engine::wal::error::WalError;
+use scraped_engine::wal::follow::{Ended, Follower, Next, fingerprint};
+use scraped_engine::wal::format::record::RecordType;
+use scraped_engine::wal::write::segment_writer::Position;
+
+/// Further behind than so many times `batch_send_deadline`, and this, samples are no longer fresh.
+const FRESH_DEADLINES: u32 = 2;
+const LEAST_BEHIND: Duration = Duration::from_secs(2);
+
+/// The log is split no more often: each time it costs a segment.
+const SPLIT_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Truncation has overtaken a reader whose endpoint works: so many times as many shards.
+const MORE_SHARDS: usize = 2;
+
+/// What the manager wants; a closed channel means: end at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Control {
+    /// From the next record on there are so many shards.
+    Reshard(usize),
+    /// Read what there is, send everything, end.
+    Drain,
+    /// End after the record that is being read, with all that was read given to the shards.
+    Leave,
+}
+
+/// Reads a part of the log and deals it out.
+pub struct Reader {
+    follower: Follower,
+    pub(in crate::remote) dealer: Dealer,
+}
+
+/// The part that is called back while the log is read.
+pub(in crate::remote) struct Dealer {
+    pub(in crate::remote) shared: Arc<Shared>,
+    pub(in crate::remote) outbox: Outbox,
+    verdicts: Verdicts,
+    pub(in crate::remote) control: Receiver<Control>,
+    pub(in crate::remote) stop: Receiver<()>,
+    lane: LaneId,
+    /// The segment in front of which the lane ends; `None` for the newest.
+    until: Option<u32>,
+    pub(in crate::remote) wanted_shards: Option<usize>,
+    pub(in crate::remote) is_draining: bool,
+    is_leaving: bool,
+    pub(in crate::remote) is_stopped: bool,
+    is_truncated: bool,
+    pub(in crate::remote) is_split_due: bool,
+    /// When the log was last split, or that was tried.
+    pub(in crate::remote) last_split: Option<Instant>,
+    /// Nothing was read to the end of the log yet.
+    pub(in crate::remote) is_catching_up: bool,
+    record: RecordItems,
+    /// The newest timestamp of the record in hand, where somebody needs it.
+    newest_here_ms: Option<i64>,
+    handles: Vec<Option<SeriesHandle>>,
+}
+
+impl Reader {
+    /// Reads `lane` from `position` on and fills `outbox`; ends at once when `control` or `stop` is closed.
+    pub fn new(
+        shared: Arc<Shared>,
+        (lane, position): (LaneId, Position),
+        outbox: Outbox,
+        control: Receiver<Control>,
+        stop: Receiver<()>,
+    ) -> Self {
+        let follower = Follower::new(shared.wal.clone(), position);
+        let dealer = Dealer {
+            shared,
+            outbox,
+            verdicts: Verdicts::default(),
+            control,
+            stop,
+            lane,
+            until: None,
+            wanted_shards: None,
+            is_draining: false,
+            is_leaving: false,
+            is_stopped: false,
+            is_truncated: false,
+            is_split_due: false,
+            last_split: None,
+            is_catching_up: true,
+            record: RecordItems::default(),
+            newest_here_ms: None,
+            handles: Vec::new(),
+        };
+        Self { follower, dealer }
+    }
+
+    /// Goes on elsewhere.
+    pub fn move_to(&mut self, lane: LaneId, position: Position, until: Option<u32>) {
+        self.follower = Follower::new(self.dealer.shared.wal.clone(), position);
+        self.dealer.lane = lane;
+        self.dealer.until = until;
+    }
+
+    /// Whether its lane is read to its end.
+    pub fn is_done(&self) -> bool {
+        self.dealer.until.is_some_and(|until| self.follower.position().segment >= until)
+    }
+
+    /// Reads and deals out until there is no more, or something else is to be done.
+    ///
+    /// # Errors
+    /// The log cannot be read; the next call tries again.
+    pub fn read(&mut self) -> Result<Ended, WalError> {
+        let Self { follower, dealer } = self;
+        let mut n_damaged = 0;
+        let name = &dealer.shared.metrics.name.clone();
+        let metrics = Arc::clone(&dealer.shared.metrics);
+        let ended = follower.read(&mut |at, end, bytes| dealer.take_record(at, end, bytes), &mut |error| {
+            metrics.watcher_decode_failures.inc();
+            n_damaged += 1;
+            if n_damaged == 1 {
+                log::warn!("remote_write {name}: {error}; it is passed over, what stands behind it is sent");
+            }
+        });
+        let position = follower.position();
+        if dealer.until.is_none() {
+            metrics.watcher_current_segment.set(f64::from(position.segment));
+        }
+        let is_truncated = std::mem::take(&mut dealer.is_truncated) || matches!(ended, Ok(Ended::Truncated));
+        if is_truncated {
+            let Shared { wal, config, progress, metrics, .. } = &*dealer.shared;
+            losses::count_gone(wal, config, progress, metrics);
+            match progress.read_to(dealer.lane) {
+                Some(behind) if behind > position => follower.go_to(behind),
+                // Not truncated and yet not there: wal-maintenance finds out why.
+                _ => return Ok(Ended::CaughtUp),
+            }
+            dealer.want_more_shards();
+            return Ok(Ended::Truncated);
+        }
+        ended
+    }
+}
+
+impl Dealer {
+    /// Takes note of an order; `None` if there will be none any more.
+    pub(in crate::remote) fn obey(&mut self, order: Option<Control>) {
+        match order {
+            Some(Control::Reshard(n)) => self.wanted_shards = Some(n),
+            Some(Control::Drain) => self.is_draining = true,
+            Some(Control::Leave) => self.is_leaving = true,
+            None => self.is_stopped = true,
+        }
+    }
+
+    /// Whether it is to end.
+    pub(in crate::remote) fn is_leaving(&self) -> bool {
+        self.is_stopped || self.is_leaving
+    }
+
+    /// Does nothing for a while, unless there is an order.
+    pub(in crate::remote) fn rest(&mut self, pause: Duration) {
+        select! {
+            recv(self.control) -> order => self.obey(order.ok()),
+            recv(self.stop) -> _ => self.is_stopped = true,
+            default(pause) => {}
+        }
+    }
+
+    /// While the endpoint works, more input than the shards can send is no reason to lose samples.
+    fn want_more_shards(&mut self) {
+        let queue = &self.shared.config.queue;
+        let n_shards = self.shared.metrics.shards.get() as usize;
+        if self.shared.last_error().is_empty() && self.until.is_none() && n_shards < queue.max_shards {
+            self.wanted_shards = Some((n_shards * MORE_SHARDS).clamp(queue.min_shards, queue.max_shards));
+        }
+    }
+
+    /// Whether newer samples should not wait until this record's turn comes.
+    fn is_behind(&self) -> bool {
+        let queue = &self.shared.config.queue;
+        let is_too_soon = self.last_split.is_some_and(|last| last.elapsed() < SPLIT_INTERVAL);
+        if queue.in_order || self.until.is_some() || is_too_soon {
+            return false;
+        }
+        let newest_ms = self.shared.wal.newest_ts_ms();
+        let Some((here_ms, newest_ms)) = self.newest_here_ms.zip(newest_ms) else {
+            return false;
+        };
+        let fresh = (queue.batch_send_deadline * FRESH_DEADLINES).max(LEAST_BEHIND);
+        u128::from(newest_ms.saturating_sub(here_ms).max(0).unsigned_abs()) > fresh.as_millis()
+    }
+
+    fn take_record(&mut self, at: Position, end: Position, bytes: &[u8]) -> Next {
+        if self.until.is_some_and(|until| at.segment >= until) {
+            return Next::Keep;
+        }
+        let record_type = RecordType::of(bytes);
+        let metrics = &self.shared.metrics;
+        let end = Mark { position: end, fingerprint: fingerprint(bytes) };
+        if !self.record.read(bytes, |kind| self.shared.sends(kind)) {
+            metrics.watcher_records_read.with(&[record_type.name()]).inc();
+            if record_type == RecordType::Unknown {
+                metrics.watcher_decode_failures.inc();
+            }
+            self.shared.progress.pass(self.lane, end);
+            return Next::Record;
+        }
+        if self.shared.wal.handles(at.segment, &self.record.refs, &mut self.handles).is_err() {
+            self.is_truncated = true;
+            return Next::Keep;
+        }
+        if self.record.is_damaged {
+            metrics.watcher_decode_failures.inc();
+        }
+        metrics.watcher_records_read.with(&[record_type.name()]).inc();
+        if self.is_catching_up {
+            metrics.watcher_pre_tailing.inc();
+        }
+        metrics.items_in.add(self.record.items.len() as u64);
+        self.newest_here_ms = self.newest_ms_of_record();
+        if self.deal(end) { self.after_record() } else { Next::Keep }
+    }
+
+    /// The newest timestamp of the record in hand, if it is known by it how old the record is: timestamps of exemplars
+    /// are those of their page.
+    fn newest_ms_of_record(&self) -> Option<i64> {
+        let is_needed = self.until.is_some() || !self.shared.config.queue.in_order;
+        if !is_needed || self.record.kind == Kind::Exemplar {
+            return None;
+        }
+        self.record.items.iter().map(|(ts_ms, _)| *ts_ms).max()
+    }
+
+    /// False if it is to end before the record is dealt out, or that is gone.
+    fn deal(&mut self, end: Mark) -> bool {
+        let shared = Arc::clone(&self.shared);
+        let kind = self.record.kind;
+        let Some(seq) = shared.progress.open(self.lane, kind, end, self.record.items.len() as u64) else {
+            self.is_truncated = true;
+            return false;
+        };
+        let now = Instant::now();
+        let oldest_ms = shared.oldest_wanted_ms();
+        let mut n_dropped = [0_u64; DropReason::ALL.len()];
+        let mut items = std::mem::take(&mut self.record.items);
+        let handles = std::mem::take(&mut self.handles);
+        for ((ts_ms, content), handle) in items.drain(..).zip(handles.iter().copied()) {
+            let reason = match handle {
+                None => DropReason::WalTruncated,
+                Some(_) if oldest_ms.is_some_and(|oldest_ms| ts_ms < oldest_ms) => DropReason::TooOld,
+                Some(handle) if !shared.labels.wants(&shared.wal, &mut self.verdicts, handle) => {
+                    DropReason::DroppedSeries
+                }
+                Some(handle) => {
+                    let item = Item { handle, record: seq, ts_ms, content };
+                    if let Some(full) = self.outbox.push(item, now)
+                        && !self.flush(full)
+                    {
+                        return false;
+                    }
+                    continue;
+                }
+            };
+            if let Some(n) = n_dropped.get_mut(reason as usize) {
+                *n += 1;
+            }
+        }
+        // Their memory is used again.
+        (self.record.items, self.handles) = (items, handles);
+        for (reason, n) in DropReason::ALL.into_iter().zip(n_dropped) {
+            let fate = Fate::Dropped(reason);
+            shared.count(kind, n, fate);
+            shared.progress.settle((0..n).map(|_| seq), fate);
+        }
+        shared.progress.close(seq);
+        true
+    }
+
+    fn after_record(&mut self) -> Next {
+        self.flush_due(Instant::now());
+        loop {
+            match self.control.try_recv() {
+                Ok(order) => self.obey(Some(order)),
+                Err(TryRecvError::Empty) => break,
+                Err(TryRecvError::Disconnected) => {
+                    self.is_stopped = true;
+                    break;
+                }
+            }
+        }
+        if let Some(newest_ms) = self.newest_here_ms.filter(|_| self.until.is_some()) {
+            self.shared.metrics.backlog_timestamp.set(newest_ms as f64 / 1000.0);
+        }
+        self.is_split_due = self.is_behind();
+        let is_to_pause = self.is_leaving() || self.wanted_shards.is_some() || self.is_split_due;
+        if is_to_pause { Next::Pause } else { Next::Record }
+    }
+
+    /// Sends the open batches that have waited long enough.
+    pub(in crate::remote) fn flush_due(&mut self, now: Instant) {
+        let deadline = self.shared.config.queue.batch_send_deadline;
+        while let Some((opened, idx)) = self.outbox.oldest_open() {
+            if now.saturating_duration_since(opened) < deadline || !self.flush(idx) {
+                return;
+            }
+        }
+    }
+
+    /// Sends the open batches.
+    pub(in crate::remote) fn flush_all(&mut self) {
+        while let Some((_, idx)) = self.outbox.oldest_open() {
+            if !self.flush(idx) {
+                return;
+            }
+        }
+    }
+
+    /// Gives a shard its open batch, waiting for room; false if it is to end.
+    fn flush(&mut self, idx: usize) -> bool {
+        let Some((mut batch, sender)) = self.outbox.take(idx) else { return true };
+        if let Err(full) = sender.try_send(batch) {
+            self.shared.metrics.enqueue_retries.inc();
+            batch = full.into_inner();
+        } else {
+            return true;
+        }
+        loop {
+            match self.offer(&sender, batch) {
+                Ok(()) => return true,
+                Err(_) if self.is_stopped => return false,
+                Err(back) => batch = back,
+            }
+        }
+    }
+
+    /// The batch back if an order came first.
+    fn offer(&mut self, sender: &Sender<Batch>, batch: Batch) -> Result<(), Batch> {
+        let mut batch = Some(batch);
+        let mut order = None;
+        select! {
+            // The message is only made when there is room.
+            send(sender, batch.take().unwrap_or_default()) -> sent => {
+                // A shard that has ended was told to: so is the watcher.
+                self.is_stopped |= sent.is_err();
+                return if let Err(back) = sent { Err(back.into_inner()) } else { Ok(()) };
+            }
+            recv(self.control) -> it => order = it.ok(),
+            recv(self.stop) -> _ => self.is_stopped = true,
+        }
+        if !self.is_stopped {
+            self.obey(order);
+        }
+        Err(batch.unwrap_or_default())
+    }
+}

@@ -1,0 +1,154 @@
+//! Metadata by remote write 1.0: every `metadata_config.send_interval` type, help and unit of all families that targets
+//! have, in requests of their own (`storage/remote/metadata_watcher.go`, `AppendWatcherMetadata`).
+//!
+//! Runs on thread `remote-metadata-<name>`, with a connection of its own, so that samples never wait for it. What could
+//! not be sent is not kept: the next round says all of it again. While 2.0 is spoken there is no round: it has metadata at
+//! the series instead.
+
+use std::io;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+
+use crate::config::remote_write::MetadataConfig;
+use crate::http::Canceller;
+use crate::remote::endpoint_state::Shared;
+use crate::remote::send::backoff::Backoff;
+use crate::remote::send::client::{Client, SendOutcome};
+use scraped_engine::encode::{FamilyMetadata, Message, RequestWriter, compress, type_number};
+use scraped_engine::families::{Family, MetadataStore};
+
+/// Stack of the thread in bytes.
+const STACK_BYTES: usize = 256 * 1024;
+
+/// A sentence about the same trouble is repeated no more often.
+const SAY_AGAIN: Duration = Duration::from_secs(60);
+
+/// The running thread.
+#[derive(Debug)]
+pub struct Handle {
+    canceller: Canceller,
+    thread: JoinHandle<()>,
+}
+
+impl Handle {
+    /// Starts to send what `store` holds, as `config` says; ends when `stop` is closed.
+    ///
+    /// # Errors
+    /// The system refuses the thread.
+    pub fn spawn(
+        shared: Arc<Shared>,
+        config: MetadataConfig,
+        store: Arc<MetadataStore>,
+        stop: Receiver<()>,
+    ) -> io::Result<Self> {
+        let client = Client::new(&shared.config, &shared.turn);
+        let canceller = client.canceller();
+        let queue = &shared.config.queue;
+        let backoff = Backoff::new(queue.min_backoff, queue.max_backoff);
+        let name = format!("remote-metadata-{}", shared.metrics.name);
+        let sender = Sender { shared, config, store, client, backoff, stop, said: None };
+        let thread = thread::Builder::new().name(name).stack_size(STACK_BYTES).spawn(move || sender.run())?;
+        Ok(Self { canceller, thread })
+    }
+
+    /// Ends it, after `stop` was closed. A request in flight is cancelled: the next round would say the same.
+    pub fn join(self) {
+        self.canceller.cancel();
+        // Its panic was told to the daemon by the hook of its thread.
+        let _ = self.thread.join();
+    }
+}
+
+struct Sender {
+    shared: Arc<Shared>,
+    config: MetadataConfig,
+    store: Arc<MetadataStore>,
+    client: Client,
+    backoff: Backoff,
+    /// Closed to end it.
+    stop: Receiver<()>,
+    said: Option<Instant>,
+}
+
+/// It is to end.
+struct Stopped;
+
+impl Sender {
+    fn run(mut self) {
+        while self.stop.recv_timeout(self.config.send_interval) == Err(RecvTimeoutError::Timeout) {
+            // Nor while the endpoint is left alone.
+            if self.shared.message() != Message::V1 || self.shared.pause.until().is_some() {
+                continue;
+            }
+            let families = self.store.families();
+            for part in families.chunks(self.config.max_samples_per_send) {
+                if let Err(Stopped) = self.send(part) {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Tries until the endpoint has answered for good.
+    fn send(&mut self, part: &[Family]) -> Result<(), Stopped> {
+        let Some(packed) = request(part) else { return Ok(()) };
+        let shared = Arc::clone(&self.shared);
+        let metrics = &shared.metrics.metadata;
+        let n_families = part.len() as u64;
+        for attempt in 0.. {
+            let start = Instant::now();
+            let outcome = self.client.send(Message::V1, &packed, attempt);
+            shared.metrics.sent_batch_duration.observe(start.elapsed().as_secs_f64());
+            match outcome {
+                SendOutcome::Accepted { .. } => {
+                    self.backoff.reset();
+                    metrics.sent.add(n_families);
+                    metrics.bytes.add(packed.len() as u64);
+                    return Ok(());
+                }
+                SendOutcome::Refused { error, .. }
+                | SendOutcome::WrongEndpoint { error, .. }
+                | SendOutcome::OnlyV1 { error } => {
+                    self.backoff.reset();
+                    metrics.failed.add(n_families);
+                    self.say(&format!("{n_families} metadata entries are not sent: {error}"));
+                    return Ok(());
+                }
+                SendOutcome::Later { error, retry_after } => {
+                    self.say(&format!("metadata cannot be sent: {error}; it is tried again"));
+                    let pause = self.backoff.pause(retry_after);
+                    if self.stop.recv_timeout(pause) != Err(RecvTimeoutError::Timeout) {
+                        return Err(Stopped);
+                    }
+                    metrics.retried.add(n_families);
+                }
+                SendOutcome::Cancelled => return Err(Stopped),
+            }
+        }
+        Ok(())
+    }
+
+    fn say(&mut self, what: &str) {
+        let now = Instant::now();
+        if self.said.is_none_or(|said| now.duration_since(said) >= SAY_AGAIN) {
+            self.said = Some(now);
+            log::warn!("remote_write {}: {what}", self.shared.metrics.name);
+        }
+    }
+}
+
+/// A compressed request; what it is made with is not kept for a minute.
+fn request(families: &[Family]) -> Option<Vec<u8>> {
+    let mut writer = RequestWriter::new(Message::V1);
+    for family in families {
+        let kind = type_number(family.metric_type());
+        writer.family(family.name(), FamilyMetadata { kind, help: family.help(), unit: family.unit() });
+    }
+    let mut packed = Vec::new();
+    // An error is a message of 4 GiB, which so few families do not make.
+    compress(&mut snap::raw::Encoder::new(), writer.bytes(), &mut packed).ok()?;
+    Some(packed)
+}

@@ -1,0 +1,6 @@
+//! One page from wherever a target has it.
+
+pub mod failure_log;
+pub(crate) mod local;
+pub mod negotiation;
+pub mod scraper;

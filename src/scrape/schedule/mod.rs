@@ -1,0 +1,9 @@
+//! When each target is scraped, and by which worker.
+
+pub mod end_of_run;
+pub mod mailbox;
+pub mod scheduler;
+pub(crate) mod slots;
+pub(crate) mod suspects;
+pub mod timing;
+pub mod workers;

@@ -1,0 +1,10 @@
+//! From target groups to targets and the pools that hold them.
+
+pub mod local_access;
+pub mod pool;
+pub mod reuse;
+pub mod status;
+pub mod target;
+pub mod target_limit;
+pub mod target_options;
+pub mod target_url;
