@@ -15,7 +15,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use scraped::discovery::TargetSets;
+use scraped::discovery::target_group::TargetSets;
 use sd_support::Discovery;
 use serde_json::Value;
 use support::{PATIENCE, wait_until};

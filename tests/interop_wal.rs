@@ -13,9 +13,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use scraped_engine::wal::appender::Appender;
 use scraped_engine::wal::format::segment;
-use scraped_engine::wal::head::{Compression, Wal};
+use scraped_engine::wal::head::Wal;
 use scraped_engine::wal::keep::checkpoint;
 use scraped_engine::wal::keep::maintenance::Maintenance;
+use scraped_engine::wal::options::Compression;
 use scraped_engine::wal::stale_nan;
 use tempfile::TempDir;
 use wal_support::peers::{Server, dump, run_agent};
@@ -66,7 +67,7 @@ trait WithCompression {
     fn with(self, compression: Compression) -> Self;
 }
 
-impl WithCompression for scraped_engine::wal::head::WalOptions {
+impl WithCompression for scraped_engine::wal::options::WalOptions {
     fn with(self, compression: Compression) -> Self {
         Self { compression, ..self }
     }

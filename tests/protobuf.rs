@@ -14,7 +14,7 @@ use proptest::prelude::*;
 use protobuf_support::encode::{encode, page_of_hex};
 use protobuf_support::{options, parse};
 use scraped_engine::exposition::content_type::Format;
-use scraped_engine::exposition::parser::ParserOptions;
+use scraped_engine::exposition::options::ParserOptions;
 use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};

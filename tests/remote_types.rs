@@ -21,8 +21,10 @@ use scraped_engine::histogram::{CUSTOM_BUCKETS_SCHEMA, CounterResetHint, Counts,
 use scraped_engine::labels::builder::LabelsBuilder;
 use scraped_engine::metric_type::MetricType;
 use scraped_engine::series::SeriesHandle;
-use scraped_engine::wal::appender::{Appender, ExemplarTime};
-use scraped_engine::wal::head::{Compression, Wal, WalOptions};
+use scraped_engine::wal::appender::Appender;
+use scraped_engine::wal::head::Wal;
+use scraped_engine::wal::options::{Compression, WalOptions};
+use scraped_engine::wal::write::staged::ExemplarTime;
 use support::receiver::{Answer, Receiver, Request};
 use support::wait_until;
 use tempfile::TempDir;

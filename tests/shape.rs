@@ -9,7 +9,7 @@ use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use fake_targets::{config, group, job};
 use parking_lot::Mutex;
 use scraped::config::{Config, ScrapeConfig};
-use scraped::discovery::TargetSets;
+use scraped::discovery::target_group::TargetSets;
 use scraped::scrape::manager::{Inputs, ManagerHandle};
 use scraped::scrape::metrics::ScrapeMetrics;
 use scraped::scrape::schedule::scheduler::Changes;

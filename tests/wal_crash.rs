@@ -16,9 +16,9 @@ use scraped_engine::wal::format::record;
 use scraped_engine::wal::format::record::Record;
 use scraped_engine::wal::format::segment;
 use scraped_engine::wal::format::segment_reader::{SegmentReader, Tail};
-use scraped_engine::wal::head::WalOptions;
 use scraped_engine::wal::keep::checkpoint;
 use scraped_engine::wal::keep::maintenance::Maintenance;
+use scraped_engine::wal::options::WalOptions;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;

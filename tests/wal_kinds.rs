@@ -12,7 +12,7 @@ use scraped_engine::histogram::{CUSTOM_BUCKETS_SCHEMA, Counts, Histogram, Span};
 use scraped_engine::labels::builder::LabelsBuilder;
 use scraped_engine::metric_type::MetricType;
 use scraped_engine::series::SeriesHandle;
-use scraped_engine::wal::appender::{Appender, ExemplarError, ExemplarTime};
+use scraped_engine::wal::appender::{Appender, ExemplarError};
 use scraped_engine::wal::format::record;
 use scraped_engine::wal::format::record::Record;
 use scraped_engine::wal::format::record::exemplars::ExemplarsEncoder;
@@ -21,6 +21,7 @@ use scraped_engine::wal::format::segment;
 use scraped_engine::wal::format::segment_reader::{SegmentReader, Tail};
 use scraped_engine::wal::head::Wal;
 use scraped_engine::wal::keep::maintenance::Maintenance;
+use scraped_engine::wal::write::staged::ExemplarTime;
 use tempfile::TempDir;
 use wal_support::{ask_all, check_log, commit, kinds, open, open_with, options, series};
 

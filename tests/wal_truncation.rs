@@ -12,9 +12,10 @@ use scraped_engine::metrics::Collect;
 use scraped_engine::metrics::page::Page;
 use scraped_engine::wal::error::WalError;
 use scraped_engine::wal::format::segment;
-use scraped_engine::wal::head::{Wal, WalOptions};
+use scraped_engine::wal::head::Wal;
 use scraped_engine::wal::keep::maintenance::{Handle, Maintenance};
 use scraped_engine::wal::keep::{checkpoint, disk};
+use scraped_engine::wal::options::WalOptions;
 use tempfile::TempDir;
 use wal_support::{MIB, ask, ask_all, check_log, commit, open_with, options, series, stage};
 

@@ -5,7 +5,8 @@ use std::io::{self, Read, Write};
 use crate::commands::check::{Outcome, counted};
 use scraped_engine::exposition::Entry;
 use scraped_engine::exposition::content_type::Format;
-use scraped_engine::exposition::parser::{Parser, ParserBuffers, ParserOptions};
+use scraped_engine::exposition::options::ParserOptions;
+use scraped_engine::exposition::parser::{Parser, ParserBuffers};
 use scraped_engine::exposition::recall::NoRecall;
 
 /// A page that ends like this is OpenMetrics.

@@ -365,7 +365,7 @@ mod tests {
     use scraped_engine::wal::STALE_NAN_BITS;
     use scraped_engine::wal::format::record::samples::{Sample, SamplesEncoder};
     use scraped_engine::wal::format::record::series::SeriesEncoder;
-    use scraped_engine::wal::head::Compression;
+    use scraped_engine::wal::options::Compression;
     use scraped_engine::wal::write::bulk_writer::BulkWriter;
 
     enum Write {

@@ -16,7 +16,7 @@ use crate::commands::query::{QueryError, QueryFormat, QueryOptions};
 use crate::config::discovery::{DiscoveryConfig, Provenance};
 use crate::config::error::ConfigErrors;
 use crate::config::{FeatureDefaults, ScrapeConfig, load_with};
-use crate::discovery::TargetGroup;
+use crate::discovery::target_group::TargetGroup;
 use crate::scrape::error::ScrapeError;
 use crate::scrape::fetch::scraper::Scraper;
 use crate::scrape::metrics::ScrapeMetrics;
@@ -32,7 +32,8 @@ use scraped_engine::store::decode::Decoder;
 use scraped_engine::store::pace::Pace;
 use scraped_engine::store::permits::Permits;
 use scraped_engine::wal::error::WalError;
-use scraped_engine::wal::head::{Compression, Wal, WalOptions};
+use scraped_engine::wal::head::Wal;
+use scraped_engine::wal::options::{Compression, WalOptions};
 
 /// Everything that one scrape writes.
 const ALL_SERIES: &str = "{__name__=~\".+\"}";

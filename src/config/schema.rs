@@ -4,8 +4,8 @@
 //! that is spelled out passes; any other value is noted where it means nothing to an agent, and refused where an agent
 //! that ignores it would lie.
 
-use crate::config::scrape::note_no_effect;
 use crate::config::text::fields::Field;
+use crate::config::text::fields::note_no_effect;
 
 /// What a field holds, and which value is its default.
 #[derive(Debug)]

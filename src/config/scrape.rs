@@ -2,13 +2,15 @@
 //!
 //! After `GlobalConfig.UnmarshalYAML` and `ScrapeConfig.Validate` of Prometheus' `config/config.go`.
 
+use crate::config::text::fields::note_no_effect;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::client::http_client;
 use crate::config::discovery;
-use crate::config::discovery::{TargetSpelling, is_other_provider, read_labels};
+use crate::config::discovery::bridged::is_other_provider;
+use crate::config::discovery::target_labels::{TargetSpelling, read_labels};
 use crate::config::relabel::read_rules;
 use crate::config::scrape_options::{
     ScrapeLimits, TypedScrapeOptions, read_fallback, read_options, read_typed,
@@ -90,13 +92,6 @@ pub(in crate::config) fn read_global(field: &Field<'_>, dir: &Path) -> GlobalCon
         }
     }
     global
-}
-
-/// For what Prometheus reads and an agent has no use for.
-pub(in crate::config) fn note_no_effect(field: &Field<'_>) {
-    if !field.is_null() {
-        field.mistakes().note(format!("{} has no effect in an agent", field.path()));
-    }
 }
 
 /// One entry of `scrape_configs`; a mistake anywhere in it is reported, and what could be read goes on to further checks.

@@ -4,9 +4,9 @@
 
 use std::collections::BTreeSet;
 
-use crate::config::client::http_client::RESERVED_HEADERS;
+use crate::config::client::header::RESERVED_HEADERS;
 use crate::config::schema::{OTLP, Shape, TRACING, note_if_set};
-use crate::config::scrape::note_no_effect;
+use crate::config::text::fields::note_no_effect;
 use crate::config::text::fields::{Field, Fields};
 use crate::config::text::node::Value;
 use scraped_engine::labels::relabel::NameScheme;

@@ -17,8 +17,10 @@ use scraped_engine::families::MetadataStore;
 use scraped_engine::metrics::Registry;
 use scraped_engine::series::bound::SeriesBound;
 use scraped_engine::wal::error::WalError;
-use scraped_engine::wal::head::{ReplaySummary, Wal, WalOptions};
+use scraped_engine::wal::head::Wal;
 use scraped_engine::wal::keep::maintenance;
+use scraped_engine::wal::open::replay_summary::ReplaySummary;
+use scraped_engine::wal::options::WalOptions;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

@@ -17,7 +17,7 @@ use xxhash_rust::xxh64::xxh64;
 
 use crate::config::discovery::{DiscoveryConfig, Provenance};
 use crate::config::text::yaml::MAX_TEXT_BYTES;
-use crate::discovery::TargetGroup;
+use crate::discovery::target_group::TargetGroup;
 use scraped_engine::data_dir;
 use scraped_engine::labels::Labels;
 

@@ -16,12 +16,13 @@ use crossbeam_channel::{Receiver, RecvError, SendError, Sender, at, bounded, nev
 
 use crate::config::Config;
 use crate::config::discovery::DiscoveryConfig;
+use crate::discovery::discoverer::{GroupSender, ThreadEnded, Update};
 use crate::discovery::keeper::{Keeper, KeptDir};
 use crate::discovery::lists::tally::Wanted;
 use crate::discovery::metrics::DiscoveryMetrics;
 use crate::discovery::outbox::{MIN_WAIT, Outbox};
 use crate::discovery::providers::provider;
-use crate::discovery::{Apply, GroupSender, TargetGroup, TargetSets, ThreadEnded, Update};
+use crate::discovery::target_group::{TargetGroup, TargetSets};
 use crate::http::Canceller;
 
 /// What a provider found that a reload has replaced by another one is used until that one has spoken, but no longer than
@@ -385,4 +386,11 @@ impl Drop for Watch {
             (self.thread_ended)(&self.name);
         }
     }
+}
+
+/// The main thread's word to the manager.
+#[derive(Debug)]
+pub(crate) struct Apply {
+    pub(in crate::discovery) config: Arc<Config>,
+    pub(in crate::discovery) applied: Sender<()>,
 }

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use crate::discovery::TargetSets;
 use crate::discovery::metrics::DiscoveryMetrics;
+use crate::discovery::target_group::TargetSets;
 
 /// How long changes are collected at first (Prometheus: `InitialInterval`).
 pub(in crate::discovery) const MIN_WAIT: Duration = Duration::from_millis(100);

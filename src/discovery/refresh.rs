@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{RecvTimeoutError, TryRecvError};
 
 use crate::discovery::complaints::Complaint;
+use crate::discovery::discoverer::{Discoverer, GroupSender, Stop};
 use crate::discovery::metrics::DiscoveryMetrics;
-use crate::discovery::{Discoverer, GroupSender, Stop, TargetGroup};
+use crate::discovery::target_group::TargetGroup;
 use crate::http::Canceller;
 
 /// Pause after the first failure while there was no answer yet; it doubles up to the refresh interval.

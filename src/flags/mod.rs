@@ -15,7 +15,7 @@ use crate::log::LogFormat;
 use crate::web::site::{Cors, ExternalUrl};
 use lexopt::{Arg, Parser};
 use log::LevelFilter;
-use scraped_engine::wal::head::{Compression, WalOptions};
+use scraped_engine::wal::options::{Compression, WalOptions};
 use std::ffi::OsString;
 use std::fmt::{self, Write as _};
 use std::path::{Path, PathBuf};

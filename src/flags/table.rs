@@ -7,7 +7,7 @@ use crate::flags::features::Features;
 use crate::log::LogFormat;
 use crate::web::site::{Cors, ExternalUrl};
 use log::LevelFilter;
-use scraped_engine::wal::head::Compression;
+use scraped_engine::wal::options::Compression;
 use std::path::PathBuf;
 use std::time::Duration;
 

@@ -14,6 +14,7 @@ mod tls;
 mod watched;
 pub mod wire;
 
+use crate::http::wire::error_kind::kind_of;
 use std::borrow::Cow;
 use std::io::{self, Read};
 use std::path::PathBuf;
@@ -32,9 +33,8 @@ use crate::http::auth::credentials::{Audience, Line};
 use crate::http::dial::connect::{NetConnector, NoResolver, Route};
 use crate::http::dial::dialer::{Dialer, Turn};
 use crate::http::dial::name_cache::Names;
-use crate::http::error::{HttpError, HttpErrorKind, Method, Phase, system_words};
+use crate::http::error::{HttpError, HttpErrorKind, Method, Phase};
 use crate::http::profile::ClientProfile;
-use crate::http::wire::carry::Carried;
 use crate::http::wire::exchange::Exchange;
 use crate::http::wire::response::{Answer, Response, UreqResponse};
 
@@ -396,35 +396,6 @@ fn new_agent(route: &Route, exchange: &Arc<Exchange>, profile: &Arc<ClientProfil
         .accept_encoding("")
         .build();
     Agent::with_parts(config, connector, NoResolver)
-}
-
-fn kind_of(exchange: &Exchange, error: Error) -> HttpErrorKind {
-    if exchange.is_cancelled() {
-        return HttpErrorKind::Cancelled;
-    }
-    let phase = exchange.phase();
-    match error {
-        Error::Timeout(_) => HttpErrorKind::Deadline(phase),
-        Error::Io(_) if exchange.was_reset() => {
-            HttpErrorKind::Io(phase, "read: connection reset by peer".to_owned())
-        }
-        Error::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => HttpErrorKind::Eof(phase),
-        Error::Io(error) => {
-            let verb = if phase == Phase::Send { "write" } else { "read" };
-            HttpErrorKind::Io(phase, format!("{verb}: {}", system_words(&error)))
-        }
-        Error::LargeResponseHeader(..) => {
-            HttpErrorKind::LineTooLong { limit_bytes: crate::http::wire::buffers::INPUT_BYTES }
-        }
-        Error::BadUri(cause) => HttpErrorKind::BadUrl(cause),
-        Error::Http(error) => HttpErrorKind::BadUrl(error.to_string()),
-        Error::Other(carried) => match carried.downcast::<Carried>() {
-            Ok(carried) => carried.0,
-            Err(other) => HttpErrorKind::Protocol(phase, other.to_string()),
-        },
-        Error::Protocol(error) => HttpErrorKind::Protocol(phase, error.to_string()),
-        other => HttpErrorKind::Protocol(phase, other.to_string()),
-    }
 }
 
 /// Where a response sends to, if it is one that Go's client follows for a GET. Bytes that are no UTF-8 are escaped.

@@ -12,8 +12,8 @@ use crossbeam_channel::{Receiver, Sender, bounded, select};
 
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::remote::endpoint_name;
 use crate::remote::metrics::RemoteMetrics;
-use crate::remote::queue;
 use crate::remote::queue::{Endpoint, Queue};
 use crate::remote::read::claims::{Claim, Claims};
 use crate::remote::send::shard_count::UPDATE_SECONDS;
@@ -266,7 +266,7 @@ impl Manager {
     /// Starts a queue at the place of its claim, which is kept if that cannot be found yet.
     fn start(&mut self, endpoint: Endpoint, mut claim: Claim) {
         let identity = endpoint.config.identity();
-        let found = claim.find_place(&self.wal, &queue::name_of(&endpoint.config));
+        let found = claim.find_place(&self.wal, &endpoint_name::name_of(&endpoint.config));
         match claim.take() {
             Ok(place) => {
                 let whence = if place.0.is_new { ", from now on" } else { "" };
@@ -295,7 +295,7 @@ impl Manager {
             return;
         }
         for (endpoint, mut claim) in std::mem::take(&mut self.waiting) {
-            match claim.find_place(&self.wal, &queue::name_of(&endpoint.config)) {
+            match claim.find_place(&self.wal, &endpoint_name::name_of(&endpoint.config)) {
                 Ok(()) => self.start(endpoint, claim),
                 // Said when it was first tried.
                 Err(_) => self.waiting.push((endpoint, claim)),

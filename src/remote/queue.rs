@@ -2,6 +2,7 @@
 //!
 //! All of it runs on thread `remote-manager`.
 
+use crate::remote::endpoint_name::name_of;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
@@ -9,7 +10,6 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
-use md5::{Digest, Md5};
 
 use crate::clock::Clock;
 use crate::config::remote_write::RemoteWriteConfig;
@@ -43,9 +43,6 @@ const GRACE: Duration = Duration::from_secs(2);
 
 /// Places that wait to be durable; one every few seconds.
 const MAX_SETTLED: usize = 64;
-
-/// Hexadecimal digits of a nameless endpoint's name in metrics.
-const NAME_DIGITS: usize = 6;
 
 /// An endpoint's section with the labels that all endpoints get.
 #[derive(Clone, Debug, PartialEq)]
@@ -378,14 +375,4 @@ impl Queue {
             let _ = running.control.send(Control::Reshard(wanted));
         }
     }
-}
-
-/// What an endpoint is called in metrics and in the log: a nameless one has none that says its URL.
-pub fn name_of(config: &RemoteWriteConfig) -> String {
-    if config.name.is_empty() { short_hash(config.identity()) } else { config.name.clone() }
-}
-
-fn short_hash(text: &str) -> String {
-    let digest = Md5::digest(text.as_bytes());
-    digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>().chars().take(NAME_DIGITS).collect()
 }

@@ -165,7 +165,7 @@ impl From<PageError> for ScrapeError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use scraped_engine::exposition::error::Excerpt;
+    use scraped_engine::exposition::excerpt::Excerpt;
     use scraped_engine::exposition::recall::NoRecall;
     use scraped_engine::exposition::text::TextParser;
 

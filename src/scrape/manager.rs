@@ -6,7 +6,7 @@
 
 use crate::clock::Clock;
 use crate::config::{Config, ScrapeConfig};
-use crate::discovery::TargetSets;
+use crate::discovery::target_group::TargetSets;
 use crate::scrape::fetch::failure_log::FailureLog;
 use crate::scrape::metrics::ScrapeMetrics;
 use crate::scrape::schedule::scheduler;

@@ -8,7 +8,8 @@ use crate::commands::query::{QueryFormat, QueryOptions};
 use crate::scrape::targets::target_url::{TargetUrl, UrlScheme};
 use scraped_engine::labels::builder::LabelsBuilder;
 use scraped_engine::labels::{Labels, METRIC_NAME};
-use scraped_engine::wal::head::{Compression, Wal, WalOptions};
+use scraped_engine::wal::head::Wal;
+use scraped_engine::wal::options::{Compression, WalOptions};
 use std::path::Path;
 
 const TEXT: &str = "text/plain";

@@ -2,11 +2,11 @@
 
 use crate::lifecycle::DaemonEvent;
 use crate::web::http::{Request, Response};
-use crate::web::server::{Reply, Responder};
+use crate::web::reply::{Reply, Responder};
 use crate::web::site::Place;
-use crate::web::{WebState, api, status_page, ui};
+use crate::web::state::WebState;
+use crate::web::{api, status_page, ui};
 use crossbeam_channel::bounded;
-use scraped_engine::metrics::{Counter, Family, Summary};
 use std::time::Instant;
 
 /// One answer; the daemon sends it once and goes on.
@@ -37,27 +37,6 @@ enum Page {
 
 /// Where nothing is.
 const MISSING: (&str, Page) = ("/*filepath", Page::Missing);
-
-/// What `/metrics` says of the web server itself.
-#[derive(Debug)]
-pub struct WebMetrics {
-    requests: Family<Counter>,
-    durations: Family<Summary>,
-}
-
-impl Default for WebMetrics {
-    fn default() -> Self {
-        Self { requests: Family::new(&["handler", "code"]), durations: Family::new(&["handler"]) }
-    }
-}
-
-impl scraped_engine::metrics::Collect for WebMetrics {
-    fn collect(&self, page: &mut scraped_engine::metrics::page::Page) {
-        page.counters("prometheus_http_requests_total", "Counter of HTTP requests.", &self.requests);
-        let help = "Time to make an answer; quantiles over the newest.";
-        page.summaries("scraped_http_request_duration_seconds", help, &self.durations);
-    }
-}
 
 impl Router {
     pub(in crate::web) fn new(state: WebState) -> Self {

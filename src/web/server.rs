@@ -8,9 +8,8 @@
 use crate::descriptors;
 use crate::descriptors::Purpose;
 use crate::web::connection::Connection;
-use crate::web::http::{Request, Response};
 use crate::web::listen::Listener;
-use crossbeam_channel::Receiver;
+use crate::web::reply::{Responder, Times};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io::{self, ErrorKind};
 use std::net::TcpStream;
@@ -33,35 +32,6 @@ pub struct Limits {
     pub max_connections: usize,
     /// How long a connection may wait for its next request (`--web.read-timeout`).
     pub idle: Duration,
-}
-
-/// How long a client may take.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::web) struct Times {
-    /// For a request, and for each part of an answer.
-    pub(in crate::web) request: Duration,
-    /// Between two requests.
-    pub(in crate::web) idle: Duration,
-}
-
-/// Gives the pages.
-pub trait Responder {
-    /// Answers a request without waiting.
-    fn respond(&mut self, request: &Request) -> Reply;
-}
-
-/// An answer, or where it will come from.
-#[derive(Debug)]
-pub enum Reply {
-    /// Ready.
-    Now(Response),
-    /// Comes from another thread; a closed channel is a 500.
-    Later {
-        /// Where it comes from.
-        outcome: Receiver<Result<(), String>>,
-        /// What it looks like.
-        render: fn(Result<(), String>) -> Response,
-    },
 }
 
 /// Serves until `stop`'s other end is closed.

@@ -2,8 +2,8 @@
 
 use crate::remote::metrics::EndpointMetrics;
 use crate::remote::settle::ledger::{DropReason, Kind, Ledger};
-use crate::web::WebState;
 use crate::web::http::Response;
+use crate::web::state::WebState;
 use crate::web::ui;
 use std::fmt::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};

@@ -9,7 +9,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::Mutex;
 use scraped::clock::Clock;
 use scraped::config::{Config, GlobalConfig, ScrapeConfig};
-use scraped::discovery::TargetGroup;
+use scraped::discovery::target_group::TargetGroup;
 use scraped::scrape::error::ScrapeError;
 use scraped::scrape::metrics::ScrapeMetrics;
 use scraped::scrape::schedule::scheduler::{Changes, FirstScrape, Handle, SchedulerOptions};

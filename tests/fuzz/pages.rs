@@ -3,7 +3,8 @@
 use scraped_engine::exposition::Entry;
 use scraped_engine::exposition::content_type::Format;
 use scraped_engine::exposition::exemplar::Exemplar;
-use scraped_engine::exposition::parser::{Parser, ParserBuffers, ParserOptions};
+use scraped_engine::exposition::options::ParserOptions;
+use scraped_engine::exposition::parser::{Parser, ParserBuffers};
 use scraped_engine::exposition::recall::{KnownLine, Recall};
 use scraped_engine::exposition::series_text::LabelScratch;
 use scraped_engine::families::MetadataStore;

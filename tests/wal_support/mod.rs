@@ -24,8 +24,10 @@ use scraped_engine::wal::format::record::samples::{Sample, SamplesEncoder};
 use scraped_engine::wal::format::record::series::SeriesEncoder;
 use scraped_engine::wal::format::segment;
 use scraped_engine::wal::format::segment_reader::{SegmentReader, Tail};
-use scraped_engine::wal::head::{Compression, ReplaySummary, Wal, WalOptions};
+use scraped_engine::wal::head::Wal;
 use scraped_engine::wal::keep::checkpoint;
+use scraped_engine::wal::open::replay_summary::ReplaySummary;
+use scraped_engine::wal::options::{Compression, WalOptions};
 use scraped_engine::wal::write::bulk_writer::BulkWriter;
 
 /// The smallest segment that the command line takes.

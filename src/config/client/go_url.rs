@@ -4,7 +4,7 @@
 
 use std::net::IpAddr;
 
-use crate::config::client::secret::without_secret_parameters;
+use crate::config::client::secret_names::without_secret_parameters;
 
 /// Why `text` is no URL, in Go's words but for its password; nothing if it is one, and that is not much to ask.
 pub fn complaint(text: &str) -> Option<String> {

@@ -3,6 +3,10 @@
 //! After `HTTPClientConfig` of prometheus/common `config/http_config.go` with its `Validate`, and `Headers` of
 //! `config/headers.go`; its parts are in `tls`, `proxy` and `oauth2`. Files are only named here; `http` reads them.
 
+use crate::config::client::header::{
+    NOT_A_HEADER_VALUE, RESERVED_HEADERS, check_header_name, header_value, is_header_text,
+};
+use crate::config::client::read::{file_of, read_source, refuse_if_given, text_of};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,9 +14,7 @@ use crate::config::client::oauth2::{OAuth2Config, read_oauth2};
 use crate::config::client::proxy::{ProxyConfig, read_proxy};
 use crate::config::client::secret::{Secret, Source};
 use crate::config::client::tls::{TlsConfig, read_tls};
-use crate::config::schema::refuse;
 use crate::config::text::fields::{Field, Fields};
-use crate::config::text::paths::secret_path;
 
 /// How requests are made; the same for every request of a job or an endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,28 +74,6 @@ pub struct Header {
     /// `secrets` and `files`: not sent to another host.
     pub secrets: Vec<Source>,
 }
-
-/// Headers that the scraper sets itself.
-pub(in crate::config) const RESERVED_HEADERS: [&str; 18] = [
-    "authorization",
-    "host",
-    "content-encoding",
-    "content-length",
-    "content-type",
-    "user-agent",
-    "connection",
-    "keep-alive",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "www-authenticate",
-    "accept-encoding",
-    "x-prometheus-remote-write-version",
-    "x-prometheus-remote-read-version",
-    "x-prometheus-scrape-timeout-seconds",
-    "x-amz-date",
-    "x-amz-security-token",
-    "x-amz-content-sha256",
-];
 
 /// Of each list at most one may be given in the section.
 const EXCLUSIVE: [(&str, &[&str], &str); 5] = [
@@ -178,30 +158,6 @@ pub(in crate::config) fn read_plain_headers(field: &Field<'_>) -> Vec<(String, S
     headers
 }
 
-/// The text of a field that is given and not empty.
-fn text_of(field: Option<Field<'_>>) -> Option<String> {
-    field?.text().filter(|text| !text.is_empty())
-}
-
-/// The path of a file with a secret, of a field that is given and not empty.
-pub(in crate::config) fn file_of(field: Option<Field<'_>>, dir: &Path) -> Option<PathBuf> {
-    let field = field?;
-    let path = field.text().filter(|path| !path.is_empty())?;
-    secret_path(dir, &path).map_err(|sentence| field.mistake(sentence)).ok()
-}
-
-/// The value of `inline` or of the file that `file` names; the caller says that both is a mistake.
-pub(in crate::config) fn read_source(
-    fields: &mut Fields<'_>,
-    inline: &'static str,
-    file: &'static str,
-    dir: &Path,
-) -> Option<Source> {
-    let text = text_of(fields.take(inline)).map(|text| Source::Inline(Secret::new(text)));
-    let path = file_of(fields.take(file), dir).map(Source::File);
-    text.or(path)
-}
-
 fn read_basic_auth(field: &Field<'_>, dir: &Path) -> Option<Auth> {
     let mut fields = field.fields()?;
     let username = read_source(&mut fields, "username", "username_file", dir);
@@ -258,49 +214,11 @@ fn read_headers(field: &Field<'_>, dir: &Path) -> Vec<Header> {
     headers
 }
 
-const NOT_A_HEADER_VALUE: &str = "a control character cannot stand in a header";
-
-/// What can be sent as the value of a header.
-pub fn is_header_text(text: &str) -> bool {
-    !text.bytes().any(|byte| (byte < b' ' && byte != b'\t') || byte == 0x7f)
-}
-
-pub(in crate::config) fn header_value(field: &Field<'_>) -> Option<String> {
-    let text = field.text()?;
-    if !is_header_text(text.trim_end_matches('\n')) {
-        field.mistake(NOT_A_HEADER_VALUE);
-        return None;
-    }
-    if !is_header_text(&text) {
-        // Prometheus takes it and fails with every request.
-        field.mistakes().note(format!(
-            "{} ends in a line end, so that no request can be sent; write |- in place of |, or the text in one line",
-            field.path()
-        ));
-    }
-    Some(text)
-}
-
-pub(in crate::config) fn check_header_name(field: &Field<'_>, name: &str) {
-    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    if name.is_empty() || !name.bytes().all(is_token) {
-        field.mistake(format!("{name:?} is not a valid header name"));
-    }
-}
-
 /// Credentials of these kinds exclude each other as soon as they are there, the texts as soon as they say something.
 fn is_kind_given(fields: &Fields<'_>, name: &str) -> bool {
     match name {
         "basic_auth" | "authorization" | "oauth2" => fields.get(name).is_some_and(|field| !field.is_null()),
         _ => value_of(fields, name).is_some(),
-    }
-}
-
-pub(in crate::config) fn refuse_if_given(field: Option<Field<'_>>) {
-    if let Some(field) = field
-        && field.text().is_some_and(|text| !text.is_empty())
-    {
-        refuse(&field);
     }
 }
 

@@ -1,8 +1,11 @@
 //! How an HTTP client behaves and who it is.
 
 pub mod go_url;
+pub mod header;
 pub mod http_client;
 pub mod oauth2;
 pub mod proxy;
+pub mod read;
 pub mod secret;
+pub mod secret_names;
 pub mod tls;

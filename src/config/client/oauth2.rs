@@ -9,8 +9,9 @@ use std::sync::Arc;
 use serde_json::Value as Json;
 
 use crate::config::client::go_url::redacted;
-use crate::config::client::http_client::{HttpClientConfig, read_source, refuse_if_given};
+use crate::config::client::http_client::HttpClientConfig;
 use crate::config::client::proxy::read_proxy;
+use crate::config::client::read::{read_source, refuse_if_given};
 use crate::config::client::secret::{Secret, SecretUrl, Source};
 use crate::config::client::tls::read_tls;
 use crate::config::text::fields::Field;

@@ -4,7 +4,7 @@
 //! takes is decided in `http`.
 
 use crate::config::client::go_url;
-use crate::config::client::http_client::{check_header_name, header_value};
+use crate::config::client::header::{check_header_name, header_value};
 use crate::config::client::secret::{Secret, SecretUrl};
 use crate::config::text::fields::{Field, Fields};
 

@@ -2,13 +2,11 @@
 //!
 //! Only `http` takes them out again, when it writes a request or loads a key. Nothing here reads a file.
 
+use crate::config::client::secret_names::SECRET_TOKEN;
 use std::fmt::{self, Debug, Display, Formatter};
 use std::path::PathBuf;
 
 use crate::config::client::go_url::redacted;
-
-/// What stands in place of a secret, as in Prometheus.
-pub const SECRET_TOKEN: &str = "<secret>";
 
 /// A text that prints as [`SECRET_TOKEN`].
 #[derive(Clone, PartialEq, Eq)]
@@ -36,39 +34,6 @@ impl Display for Secret {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         f.write_str(SECRET_TOKEN)
     }
-}
-
-/// What names of parameters have in them whose values nobody may see.
-const SECRET_NAMES: [&str; 9] =
-    ["apikey", "api_key", "api-key", "access_key", "token", "secret", "passw", "credential", "signature"];
-
-/// And these, as a whole.
-const WHOLE_SECRET_NAMES: [&str; 6] = ["key", "pwd", "pass", "sig", "authorization", "cookie"];
-
-fn is_secret_name(name: &str) -> bool {
-    let lower = name.to_ascii_lowercase();
-    SECRET_NAMES.iter().any(|part| lower.contains(part)) || WHOLE_SECRET_NAMES.contains(&lower.as_str())
-}
-
-/// The value of a header or a parameter as it is printed.
-pub(in crate::config) fn shown_value<'a>(name: &str, value: &'a str) -> &'a str {
-    if is_secret_name(name) && !value.is_empty() { SECRET_TOKEN } else { value }
-}
-
-/// A URL, or a part of one, with `xxxxx` for the values of parameters that are named like secrets.
-pub fn without_secret_parameters(url: &str) -> String {
-    let Some((before, query)) = url.split_once('?') else { return url.to_owned() };
-    let shown = |parameter: &str| match parameter.split_once('=') {
-        Some((name, value)) if !value.is_empty() => {
-            if is_secret_name(name) {
-                format!("{name}=xxxxx")
-            } else {
-                parameter.to_owned()
-            }
-        }
-        _ => parameter.to_owned(),
-    };
-    format!("{before}?{}", query.split('&').map(shown).collect::<Vec<_>>().join("&"))
 }
 
 /// A URL that may hold a password.
@@ -102,7 +67,8 @@ pub enum Source {
 
 #[cfg(test)]
 mod tests {
-    use super::{Secret, SecretUrl, Source, without_secret_parameters};
+    use super::{Secret, SecretUrl, Source};
+    use crate::config::client::secret_names::without_secret_parameters;
 
     #[test]
     fn parameters_that_are_named_like_secrets_are_not_shown() {

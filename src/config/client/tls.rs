@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use crate::config::client::http_client::{read_source, refuse_if_given};
+use crate::config::client::read::{read_source, refuse_if_given};
 use crate::config::client::secret::Source;
 use crate::config::text::fields::{Field, Fields};
 

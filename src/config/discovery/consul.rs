@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::client::http_client::{Auth, HttpClientConfig, read_client};
-use crate::config::client::secret::{SECRET_TOKEN, Secret, SecretUrl, Source};
-use crate::config::discovery::refresh_interval;
+use crate::config::client::secret::{Secret, SecretUrl, Source};
+use crate::config::client::secret_names::SECRET_TOKEN;
+use crate::config::discovery::refresh::refresh_interval;
 use crate::config::print::emit::Yaml;
-use crate::config::print::{Entries, duration, texts};
+use crate::config::print::entries::{Entries, duration, texts};
 use crate::config::text::fields::Field;
 
 /// Prometheus' `consul.DefaultSDConfig`.

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use crate::config::discovery::refresh_interval;
+use crate::config::discovery::refresh::refresh_interval;
 use crate::config::print::emit::Yaml;
-use crate::config::print::{Entries, duration, texts};
+use crate::config::print::entries::{Entries, duration, texts};
 use crate::config::text::fields::Field;
 
 /// Prometheus' `dns.DefaultSDConfig`.

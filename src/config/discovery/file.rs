@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::config::discovery::refresh_interval;
+use crate::config::discovery::refresh::refresh_interval;
 use crate::config::print::emit::Yaml;
-use crate::config::print::{Entries, duration, path_text};
+use crate::config::print::entries::{Entries, duration, path_text};
 use crate::config::text::fields::Field;
 use crate::config::text::paths::join_dir;
 

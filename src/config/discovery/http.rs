@@ -7,9 +7,9 @@ use std::time::Duration;
 use crate::config::client::go_url;
 use crate::config::client::http_client::{HttpClientConfig, read_client};
 use crate::config::client::secret::SecretUrl;
-use crate::config::discovery::refresh_interval;
+use crate::config::discovery::refresh::refresh_interval;
 use crate::config::print::emit::Yaml;
-use crate::config::print::{Entries, duration};
+use crate::config::print::entries::{Entries, duration};
 use crate::config::text::fields::Field;
 
 /// Prometheus' `http.DefaultSDConfig`.

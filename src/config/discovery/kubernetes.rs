@@ -8,14 +8,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::config::client::go_url;
-use crate::config::client::http_client::{HttpClientConfig, file_of, read_client};
+use crate::config::client::http_client::{HttpClientConfig, read_client};
+use crate::config::client::read::file_of;
 use crate::config::client::secret::{Secret, SecretUrl};
-use crate::config::discovery::BRIDGE;
+use crate::config::discovery::bridged::BRIDGE;
 use crate::config::discovery::kubernetes_selectors::{
     check_field_selector, check_label_selector, fixes_field,
 };
 use crate::config::print::emit::Yaml;
-use crate::config::print::{Entries, path_text, texts};
+use crate::config::print::entries::{Entries, path_text, texts};
 use crate::config::text::fields::{Field, Fields};
 
 /// One entry of `kubernetes_sd_configs`.

@@ -3,6 +3,7 @@
 //!
 //! A provider's settings are compared as a whole: jobs with equal ones share it.
 
+pub mod bridged;
 pub mod consul;
 pub mod dns;
 pub mod docker;
@@ -13,10 +14,13 @@ pub mod kubelet;
 pub mod kubernetes;
 mod kubernetes_selectors;
 pub mod mdns;
+pub mod refresh;
 pub mod statics;
+pub mod target_labels;
 
+use crate::config::discovery::bridged::{BRIDGE, BRIDGED};
+use crate::config::discovery::target_labels::TargetSpelling;
 use std::path::Path;
-use std::time::Duration;
 
 use crate::config::discovery::consul::ConsulSdConfig;
 use crate::config::discovery::dns::DnsSdConfig;
@@ -30,7 +34,6 @@ use crate::config::discovery::mdns::MdnsSdConfig;
 use crate::config::discovery::statics::StaticConfig;
 use crate::config::print::emit::{Yaml, emit};
 use crate::config::text::fields::{Field, Fields};
-use scraped_engine::labels::Labels;
 
 /// Who says what a target is, and so what it may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,58 +123,6 @@ impl DiscoveryConfig {
     }
 }
 
-/// Providers of Prometheus 3.14 that speak the API of a cloud or of a cluster, and will not come.
-const BRIDGED: [&str; 30] = [
-    "aws_sd_configs",
-    "azure_sd_configs",
-    "digitalocean_sd_configs",
-    "dockerswarm_sd_configs",
-    "ec2_sd_configs",
-    "ecs_sd_configs",
-    "elasticache_sd_configs",
-    "eureka_sd_configs",
-    "gce_sd_configs",
-    "hetzner_sd_configs",
-    "ionos_sd_configs",
-    "kuma_sd_configs",
-    "lightsail_sd_configs",
-    "linode_sd_configs",
-    "marathon_sd_configs",
-    "msk_sd_configs",
-    "nerve_sd_configs",
-    "nomad_sd_configs",
-    "oci_sd_configs",
-    "openstack_sd_configs",
-    "outscale_sd_configs",
-    "ovhcloud_sd_configs",
-    "puppetdb_sd_configs",
-    "rds_sd_configs",
-    "scaleway_sd_configs",
-    "serverset_sd_configs",
-    "stackit_sd_configs",
-    "triton_sd_configs",
-    "uyuni_sd_configs",
-    "vultr_sd_configs",
-];
-
-/// The way out for whoever needs what is not built in.
-const BRIDGE: &str = "let a program that knows these targets hand them over as [{\"targets\": [...], \"labels\": {...}}]: \
-                      at a URL for http_sd_configs, in a file for file_sd_configs, or printed for exec_sd_configs";
-
-/// True for the key of a provider that [`read`] has something to say about.
-pub(in crate::config) fn is_other_provider(key: &str) -> bool {
-    BRIDGED.contains(&key)
-}
-
-/// Whether targets of `static_configs` may be anything, since relabelling makes addresses of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::config) enum TargetSpelling {
-    /// No relabel rules: a target must be an address.
-    Address,
-    /// Rules will see to it.
-    Anything,
-}
-
 /// All providers of one scrape configuration; paths are taken from `dir`.
 pub(in crate::config) fn read(
     fields: &mut Fields<'_>,
@@ -234,29 +185,4 @@ fn sections<'a>(fields: &mut Fields<'a>, key: &'static str) -> Vec<Field<'a>> {
         !item.is_null()
     });
     items
-}
-
-/// `refresh_interval`; `None` after a mistake.
-fn refresh_interval(fields: &mut Fields<'_>, default: Duration) -> Option<Duration> {
-    let Some(field) = fields.take("refresh_interval") else { return Some(default) };
-    let interval = field.duration()?;
-    if interval.is_zero() {
-        field.mistake("refresh_interval must be longer than 0");
-        return None;
-    }
-    Some(interval)
-}
-
-/// A mapping of label names to texts; every UTF-8 name but the empty one is good.
-pub(in crate::config) fn read_labels(field: &Field<'_>) -> Labels {
-    let mut pairs = Vec::new();
-    for (name, value) in field.entries() {
-        if name.is_empty() {
-            value.mistake(format!("{name:?} is not a valid label name"));
-        }
-        if let Some(text) = value.text() {
-            pairs.push((name, text));
-        }
-    }
-    Labels::from_pairs(pairs)
 }

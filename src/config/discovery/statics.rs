@@ -1,8 +1,8 @@
 //! `static_configs`: targets that stand in the configuration.
 
-use crate::config::discovery::{TargetSpelling, read_labels};
+use crate::config::discovery::target_labels::{TargetSpelling, read_labels};
 use crate::config::print::emit::Yaml;
-use crate::config::print::{Entries, labels, texts};
+use crate::config::print::entries::{Entries, labels, texts};
 use crate::config::text::fields::Field;
 use scraped_engine::labels::Labels;
 

@@ -7,10 +7,11 @@ use serde_json::Value as Json;
 use crate::config::client::http_client::{Auth, Header, HttpClientConfig};
 use crate::config::client::oauth2::{Grant, JWT_BEARER, OAuth2Config};
 use crate::config::client::proxy::{ProxyChoice, ProxyConfig};
-use crate::config::client::secret::{SECRET_TOKEN, Secret, Source, shown_value};
+use crate::config::client::secret::{Secret, Source};
+use crate::config::client::secret_names::{SECRET_TOKEN, shown_value};
 use crate::config::client::tls::{TlsConfig, TlsVersion};
 use crate::config::print::emit::Yaml;
-use crate::config::print::{Entries, path_text};
+use crate::config::print::entries::{Entries, path_text};
 
 impl HttpClientConfig {
     /// Its settings, which stand among others.

@@ -323,6 +323,13 @@ fn edit_distance(a: &str, b: &str) -> usize {
     row.last().copied().unwrap_or(a.len())
 }
 
+/// For what Prometheus reads and an agent has no use for.
+pub(in crate::config) fn note_no_effect(field: &Field<'_>) {
+    if !field.is_null() {
+        field.mistakes().note(format!("{} has no effect in an agent", field.path()));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::{Field, edit_distance};

@@ -5,22 +5,18 @@
 //! is read ([`Tally`]); of JSON nothing else is held, and YAML is read whole, so that it may have so many values only.
 //! Sentences name places and show nothing of the list: it may be a file that was never meant to be one.
 
-use std::collections::{BTreeSet, HashSet};
-use std::hash::{BuildHasher, RandomState};
+use crate::discovery::lists::raw_group::{Groups, NO_LABEL_NAME, Origin, RawGroup, UNKNOWN_FIELD};
+use std::collections::BTreeSet;
+use std::hash::RandomState;
 
-use crate::config::discovery::Provenance;
 use crate::config::text::node::{Entry, Node, Value};
 use crate::config::text::yaml;
 use crate::discovery::lists::json_groups::read_groups;
-use crate::discovery::lists::tally::{Fate, Tally, Wanted, address_bytes};
-use crate::discovery::{ADDRESS_LABEL, TargetGroup};
-use scraped_engine::labels::Labels;
+use crate::discovery::lists::tally::Tally;
+use crate::discovery::target_group::TargetGroup;
 
 /// Values of a list in YAML, each some 250 bytes while it is read. JSON has no such limit.
 const MAX_YAML_VALUES: usize = 250_000;
-
-/// Targets of a group that are kept though they stand there already.
-const MAX_REPEATED: usize = 1000;
 
 /// How a list is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,85 +25,6 @@ pub(in crate::discovery) enum Format {
     Json,
     /// YAML.
     Yaml,
-}
-
-/// Where a list comes from.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::discovery) struct Origin<'a> {
-    pub provenance: Provenance,
-    /// The label that each group gets.
-    pub label: &'static str,
-    /// Its value: a path, a URL, a program.
-    pub name: &'a str,
-    /// How many targets matter.
-    pub wanted: Wanted,
-}
-
-/// A group while it is read.
-#[derive(Debug, Default)]
-pub(in crate::discovery) struct RawGroup {
-    pub targets: Vec<Labels>,
-    pub labels: Vec<(String, String)>,
-    /// Hashes of the addresses of `targets`: the same one twice is one target.
-    seen: HashSet<u64>,
-    n_repeated: usize,
-}
-
-/// The groups that are read, and what they take.
-#[derive(Debug)]
-pub(in crate::discovery) struct Groups<'a> {
-    origin: Origin<'a>,
-    pub tally: Tally,
-    hasher: RandomState,
-    pub done: Vec<TargetGroup>,
-}
-
-impl Groups<'_> {
-    /// Takes a target into the group.
-    pub(in crate::discovery) fn add_target(
-        &mut self,
-        group: &mut RawGroup,
-        address: &str,
-    ) -> Result<(), String> {
-        if !group.seen.insert(self.hasher.hash_one(address)) {
-            // Prometheus shows each that is dropped; for that it is enough to keep some.
-            if group.n_repeated < MAX_REPEATED {
-                group.n_repeated += 1;
-                self.tally.labels(1, address_bytes(address))?;
-                group.targets.push(Labels::from_pairs([(ADDRESS_LABEL, address)]));
-            }
-            return Ok(());
-        }
-        match self.tally.target(1, address_bytes(address))? {
-            Fate::Kept => group.targets.push(Labels::from_pairs([(ADDRESS_LABEL, address)])),
-            Fate::Counted => {}
-        }
-        Ok(())
-    }
-
-    /// Takes a whole group.
-    pub(in crate::discovery) fn add(&mut self, raw: RawGroup) -> Result<(), String> {
-        let Origin { provenance, label, name, .. } = self.origin;
-        let labels = raw.labels.into_iter().chain([(label.to_owned(), name.to_owned())]);
-        let group = TargetGroup {
-            provenance,
-            source: format!("{name}:{}", self.done.len()),
-            targets: raw.targets,
-            labels: Labels::from_pairs(labels),
-        };
-        self.tally.group(&group)?;
-        self.done.push(group);
-        Ok(())
-    }
-}
-
-impl RawGroup {
-    /// Without the targets that it had.
-    pub(in crate::discovery) fn forget_targets(&mut self) {
-        self.targets.clear();
-        self.seen.clear();
-        self.n_repeated = 0;
-    }
 }
 
 /// The groups of a list.
@@ -212,12 +129,6 @@ fn yaml_group(group_idx: usize, item: Node, groups: &mut Groups<'_>) -> Result<(
     groups.add(group)
 }
 
-/// About a key of a group.
-pub(in crate::discovery) const UNKNOWN_FIELD: &str = "unknown field; a group has \"targets\" and \"labels\"";
-
-/// About a label.
-pub(in crate::discovery) const NO_LABEL_NAME: &str = "\"\" is not a valid label name";
-
 /// Any scalar is a text as it is typed.
 fn yaml_text(node: Node, what: &str) -> Result<String, String> {
     match node.value {
@@ -244,6 +155,10 @@ fn at(line: u32, sentence: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::discovery::Provenance;
+    use crate::discovery::lists::raw_group::MAX_REPEATED;
+    use crate::discovery::lists::tally::Wanted;
+    use crate::discovery::target_group::ADDRESS_LABEL;
     use std::fmt::Write;
 
     const ORIGIN: Origin<'static> = Origin {

@@ -5,8 +5,8 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
 use crate::config::text::yaml::MAX_TEXT_BYTES;
-use crate::discovery::lists::group_list::{Groups, NO_LABEL_NAME, RawGroup, UNKNOWN_FIELD};
 use crate::discovery::lists::json_mistake::json_mistake;
+use crate::discovery::lists::raw_group::{Groups, NO_LABEL_NAME, RawGroup, UNKNOWN_FIELD};
 
 /// Reads all groups of `bytes`.
 ///

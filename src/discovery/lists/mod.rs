@@ -6,5 +6,6 @@ pub(crate) mod json_groups;
 pub(crate) mod json_mistake;
 pub(crate) mod nullable;
 pub(crate) mod path_pattern;
+pub mod raw_group;
 pub(crate) mod tally;
 pub(crate) mod target_labels;

@@ -3,7 +3,7 @@
 //! Knows no format. What is counted is about what it takes in memory.
 
 use crate::config::discovery::Provenance;
-use crate::discovery::{ADDRESS_LABEL, TargetGroup};
+use crate::discovery::target_group::{ADDRESS_LABEL, TargetGroup};
 use scraped_engine::labels::Labels;
 
 /// What a provider keeps of one answer. The last answer and the next are there at the same time, and the shipped unit

@@ -9,10 +9,12 @@ use crossbeam_channel::TryRecvError;
 use crate::config::discovery::Provenance;
 use crate::config::discovery::exec::ExecSdConfig;
 use crate::config::text::yaml::MAX_TEXT_BYTES;
-use crate::discovery::lists::group_list::{Format, Origin, parse};
+use crate::discovery::discoverer::Stop;
+use crate::discovery::lists::group_list::{Format, parse};
+use crate::discovery::lists::raw_group::Origin;
 use crate::discovery::lists::tally::Wanted;
 use crate::discovery::refresh::Source;
-use crate::discovery::{Stop, TargetGroup};
+use crate::discovery::target_group::TargetGroup;
 use crate::exec::{Run, run};
 
 /// Label with the program.

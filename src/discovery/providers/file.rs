@@ -21,11 +21,13 @@ use crate::config::text::encoding::without_mark;
 use crate::config::text::yaml::MAX_TEXT_BYTES;
 use crate::discovery::complaints::Complaint;
 use crate::discovery::directory_watch::DirectoryWatch;
-use crate::discovery::lists::group_list::{Format, Origin, parse};
+use crate::discovery::discoverer::{Discoverer, GroupSender, Stop};
+use crate::discovery::lists::group_list::{Format, parse};
 use crate::discovery::lists::path_pattern::{is_pattern, matching_files};
+use crate::discovery::lists::raw_group::Origin;
 use crate::discovery::lists::tally::Wanted;
 use crate::discovery::metrics::DiscoveryMetrics;
-use crate::discovery::{Discoverer, GroupSender, Stop, TargetGroup};
+use crate::discovery::target_group::TargetGroup;
 
 /// Label with the path of the file.
 const FILEPATH_LABEL: &str = "__meta_filepath";

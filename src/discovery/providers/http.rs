@@ -8,11 +8,13 @@ use std::time::{Duration, Instant};
 use crate::config::discovery::Provenance;
 use crate::config::discovery::http::HttpSdConfig;
 use crate::config::text::yaml::MAX_TEXT_BYTES;
-use crate::discovery::lists::group_list::{Format, Origin, parse};
+use crate::discovery::discoverer::Stop;
+use crate::discovery::lists::group_list::{Format, parse};
+use crate::discovery::lists::raw_group::Origin;
 use crate::discovery::lists::tally::Wanted;
 use crate::discovery::metrics::DiscoveryMetrics;
 use crate::discovery::refresh::Source;
-use crate::discovery::{Stop, TargetGroup};
+use crate::discovery::target_group::TargetGroup;
 use crate::http::address::url::Url;
 use crate::http::{Canceller, Headers, HttpClient, Question};
 

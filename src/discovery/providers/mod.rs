@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::discovery::DiscoveryConfig;
-use crate::discovery::Discoverer;
+use crate::discovery::discoverer::Discoverer;
 use crate::discovery::lists::tally::Wanted;
 use crate::discovery::metrics::DiscoveryMetrics;
 use crate::discovery::providers::consul::ConsulSource;

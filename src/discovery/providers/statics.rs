@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use crate::config::discovery::Provenance;
 use crate::config::discovery::statics::StaticConfig;
-use crate::discovery::{ADDRESS_LABEL, Discoverer, GroupSender, Stop, TargetGroup};
+use crate::discovery::discoverer::{Discoverer, GroupSender, Stop};
+use crate::discovery::target_group::{ADDRESS_LABEL, TargetGroup};
 use scraped_engine::labels::Labels;
 
 /// All `static_configs` of a job.

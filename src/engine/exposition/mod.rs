@@ -4,16 +4,20 @@
 
 pub mod content_type;
 pub mod error;
+pub mod excerpt;
 pub mod exemplar;
 pub mod label_list;
 pub mod nhcb;
 pub mod openmetrics;
+pub mod options;
 mod page_cursor;
 pub mod parser;
 pub mod protobuf;
+pub mod reader;
 pub mod recall;
 pub mod series_text;
 pub mod text;
+pub mod token;
 
 use crate::metric_type::MetricType;
 

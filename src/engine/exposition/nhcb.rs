@@ -8,7 +8,7 @@ use crate::exposition::Entry;
 use crate::exposition::error::ExpositionError;
 use crate::exposition::exemplar::Exemplar;
 use crate::exposition::label_list::LabelList;
-use crate::exposition::parser::Reader;
+use crate::exposition::reader::Reader;
 use crate::exposition::recall::Recall;
 use crate::exposition::series_text::LabelScratch;
 use crate::float;

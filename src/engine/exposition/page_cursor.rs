@@ -1,7 +1,7 @@
 //! Where a lexer is in its page, and the token that it gave last. The lexers of text and of OpenMetrics differ in their
 //! states.
 
-use crate::exposition::text::lexer::Token;
+use crate::exposition::token::Token;
 use crate::float;
 
 /// A page being cut into tokens.

@@ -10,26 +10,15 @@ use crate::exposition::error::ExpositionError;
 use crate::exposition::exemplar::Exemplar;
 use crate::exposition::nhcb::{Nhcb, NhcbBuffers};
 use crate::exposition::openmetrics::OpenMetricsParser;
+use crate::exposition::options::ParserOptions;
 use crate::exposition::protobuf::{ProtobufBuffers, ProtobufParser};
+use crate::exposition::reader::Reader;
 use crate::exposition::recall::Recall;
-use crate::exposition::series_text::{InvalidUtf8, LabelScratch, visit_labels};
+use crate::exposition::series_text::{InvalidUtf8, LabelScratch};
 use crate::exposition::text::TextParser;
 use crate::histogram::Histogram;
 use crate::metric_type::MetricType;
 use std::mem;
-
-/// What becomes of histograms (Prometheus' `textparse.ParserOptions`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ParserOptions {
-    /// Native histograms are read as classic ones: `scrape_native_histograms` is off.
-    pub ignore_native_histograms: bool,
-    /// Classic series stay where there is a native histogram too: `always_scrape_classic_histograms`.
-    pub keep_classic_histograms: bool,
-    /// Classic histograms become native ones: `convert_classic_histograms_to_nhcb`.
-    pub convert_classic_histograms: bool,
-    /// `_created` lines of OpenMetrics are start times and no samples: `created-timestamp-zero-ingestion`.
-    pub skip_created_series: bool,
-}
 
 /// Memory of a parser that the next one uses again; one a thread that parses.
 #[derive(Debug, Default)]
@@ -45,18 +34,6 @@ pub struct Parser<'page> {
     /// Between a reader of text and the caller if classic histograms are converted.
     nhcb: Option<Nhcb<'page>>,
     buffers: ParserBuffers,
-}
-
-/// Reads the entries that stand in a page.
-#[derive(Debug)]
-#[allow(clippy::large_enum_variant, reason = "a thread has one, on its stack")]
-pub(in crate::exposition) enum Reader<'page> {
-    /// Text format 0.0.4 and 1.0.0.
-    Text(TextParser<'page>),
-    /// OpenMetrics 0.0.1 and 1.0.0.
-    OpenMetrics(OpenMetricsParser<'page>),
-    /// Delimited protobuf.
-    Protobuf(ProtobufParser<'page>),
 }
 
 impl<'page> Parser<'page> {
@@ -159,66 +136,5 @@ impl<'page> Parser<'page> {
     /// Set if the current sample is a classic histogram that was converted.
     fn converted(&self) -> Option<&Nhcb<'page>> {
         self.nhcb.as_ref().and_then(Nhcb::current)
-    }
-}
-
-impl<'page> Reader<'page> {
-    pub(in crate::exposition) fn next(
-        &mut self,
-        known: &mut impl Recall,
-    ) -> Result<Option<Entry<'page>>, ExpositionError> {
-        match self {
-            Self::Text(parser) => parser.next(known),
-            Self::OpenMetrics(parser) => parser.next(known),
-            Self::Protobuf(parser) => parser.next(known),
-        }
-    }
-
-    fn series_text(&self) -> &[u8] {
-        match self {
-            Self::Text(parser) => parser.series_text(),
-            Self::OpenMetrics(parser) => parser.series_text(),
-            Self::Protobuf(parser) => parser.series_text(),
-        }
-    }
-
-    fn metric_type(&self) -> MetricType {
-        match self {
-            Self::Text(parser) => parser.metric_type(),
-            Self::OpenMetrics(parser) => parser.metric_type(),
-            Self::Protobuf(parser) => parser.metric_type(),
-        }
-    }
-
-    pub(in crate::exposition) fn visit_labels(
-        &self,
-        scratch: &mut LabelScratch,
-        visit: impl FnMut(&str, &str),
-    ) -> Result<(), InvalidUtf8> {
-        match self {
-            Self::Text(_) | Self::OpenMetrics(_) => {
-                visit_labels(self.series_text(), self.metric_type(), scratch, visit)
-            }
-            Self::Protobuf(parser) => {
-                parser.visit_labels(visit);
-                Ok(())
-            }
-        }
-    }
-
-    pub(in crate::exposition) fn exemplar(&mut self, exemplar: &mut Exemplar) -> bool {
-        match self {
-            Self::Text(_) => false,
-            Self::OpenMetrics(parser) => parser.exemplar(exemplar),
-            Self::Protobuf(parser) => parser.exemplar(exemplar),
-        }
-    }
-
-    pub(in crate::exposition) fn start_time_ms(&mut self) -> Option<i64> {
-        match self {
-            Self::Text(_) => None,
-            Self::OpenMetrics(parser) => parser.start_time_ms(),
-            Self::Protobuf(parser) => parser.start_time_ms(),
-        }
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Runs only for series that a target's cache does not know, over text that the parser has already accepted.
 
-use crate::exposition::text::lexer::{Lexer, Token};
+use crate::exposition::text::lexer::Lexer;
+use crate::exposition::token::Token;
 use crate::float;
 use crate::metric_type::MetricType;
 use memchr::memchr;

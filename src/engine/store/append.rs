@@ -5,7 +5,8 @@
 
 use crate::exposition::Entry;
 use crate::exposition::content_type::Format;
-use crate::exposition::parser::{Parser, ParserBuffers, ParserOptions};
+use crate::exposition::options::ParserOptions;
+use crate::exposition::parser::{Parser, ParserBuffers};
 use crate::exposition::recall::{KnownLine, Recall};
 use crate::histogram::resolution::{FitError, schema_of_bucket_factor};
 use crate::labels::METRIC_NAME;

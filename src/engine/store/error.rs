@@ -2,7 +2,8 @@
 //!
 //! Knows no socket and no target; what unpacks, reads and stages a page makes these values.
 
-use crate::exposition::error::{Excerpt, ExpositionError};
+use crate::exposition::error::ExpositionError;
+use crate::exposition::excerpt::Excerpt;
 use crate::store::label_check::LabelLimitError;
 use std::fmt;
 

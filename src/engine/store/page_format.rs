@@ -2,7 +2,7 @@
 //! `extractMediaType` in `model/textparse/interface.go`).
 
 use crate::exposition::content_type::{ContentTypeError, Format, format_of};
-use crate::exposition::error::Excerpt;
+use crate::exposition::excerpt::Excerpt;
 use crate::store::error::PageError;
 
 /// The format of a page with this `Content-Type`; `fallback` where that says nothing of use.

@@ -1,5 +1,5 @@
 use super::*;
-use crate::wal::head::{Compression, WalOptions};
+use crate::wal::options::{Compression, WalOptions};
 use std::sync::mpsc;
 use std::time::Duration;
 

@@ -6,7 +6,8 @@
 use crate::exposition::exemplar::Exemplar;
 use crate::exposition::parser::Parser;
 use crate::series::SeriesHandle;
-use crate::wal::appender::{Appender, ExemplarTime};
+use crate::wal::appender::Appender;
+use crate::wal::write::staged::ExemplarTime;
 use std::cmp::Ordering;
 
 /// What a sample is, as far as its exemplars care.

@@ -9,6 +9,8 @@ use crate::metric_type::MetricType;
 use crate::series::SeriesHandle;
 use crate::wal::error::WalError;
 use crate::wal::head::Wal;
+use crate::wal::write::commit::CommitReport;
+use crate::wal::write::staged::ExemplarTime;
 use crate::wal::write::staged::{Staged, StagedSample};
 use std::fmt;
 
@@ -26,46 +28,6 @@ pub struct SeriesLookup {
     pub handle: SeriesHandle,
     /// Newest sample's timestamp in milliseconds; `i64::MIN` when there is none.
     pub last_ts_ms: i64,
-}
-
-/// What a commit did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct CommitReport {
-    /// Samples and histograms written.
-    pub appended: usize,
-    /// Samples and histograms left out because they are not newer than their series' newest.
-    pub out_of_order: usize,
-    /// Histograms among `appended`.
-    pub histograms: usize,
-    /// Exemplars written; those that a series had before are left out.
-    pub exemplars: usize,
-}
-
-impl CommitReport {
-    pub(in crate::wal) fn add(&mut self, slice: CommitReport) {
-        self.appended += slice.appended;
-        self.out_of_order += slice.out_of_order;
-        self.histograms += slice.histograms;
-        self.exemplars += slice.exemplars;
-    }
-}
-
-/// Timestamp of an exemplar in milliseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ExemplarTime {
-    /// The page has it.
-    Own(i64),
-    /// That of the sample it stands at: the page has none, and the same exemplar comes with every scrape.
-    OfSample(i64),
-}
-
-impl ExemplarTime {
-    /// In milliseconds.
-    pub fn ts_ms(self) -> i64 {
-        match self {
-            ExemplarTime::Own(ts_ms) | ExemplarTime::OfSample(ts_ms) => ts_ms,
-        }
-    }
 }
 
 /// Why an exemplar is not staged; its sample is not touched by that.

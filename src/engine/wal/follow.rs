@@ -5,6 +5,7 @@
 
 use crate::wal::error::WalError;
 use crate::wal::format::page::PAGE_BYTES;
+use crate::wal::format::position::Position;
 use crate::wal::format::record;
 use crate::wal::format::record::Record;
 use crate::wal::format::segment;
@@ -13,7 +14,6 @@ use crate::wal::format::segment_reader::{
 };
 use crate::wal::gone::{OpenSegment, SegmentSamples};
 use crate::wal::head::Wal;
-use crate::wal::write::segment_writer::Position;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
@@ -236,11 +236,12 @@ pub fn record_before(wal: &Wal, position: Position) -> Result<Option<(u32, Segme
 mod tests {
     use super::{Ended, Follower, Next, fingerprint, record_before};
     use crate::labels::builder::LabelsBuilder;
+    use crate::wal::format::position::Position;
     use crate::wal::format::record;
     use crate::wal::format::record::Record;
-    use crate::wal::head::{Compression, Wal, WalOptions};
+    use crate::wal::head::Wal;
     use crate::wal::keep::truncate_files::truncate;
-    use crate::wal::write::segment_writer::Position;
+    use crate::wal::options::{Compression, WalOptions};
     use std::path::Path;
     use std::time::Duration;
 

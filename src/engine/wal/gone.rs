@@ -11,8 +11,8 @@ use std::path::Path;
 
 use parking_lot::Mutex;
 
+use crate::wal::format::closed_segment::ClosedSegment;
 use crate::wal::format::segment;
-use crate::wal::open::replay::ClosedSegment;
 
 /// Samples in a segment, or a part of one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -9,17 +9,18 @@ use crate::series::bound::SeriesBound;
 use crate::series::table::SeriesTable;
 use crate::wal::appender::Appender;
 use crate::wal::error::WalError;
+use crate::wal::format::closed_segment::ClosedSegment;
+use crate::wal::format::position::Position;
 use crate::wal::format::segment::SyncHandle;
 use crate::wal::log_readers::Readers;
 use crate::wal::metrics::WalMetrics;
 use crate::wal::open::lock::DirLock;
-use crate::wal::open::replay::ClosedSegment;
+use crate::wal::options::WalOptions;
 use crate::wal::write::commit::CommitBuffers;
 use crate::wal::write::room::Room;
-use crate::wal::write::segment_writer::{Position, Rotated, SegmentWriter};
+use crate::wal::write::segment_writer::{Rotated, SegmentWriter};
 use crossbeam_channel::Sender;
 use parking_lot::{Mutex, MutexGuard};
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -29,70 +30,6 @@ const WAL_DIR: &str = "wal";
 
 /// Longest that the page of metrics waits for the head: many commits, and no disk that hangs.
 const COLLECT_PATIENCE: Duration = Duration::from_millis(200);
-
-/// How records are compressed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Compression {
-    /// Not at all.
-    None,
-    /// Snappy blocks, Prometheus' default.
-    Snappy,
-    /// Zstandard frames.
-    Zstd,
-}
-
-impl Compression {
-    /// As on the command line and in Prometheus' metrics.
-    pub fn name(self) -> &'static str {
-        match self {
-            Compression::None => "none",
-            Compression::Snappy => "snappy",
-            Compression::Zstd => "zstd",
-        }
-    }
-}
-
-/// Settings of the log, from the command line.
-#[derive(Clone, Debug)]
-pub struct WalOptions {
-    /// `--storage.agent.path`.
-    pub path: PathBuf,
-    /// `--storage.agent.wal-segment-size` in bytes; `None` means 8 MiB or a sixtieth of the file system, whichever is
-    /// less.
-    pub segment_size_bytes: Option<u64>,
-    /// `--storage.agent.wal-compression-type`.
-    pub compression: Compression,
-    /// `--storage.agent.retention.min-time`.
-    pub retention_min_time: Duration,
-    /// `--storage.agent.retention.max-time`; zero means none.
-    pub retention_max_time: Duration,
-    /// `--storage.agent.retention.max-bytes`; `None` means 1 GiB or a tenth of the file system, whichever is less.
-    pub retention_max_bytes: Option<u64>,
-    /// `--wal.fsync-interval`.
-    pub fsync_interval: Duration,
-    /// `--storage.agent.no-lockfile` is false.
-    pub lock_file: bool,
-}
-
-/// What replay found.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ReplaySummary {
-    /// Series in the table.
-    pub series: usize,
-    /// Segments read, checkpoint not counted.
-    pub segments: usize,
-    /// Sample records' samples read.
-    pub samples: u64,
-    /// Sentences about what repair lost; empty when nothing was damaged.
-    pub losses: Vec<String>,
-    /// Timestamp of the newest sample in milliseconds. If it is in the future, [`Wal::restart_order_check`] keeps the
-    /// samples until then from being refused.
-    pub newest_ts_ms: Option<i64>,
-    /// A sentence if the log was written by another program and taken over.
-    pub takeover: Option<String>,
-    /// Records of types that are passed over, by Prometheus' name of the type.
-    pub skipped_records: BTreeMap<&'static str, u64>,
-}
 
 /// The log and its series; cheap to clone.
 #[derive(Clone, Debug)]

@@ -1,18 +1,20 @@
 //! What a log promises whatever happens: one series record a label set, no sample before its series, no ref with two
 //! meanings; and that a disk that refuses costs only the commits it refused.
 
-use super::{Compression, Wal, WalOptions};
+use super::Wal;
 use crate::labels::Labels;
 use crate::labels::builder::LabelsBuilder;
 use crate::metrics::Collect;
 use crate::metrics::page::Page;
 use crate::series::SeriesHandle;
-use crate::wal::appender::{Appender, CommitReport};
+use crate::wal::appender::Appender;
 use crate::wal::error::WalError;
 use crate::wal::format::full_disk::{DiskState, FullDisk};
 use crate::wal::format::record::{Record, decode};
 use crate::wal::format::segment;
 use crate::wal::format::segment_reader::{SegmentReader, Tail};
+use crate::wal::options::{Compression, WalOptions};
+use crate::wal::write::commit::CommitReport;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
@@ -272,7 +274,7 @@ fn what_an_fsync_refused_is_never_durable_and_a_new_segment_begins() {
     let dir = tempfile::tempdir().unwrap();
     let wal = open(dir.path());
     // Nothing is truncated.
-    let _mark = wal.register_reader(crate::wal::write::segment_writer::Position::default());
+    let _mark = wal.register_reader(crate::wal::format::position::Position::default());
     let mut appender = wal.appender();
     commit(&mut appender, &["a", "b"], 1).unwrap();
     wal.sync().unwrap();
@@ -320,7 +322,7 @@ fn without_room_for_a_new_segment_the_refused_one_goes_on_and_is_not_durable() {
     let dir = tempfile::tempdir().unwrap();
     let wal = open(dir.path());
     // Nothing is truncated.
-    let _mark = wal.register_reader(crate::wal::write::segment_writer::Position::default());
+    let _mark = wal.register_reader(crate::wal::format::position::Position::default());
     let mut appender = wal.appender();
     commit(&mut appender, &["a"], 1).unwrap();
     disk(&wal).set(DiskState { refuses_fsyncs: true, refuses_new_files: true, ..DiskState::default() });

@@ -5,7 +5,7 @@
 
 use crate::metrics::page::Page;
 use crate::metrics::{Collect, Counter, Family, Gauge, Summary};
-use crate::wal::head::Compression;
+use crate::wal::options::Compression;
 
 /// Counters and gauges of one log.
 #[derive(Debug)]

@@ -12,6 +12,7 @@ pub mod keep;
 pub mod log_readers;
 pub mod metrics;
 pub mod open;
+pub mod options;
 pub mod write;
 
 /// Bits of the NaN that says "this series ended" (`model/value/value.go`: `StaleNaN`).

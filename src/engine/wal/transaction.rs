@@ -5,10 +5,10 @@
 
 use crate::series::SeriesHandle;
 use crate::series::table::SeriesTable;
-use crate::wal::appender::CommitReport;
 use crate::wal::error::WalError;
 use crate::wal::head::{Head, Wal, wake};
 use crate::wal::keep::disk;
+use crate::wal::write::commit::CommitReport;
 use crate::wal::write::commit::{Refused, SLICE_ENTRIES};
 use crate::wal::write::staged::{Progress, Staged};
 use crossbeam_channel::TrySendError;

@@ -6,7 +6,8 @@
 use std::fmt;
 
 use crate::config::client::go_url::{complaint, is_host_byte, redacted};
-use crate::config::client::secret::{Secret, without_secret_parameters};
+use crate::config::client::secret::Secret;
+use crate::config::client::secret_names::without_secret_parameters;
 use crate::http::address::escape::escape;
 use crate::http::address::site::Site;
 

@@ -2,18 +2,19 @@
 //!
 //! Decides what of it another host may see. Texts of secrets leave this file only as header lines.
 
+use crate::http::auth::secret_text::SecretText;
 use std::sync::Arc;
 use std::time::Instant;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
-use crate::config::client::http_client::{Auth, Header, HttpClientConfig, is_header_text};
+use crate::config::client::header::is_header_text;
+use crate::config::client::http_client::{Auth, Header, HttpClientConfig};
 use crate::config::client::secret::{Secret, Source};
 use crate::http::address::url::percent_decoded;
 use crate::http::auth::oauth2::Tokens;
 use crate::http::error::HttpErrorKind;
-use crate::http::watched::Watched;
 use crate::http::wire::exchange::Exchange;
 
 const AUTHORIZATION: &str = "Authorization";
@@ -53,13 +54,6 @@ struct HeaderText {
     name: String,
     values: Vec<String>,
     secrets: Vec<SecretText>,
-}
-
-/// A text that stands in the configuration or in a file.
-#[derive(Debug)]
-pub(in crate::http) enum SecretText {
-    Inline(Secret),
-    File(Watched<Secret>),
 }
 
 impl Credentials {
@@ -158,48 +152,6 @@ impl AuthText {
     }
 }
 
-impl SecretText {
-    /// One that stands in a header.
-    pub(in crate::http) fn new(source: &Source) -> Self {
-        Self::parsed(source, parse_secret)
-    }
-
-    /// One that may have several lines.
-    pub(in crate::http) fn of_lines(source: &Source) -> Self {
-        Self::parsed(source, parse_lines)
-    }
-
-    fn parsed(source: &Source, parse: fn(&[u8]) -> Result<Secret, String>) -> Self {
-        match source {
-            Source::Inline(secret) => Self::Inline(secret.clone()),
-            Source::File(path) => Self::File(Watched::new(path, parse)),
-        }
-    }
-
-    /// The newest that is good.
-    pub(in crate::http) fn text(&self) -> Result<Secret, String> {
-        match self {
-            Self::Inline(secret) => Ok(secret.clone()),
-            Self::File(watched) => watched.current().map(Arc::unwrap_or_clone),
-        }
-    }
-}
-
-fn parse_lines(bytes: &[u8]) -> Result<Secret, String> {
-    let text = str::from_utf8(bytes).map_err(|_| "holds something else than text".to_owned())?;
-    Ok(Secret::new(text.trim()))
-}
-
-fn parse_secret(bytes: &[u8]) -> Result<Secret, String> {
-    let secret = parse_lines(bytes)?;
-    if !is_header_text(secret.expose()) {
-        return Err(
-            "holds more than one line, or a control character, which cannot stand in a header".to_owned()
-        );
-    }
-    Ok(secret)
-}
-
 fn authorization(value: String) -> Line {
     Line { name: AUTHORIZATION.to_owned(), value: Secret::new(value) }
 }
@@ -228,6 +180,7 @@ fn canonical(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::auth::secret_text::parse_secret;
 
     fn secret(text: &str) -> Option<Source> {
         Some(Source::Inline(Secret::new(text)))

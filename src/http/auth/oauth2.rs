@@ -10,13 +10,15 @@ use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::config::client::http_client::{Auth, HttpClientConfig, is_header_text};
+use crate::config::client::header::is_header_text;
+use crate::config::client::http_client::{Auth, HttpClientConfig};
 use crate::config::client::oauth2::{Grant, JWT_BEARER, OAuth2Config};
-use crate::config::client::secret::{SECRET_TOKEN, Secret, Source};
+use crate::config::client::secret::{Secret, Source};
+use crate::config::client::secret_names::SECRET_TOKEN;
 use crate::http::address::escape::escape_query;
 use crate::http::address::url::Url;
 use crate::http::auth::assertion::Assertion;
-use crate::http::auth::credentials::SecretText;
+use crate::http::auth::secret_text::SecretText;
 use crate::http::auth::token_answer::{TokenAnswer, read_answer};
 use crate::http::error::{HttpErrorKind, Phase};
 use crate::http::wire::buffers::OUTPUT_BYTES;

@@ -11,8 +11,8 @@ use crate::config::client::secret::Secret;
 use crate::http::address::site::join;
 use crate::http::dial::proxy::Proxy;
 use crate::http::error::HttpErrorKind;
-use crate::http::kind_of;
 use crate::http::wire::carry::{Deadline, Link, carry};
+use crate::http::wire::error_kind::kind_of;
 use crate::http::wire::exchange::Exchange;
 use crate::http::wire::head::{Head, MAX_HEAD_BYTES, TooLarge};
 

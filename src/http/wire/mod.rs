@@ -2,6 +2,7 @@
 
 pub(crate) mod buffers;
 pub(crate) mod carry;
+pub mod error_kind;
 pub(crate) mod exchange;
 pub mod head;
 pub mod response;

@@ -8,7 +8,7 @@ use ureq::{BodyReader, Error};
 
 use crate::http::address::url::Url;
 use crate::http::error::{HttpError, HttpErrorKind, Method};
-use crate::http::kind_of;
+use crate::http::wire::error_kind::kind_of;
 use crate::http::wire::exchange::Exchange;
 
 /// What ureq gives.

@@ -9,16 +9,17 @@ use std::io;
 
 use crate::config::Config;
 use crate::config::remote_write::RemoteWriteConfig;
-use crate::remote::queue;
+use crate::remote::endpoint_name;
 use crate::remote::settle::ledger::Ledger;
+use crate::remote::settle::mark::Mark;
 use crate::remote::settle::position::{Positions, Remembered};
-use crate::remote::settle::progress::{Mark, Saved};
+use crate::remote::settle::progress::Saved;
 use scraped_engine::wal::error::{WalError, is_of_the_disk};
 use scraped_engine::wal::follow;
+use scraped_engine::wal::format::position::Position;
 use scraped_engine::wal::gone::SegmentSamples;
 use scraped_engine::wal::head::Wal;
 use scraped_engine::wal::log_readers::{ReaderMark, ReadersKnown};
-use scraped_engine::wal::write::segment_writer::Position;
 
 /// Where an endpoint goes on.
 #[derive(Clone, Debug)]
@@ -110,7 +111,7 @@ impl Claims {
         let mut claims = Claims { positions, has_data, open: Vec::new(), renamed: Vec::new() };
         for section in &config.remote_write {
             let mut claim = claims.claim(wal, config, section);
-            if let Err(error) = claim.find_place(wal, &queue::name_of(section)) {
+            if let Err(error) = claim.find_place(wal, &endpoint_name::name_of(section)) {
                 // The queue tries again and says so.
                 log::debug!("remote_write {}: {error}", claim.identity);
             }

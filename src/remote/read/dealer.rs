@@ -14,13 +14,14 @@ use crate::remote::send::batch::{Batch, Item};
 use crate::remote::send::shards::Outbox;
 use crate::remote::settle::ledger::{DropReason, Fate, Kind};
 use crate::remote::settle::losses;
-use crate::remote::settle::progress::{LaneId, Mark};
+use crate::remote::settle::mark::Mark;
+use crate::remote::settle::progress::LaneId;
 use scraped_engine::encode::series_labels::Verdicts;
 use scraped_engine::series::SeriesHandle;
 use scraped_engine::wal::error::WalError;
 use scraped_engine::wal::follow::{Ended, Follower, Next, fingerprint};
-use scraped_engine::wal::format::record::RecordType;
-use scraped_engine::wal::write::segment_writer::Position;
+use scraped_engine::wal::format::position::Position;
+use scraped_engine::wal::format::record::record_type::RecordType;
 
 /// Further behind than so many times `batch_send_deadline`, and this, samples are no longer fresh.
 const FRESH_DEADLINES: u32 = 2;

@@ -6,7 +6,8 @@ use crate::remote::send::batch::Content;
 use crate::remote::settle::ledger::Kind;
 use scraped_engine::labels::Labels;
 use scraped_engine::wal::format::record;
-use scraped_engine::wal::format::record::{DecodeError, Record};
+use scraped_engine::wal::format::record::Record;
+use scraped_engine::wal::format::record::record_type::DecodeError;
 
 /// The items of a record, in its order.
 #[derive(Debug, Default)]

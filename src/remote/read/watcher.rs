@@ -14,7 +14,7 @@ use crate::remote::endpoint_state::Shared;
 use crate::remote::read::backlog::Backlog;
 use crate::remote::read::dealer::{Control, Reader};
 use crate::remote::send::shards::{Outbox, Shards};
-use crate::remote::settle::progress::Mark;
+use crate::remote::settle::mark::Mark;
 use scraped_engine::wal::follow::Ended;
 
 /// The log is looked at no more often than this part of `batch_send_deadline` …

@@ -5,9 +5,9 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use crate::remote::settle::ledger::{DropReason, Fate, Kind, Ledger};
-use crate::remote::settle::progress::Mark;
+use crate::remote::settle::mark::Mark;
+use scraped_engine::wal::format::position::Position;
 use scraped_engine::wal::gone::{Gone, SegmentSamples};
-use scraped_engine::wal::write::segment_writer::Position;
 
 /// Bits of a record's number that name its lane: twice as many names as lanes.
 pub(in crate::remote) const LANE_BITS: u32 = 5;

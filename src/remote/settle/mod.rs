@@ -3,5 +3,6 @@
 pub(crate) mod lane;
 pub mod ledger;
 pub mod losses;
+pub mod mark;
 pub mod position;
 pub mod progress;

@@ -10,9 +10,10 @@ use std::path::{Path, PathBuf};
 use md5::{Digest, Md5};
 
 use crate::remote::settle::ledger::Ledger;
-use crate::remote::settle::progress::{Ahead, Mark, Saved};
+use crate::remote::settle::mark::Mark;
+use crate::remote::settle::progress::{Ahead, Saved};
 use scraped_engine::data_dir;
-use scraped_engine::wal::write::segment_writer::Position;
+use scraped_engine::wal::format::position::Position;
 
 /// Directory in the data directory.
 const REMOTE_DIR: &str = "remote";
@@ -255,8 +256,9 @@ fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], &'static str> {
 mod tests {
     use super::{Known, Positions, Remembered};
     use crate::remote::settle::ledger::{DropReason, Ledger};
-    use crate::remote::settle::progress::{Ahead, Mark, Saved};
-    use scraped_engine::wal::write::segment_writer::Position;
+    use crate::remote::settle::mark::Mark;
+    use crate::remote::settle::progress::{Ahead, Saved};
+    use scraped_engine::wal::format::position::Position;
     use std::fs;
 
     const URL: &str = "http://127.0.0.1:9090/api/v1/write";

@@ -6,6 +6,7 @@
 //! samples first has a backlog beside them: then the log is cut into lanes, each with a watermark of its own, and lanes
 //! become one again when the gap between them is settled.
 
+use crate::remote::settle::mark::Mark;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -13,30 +14,14 @@ use parking_lot::Mutex;
 use crate::remote::settle::lane::{LANE_BITS, Lane, Tally};
 pub use crate::remote::settle::lane::{LaneId, RecordSeq};
 use crate::remote::settle::ledger::{Fate, Kind, Ledger};
+use scraped_engine::wal::format::position::Position;
 use scraped_engine::wal::gone::{Gone, SegmentSamples};
-use scraped_engine::wal::write::segment_writer::Position;
 
 /// What is lost while the endpoint is away is reported no more often.
 const REPORT_PAUSE: Duration = Duration::from_secs(60);
 
 /// Lanes at most; every outage while a backlog is being sent adds one. Beyond, the newest lane is read in order.
 const MAX_LANES: usize = 16;
-
-/// A settled place in the log.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Mark {
-    /// The end of the last settled record.
-    pub position: Position,
-    /// Fingerprint of that record; meaningless at the start of a segment.
-    pub fingerprint: u32,
-}
-
-impl Mark {
-    /// The start of a segment.
-    pub fn start_of(segment: u32) -> Self {
-        Self { position: Position { segment, offset: 0 }, fingerprint: 0 }
-    }
-}
 
 /// What is settled of the log, to be remembered over restarts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 use super::{Ahead, Gap, Mark, Progress, Saved};
 use crate::remote::settle::ledger::{DropReason, Fate, Kind, Ledger};
+use scraped_engine::wal::format::position::Position;
 use scraped_engine::wal::gone::{Gone, SegmentSamples};
-use scraped_engine::wal::write::segment_writer::Position;
 
 fn mark(offset: u64) -> Mark {
     Mark { position: Position { segment: 1, offset }, fingerprint: offset as u32 }

@@ -4,7 +4,7 @@
 //! of its loops: the loops live with the scheduler.
 
 use crate::config::ScrapeConfig;
-use crate::discovery::TargetGroup;
+use crate::discovery::target_group::TargetGroup;
 use crate::scrape::fetch::failure_log::FailureLog;
 use crate::scrape::metrics::{ScrapeMetrics, go_duration};
 use crate::scrape::targets::reuse::{differ_in_discovery_only, give_same_samples};

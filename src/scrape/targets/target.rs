@@ -5,7 +5,7 @@
 
 use crate::config::client::go_url::redacted_address;
 use crate::config::{Scheme, ScrapeConfig};
-use crate::discovery::TargetGroup;
+use crate::discovery::target_group::TargetGroup;
 use crate::duration::{UnitError, format_duration, parse_duration};
 use crate::scrape::targets::local_access::{LocalKind, Refusal, permit};
 use crate::scrape::targets::target_options::{OptionError, TargetOptions};

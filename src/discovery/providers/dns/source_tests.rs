@@ -13,10 +13,10 @@ use simple_dns::{Name, RCODE};
 use tempfile::TempDir;
 
 use crate::config::discovery::dns::{DnsRecordType, DnsSdConfig};
+use crate::discovery::discoverer::{Discoverer, GroupSender, Update};
 use crate::discovery::metrics::DiscoveryMetrics;
 use crate::discovery::providers::dns::DnsSource;
 use crate::discovery::refresh::Refresher;
-use crate::discovery::{Discoverer, GroupSender, Update};
 use crate::names::name_server::{Act, By, server, server_at};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -82,7 +82,7 @@ impl Running {
 
     fn next(&self) -> String {
         let groups = self.updates.recv_timeout(PATIENCE).unwrap().groups;
-        let text = |group: &Arc<crate::discovery::TargetGroup>| {
+        let text = |group: &Arc<crate::discovery::target_group::TargetGroup>| {
             let addresses: Vec<&str> = group.targets.iter().map(|it| it.get("__address__")).collect();
             format!("{}: {}", group.source, addresses.join(" ")).trim_end().to_owned()
         };

@@ -3,6 +3,7 @@
 //!
 //! Looked at before each request, so that files that change are followed. Opens no connection.
 
+use crate::discovery::providers::kubernetes::api_server::{ApiServer, server_url};
 use std::env;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,7 +15,6 @@ use crate::config::client::tls::TlsConfig;
 use crate::config::discovery::kubernetes::KubernetesSdConfig;
 use crate::discovery::lists::target_labels::host_port_text;
 use crate::discovery::providers::kubernetes::kubeconfig;
-use crate::http::address::url::Url;
 
 /// What a cluster mounts into each pod (client-go's `rest.InClusterConfig`).
 const SERVICE_ACCOUNT_DIR: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
@@ -28,14 +28,6 @@ pub(in crate::discovery::providers::kubernetes) enum Access {
     Kubeconfig(PathBuf),
     /// The cluster that this runs in.
     InCluster,
-}
-
-/// An API server.
-#[derive(Clone, Debug, PartialEq)]
-pub(in crate::discovery::providers::kubernetes) struct ApiServer {
-    /// Without a slash at its end.
-    pub url: Url,
-    pub client: Arc<HttpClientConfig>,
 }
 
 impl Access {
@@ -80,23 +72,6 @@ impl Access {
             name => Ok(name.to_owned()),
         }
     }
-}
-
-/// A URL, or a host with or without a port (client-go's `rest.DefaultServerURL`).
-///
-/// # Errors
-/// A sentence: it is neither.
-pub(in crate::discovery::providers::kubernetes) fn server_url(
-    text: &str,
-    default_scheme: &str,
-) -> Result<Url, String> {
-    let mut url = match text.contains("://") {
-        true => Url::parse(text)?,
-        false => Url::parse(&format!("{default_scheme}://{text}"))?,
-    };
-    let path = url.path_and_query.split('?').next().unwrap_or_default();
-    url.path_and_query = path.trim_end_matches('/').to_owned();
-    Ok(url)
 }
 
 fn in_cluster(env: impl Fn(&str) -> Option<String>, dir: &Path) -> Result<ApiServer, String> {

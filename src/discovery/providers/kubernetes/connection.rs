@@ -10,9 +10,10 @@ use crossbeam_channel::Sender;
 
 use crate::discovery::lists::allowance::{ANSWER_BYTES, within};
 use crate::discovery::lists::json_mistake::json_mistake;
-use crate::discovery::providers::kubernetes::access::{Access, ApiServer};
+use crate::discovery::providers::kubernetes::access::Access;
+use crate::discovery::providers::kubernetes::api_server::ApiServer;
 use crate::discovery::providers::kubernetes::objects::{List, Note};
-use crate::discovery::providers::kubernetes::{Report, ReportKind};
+use crate::discovery::providers::kubernetes::report::{Report, ReportKind};
 use crate::http::error::{HttpError, HttpErrorKind};
 use crate::http::wire::response::Response;
 use crate::http::{Headers, HttpClient};

@@ -16,7 +16,7 @@ use crate::config::client::secret::{Secret, SecretUrl, Source};
 use crate::config::client::tls::{Identity, TlsConfig};
 use crate::config::text::node::{Node, Scalar, Value};
 use crate::config::text::yaml::parse_bytes;
-use crate::discovery::providers::kubernetes::access::{ApiServer, server_url};
+use crate::discovery::providers::kubernetes::api_server::{ApiServer, server_url};
 use crate::http::address::url::Url;
 
 /// One has some KiB.

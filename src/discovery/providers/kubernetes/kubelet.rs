@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 
 use crate::config::discovery::Provenance;
 use crate::config::discovery::kubelet::KubeletSdConfig;
+use crate::discovery::discoverer::Stop;
 use crate::discovery::lists::tally::{Tally, Wanted};
-use crate::discovery::providers::kubernetes::access::server_url;
+use crate::discovery::providers::kubernetes::api_server::server_url;
 use crate::discovery::providers::kubernetes::connection::{FIXED_HEADERS, Trouble, open};
 use crate::discovery::providers::kubernetes::labels::pod_group;
 use crate::discovery::refresh::Source;
-use crate::discovery::{Stop, TargetGroup};
+use crate::discovery::target_group::TargetGroup;
 use crate::http::{Canceller, Headers, HttpClient};
 
 /// One entry of `kubelet_sd_configs`.

@@ -8,7 +8,7 @@ use crate::discovery::lists::target_labels::{host_port, sanitized};
 use crate::discovery::providers::kubernetes::objects::{
     Container, ContainerStatus, Metadata, Object, Port, Status,
 };
-use crate::discovery::{ADDRESS_LABEL, TargetGroup};
+use crate::discovery::target_group::{ADDRESS_LABEL, TargetGroup};
 use scraped_engine::labels::Labels;
 
 /// By which address a node is reached: the first of these that it has.

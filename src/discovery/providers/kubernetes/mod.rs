@@ -5,17 +5,19 @@
 //! Nothing is sent before every watch has had its first list, and what was sent stays while a server is away.
 
 mod access;
+pub(crate) mod api_server;
 mod connection;
 mod kubeconfig;
 pub(in crate::discovery) mod kubelet;
 mod labels;
 mod objects;
 mod own_node;
+pub(crate) mod report;
 mod store;
 mod wanted;
 mod watch;
 
-use std::collections::BTreeMap;
+use crate::discovery::providers::kubernetes::report::{Report, ReportKind};
 use std::env;
 use std::io;
 use std::sync::Arc;
@@ -26,15 +28,15 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, at, bounded, never, select};
 
 use crate::config::discovery::kubernetes::{KubernetesSdConfig, Role};
 use crate::discovery::complaints::Complaint;
+use crate::discovery::discoverer::{Discoverer, GroupSender, Stop};
 use crate::discovery::keeper::MIN_PAUSE;
 use crate::discovery::metrics::DiscoveryMetrics;
 use crate::discovery::providers::kubernetes::access::Access;
 use crate::discovery::providers::kubernetes::connection::{Connection, Reporter};
 use crate::discovery::providers::kubernetes::own_node::own_node;
 use crate::discovery::providers::kubernetes::store::{Change, Store};
-use crate::discovery::providers::kubernetes::wanted::{Kept, Purpose, Wanted};
+use crate::discovery::providers::kubernetes::wanted::{Purpose, Wanted};
 use crate::discovery::providers::kubernetes::watch::{Patience, State, Watch};
-use crate::discovery::{Discoverer, GroupSender, Stop};
 use crate::http::Canceller;
 
 /// Reports that wait for the provider. With room for one, a watch could begin to ask after the provider has looked
@@ -57,25 +59,6 @@ pub(in crate::discovery) struct KubernetesDiscoverer {
     /// Job that it was started for.
     job: String,
     metrics: Arc<DiscoveryMetrics>,
-}
-
-/// What a watch tells the provider.
-#[derive(Debug)]
-struct Report {
-    watch_idx: usize,
-    kind: ReportKind,
-}
-
-#[derive(Debug)]
-enum ReportKind {
-    /// It asks by a client that is cancelled like this.
-    Asks(Canceller),
-    /// All objects that there are.
-    Listed(BTreeMap<String, Kept>),
-    There(String, Kept),
-    Gone(String),
-    /// Its thread has ended by a panic.
-    Died,
 }
 
 /// The watches of a provider.

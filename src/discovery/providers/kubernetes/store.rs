@@ -6,12 +6,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::config::discovery::kubernetes::AttachMetadata;
-use crate::discovery::TargetGroup;
 use crate::discovery::complaints::Complaint;
 use crate::discovery::lists::tally::MAX_KEPT_BYTES;
 use crate::discovery::metrics::DiscoveryMetrics;
 use crate::discovery::providers::kubernetes::labels::Pairs;
 use crate::discovery::providers::kubernetes::wanted::{Kept, Maker, Purpose, Whereabouts};
+use crate::discovery::target_group::TargetGroup;
 use scraped_engine::labels::Labels;
 
 /// What all objects of a provider may take; one list may take half of it.

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::discovery::TargetGroup;
 use crate::discovery::lists::tally::{Tally, memory_bytes};
 use crate::discovery::providers::kubernetes::labels::{node_group, of_metadata, of_named, pod_group};
 use crate::discovery::providers::kubernetes::objects::Object;
+use crate::discovery::target_group::TargetGroup;
 use crate::http::address::escape::{escape, escape_query};
 use scraped_engine::labels::Labels;
 

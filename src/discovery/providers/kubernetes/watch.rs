@@ -13,15 +13,15 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::RecvTimeoutError;
 
 use crate::config::discovery::Provenance;
-use crate::discovery::Stop;
 use crate::discovery::complaints::Complaint;
+use crate::discovery::discoverer::Stop;
 use crate::discovery::lists::allowance::{EVENT_BYTES, within};
 use crate::discovery::lists::json_mistake::json_mistake;
 use crate::discovery::lists::tally::{Tally, Wanted as Limit};
 use crate::discovery::metrics::DiscoveryMetrics;
-use crate::discovery::providers::kubernetes::ReportKind;
 use crate::discovery::providers::kubernetes::connection::{Connection, Failure, Lines, Reporter, Trouble};
 use crate::discovery::providers::kubernetes::objects::{Event, Note, Object};
+use crate::discovery::providers::kubernetes::report::ReportKind;
 use crate::discovery::providers::kubernetes::wanted::{Kept, Wanted};
 
 /// Pauses after failures: the first one, and what they grow to.

@@ -9,8 +9,8 @@ use crossbeam_channel::{Receiver, bounded, unbounded};
 use super::*;
 use crate::config::client::http_client::HttpClientConfig;
 use crate::config::client::secret::{Secret, SecretUrl};
-use crate::discovery::providers::kubernetes::Report;
 use crate::discovery::providers::kubernetes::access::Access;
+use crate::discovery::providers::kubernetes::report::Report;
 use crate::discovery::providers::kubernetes::wanted::Purpose;
 
 /// Much longer than anything here takes.

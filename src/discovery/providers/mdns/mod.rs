@@ -13,10 +13,11 @@ use simple_dns::{CLASS, Name, Packet, QCLASS, QTYPE, Question, TYPE};
 
 use crate::config::discovery::Provenance;
 use crate::config::discovery::mdns::MdnsSdConfig;
+use crate::discovery::discoverer::Stop;
 use crate::discovery::lists::target_labels::{host_port, sanitized};
 use crate::discovery::providers::mdns::records::{Neighbour, Records, Wanted};
 use crate::discovery::refresh::Source;
-use crate::discovery::{ADDRESS_LABEL, Stop, TargetGroup};
+use crate::discovery::target_group::{ADDRESS_LABEL, TargetGroup};
 use crate::names::link::Link;
 use scraped_engine::labels::Labels;
 

@@ -5,8 +5,8 @@
 //! here, so that a family without such lines is not read once for each of its samples.
 
 use crate::exposition::openmetrics::lexer::OpenMetricsLexer;
-use crate::exposition::text::lexer::Token;
 use crate::exposition::text::unquote;
+use crate::exposition::token::Token;
 use crate::metric_type::MetricType;
 
 const CREATED_SUFFIX: &[u8] = b"_created";

@@ -5,9 +5,8 @@
 //! the parser reads on from there in one case.
 
 use crate::exposition::page_cursor::PageCursor;
-use crate::exposition::text::lexer::{
-    LABEL_NAME, LABEL_NAME_START, METRIC_NAME, METRIC_NAME_START, Token, is,
-};
+use crate::exposition::text::lexer::{LABEL_NAME, LABEL_NAME_START, METRIC_NAME, METRIC_NAME_START, is};
+use crate::exposition::token::Token;
 use memchr::memchr;
 
 /// What the next token may be.

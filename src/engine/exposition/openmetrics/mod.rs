@@ -9,17 +9,17 @@ pub(crate) mod created;
 pub(crate) mod lexer;
 
 use crate::exposition::Entry;
-use crate::exposition::error::{
-    ErrorKind, Excerpt, Expected, ExpositionError, Number, NumberProblem, TimestampOwner,
-};
+use crate::exposition::error::{ErrorKind, Expected, ExpositionError, Number, NumberProblem, TimestampOwner};
+use crate::exposition::excerpt::Excerpt;
 use crate::exposition::exemplar::Exemplar;
 use crate::exposition::openmetrics::created::{Ahead, CreatedLine, belongs, has_start_time, is_created};
 use crate::exposition::openmetrics::lexer::{OpenMetricsLexer, State};
+use crate::exposition::options::ParserOptions;
 use crate::exposition::page_cursor::Behind;
-use crate::exposition::parser::ParserOptions;
 use crate::exposition::recall::{NoRecall, Recall};
-use crate::exposition::text::lexer::{Token, metric_name_len};
+use crate::exposition::text::lexer::metric_name_len;
 use crate::exposition::text::{ends_series_text, unquote};
+use crate::exposition::token::Token;
 use crate::float;
 use crate::float::FloatError;
 use crate::metric_type::MetricType;

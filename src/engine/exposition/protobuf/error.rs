@@ -1,6 +1,6 @@
 //! What is wrong with a protobuf page, in the words of Prometheus and of the decoder that it uses.
 
-use crate::exposition::error::Excerpt;
+use crate::exposition::excerpt::Excerpt;
 use std::fmt;
 
 /// Why a protobuf page was refused.

@@ -1,7 +1,7 @@
 //! The `Histogram` message: its classic part is walked bucket by bucket, its native part goes into a kept
 //! [`Histogram`].
 
-use crate::exposition::error::Excerpt;
+use crate::exposition::excerpt::Excerpt;
 use crate::exposition::protobuf::error::ProtobufError;
 use crate::exposition::protobuf::wire::{Field, Message, Packed, Result, unzigzag};
 use crate::histogram::{CounterResetHint, Counts, Flavour, Histogram, Span};

@@ -3,7 +3,8 @@
 //! A family is walked twice: once for its own fields, which may stand behind its metrics, once metric by metric.
 //! Nothing is kept of a metric but where it is, so a family of any size costs no memory.
 
-use crate::exposition::error::{Excerpt, ExpositionError};
+use crate::exposition::error::ExpositionError;
+use crate::exposition::excerpt::Excerpt;
 use crate::exposition::protobuf::error::ProtobufError;
 use crate::exposition::protobuf::histogram::{Head, timestamp_ms};
 use crate::exposition::protobuf::wire::{Field, Message, Result};

@@ -13,7 +13,7 @@ mod wire;
 use crate::exposition::Entry;
 use crate::exposition::error::ExpositionError;
 use crate::exposition::exemplar::Exemplar;
-use crate::exposition::parser::ParserOptions;
+use crate::exposition::options::ParserOptions;
 use crate::exposition::protobuf::error::ProtobufError;
 use crate::exposition::protobuf::exemplars::Exemplars;
 use crate::exposition::protobuf::metric::{Family, Kind, Metric, Parts, quantile};

@@ -6,10 +6,12 @@
 pub mod lexer;
 
 use crate::exposition::Entry;
-use crate::exposition::error::{ErrorKind, Excerpt, Expected, ExpositionError, Number, NumberProblem};
+use crate::exposition::error::{ErrorKind, Expected, ExpositionError, Number, NumberProblem};
+use crate::exposition::excerpt::Excerpt;
 use crate::exposition::page_cursor::Behind;
 use crate::exposition::recall::Recall;
-use crate::exposition::text::lexer::{Lexer, State, Token, metric_name_len};
+use crate::exposition::text::lexer::{Lexer, State, metric_name_len};
+use crate::exposition::token::Token;
 use crate::float;
 use crate::float::FloatError;
 use crate::metric_type::MetricType;

@@ -3,7 +3,7 @@
 //! Knows neither pages nor what a record means.
 
 use crate::wal::format::page::{SNAPPY_FLAG, ZSTD_FLAG};
-use crate::wal::head::Compression;
+use crate::wal::options::Compression;
 use std::fmt;
 
 /// Largest record a reader unfolds, in bytes. Our own writers cut records at a mebibyte; Prometheus puts all new

@@ -1,9 +1,11 @@
 //! What the bytes of the log mean: segments, pages, fragments, records.
 
+pub mod closed_segment;
 pub mod compression;
 #[cfg(any(test, feature = "faults"))]
 pub(in crate::wal) mod full_disk;
 pub mod page;
+pub mod position;
 pub mod record;
 pub mod record_batch;
 pub mod segment;

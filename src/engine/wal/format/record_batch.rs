@@ -4,7 +4,7 @@
 
 use crate::wal::format::compression::Compressor;
 use crate::wal::format::page::{HEADER_BYTES, PAGE_BYTES, append_record};
-use crate::wal::head::Compression;
+use crate::wal::options::Compression;
 
 /// Buffers that a rare large batch made larger than this are given back, in bytes.
 const KEPT_BUFFER_BYTES: usize = 256 * 1024;
@@ -142,7 +142,7 @@ pub fn shrink(buffer: &mut Vec<u8>) {
 mod tests {
     use super::RecordBatch;
     use crate::wal::format::page::PAGE_BYTES;
-    use crate::wal::head::Compression;
+    use crate::wal::options::Compression;
 
     #[test]
     fn pieces_are_the_pages_and_no_longer_than_said() {

@@ -14,8 +14,9 @@ use crate::wal::error::WalError;
 use crate::wal::format::record_batch::RecordBatch;
 use crate::wal::format::segment;
 use crate::wal::format::segment::{SegmentInfo, segment_path};
-use crate::wal::head::Compression;
-use crate::wal::keep::disk::Reserve;
+use crate::wal::keep::checkpoint;
+use crate::wal::keep::disk::{Reserve, bytes_under};
+use crate::wal::options::Compression;
 
 const PREFIX: &str = "checkpoint.";
 
@@ -193,4 +194,10 @@ impl CheckpointWriter {
         finished.map_err(WalError::io("fsync checkpoint", &self.path))?;
         Ok(self.bytes)
     }
+}
+
+/// Bytes of the checkpoints that are there.
+pub fn checkpoint_bytes(wal_dir: &Path) -> u64 {
+    let checkpoints = checkpoint::list(wal_dir).unwrap_or_default();
+    checkpoints.iter().map(|checkpoint| bytes_under(&checkpoint.path).unwrap_or_default()).sum()
 }

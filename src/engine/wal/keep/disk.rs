@@ -14,7 +14,6 @@ use std::path::{Path, PathBuf};
 use crate::data_dir;
 use crate::wal::error::WalError;
 use crate::wal::format::page::PAGE_BYTES;
-use crate::wal::keep::checkpoint;
 
 /// Name of the reserve in the data directory.
 const RESERVE_FILE_NAME: &str = "reserve";
@@ -98,12 +97,6 @@ pub fn bytes_under(dir: &Path) -> io::Result<u64> {
         }
     }
     Ok(bytes)
-}
-
-/// Bytes of the checkpoints that are there.
-pub fn checkpoint_bytes(wal_dir: &Path) -> u64 {
-    let checkpoints = checkpoint::list(wal_dir).unwrap_or_default();
-    checkpoints.iter().map(|checkpoint| bytes_under(&checkpoint.path).unwrap_or_default()).sum()
 }
 
 /// The file that keeps room.

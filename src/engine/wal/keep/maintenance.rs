@@ -12,8 +12,10 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Sender, bounded, select};
 
 use crate::wal::error::WalError;
+use crate::wal::format::closed_segment::ClosedSegment;
 use crate::wal::format::segment;
 use crate::wal::head::Wal;
+use crate::wal::keep::checkpoint::checkpoint_bytes;
 use crate::wal::keep::disk;
 use crate::wal::keep::disk::{FileSystem, Reserve};
 use crate::wal::keep::place;
@@ -23,7 +25,6 @@ use crate::wal::keep::retention::{Bounds, Truncation, Usage};
 use crate::wal::keep::truncate_files::{delete_files, truncate};
 use crate::wal::keep::truncate_series::compact_symbols;
 use crate::wal::log_readers::ReadersKnown;
-use crate::wal::open::replay::ClosedSegment;
 use crate::wal::write::segment_writer::Rotated;
 
 /// Name of the thread.
@@ -245,7 +246,7 @@ impl Maintenance {
         match place::restore(&self.wal, &mut self.closed) {
             Ok(Restored { n_segments, n_samples, current }) => {
                 self.is_displaced = false;
-                self.checkpoint_bytes = disk::checkpoint_bytes(self.wal.wal_dir());
+                self.checkpoint_bytes = checkpoint_bytes(self.wal.wal_dir());
                 log::error!(
                     "the write-ahead log in {dir} had vanished: somebody removed it, or its disk went away; it goes on \
                      with segment {current:08}; {n_samples} samples in {n_segments} segments are gone, and what \

@@ -10,6 +10,7 @@ use std::path::Path;
 
 use crate::data_dir;
 use crate::wal::error::WalError;
+use crate::wal::format::closed_segment::ClosedSegment;
 use crate::wal::format::segment;
 use crate::wal::format::segment::{SegmentInfo, segment_path};
 use crate::wal::head::Wal;
@@ -17,7 +18,6 @@ use crate::wal::keep::checkpoint;
 use crate::wal::keep::disk::FileSystem;
 use crate::wal::keep::truncate_series::{move_to_checkpoint, write_series};
 use crate::wal::open::repair;
-use crate::wal::open::replay::ClosedSegment;
 use crate::wal::write::bulk_writer::BulkWriter;
 
 /// Where the log is.

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::wal::open::replay::ClosedSegment;
+use crate::wal::format::closed_segment::ClosedSegment;
 
 /// Segments that always have room under the bound in bytes: the one being written and two to choose from.
 const FLOOR_SEGMENTS: u64 = 3;

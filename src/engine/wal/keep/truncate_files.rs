@@ -8,13 +8,13 @@ use std::io;
 use std::path::Path;
 
 use crate::wal::error::WalError;
+use crate::wal::format::closed_segment::ClosedSegment;
 use crate::wal::format::segment;
 use crate::wal::head::Wal;
 use crate::wal::keep::checkpoint;
 use crate::wal::keep::checkpoint::CheckpointWriter;
 use crate::wal::keep::disk::Reserve;
 use crate::wal::keep::truncate_series::SeriesTruncation;
-use crate::wal::open::replay::ClosedSegment;
 
 /// What a truncation did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -16,20 +16,21 @@ use crate::series::SeriesRef;
 use crate::series::table::SeriesTable;
 use crate::wal::error::WalError;
 use crate::wal::format::record;
+use crate::wal::format::record::Record;
 use crate::wal::format::record::exemplars::{Exemplars, ExemplarsEncoder};
 use crate::wal::format::record::histograms::{HistogramKind, Histograms, HistogramsEncoder};
 use crate::wal::format::record::metadata::{MetadataEncoder, MetadataEntries, MetadataEntry};
+use crate::wal::format::record::record_type::RecordType;
 use crate::wal::format::record::samples::{Samples, SamplesEncoder};
 use crate::wal::format::record::series::{SeriesEncoder, SeriesEntries};
-use crate::wal::format::record::{Record, RecordType};
 use crate::wal::format::segment;
 use crate::wal::format::segment::SegmentInfo;
 use crate::wal::format::segment_reader::{SegmentReader, Tail};
-use crate::wal::head::{Compression, WalOptions};
 use crate::wal::keep::checkpoint;
 use crate::wal::keep::disk::FileSystem;
 use crate::wal::keep::truncate_files as truncate;
 use crate::wal::open::repair::Layout;
+use crate::wal::options::{Compression, WalOptions};
 use crate::wal::write::bulk_writer::BulkWriter;
 
 /// The import while it is written.

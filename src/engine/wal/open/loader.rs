@@ -10,17 +10,18 @@ use crate::labels::builder::LabelsBuilder;
 use crate::series::SeriesRef;
 use crate::series::table::{SeriesState, SeriesTable};
 use crate::wal::error::WalError;
+use crate::wal::format::closed_segment::ClosedSegment;
 use crate::wal::format::record;
+use crate::wal::format::record::Record;
 use crate::wal::format::record::exemplars::{Exemplars, ExemplarsEncoder};
 use crate::wal::format::record::histograms::{Histograms, HistogramsEncoder};
 use crate::wal::format::record::metadata::{MetadataEncoder, MetadataEntries};
+use crate::wal::format::record::record_type::{DecodeError, RecordType};
 use crate::wal::format::record::samples::{Samples, SamplesEncoder};
 use crate::wal::format::record::series::{SeriesEncoder, SeriesEntries};
-use crate::wal::format::record::{DecodeError, Record, RecordType};
 use crate::wal::format::segment;
 use crate::wal::format::segment::SegmentInfo;
 use crate::wal::format::segment_reader::{SegmentReader, Tail};
-use crate::wal::open::replay::ClosedSegment;
 
 /// Refs up to here are never called sparse: their slots take at most some 40 MiB.
 const DENSE_REFS: usize = 1 << 20;

@@ -5,3 +5,4 @@ pub mod loader;
 pub mod lock;
 pub mod repair;
 pub mod replay;
+pub mod replay_summary;

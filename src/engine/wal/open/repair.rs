@@ -12,10 +12,10 @@ use crate::wal::error::WalError;
 use crate::wal::format::segment;
 use crate::wal::format::segment::{Segment, SegmentInfo, segment_path};
 use crate::wal::format::segment_reader::{CorruptionCause, CorruptionError, SegmentReader, Tail};
-use crate::wal::head::Compression;
 use crate::wal::keep::checkpoint;
 use crate::wal::keep::checkpoint::CheckpointInfo;
 use crate::wal::open::loader::{FilterPass, Kept, Loader, Stop};
+use crate::wal::options::Compression;
 use crate::wal::write::bulk_writer::BulkWriter;
 
 /// Ending of a file that is being rewritten; Prometheus passes over names that are no numbers.

@@ -11,8 +11,8 @@
 use crate::data_dir;
 use crate::series::table::SeriesTable;
 use crate::wal::error::WalError;
+use crate::wal::format::closed_segment::ClosedSegment;
 use crate::wal::format::segment::SegmentInfo;
-use crate::wal::head::{ReplaySummary, WalOptions};
 use crate::wal::keep::disk;
 use crate::wal::keep::disk::Reserve;
 use crate::wal::open::import;
@@ -20,22 +20,9 @@ use crate::wal::open::loader;
 use crate::wal::open::loader::{FileCounts, Loader, Stop};
 use crate::wal::open::repair;
 use crate::wal::open::repair::Layout;
+use crate::wal::open::replay_summary::ReplaySummary;
+use crate::wal::options::WalOptions;
 use std::collections::BTreeSet;
-
-/// What truncation needs to know of a segment that is no longer written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ClosedSegment {
-    /// Its number.
-    pub number: u32,
-    /// Size of the file.
-    pub bytes: u64,
-    /// Samples in it, native histograms among them.
-    pub samples: u64,
-    /// Native histograms in it.
-    pub histograms: u64,
-    /// Timestamp of its newest sample in milliseconds.
-    pub newest_ts_ms: Option<i64>,
-}
 
 /// What replay hands to the head.
 #[derive(Debug)]

@@ -6,7 +6,7 @@
 use crate::wal::error::WalError;
 use crate::wal::format::record_batch::RecordBatch;
 use crate::wal::format::segment::{Segment, segment_path, sync_dir};
-use crate::wal::head::Compression;
+use crate::wal::options::Compression;
 use std::path::{Path, PathBuf};
 
 /// Fragments gathered before a write, in bytes.

@@ -7,13 +7,13 @@ use crate::metric_type::MetricType;
 use crate::series::annotations::LatestExemplar;
 use crate::series::table::{SeriesState, SeriesTable};
 use crate::series::{SeriesHandle, SeriesRef};
-use crate::wal::appender::{CommitReport, ExemplarTime};
 use crate::wal::format::record::exemplars::ExemplarEntry;
 use crate::wal::format::record::metadata::MetadataEntry;
 use crate::wal::format::record::samples::Sample;
-use crate::wal::head::Compression;
+use crate::wal::options::Compression;
 use crate::wal::write::encoded_records::Records;
 use crate::wal::write::segment_writer::{BatchSamples, SegmentWriter};
+use crate::wal::write::staged::ExemplarTime;
 use crate::wal::write::staged::{Progress, Staged, StagedExemplar, StagedMetadata};
 use std::io;
 
@@ -362,4 +362,26 @@ fn needs_series_record(state: &SeriesState, truncating: Option<u32>) -> bool {
         return true;
     }
     truncating.is_some_and(|last| state.logged <= last.saturating_add(1) && state.last_segment <= last)
+}
+
+/// What a commit did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CommitReport {
+    /// Samples and histograms written.
+    pub appended: usize,
+    /// Samples and histograms left out because they are not newer than their series' newest.
+    pub out_of_order: usize,
+    /// Histograms among `appended`.
+    pub histograms: usize,
+    /// Exemplars written; those that a series had before are left out.
+    pub exemplars: usize,
+}
+
+impl CommitReport {
+    pub(in crate::wal) fn add(&mut self, slice: CommitReport) {
+        self.appended += slice.appended;
+        self.out_of_order += slice.out_of_order;
+        self.histograms += slice.histograms;
+        self.exemplars += slice.exemplars;
+    }
 }

@@ -9,7 +9,7 @@ use crate::wal::format::record::metadata::{MetadataEncoder, MetadataEntry};
 use crate::wal::format::record::samples::{Sample, SamplesEncoder};
 use crate::wal::format::record::series::SeriesEncoder;
 use crate::wal::format::record_batch::{RecordBatch, shrink};
-use crate::wal::head::Compression;
+use crate::wal::options::Compression;
 
 /// A record is closed and the next one begun at this size in bytes: readers unfold a record as a whole.
 const RECORD_BYTES: usize = 1024 * 1024;

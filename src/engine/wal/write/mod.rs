@@ -5,4 +5,4 @@ pub(crate) mod commit;
 pub(crate) mod encoded_records;
 pub mod room;
 pub mod segment_writer;
-pub(crate) mod staged;
+pub mod staged;

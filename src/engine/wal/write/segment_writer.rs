@@ -4,22 +4,14 @@
 //! take. Knows no record type and no series.
 
 use crate::wal::error::WalError;
+use crate::wal::format::closed_segment::ClosedSegment;
+use crate::wal::format::position::Position;
 use crate::wal::format::record_batch::{RecordBatch, shrink};
 use crate::wal::format::segment::{Segment, SyncHandle, segment_path, sync_dir};
 use crate::wal::metrics::WalMetrics;
-use crate::wal::open::replay::ClosedSegment;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-/// A place between two records.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Position {
-    /// Number of the segment.
-    pub segment: u32,
-    /// Bytes from its start.
-    pub offset: u64,
-}
 
 /// A segment that is complete and whose file still has to be fsynced.
 #[derive(Clone, Debug)]

@@ -6,7 +6,6 @@
 use crate::histogram::Histogram;
 use crate::metric_type::MetricType;
 use crate::series::SeriesHandle;
-use crate::wal::appender::ExemplarTime;
 use crate::wal::format::record::histograms::{HistogramKind, put_histogram};
 use crate::wal::format::record::labels::{LabelPairs, put_labels};
 use std::ops::Range;
@@ -222,5 +221,23 @@ impl Staged {
         self.metadata.shrink_to(KEPT_OTHERS);
         self.metadata_text.clear();
         self.metadata_text.shrink_to(KEPT_BYTES);
+    }
+}
+
+/// Timestamp of an exemplar in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExemplarTime {
+    /// The page has it.
+    Own(i64),
+    /// That of the sample it stands at: the page has none, and the same exemplar comes with every scrape.
+    OfSample(i64),
+}
+
+impl ExemplarTime {
+    /// In milliseconds.
+    pub fn ts_ms(self) -> i64 {
+        match self {
+            ExemplarTime::Own(ts_ms) | ExemplarTime::OfSample(ts_ms) => ts_ms,
+        }
     }
 }

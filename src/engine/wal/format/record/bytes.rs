@@ -2,7 +2,7 @@
 //!
 //! Reading is safe on any bytes and allocates nothing. Knows no record type.
 
-use crate::wal::format::record::DecodeError;
+use crate::wal::format::record::record_type::DecodeError;
 
 /// Go's `binary.PutUvarint`.
 pub(super) fn put_uvarint(out: &mut Vec<u8>, mut value: u64) {

@@ -1,8 +1,8 @@
 //! Refs and timestamps of an entry, as records of samples, histograms and exemplars share them: differences to the
 //! record's first entry, in version 2 of a ref to the entry before.
 
-use crate::wal::format::record::DecodeError;
 use crate::wal::format::record::bytes::{Bytes, put_varint};
+use crate::wal::format::record::record_type::DecodeError;
 
 /// Marker of version 2 that an explicit start time follows; lower values need no further byte.
 const EXPLICIT_START_TIME: u8 = 2;

@@ -1,7 +1,7 @@
 //! A record as a list of entries, whatever they are.
 
-use crate::wal::format::record::DecodeError;
 use crate::wal::format::record::bytes::Bytes;
+use crate::wal::format::record::record_type::DecodeError;
 
 /// What tells the entries of one type of record from those of another.
 pub trait ReadEntry<'a> {

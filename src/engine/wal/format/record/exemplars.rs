@@ -4,7 +4,7 @@ use crate::wal::format::record::bytes::Bytes;
 use crate::wal::format::record::deltas::{DeltaEncoder, Deltas};
 use crate::wal::format::record::entries::{Entries, ReadEntry};
 use crate::wal::format::record::labels::LabelPairs;
-use crate::wal::format::record::{DecodeError, EXEMPLARS};
+use crate::wal::format::record::record_type::{DecodeError, EXEMPLARS};
 
 /// One exemplar.
 #[derive(Clone, Copy, Debug)]

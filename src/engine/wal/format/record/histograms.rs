@@ -4,10 +4,10 @@
 //! building a histogram. Those of version 2 are read only: start times are left out.
 
 use crate::histogram::{CUSTOM_BUCKETS_SCHEMA, CounterResetHint, Counts, Flavour, Histogram, Span};
-use crate::wal::format::record::DecodeError;
 use crate::wal::format::record::bytes::{Bytes, put_uvarint, put_varint};
 use crate::wal::format::record::deltas::{DeltaEncoder, Deltas};
 use crate::wal::format::record::entries::{Entries, ReadEntry};
+use crate::wal::format::record::record_type::DecodeError;
 
 /// Which record a histogram belongs into: each holds histograms of one kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

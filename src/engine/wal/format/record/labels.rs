@@ -1,7 +1,7 @@
 //! Label sets as records have them: a count, then names and values.
 
-use crate::wal::format::record::DecodeError;
 use crate::wal::format::record::bytes::{Bytes, put_text, put_uvarint};
+use crate::wal::format::record::record_type::DecodeError;
 
 /// Pairs of a label set, checked when they were decoded, in the order they were written in.
 #[derive(Clone, Copy, Debug, Default)]

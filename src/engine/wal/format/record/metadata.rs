@@ -3,7 +3,7 @@
 use crate::metric_type::MetricType;
 use crate::wal::format::record::bytes::{Bytes, put_text, put_uvarint};
 use crate::wal::format::record::entries::{Entries, ReadEntry};
-use crate::wal::format::record::{DecodeError, METADATA};
+use crate::wal::format::record::record_type::{DecodeError, METADATA};
 
 const UNIT: &str = "UNIT";
 const HELP: &str = "HELP";

@@ -3,7 +3,7 @@
 use crate::wal::format::record::bytes::Bytes;
 use crate::wal::format::record::deltas::{DeltaEncoder, Deltas};
 use crate::wal::format::record::entries::{Entries, ReadEntry};
-use crate::wal::format::record::{DecodeError, SAMPLES};
+use crate::wal::format::record::record_type::{DecodeError, SAMPLES};
 
 /// One float sample.
 #[derive(Clone, Copy, Debug)]

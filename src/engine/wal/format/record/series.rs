@@ -3,7 +3,7 @@
 use crate::wal::format::record::bytes::Bytes;
 use crate::wal::format::record::entries::{Entries, ReadEntry};
 use crate::wal::format::record::labels::{LabelPairs, put_labels};
-use crate::wal::format::record::{DecodeError, SERIES};
+use crate::wal::format::record::record_type::{DecodeError, SERIES};
 
 /// One series of a series record.
 #[derive(Clone, Copy, Debug)]

@@ -6,7 +6,8 @@
 use scraped_engine::labels::builder::LabelsBuilder;
 use scraped_engine::series::SeriesHandle;
 use scraped_engine::wal::appender::Appender;
-use scraped_engine::wal::head::{Compression, Wal, WalOptions};
+use scraped_engine::wal::head::Wal;
+use scraped_engine::wal::options::{Compression, WalOptions};
 use scraped_engine::wal::keep::truncate_files::truncate;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};

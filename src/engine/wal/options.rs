@@ -1,0 +1,48 @@
+//! What may be chosen about a log.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How records are compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compression {
+    /// Not at all.
+    None,
+    /// Snappy blocks, Prometheus' default.
+    Snappy,
+    /// Zstandard frames.
+    Zstd,
+}
+
+impl Compression {
+    /// As on the command line and in Prometheus' metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Compression::None => "none",
+            Compression::Snappy => "snappy",
+            Compression::Zstd => "zstd",
+        }
+    }
+}
+
+/// Settings of the log, from the command line.
+#[derive(Clone, Debug)]
+pub struct WalOptions {
+    /// `--storage.agent.path`.
+    pub path: PathBuf,
+    /// `--storage.agent.wal-segment-size` in bytes; `None` means 8 MiB or a sixtieth of the file system, whichever is
+    /// less.
+    pub segment_size_bytes: Option<u64>,
+    /// `--storage.agent.wal-compression-type`.
+    pub compression: Compression,
+    /// `--storage.agent.retention.min-time`.
+    pub retention_min_time: Duration,
+    /// `--storage.agent.retention.max-time`; zero means none.
+    pub retention_max_time: Duration,
+    /// `--storage.agent.retention.max-bytes`; `None` means 1 GiB or a tenth of the file system, whichever is less.
+    pub retention_max_bytes: Option<u64>,
+    /// `--wal.fsync-interval`.
+    pub fsync_interval: Duration,
+    /// `--storage.agent.no-lockfile` is false.
+    pub lock_file: bool,
+}
