@@ -48,6 +48,15 @@ const UNUSED_BODY_BYTES: u64 = 2 << 10;
 /// forgotten it. Above every usual scrape interval.
 const MAX_IDLE_AGE: Duration = Duration::from_secs(5 * 60);
 
+/// Of a request for a token.
+const FORM_HEADERS: [(&str, &str); 2] = [
+    ("User-Agent", concat!("scraped/", env!("CARGO_PKG_VERSION"))),
+    ("Content-Type", "application/x-www-form-urlencoded"),
+];
+
+/// An answer with a token (`golang.org/x/oauth2`: the same).
+const TOKEN_ANSWER_BYTES: usize = 1 << 20;
+
 /// Names are shared by all clients: thousands of targets may be ports of one host, and the number of lookups that
 /// hang must be bounded in the process.
 static NAMES: LazyLock<Arc<Names>> = LazyLock::new(Names::system);
@@ -132,7 +141,7 @@ impl HttpClient {
 
     fn by(route: Route, url: Url, headers: Headers, config: &Arc<HttpClientConfig>) -> Self {
         let exchange = Arc::new(Exchange::default());
-        let profile = ClientProfile::of(config);
+        let profile = ClientProfile::of(config, post_form);
         let agent = new_agent(&route, &exchange, &profile);
         Self { url, headers, route, profile, agent, exchange, tls: None }
     }
@@ -362,6 +371,17 @@ impl HttpClient {
         }
         request
     }
+}
+
+/// Asks an endpoint of OAuth 2 for a token, by a client that is used once.
+fn post_form(
+    url: Url,
+    config: &Arc<HttpClientConfig>,
+    form: &[u8],
+    deadline: Instant,
+) -> Result<Answer, String> {
+    let mut client = HttpClient::new(url, Headers { fixed: &FORM_HEADERS, ..Headers::default() }, config);
+    client.post_for(TOKEN_ANSWER_BYTES, &[], form, deadline).map_err(|error| error.to_string())
 }
 
 /// The connection is kept if the body ends soon; otherwise it is closed.

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 
 use crate::config::client::http_client::HttpClientConfig;
 use crate::http::auth::credentials::Credentials;
+use crate::http::auth::oauth2::PostForm;
 use crate::http::dial::proxy::Proxies;
 use crate::http::tls::material::TlsMaterial;
 
@@ -27,7 +28,7 @@ pub(in crate::http) struct ClientProfile {
 
 impl ClientProfile {
     /// The profile of `config`; nothing is read yet.
-    pub(in crate::http) fn of(config: &Arc<HttpClientConfig>) -> Arc<Self> {
+    pub(in crate::http) fn of(config: &Arc<HttpClientConfig>, post_form: PostForm) -> Arc<Self> {
         let mut profiles = PROFILES.lock();
         let is_same = |profile: &Arc<Self>| Arc::ptr_eq(&profile.config, config) || profile.config == *config;
         if let Some(profile) = profiles.iter().filter_map(Weak::upgrade).find(is_same) {
@@ -36,7 +37,7 @@ impl ClientProfile {
         profiles.retain(|profile| profile.strong_count() > 0);
         let profile = Arc::new(Self {
             config: Arc::clone(config),
-            credentials: Credentials::new(config),
+            credentials: Credentials::new(config, post_form),
             tls: TlsMaterial::new(&config.tls),
             proxies: Proxies::new(&config.proxy, |name| env::var(name).unwrap_or_default()),
         });
@@ -54,6 +55,8 @@ impl ClientProfile {
 mod tests {
     use super::*;
 
+    const NO_TOKENS: PostForm = |_, _, _, _| Err("no test asks for a token".to_owned());
+
     #[test]
     fn equal_settings_share_a_profile_as_long_as_somebody_has_it() {
         let config = || {
@@ -61,9 +64,9 @@ mod tests {
             config.tls.server_name = "profile-test".to_owned();
             Arc::new(config)
         };
-        let first = ClientProfile::of(&config());
-        assert!(Arc::ptr_eq(&first, &ClientProfile::of(&config())));
-        assert!(!Arc::ptr_eq(&first, &ClientProfile::of(&Arc::default())));
+        let first = ClientProfile::of(&config(), NO_TOKENS);
+        assert!(Arc::ptr_eq(&first, &ClientProfile::of(&config(), NO_TOKENS)));
+        assert!(!Arc::ptr_eq(&first, &ClientProfile::of(&Arc::default(), NO_TOKENS)));
         drop(first);
         let is_known = |weak: &Weak<ClientProfile>| {
             weak.upgrade().is_some_and(|profile| profile.config.tls.server_name == "profile-test")

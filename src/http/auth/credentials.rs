@@ -13,7 +13,7 @@ use crate::config::client::header::is_header_text;
 use crate::config::client::http_client::{Auth, Header, HttpClientConfig};
 use crate::config::client::secret::{Secret, Source};
 use crate::http::address::url::percent_decoded;
-use crate::http::auth::oauth2::Tokens;
+use crate::http::auth::oauth2::{PostForm, Tokens};
 use crate::http::error::HttpErrorKind;
 use crate::http::wire::exchange::Exchange;
 
@@ -58,7 +58,7 @@ struct HeaderText {
 
 impl Credentials {
     /// What `config` says; no file is read yet.
-    pub(in crate::http) fn new(config: &HttpClientConfig) -> Self {
+    pub(in crate::http) fn new(config: &HttpClientConfig, post_form: PostForm) -> Self {
         let text = |source: &Option<Source>| source.as_ref().map(SecretText::new);
         let auth = config.auth.as_ref().map(|auth| match auth {
             Auth::Basic { username, password } => {
@@ -67,7 +67,7 @@ impl Credentials {
             Auth::Credentials { kind, credentials } => {
                 AuthText::Credentials { kind: kind.clone(), credentials: text(credentials) }
             }
-            Auth::OAuth2(config) => AuthText::OAuth2(Tokens::new(config)),
+            Auth::OAuth2(config) => AuthText::OAuth2(Tokens::new(config, post_form)),
         });
         let header = |header: &Header| HeaderText {
             name: canonical(&header.name),
@@ -187,7 +187,7 @@ mod tests {
     }
 
     fn check(config: &HttpClientConfig, audience: Audience, userinfo: Option<&str>, want: &[&str]) {
-        let lines = Credentials::new(config)
+        let lines = Credentials::new(config, |_, _, _, _| Err("no test asks for a token".to_owned()))
             .lines(audience, userinfo, Instant::now(), &Exchange::default())
             .expect("no files");
         let got: Vec<String> =

@@ -24,7 +24,6 @@ use crate::http::error::{HttpErrorKind, Phase};
 use crate::http::wire::buffers::OUTPUT_BYTES;
 use crate::http::wire::exchange::Exchange;
 use crate::http::wire::response::Answer;
-use crate::http::{Headers, HttpClient};
 
 /// A token is not used in its last moments: it would expire on the way (`golang.org/x/oauth2`: `defaultExpiryDelta`).
 const EXPIRY_MARGIN: Duration = Duration::from_secs(10);
@@ -42,9 +41,6 @@ const RENEWAL_INTERVAL: Duration = Duration::from_secs(10);
 /// How often a waiting caller looks whether it was cancelled.
 const CANCEL_POLL: Duration = Duration::from_millis(50);
 
-/// An answer with a token (`golang.org/x/oauth2`: the same).
-const ANSWER_BYTES: usize = 1 << 20;
-
 /// It has to fit into one header line.
 const MAX_TOKEN_BYTES: usize = OUTPUT_BYTES - 256;
 
@@ -55,6 +51,7 @@ const THREAD_STACK_BYTES: usize = 512 << 10;
 #[derive(Debug)]
 pub(in crate::http) struct Tokens {
     config: Arc<OAuth2Config>,
+    post_form: PostForm,
     /// The client's secret, or its key.
     secret: Option<SecretText>,
     state: Mutex<State>,
@@ -88,9 +85,13 @@ enum Style {
     Parameters,
 }
 
+/// Sends a form to the endpoint of tokens, by a client with these settings. Handed in, since clients stand above what
+/// they show of themselves.
+pub(in crate::http) type PostForm = fn(Url, &Arc<HttpClientConfig>, &[u8], Instant) -> Result<Answer, String>;
+
 impl Tokens {
     /// Nothing is asked or read yet.
-    pub(in crate::http) fn new(config: &Arc<OAuth2Config>) -> Arc<Self> {
+    pub(in crate::http) fn new(config: &Arc<OAuth2Config>, post_form: PostForm) -> Arc<Self> {
         let source = match &config.grant {
             Grant::ClientCredentials { secret, .. } => secret.as_ref(),
             Grant::JwtBearer { key, .. } => key.as_ref(),
@@ -100,7 +101,7 @@ impl Tokens {
             Grant::JwtBearer { .. } => SecretText::of_lines(source),
         });
         let config = Arc::clone(config);
-        Arc::new(Self { config, secret, state: Mutex::default(), answered: Condvar::new() })
+        Arc::new(Self { config, post_form, secret, state: Mutex::default(), answered: Condvar::new() })
     }
 
     /// The value of `Authorization`. Waits for it until `deadline` at most.
@@ -298,19 +299,10 @@ impl Tokens {
         let pair =
             |(name, value): &(&str, String)| format!("{}={}", query_escaped(name), query_escaped(value));
         let body = parameters.iter().map(pair).collect::<Vec<_>>().join("&");
-        let headers = Headers { fixed: &HEADERS, ..Headers::default() };
         let config = HttpClientConfig { auth, ..HttpClientConfig::clone(&self.config.client) };
-        let mut client = HttpClient::new(url, headers, &Arc::new(config));
-        client
-            .post_for(ANSWER_BYTES, &[], body.as_bytes(), Instant::now() + TOKEN_TIMEOUT)
-            .map_err(|error| error.to_string())
+        (self.post_form)(url, &Arc::new(config), body.as_bytes(), Instant::now() + TOKEN_TIMEOUT)
     }
 }
-
-const HEADERS: [(&str, &str); 2] = [
-    ("User-Agent", concat!("scraped/", env!("CARGO_PKG_VERSION"))),
-    ("Content-Type", "application/x-www-form-urlencoded"),
-];
 
 impl Token {
     fn is_good(&self, now: Instant, secret: &Secret) -> bool {
