@@ -11,6 +11,7 @@ pub mod label_check;
 pub mod pace;
 pub mod page_format;
 pub mod permits;
+pub mod turns;
 pub mod report;
 pub mod rules;
 pub mod sample_exemplars;

@@ -4,7 +4,7 @@
 
 use crate::store::body_budget::BodyBuffer;
 use crate::store::error::{PageError, Work};
-use crate::store::permits::Turn;
+use crate::store::turns::Turn;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 

@@ -1,59 +1,31 @@
-//! Permits for the CPU: as many as there are cores, held in turns.
-//!
-//! Waiting for a socket needs none; decoding, parsing and appending happen while one is held. Work that takes longer than
-//! a slice lets those go first who have just come, so that a page of a million series delays no other scrape by more than
-//! that. Large pages are taken in one for each permit, so that memory is bounded by cores and neither by workers nor by
-//! targets; the scratch space of ordinary pages is kept and used again.
+//! Permits to store a page: a turn at the processor, and the memory that this takes. The memory of ordinary pages is kept
+//! and used again.
 
 use crate::store::append::PageScratch;
 use crate::store::cache::Cursor;
 use crate::store::decode::Decoder;
-use crate::store::error::{PageError, Work};
+use crate::store::error::PageError;
+use crate::store::turns::{Turn, Turns};
 use crate::wal::appender::Appender;
 use crate::wal::head::Wal;
 use parking_lot::Mutex;
-use std::collections::VecDeque;
 use std::sync::Arc;
-use std::thread::{self, Thread};
+use std::thread;
 use std::time::Instant;
-
-/// Bodies over this size, packed or not, are large: storing one may take longer than a slice.
-const LARGE_BODY_BYTES: usize = 1 << 20;
 
 /// The permits; clones share them.
 #[derive(Clone, Debug)]
 pub struct Permits {
+    turns: Turns,
     shared: Arc<Shared>,
 }
 
 #[derive(Debug)]
 struct Shared {
     wal: Wal,
-    n_permits: usize,
-    /// Held for a look at short queues.
-    state: Mutex<State>,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    n_free: usize,
-    /// Large pages that were taken in and are not done.
-    n_large: usize,
-    last_ticket: u64,
-    /// Those who have just come. They go before all others.
-    fresh: VecDeque<Waiting>,
-    /// Those who gave a permit away in the middle of their work.
-    resting: VecDeque<Waiting>,
-    /// Large pages that have not begun.
-    large: VecDeque<Waiting>,
+    /// Held for a push or a pop.
     #[allow(clippy::vec_box, reason = "it is moved in and out, and it is large")]
-    idle: Vec<Box<Scratch>>,
-}
-
-#[derive(Debug)]
-struct Waiting {
-    ticket: u64,
-    thread: Thread,
+    idle: Mutex<Vec<Box<Scratch>>>,
 }
 
 /// What unpacking, parsing and appending one page need.
@@ -83,9 +55,8 @@ impl Scratch {
 impl Permits {
     /// `n_permits` permits, at least one, whose transactions go to `wal`.
     pub fn new(n_permits: usize, wal: &Wal) -> Self {
-        let n_permits = n_permits.max(1);
-        let state = State { n_free: n_permits, ..State::default() };
-        Self { shared: Arc::new(Shared { wal: wal.clone(), n_permits, state: Mutex::new(state) }) }
+        let shared = Shared { wal: wal.clone(), idle: Mutex::default() };
+        Self { turns: Turns::new(n_permits), shared: Arc::new(shared) }
     }
 
     /// Waits for a permit to store a body of this size. It goes back when it is dropped, also by a panic.
@@ -93,172 +64,35 @@ impl Permits {
     /// # Errors
     /// `deadline` has passed.
     pub fn acquire(&self, body_bytes: usize, deadline: Instant) -> Result<Permit, PageError> {
-        let mut turn =
-            Turn { permits: self.clone(), is_held: false, is_large: body_bytes > LARGE_BODY_BYTES };
-        let queue = if turn.is_large { Queue::Large } else { Queue::Fresh };
-        turn.take(queue, deadline)?;
-        Ok(Permit { scratch: Some(self.scratch()), turn })
+        let turn = self.turns.acquire(body_bytes, deadline)?;
+        Ok(self.permit(turn))
     }
 
-    /// Scratch space without a permit: for what has to be written although there was no permit in time.
+    /// Scratch space without a turn: for what has to be written although there was none in time.
     pub fn without(&self) -> Permit {
-        let turn = Turn { permits: self.clone(), is_held: false, is_large: false };
-        Permit { scratch: Some(self.scratch()), turn }
+        self.permit(self.turns.none())
     }
 
-    fn scratch(&self) -> Box<Scratch> {
-        let idle = self.shared.state.lock().idle.pop();
-        idle.unwrap_or_else(|| Box::new(Scratch::new(&self.shared.wal)))
-    }
-
-    /// Room for another body of this kind?
-    fn admits(&self, state: &State, queue: Queue) -> bool {
-        queue != Queue::Large || state.n_large < self.shared.n_permits
-    }
-
-    /// A permit has come free.
-    fn pass_on(&self, state: &mut State) {
-        let next = state.fresh.pop_front().or_else(|| state.resting.pop_front()).or_else(|| {
-            let waiting = if self.admits(state, Queue::Large) { state.large.pop_front() } else { None };
-            state.n_large += usize::from(waiting.is_some());
-            waiting
-        });
-        match next {
-            Some(waiting) => waiting.thread.unpark(),
-            None => state.n_free += 1,
-        }
+    fn permit(&self, turn: Turn) -> Permit {
+        let idle = self.shared.idle.lock().pop();
+        let scratch = idle.unwrap_or_else(|| Box::new(Scratch::new(&self.shared.wal)));
+        Permit { scratch: Some(scratch), turn, permits: self.clone() }
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Queue {
-    Fresh,
-    Resting,
-    Large,
-}
-
-impl State {
-    fn queue(&mut self, queue: Queue) -> &mut VecDeque<Waiting> {
-        match queue {
-            Queue::Fresh => &mut self.fresh,
-            Queue::Resting => &mut self.resting,
-            Queue::Large => &mut self.large,
-        }
-    }
-}
-
-/// The right to work, which comes and goes while a page is stored.
-#[derive(Debug)]
-pub struct Turn {
-    permits: Permits,
-    is_held: bool,
-    /// Counts as a large page, once it was given its first permit.
-    is_large: bool,
-}
-
-impl Turn {
-    /// Lets others work if some wait, and waits for the next turn.
-    ///
-    /// # Errors
-    /// `deadline` has passed; the permit is not held any more.
-    pub fn rest(&mut self, deadline: Instant) -> Result<(), PageError> {
-        if self.is_held {
-            let mut state = self.permits.shared.state.lock();
-            if state.fresh.is_empty() && state.resting.is_empty() {
-                return Ok(());
-            }
-            self.is_held = false;
-            self.permits.pass_on(&mut state);
-        }
-        self.take(Queue::Resting, deadline)
-    }
-
-    /// Runs what waits for something else than the processor, without the permit.
-    ///
-    /// # Errors
-    /// That of `wait`; or `deadline` passed before there was a permit again.
-    pub fn without<T>(
-        &mut self,
-        deadline: Instant,
-        wait: impl FnOnce() -> Result<T, PageError>,
-    ) -> Result<T, PageError> {
-        self.give_back();
-        let waited = wait()?;
-        self.take(Queue::Resting, deadline)?;
-        Ok(waited)
-    }
-
-    fn take(&mut self, queue: Queue, deadline: Instant) -> Result<(), PageError> {
-        let ticket = {
-            let mut state = self.permits.shared.state.lock();
-            if state.n_free > 0 && self.permits.admits(&state, queue) {
-                state.n_free -= 1;
-                state.n_large += usize::from(queue == Queue::Large);
-                self.is_held = true;
-                return Ok(());
-            }
-            state.last_ticket += 1;
-            let ticket = state.last_ticket;
-            state.queue(queue).push_back(Waiting { ticket, thread: thread::current() });
-            ticket
-        };
-        loop {
-            // Whoever passes a permit on in between leaves a token that ends the park at once.
-            let left = deadline.saturating_duration_since(Instant::now());
-            if !left.is_zero() {
-                thread::park_timeout(left);
-            }
-            let mut state = self.permits.shared.state.lock();
-            let waiting = state.queue(queue);
-            let Some(place) = waiting.iter().position(|it| it.ticket == ticket) else {
-                self.is_held = true;
-                return Ok(());
-            };
-            if left.is_zero() {
-                waiting.remove(place);
-                drop(state);
-                // It was never taken in.
-                self.is_large &= queue != Queue::Large;
-                return Err(PageError::WorkTimeout { work: Work::Waiting });
-            }
-        }
-    }
-
-    fn give_back(&mut self) {
-        if std::mem::take(&mut self.is_held) {
-            self.permits.pass_on(&mut self.permits.shared.state.lock());
-        }
-    }
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        if std::mem::take(&mut self.is_large) {
-            let mut state = self.permits.shared.state.lock();
-            state.n_large -= 1;
-            // One that waited for this alone.
-            if !self.is_held && state.n_free > 0 && !state.large.is_empty() {
-                state.n_free -= 1;
-                self.permits.pass_on(&mut state);
-            }
-        }
-        self.give_back();
-    }
-}
-
-/// Scratch space and a permit to use it.
+/// Scratch space and a turn to use it.
 #[derive(Debug)]
 pub struct Permit {
     scratch: Option<Box<Scratch>>,
     turn: Turn,
+    permits: Permits,
 }
 
 impl Permit {
-    /// The scratch space that comes with the permit, and the permit itself.
+    /// The scratch space that comes with the permit, and the turn itself.
     pub fn parts(&mut self) -> (&mut Scratch, &mut Turn) {
-        let Self { scratch, turn } = self;
-        let wal = &turn.permits.shared.wal;
-        (scratch.get_or_insert_with(|| Box::new(Scratch::new(wal))), turn)
+        let Self { scratch, turn, permits } = self;
+        (scratch.get_or_insert_with(|| Box::new(Scratch::new(&permits.shared.wal))), turn)
     }
 }
 
@@ -266,14 +100,9 @@ impl Drop for Permit {
     fn drop(&mut self) {
         // A panic may have left anything in there: the appender's drop rolls back, and a new one takes its place.
         let Some(scratch) = self.scratch.take().filter(|_| !thread::panicking()) else { return };
-        let Shared { n_permits, state, .. } = &*self.turn.permits.shared;
-        let mut state = state.lock();
-        if state.idle.len() < *n_permits {
-            state.idle.push(scratch);
+        let mut idle = self.permits.shared.idle.lock();
+        if idle.len() < self.permits.turns.n_turns() {
+            idle.push(scratch);
         }
     }
 }
-
-#[cfg(test)]
-#[path = "permits_tests.rs"]
-mod tests;
