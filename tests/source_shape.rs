@@ -1,0 +1,408 @@
+//! The shape of the source: who may import whom, how long a file may be, what may not be in the build, where random
+//! cases come from.
+
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot be set up has to fail")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The engine: module → modules that it may import. That it knows nothing of the daemon is the compiler's.
+const ENGINE_MAY_IMPORT: &[(&str, &[&str])] = &[
+    ("data_dir", &[]),
+    ("float", &[]),
+    ("metric_type", &[]),
+    ("metrics", &[]),
+    ("labels", &[]),
+    ("histogram", &["float"]),
+    ("exposition", &["float", "histogram", "metric_type"]),
+    ("families", &["exposition::recall", "metric_type"]),
+    ("series", &["labels", "metric_type"]),
+    ("wal", &["data_dir", "histogram", "labels", "metric_type", "metrics", "series"]),
+    ("store", &["exposition", "families", "histogram", "labels", "metric_type", "series", "wal"]),
+    ("encode", &["histogram", "labels", "metric_type", "series", "wal"]),
+];
+
+/// The daemon: module → modules that it may import; a path like `scrape::targets` allows only that part. `daemon` may
+/// import everything and stands in no list but `main`'s.
+const DAEMON_MAY_IMPORT: &[(&str, &[&str])] = &[
+    ("allocator", &[]),
+    ("calendar", &[]),
+    ("clock", &[]),
+    ("descriptors", &[]),
+    ("duration", &[]),
+    ("exec", &["descriptors"]),
+    ("log", &["calendar"]),
+    ("memory_limit", &[]),
+    ("names", &[]),
+    ("process_metrics", &[]),
+    ("config", &["duration"]),
+    ("lifecycle", &["config"]),
+    ("signals", &["lifecycle"]),
+    ("flags", &["commands::query", "commands::scrape", "duration", "log", "web::site"]),
+    ("http", &["calendar", "config", "descriptors", "names"]),
+    ("discovery", &["config", "exec", "http", "names"]),
+    ("scrape", &["calendar", "clock", "config", "discovery::target_group", "duration", "exec", "http"]),
+    ("remote", &["clock", "config", "duration", "http"]),
+    (
+        "web",
+        &[
+            "config",
+            "descriptors",
+            "discovery::complaints",
+            "discovery::keeper",
+            "duration",
+            "lifecycle",
+            "log",
+            "names::listen",
+            "remote::metrics",
+            "remote::settle::ledger",
+            "scrape::targets",
+        ],
+    ),
+    (
+        "commands",
+        &[
+            "calendar",
+            "clock",
+            "config",
+            "discovery::read_list",
+            "discovery::target_group",
+            "flags",
+            "scrape",
+        ],
+    ),
+];
+
+/// Files that import each other: what belongs together and is too long for one file. None may be added without a reason
+/// as good as theirs.
+const CIRCLES: &[&[&str]] = &[
+    // A table of flags that fills the struct of flags.
+    &["daemon::flags", "daemon::flags::table"],
+    // A client may have an endpoint of tokens, which is asked by a client.
+    &["daemon::config::client::http_client", "daemon::config::client::oauth2"],
+    // Two groups of pages that write JSON alike.
+    &["daemon::web::api", "daemon::web::api_metadata"],
+    // A parser and the part of its syntax that stands in brackets.
+    &["engine::labels::re2", "engine::labels::re2::class"],
+    // A builder keeps the scratch space of the rules that change it.
+    &["engine::labels::builder", "engine::labels::relabel"],
+    // Metrics write themselves on a page.
+    &["engine::metrics", "engine::metrics::page"],
+    // The table, its storage, and what makes the storage smaller.
+    &["engine::series::slots", "engine::series::table", "engine::series::table::compaction"],
+    // A disk for tests under a segment.
+    &["engine::wal::format::full_disk", "engine::wal::format::segment"],
+    // The log and the two handles that it gives away.
+    &["engine::wal::appender", "engine::wal::head", "engine::wal::log_readers"],
+];
+
+/// A folder with more files has another room in it.
+const MAX_FILES: usize = 16;
+
+const MAX_LINES: usize = 600;
+
+const ASYNC_CRATES: &[&str] =
+    &["tokio", "async-std", "smol", "hyper", "futures-executor", "async-executor", "async-io", "mio"];
+
+const GIVEN_CRATES: &[&str] =
+    &["crossbeam-channel", "ureq", "rayon", "serde_yaml", "parking_lot", "signal-hook"];
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn rust_files(dir: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() && path.file_name().unwrap() != "target" {
+            rust_files(&path, found);
+        } else if path.extension().is_some_and(|ext| ext == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// Unit tests too long for the foot of their file.
+fn is_test_file(file: &Path) -> bool {
+    let stem = file.file_stem().unwrap().to_string_lossy();
+    stem == "tests" || stem.ends_with("_tests")
+}
+
+/// A crate's sources: its name here, its folder, and its files.
+struct Sources {
+    name: &'static str,
+    src: PathBuf,
+    files: Vec<PathBuf>,
+    may_import: &'static [(&'static str, &'static [&'static str])],
+}
+
+fn crates() -> [Sources; 2] {
+    let engine_dir = root().join("src/engine");
+    let (mut all, mut engine) = (Vec::new(), Vec::new());
+    rust_files(&root().join("src"), &mut all);
+    all.retain(|file| {
+        let is_engine = file.starts_with(&engine_dir);
+        if is_engine {
+            engine.push(file.clone());
+        }
+        !is_engine
+    });
+    assert!(all.len() > 100 && engine.len() > 100, "{} and {} files found", all.len(), engine.len());
+    [
+        Sources { name: "daemon", src: root().join("src"), files: all, may_import: DAEMON_MAY_IMPORT },
+        Sources { name: "engine", src: engine_dir, files: engine, may_import: ENGINE_MAY_IMPORT },
+    ]
+}
+
+/// `wal::format::page` for `wal/format/page.rs`; `wal` for `wal/mod.rs`.
+fn path_of(file: &Path, src: &Path) -> String {
+    let relative = file.strip_prefix(src).unwrap().with_extension("");
+    let parts: Vec<String> =
+        relative.components().map(|part| part.as_os_str().to_string_lossy().into_owned()).collect();
+    let parts = parts.strip_suffix(&["mod".to_owned()]).unwrap_or(&parts);
+    parts.join("::")
+}
+
+fn module_of(file: &Path, src: &Path) -> String {
+    let relative = file.strip_prefix(src).unwrap();
+    let first = relative.components().next().unwrap().as_os_str().to_string_lossy().into_owned();
+    first.strip_suffix(".rs").unwrap_or(&first).to_owned()
+}
+
+/// The code of a file outside its tests and comments.
+fn code_of(file: &Path) -> String {
+    let text = fs::read_to_string(file).unwrap();
+    let code = text.split("#[cfg(test)]\nmod tests").next().unwrap();
+    code.lines().filter(|line| !line.trim_start().starts_with("//")).map(|line| format!("{line}\n")).collect()
+}
+
+/// Every `crate::a::b::…` of a file outside its tests and comments; lists in braces one by one.
+fn imports(file: &Path) -> BTreeSet<String> {
+    let is_path = |c: char| c.is_alphanumeric() || matches!(c, '_' | ':');
+    let mut imports = BTreeSet::new();
+    for rest in code_of(file).replace("(in crate::", "(in ").split("crate::").skip(1) {
+        let path: String = rest.chars().take_while(|c| is_path(*c)).collect();
+        let behind = &rest[path.len()..];
+        match behind.strip_prefix('{').and_then(|list| list.split_once('}')) {
+            Some((list, _)) => {
+                for name in list.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+                    imports.insert(format!("{path}{}", name.split(' ').next().unwrap()));
+                }
+            }
+            None => drop(imports.insert(path.trim_end_matches(':').to_owned())),
+        }
+    }
+    imports
+}
+
+#[test]
+fn imports_point_one_way() {
+    let mut mistakes = Vec::new();
+    for Sources { name, src, files, may_import } in crates() {
+        for file in files {
+            let module = module_of(&file, &src);
+            if ["lib", "main", "daemon"].contains(&module.as_str()) || is_test_file(&file) {
+                continue;
+            }
+            let Some((_, allowed)) = may_import.iter().find(|(listed, _)| *listed == module) else {
+                mistakes.push(format!("{name} {module}: not in the table of modules"));
+                continue;
+            };
+            for import in imports(&file) {
+                let own = import == module || import.starts_with(&format!("{module}::"));
+                let may = |path: &&str| import == **path || import.starts_with(&format!("{path}::"));
+                if !own && !allowed.iter().any(may) {
+                    mistakes.push(format!("{} imports crate::{import}", file.display()));
+                }
+            }
+        }
+    }
+    assert!(mistakes.is_empty(), "{}", mistakes.join("\n"));
+}
+
+/// Which files each file imports, by their paths with the crate's name in front.
+fn import_graph() -> BTreeMap<String, BTreeSet<String>> {
+    let mut graph = BTreeMap::new();
+    for Sources { name, src, files, .. } in crates() {
+        let files: BTreeMap<String, PathBuf> = files
+            .into_iter()
+            .filter(|file| !is_test_file(file))
+            .map(|file| (path_of(&file, &src), file))
+            .filter(|(path, _)| path != "lib" && path != "main")
+            .collect();
+        for (path, file) in &files {
+            let mut imported = BTreeSet::new();
+            for import in imports(file) {
+                // The longest part of it that is a file.
+                let mut parts: Vec<&str> = import.split("::").collect();
+                while !parts.is_empty() && !files.contains_key(&parts.join("::")) {
+                    parts.pop();
+                }
+                let found = parts.join("::");
+                if !found.is_empty() && found != *path {
+                    imported.insert(format!("{name}::{found}"));
+                }
+            }
+            graph.insert(format!("{name}::{path}"), imported);
+        }
+    }
+    graph
+}
+
+/// All that can be reached from a file by its imports.
+fn reachable<'a>(graph: &'a BTreeMap<String, BTreeSet<String>>, from: &str) -> BTreeSet<&'a str> {
+    let mut found = BTreeSet::new();
+    let mut next: Vec<&str> = graph[from].iter().map(String::as_str).collect();
+    while let Some(file) = next.pop() {
+        if found.insert(file) {
+            next.extend(graph[file].iter().map(String::as_str));
+        }
+    }
+    found
+}
+
+#[test]
+fn only_files_that_belong_together_import_each_other() {
+    let graph = import_graph();
+    let reached: BTreeMap<&str, BTreeSet<&str>> =
+        graph.keys().map(|file| (file.as_str(), reachable(&graph, file))).collect();
+    let mut circles = BTreeSet::new();
+    for (file, from_here) in &reached {
+        let circle: Vec<&str> =
+            from_here.iter().copied().filter(|other| reached[other].contains(file)).collect();
+        if circle.len() > 1 {
+            circles.insert(circle);
+        }
+    }
+    let known: BTreeSet<Vec<&str>> = CIRCLES.iter().map(|circle| circle.to_vec()).collect();
+    assert_eq!(circles, known);
+    assert!(known.iter().all(|circle| circle.len() <= 3));
+}
+
+#[test]
+fn no_folder_is_too_full() {
+    let mut n_files: BTreeMap<PathBuf, usize> = BTreeMap::new();
+    for file in crates().into_iter().flat_map(|sources| sources.files) {
+        if !is_test_file(&file) {
+            *n_files.entry(file.parent().unwrap().to_owned()).or_default() += 1;
+        }
+    }
+    for (dir, n_files) in n_files {
+        assert!(n_files <= MAX_FILES, "{}: {n_files} files (limit: {MAX_FILES})", dir.display());
+    }
+}
+
+#[test]
+fn a_library_has_one_owner() {
+    let owners =
+        [("ureq::", "http"), ("rustls::", "http"), ("serde_yaml::", "config"), ("rayon::", "scrape")];
+    for Sources { name, src, files, .. } in crates() {
+        for file in files.iter().filter(|file| !is_test_file(file)) {
+            let (module, code) = (module_of(file, &src), code_of(file));
+            for (word, owner) in owners {
+                let is_owner = name == "daemon" && module == owner;
+                assert!(!code.contains(word) || is_owner, "{} knows {word}", file.display());
+            }
+        }
+    }
+}
+
+/// glibc's resolver loads the modules of `nsswitch.conf`, and a static binary dies of them.
+#[test]
+fn names_are_never_looked_up_by_the_c_library() {
+    let mut files = Vec::new();
+    rust_files(&root().join("src"), &mut files);
+    for file in files.iter().filter(|file| !is_test_file(file)) {
+        let code = code_of(file);
+        for word in
+            ["to_socket_addrs", "ToSocketAddrs", "TcpStream::connect(", "TcpListener::bind(", "lookup_host"]
+        {
+            assert!(!code.contains(word), "{}: {word} may look a name up", file.display());
+        }
+    }
+    // What is called of the C library stands in the binary by its name.
+    let binary = fs::read(env!("CARGO_BIN_EXE_scraped")).unwrap();
+    let has = |name: &[u8]| memchr::memmem::find(&binary, name).is_some();
+    assert!(has(b"\0posix_fallocate"), "names of functions are not to be found in this binary");
+    for name in ["getaddrinfo", "gethostbyname", "gethostbyname_r", "getnameinfo", "getservbyname"] {
+        assert!(!has(format!("\0{name}\0").as_bytes()), "{name} is called");
+    }
+    for name in ["libnss", "nsswitch"] {
+        assert!(!has(name.as_bytes()), "{name} stands in the binary");
+    }
+}
+
+#[test]
+fn no_file_is_too_long() {
+    let mut files = Vec::new();
+    rust_files(&root().join("src"), &mut files);
+    rust_files(&root().join("tests"), &mut files);
+    for file in files {
+        let n_lines = fs::read_to_string(&file).unwrap().lines().count();
+        assert!(n_lines <= MAX_LINES, "{}: {n_lines} lines (limit: {MAX_LINES})", file.display());
+    }
+}
+
+#[test]
+fn nothing_is_called_by_a_name_that_says_nothing() {
+    let mut files = Vec::new();
+    rust_files(&root().join("src"), &mut files);
+    for file in files {
+        let stem = file.file_stem().unwrap().to_string_lossy().into_owned();
+        assert!(
+            !["utils", "util", "common", "helpers", "misc"].contains(&stem.as_str()),
+            "{}",
+            file.display()
+        );
+    }
+}
+
+#[test]
+fn no_async_runtime_and_all_given_crates() {
+    let lock = fs::read_to_string(root().join("Cargo.lock")).unwrap();
+    let has = |name: &str| lock.contains(&format!("name = \"{name}\"\n"));
+    for name in ASYNC_CRATES {
+        assert!(!has(name), "{name} is an async runtime or belongs to one");
+    }
+    for name in GIVEN_CRATES {
+        assert!(has(name), "{name} is given and must do its job");
+    }
+}
+
+/// `tests/support/cases.rs` alone decides on seeds, so that a normal run draws the same cases each time.
+#[test]
+fn every_random_case_has_a_known_seed() {
+    // In pieces, since this file is looked at as well.
+    let macro_start = concat!("proptest", "! {");
+    let generators = [
+        concat!("Proptest", "Config"),
+        concat!("Test", "Runner"),
+        concat!("Rng", "Seed"),
+        concat!("SCRAPED_", "SEED\""),
+        concat!("SCRAPED_", "LONG\""),
+        concat!("ra", "nd::"),
+        concat!("get", "random"),
+        concat!("fast", "rand"),
+    ];
+    let mut files = Vec::new();
+    rust_files(&root().join("src"), &mut files);
+    rust_files(&root().join("tests"), &mut files);
+    let (mut n_found, mut mistakes) = (0, Vec::new());
+    for file in files.iter().filter(|file| !file.ends_with("tests/support/cases.rs")) {
+        let text = fs::read_to_string(file).unwrap();
+        for (_, inside) in
+            text.match_indices(macro_start).map(|(at, _)| text.split_at(at + macro_start.len()))
+        {
+            n_found += 1;
+            if !inside.trim_start().starts_with("#![proptest_config(") || !inside.contains("cases::cases(") {
+                mistakes.push(format!("{}: a {macro_start} without cases::cases()", file.display()));
+            }
+        }
+        for word in generators.iter().filter(|word| text.contains(**word)) {
+            mistakes.push(format!("{}: {word}; ask tests/support/cases.rs", file.display()));
+        }
+    }
+    assert!(mistakes.is_empty(), "{}", mistakes.join("\n"));
+    assert!(n_found >= 15, "only {n_found} found");
+}
