@@ -381,7 +381,7 @@ fn every_random_case_has_a_known_seed() {
         concat!("Rng", "Seed"),
         concat!("SCRAPED_", "SEED\""),
         concat!("SCRAPED_", "LONG\""),
-        concat!("ra", "nd::"),
+        concat!(" ra", "nd::"),
         concat!("get", "random"),
         concat!("fast", "rand"),
     ];

@@ -8,7 +8,8 @@ use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde_json::{Map, Value, json};
 
-use crate::http::tls::signature::{RsaHash, random, sign_by_rsa};
+use crate::http::tls::random::random;
+use crate::http::tls::signature::{RsaHash, sign_by_rsa};
 
 /// An assertion is used at once; it may be later by the clock of who reads it.
 const GOOD_FOR: Duration = Duration::from_secs(10 * 60);

@@ -2,14 +2,13 @@
 //!
 //! A new certificate whose key has not been written yet does not replace the pair before it. Nothing here connects.
 
+use crate::http::tls::provider::PROVIDER;
 use std::path::Path;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use memchr::memmem;
 use parking_lot::Mutex;
 use rustls::client::Resumption;
-use rustls::crypto::CryptoProvider;
-use rustls::crypto::ring::default_provider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::{CertifiedKey, SigningKey, SingleCertAndKey};
@@ -19,21 +18,13 @@ use rustls::{ClientConfig, SupportedProtocolVersion};
 use crate::config::client::secret::Source;
 use crate::config::client::tls::{TlsConfig, TlsVersion};
 use crate::http::tls::certificate::private_key_words;
-use crate::http::tls::p521_key::{P521_GROUP, P521Key};
+use crate::http::tls::p521_key::P521Key;
 use crate::http::tls::roots::Roots;
 use crate::http::tls::verifier::{NoVerifier, RootsVerifier};
 use crate::http::watched::Watched;
 
 /// Nothing but HTTP/1.1 is spoken here.
 const PROTOCOL: &[u8] = b"http/1.1";
-
-/// What TLS is computed with.
-pub(in crate::http) static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| {
-    let mut provider = default_provider();
-    // Last: only for a server that wants nothing else.
-    provider.kx_groups.push(P521_GROUP);
-    Arc::new(provider)
-});
 
 type Chain = Vec<CertificateDer<'static>>;
 type Key = PrivateKeyDer<'static>;

@@ -6,12 +6,14 @@
 //! as Go puts them.
 
 pub(in crate::http) mod material;
+pub(super) mod provider;
 pub(in crate::http) mod session;
 pub(in crate::http) mod signature;
 
 mod certificate;
 mod nist;
 mod p521_key;
+pub(crate) mod random;
 mod roots;
 mod short_rsa;
 mod verifier;

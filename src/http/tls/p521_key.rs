@@ -13,7 +13,7 @@ use rustls::sign::{Signer, SigningKey, public_key_to_spki};
 use rustls::{Error, NamedGroup, PeerMisbehaved, SignatureAlgorithm, SignatureScheme};
 
 use crate::http::tls::certificate::{p521_private_key, signature_of_integers};
-use crate::http::tls::signature::random;
+use crate::http::tls::random::random;
 
 /// A number below the curve's order, 521 bits.
 const SCALAR_BYTES: usize = 66;

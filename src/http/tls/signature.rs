@@ -1,10 +1,10 @@
-//! Signatures by an RSA key, and random numbers: what OAuth 2 assertions need of the library that TLS has.
+//! Signatures by an RSA key: what OAuth 2 assertions need of the library that TLS has.
 
 use rustls::SignatureScheme;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
 
-use crate::http::tls::material::PROVIDER;
+use crate::http::tls::provider::PROVIDER;
 
 /// The hash of an RSA signature with PKCS 1 padding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,11 +27,4 @@ pub(in crate::http) fn sign_by_rsa(pem: &[u8], hash: RsaHash, message: &[u8]) ->
     let signer = loaded.ok().and_then(|key| key.choose_scheme(&[scheme]));
     let signer = signer.ok_or_else(|| "key is not a valid RSA private key".to_owned())?;
     signer.sign(message).map_err(|_| "the key cannot sign".to_owned())
-}
-
-/// Bytes that nobody can guess.
-pub(in crate::http) fn random<const N: usize>() -> Result<[u8; N], String> {
-    let mut bytes = [0; N];
-    PROVIDER.secure_random.fill(&mut bytes).map_err(|_| "the system has no random numbers".to_owned())?;
-    Ok(bytes)
 }
