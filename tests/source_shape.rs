@@ -406,3 +406,27 @@ fn every_random_case_has_a_known_seed() {
     assert!(mistakes.is_empty(), "{}", mistakes.join("\n"));
     assert!(n_found >= 15, "only {n_found} found");
 }
+
+/// Lines of the release profile, without the one that only makes the binary smaller.
+fn release_profile(cargo_toml: &str) -> Vec<String> {
+    let text = fs::read_to_string(root().join(cargo_toml)).unwrap();
+    let mut is_profile = false;
+    let mut lines = Vec::new();
+    for line in text.lines() {
+        if line.starts_with('[') {
+            is_profile = line.starts_with("[profile.release");
+        }
+        if is_profile && !line.is_empty() && !line.starts_with('#') && !line.starts_with("strip") {
+            lines.push(line.to_owned());
+        }
+    }
+    lines
+}
+
+/// Otherwise its instructions per sample say nothing about the daemon.
+#[test]
+fn the_bench_is_built_as_the_daemon_is() {
+    let daemon = release_profile("Cargo.toml");
+    assert!(daemon.len() > 10, "{daemon:?}");
+    assert_eq!(release_profile("tests/bench/append/Cargo.toml"), daemon);
+}
