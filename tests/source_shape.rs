@@ -430,3 +430,41 @@ fn the_bench_is_built_as_the_daemon_is() {
     assert!(daemon.len() > 10, "{daemon:?}");
     assert_eq!(release_profile("tests/bench/append/Cargo.toml"), daemon);
 }
+
+/// The first words of each entry of the code map: `` **`scrape/`** ``, `` **`lifecycle.rs`, `signals.rs`** ``.
+fn code_map(architecture: &str) -> BTreeSet<String> {
+    let entries = architecture.lines().filter_map(|line| line.strip_prefix("- **`"));
+    let names = entries.filter_map(|line| line.split_once("`**")).flat_map(|(names, _)| names.split("`, `"));
+    names.map(str::to_owned).collect()
+}
+
+#[test]
+fn the_code_map_and_the_list_of_locks_are_true() {
+    let architecture = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let mut modules = BTreeSet::new();
+    let mut with_locks = BTreeSet::new();
+    for Sources { name, src, files, .. } in crates() {
+        let prefix = if name == "engine" { "engine/" } else { "" };
+        for file in files {
+            let relative = file.strip_prefix(&src).unwrap().display().to_string();
+            let module = relative.split_once('/').map_or(relative.clone(), |(dir, _)| format!("{dir}/"));
+            modules.insert(format!("{prefix}{module}"));
+            let code = code_of(&file);
+            let has_lock = code.contains("Mutex<") || code.contains("RwLock<");
+            if has_lock && !is_test_file(&file) && !relative.ends_with("full_disk.rs") {
+                with_locks.insert(format!("{prefix}{relative}"));
+            }
+        }
+    }
+    modules.remove("lib.rs");
+    modules.remove("engine/lib.rs");
+    assert_eq!(code_map(&architecture), modules);
+
+    let locks = architecture.split_once("## Locks").unwrap().1.split("\n## ").next().unwrap();
+    let listed: BTreeSet<String> = locks
+        .lines()
+        .filter_map(|line| line.strip_prefix("| ")?.split(" | ").nth(1))
+        .filter_map(|place| Some(place.strip_prefix('`')?.strip_suffix('`')?.to_owned()))
+        .collect();
+    assert_eq!(listed, with_locks);
+}
