@@ -35,7 +35,7 @@ const REAP_PATIENCE: Duration = Duration::from_secs(1);
 /// Commands that hang in the system at once; more are not started, since each holds a process for as long as it hangs.
 const MAX_HUNG: usize = 16;
 
-/// Processes of the daemon's own that nobody waits for any more.
+/// Processes of the daemon's own that no one waits for any more.
 static HUNG: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
 
 /// What is kept of the error output: enough for a sentence.
@@ -238,7 +238,7 @@ impl Running {
                     return Err(ExecError::Deadline);
                 }
             }
-            // What is not kept is read all the same: nobody waits for a full pipe. One piece a turn.
+            // What is not kept is read all the same: no one waits for a full pipe. One piece a turn.
             if has_more_complaint {
                 match read(&mut stderr, &mut piece).map_err(io)? {
                     Piece::None => {}
@@ -289,7 +289,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // The group outlives its first process while anything of it runs; killing nobody is no error worth telling.
+        // The group outlives its first process while anything of it runs; killing no one is no error worth telling.
         let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) else { return };
         let _ = kill_process_group(pid, Signal::KILL);
         let patience_ends = Instant::now() + REAP_PATIENCE;
@@ -402,7 +402,7 @@ mod tests {
             failed("exit status 3", "no such thing")
         );
         assert_eq!(sh("kill -9 $$", PATIENCE), failed("signal 9", ""));
-        // A pipe of errors that nobody would empty.
+        // A pipe of errors that no one would empty.
         let loud = "i=0; while [ $i -lt 20000 ]; do echo 0123456789 >&2; i=$((i+1)); done; exit 1";
         assert_eq!(sh(loud, PATIENCE), failed("exit status 1", "0123456789"));
         let command = ["/nonexistent/command".to_owned()];

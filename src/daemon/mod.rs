@@ -1,6 +1,6 @@
 //! The daemon: owns every handle, starts them in order, reloads, and stops them in order.
 //!
-//! Runs on the main thread, which waits for [`DaemonEvent`]s. Everything may be imported here and nobody imports this.
+//! Runs on the main thread, which waits for [`DaemonEvent`]s. Everything may be imported here and no one imports this.
 
 use crate::allocator::Trimmer;
 use crate::clock::Clock;

@@ -37,7 +37,7 @@ const RETRY_PAUSE_SHARE: u32 = 2;
 /// the table and its target's cache; the rest is for pages, requests and the log's buffers.
 const BYTES_A_SERIES: u64 = 256;
 
-/// Part of the memory that the table of series may take where labels are long. Making symbols anew takes half of that
+/// Part of the memory that the table of series may take where labels are long. Making symbols again takes half of that
 /// again for a moment, and pages have 64 MiB.
 const TABLE_PART: u64 = 3;
 

@@ -71,7 +71,7 @@ impl DirectoryWatch {
 
 impl Drop for DirectoryWatch {
     fn drop(&mut self) {
-        // First nobody listens any more, then the thread wakes and finds that.
+        // First no one listens any more, then the thread wakes and finds that.
         self.changed = None;
         let _ = remove_watch(&*self.inotify, self.wake);
     }

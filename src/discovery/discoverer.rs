@@ -67,7 +67,7 @@ impl GroupSender {
         let is_stopped = self.stop.try_recv() == Err(TryRecvError::Disconnected);
         let update = Update { provider: self.provider, groups: groups.clone() };
         select! {
-            // Nobody to send to is the same as a stop, and that is seen next.
+            // No one to send to is the same as a stop, and that is seen next.
             send(self.updates, update) -> _ => {}
             recv(self.stop) -> _ => {}
         }

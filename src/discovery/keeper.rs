@@ -91,7 +91,7 @@ impl KeptDir {
         for path in entries.flatten().map(|entry| entry.path()) {
             let extension = path.extension().map(|extension| extension.to_string_lossy());
             if extension.is_some_and(|extension| extension.starts_with(HALF_PREFIX)) {
-                // What cannot be removed is read by nobody.
+                // What cannot be removed is read by no one.
                 let _ = fs::remove_file(path);
             }
         }
@@ -103,7 +103,7 @@ impl KeptDir {
         for path in entries.flatten().map(|entry| entry.path()) {
             // Providers that have just started may be writing beside their file.
             if !keepers.contains(&path.with_extension("json")) {
-                // What cannot be removed is looked at again at the next reload, and read by nobody.
+                // What cannot be removed is looked at again at the next reload, and read by no one.
                 let _ = fs::remove_file(path);
             }
         }

@@ -1,4 +1,4 @@
-//! Target sets on their way out of the manager: when they are made, and what happens to them while nobody takes them.
+//! Target sets on their way out of the manager: when they are made, and what happens to them while no one takes them.
 //!
 //! Owned by the thread `sd-manager`. Changes are collected for a moment, longer with every set that is made, and for a
 //! moment again once it was calm for a while (the backoff of Prometheus' `discovery/manager.go` since 3.12, but counted
@@ -15,7 +15,7 @@ use crate::discovery::target_group::TargetSets;
 /// How long changes are collected at first (Prometheus: `InitialInterval`).
 pub(in crate::discovery) const MIN_WAIT: Duration = Duration::from_millis(100);
 
-/// How long changes are collected when they never stop, and how long it must be calm to begin anew (Prometheus:
+/// How long changes are collected when they never stop, and how long it must be calm to begin again (Prometheus:
 /// `updatert`).
 const MAX_WAIT: Duration = Duration::from_secs(5);
 
@@ -56,7 +56,7 @@ impl Outbox {
         self.pending.take().unwrap_or_default()
     }
 
-    /// New sets replace those that nobody has taken.
+    /// New sets replace those that no one has taken.
     pub(in crate::discovery) fn put(&mut self, sets: TargetSets) {
         self.due = None;
         self.made_at = Some(Instant::now());

@@ -13,7 +13,7 @@ use std::cmp::Ordering;
 use std::hash::{BuildHasher, Hash, Hasher};
 use std::sync::Arc;
 
-/// Below this many families and lists nobody looks for those that are held no more.
+/// Below this many families and lists no one looks for those that are held no more.
 const SWEEP_MIN: usize = 1024;
 
 /// What a page says of one family. Cheap to clone.
@@ -162,7 +162,7 @@ pub struct MetadataStore {
 struct Held {
     families: HashTable<Family>,
     lists: HashTable<Arc<FamilyList>>,
-    /// Number of both at which those that nobody holds are looked for.
+    /// Number of both at which those that no one holds are looked for.
     sweep_at: usize,
     /// Seeded per process: targets choose the texts.
     hash_state: RandomState,
@@ -198,7 +198,7 @@ impl MetadataStore {
         families
     }
 
-    /// Families and lists that are kept, those that nobody holds included, until somebody looks.
+    /// Families and lists that are kept, those that no one holds included, until somebody looks.
     #[cfg(test)]
     fn len(&self) -> (usize, usize) {
         let held = self.held.lock();
@@ -256,7 +256,7 @@ impl Held {
         }
     }
 
-    /// Forgets what nobody holds. The next time is when there is twice as much: a share of it is paid by each of
+    /// Forgets what no one holds. The next time is when there is twice as much: a share of it is paid by each of
     /// those that came since.
     fn sweep(&mut self) {
         self.lists.retain(|list| Arc::strong_count(list) > 1);

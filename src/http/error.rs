@@ -78,7 +78,7 @@ pub enum HttpErrorKind {
         /// Where to.
         location: String,
     },
-    /// The name has no address, or nobody could tell.
+    /// The name has no address, or no one could tell.
     Lookup {
         /// The name.
         host: String,
@@ -94,7 +94,7 @@ pub enum HttpErrorKind {
     },
     /// A proxy is away, or did not want; the words of Go's `net/http`.
     Proxy(String),
-    /// A proxy leads nobody to the target, or not this client: its word is final until something is mended.
+    /// A proxy leads no one to the target, or not this client: its word is final until something is mended.
     ProxyRefused {
         /// The whole sentence.
         sentence: String,

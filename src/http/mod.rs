@@ -41,7 +41,7 @@ use crate::http::wire::response::{Answer, Response, UreqResponse};
 /// Go's client gives up when it would make one request more.
 const MAX_REQUESTS: usize = 10;
 
-/// Bodies that nobody wants are read up to this size, to keep the connection (Go: `maxBodySlurpSize`).
+/// Bodies that no one wants are read up to this size, to keep the connection (Go: `maxBodySlurpSize`).
 const UNUSED_BODY_BYTES: u64 = 2 << 10;
 
 /// A connection that idles longer is not used again: the peer has closed it, or a firewall on the way has

@@ -1,7 +1,7 @@
 //! `/etc/hosts`: the names that this machine itself knows.
 //!
 //! Read from its start for each lookup, line by line: what has changed holds at once, and a list of a hundred thousand
-//! names that nobody is to reach takes no memory.
+//! names that no one is to reach takes no memory.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};

@@ -29,7 +29,7 @@ pub(in crate::names) fn is_local(host: &str) -> bool {
     labels.is_some_and(|(label, domain)| !label.is_empty() && domain.eq_ignore_ascii_case("local"))
 }
 
-/// Addresses that neighbours give for `host`, IPv4 first; none if nobody answers. Link-local IPv6 addresses are left
+/// Addresses that neighbours give for `host`, IPv4 first; none if no one answers. Link-local IPv6 addresses are left
 /// out: they mean nothing without the interface.
 ///
 /// # Errors

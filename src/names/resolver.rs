@@ -53,7 +53,7 @@ const MAX_ANSWER_BYTES: usize = 16 << 10;
 /// Why a name has no address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// Who said so, or did not answer; `None`: nobody was asked.
+    /// Who said so, or did not answer; `None`: no one was asked.
     pub server: Option<SocketAddr>,
     /// In Go's words.
     pub cause: String,
@@ -100,7 +100,7 @@ impl Resolver {
     /// Addresses of `host`, at least one, the best first.
     ///
     /// # Errors
-    /// There is none, or nobody knows; after [`MAX_TIME`] at the latest.
+    /// There is none, or no one knows; after [`MAX_TIME`] at the latest.
     pub fn look_up(&self, host: &str) -> Result<Vec<Address>, Failure> {
         let mut addresses = self.unsorted(host)?;
         address::sort(&mut addresses);
@@ -215,7 +215,7 @@ impl Resolver {
         found.truncate(MAX_ADDRESSES);
         match found.is_empty() {
             false => Ok(found),
-            // A family that nobody could tell of may be the one that there is.
+            // A family that no one could tell of may be the one that there is.
             true if !waiting.is_empty() => Err(trouble.or(none).unwrap_or_else(Failure::no_such_host)),
             true => Err(none.unwrap_or_else(Failure::no_such_host)),
         }
@@ -305,7 +305,7 @@ impl SlowServers {
     }
 }
 
-/// `localhost` and what is below it: this machine, and nobody is asked (RFC 6761, section 6.3).
+/// `localhost` and what is below it: this machine, and no one is asked (RFC 6761, section 6.3).
 fn is_localhost(host: &str) -> bool {
     host.strip_suffix('.').unwrap_or(host).eq_ignore_ascii_case("localhost") || is_below(host, "localhost")
 }

@@ -222,7 +222,7 @@ fn the_next_server_is_asked_when_one_has_no_answer() {
     // That there is no such name is known from the first that says it.
     let both = servers(vec![|_| nowhere(), |_| found(vec![a(2)])]);
     System::new(&both, "", "").check("box.lan", Err("lookup box.lan on S1: no such host"));
-    // Nobody is there at all.
+    // No one is there at all.
     let closed = SocketAddr::from(([127, 0, 0, 1], servers(vec![|_| nowhere()])[0].port()));
     let system = System::new(&[closed], "options attempts:1\n", "");
     let gone = Resolver::of_files(system.dir.path().join("hosts"), system.dir.path().join("resolv.conf"), {
@@ -383,7 +383,7 @@ fn only_one_label_under_local_goes_to_the_link() {
     }
     // Waiting for the link once takes 750 ms.
     assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
-    // Where nobody on the link answers, the name server may know.
+    // Where no one on the link answers, the name server may know.
     system.check("nobody.local", Ok("10.0.0.1"));
     let error = system.look_up("no-such-box.local").unwrap_err();
     assert!(error.starts_with("lookup no-such-box.local on S1: no such host"), "{error}");

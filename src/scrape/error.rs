@@ -146,7 +146,7 @@ impl fmt::Display for ScrapeError {
                 write!(f, "no scrape worker free (suspect targets waiting: {waiting}, limit: {limit})")
             }
             Self::Panicked => {
-                f.write_str("scrape panicked: a bug; its series are stale, the next scrape starts anew")
+                f.write_str("scrape panicked: a bug; its series are stale, the next scrape starts afresh")
             }
             Self::Local { cause } | Self::LocalTimeout { cause } => f.write_str(cause),
             Self::Page(error) => error.fmt(f),

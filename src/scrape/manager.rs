@@ -342,7 +342,7 @@ impl Manager {
             self.board.remove(job_name);
             self.metrics.forget_job(job_name);
         }
-        // Discovery may send its old sets once more; until then nobody misses these.
+        // Discovery may send its old sets once more; until then no one misses these.
         self.target_sets_now.retain(|job_name, _| configs.contains_key(job_name));
         let changes = self.sync(|pool, config| pool.config() != config);
         // No reload now: it would find nothing new, and the sets that follow would have to wait for the next tick.
@@ -360,7 +360,7 @@ impl Manager {
     }
 }
 
-/// The logs of this configuration; one that the last configuration had is opened anew.
+/// The logs of this configuration; one that the last configuration had is opened again.
 fn open_failure_logs(config: &Config, last: &FailureLogs) -> FailureLogs {
     let mut logs = FailureLogs::new();
     for path in config.scrape_configs.iter().map(|config| &config.scrape_failure_log_file) {

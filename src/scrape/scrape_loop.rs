@@ -37,7 +37,7 @@ use std::time::{Duration, Instant};
 /// Explicit timestamps may be ahead of the wall clock by this much (`maxAheadTime`).
 const MAX_AHEAD: Duration = Duration::from_secs(10 * 60);
 
-/// Commits that find stale handles are tried anew: a truncation may just be running.
+/// Commits that find stale handles are tried again: a truncation may just be running.
 const MAX_COMMIT_ATTEMPTS: usize = 5;
 
 /// When a scrape happens.

@@ -5,7 +5,7 @@ pub(in crate::discovery) fn host_port(host: &str, port: u16) -> String {
     host_port_text(host, &port.to_string())
 }
 
-/// The same for a port that nobody has looked at.
+/// The same for a port that no one has looked at.
 pub(in crate::discovery) fn host_port_text(host: &str, port: &str) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }

@@ -74,7 +74,7 @@ impl KnownLabels {
     }
 }
 
-/// The slots a label may be in. Numbers are given in order of appearance, nobody chooses them.
+/// The slots a label may be in. Numbers are given in order of appearance, no one chooses them.
 fn ways(key: LabelKey) -> Range<usize> {
     let mixed = (key.value ^ key.name.rotate_left(16)).wrapping_mul(0x9e37_79b9);
     let first = (mixed >> (u32::BITS - (SLOTS / WAYS).trailing_zeros())) as usize * WAYS;

@@ -142,7 +142,7 @@ impl RequestWriter {
         }
     }
 
-    /// Starts anew, with this message.
+    /// Starts again, with this message.
     pub fn start(&mut self, message: Message) {
         self.message = message;
         self.n_metadata = 0;

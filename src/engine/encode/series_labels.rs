@@ -2,7 +2,7 @@
 //!
 //! Without rules nothing is kept. With rules the verdict is remembered in four bytes a series, and only the labels
 //! of series that the rules change are kept. A verdict belongs to a handle: when a ref gets another series, it is made
-//! anew.
+//! again.
 
 use std::iter::Peekable;
 use std::sync::Arc;

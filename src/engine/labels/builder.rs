@@ -9,7 +9,7 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::ops::Range;
 
-/// The arena is packed anew when it holds more dead text than live text and this many bytes: far above what a few
+/// The arena is packed again when it holds more dead text than live text and this many bytes: far above what a few
 /// rules leave behind, so packing is rare.
 const DEAD_TEXT_SLACK_BYTES: usize = 16 * 1024;
 

@@ -2,7 +2,7 @@
 //!
 //! A slot's number never moves, so a ref needs no map. One buffer a chunk instead of one allocation a series saves
 //! its pointer and the allocator's header and rounding, a third of a series; a buffer that is more than half dead is
-//! written anew, which costs at most 4096 series. Knows bytes, not what they mean.
+//! written again, which costs at most 4096 series. Knows bytes, not what they mean.
 
 use crate::labels::packed;
 use crate::labels::packed::Pairs;
@@ -153,7 +153,7 @@ impl Slots {
         }
     }
 
-    /// Writes the labels of the live series of one chunk anew, as `repack` does it for one. False if that says so, or if
+    /// Writes the labels of the live series of one chunk again, as `repack` does it for one. False if that says so, or if
     /// there is no room: then nothing has changed.
     pub(super) fn repack(
         &mut self,

@@ -1,7 +1,7 @@
 //! A byte budget that all bodies in flight share, and the buffers that hold them.
 //!
 //! Every worker thread takes its buffers here; memory is charged before it is allocated. A body waits for others to
-//! give back until its deadline, but never when nobody is left who could: a ring of bodies that wait for each other
+//! give back until its deadline, but never when no one is left who could: a ring of bodies that wait for each other
 //! loses one at once and the rest go on. Knows neither sockets nor gzip.
 
 use std::mem;
@@ -414,7 +414,7 @@ mod tests {
     #[test]
     fn bodies_that_wait_for_each_other_lose_one_at_once() {
         let budget = BodyBudget::new(4 * MIB, u64::MAX);
-        // One that dribbles all the while, and that nobody should wait for.
+        // One that dribbles all the while, and that no one should wait for.
         let mut small = budget.wire_buffer();
         fill(&mut small, 1000, soon()).expect("fits");
         let start = Instant::now();

@@ -34,7 +34,7 @@ pub struct MetadataCache {
     /// Of the line that was guessed last.
     guessed_idx: usize,
     format: Option<Format>,
-    /// What the running page says anew; there is none for most pages.
+    /// What is new in the running page; most pages have nothing new.
     news: Option<Box<News>>,
     /// Scratch.
     unescaped: String,

@@ -34,7 +34,7 @@ impl<'a> Pace<'a> {
         Self { turn: Some(turn), is_cancelled: Some(is_cancelled), ..Self::alone(deadline) }
     }
 
-    /// Work that has nobody beside it.
+    /// Work that has no one beside it.
     pub fn alone(deadline: Instant) -> Self {
         Self {
             turn: None,

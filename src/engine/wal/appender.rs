@@ -58,7 +58,7 @@ impl std::error::Error for ExemplarError {}
 pub struct Appender {
     wal: Wal,
     staged: Staged,
-    /// Series made since the last commit; nobody else may have logged them yet.
+    /// Series made since the last commit; no one else may have logged them yet.
     created: Vec<SeriesHandle>,
     /// Labels of the exemplar being staged.
     exemplar_labels: LabelsBuilder,

@@ -392,7 +392,7 @@ mod tests {
         let path = dir.path().join("wal/00000000");
         let aside = dir.path().join("aside");
         std::fs::rename(&path, &aside).unwrap();
-        // A link to itself: nobody, not even root, can open it.
+        // A link to itself: no one, not even root, can open it.
         std::os::unix::fs::symlink(&path, &path).unwrap();
         let mut follower = Follower::new(wal.clone(), Position::default());
         let read = follower.read(&mut |_, _, _| Next::Record, &mut |error| panic!("{error}"));

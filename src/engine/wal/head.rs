@@ -96,7 +96,7 @@ pub(in crate::wal) struct TruncationMark {
     /// The last of them, while a truncation runs; less than the segment being written.
     pub(in crate::wal) running: Option<u32>,
     /// The last of those that a truncation was about to remove when it was given up: the next one goes at least that
-    /// far, for series whose record stood there may have been logged anew behind samples of theirs.
+    /// far, for series whose record stood there may have been logged again behind samples of theirs.
     pub(in crate::wal) given_up: Option<u32>,
     /// The last of those whose series may be forgotten already: their refs mean nothing to a reader any more.
     pub(in crate::wal) truncated: Option<u32>,

@@ -350,7 +350,7 @@ fn an_fsync_needs_no_descriptor() {
     commit(&mut appender, &["a"], 1).unwrap();
     wal.sync().unwrap();
     let count = || std::fs::read_dir("/proc/self/fd").unwrap().count();
-    // Others open files meanwhile: their number is compared until nobody does.
+    // Others open files meanwhile: their number is compared until no one does.
     let is_steady = (0..1000).any(|_| {
         let before = count();
         let (_, handle) = wal.to_sync().unwrap();

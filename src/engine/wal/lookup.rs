@@ -62,7 +62,7 @@ impl Wal {
         self.shared.head.lock().table.state(handle).is_some()
     }
 
-    /// Removes those series that nobody has logged.
+    /// Removes those series that no one has logged.
     pub(in crate::wal) fn take_back(&self, created: &[SeriesHandle]) {
         // A page that is refused at its end may have made a million.
         for slice in created.chunks(TAKE_BACK_SLICE) {

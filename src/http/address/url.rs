@@ -161,7 +161,7 @@ impl fmt::Display for Url {
         if !self.scheme.is_empty() {
             write!(f, "{}:", self.scheme)?;
         }
-        // A password is nobody's business.
+        // A password is no one's business.
         let path_and_query = without_secret_parameters(&self.path_and_query);
         match self.userinfo().and_then(|userinfo| userinfo.split_once(':')) {
             Some((user, _)) => write!(f, "//{user}:***@{}{path_and_query}", self.site),

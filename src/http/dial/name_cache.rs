@@ -35,7 +35,7 @@ const PATIENCE_WITH_OLD_ANSWER: Duration = Duration::from_secs(2);
 /// How often a waiting caller looks whether it was cancelled.
 const CANCEL_POLL: Duration = Duration::from_millis(50);
 
-/// Names that nobody asked for since are forgotten, looked at when this many are known.
+/// Names that no one asked for since are forgotten, looked at when this many are known.
 const MANY_NAMES: usize = 1024;
 
 /// Answers lie on the heap, but for those of the link.
@@ -154,7 +154,7 @@ impl Names {
         }
     }
 
-    /// A connection to an address of `host` failed: the next caller asks anew.
+    /// A connection to an address of `host` failed: the next caller asks again.
     pub(in crate::http) fn doubt(&self, host: &str) {
         if let Some(name) = self.state.lock().names.get_mut(host) {
             name.is_doubted = true;
@@ -162,7 +162,7 @@ impl Names {
     }
 
     /// Whether `host` still leads to `address`, by an answer that came after `since`; without one, `None`, and a
-    /// lookup is begun that nobody waits for.
+    /// lookup is begun that no one waits for.
     pub(in crate::http) fn still_leads_to(
         self: &Arc<Self>,
         host: &str,

@@ -1,4 +1,4 @@
-//! What the TLS connections of a job share, built from its settings and built anew when a file of theirs changes.
+//! What the TLS connections of a job share, built from its settings and built again when a file of theirs changes.
 //!
 //! A new certificate whose key has not been written yet does not replace the pair before it. Nothing here connects.
 

@@ -119,7 +119,7 @@ impl Signer for P521Key {
             let nonce = random_scalar()?;
             let key = self.0.to_nonzero_scalar();
             let signed = sign_prehashed::<NistP521>(&key, &nonce.to_nonzero_scalar(), hash.as_ref());
-            // It fails for a nonce that nobody draws.
+            // It fails for a nonce that no one draws.
             if let Ok((signature, _)) = signed {
                 let bytes = signature.to_bytes();
                 let (r, s) = bytes.split_at(SCALAR_BYTES);

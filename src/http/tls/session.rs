@@ -35,7 +35,7 @@ pub(in crate::http) struct TlsSession {
     /// Records as they came; `[..n_incoming]` is not used up yet.
     incoming: Vec<u8>,
     n_incoming: usize,
-    /// Text that nobody took yet, from `taken` on.
+    /// Text that no one took yet, from `taken` on.
     text: Vec<u8>,
     taken: usize,
     /// Records to be sent.
@@ -160,7 +160,7 @@ impl TlsSession {
         n_taken
     }
 
-    /// Whether there is text that nobody took yet.
+    /// Whether there is text that no one took yet.
     pub(in crate::http) fn has_text(&self) -> bool {
         self.taken < self.text.len()
     }

@@ -420,7 +420,7 @@ mod tests {
         lines("Content-Length:\r\n 11\r\n", "Content-Length: 11\r\n");
         lines("X-A: b\r\n   \r\n\t\r\n", "X-A: b\r\n");
         check("HTTP/1.1 200 OK\nX-A: b\n c\nX-B: d\n\n", "HTTP/1.1 200 OK\nX-A: b c\nX-B: d\n\n");
-        // Any number of folds of nothing, and folds of what nobody needs.
+        // Any number of folds of nothing, and folds of what no one needs.
         let blanks = " \r\n".repeat(100_000);
         lines(&format!("Content-Type: a;\r\n{blanks} b\r\n"), "Content-Type: a; b\r\n");
         let folds = " c\r\n".repeat(100_000);

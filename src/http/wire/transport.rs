@@ -250,7 +250,7 @@ impl Transport for NetTransport {
     fn is_open(&mut self) -> bool {
         self.buffers = ExchangeBuffers::default();
         self.is_at_start = true;
-        // Text that nobody asked for and the end of the stream both make the connection useless.
+        // Text that no one asked for and the end of the stream both make the connection useless.
         let is_open = match (&mut self.tls, &mut self.outer) {
             (None, _) => self.wire.pending() == Pending::Nothing,
             (Some(tls), None) => tls.is_open(&mut self.wire),

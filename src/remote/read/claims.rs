@@ -90,7 +90,7 @@ pub struct Claims {
     pub has_data: bool,
     /// Not yet taken over by a queue.
     pub open: Vec<Claim>,
-    /// Identities that nobody has any more, with what they are called now.
+    /// Identities that no one has any more, with what they are called now.
     pub renamed: Vec<(String, String)>,
 }
 

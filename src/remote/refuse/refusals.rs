@@ -51,7 +51,7 @@ pub type Key = (SeriesHandle, Kind);
 /// The memory of one endpoint.
 #[derive(Debug)]
 pub struct Refusals {
-    /// Nothing is remembered and the endpoint takes all: nobody needs the lock.
+    /// Nothing is remembered and the endpoint takes all: no one needs the lock.
     is_plain: AtomicBool,
     is_proven: AtomicBool,
     state: Mutex<State>,

@@ -1,7 +1,7 @@
 //! One request to an endpoint, and what its answer means.
 //!
 //! Runs on a shard; a client keeps one connection. Which answers are final follows Prometheus'
-//! `storage/remote/client.go`; what nobody defined, such as a redirect that leads nowhere, means "later", so that
+//! `storage/remote/client.go`; what no one defined, such as a redirect that leads nowhere, means "later", so that
 //! nothing is lost to it.
 
 use std::borrow::Cow;
@@ -75,7 +75,7 @@ pub enum SendOutcome {
         /// What happened.
         error: String,
     },
-    /// Cancelled: nobody knows whether the endpoint has it.
+    /// Cancelled: no one knows whether the endpoint has it.
     Cancelled,
 }
 
@@ -175,7 +175,7 @@ fn outcome(answer: &Answer, message: Message, retry_on_http_429: Option<bool>) -
 const PROXY_LOGIN: &str = "the proxy does not accept the credentials: look at user and password in proxy_url, or at \
                            proxy_connect_header, of its remote_write entry";
 
-/// What is wrong with one that leads nobody there.
+/// What is wrong with one that leads no one there.
 const PROXY_REFUSED: &str = "the proxy does not let it through: look at proxy_url, proxy_connect_header and no_proxy of its remote_write entry";
 
 /// What is wrong with the endpoint, and where to look; `None` when it is what was sent. Prometheus drops the samples in

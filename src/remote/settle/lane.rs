@@ -245,7 +245,7 @@ impl Tally {
         }
     }
 
-    /// Nobody will send what is pending.
+    /// No one will send what is pending.
     fn given_up(&self) -> Tally {
         let mut tally = *self;
         tally.ledger.settle(Fate::Dropped(DropReason::WalTruncated), self.ledger.pending());

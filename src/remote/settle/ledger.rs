@@ -84,7 +84,7 @@ pub struct Ledger {
 pub enum Fate {
     /// The endpoint has it.
     Sent,
-    /// Nobody will send it.
+    /// No one will send it.
     Dropped(DropReason),
 }
 

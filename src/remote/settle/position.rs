@@ -141,7 +141,7 @@ impl Positions {
         if known.as_ref() == Some(&all) { Ok(()) } else { self.write_endpoints(&all) }
     }
 
-    /// From now on nobody was ever known as `identity`.
+    /// From now on no one was ever known as `identity`.
     ///
     /// # Errors
     /// The list or the file is still there.

@@ -64,7 +64,7 @@ impl Saved {
     }
 }
 
-/// A part of the log that nobody has read yet, older than what is read now.
+/// A part of the log that no one has read yet, older than what is read now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gap {
     /// Its lane.
@@ -174,7 +174,7 @@ impl Progress {
         state.lanes.iter().map(|lane| lane.read.position.segment).min().unwrap_or_default()
     }
 
-    /// From segment `start` on, which nobody has read yet, the log is a lane of its own; what lies between the last
+    /// From segment `start` on, which no one has read yet, the log is a lane of its own; what lies between the last
     /// record read and there is a gap now. `None` if there are too many lanes, or nothing lies between.
     pub fn split(&self, start: u32) -> Option<LaneId> {
         let mut state = self.0.lock();

@@ -1,7 +1,7 @@
 //! `scrape_failure_log_file`: a line of JSON for every scrape that got no page, as Prometheus writes it
 //! (`util/logging/file.go`).
 //!
-//! One value a file, shared by all loops of the jobs that name it; workers write, the scrape manager opens it anew with
+//! One value a file, shared by all loops of the jobs that name it; workers write, the scrape manager opens it again with
 //! every reload, so that a file which was moved away is let go. A file that cannot be written costs no scrape.
 
 use crate::calendar::rfc3339_ms;
@@ -29,7 +29,7 @@ impl FailureLog {
         log
     }
 
-    /// Opens the file by its name anew.
+    /// Opens the file by its name again.
     pub fn reopen(&self) {
         let opened = OpenOptions::new().append(true).create(true).open(&self.path);
         *self.file.lock() = match opened {

@@ -1,6 +1,6 @@
 //! The scheduler's slab: one slot a scrape loop, and the heap of what is due next.
 //!
-//! Belongs to the scheduler thread. A deadline is never searched for: scheduling a slot anew gives it another generation,
+//! Belongs to the scheduler thread. A deadline is never searched for: scheduling a slot again gives it another generation,
 //! and the old deadline is skipped when it surfaces.
 
 use crate::scrape::schedule::end_of_run::EndOfRun;

@@ -30,7 +30,7 @@ impl SuspectLane {
         self.waiting.len()
     }
 
-    /// Takes a place, if there is one and nobody waits for it.
+    /// Takes a place, if there is one and no one waits for it.
     pub(in crate::scrape) fn enter(&mut self) -> bool {
         let may_enter = self.waiting.is_empty() && self.n_running < self.limit;
         self.n_running += usize::from(may_enter);

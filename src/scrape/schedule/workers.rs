@@ -1,4 +1,4 @@
-//! The elastic pool of scrape workers: threads that wait on sockets so that nobody else has to.
+//! The elastic pool of scrape workers: threads that wait on sockets so that no one else has to.
 //!
 //! [`Workers`] belongs to the scheduler thread and holds no lock; each worker has a channel of its own, and parked
 //! workers are a stack: the one that worked last works next, so those at the bottom stay idle and end. A panic in a
@@ -47,7 +47,7 @@ pub trait Scrapeable: Send + Sized + 'static {
     fn scrape(&mut self, worker: &mut Self::Worker, at: ScrapeTime) -> Answered;
     /// `up 0` with this error, without asking the target.
     fn report_failure(&mut self, worker: &mut Self::Worker, at: ScrapeTime, error: ScrapeError);
-    /// `up 0` after a panic, with a cache that starts anew.
+    /// `up 0` after a panic, with a cache that starts again.
     fn after_panic(&mut self, worker: &mut Self::Worker, at: ScrapeTime);
     /// Staleness markers of a target that is gone.
     fn end_of_run(&mut self, worker: &mut Self::Worker, ts_ms: i64);
@@ -219,7 +219,7 @@ impl<L: Scrapeable> Workers<L> {
         self.drain_overflow(now);
     }
 
-    /// Ends workers that nobody needed for long, and tries again for those the system refused.
+    /// Ends workers that no one needed for long, and tries again for those the system refused.
     pub fn maintain(&mut self, now: Instant) {
         while let Some((worker_idx, parked_at)) = self.parked.first().copied()
             && now.saturating_duration_since(parked_at) >= WORKER_IDLE_EXIT
@@ -251,7 +251,7 @@ impl<L: Scrapeable> Workers<L> {
         for worker_idx in parked {
             if let Some(WorkerThread { handoff, thread }) = self.threads[worker_idx].take() {
                 drop(handoff);
-                // A worker does not panic, and there is nobody left to tell.
+                // A worker does not panic, and there is no one left to tell.
                 let _ = thread.join();
             }
         }

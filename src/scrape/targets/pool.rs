@@ -23,7 +23,7 @@ use std::time::Instant;
 /// the log.
 const MAX_FAILURES_LOGGED: usize = 10;
 
-/// Name of a scrape loop, given by its pool: the slots of the scheduler are nobody else's business.
+/// Name of a scrape loop, given by its pool: the slots of the scheduler are no one else's business.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LoopKey(u64);
 

@@ -23,7 +23,7 @@ use std::time::Duration;
 const ADDRESS_LABEL: &str = "__address__";
 /// Ours: a socket of this machine that is connected to in place of the address.
 const UNIX_SOCKET_LABEL: &str = "__unix_socket__";
-/// Who is asked over a socket when nobody said so.
+/// Who is asked over a socket when no one said so.
 const SOCKET_HOST: &str = "localhost";
 const SCHEME_LABEL: &str = "__scheme__";
 const METRICS_PATH_LABEL: &str = "__metrics_path__";

@@ -231,7 +231,7 @@ fn the_first_server_that_can_answer_does_and_the_file_is_read_anew() {
         0 => Act::Say(RCODE::Refused, Vec::new()),
         _ => say(6),
     });
-    // Nobody is at the first, the second refuses, the third speaks IPv6.
+    // No one is at the first, the second refuses, the third speaks IPv6.
     let conf = "nameserver 127.0.0.77\nnameserver 127.0.0.2\nnameserver ::1\n";
     let running = Running::start(&["box."], port, conf);
     assert_eq!(running.next(), "box.: 10.0.0.6:9100");

@@ -60,7 +60,7 @@ impl Store {
         self.shelves.iter().all(|shelf| shelf.objects.is_some())
     }
 
-    /// How many objects of a purpose there are; `None`: nobody looks at them.
+    /// How many objects of a purpose there are; `None`: no one looks at them.
     pub(in crate::discovery::providers::kubernetes) fn count(&self, purpose: Purpose) -> Option<usize> {
         let shelves = self.shelves.iter().filter(|shelf| shelf.purpose == purpose);
         shelves.map(|shelf| shelf.objects.as_ref().map_or(0, BTreeMap::len)).reduce(|a, b| a + b)
@@ -168,7 +168,7 @@ impl Store {
         groups.collect()
     }
 
-    /// A group with what is to be told of its surroundings; `None`: it is on a node that nobody asked for.
+    /// A group with what is to be told of its surroundings; `None`: it is on a node that no one asked for.
     fn attached(&self, group: &Arc<TargetGroup>, at: &Whereabouts) -> Option<Arc<TargetGroup>> {
         let attach = self.attach;
         if attach == AttachMetadata::default() {

@@ -1,7 +1,7 @@
 //! Start times of OpenMetrics: the `_created` line of a counter, histogram or summary, which stands somewhere behind
 //! its samples (`model/textparse/openmetricsparse.go`: `StartTimestamp`).
 //!
-//! Only used where start times are asked for. Prometheus looks ahead anew from every sample; what was seen is kept
+//! Only used where start times are asked for. Prometheus looks ahead again from every sample; what was seen is kept
 //! here, so that a family without such lines is not read once for each of its samples.
 
 use crate::exposition::openmetrics::lexer::OpenMetricsLexer;

@@ -64,7 +64,7 @@ impl<'page> Exemplars<'page> {
     }
 }
 
-/// Reads an `Exemplar` message; false if a label is not UTF-8, since nobody could store it.
+/// Reads an `Exemplar` message; false if a label is not UTF-8, since no one could store it.
 fn read(mut message: Message<'_>, exemplar: &mut Exemplar) -> Result<bool> {
     exemplar.clear();
     let mut is_utf8 = true;

@@ -86,7 +86,7 @@ impl Moving {
 }
 
 impl SeriesTable {
-    /// One slice of making the symbols anew without dead text, if more than half is dead: some thousand series. Between
+    /// One slice of making the symbols again without dead text, if more than half is dead: some thousand series. Between
     /// two slices the table may be used.
     pub fn compact_slice(&mut self, compaction: &mut Compaction) -> Compacted {
         match &mut compaction.stage {

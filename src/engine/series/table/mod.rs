@@ -28,7 +28,7 @@ const SCRATCH_KEPT_BYTES: usize = 64 * 1024;
 /// What the head knows of one series beside its labels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SeriesState {
-    /// Timestamp of the newest sample in milliseconds; `i64::MIN` when there is none or the order check starts anew.
+    /// Timestamp of the newest sample in milliseconds; `i64::MIN` when there is none or the order check starts again.
     pub last_ts_ms: i64,
     /// Segment of the newest sample; 0 is also "none yet" (see `logged`).
     pub last_segment: u32,
@@ -314,7 +314,7 @@ impl SeriesTable {
             .collect()
     }
 
-    /// Sets every series' `last_ts_ms` to `i64::MIN`: the order check starts anew after a step of the wall clock.
+    /// Sets every series' `last_ts_ms` to `i64::MIN`: the order check starts again after a step of the wall clock.
     pub fn restart_order_check(&mut self) {
         for state in self.slots.states_mut() {
             state.last_ts_ms = i64::MIN;

@@ -12,7 +12,7 @@ use std::io::{self, Read};
 /// What the end of the source means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tail {
-    /// Nobody writes this segment any more: a record cut off by the end is damage.
+    /// No one writes this segment any more: a record cut off by the end is damage.
     Closed,
     /// It is being written: a record cut off by the end is not there yet.
     Live,

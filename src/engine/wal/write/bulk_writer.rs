@@ -1,4 +1,4 @@
-//! Writes many records into new segments that nobody reads yet: checkpoints, repaired segments, imports.
+//! Writes many records into new segments that no one reads yet: checkpoints, repaired segments, imports.
 //!
 //! The caller gives the files their final names once [`BulkWriter::finish`] has made them durable, and removes them
 //! after an error. Knows no record type.

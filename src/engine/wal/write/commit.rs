@@ -85,7 +85,7 @@ impl CommitBuffers {
 
     /// Writes the next slice of `staged` in one append, and says in `progress` how far that goes. No handle in it is stale.
     /// While the log is truncated up to segment `truncating`, series whose record and samples are all in what goes are
-    /// logged anew.
+    /// logged again.
     pub(in crate::wal) fn commit(
         &mut self,
         table: &mut SeriesTable,

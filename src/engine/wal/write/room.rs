@@ -1,7 +1,7 @@
 //! How a commit that finds the disk full asks wal-maintenance for room, and waits for the answer.
 //!
 //! The oldest segments go before new samples do, so a commit is refused only after maintenance has tried. Waits are
-//! bounded, and once nothing could be gained nobody waits again for a while. Knows no file.
+//! bounded, and once nothing could be gained no one waits again for a while. Knows no file.
 
 use std::time::{Duration, Instant};
 
@@ -59,7 +59,7 @@ impl Room {
         self.state.lock().is_served = true;
     }
 
-    /// Nobody answers any more; who waits gives up.
+    /// No one answers any more; who waits gives up.
     pub fn close(&self) {
         self.state.lock().is_served = false;
         self.answered.notify_all();
