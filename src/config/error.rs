@@ -3,12 +3,8 @@
 //! Loading goes on after a mistake, so that one run names them all.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::fmt::{self, Display, Formatter};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-
-use scraped_engine::labels::pattern::{Pattern, PatternError};
 
 /// After so many mistakes the rest is only counted: somebody gave us the wrong file.
 const MAX_SHOWN: usize = 1000;
@@ -66,24 +62,17 @@ impl Display for ConfigErrors {
 
 impl std::error::Error for ConfigErrors {}
 
-/// What is known of one file while it is read: what is wrong, what is right but without effect, and the patterns it has.
+/// What is known of one file while it is read: what is wrong, and what is right but without effect.
 #[derive(Debug)]
 pub(in crate::config) struct Mistakes {
     file: PathBuf,
     list: RefCell<Vec<ConfigError>>,
     notes: RefCell<Vec<String>>,
-    /// By their text, so that what many jobs have is compiled once.
-    patterns: RefCell<HashMap<String, Arc<Pattern>>>,
 }
 
 impl Mistakes {
     pub(in crate::config) fn new(file: &Path) -> Self {
-        Self {
-            file: file.to_owned(),
-            list: RefCell::default(),
-            notes: RefCell::default(),
-            patterns: RefCell::default(),
-        }
+        Self { file: file.to_owned(), list: RefCell::default(), notes: RefCell::default() }
     }
 
     pub(in crate::config) fn add(&self, line: u32, key: &str, sentence: String) {
@@ -97,19 +86,6 @@ impl Mistakes {
         if !notes.contains(&sentence) {
             notes.push(sentence);
         }
-    }
-
-    /// The compiled pattern of a text, the same one for each time it is asked for.
-    ///
-    /// # Errors
-    /// The text is no pattern.
-    pub(in crate::config) fn pattern(&self, text: &str) -> Result<Arc<Pattern>, PatternError> {
-        if let Some(known) = self.patterns.borrow().get(text) {
-            return Ok(Arc::clone(known));
-        }
-        let pattern = Arc::new(Pattern::new(text)?);
-        self.patterns.borrow_mut().insert(text.to_owned(), Arc::clone(&pattern));
-        Ok(pattern)
     }
 
     /// Mistakes by line, and notes.

@@ -1,8 +1,8 @@
 //! The configuration: parsed strictly, defaults filled in, checked, then never typed text again.
 //!
 //! Three steps: `yaml` keeps what was typed as a tree with lines, `fields` reads values out of that tree and collects
-//! every mistake, and `document` and its neighbours fill in Prometheus' defaults and check what depends on more than one
-//! field. Everything runs on the thread that calls [`load`]; nothing here knows a socket or a thread.
+//! every mistake, and `load` and its neighbours fill in Prometheus' defaults and check what depends on more than one
+//! field. Everything runs on the thread that calls [`load()`]; nothing here knows a socket or a thread.
 
 pub mod client;
 pub mod error;
@@ -11,6 +11,7 @@ pub mod scrape_options;
 pub mod text;
 
 pub mod discovery;
+mod load;
 mod print;
 mod relabel;
 mod schema;
@@ -172,11 +173,11 @@ pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
     load_with(path, FeatureDefaults::default())
 }
 
-/// [`load`] with other defaults.
+/// [`load()`] with other defaults.
 ///
 /// # Errors
 ///
-/// As for [`load`].
+/// As for [`load()`].
 pub fn load_with(path: &Path, defaults: FeatureDefaults) -> Result<Config, ConfigErrors> {
-    text::document::load(path, defaults, &|variable| std::env::var(variable).ok())
+    load::load(path, defaults, &|variable| std::env::var(variable).ok())
 }

@@ -64,7 +64,7 @@ fn read_rule(item: &Field<'_>, names: NameScheme) -> Option<RelabelRule> {
         });
         return None;
     }
-    let pattern = item.mistakes().pattern(&config.regex).map_err(|error| error.to_string());
+    let pattern = item.pattern(&config.regex).map_err(|error| error.to_string());
     pattern
         .and_then(|pattern| RelabelRule::with_pattern(config, names, pattern))
         .map_err(|sentence| match &regex {
@@ -103,7 +103,7 @@ fn read_action(field: &Field<'_>) -> Option<Action> {
 #[cfg(test)]
 mod tests {
     use super::read_rules;
-    use crate::config::error::Mistakes;
+    use crate::config::text::document::Document;
     use crate::config::text::fields::Field;
     use crate::config::text::yaml::parse;
     use scraped_engine::labels::relabel::NameScheme;
@@ -117,12 +117,12 @@ mod tests {
              - {action: drop, source_labels: [b], regex: a.+b}\n- {action: keep, source_labels: [a], regex: 'a.+c'}\n",
         )
         .unwrap();
-        let mistakes = Mistakes::new(Path::new("f"));
-        let root = Field::root(&node, &mistakes);
+        let document = Document::new(Path::new("f"));
+        let root = Field::root(&node, &document);
         let mut rules = read_rules(&root, "rule", NameScheme::Utf8);
         // Another job.
         rules.extend(read_rules(&root, "rule", NameScheme::Legacy));
-        assert!(mistakes.into_parts().0.is_empty());
+        assert!(document.into_parts().0.is_empty());
         let same: Vec<bool> =
             rules.iter().map(|rule| Arc::ptr_eq(rule.pattern(), rules[0].pattern())).collect();
         assert_eq!(same, [true, true, true, false, true, true, true, false]);

@@ -3,7 +3,6 @@
 //! After `RemoteWriteConfig`, `QueueConfig` and `MetadataConfig` of Prometheus' `config/config.go`; `in_order` and
 //! `backlog_share` are ours.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -243,7 +242,7 @@ impl RemoteWriteConfig {
 }
 
 /// The entries of `remote_write`.
-pub(in crate::config) fn read(field: &Field<'_>, dir: &Path, names: NameScheme) -> Vec<RemoteWriteConfig> {
+pub(in crate::config) fn read(field: &Field<'_>, names: NameScheme) -> Vec<RemoteWriteConfig> {
     let mut configs: Vec<RemoteWriteConfig> = Vec::new();
     for item in field.items() {
         if item.is_null() {
@@ -251,7 +250,7 @@ pub(in crate::config) fn read(field: &Field<'_>, dir: &Path, names: NameScheme) 
             continue;
         }
         let Some(config) = item.fields().map(|mut fields| {
-            let config = read_section(&mut fields, dir, names);
+            let config = read_section(&mut fields, names);
             fields.finish(|_| false);
             config
         }) else {
@@ -307,7 +306,7 @@ fn identify(configs: &mut [RemoteWriteConfig]) {
     }
 }
 
-fn read_section(fields: &mut Fields<'_>, dir: &Path, names: NameScheme) -> RemoteWriteConfig {
+fn read_section(fields: &mut Fields<'_>, names: NameScheme) -> RemoteWriteConfig {
     let url = fields.take("url");
     let (url, userinfo) = without_userinfo(read_url(fields.owner(), url.as_ref()));
     let config = RemoteWriteConfig {
@@ -329,7 +328,7 @@ fn read_section(fields: &mut Fields<'_>, dir: &Path, names: NameScheme) -> Remot
             .unwrap_or_default(),
         round_robin_dns: fields.bool("round_robin_dns").unwrap_or(false),
         failed_request_logging: fields.bool("failed_request_logging").unwrap_or(false),
-        http_client: Arc::new(http_client::read_client(fields, dir)),
+        http_client: Arc::new(http_client::read_client(fields)),
         queue: fields.take("queue_config").map(|field| read_queue(&field)).unwrap_or_default(),
         metadata: fields.take("metadata_config").map(|field| read_metadata(&field)).unwrap_or_default(),
     };
@@ -477,7 +476,7 @@ fn read_metadata(field: &Field<'_>) -> MetadataConfig {
 #[cfg(test)]
 mod tests {
     use super::{read, without_userinfo};
-    use crate::config::error::Mistakes;
+    use crate::config::text::document::Document;
     use crate::config::text::fields::Field;
     use crate::config::text::yaml::parse;
     use scraped_engine::labels::relabel::NameScheme;
@@ -486,9 +485,9 @@ mod tests {
     /// The identities that these entries get, with what `#` is put before as one of `hashes`.
     fn check_identities(text: &str, want: &[&str]) -> Vec<String> {
         let node = parse(text).unwrap();
-        let mistakes = Mistakes::new(Path::new("f"));
-        let configs = read(&Field::root(&node, &mistakes), Path::new("."), NameScheme::Utf8);
-        let (mistakes, _) = mistakes.into_parts();
+        let document = Document::new(Path::new("f"));
+        let configs = read(&Field::root(&node, &document), NameScheme::Utf8);
+        let (mistakes, _) = document.into_parts();
         assert!(mistakes.is_empty(), "{mistakes:?}");
         let kept: Vec<&str> =
             configs.iter().map(|config| config.identity().split('#').next().unwrap_or_default()).collect();

@@ -3,7 +3,7 @@
 //! After `GlobalConfig.UnmarshalYAML` and `ScrapeConfig.Validate` of Prometheus' `config/config.go`.
 
 use crate::config::text::fields::note_no_effect;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +16,6 @@ use crate::config::scrape_options::{
     ScrapeLimits, TypedScrapeOptions, read_fallback, read_options, read_typed,
 };
 use crate::config::text::fields::{Field, Fields};
-use crate::config::text::paths::join_dir;
 use crate::config::{GlobalConfig, Scheme, ScrapeConfig};
 use crate::duration::format_duration;
 use scraped_engine::labels::relabel::NameScheme;
@@ -45,8 +44,8 @@ impl Default for GlobalConfig {
     }
 }
 
-/// `global`, external labels as typed; paths are taken from `dir`.
-pub(in crate::config) fn read_global(field: &Field<'_>, dir: &Path) -> GlobalConfig {
+/// `global`, external labels as typed.
+pub(in crate::config) fn read_global(field: &Field<'_>) -> GlobalConfig {
     let mut global = GlobalConfig::default();
     let Some(mut fields) = field.fields() else { return global };
     let mut external_labels = None;
@@ -69,7 +68,7 @@ pub(in crate::config) fn read_global(field: &Field<'_>, dir: &Path) -> GlobalCon
         note_no_effect(&offset);
     }
     if let Some(file) = fields.take("query_log_file") {
-        global.query_log_file = join_dir(dir, &file.text().unwrap_or_default());
+        global.query_log_file = file.file().unwrap_or_default();
         note_no_effect(&file);
     }
     if let Some(labels) = fields.take("external_labels") {
@@ -78,9 +77,7 @@ pub(in crate::config) fn read_global(field: &Field<'_>, dir: &Path) -> GlobalCon
     }
     global.limits = ScrapeLimits::read(&mut fields);
     global.options = read_typed(&mut fields).completed();
-    if let Some(file) = fields.take("scrape_failure_log_file") {
-        global.scrape_failure_log_file = join_dir(dir, &file.text().unwrap_or_default());
-    }
+    global.scrape_failure_log_file = fields.file("scrape_failure_log_file").unwrap_or_default();
     fields.finish(|_| false);
     if let Some(labels) = external_labels
         && global.options.metric_name_validation_scheme == Some(NameScheme::Legacy)
@@ -95,11 +92,7 @@ pub(in crate::config) fn read_global(field: &Field<'_>, dir: &Path) -> GlobalCon
 }
 
 /// One entry of `scrape_configs`; a mistake anywhere in it is reported, and what could be read goes on to further checks.
-pub(in crate::config) fn read_job(
-    item: &Field<'_>,
-    global: &GlobalConfig,
-    dir: &Path,
-) -> Option<ScrapeConfig> {
+pub(in crate::config) fn read_job(item: &Field<'_>, global: &GlobalConfig) -> Option<ScrapeConfig> {
     if item.is_null() {
         item.mistake("empty or null scrape config section");
         return None;
@@ -125,7 +118,7 @@ pub(in crate::config) fn read_job(
     };
     let options = read_options(&mut fields, &global.options);
     let names = options.metric_name_validation_scheme;
-    let log_file = fields.text("scrape_failure_log_file").unwrap_or_default();
+    let log_file = fields.file("scrape_failure_log_file").filter(|file| !file.as_os_str().is_empty());
     let config = ScrapeConfig {
         scrape_interval,
         scrape_timeout,
@@ -149,18 +142,15 @@ pub(in crate::config) fn read_job(
             .take("native_histogram_min_bucket_factor")
             .and_then(|field| field.float())
             .unwrap_or_default(),
-        scrape_failure_log_file: match log_file.is_empty() {
-            true => global.scrape_failure_log_file.clone(),
-            false => join_dir(dir, &log_file),
-        },
+        scrape_failure_log_file: log_file.unwrap_or_else(|| global.scrape_failure_log_file.clone()),
         relabel_configs: relabel
             .map(|field| read_rules(&field, "target relabeling rule in scrape config", names))
             .unwrap_or_default(),
         metric_relabel_configs: metric_relabel
             .map(|field| read_rules(&field, "metric relabeling rule in scrape config", names))
             .unwrap_or_default(),
-        discovery: discovery::read(&mut fields, spelling, dir),
-        http_client: Arc::new(http_client::read_client(&mut fields, dir)),
+        discovery: discovery::read(&mut fields, spelling),
+        http_client: Arc::new(http_client::read_client(&mut fields)),
         job_name,
     };
     fields.finish(is_other_provider);

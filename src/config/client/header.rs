@@ -39,7 +39,7 @@ pub(in crate::config) fn header_value(field: &Field<'_>) -> Option<String> {
     }
     if !is_header_text(&text) {
         // Prometheus takes it and fails with every request.
-        field.mistakes().note(format!(
+        field.note(format!(
             "{} ends in a line end, so that no request can be sent; write |- in place of |, or the text in one line",
             field.path()
         ));

@@ -6,8 +6,8 @@
 use crate::config::client::header::{
     NOT_A_HEADER_VALUE, RESERVED_HEADERS, check_header_name, header_value, is_header_text,
 };
-use crate::config::client::read::{file_of, read_source, refuse_if_given, text_of};
-use std::path::{Path, PathBuf};
+use crate::config::client::read::{read_source, refuse_if_given, text_of};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::config::client::oauth2::{OAuth2Config, read_oauth2};
@@ -100,22 +100,22 @@ const EXCLUSIVE: [(&str, &[&str], &str); 5] = [
     ),
 ];
 
-/// Reads every setting of the client that stands in `fields`, but for `enable_http2`; paths are taken from `dir`.
-pub(in crate::config) fn read_client(fields: &mut Fields<'_>, dir: &Path) -> HttpClientConfig {
-    let basic = fields.take("basic_auth").and_then(|field| read_basic_auth(&field, dir));
-    let authorization = fields.take("authorization").and_then(|field| read_authorization(&field, dir));
+/// Reads every setting of the client that stands in `fields`, but for `enable_http2`.
+pub(in crate::config) fn read_client(fields: &mut Fields<'_>) -> HttpClientConfig {
+    let basic = fields.take("basic_auth").and_then(|field| read_basic_auth(&field));
+    let authorization = fields.take("authorization").and_then(|field| read_authorization(&field));
     let bearer = {
         let token = text_of(fields.take("bearer_token").inspect(|field| drop(header_value(field))))
             .map(|token| Source::Inline(Secret::new(token)));
-        let file = file_of(fields.take("bearer_token_file"), dir).map(Source::File);
+        let file = fields.secret_file("bearer_token_file").map(Source::File);
         token.or(file).map(|token| Auth::Credentials { kind: "Bearer".to_owned(), credentials: Some(token) })
     };
-    let oauth2 = fields.take("oauth2").and_then(|field| read_oauth2(&field, dir));
+    let oauth2 = fields.take("oauth2").and_then(|field| read_oauth2(&field));
     let oauth2 = oauth2.map(|oauth2| Auth::OAuth2(Arc::new(oauth2)));
     let proxy = read_proxy(fields);
-    let tls = fields.take("tls_config").map(|field| read_tls(&field, dir)).unwrap_or_default();
+    let tls = fields.take("tls_config").map(|field| read_tls(&field)).unwrap_or_default();
     let follow_redirects = fields.bool("follow_redirects").unwrap_or(true);
-    let headers = fields.take("http_headers").map(|field| read_headers(&field, dir)).unwrap_or_default();
+    let headers = fields.take("http_headers").map(|field| read_headers(&field)).unwrap_or_default();
     for (section, names, sentence) in EXCLUSIVE {
         let is_set = |name: &&&'static str| match section {
             "" => is_kind_given(fields, name),
@@ -132,7 +132,7 @@ pub(in crate::config) fn read_client(fields: &mut Fields<'_>, dir: &Path) -> Htt
         }
     }
     if fields.get("enable_http2").is_some_and(|field| field.raw_bool() == Some(true)) {
-        fields.owner().mistakes().note("enable_http2 has no effect: requests are HTTP/1.1".to_owned());
+        fields.owner().note("enable_http2 has no effect: requests are HTTP/1.1");
     }
     let auth = basic.or(authorization).or(oauth2).or(bearer);
     HttpClientConfig { auth, tls, follow_redirects, headers, proxy }
@@ -158,10 +158,10 @@ pub(in crate::config) fn read_plain_headers(field: &Field<'_>) -> Vec<(String, S
     headers
 }
 
-fn read_basic_auth(field: &Field<'_>, dir: &Path) -> Option<Auth> {
+fn read_basic_auth(field: &Field<'_>) -> Option<Auth> {
     let mut fields = field.fields()?;
-    let username = read_source(&mut fields, "username", "username_file", dir);
-    let password = read_source(&mut fields, "password", "password_file", dir);
+    let username = read_source(&mut fields, "username", "username_file");
+    let password = read_source(&mut fields, "password", "password_file");
     for name in ["username_ref", "password_ref"] {
         refuse_if_given(fields.take(name));
     }
@@ -169,7 +169,7 @@ fn read_basic_auth(field: &Field<'_>, dir: &Path) -> Option<Auth> {
     (!field.is_null()).then_some(Auth::Basic { username, password })
 }
 
-fn read_authorization(field: &Field<'_>, dir: &Path) -> Option<Auth> {
+fn read_authorization(field: &Field<'_>) -> Option<Auth> {
     let mut fields = field.fields()?;
     let kind_field = fields.take("type");
     let kind = text_of(kind_field.clone()).unwrap_or_default();
@@ -181,14 +181,14 @@ fn read_authorization(field: &Field<'_>, dir: &Path) -> Option<Auth> {
             kind_field.mistake(NOT_A_HEADER_VALUE);
         }
     }
-    let credentials = read_source(&mut fields, "credentials", "credentials_file", dir);
+    let credentials = read_source(&mut fields, "credentials", "credentials_file");
     fields.get("credentials").as_ref().and_then(header_value);
     refuse_if_given(fields.take("credentials_ref"));
     fields.finish(|_| false);
     (!field.is_null()).then(|| Auth::Credentials { kind: kind.to_owned(), credentials })
 }
 
-fn read_headers(field: &Field<'_>, dir: &Path) -> Vec<Header> {
+fn read_headers(field: &Field<'_>) -> Vec<Header> {
     let mut headers = Vec::new();
     for (name, field) in field.entries() {
         if RESERVED_HEADERS.contains(&name.to_ascii_lowercase().as_str()) {
@@ -204,7 +204,7 @@ fn read_headers(field: &Field<'_>, dir: &Path) -> Vec<Header> {
             match file.text() {
                 // A file without a name is kept, as in Prometheus: no request can be sent, and that is said.
                 Some(path) if path.is_empty() => secrets.push(Source::File(PathBuf::new())),
-                _ => secrets.extend(file_of(Some(file), dir).map(Source::File)),
+                _ => secrets.extend(file.secret_file().map(Source::File)),
             }
         }
         fields.finish(|_| false);

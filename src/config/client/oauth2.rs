@@ -3,7 +3,6 @@
 //! After `OAuth2` of prometheus/common `config/http_config.go` and what `HTTPClientConfig.Validate` says of it. Tokens
 //! themselves are the business of `http`.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::Value as Json;
@@ -64,8 +63,8 @@ pub enum Grant {
     },
 }
 
-/// Reads the section; paths are taken from `dir`. Null is: not given.
-pub(in crate::config) fn read_oauth2(field: &Field<'_>, dir: &Path) -> Option<OAuth2Config> {
+/// Reads the section. Null is: not given.
+pub(in crate::config) fn read_oauth2(field: &Field<'_>) -> Option<OAuth2Config> {
     let mut fields = field.fields().filter(|_| !field.is_null())?;
     let client_id = fields.text("client_id").unwrap_or_default();
     let token_url = fields.text("token_url").unwrap_or_default();
@@ -74,8 +73,8 @@ pub(in crate::config) fn read_oauth2(field: &Field<'_>, dir: &Path) -> Option<OA
             field.mistake_below(name, format!("oauth2 {name} must be configured"));
         }
     }
-    let secret = read_source(&mut fields, "client_secret", "client_secret_file", dir);
-    let key = read_source(&mut fields, "client_certificate_key", "client_certificate_key_file", dir);
+    let secret = read_source(&mut fields, "client_secret", "client_secret_file");
+    let key = read_source(&mut fields, "client_certificate_key", "client_certificate_key_file");
     for name in ["client_secret_ref", "client_certificate_key_ref"] {
         refuse_if_given(fields.take(name));
     }
@@ -113,7 +112,7 @@ pub(in crate::config) fn read_oauth2(field: &Field<'_>, dir: &Path) -> Option<OA
     let mut endpoint_params: Vec<(String, String)> = params.into_iter().filter_map(text_of).collect();
     endpoint_params.sort();
     let client = HttpClientConfig {
-        tls: fields.take("tls_config").map(|field| read_tls(&field, dir)).unwrap_or_default(),
+        tls: fields.take("tls_config").map(|field| read_tls(&field)).unwrap_or_default(),
         proxy: read_proxy(&mut fields),
         ..Default::default()
     };

@@ -5,20 +5,10 @@ use crate::config::client::secret::Source;
 use crate::config::schema::refuse;
 use crate::config::text::fields::Field;
 use crate::config::text::fields::Fields;
-use crate::config::text::paths::secret_path;
-use std::path::Path;
-use std::path::PathBuf;
 
 /// The text of a field that is given and not empty.
 pub(in crate::config) fn text_of(field: Option<Field<'_>>) -> Option<String> {
     field?.text().filter(|text| !text.is_empty())
-}
-
-/// The path of a file with a secret, of a field that is given and not empty.
-pub(in crate::config) fn file_of(field: Option<Field<'_>>, dir: &Path) -> Option<PathBuf> {
-    let field = field?;
-    let path = field.text().filter(|path| !path.is_empty())?;
-    secret_path(dir, &path).map_err(|sentence| field.mistake(sentence)).ok()
 }
 
 /// The value of `inline` or of the file that `file` names; the caller says that both is a mistake.
@@ -26,10 +16,9 @@ pub(in crate::config) fn read_source(
     fields: &mut Fields<'_>,
     inline: &'static str,
     file: &'static str,
-    dir: &Path,
 ) -> Option<Source> {
     let text = text_of(fields.take(inline)).map(|text| Source::Inline(Secret::new(text)));
-    let path = file_of(fields.take(file), dir).map(Source::File);
+    let path = fields.secret_file(file).map(Source::File);
     text.or(path)
 }
 

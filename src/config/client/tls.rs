@@ -2,8 +2,6 @@
 //!
 //! After `TLSConfig` of prometheus/common `config/http_config.go` with its `Validate`. Files are only named here.
 
-use std::path::Path;
-
 use crate::config::client::read::{read_source, refuse_if_given};
 use crate::config::client::secret::Source;
 use crate::config::text::fields::{Field, Fields};
@@ -65,12 +63,12 @@ const EXCLUSIVE: [(&[&str], &str); 3] = [
     (&["key", "key_file", "key_ref"], "key and key_file"),
 ];
 
-/// Reads the section; paths are taken from `dir`.
-pub(in crate::config) fn read_tls(field: &Field<'_>, dir: &Path) -> TlsConfig {
+/// Reads the section.
+pub(in crate::config) fn read_tls(field: &Field<'_>) -> TlsConfig {
     let Some(mut fields) = field.fields() else { return TlsConfig::default() };
-    let ca = read_source(&mut fields, "ca", "ca_file", dir);
-    let cert = read_source(&mut fields, "cert", "cert_file", dir);
-    let key = read_source(&mut fields, "key", "key_file", dir);
+    let ca = read_source(&mut fields, "ca", "ca_file");
+    let cert = read_source(&mut fields, "cert", "cert_file");
+    let key = read_source(&mut fields, "key", "key_file");
     for name in ["ca_ref", "cert_ref", "key_ref"] {
         refuse_if_given(fields.take(name));
     }
@@ -87,7 +85,7 @@ pub(in crate::config) fn read_tls(field: &Field<'_>, dir: &Path) -> TlsConfig {
     }
     if let Some(min) = min_version.filter(|min| *min < TlsVersion::Tls12) {
         let path = field.path();
-        field.mistakes().note(format!(
+        field.note(format!(
             "{path}.min_version {}: TLS12 is the oldest version that is spoken, servers with older ones are refused",
             min.name()
         ));

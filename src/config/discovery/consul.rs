@@ -1,6 +1,5 @@
 //! `consul_sd_configs` (Prometheus' `discovery/consul/consul.go`).
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -57,9 +56,9 @@ pub struct ConsulSdConfig {
     pub enable_http2: bool,
 }
 
-pub(in crate::config) fn read(item: &Field<'_>, dir: &Path) -> Option<ConsulSdConfig> {
+pub(in crate::config) fn read(item: &Field<'_>) -> Option<ConsulSdConfig> {
     let mut fields = item.fields()?;
-    let mut client = read_client(&mut fields, dir);
+    let mut client = read_client(&mut fields);
     let enable_http2 = fields.bool("enable_http2").unwrap_or(true);
     let refresh_interval = refresh_interval(&mut fields, REFRESH_INTERVAL);
     let server = match fields.take("server") {

@@ -1,6 +1,5 @@
 //! `docker_sd_configs` (Prometheus' `discovery/moby/docker.go`), for Docker and, by its compatible socket, Podman.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,9 +40,9 @@ pub struct DockerSdConfig {
     pub enable_http2: bool,
 }
 
-pub(in crate::config) fn read(item: &Field<'_>, dir: &Path) -> Option<DockerSdConfig> {
+pub(in crate::config) fn read(item: &Field<'_>) -> Option<DockerSdConfig> {
     let mut fields = item.fields()?;
-    let client = read_client(&mut fields, dir);
+    let client = read_client(&mut fields);
     let enable_http2 = fields.bool("enable_http2").unwrap_or(true);
     let refresh_interval = refresh_interval(&mut fields, REFRESH_INTERVAL);
     let mut host = String::new();

@@ -1,13 +1,11 @@
 //! `exec_sd_configs`, ours: a command that prints target groups as `http_sd` has them.
 
-use std::path::Path;
 use std::time::Duration;
 
 use crate::config::discovery::refresh::refresh_interval;
 use crate::config::print::emit::Yaml;
 use crate::config::print::entries::{Entries, duration, texts};
 use crate::config::text::fields::Field;
-use crate::config::text::paths::join_dir;
 
 const REFRESH_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -24,7 +22,7 @@ pub struct ExecSdConfig {
     pub timeout: Duration,
 }
 
-pub(in crate::config) fn read(item: &Field<'_>, dir: &Path) -> Option<ExecSdConfig> {
+pub(in crate::config) fn read(item: &Field<'_>) -> Option<ExecSdConfig> {
     let mut fields = item.fields()?;
     let mut command = fields.take("command").map(|field| field.texts()).unwrap_or_default();
     if command.first().is_none_or(String::is_empty) {
@@ -34,7 +32,7 @@ pub(in crate::config) fn read(item: &Field<'_>, dir: &Path) -> Option<ExecSdConf
         );
     }
     if let Some(program) = command.first_mut().filter(|program| program.contains('/')) {
-        *program = join_dir(dir, program).to_string_lossy().into_owned();
+        *program = item.beside(program).to_string_lossy().into_owned();
     }
     let refresh_interval = refresh_interval(&mut fields, REFRESH_INTERVAL);
     let mut timeout = TIMEOUT;

@@ -1,13 +1,12 @@
 //! `file_sd_configs` (Prometheus' `discovery/file/file.go`).
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::discovery::refresh::refresh_interval;
 use crate::config::print::emit::Yaml;
 use crate::config::print::entries::{Entries, duration, path_text};
 use crate::config::text::fields::Field;
-use crate::config::text::paths::join_dir;
 
 /// Prometheus' `file.DefaultSDConfig`.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(5 * 60);
@@ -23,7 +22,7 @@ pub struct FileSdConfig {
     pub refresh_interval: Duration,
 }
 
-pub(in crate::config) fn read(item: &Field<'_>, dir: &Path) -> Option<FileSdConfig> {
+pub(in crate::config) fn read(item: &Field<'_>) -> Option<FileSdConfig> {
     let mut fields = item.fields()?;
     let mut files: Vec<PathBuf> = Vec::new();
     let list = fields.take("files");
@@ -31,7 +30,7 @@ pub(in crate::config) fn read(item: &Field<'_>, dir: &Path) -> Option<FileSdConf
     for name in &names {
         let Some(text) = name.text() else { continue };
         if is_file_sd_path(&text) {
-            files.push(join_dir(dir, &text));
+            files.push(name.beside(&text));
         } else {
             name.mistake(format!(
                 "path name {text:?} is not valid for file discovery; it must end in .json, .yml or .yaml, and only its last \

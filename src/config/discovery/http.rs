@@ -1,6 +1,5 @@
 //! `http_sd_configs` (Prometheus' `discovery/http/http.go`).
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,10 +27,9 @@ pub struct HttpSdConfig {
     pub enable_http2: bool,
 }
 
-/// Reads one entry; paths are taken from `dir`.
-pub(in crate::config) fn read(item: &Field<'_>, dir: &Path) -> Option<HttpSdConfig> {
+pub(in crate::config) fn read(item: &Field<'_>) -> Option<HttpSdConfig> {
     let mut fields = item.fields()?;
-    let client = read_client(&mut fields, dir);
+    let client = read_client(&mut fields);
     let enable_http2 = fields.bool("enable_http2").unwrap_or(true);
     let refresh_interval = refresh_interval(&mut fields, REFRESH_INTERVAL);
     let url = match fields.take("url").and_then(|field| Some((field.text()?, field))) {

@@ -1,7 +1,6 @@
 //! `kubelet_sd_configs`: the pods of this machine as its kubelet lists them. Ours, after `discovery.kubelet` of Grafana
 //! Alloy.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,10 +34,9 @@ pub struct KubeletSdConfig {
     pub enable_http2: bool,
 }
 
-/// Reads one entry; paths are taken from `dir`.
-pub(in crate::config) fn read(item: &Field<'_>, dir: &Path) -> Option<KubeletSdConfig> {
+pub(in crate::config) fn read(item: &Field<'_>) -> Option<KubeletSdConfig> {
     let mut fields = item.fields()?;
-    let client = read_client(&mut fields, dir);
+    let client = read_client(&mut fields);
     let enable_http2 = fields.bool("enable_http2").unwrap_or(true);
     let refresh_interval = refresh_interval(&mut fields, REFRESH_INTERVAL);
     let mut url = URL.to_owned();

@@ -9,7 +9,6 @@ use std::sync::Arc;
 
 use crate::config::client::go_url;
 use crate::config::client::http_client::{HttpClientConfig, read_client};
-use crate::config::client::read::file_of;
 use crate::config::client::secret::{Secret, SecretUrl};
 use crate::config::discovery::bridged::BRIDGE;
 use crate::config::discovery::kubernetes_selectors::{
@@ -106,15 +105,14 @@ const SELECTORS: [(&str, &[&str]); 6] = [
     ("ingress", &["ingress"]),
 ];
 
-/// Reads one entry; paths are taken from `dir`.
-pub(in crate::config) fn read(item: &Field<'_>, dir: &Path) -> Option<KubernetesSdConfig> {
+pub(in crate::config) fn read(item: &Field<'_>) -> Option<KubernetesSdConfig> {
     let mut fields = item.fields()?;
-    let client = read_client(&mut fields, dir);
+    let client = read_client(&mut fields);
     let enable_http2 = fields.bool("enable_http2").unwrap_or(true);
     let role = read_role(item, &mut fields);
     let api_server_field = fields.take("api_server").filter(|field| !field.is_null());
     let api_server = api_server_field.as_ref().and_then(read_api_server);
-    let kubeconfig_file = file_of(fields.take("kubeconfig_file"), dir);
+    let kubeconfig_file = fields.secret_file("kubeconfig_file");
     let (own_namespace, namespaces) = read_namespaces(fields.take("namespaces"));
     let selectors = read_selectors(&mut fields, role.unwrap_or_default());
     let attach_metadata = fields.take("attach_metadata").map(|it| read_attach_metadata(&it));
@@ -164,7 +162,7 @@ pub(in crate::config) fn read(item: &Field<'_>, dir: &Path) -> Option<Kubernetes
     };
     if own_node_field.is_none() && config.adds_own_node(role) {
         // Prometheus looks at all of them.
-        item.mistakes().note(format!(
+        item.note(format!(
             "{}: looks at the node that this runs on and nowhere else; say own_node: true, or false for all nodes",
             item.path()
         ));

@@ -20,7 +20,6 @@ pub mod target_labels;
 
 use crate::config::discovery::bridged::{BRIDGE, BRIDGED};
 use crate::config::discovery::target_labels::TargetSpelling;
-use std::path::Path;
 
 use crate::config::discovery::consul::ConsulSdConfig;
 use crate::config::discovery::dns::DnsSdConfig;
@@ -123,36 +122,32 @@ impl DiscoveryConfig {
     }
 }
 
-/// All providers of one scrape configuration; paths are taken from `dir`.
-pub(in crate::config) fn read(
-    fields: &mut Fields<'_>,
-    spelling: TargetSpelling,
-    dir: &Path,
-) -> Vec<DiscoveryConfig> {
+/// All providers of one scrape configuration.
+pub(in crate::config) fn read(fields: &mut Fields<'_>, spelling: TargetSpelling) -> Vec<DiscoveryConfig> {
     let mut providers = Vec::new();
     for item in sections(fields, "file_sd_configs") {
-        providers.extend(file::read(&item, dir).map(DiscoveryConfig::File));
+        providers.extend(file::read(&item).map(DiscoveryConfig::File));
     }
     for item in sections(fields, "consul_sd_configs") {
-        providers.extend(consul::read(&item, dir).map(Box::new).map(DiscoveryConfig::Consul));
+        providers.extend(consul::read(&item).map(Box::new).map(DiscoveryConfig::Consul));
     }
     for item in sections(fields, "dns_sd_configs") {
         providers.extend(dns::read(&item).map(DiscoveryConfig::Dns));
     }
     for item in sections(fields, "docker_sd_configs") {
-        providers.extend(docker::read(&item, dir).map(DiscoveryConfig::Docker));
+        providers.extend(docker::read(&item).map(DiscoveryConfig::Docker));
     }
     for item in sections(fields, "exec_sd_configs") {
-        providers.extend(exec::read(&item, dir).map(DiscoveryConfig::Exec));
+        providers.extend(exec::read(&item).map(DiscoveryConfig::Exec));
     }
     for item in sections(fields, "http_sd_configs") {
-        providers.extend(http::read(&item, dir).map(DiscoveryConfig::Http));
+        providers.extend(http::read(&item).map(DiscoveryConfig::Http));
     }
     for item in sections(fields, "kubelet_sd_configs") {
-        providers.extend(kubelet::read(&item, dir).map(DiscoveryConfig::Kubelet));
+        providers.extend(kubelet::read(&item).map(DiscoveryConfig::Kubelet));
     }
     for item in sections(fields, "kubernetes_sd_configs") {
-        providers.extend(kubernetes::read(&item, dir).map(Box::new).map(DiscoveryConfig::Kubernetes));
+        providers.extend(kubernetes::read(&item).map(Box::new).map(DiscoveryConfig::Kubernetes));
     }
     for item in sections(fields, "mdns_sd_configs") {
         providers.extend(mdns::read(&item).map(DiscoveryConfig::Mdns));

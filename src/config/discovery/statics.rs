@@ -32,7 +32,7 @@ pub(in crate::config) fn read(item: &Field<'_>, spelling: TargetSpelling) -> Opt
             target.mistake("no address: an empty target needs a relabel rule that gives it one");
         }
         if address.starts_with("exec:/") {
-            target.mistakes().note(EXEC_NOTE.to_owned());
+            target.note(EXEC_NOTE);
         }
         targets.push(address);
     }

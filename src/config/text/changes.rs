@@ -1,9 +1,9 @@
 //! Whether the files of a configuration have changed: the main one and those of `scrape_config_files`
 //! (`config/reload.go`). Reads them whole; a time stamp says little on a box without a clock.
 
-use crate::config::text::document::read_bounded;
+use crate::config::text::document::{Document, read_bounded};
 use crate::config::text::node::Value;
-use crate::config::text::paths::{dir_of, glob, join_dir};
+use crate::config::text::paths::glob;
 use crate::config::text::yaml;
 use std::hash::Hasher;
 use std::path::{Path, PathBuf};
@@ -60,8 +60,8 @@ fn more_files(file: &Path, main: &[u8]) -> Vec<PathBuf> {
         Value::Scalar(scalar) => Some(scalar.text.as_str()),
         _ => None,
     });
-    let dir = dir_of(file);
-    texts.flat_map(|text| glob(&join_dir(&dir, text)).unwrap_or_default()).collect()
+    let document = Document::new(file);
+    texts.flat_map(|text| glob(&document.join(text)).unwrap_or_default()).collect()
 }
 
 #[cfg(test)]

@@ -3,33 +3,36 @@
 //! What was typed as nothing (`key:`) reads as the empty text, 0, false or the empty list, as in Prometheus.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::error::Mistakes;
+use crate::config::text::document::Document;
 use crate::config::text::node::{Entry, Node, Scalar, Value};
 use crate::duration::{parse_duration, parse_size};
+use scraped_engine::labels::pattern::{Pattern, PatternError};
 
 /// Keys that differ from a known one by more edits than this get no suggestion.
 const MAX_SUGGESTION_EDITS: usize = 2;
 
-/// A value, the path that leads to it, and where to tell what is wrong with it.
+/// A value, the path that leads to it, and the document that it stands in.
 #[derive(Clone, Debug)]
 pub(in crate::config) struct Field<'a> {
     node: &'a Node,
     path: String,
     /// Line of its key, or the nearest one before it.
     line: u32,
-    mistakes: &'a Mistakes,
+    document: &'a Document,
 }
 
 impl<'a> Field<'a> {
     /// The root of a document.
-    pub(in crate::config) fn root(node: &'a Node, mistakes: &'a Mistakes) -> Self {
-        Self { node, path: String::new(), line: node.line, mistakes }
+    pub(in crate::config) fn root(node: &'a Node, document: &'a Document) -> Self {
+        Self { node, path: String::new(), line: node.line, document }
     }
 
     fn child(&self, path: String, line: u32, node: &'a Node) -> Self {
-        Self { node, path, line, mistakes: self.mistakes }
+        Self { node, path, line, document: self.document }
     }
 
     /// What was typed.
@@ -50,17 +53,23 @@ impl<'a> Field<'a> {
         &self.path
     }
 
-    pub(in crate::config) fn mistakes(&self) -> &'a Mistakes {
-        self.mistakes
-    }
-
     pub(in crate::config) fn mistake(&self, sentence: impl Into<String>) {
-        self.mistakes.add(self.line, &self.path, sentence.into());
+        self.document.mistakes().add(self.line, &self.path, sentence.into());
     }
 
     /// A mistake about something that is not there: the path goes on to `name`.
     pub(in crate::config) fn mistake_below(&self, name: &str, sentence: impl Into<String>) {
-        self.mistakes.add(self.line, &join(&self.path, name), sentence.into());
+        self.document.mistakes().add(self.line, &join(&self.path, name), sentence.into());
+    }
+
+    /// For what is right, but without effect or not as it seems.
+    pub(in crate::config) fn note(&self, sentence: impl Into<String>) {
+        self.document.mistakes().note(sentence.into());
+    }
+
+    /// The compiled pattern of a text; fields of one document share it.
+    pub(in crate::config) fn pattern(&self, text: &str) -> Result<Arc<Pattern>, PatternError> {
+        self.document.pattern(text)
     }
 
     pub(in crate::config) fn is_null(&self) -> bool {
@@ -97,6 +106,22 @@ impl<'a> Field<'a> {
 
     pub(in crate::config) fn text(&self) -> Option<String> {
         self.scalar("a single value", |scalar| Some(scalar.text.clone()))
+    }
+
+    /// The path of a file, from the directory of the document; an empty one stays empty.
+    pub(in crate::config) fn file(&self) -> Option<PathBuf> {
+        Some(self.beside(&self.text()?))
+    }
+
+    /// Where `path`, a text of this document, leads.
+    pub(in crate::config) fn beside(&self, path: &str) -> PathBuf {
+        self.document.join(path)
+    }
+
+    /// As [`Field::file`] for a file with a secret, which may be one of the unit's credentials; `None` for an empty path.
+    pub(in crate::config) fn secret_file(&self) -> Option<PathBuf> {
+        let path = self.text().filter(|path| !path.is_empty())?;
+        self.document.join_secret(&path).map_err(|sentence| self.mistake(sentence)).ok()
     }
 
     pub(in crate::config) fn bool(&self) -> Option<bool> {
@@ -260,6 +285,14 @@ impl<'a> Fields<'a> {
         self.take(name)?.text()
     }
 
+    pub(in crate::config) fn file(&mut self, name: &'static str) -> Option<PathBuf> {
+        self.take(name)?.file()
+    }
+
+    pub(in crate::config) fn secret_file(&mut self, name: &'static str) -> Option<PathBuf> {
+        self.take(name)?.secret_file()
+    }
+
     pub(in crate::config) fn bool(&mut self, name: &'static str) -> Option<bool> {
         self.take(name)?.bool()
     }
@@ -326,22 +359,22 @@ fn edit_distance(a: &str, b: &str) -> usize {
 /// For what Prometheus reads and an agent has no use for.
 pub(in crate::config) fn note_no_effect(field: &Field<'_>) {
     if !field.is_null() {
-        field.mistakes().note(format!("{} has no effect in an agent", field.path()));
+        field.note(format!("{} has no effect in an agent", field.path()));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::{Field, edit_distance};
-    use crate::config::error::Mistakes;
+    use crate::config::text::document::Document;
     use crate::config::text::yaml::parse;
-    use std::path::Path;
+    use std::path::{Path, PathBuf};
 
     /// Reads a fixed set of fields and renders all mistakes.
     fn check(text: &str, want: &[&str]) {
         let node = parse(text).unwrap();
-        let mistakes = Mistakes::new(Path::new("f"));
-        let root = Field::root(&node, &mistakes);
+        let document = Document::new(Path::new("f"));
+        let root = Field::root(&node, &document);
         if let Some(mut fields) = root.fields() {
             fields.bool("flag");
             fields.count("count");
@@ -358,7 +391,7 @@ mod tests {
             }
             fields.finish(|_| false);
         }
-        let (list, _) = mistakes.into_parts();
+        let (list, _) = document.into_parts();
         let got: Vec<String> = list.iter().map(|mistake| mistake.to_string()).collect();
         assert_eq!(got, want, "{text:?}");
     }
@@ -395,6 +428,20 @@ mod tests {
         check("free:\n  a: 1\n  b: 2\n  a: 3\n", &["f:4: free.a: key \"a\" already set in map"]);
         check("[a]\n", &["f:1: expected a mapping, got a list"]);
         check("text\n", &["f:1: expected a mapping, got \"text\""]);
+    }
+
+    #[test]
+    fn files_are_those_beside_the_document() {
+        let node = parse("a: x/../y\nb: /y\nc: ''\nd:\ne: [y]\n").unwrap();
+        let document = Document::new(Path::new("etc/f"));
+        let fields: Vec<Field<'_>> =
+            Field::root(&node, &document).children().map(|(_, field)| field).collect();
+        let files: Vec<Option<PathBuf>> = fields.iter().map(Field::file).collect();
+        let secret_files: Vec<Option<PathBuf>> = fields.iter().map(Field::secret_file).collect();
+        let path = |path: &str| Some(PathBuf::from(path));
+        assert_eq!(files, [path("etc/y"), path("/y"), path(""), path(""), None]);
+        assert_eq!(secret_files, [path("etc/y"), path("/y"), None, None, None]);
+        assert_eq!(document.into_parts().0.len(), 2, "a list is no path, each time it is read");
     }
 
     #[test]

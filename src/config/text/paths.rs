@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Joins and cleans as Go's `filepath.Join` does; an empty or absolute path stays as it is (prometheus/common `JoinDir`).
-pub(in crate::config) fn join_dir(dir: &Path, path: &str) -> PathBuf {
+pub(in crate::config::text) fn join_dir(dir: &Path, path: &str) -> PathBuf {
     if path.is_empty() || path.starts_with('/') {
         return PathBuf::from(path);
     }
@@ -17,7 +17,7 @@ const CREDENTIALS: [&str; 2] = ["$CREDENTIALS_DIRECTORY/", "${CREDENTIALS_DIRECT
 
 /// The path of a file with a secret: it may be one of the unit's credentials. No other variable is looked at. The error
 /// is a sentence.
-pub(in crate::config) fn secret_path(dir: &Path, path: &str) -> Result<PathBuf, String> {
+pub(in crate::config::text) fn secret_path(dir: &Path, path: &str) -> Result<PathBuf, String> {
     let directory = env::var("CREDENTIALS_DIRECTORY").unwrap_or_default();
     credential_path(dir, path, &directory)
 }
@@ -57,7 +57,7 @@ fn clean(path: &Path) -> PathBuf {
 }
 
 /// The directory of a file as its text says it: `.` for a bare name.
-pub(in crate::config) fn dir_of(file: &Path) -> PathBuf {
+pub(in crate::config::text) fn dir_of(file: &Path) -> PathBuf {
     match file.parent() {
         Some(dir) if !dir.as_os_str().is_empty() => dir.to_owned(),
         _ => PathBuf::from("."),
