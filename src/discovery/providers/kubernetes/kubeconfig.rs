@@ -35,24 +35,24 @@ const REFUSED: [(&str, &str); 3] = [
 /// A sentence without the path: why it cannot be read, or what is missing in it. Never shows a secret.
 pub(in crate::discovery::providers::kubernetes) fn read(path: &Path) -> Result<ApiServer, String> {
     let document = parse_bytes(&read_bytes(path)?).map_err(|error| error.to_string())?;
-    let dir = path.parent().unwrap_or(Path::new(""));
-    let current = text(&document, "current-context").ok_or("it has no current-context")?;
-    let context = named(&document, "contexts", "context", current)?;
+    let file = Item { node: &document, dir: path.parent().unwrap_or(Path::new("")) };
+    let current = file.text("current-context").ok_or("it has no current-context")?;
+    let context = file.named("contexts", "context", current)?;
     let cluster_name =
-        text(context, "cluster").ok_or_else(|| format!("context {current:?} has no cluster"))?;
-    let cluster = named(&document, "clusters", "cluster", cluster_name)?;
-    let server = text(cluster, "server").ok_or_else(|| format!("cluster {cluster_name:?} has no server"))?;
-    let (mut tls, proxy) = (cluster_tls(cluster, dir)?, cluster_proxy(cluster)?);
+        context.text("cluster").ok_or_else(|| format!("context {current:?} has no cluster"))?;
+    let cluster = file.named("clusters", "cluster", cluster_name)?;
+    let server = cluster.text("server").ok_or_else(|| format!("cluster {cluster_name:?} has no server"))?;
+    let (mut tls, proxy) = (cluster_tls(cluster)?, cluster_proxy(cluster)?);
     let mut auth = None;
-    if let Some(name) = text(context, "user") {
-        let user = named(&document, "users", "user", name)?;
+    if let Some(name) = context.text("user") {
+        let user = file.named("users", "user", name)?;
         for (key, sentence) in REFUSED {
-            if get(user, key).is_some() {
+            if user.get(key).is_some() {
                 return Err(format!("user {name:?} has {key:?}: {sentence}"));
             }
         }
-        tls.identity = identity(user, dir)?;
-        auth = user_auth(user, dir);
+        tls.identity = identity(user)?;
+        auth = user_auth(user);
     }
     // A host alone is asked by TLS if there is anything about it.
     let scheme = if tls == TlsConfig::default() { "http" } else { "https" };
@@ -78,17 +78,17 @@ fn read_bytes(path: &Path) -> Result<Vec<u8>, String> {
     Ok(bytes)
 }
 
-fn cluster_tls(cluster: &Node, dir: &Path) -> Result<TlsConfig, String> {
+fn cluster_tls(cluster: Item<'_>) -> Result<TlsConfig, String> {
     Ok(TlsConfig {
-        ca: data_or_file(cluster, "certificate-authority-data", "certificate-authority", dir)?,
-        server_name: text(cluster, "tls-server-name").unwrap_or_default().to_owned(),
-        insecure_skip_verify: get(cluster, "insecure-skip-tls-verify").and_then(flag).unwrap_or(false),
+        ca: cluster.data_or_file("certificate-authority-data", "certificate-authority")?,
+        server_name: cluster.text("tls-server-name").unwrap_or_default().to_owned(),
+        insecure_skip_verify: cluster.flag("insecure-skip-tls-verify").unwrap_or(false),
         ..TlsConfig::default()
     })
 }
 
-fn cluster_proxy(cluster: &Node) -> Result<ProxyConfig, String> {
-    let choice = match text(cluster, "proxy-url") {
+fn cluster_proxy(cluster: Item<'_>) -> Result<ProxyConfig, String> {
+    let choice = match cluster.text("proxy-url") {
         None => ProxyChoice::Environment,
         Some(url) => {
             let parsed = Url::parse(url).ok().filter(|url| SCHEMES.contains(&url.scheme.as_str()));
@@ -99,9 +99,9 @@ fn cluster_proxy(cluster: &Node) -> Result<ProxyConfig, String> {
     Ok(ProxyConfig { choice, ..ProxyConfig::default() })
 }
 
-fn identity(user: &Node, dir: &Path) -> Result<Option<Identity>, String> {
-    let cert = data_or_file(user, "client-certificate-data", "client-certificate", dir)?;
-    let key = data_or_file(user, "client-key-data", "client-key", dir)?;
+fn identity(user: Item<'_>) -> Result<Option<Identity>, String> {
+    let cert = user.data_or_file("client-certificate-data", "client-certificate")?;
+    let key = user.data_or_file("client-key-data", "client-key")?;
     match (cert, key) {
         (None, None) => Ok(None),
         (Some(cert), Some(key)) => Ok(Some(Identity { cert, key })),
@@ -110,56 +110,67 @@ fn identity(user: &Node, dir: &Path) -> Result<Option<Identity>, String> {
     }
 }
 
-fn user_auth(user: &Node, dir: &Path) -> Option<Auth> {
-    let inline = |key: &str| text(user, key).map(|text| Source::Inline(Secret::new(text)));
-    let token = text(user, "tokenFile").map(|path| Source::File(dir.join(path))).or_else(|| inline("token"));
-    if let Some(token) = token {
+fn user_auth(user: Item<'_>) -> Option<Auth> {
+    if let Some(token) = user.file("tokenFile").or_else(|| user.inline("token")) {
         return Some(Auth::Credentials { kind: "Bearer".to_owned(), credentials: Some(token) });
     }
-    let (username, password) = (inline("username"), inline("password"));
+    let (username, password) = (user.inline("username"), user.inline("password"));
     (username.is_some() || password.is_some()).then_some(Auth::Basic { username, password })
 }
 
-/// Inline and in base64, which counts more, or in a file.
-fn data_or_file(owner: &Node, data: &str, file: &str, dir: &Path) -> Result<Option<Source>, String> {
-    let Some(encoded) = text(owner, data) else {
-        return Ok(text(owner, file).map(|path| Source::File(dir.join(path))));
-    };
-    let packed: String = encoded.split_ascii_whitespace().collect();
-    let decoded = STANDARD.decode(packed).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-    let pem = decoded.ok_or_else(|| format!("{data} is not PEM in base64"))?;
-    Ok(Some(Source::Inline(Secret::new(pem))))
+/// A value in a kubeconfig file, and the directory that its paths are taken from.
+#[derive(Clone, Copy)]
+struct Item<'a> {
+    node: &'a Node,
+    dir: &'a Path,
 }
 
-/// The entry `name` of a list of named things.
-fn named<'a>(document: &'a Node, list: &str, kind: &str, name: &str) -> Result<&'a Node, String> {
-    let items = match get(document, list).map(|node| &node.value) {
-        Some(Value::List(items)) => items.as_slice(),
-        _ => &[],
-    };
-    let item = items.iter().find(|item| text(item, "name") == Some(name));
-    item.and_then(|item| get(item, kind)).ok_or_else(|| format!("it has no {kind} {name:?}"))
-}
-
-/// The value of a key that says something.
-fn get<'a>(node: &'a Node, key: &str) -> Option<&'a Node> {
-    let Value::Map(entries) = &node.value else { return None };
-    entries
-        .iter()
-        .find(|entry| entry.key == key)
-        .map(|entry| &entry.node)
-        .filter(|it| it.value != Value::Null)
-}
-
-fn text<'a>(node: &'a Node, key: &str) -> Option<&'a str> {
-    match &get(node, key)?.value {
-        Value::Scalar(Scalar { text, .. }) if !text.is_empty() => Some(text),
-        _ => None,
+impl<'a> Item<'a> {
+    /// The value of a key that says something.
+    fn get(self, key: &str) -> Option<Self> {
+        let Value::Map(entries) = &self.node.value else { return None };
+        let entry = entries.iter().find(|entry| entry.key == key)?;
+        (entry.node.value != Value::Null).then_some(Self { node: &entry.node, ..self })
     }
-}
 
-fn flag(node: &Node) -> Option<bool> {
-    if let Value::Scalar(scalar) = &node.value { scalar.as_bool() } else { None }
+    fn text(self, key: &str) -> Option<&'a str> {
+        match &self.get(key)?.node.value {
+            Value::Scalar(Scalar { text, .. }) if !text.is_empty() => Some(text),
+            _ => None,
+        }
+    }
+
+    fn flag(self, key: &str) -> Option<bool> {
+        if let Value::Scalar(scalar) = &self.get(key)?.node.value { scalar.as_bool() } else { None }
+    }
+
+    fn inline(self, key: &str) -> Option<Source> {
+        self.text(key).map(|text| Source::Inline(Secret::new(text)))
+    }
+
+    fn file(self, key: &str) -> Option<Source> {
+        self.text(key).map(|path| Source::File(self.dir.join(path)))
+    }
+
+    /// Inline and in base64, which counts more, or in a file.
+    fn data_or_file(self, data: &str, file: &str) -> Result<Option<Source>, String> {
+        let Some(encoded) = self.text(data) else { return Ok(self.file(file)) };
+        let packed: String = encoded.split_ascii_whitespace().collect();
+        let decoded = STANDARD.decode(packed).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+        let pem = decoded.ok_or_else(|| format!("{data} is not PEM in base64"))?;
+        Ok(Some(Source::Inline(Secret::new(pem))))
+    }
+
+    /// The entry `name` of a list of named things.
+    fn named(self, list: &str, kind: &str, name: &str) -> Result<Self, String> {
+        let items = match self.get(list).map(|list| &list.node.value) {
+            Some(Value::List(items)) => items.as_slice(),
+            _ => &[],
+        };
+        let mut items = items.iter().map(|node| Self { node, ..self });
+        let item = items.find(|item| item.text("name") == Some(name));
+        item.and_then(|item| item.get(kind)).ok_or_else(|| format!("it has no {kind} {name:?}"))
+    }
 }
 
 #[cfg(test)]
