@@ -48,10 +48,10 @@ pub struct Trimmer {
     trimmed_pages: u64,
 }
 
-/// Growth by one part in so many asks for a trim …
+/// Growth by one part in this many asks for a trim …
 const GROWTH_PART: u64 = 8;
 
-/// … if it is at least so many pages: below, there is nothing to gain.
+/// … if it is at least this many pages: below, there is nothing to gain.
 const GROWTH_MIN_PAGES: u64 = 64;
 
 impl Trimmer {

@@ -18,7 +18,7 @@ const EXACT_POWERS_OF_TEN: [f64; 23] = [
 /// Integers up to here are exact in a double.
 const MAX_EXACT_INTEGER: u64 = 1 << 53;
 
-/// Integers of so many decimal digits are below [`MAX_EXACT_INTEGER`].
+/// Integers of this many decimal digits are below [`MAX_EXACT_INTEGER`].
 const MAX_INTEGER_DIGITS: usize = 15;
 
 /// So many decimal digits always fit a `u64`.

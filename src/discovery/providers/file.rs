@@ -45,7 +45,7 @@ const COLLECT_TIME: Duration = Duration::from_millis(100);
 /// all of it.
 const SETTLE_TIME: Duration = Duration::from_millis(50);
 
-/// After so many times the file is read as it is: somebody writes to it all the time.
+/// After this many times the file is read as it is: somebody writes to it all the time.
 const SETTLE_ATTEMPTS: usize = 10;
 
 /// What is wrong with a list that is not there.

@@ -8,7 +8,7 @@ use std::ops::Range;
 /// Slots: 32 KiB, some times the labels of an ordinary request.
 const SLOTS: usize = 2048;
 
-/// A label has its place in one of so many slots.
+/// A label has its place in one of this many slots.
 const WAYS: usize = 2;
 
 /// What a label is known by: its numbers in a series table, of whose numbers only one edition is in use at a time.

@@ -1,6 +1,6 @@
 //! A label set as numbers: for each label the symbols of its name and its value as varints, in order of name.
 //!
-//! The bytes are prefixed with their length, so many label sets lie in one buffer without a list of lengths.
+//! The bytes are prefixed with their length, so that many label sets lie in one buffer without a list of lengths.
 //! Knows symbols, not the table that holds the buffers.
 
 use crate::labels::symbols::Symbol;

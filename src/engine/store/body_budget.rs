@@ -19,7 +19,7 @@ pub const DEFAULT_BODY_BUDGET_BYTES: u64 = 64 << 20;
 /// Default of `--scrape.max-body-bytes`: what one body may hold where `body_size_limit` is 0; the budget binds too.
 pub const DEFAULT_MAX_BODY_BYTES: u64 = 256 << 20;
 
-/// Above the budget a reserve of one part in so many stands open to small bodies and to decoders: a few huge or
+/// Above the budget a reserve of one part in this many stands open to small bodies and to decoders: a few huge or
 /// endless pages never make the many ordinary ones wait, and a page may unfold to the whole budget beside its packed
 /// self.
 const RESERVE_PART: u64 = 4;
@@ -145,7 +145,7 @@ impl BodyBudget {
         outcome
     }
 
-    /// What is free beside so many bytes, in all and for large bodies.
+    /// What is free beside this many bytes, in all and for large bodies.
     fn free(&self, held_bytes: u64, large_bytes: u64, kind: Kind) -> (u64, u64) {
         let all_bytes = self.budget_bytes + self.budget_bytes / RESERVE_PART;
         let large_limit_bytes = match kind {

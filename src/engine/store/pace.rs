@@ -52,7 +52,7 @@ impl<'a> Pace<'a> {
         self.work = work;
     }
 
-    /// A step was made, over so many bytes of text.
+    /// A step was made, over this many bytes of text.
     ///
     /// # Errors
     /// [`PageError::WorkTimeout`], [`PageError::Cancelled`].

@@ -357,7 +357,7 @@ impl Collect for Wal {
 /// What tests of those who commit do to a log.
 #[cfg(any(test, feature = "faults"))]
 impl Wal {
-    /// From now on the disk has room for so many bytes; `None` for any number.
+    /// From now on the disk has room for this many bytes; `None` for any number.
     pub fn limit_disk(&self, room_bytes: Option<u64>) {
         if let Some(writer) = &self.shared.head.lock().writer {
             let state = crate::wal::format::full_disk::DiskState { room_bytes, ..Default::default() };

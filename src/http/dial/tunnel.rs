@@ -209,7 +209,7 @@ impl Socks<'_> {
         }
     }
 
-    /// Exactly so many bytes: what follows is the target's.
+    /// Exactly this many bytes: what follows is the target's.
     fn receive<const N: usize>(&mut self) -> Result<[u8; N], Error> {
         let mut bytes = [0; N];
         let mut n_read = 0;

@@ -23,20 +23,20 @@ use scraped_engine::wal::follow::{Ended, Follower, Next, fingerprint};
 use scraped_engine::wal::format::position::Position;
 use scraped_engine::wal::format::record::record_type::RecordType;
 
-/// Further behind than so many times `batch_send_deadline`, and this, samples are no longer fresh.
+/// Further behind than this many times `batch_send_deadline`, and this, samples are no longer fresh.
 const FRESH_DEADLINES: u32 = 2;
 const LEAST_BEHIND: Duration = Duration::from_secs(2);
 
 /// The log is split no more often: each time it costs a segment.
 const SPLIT_INTERVAL: Duration = Duration::from_secs(30);
 
-/// Truncation has overtaken a reader whose endpoint works: so many times as many shards.
+/// Truncation has overtaken a reader whose endpoint works: this many times per shard.
 const MORE_SHARDS: usize = 2;
 
 /// What the manager wants; a closed channel means: end at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Control {
-    /// From the next record on there are so many shards.
+    /// From the next record on there are this many shards.
     Reshard(usize),
     /// Read what there is, send everything, end.
     Drain,

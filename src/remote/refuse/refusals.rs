@@ -24,13 +24,13 @@ const MAX_SET_ASIDE: usize = 16 * 1024;
 const SECOND_CHANCES: usize = 8;
 const SECOND_CHANCE_AGE: Duration = Duration::from_secs(10 * 60);
 
-/// After so many refusals without anything taken in between, an endpoint is not proven any more.
+/// After this many refusals without anything taken in between, an endpoint is not proven any more.
 const MAX_REFUSALS_IN_ROW: u32 = 32;
 
-/// After so many series that were refused alone, what waits for a proof is dropped.
+/// After this many series that were refused alone, what waits for a proof is dropped.
 const MAX_VAIN_PROOFS: u32 = 5;
 
-/// Requests of a search: so many at once, and then so many a second.
+/// Requests of a search: this many at once, and then this many per second.
 const BUDGET: f64 = 512.0;
 const BUDGET_PER_SECOND: f64 = 20.0;
 
@@ -38,7 +38,7 @@ const BUDGET_PER_SECOND: f64 = 20.0;
 const SHORTEST_ROUND: Duration = Duration::from_secs(30);
 const LONGEST_ROUND: Duration = Duration::from_secs(5 * 60);
 
-/// A round asks for this part of what is set aside, a request a series, and at most so many.
+/// A round asks for this part of what is set aside, a request a series, and at most this many.
 const ROUND_PART: usize = 16;
 const MAX_ROUND: usize = 16;
 

@@ -74,7 +74,7 @@ impl SizeBound {
             && state.items.is_none_or(|items| size.items <= items)
     }
 
-    /// Items a request may have, when one takes so many bytes.
+    /// Items a request may have, when one takes this many bytes.
     pub fn items(&self, bytes_per_item: f64) -> usize {
         let state = self.0.lock();
         let by_bytes =

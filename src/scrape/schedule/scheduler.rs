@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// First scrapes of up to so many new loops begin in the same instant.
+/// First scrapes of up to this many new loops begin in the same instant.
 const SPREAD_ABOVE_LOOPS: usize = 100;
 
 /// More of them are spread over this time.

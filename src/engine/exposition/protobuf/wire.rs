@@ -8,10 +8,10 @@ use crate::exposition::protobuf::error::ProtobufError;
 
 pub(super) type Result<T> = std::result::Result<T, ExpositionError>;
 
-/// A number is spread over at most so many bytes.
+/// A number is spread over at most this many bytes.
 const MAX_VARINT_BYTES: usize = 10;
 
-/// The length in front of a family is spread over at most so many bytes (`binary.MaxVarintLen32`).
+/// The length in front of a family is spread over at most this many bytes (`binary.MaxVarintLen32`).
 const MAX_FAMILY_LENGTH_BYTES: usize = 5;
 
 const VARINT: u8 = 0;

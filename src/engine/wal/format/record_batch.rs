@@ -75,7 +75,7 @@ impl RecordBatch {
         self.saved_bytes
     }
 
-    /// At most so many bytes of a segment hold the records, wherever they start.
+    /// At most this many bytes of a segment hold the records, wherever they start.
     pub fn max_bytes(&self) -> u64 {
         self.payloads().map(|(payload, _)| max_bytes_in_pages(payload.len() as u64)).sum()
     }

@@ -284,7 +284,7 @@ fn decode(body: &mut Bytes<'_>, flavour: Flavour, out: &mut Histogram) -> Result
     Ok(())
 }
 
-/// Reads a count and so many items, each of at least a byte: the list is no longer than the record.
+/// Reads a count and this many items, each of at least a byte: the list is no longer than the record.
 fn read_list<'a, T>(
     body: &mut Bytes<'a>,
     list: &mut Vec<T>,
