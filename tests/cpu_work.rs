@@ -102,7 +102,8 @@ fn pages_that_cost_much_stop_nobody() {
     wait_until("good goes on", || targets.n_requests("/good") > n_requests + 10);
     let (pause_ms, n_samples) = longest_pause_ms(&scraped, "good");
     assert!(pause_ms <= LONGEST_PAUSE_MS && n_samples > 10, "{pause_ms} ms without a sample of {n_samples}");
-    assert_eq!(error(&scraped, "good"), "");
+    // A single scrape may come too late where the machine has other work, too.
+    wait_until("good has no error", || error(&scraped, "good").is_empty());
     assert_eq!(scraped.get("/-/healthy").status, 200);
 }
 
@@ -132,7 +133,7 @@ fn long_pages_give_way_to_short_ones() {
     }
     let (pause_ms, n_samples) = longest_pause_ms(&scraped, "good");
     assert!(pause_ms <= LONGEST_PAUSE_MS, "{pause_ms} ms without a sample of {n_samples}");
-    assert_eq!(error(&scraped, "good"), "");
+    wait_until("good has no error", || error(&scraped, "good").is_empty());
 }
 
 #[test]
