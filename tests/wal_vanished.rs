@@ -270,6 +270,41 @@ fn a_disk_becomes_read_only_and_is_mounted_again() {
     check_that_it_goes_on(scraped, &receiver, &[]);
 }
 
+/// The disk is away long enough for the log to be begun again in the mount point, and then it is back.
+#[test]
+fn a_disk_is_away_for_a_while_and_comes_back_with_what_it_had() {
+    let dir = Arc::new(TempDir::with_prefix("scraped-test-").unwrap());
+    let disk = TempDir::with_prefix("scraped-test-").unwrap();
+    let (place, source) = (dir.path().display().to_string(), disk.path().display().to_string());
+    if !run("mount", &["--bind", &source, &place]) {
+        println!("nothing can be mounted here: nothing was tested");
+        return;
+    }
+    let targets = target(50);
+    let receiver = Receiver::start();
+    let text = config(&targets.address(), "/metrics", &receiver.url(), "name: main", "");
+    fs::write(dir.path().join("scraped.yml"), text.replace("500ms", "200ms")).unwrap();
+    let scraped = Scraped::start_in(Arc::clone(&dir), &[]);
+    wait_until("samples arrive", || n_arrived(&receiver) > 100);
+    let data = scraped.data_dir();
+    wait_until("the position is saved", || fs::read_dir(data.join("remote")).unwrap().count() == 2);
+    assert!(run("umount", &["-l", &place]));
+    wait_until("the log is begun again in the mount point", || data.join("wal/00000001").exists());
+    let before = n_arrived(&receiver);
+    wait_until("samples arrive", || n_arrived(&receiver) > before + 100);
+    assert!(run("mount", &["--bind", &source, &place]));
+    wait_until("what was there is back", || {
+        scraped.stderr().contains("segments that had vanished before are back")
+    });
+    await_ready(&scraped);
+    wait_until("positions are written there", || scraped.stderr().contains("went away or came back"));
+    let numbers = || -> Vec<bool> { (0..3).map(|n| data.join(format!("wal/{n:08}")).exists()).collect() };
+    assert_eq!(numbers(), [true; 3]);
+    check_that_it_goes_on(scraped, &receiver, &[]);
+    assert_eq!(numbers(), [true; 3]);
+    while run("umount", &["-l", &place]) {}
+}
+
 /// Another file system, which cannot be written, is mounted over the directory, and taken away again.
 #[test]
 fn a_read_only_file_system_is_mounted_over_it() {

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -46,6 +47,8 @@ pub(in crate::discovery) struct Keeper {
     provenance: Provenance,
     /// What stands in the file.
     kept: Vec<Arc<TargetGroup>>,
+    /// Which file was written: there is another one after its disk has gone or come back.
+    place: Option<(u64, u64)>,
     /// News that came too soon after the last write.
     waiting: Option<Vec<Arc<TargetGroup>>>,
     written_at: Option<Instant>,
@@ -81,6 +84,7 @@ impl KeptDir {
             kept: Vec::new(),
             waiting: None,
             written_at: None,
+            place: None,
             is_failing: false,
         })
     }
@@ -132,7 +136,7 @@ impl Keeper {
     /// Writes `groups` if they are news; if the last write is not long enough ago, [`Keeper::keep_waiting`] does.
     pub(in crate::discovery) fn keep(&mut self, groups: &[Arc<TargetGroup>]) {
         self.waiting = None;
-        if self.written_at.is_some() && self.kept == groups {
+        if self.written_at.is_some() && self.kept == groups && place(&self.path) == self.place {
             return;
         }
         if self.written_at.is_some_and(|at| at.elapsed() < MIN_PAUSE) {
@@ -143,6 +147,7 @@ impl Keeper {
         match write(&self.path, groups) {
             Ok(()) => {
                 self.kept = groups.to_vec();
+                self.place = place(&self.path);
                 self.is_failing = false;
             }
             Err(error) => {
@@ -162,6 +167,11 @@ impl Keeper {
             self.keep(&groups);
         }
     }
+}
+
+/// Device and inode.
+fn place(path: &Path) -> Option<(u64, u64)> {
+    fs::metadata(path).ok().map(|file| (file.dev(), file.ino()))
 }
 
 fn read(path: &Path, provenance: Provenance) -> io::Result<Vec<Arc<TargetGroup>>> {
@@ -248,10 +258,25 @@ mod tests {
             path,
             provenance: Provenance::Network,
             kept: Vec::new(),
+            place: None,
             waiting: None,
             written_at: None,
             is_failing: false,
         }
+    }
+
+    #[test]
+    fn what_did_not_change_is_written_again_where_another_file_stands() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut keeper = keeper(dir.path());
+        keeper.keep(&[group("a:1")]);
+        // The disk was away and is back with what it had before.
+        let beside = dir.path().join("beside");
+        fs::write(&beside, "[]").unwrap();
+        fs::rename(&beside, &keeper.path).unwrap();
+        keeper.written_at = Instant::now().checked_sub(MIN_PAUSE);
+        keeper.keep(&[group("a:1")]);
+        assert_eq!(keeper.load().unwrap()[0].targets, group("a:1").targets);
     }
 
     #[test]

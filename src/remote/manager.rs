@@ -88,6 +88,7 @@ impl Handle {
             queues: Vec::new(),
             waiting: Vec::new(),
             last_save: None,
+            positions_place: None,
             last_reshard: now,
         };
         // Here and not on the thread: a new endpoint's present is before the first scrape.
@@ -141,6 +142,8 @@ struct Manager {
     waiting: Vec<(Endpoint, Claim)>,
     /// `None` before the first one, which comes with the first tick: a box that is killed again and again moves on.
     last_save: Option<Instant>,
+    /// The directory of positions when it was last written.
+    positions_place: Option<(u64, u64)>,
     last_reshard: Instant,
 }
 
@@ -305,19 +308,25 @@ impl Manager {
     }
 
     fn save(&mut self) {
-        match self.claims.positions.restore() {
-            Ok(false) => {}
-            Ok(true) => {
-                log::warn!("the directory of remote_write positions was missing; they are written again");
-                self.queues.iter_mut().for_each(Queue::forget_saved);
-                self.save_all();
-                self.enlist();
-                return;
-            }
-            // Each queue says what that means for it.
-            Err(error) => log::debug!("cannot make the directory of remote_write positions: {error}"),
+        // Each queue says what an error means for it.
+        let is_made = self.claims.positions.restore().unwrap_or_else(|error| {
+            log::debug!("cannot make the directory of remote_write positions: {error}");
+            false
+        });
+        let place = self.claims.positions.place();
+        let is_another = place.is_some() && self.positions_place.is_some_and(|before| Some(before) != place);
+        self.positions_place = place.or(self.positions_place);
+        if is_made || is_another {
+            log::warn!(
+                "the directory of remote_write positions {}; they are written again",
+                if is_made { "was missing" } else { "is another one: its disk went away or came back" }
+            );
+            self.queues.iter_mut().for_each(Queue::forget_saved);
+            self.save_all();
+            self.enlist();
+        } else {
+            self.save_all();
         }
-        self.save_all();
     }
 
     fn enlist(&self) {

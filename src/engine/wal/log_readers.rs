@@ -93,7 +93,8 @@ impl Readers {
     /// The content of this segment has vanished; its number stays.
     pub(in crate::wal) fn note_hollow(&self, segment: &ClosedSegment) {
         let mut state = self.0.lock();
-        state.gone.insert(segment.number, SegmentSamples::from(segment));
+        // What it held is known already if it is hollow for the second time.
+        state.gone.entry(segment.number).or_insert_with(|| SegmentSamples::from(segment));
         state.hollow.insert(segment.number);
     }
 

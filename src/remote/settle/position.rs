@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use md5::{Digest, Md5};
@@ -82,6 +83,11 @@ impl Positions {
             return Ok(false);
         }
         data_dir::create_dirs(&self.dir).map(|()| true)
+    }
+
+    /// Which directory it is, by device and inode; another one after its disk has gone or come back.
+    pub fn place(&self) -> Option<(u64, u64)> {
+        fs::metadata(&self.dir).ok().map(|dir| (dir.dev(), dir.ino()))
     }
 
     /// What is known of the endpoint `identity`. `has_data`: the log held something before this start.

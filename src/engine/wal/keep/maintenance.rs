@@ -22,6 +22,7 @@ use crate::wal::keep::place;
 use crate::wal::keep::place::{Place, Restored};
 use crate::wal::keep::retention;
 use crate::wal::keep::retention::{Bounds, Truncation, Usage};
+use crate::wal::keep::returned::Returned;
 use crate::wal::keep::truncate_files::{delete_files, truncate};
 use crate::wal::keep::truncate_series::compact_symbols;
 use crate::wal::log_readers::ReadersKnown;
@@ -151,6 +152,8 @@ pub struct Maintenance {
     is_displaced: bool,
     /// The last of the segments that a process which was killed had no time to remove.
     covered: Option<u32>,
+    /// Segments that had vanished with what was in them, in the order in which they went; their disk may come back.
+    lost: Vec<ClosedSegment>,
     /// What was said last of the place of the log; empty while it is where it was.
     misplaced: String,
 }
@@ -181,6 +184,7 @@ impl Maintenance {
             is_unsynced: false,
             is_displaced: false,
             covered,
+            lost: Vec::new(),
             misplaced: String::new(),
         }
     }
@@ -243,8 +247,8 @@ impl Maintenance {
 
     /// Begins the log again where it has vanished; what to say of that, until the next round has looked at it.
     fn restore(&mut self, dir: &str, cause: Option<io::Error>) -> (bool, String) {
-        match place::restore(&self.wal, &mut self.closed) {
-            Ok(Restored { n_segments, n_samples, current }) => {
+        match place::restore(&self.wal, &mut self.closed, &mut self.lost) {
+            Ok(Restored { n_segments, n_samples, current, returned, set_aside }) => {
                 self.is_displaced = false;
                 self.checkpoint_bytes = checkpoint_bytes(self.wal.wal_dir());
                 log::error!(
@@ -252,6 +256,20 @@ impl Maintenance {
                      with segment {current:08}; {n_samples} samples in {n_segments} segments are gone, and what \
                      endpoints have not had of them is counted"
                 );
+                if let Some(Returned { n_segments, n_samples }) = returned {
+                    log::warn!(
+                        "the write-ahead log in {dir}: {n_segments} segments that had vanished before are back with \
+                         {n_samples} samples; they can be queried and go with the retention, no endpoint is sent them, \
+                         for each was sent what came later"
+                    );
+                }
+                if let Some(place) = set_aside {
+                    log::error!(
+                        "the write-ahead log in {dir}: files stood there that are not of this log; they are kept in {0} \
+                         and not sent: look at them with `scraped query --storage.agent.path={0}`, or remove them",
+                        place.display()
+                    );
+                }
                 (true, format!("the write-ahead log in {dir} had vanished and was begun again just now"))
             }
             Err(WalError::Closed) => (true, String::new()),

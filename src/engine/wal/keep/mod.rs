@@ -5,5 +5,6 @@ pub mod disk;
 pub mod maintenance;
 pub(crate) mod place;
 pub mod retention;
+pub(crate) mod returned;
 pub mod truncate_files;
 pub mod truncate_series;

@@ -4,21 +4,25 @@
 //! files that are left stay, and those that are missing are made again with the series they named, so that every
 //! sample that is left has its series before it.
 
-use std::collections::BTreeMap;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::data_dir;
 use crate::wal::error::WalError;
-use crate::wal::format::closed_segment::ClosedSegment;
+use crate::wal::format::closed_segment::{ClosedSegment, Head};
 use crate::wal::format::segment;
 use crate::wal::format::segment::{SegmentInfo, segment_path};
 use crate::wal::head::Wal;
 use crate::wal::keep::checkpoint;
 use crate::wal::keep::disk::FileSystem;
+use crate::wal::keep::returned;
+use crate::wal::keep::returned::Returned;
 use crate::wal::keep::truncate_series::{move_to_checkpoint, write_series};
 use crate::wal::open::repair;
 use crate::wal::write::bulk_writer::BulkWriter;
+
+/// So many segments that had vanished are known again, the newest of them: some hundred KiB.
+const MAX_LOST: usize = 4096;
 
 /// Where the log is.
 #[derive(Debug)]
@@ -32,7 +36,7 @@ pub(in crate::wal) enum Place {
 }
 
 /// What was found and done.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in crate::wal) struct Restored {
     /// Segments that are missing.
     pub(in crate::wal) n_segments: usize,
@@ -40,6 +44,10 @@ pub(in crate::wal) struct Restored {
     pub(in crate::wal) n_samples: u64,
     /// The segment that is written now.
     pub(in crate::wal) current: u32,
+    /// What had vanished before and is part of the log again.
+    pub(in crate::wal) returned: Option<Returned>,
+    /// Where files are by now that are not of this log.
+    pub(in crate::wal) set_aside: Option<PathBuf>,
 }
 
 /// Looks whether the files are there: the one being written, those in `closed`, the checkpoint before them.
@@ -67,82 +75,119 @@ fn checkpoint_before(closed: &[ClosedSegment]) -> Option<u32> {
     closed.first().and_then(|oldest| oldest.number.checked_sub(1))
 }
 
-/// Begins the log again where it was. `closed` is brought up to date.
+/// Begins the log again where it was. `closed` is brought up to date, and so is `lost`, which says what has vanished so
+/// far: what of it has come back is taken back. Files that are not of this log are set aside.
 ///
 /// # Errors
 /// The directory cannot be made or written: nothing is lost that was not lost before, and the next round tries again.
-pub(in crate::wal) fn restore(wal: &Wal, closed: &mut Vec<ClosedSegment>) -> Result<Restored, WalError> {
+pub(in crate::wal) fn restore(
+    wal: &Wal,
+    closed: &mut Vec<ClosedSegment>,
+    lost: &mut Vec<ClosedSegment>,
+) -> Result<Restored, WalError> {
     let wal_dir = wal.wal_dir();
     data_dir::create_dirs(wal_dir).map_err(WalError::io("create", wal_dir))?;
     wal.lock_again()?;
+    let newest = wal.current().ok_or(WalError::Closed)?.number;
+    let there = segment::list(wal_dir)?;
+    let beyond = there.iter().filter(|file| file.number > newest);
+    let mut aside = None;
+    returned::set_aside(wal_dir, &mut aside, beyond, [].iter())?;
     let is_in_place = wal.current_file().is_none_or(|file| file.is_in_place().unwrap_or(false));
     if !is_in_place {
-        begin_again(wal, closed)?;
+        closed.extend(wal.begin_again(newest.checked_add(1).ok_or(WalError::TooManySegments)?)?);
     }
     let current = wal.current().ok_or(WalError::Closed)?.number;
-    let there: BTreeMap<u32, u64> =
-        segment::list(wal_dir)?.into_iter().map(|segment| (segment.number, segment.bytes)).collect();
-    if let Some(newest) = closed.iter().rev().find(|segment| there.contains_key(&segment.number)) {
-        // The disk may be back under another name, without the end of what was written last.
-        repair::cut_torn_end(&segment_info(wal_dir, newest.number))?;
-    }
-    let missing: Vec<ClosedSegment> =
-        closed.iter().filter(|segment| !there.contains_key(&segment.number)).copied().collect();
-    let restored = Restored {
-        n_segments: missing.len(),
-        n_samples: missing.iter().map(|segment| segment.samples).sum(),
-        current,
+    // What cannot be read stays: it has the name of a segment of ours.
+    let is_ours = |file: &SegmentInfo| {
+        closed.iter().any(|known| returned::is_known(known, file).unwrap_or(known.number == file.number))
     };
-    let is_anything_left = missing.len() < closed.len();
-    if is_anything_left {
-        // Before the files are there again: what readers find then is not what they were reading.
-        missing.iter().for_each(|segment| wal.readers().note_hollow(segment));
-        wal.readers().close_where(|number| missing.iter().any(|segment| segment.number == number));
-        for segment in &missing {
-            let bytes = write_hollow(wal, segment.number)?;
-            if let Some(kept) = closed.iter_mut().find(|kept| kept.number == segment.number) {
-                *kept = ClosedSegment { number: segment.number, bytes, ..ClosedSegment::default() };
-            }
-        }
-        if let Some(number) = checkpoint_before(closed) {
-            write_checkpoint(wal, number)?;
-        }
+    let older = there.into_iter().filter(|file| file.number <= newest && file.number < current);
+    let (present, others): (Vec<_>, Vec<_>) = older.partition(is_ours);
+    let missing: Vec<ClosedSegment> = closed
+        .iter()
+        .filter(|segment| !present.iter().any(|file| file.number == segment.number))
+        .copied()
+        .collect();
+    // What has come back and goes again was counted the first time.
+    let is_counted = |segment: &ClosedSegment| {
+        lost.iter().any(|lost| (lost.number, lost.head) == (segment.number, segment.head))
+    };
+    let newly_lost: Vec<ClosedSegment> =
+        missing.iter().filter(|segment| segment.bytes > 0 && !is_counted(segment)).copied().collect();
+    let n_samples = newly_lost.iter().map(|segment| segment.samples).sum();
+    let mut taken_back = None;
+    if missing.len() < closed.len() {
+        let before = checkpoint_before(closed);
+        let checkpoints = checkpoint::list(wal_dir)?;
+        let others_of = checkpoints.iter().filter(|checkpoint| Some(checkpoint.number) != before);
+        returned::set_aside(wal_dir, &mut aside, others.iter(), others_of)?;
+        fill_up(wal, closed, &present, &missing)?;
     } else if let Some(last) = closed.last().map(|segment| segment.number) {
         wal.readers().note_going(closed.iter());
-        write_checkpoint(wal, last)?;
-        move_to_checkpoint(wal, last);
+        let checkpoints = checkpoint::list(wal_dir)?;
+        taken_back = returned::take_back(wal, current, lost, &others, &checkpoints)?;
+        if let Some(taken_back) = &taken_back {
+            let behind = taken_back.last().map_or(0, |segment| segment.number.saturating_add(1));
+            // All of them before the first is written: what fails is missing in the next round.
+            let between =
+                (behind..current).map(|number| ClosedSegment { number, ..ClosedSegment::default() });
+            *closed = taken_back.iter().copied().chain(between).collect();
+            for segment in closed.iter_mut().filter(|segment| segment.number >= behind) {
+                *segment = write_hollow(wal, segment.number)?;
+            }
+        } else {
+            returned::set_aside(wal_dir, &mut aside, others.iter(), checkpoints.iter())?;
+            write_checkpoint(wal, last)?;
+            move_to_checkpoint(wal, last);
+            closed.clear();
+        }
         wal.readers().close_where(|number| number <= last);
-        closed.clear();
     }
     segment::sync_dir(wal_dir)?;
-    wal.metrics().samples_lost_to_vanishing.add(restored.n_samples);
-    Ok(restored)
+    wal.metrics().samples_lost_to_vanishing.add(n_samples);
+    lost.extend(newly_lost);
+    lost.drain(..lost.len().saturating_sub(MAX_LOST));
+    Ok(Restored {
+        n_segments: missing.len(),
+        n_samples,
+        current,
+        returned: taken_back.map(|segments| Returned {
+            n_segments: segments.len(),
+            n_samples: segments.iter().map(|segment| segment.samples).sum(),
+        }),
+        set_aside: aside,
+    })
 }
 
-/// Leaves the file that has vanished for a new one behind all that are there.
-fn begin_again(wal: &Wal, closed: &mut Vec<ClosedSegment>) -> Result<(), WalError> {
-    let current = wal.current().ok_or(WalError::Closed)?.number;
-    let there = segment::list(wal.wal_dir())?;
-    let newest = there.last().map_or(current, |segment| segment.number.max(current));
-    let next = newest.checked_add(1).ok_or(WalError::TooManySegments)?;
-    closed.extend(wal.begin_again(next)?);
-    // Segments of somebody else behind ours: no sample of ours is in them.
-    for segment in there.iter().filter(|segment| segment.number > current) {
-        closed.push(ClosedSegment {
-            number: segment.number,
-            bytes: segment.bytes,
-            ..ClosedSegment::default()
-        });
+/// Makes files for those that are missing between others that are there.
+fn fill_up(
+    wal: &Wal,
+    closed: &mut [ClosedSegment],
+    present: &[SegmentInfo],
+    missing: &[ClosedSegment],
+) -> Result<(), WalError> {
+    if let Some(newest) = present.last() {
+        // The disk may be back under another name, without the end of what was written last.
+        repair::cut_torn_end(newest)?;
     }
-    Ok(())
-}
-
-fn segment_info(wal_dir: &Path, number: u32) -> SegmentInfo {
-    SegmentInfo { number, path: segment_path(wal_dir, number), bytes: 0 }
+    // Before the files are there again: what readers find then is not what they were reading.
+    missing.iter().for_each(|segment| wal.readers().note_hollow(segment));
+    wal.readers().close_where(|number| missing.iter().any(|segment| segment.number == number));
+    for segment in missing {
+        let hollow = write_hollow(wal, segment.number)?;
+        if let Some(kept) = closed.iter_mut().find(|kept| kept.number == segment.number) {
+            *kept = hollow;
+        }
+    }
+    match checkpoint_before(closed) {
+        Some(number) => write_checkpoint(wal, number),
+        None => Ok(()),
+    }
 }
 
 /// A file with the number of a segment that is missing and the series that it named.
-fn write_hollow(wal: &Wal, number: u32) -> Result<u64, WalError> {
+fn write_hollow(wal: &Wal, number: u32) -> Result<ClosedSegment, WalError> {
     let path = segment_path(wal.wal_dir(), number);
     let beside = path.with_extension("tmp");
     checkpoint::remove(&beside)?;
@@ -150,8 +195,9 @@ fn write_hollow(wal: &Wal, number: u32) -> Result<u64, WalError> {
     let logged = number.saturating_add(1);
     write_series(wal, |state| state.logged == logged, |record| writer.append(record))?;
     let bytes = writer.finish()?.bytes;
+    let head = Head::read(&beside, bytes).map_err(WalError::io("read segment", &beside))?;
     std::fs::rename(&beside, &path).map_err(WalError::io("rename segment to", &path))?;
-    Ok(bytes)
+    Ok(ClosedSegment { number, bytes, head, ..ClosedSegment::default() })
 }
 
 /// A checkpoint with the series whose record stands in it or in front of it, if it is missing.

@@ -160,6 +160,7 @@ mod tests {
             samples: if hour.is_some() { 1000 } else { 0 },
             histograms: 0,
             newest_ts_ms: hour.map(|hour| hour * HOUR_MS),
+            ..ClosedSegment::default()
         };
         newest_hours.iter().enumerate().map(segment).collect()
     }
@@ -169,7 +170,13 @@ mod tests {
         let newest_ts_ms = now_hour.map(|hour| hour * HOUR_MS);
         Usage {
             closed,
-            current: ClosedSegment { number, bytes: MIB, samples: 1000, histograms: 0, newest_ts_ms },
+            current: ClosedSegment {
+                number,
+                bytes: MIB,
+                samples: 1000,
+                newest_ts_ms,
+                ..ClosedSegment::default()
+            },
             checkpoint_bytes,
             total_bytes: closed.iter().map(|segment| segment.bytes).sum::<u64>() + MIB + checkpoint_bytes,
             needed_from: None,

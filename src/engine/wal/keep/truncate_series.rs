@@ -14,7 +14,7 @@ use crate::wal::head::{TruncationMark, Wal};
 use crate::wal::write::bulk_writer::BulkWriter;
 
 /// Series looked at under one hold of the head lock: some tenths of a millisecond.
-const SLICE_SERIES: usize = 4096;
+pub(in crate::wal::keep) const SLICE_SERIES: usize = 4096;
 
 /// A truncation of the segments up to one number, which has to be less than the segment being written.
 ///
@@ -71,7 +71,7 @@ impl<'a> SeriesTruncation<'a> {
         let mut after = None;
         loop {
             after = self.wal.with_table(|table, mark| {
-                mark.truncated = Some(self.last);
+                mark.truncated = mark.truncated.max(Some(self.last));
                 let slice = table.slice(after, SLICE_SERIES);
                 for (handle, state) in &slice {
                     // This holds for series that were never logged, too: nobody has written one for that long.
@@ -205,7 +205,7 @@ pub(in crate::wal) fn move_to_checkpoint(wal: &Wal, number: u32) {
 }
 
 /// Where the next slice goes on; `None` after the last one.
-fn last_of_full(slice: &[(SeriesHandle, SeriesState)]) -> Option<SeriesRef> {
+pub(in crate::wal::keep) fn last_of_full(slice: &[(SeriesHandle, SeriesState)]) -> Option<SeriesRef> {
     if slice.len() < SLICE_SERIES { None } else { slice.last().map(|(handle, _)| handle.series_ref) }
 }
 

@@ -11,7 +11,7 @@
 use crate::data_dir;
 use crate::series::table::SeriesTable;
 use crate::wal::error::WalError;
-use crate::wal::format::closed_segment::ClosedSegment;
+use crate::wal::format::closed_segment::{ClosedSegment, Head};
 use crate::wal::format::segment::SegmentInfo;
 use crate::wal::keep::disk;
 use crate::wal::keep::disk::Reserve;
@@ -23,6 +23,9 @@ use crate::wal::open::repair::Layout;
 use crate::wal::open::replay_summary::ReplaySummary;
 use crate::wal::options::WalOptions;
 use std::collections::BTreeSet;
+
+/// A file that was found is known again by at most this much of its front, in bytes.
+const HEAD_BYTES: u64 = 4096;
 
 /// What replay hands to the head.
 #[derive(Debug)]
@@ -152,6 +155,7 @@ impl Replay<'_> {
             bytes = loss.bytes_after;
         }
         let FileCounts { samples, histograms, newest_ts_ms, .. } = counts;
-        Ok(ClosedSegment { number, bytes, samples, histograms, newest_ts_ms })
+        let head = Head::read(&file.path, HEAD_BYTES).map_err(WalError::io("read segment", &file.path))?;
+        Ok(ClosedSegment { number, bytes, samples, histograms, newest_ts_ms, head })
     }
 }

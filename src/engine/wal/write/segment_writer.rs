@@ -4,7 +4,7 @@
 //! take. Knows no record type and no series.
 
 use crate::wal::error::WalError;
-use crate::wal::format::closed_segment::ClosedSegment;
+use crate::wal::format::closed_segment::{ClosedSegment, Head};
 use crate::wal::format::position::Position;
 use crate::wal::format::record_batch::{RecordBatch, shrink};
 use crate::wal::format::segment::{Segment, SyncHandle, segment_path, sync_dir};
@@ -215,7 +215,14 @@ impl SegmentWriter {
         }
         let start = self.current.bytes;
         let Self { segment, pages, .. } = self;
-        let fragments = match batch.cut_into_pieces(start, pages, |piece| segment.append(piece)) {
+        let mut head = None;
+        let write = |piece: &[u8]| {
+            if start == 0 && head.is_none() {
+                head = Some(Head::of(piece));
+            }
+            segment.append(piece)
+        };
+        let fragments = match batch.cut_into_pieces(start, pages, write) {
             Ok(fragments) => fragments,
             Err(error) => {
                 self.torn = self.take_back().is_err();
@@ -223,6 +230,7 @@ impl SegmentWriter {
             }
         };
         self.current.bytes = self.segment.bytes();
+        self.current.head = head.unwrap_or(self.current.head);
         self.current.samples += holds.samples;
         self.current.histograms += holds.histograms;
         self.current.newest_ts_ms = self.current.newest_ts_ms.max(holds.newest_ts_ms);
