@@ -26,7 +26,7 @@ use support::targets::{Behaviour, FakeTargets};
 use support::{command, wait_until};
 
 const HOUR_MS: i64 = 3_600_000;
-const INTERVAL: Duration = Duration::from_millis(200);
+const INTERVAL: Duration = Duration::from_secs(1);
 
 fn open(path: &Path) -> Wal {
     let options = WalOptions {
