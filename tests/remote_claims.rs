@@ -26,7 +26,7 @@ use scraped_engine::wal::keep::truncate_files::truncate;
 use scraped_engine::wal::options::WalOptions;
 use support::api::{metric, metric_sum};
 use support::receiver::{Answer, Receiver};
-use support::remote::{arrived, config, missing, n_samples, on_disk, wait_until_sent};
+use support::remote::{arrived, config, given_up, missing, n_samples, on_disk, wait_until_sent};
 use support::scraped::{Scraped, free_address};
 use support::targets::{Behaviour, FakeTargets, page};
 use support::{wait_for_long, wait_until};
@@ -259,14 +259,7 @@ fn what_a_start_removes_for_the_one_before_is_counted() {
     receiver.answer(Answer::Stores(204));
     fs::write(dir.path().join("scraped.yml"), text).unwrap();
     let scraped = Scraped::start_in(Arc::clone(&dir), &FLAGS[1..]);
-    let dropped = || {
-        let page = scraped.get("/metrics").body;
-        let of_reason = page.lines().filter(|line| {
-            line.starts_with("prometheus_remote_storage_samples_dropped_total")
-                && line.contains("wal_truncated")
-        });
-        of_reason.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum::<f64>()
-    };
+    let dropped = || given_up(&scraped);
     wait_until("the segments are removed", || numbers(&data).first() == Some(&2));
     wait_for_long("what is left arrives, and the rest is counted", || {
         let appended = metric_sum(&scraped, "prometheus_agent_samples_appended_total");

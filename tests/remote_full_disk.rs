@@ -13,7 +13,7 @@ use scraped::remote::settle::ledger::{DropReason, Ledger};
 use scraped::remote::settle::position::{Positions, Remembered};
 use support::api::{metric, metric_sum};
 use support::receiver::Receiver;
-use support::remote::{config, wait_until_sent};
+use support::remote::{config, given_up, wait_until_sent};
 use support::scraped::{Scraped, free_address};
 use support::small_disk::SmallDisk;
 use support::targets::{Behaviour, FakeTargets, page};
@@ -34,13 +34,6 @@ fn deleted_and_open(scraped: &Scraped) -> Vec<String> {
     let open = fs::read_dir(format!("/proc/{}/fd", scraped.id())).unwrap().flatten();
     let links = open.filter_map(|fd| fs::read_link(fd.path()).ok()).map(|link| link.display().to_string());
     links.filter(|link| link.contains("/wal/") && link.ends_with("(deleted)")).collect()
-}
-
-fn dropped(scraped: &Scraped) -> f64 {
-    let series = "prometheus_remote_storage_samples_dropped_total";
-    let page = scraped.get("/metrics").body;
-    let of_reason = page.lines().filter(|line| line.starts_with(series) && line.contains("wal_truncated"));
-    of_reason.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
 }
 
 fn lost_new(scraped: &Scraped) -> f64 {
@@ -71,7 +64,7 @@ fn outage_on(size: &str, filled_bytes: u64, n_series: u64, n_samples: f64) {
         n_deleted += deleted_and_open(&scraped).len();
         appended(&scraped) + lost_new(&scraped) > n_samples
     });
-    assert!(dropped(&scraped) > 0.0, "what is removed is counted while the endpoint is away");
+    assert!(given_up(&scraped) > 0.0, "what is removed is counted while the endpoint is away");
     // A removal closes files a moment after their names are gone.
     assert!(n_deleted < 20 && deleted_and_open(&scraped).is_empty(), "{n_deleted}");
     assert!(lost_new(&scraped) <= n_samples / 100.0, "{} new samples lost", lost_new(&scraped));
@@ -86,7 +79,7 @@ fn outage_on(size: &str, filled_bytes: u64, n_series: u64, n_samples: f64) {
     let arrived = || receiver.state().series.values().map(Vec::len).sum::<usize>() as f64;
     let all = || {
         let n_arrived = arrived();
-        (n_arrived + dropped(&scraped), appended(&scraped))
+        (n_arrived + given_up(&scraped), appended(&scraped))
     };
     wait_for_long("what is left arrives, and the rest is counted", || {
         let (accounted, appended) = all();

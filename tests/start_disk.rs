@@ -14,7 +14,7 @@ use std::process::Command;
 
 use support::api::{active, metric, metric_sum};
 use support::receiver::{Answer, Receiver};
-use support::remote::{config, n_samples, on_disk, wait_until_sent};
+use support::remote::{config, given_up, n_arrived, n_samples, on_disk, wait_until_sent};
 use support::scraped::{Scraped, free_address};
 use support::small_disk::SmallDisk;
 use support::targets::{Behaviour, FakeTargets, page};
@@ -38,20 +38,8 @@ fn write_config(disk: &SmallDisk, targets: &FakeTargets, url: &str) -> String {
     text
 }
 
-fn n_arrived(receiver: &Receiver) -> usize {
-    receiver.state().series.values().map(Vec::len).sum()
-}
-
 fn refused(scraped: &Scraped) -> f64 {
     metric(scraped, "scraped_wal_samples_lost_total{reason=\"write_failed\"}").unwrap()
-}
-
-fn dropped(scraped: &Scraped) -> f64 {
-    let page = scraped.get("/metrics").body;
-    let of_reason = page.lines().filter(|line| {
-        line.starts_with("prometheus_remote_storage_samples_dropped_total") && line.contains("wal_truncated")
-    });
-    of_reason.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
 }
 
 /// It runs, scrapes, answers, and says `word`.
@@ -216,13 +204,13 @@ fn a_log_on_a_disk_that_is_full_gives_up_its_oldest_segments() {
     disk.fill(0);
     let scraped = Scraped::start_in(disk.dir(), &SMALL);
     let appended = || metric_sum(&scraped, "prometheus_agent_samples_appended_total");
-    wait_until("segments are removed and counted", || dropped(&scraped) > 10_000.0);
+    wait_until("segments are removed and counted", || given_up(&scraped) > 10_000.0);
     wait_until("new samples are taken", || appended() > 20_000.0);
     let receiver = Receiver::start_on(&away);
     disk.free();
     let all = || n_on_disk as f64 + appended();
     wait_for_long("what is left arrives, and the rest is counted", || {
-        n_arrived(&receiver) as f64 + dropped(&scraped) == all()
+        n_arrived(&receiver) as f64 + given_up(&scraped) == all()
     });
     assert!(n_arrived(&receiver) > 10_000);
     assert!(scraped.stop().success());
@@ -247,7 +235,7 @@ fn a_log_on_a_disk_that_takes_no_more_files() {
     disk.free_names();
     let receiver = Receiver::start_on(&away);
     wait_for_long("all arrives", || {
-        n_arrived(&receiver) as f64 + dropped(&scraped) == n_on_disk as f64 + appended()
+        n_arrived(&receiver) as f64 + given_up(&scraped) == n_on_disk as f64 + appended()
     });
     assert!(scraped.stop().success());
     check_log(&disk.data_dir());

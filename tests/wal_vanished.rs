@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use support::api::{metric, metric_sum};
 use support::receiver::Receiver;
-use support::remote::{config, on_disk, wait_until_sent};
+use support::remote::{config, given_up, n_arrived, on_disk, wait_until_sent};
 use support::scraped::{Scraped, free_address};
 use support::targets::{Behaviour, FakeTargets, page};
 use support::{wait_for_long, wait_until};
@@ -31,18 +31,6 @@ fn target(n_series: u64) -> FakeTargets {
     let content: String = (1..=n_series).map(|idx| format!("m{{idx=\"{idx}\"}} {}\n", noise(idx))).collect();
     targets.set("/metrics", Behaviour::Healthy(page(&content)));
     targets
-}
-
-fn n_arrived(receiver: &Receiver) -> usize {
-    receiver.state().series.values().map(Vec::len).sum()
-}
-
-fn dropped(scraped: &Scraped) -> f64 {
-    let page = scraped.get("/metrics").body;
-    let of_reason = page.lines().filter(|line| {
-        line.starts_with("prometheus_remote_storage_samples_dropped_total") && line.contains("wal_truncated")
-    });
-    of_reason.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
 }
 
 /// Waits for a 503 with a reason that has `word`, and then for readiness.
@@ -179,10 +167,10 @@ fn single_segments_are_removed_and_the_rest_arrives() {
         wait_until("the reload", || scraped.stderr().contains("configuration loaded"));
         let receiver = Receiver::start_on(&away);
         wait_for_long("what is left arrives, and the rest is counted", || {
-            n_arrived(&receiver) as f64 + dropped(&scraped)
+            n_arrived(&receiver) as f64 + given_up(&scraped)
                 == metric_sum(&scraped, "prometheus_agent_samples_appended_total")
         });
-        assert!(dropped(&scraped) > 3000.0 && n_arrived(&receiver) > 3000, "{which:?}");
+        assert!(given_up(&scraped) > 3000.0 && n_arrived(&receiver) > 3000, "{which:?}");
         wait_until_sent(&data, &receiver);
         receiver.check();
         assert!(scraped.stop().success());

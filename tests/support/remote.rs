@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::PATIENCE;
 use super::command::query;
 use super::receiver::Receiver;
+use super::scraped::Scraped;
 
 /// Series as `{a="1",b="2"}` → milliseconds and the bits of the value; a NaN is a staleness marker or the NaN.
 pub type Series = BTreeMap<String, Vec<(i64, u64)>>;
@@ -75,6 +76,19 @@ pub fn missing(whole: &Series, part: &Series) -> Vec<String> {
 /// Number of samples.
 pub fn n_samples(series: &Series) -> usize {
     series.values().map(Vec::len).sum()
+}
+
+/// Number of samples that have arrived.
+pub fn n_arrived(receiver: &Receiver) -> usize {
+    receiver.state().series.values().map(Vec::len).sum()
+}
+
+/// Samples that the log gave up before the endpoints had them, of all endpoints.
+pub fn given_up(scraped: &Scraped) -> f64 {
+    let series = "prometheus_remote_storage_samples_dropped_total";
+    let page = scraped.get("/metrics").body;
+    let of_reason = page.lines().filter(|line| line.starts_with(series) && line.contains("wal_truncated"));
+    of_reason.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
 }
 
 /// Waits until all that is on disk now has arrived.
