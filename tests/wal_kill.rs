@@ -14,12 +14,13 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use scraped_engine::wal::error::WalError;
-use scraped_engine::wal::keep::maintenance::Handle;
+use scraped_engine::wal::keep::maintenance::{Handle, Maintenance};
+use scraped_engine::wal::options::WalOptions;
 use tempfile::TempDir;
-use wal_support::{MIB, ask_all, check_log, open, open_with, options, stage};
+use wal_support::{MIB, ask_all, check_log, open_with, options, stage};
 
 /// Set for the writer: its data directory.
 const DIR_VARIABLE: &str = "SCRAPED_TEST_KILL_DIR";
@@ -99,7 +100,10 @@ fn what_was_committed_before_the_kill_is_there() {
         let moments = Duration::from_micros(round * 7919 % 20_000);
         let last = write_and_kill(dir.path(), 100 + (round as usize * 131) % 200, moments);
 
-        let (wal, summary) = open(dir.path());
+        let kept = WalOptions { retention_min_time: Duration::from_secs(100 * 3600), ..options(dir.path()) };
+        let (wal, summary) = open_with(kept);
+        // A start leaves what a truncation had not deleted yet to the first round of maintenance, which knows its readers.
+        Maintenance::new(wal.clone(), wal.claim([]).1).cycle(Instant::now());
         wal.close().unwrap();
         drop(wal);
         // A kill can tear the end, and lose what nobody was told of.
