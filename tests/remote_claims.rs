@@ -230,12 +230,26 @@ fn an_outage_over_kills_starts_and_renames_loses_nothing() {
 fn what_a_start_removes_for_the_one_before_is_counted() {
     let targets = busy_target(10_000);
     let receiver = Receiver::start();
+    let queue = "max_shards: 1, max_samples_per_send: 100000, capacity: 200000";
     let text =
-        config(&targets.address(), "/metrics", &receiver.url(), "name: main", "").replace("500ms", "1s");
+        config(&targets.address(), "/metrics", &receiver.url(), "name: main", queue).replace("500ms", "1s");
+    // Refuses from a request on that begins a scrape: what has arrived is then whole records, and settled.
+    let (mut n_stored, mut newest_ms, mut refuses) = (0, i64::MIN, false);
+    receiver.script(move |request| {
+        let samples = request.message.series.iter().flat_map(|series| &series.samples);
+        let times_ms: Vec<i64> = samples.map(|sample| sample.0).collect();
+        refuses |=
+            n_stored > 10_000 && !times_ms.is_empty() && times_ms.iter().all(|&ts_ms| ts_ms > newest_ms);
+        if refuses {
+            return Answer::status(503);
+        }
+        n_stored += times_ms.len();
+        newest_ms = times_ms.into_iter().max().unwrap_or(newest_ms).max(newest_ms);
+        Answer::Stores(204)
+    });
     let scraped = Scraped::start_with(&text.replace("1s", "500ms"), &FLAGS[1..]);
     let (data, dir) = (scraped.data_dir(), scraped.dir());
     wait_until("samples arrive", || n_samples(&arrived(&receiver)) > 10_000);
-    receiver.answer(Answer::status(503));
     let saved = || match Positions::open(&data).unwrap().recall("main", true) {
         Remembered::At(saved) => saved,
         other => panic!("{other:?}"),
