@@ -157,15 +157,15 @@ impl Collect for Running {
         );
         page.sample(name, &[("version", env!("CARGO_PKG_VERSION")), ("goarch", std::env::consts::ARCH)], 1.0);
         let ready = f64::from(u8::from(self.is_ready()));
-        page.gauge_value("prometheus_ready", "Whether scraped startup was fully completed.", ready);
+        page.gauge("prometheus_ready", "Whether scraped startup was fully completed.", ready);
         let last_reload = self.last_reload();
-        page.gauge_value(
+        page.gauge(
             "prometheus_config_last_reload_successful",
             "Whether the last configuration reload attempt was successful.",
             f64::from(u8::from(last_reload.successful)),
         );
         let since_epoch = last_reload.last_success.duration_since(UNIX_EPOCH).unwrap_or_default();
-        page.gauge_value(
+        page.gauge(
             "prometheus_config_last_reload_success_timestamp_seconds",
             "Timestamp of the last successful configuration reload.",
             since_epoch.as_secs_f64(),

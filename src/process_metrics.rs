@@ -22,10 +22,10 @@ impl Collect for ProcessMetrics {
             stat.write(page);
         }
         if let Ok(entries) = fs::read_dir("/proc/self/fd") {
-            page.gauge_value("process_open_fds", "Number of open file descriptors.", entries.count() as f64);
+            page.gauge("process_open_fds", "Number of open file descriptors.", entries.count() as f64);
         }
         if let Some(max_fds) = max_open_files() {
-            page.gauge_value("process_max_fds", "Maximum number of open file descriptors.", max_fds);
+            page.gauge("process_max_fds", "Maximum number of open file descriptors.", max_fds);
         }
     }
 }
@@ -58,18 +58,14 @@ impl Stat {
         let name = "process_cpu_seconds_total";
         page.header(name, "Total user and system CPU time spent in seconds.", "counter");
         page.sample(name, &[], cpu_seconds);
-        page.gauge_value("process_threads", "Number of OS threads.", self.get(STAT_THREADS));
-        page.gauge_value(
-            "process_virtual_memory_bytes",
-            "Virtual memory size in bytes.",
-            self.get(STAT_VSIZE),
-        );
+        page.gauge("process_threads", "Number of OS threads.", self.get(STAT_THREADS));
+        page.gauge("process_virtual_memory_bytes", "Virtual memory size in bytes.", self.get(STAT_VSIZE));
         let resident_bytes = self.get(STAT_RSS_PAGES) * self.page_bytes;
-        page.gauge_value("process_resident_memory_bytes", "Resident memory size in bytes.", resident_bytes);
+        page.gauge("process_resident_memory_bytes", "Resident memory size in bytes.", resident_bytes);
         if let Some(boot_seconds) = boot_time_seconds() {
             let start_seconds = boot_seconds + self.get(STAT_START_TIME) / self.ticks_per_second;
             let help = "Start time of the process since unix epoch in seconds.";
-            page.gauge_value("process_start_time_seconds", help, start_seconds);
+            page.gauge("process_start_time_seconds", help, start_seconds);
         }
     }
 }

@@ -48,7 +48,7 @@ fn every_scrape_is_in_the_log_whatever_the_wall_clock_does() {
     let targets = FakeTargets::start();
     targets.set("/metrics", Behaviour::Counter);
     let wal = open(dir.path());
-    let (clock, metrics) = (Clock::system(), Arc::new(ScrapeMetrics::new()));
+    let (clock, metrics) = (Clock::system(), Arc::new(ScrapeMetrics::default()));
     let (target_sets, target_sets_receiver) = crossbeam_channel::bounded(1);
     let scraping = Handle::spawn(
         ManagerOptions {

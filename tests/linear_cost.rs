@@ -208,7 +208,7 @@ impl Bench {
         let labels = Labels::from_pairs([("instance", "h:1"), ("job", "j")]);
         let mut target = Target::new(labels, url, Duration::from_secs(600), Duration::from_secs(600));
         target.options = TargetOptions::of_job(&config);
-        let (budget, metrics) = (BodyBudget::new(1 << 20, 1 << 20), Arc::new(ScrapeMetrics::new()));
+        let (budget, metrics) = (BodyBudget::new(1 << 20, 1 << 20), Arc::new(ScrapeMetrics::default()));
         let worker = Worker::new(Permits::new(1, &wal), budget, metrics, Clock::system())
             .with_metadata(Arc::new(MetadataStore::new()), MetadataRecords::Written);
         let scrape_loop = ScrapeLoop::new(&LoopSettings::alone(Arc::new(target), config, Arc::default()));

@@ -39,7 +39,7 @@ impl Fixture {
         let (target_sets, target_sets_receiver) = bounded(1);
         let (tick, tick_receiver) = bounded(0);
         let (changes_sender, changes) = unbounded();
-        let (board, metrics) = (Arc::new(StatusBoard::default()), Arc::new(ScrapeMetrics::new()));
+        let (board, metrics) = (Arc::new(StatusBoard::default()), Arc::new(ScrapeMetrics::default()));
         let manager = ManagerHandle::spawn(Inputs {
             config,
             board: Arc::clone(&board),

@@ -12,13 +12,14 @@ const ENGINE_MAY_IMPORT: &[(&str, &[&str])] = &[
     ("data_dir", &[]),
     ("float", &[]),
     ("metric_type", &[]),
-    ("metrics", &[]),
+    // A macro of `metrics::table`, which stands at the root of the crate as all exported macros do.
+    ("metrics", &["metrics_table"]),
     ("labels", &[]),
     ("histogram", &["float"]),
     ("exposition", &["float", "histogram", "metric_type"]),
     ("families", &["exposition::recall", "metric_type"]),
     ("series", &["labels", "metric_type"]),
-    ("wal", &["data_dir", "histogram", "labels", "metric_type", "metrics", "series"]),
+    ("wal", &["data_dir", "histogram", "labels", "metric_type", "metrics", "metrics_table", "series"]),
     ("store", &["exposition", "families", "histogram", "labels", "metric_type", "series", "wal"]),
     ("encode", &["histogram", "labels", "metric_type", "series", "wal"]),
 ];
@@ -88,7 +89,7 @@ const CIRCLES: &[&[&str]] = &[
     // A builder keeps the scratch space of the rules that change it.
     &["engine::labels::builder", "engine::labels::relabel"],
     // Metrics write themselves on a page.
-    &["engine::metrics", "engine::metrics::page"],
+    &["engine::metrics", "engine::metrics::kind", "engine::metrics::page"],
     // The table, its storage, and what makes the storage smaller.
     &["engine::series::slots", "engine::series::table", "engine::series::table::compaction"],
     // A disk for tests under a segment.

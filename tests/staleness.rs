@@ -68,7 +68,7 @@ impl Bench {
     fn new(job_lines: &str) -> Bench {
         let dir = tempfile::tempdir().unwrap();
         let wal = open(&dir.path().join("data"));
-        let metrics = Arc::new(ScrapeMetrics::new());
+        let metrics = Arc::new(ScrapeMetrics::default());
         let budget = BodyBudget::new(1 << 20, 1 << 20);
         let worker = Worker::new(Permits::new(1, &wal), budget, metrics, Clock::system());
         let (target, config) = job(dir.path(), job_lines);

@@ -211,7 +211,7 @@ fn check(content_type: &str, job_lines: &str, counts: Counts, page: impl Fn(u32)
     };
     let wal = Wal::open(options, &mut |_, _| {}).unwrap().0;
     let budget = BodyBudget::new(1 << 20, 1 << 20);
-    let metrics = Arc::new(ScrapeMetrics::new());
+    let metrics = Arc::new(ScrapeMetrics::default());
     let mut worker = Worker::new(Permits::new(1, &wal), budget, metrics, Clock::system());
     let config_path = dir.path().join("scraped.yml");
     let config = format!(

@@ -226,7 +226,7 @@ fn scrape(
     let wal = open_log(dir)?;
     let clock = Clock::system();
     let budget = BodyBudget::new(BODY_BYTES, BODY_BYTES);
-    let metrics = Arc::new(ScrapeMetrics::new());
+    let metrics = Arc::new(ScrapeMetrics::default());
     let mut worker = Worker::new(Permits::new(1, &wal), Arc::clone(&budget), metrics, clock.clone());
     let target = Arc::new(target);
     let status = Arc::new(TargetStatus::default());

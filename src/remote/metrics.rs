@@ -8,6 +8,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::remote::settle::ledger::{DropReason, Fate, Kind, Ledger};
+use scraped_engine::metrics::kind::Metric;
 use scraped_engine::metrics::page::Page;
 use scraped_engine::metrics::{Collect, Counter, Family, Gauge, Histogram};
 
@@ -363,7 +364,7 @@ impl Collect for RemoteMetrics {
         let name = "prometheus_remote_storage_sent_batch_duration_seconds";
         page.header(name, "Duration of send calls to the remote storage.", "histogram");
         for endpoint in &endpoints {
-            page.histogram_samples(name, &labels(endpoint), &endpoint.sent_batch_duration);
+            endpoint.sent_batch_duration.write(page, name, &labels(endpoint));
         }
         let name = "scraped_wal_lag_bytes";
         page.header(name, "Bytes of the log that the endpoint has not acknowledged.", "gauge");
@@ -395,7 +396,7 @@ impl RemoteMetrics {
             page.sample(&name, &[], n.get());
         }
         let newest = self.endpoints().iter().map(|it| it.highest_timestamp.get()).fold(0.0, f64::max);
-        page.gauge_value(
+        page.gauge(
             "prometheus_remote_storage_highest_timestamp_in_seconds",
             "Highest timestamp that has come into the remote storage, in seconds since epoch.",
             newest,

@@ -25,7 +25,7 @@ impl Bench {
     fn new() -> Bench {
         let dir = tempfile::tempdir().unwrap();
         let wal = open(dir.path());
-        let metrics = Arc::new(ScrapeMetrics::new());
+        let metrics = Arc::new(ScrapeMetrics::default());
         let budget = BodyBudget::new(1 << 20, 1 << 20);
         let worker = Worker::new(Permits::new(1, &wal), budget, metrics, Clock::system());
         let scrape_loop = ScrapeLoop::new(&LoopSettings::alone(target(), config(dir.path()), Arc::default()));

@@ -198,7 +198,7 @@ pub(crate) struct Fixture {
 impl Fixture {
     pub(crate) fn start(max_workers: usize, first_scrape: FirstScrape) -> Self {
         let journal = Arc::new(Journal::default());
-        let metrics = Arc::new(ScrapeMetrics::new());
+        let metrics = Arc::new(ScrapeMetrics::default());
         let clock = Clock::system();
         let order_restarts = Arc::new(Mutex::new(0));
         let scheduler = Handle::spawn(SchedulerOptions {

@@ -3,12 +3,15 @@
 //! A module owns a struct of these and implements [`Collect`]; `daemon` hands all of them to the web server, which
 //! asks them for a page. Names are Prometheus' names where the meaning is the same, so that dashboards work.
 
+pub mod kind;
 pub mod page;
+mod table;
 
 use crate::metrics::page::Page;
 use parking_lot::Mutex;
 use portable_atomic::{AtomicU64, Ordering};
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -174,23 +177,68 @@ impl Summary {
     }
 }
 
+/// A metric with a label whose value is known when it is made.
+#[derive(Debug)]
+pub struct Labelled<T> {
+    label: (&'static str, &'static str),
+    metric: T,
+}
+
+impl<T: Default> Labelled<T> {
+    /// A metric at zero with this label.
+    pub fn new(name: &'static str, value: &'static str) -> Self {
+        Self { label: (name, value), metric: T::default() }
+    }
+}
+
+impl<T> Deref for Labelled<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.metric
+    }
+}
+
 /// Metrics of one family told apart by label values; children go when their job or endpoint goes.
 #[derive(Debug)]
 pub struct Family<T> {
     label_names: &'static [&'static str],
+    make: fn() -> T,
     children: Mutex<BTreeMap<Vec<String>, Arc<T>>>,
 }
 
 impl<T: Default> Family<T> {
     /// An empty family with these label names.
     pub fn new(label_names: &'static [&'static str]) -> Self {
-        Self { label_names, children: Mutex::default() }
+        Self::made_by(label_names, T::default)
+    }
+
+    /// The same with the children that are known already, by the value of the one label: a rate needs the zero before the
+    /// first event.
+    pub fn of(label_names: &'static [&'static str; 1], label_values: &[&str]) -> Self {
+        let family = Self::new(label_names);
+        for value in label_values {
+            family.with(&[value]);
+        }
+        family
+    }
+}
+
+impl<T> Family<T> {
+    /// An empty family with these label names, whose children are made so.
+    pub fn made_by(label_names: &'static [&'static str], make: fn() -> T) -> Self {
+        Self { label_names, make, children: Mutex::default() }
+    }
+
+    /// A child that belongs to nothing yet.
+    pub(crate) fn make_child(&self) -> T {
+        (self.make)()
     }
 
     /// The child with these label values, made at first use.
     pub fn with(&self, label_values: &[&str]) -> Arc<T> {
         let key: Vec<String> = label_values.iter().map(|value| (*value).to_owned()).collect();
-        Arc::clone(self.children.lock().entry(key).or_default())
+        Arc::clone(self.children.lock().entry(key).or_insert_with(|| Arc::new((self.make)())))
     }
 
     /// Forgets the child with these label values.

@@ -10,6 +10,7 @@ use std::time::Instant;
 use parking_lot::Mutex;
 
 use crate::data_dir;
+use crate::metrics::Labelled;
 use crate::series::table::SeriesTable;
 use crate::wal::error::WalError;
 use crate::wal::head::{Found, Head, Shared, TruncationMark, WAL_DIR, Wal};
@@ -32,7 +33,10 @@ const NOT_TRIED: i32 = libc::EAGAIN;
 impl Wal {
     /// A log that is not open yet: whatever is committed is refused and counted.
     pub fn unopened(options: WalOptions) -> Wal {
-        let metrics = WalMetrics::new(options.compression);
+        let metrics = WalMetrics {
+            record_bytes_saved: Labelled::new("compression", options.compression.name()),
+            ..WalMetrics::default()
+        };
         metrics.clean_start.set(CleanStart::LockFileDisabled.gauge_value());
         let head = Head {
             table: SeriesTable::provisional(),
@@ -151,6 +155,7 @@ impl Wal {
         summary.losses = std::mem::take(&mut *self.shared.losses.lock());
         let metrics = &self.shared.metrics;
         metrics.corruptions.add(summary.losses.len() as u64);
+        metrics.reader_corruptions.add(summary.losses.len() as u64);
         for (record_type, n_records) in &summary.skipped_records {
             metrics.records_skipped.with(&[record_type]).add(*n_records);
         }

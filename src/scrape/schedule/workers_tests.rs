@@ -48,7 +48,7 @@ impl Fixture {
                 make_worker: Box::new(move || names_sender.clone()),
                 give_back: Box::new(move |done| home_sender.send(done).unwrap()),
                 clock: Clock::system(),
-                metrics: Arc::new(ScrapeMetrics::new()),
+                metrics: Arc::new(ScrapeMetrics::default()),
             },
         );
         Self { workers, names, home }

@@ -355,7 +355,7 @@ mod tests {
             Self {
                 pool,
                 keys: LoopKeys::default(),
-                metrics: ScrapeMetrics::new(),
+                metrics: ScrapeMetrics::default(),
                 status: PoolStatus::default(),
             }
         }

@@ -163,7 +163,7 @@ fn bench(dir: &Path) -> (ScrapeLoop, Worker, Wal) {
     };
     let (wal, _) = Wal::open(options, &mut |_, _| {}).expect("the log can be opened");
     let budget = BodyBudget::new(64 << 20, 64 << 20);
-    let worker = Worker::new(Permits::new(1, &wal), budget, Arc::new(ScrapeMetrics::new()), Clock::system());
+    let worker = Worker::new(Permits::new(1, &wal), budget, Arc::new(ScrapeMetrics::default()), Clock::system());
     let config_path = dir.join("scraped.yml");
     std::fs::write(&config_path, "scrape_configs: [{job_name: node}]").expect("a file can be written");
     let config = Arc::clone(&config::load(&config_path).expect("a good configuration").scrape_configs[0]);
