@@ -23,8 +23,8 @@ pub enum DaemonEvent {
     },
     /// Stop cleanly (`SIGTERM`, `SIGINT`, `POST /-/quit`).
     Terminate,
-    /// A thread that never ends by itself has ended: a bug; the daemon shuts down.
-    ThreadEnded(String),
+    /// A thread has died without which the daemon cannot go on: it shuts down, as after a bug.
+    ThreadDied,
 }
 
 /// The daemon's state for readers: the web server's pages and metrics.

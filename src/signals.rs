@@ -4,13 +4,13 @@
 
 use crate::lifecycle::DaemonEvent;
 use crossbeam_channel::Sender;
+use scraped_engine::threads::{Thread, ThreadKind};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::{Handle as SignalsHandle, Signals};
 use std::io;
-use std::thread::JoinHandle;
 
-/// Address space of the thread's stack; it formats one log line.
-const STACK_BYTES: usize = 64 * 1024;
+/// It formats one log line.
+const THREAD: ThreadKind = ThreadKind { name: "signals", stack_bytes: 64 << 10 };
 /// Exit status of a stop that was not waited for.
 const IMPATIENT_EXIT_STATUS: i32 = 1;
 
@@ -18,7 +18,7 @@ const IMPATIENT_EXIT_STATUS: i32 = 1;
 #[derive(Debug)]
 pub struct Handle {
     signals: SignalsHandle,
-    thread: JoinHandle<()>,
+    thread: Thread,
 }
 
 impl Handle {
@@ -29,19 +29,14 @@ impl Handle {
     pub fn spawn(daemon_events: Sender<DaemonEvent>) -> io::Result<Handle> {
         let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM])?;
         let handle = signals.handle();
-        let thread = std::thread::Builder::new()
-            .name("signals".to_owned())
-            .stack_size(STACK_BYTES)
-            .spawn(move || forward(&mut signals, &daemon_events))?;
+        let thread = THREAD.spawn_essential("", move || forward(&mut signals, &daemon_events))?;
         Ok(Handle { signals: handle, thread })
     }
 
     /// Gives the signals back and ends the thread.
     pub fn stop(self) {
         self.signals.close();
-        if self.thread.join().is_err() {
-            log::error!("BUG: the signals thread panicked");
-        }
+        self.thread.join();
     }
 }
 

@@ -68,7 +68,6 @@ fn every_scrape_is_in_the_log_whatever_the_wall_clock_does() {
             max_workers: 4,
             metadata: Arc::default(),
             metadata_records: MetadataRecords::default(),
-            thread_ended: Arc::new(|name| panic!("{name} died")),
         },
         target_sets_receiver,
     )

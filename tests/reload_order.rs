@@ -47,7 +47,6 @@ impl Fixture {
             target_sets: target_sets_receiver,
             tick: tick_receiver,
             changes: Box::new(move |changes| changes_sender.send(changes).expect("the test listens")),
-            thread_ended: Arc::new(|name| panic!("{name} died")),
         })
         .expect("a manager");
         Self { manager, target_sets, tick, changes, board, metrics }

@@ -82,7 +82,6 @@ impl Fixture {
             flush_deadline: Duration::from_millis(200),
             families: Arc::clone(&self.families),
             metrics: Arc::clone(&self.metrics),
-            thread_ended: Box::new(|name| panic!("{name} ended")),
         };
         self.sender = Some(Handle::spawn(options).unwrap());
     }

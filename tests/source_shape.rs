@@ -14,12 +14,16 @@ const ENGINE_MAY_IMPORT: &[(&str, &[&str])] = &[
     ("metric_type", &[]),
     // A macro of `metrics::table`, which stands at the root of the crate as all exported macros do.
     ("metrics", &["metrics_table"]),
+    ("threads", &["metrics", "metrics_table"]),
     ("labels", &[]),
     ("histogram", &["float"]),
     ("exposition", &["float", "histogram", "metric_type"]),
     ("families", &["exposition::recall", "metric_type"]),
     ("series", &["labels", "metric_type"]),
-    ("wal", &["data_dir", "histogram", "labels", "metric_type", "metrics", "metrics_table", "series"]),
+    (
+        "wal",
+        &["data_dir", "histogram", "labels", "metric_type", "metrics", "metrics_table", "series", "threads"],
+    ),
     ("store", &["exposition", "families", "histogram", "labels", "metric_type", "series", "wal"]),
     ("encode", &["histogram", "labels", "metric_type", "series", "wal"]),
 ];
@@ -309,6 +313,54 @@ fn a_library_has_one_owner() {
     }
 }
 
+#[test]
+fn threads_are_started_in_one_place() {
+    for Sources { src, files, .. } in crates() {
+        for file in files.iter().filter(|file| !is_test_file(file) && module_of(file, &src) != "threads") {
+            let code = code_of(file);
+            for word in ["thread::Builder", "thread::spawn", "scope.spawn", "catch_unwind", "set_hook"] {
+                assert!(!code.contains(word), "{}: {word} belongs to engine/threads", file.display());
+            }
+        }
+    }
+}
+
+/// The cells of the table under `heading` whose first words are `first`, row by row.
+fn table_of(architecture: &str, heading: &str, first: &str) -> Vec<Vec<String>> {
+    let section = architecture.split_once(heading).unwrap().1.split("\n## ").next().unwrap();
+    let table = section.split_once(&format!("| {first} |")).unwrap().1.split("\n\n").next().unwrap();
+    let cells = |row: &str| row.trim_matches('|').split(" | ").map(|cell| cell.trim().to_owned()).collect();
+    table.lines().skip(2).map(cells).collect()
+}
+
+#[test]
+fn the_list_of_threads_is_true() {
+    let mut started = BTreeSet::new();
+    for Sources { name, src, files, .. } in crates() {
+        let prefix = if name == "engine" { "engine/" } else { "" };
+        for file in files.iter().filter(|file| !is_test_file(file)) {
+            let place = file.strip_prefix(&src).unwrap().display();
+            for kind in code_of(file).split("ThreadKind { name: \"").skip(1) {
+                let name = kind.split('"').next().unwrap();
+                started.insert((name.to_owned(), format!("{prefix}{place}")));
+            }
+        }
+    }
+    let architecture = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let rows = table_of(&architecture, "## Threads and channels", "thread");
+    let listed: BTreeSet<(String, String)> = rows
+        .iter()
+        .map(|row| {
+            let name = row[0].trim_matches('`').split("-<").next().unwrap();
+            (name.to_owned(), row[1].trim_matches('`').to_owned())
+        })
+        .collect();
+    assert_eq!(listed, started);
+    for row in rows {
+        assert!(["stops", "again", "owner"].iter().any(|word| row[2].starts_with(word)), "{row:?}");
+    }
+}
+
 /// glibc's resolver loads the modules of `nsswitch.conf`, and a static binary dies of them.
 #[test]
 fn names_are_never_looked_up_by_the_c_library() {
@@ -452,7 +504,8 @@ fn the_code_map_and_the_list_of_locks_are_true() {
             modules.insert(format!("{prefix}{module}"));
             let code = code_of(&file);
             let has_lock = code.contains("Mutex<") || code.contains("RwLock<");
-            if has_lock && !is_test_file(&file) && !relative.ends_with("full_disk.rs") {
+            let is_fault = ["full_disk.rs", "threads/fault.rs"].iter().any(|fault| relative.ends_with(fault));
+            if has_lock && !is_test_file(&file) && !is_fault {
                 with_locks.insert(format!("{prefix}{relative}"));
             }
         }
@@ -461,11 +514,9 @@ fn the_code_map_and_the_list_of_locks_are_true() {
     modules.remove("engine/lib.rs");
     assert_eq!(code_map(&architecture), modules);
 
-    let locks = architecture.split_once("## Locks").unwrap().1.split("\n## ").next().unwrap();
-    let listed: BTreeSet<String> = locks
-        .lines()
-        .filter_map(|line| line.strip_prefix("| ")?.split(" | ").nth(1))
-        .filter_map(|place| Some(place.strip_prefix('`')?.strip_suffix('`')?.to_owned()))
+    let listed: BTreeSet<String> = table_of(&architecture, "## Locks", "lock")
+        .into_iter()
+        .filter_map(|row| Some(row[1].strip_prefix('`')?.strip_suffix('`')?.to_owned()))
         .collect();
     assert_eq!(listed, with_locks);
 }

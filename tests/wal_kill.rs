@@ -49,7 +49,7 @@ fn writer() {
     options.retention_max_bytes = Some(MIB + MIB / 2);
     options.fsync_interval = Duration::from_secs(3600);
     let (wal, summary) = open_with(options);
-    let _maintenance = Handle::spawn(wal.clone(), wal.claim([]).1, |name| panic!("{name} ended")).unwrap();
+    let _maintenance = Handle::spawn(wal.clone(), wal.claim([]).1).unwrap();
     let mut appender = wal.appender();
     let mut out = std::io::stdout().lock();
     for ts_ms in summary.newest_ts_ms.map_or(0, |newest_ms| newest_ms + 1).. {

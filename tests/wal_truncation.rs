@@ -206,7 +206,7 @@ fn the_thread_truncates_by_itself_and_stops_at_once() {
         write_minute(&options, minute, &["up"]);
     }
     let (wal, _) = open_with(options);
-    let handle = Handle::spawn(wal.clone(), wal.claim([]).1, |name| panic!("{name} ended")).unwrap();
+    let handle = Handle::spawn(wal.clone(), wal.claim([]).1).unwrap();
     let start = Instant::now();
     while checkpoint::list(&dir.path().join("wal")).unwrap().is_empty() {
         assert!(start.elapsed() < Duration::from_secs(30), "nothing was truncated");
@@ -227,7 +227,7 @@ fn a_query_beside_a_busy_daemon_sees_whole_series() {
     options.retention_max_bytes = Some(3 * MIB);
     let (wal, _) = open_with(options);
     commit(&mut wal.appender(), &["steady"], -1, 0.0);
-    let handle = Handle::spawn(wal.clone(), wal.claim([]).1, |name| panic!("{name} ended")).unwrap();
+    let handle = Handle::spawn(wal.clone(), wal.claim([]).1).unwrap();
     thread::scope(|scope| {
         let writer = scope.spawn(|| {
             let mut appender = wal.appender();

@@ -34,6 +34,7 @@ use scraped_engine::families::MetadataStore;
 use scraped_engine::metrics::Registry;
 use scraped_engine::store::append::MetadataRecords;
 use scraped_engine::store::body_budget::BodyBudget;
+use scraped_engine::threads;
 use scraped_engine::wal::error::WalError;
 use scraped_engine::wal::head::Wal;
 use std::fmt;
@@ -145,6 +146,7 @@ impl Daemon {
         let config = Arc::new(load(&flags.config_file, defaults.clone())?);
         announce(&config);
         let (daemon_events, events) = unbounded();
+        stop_when_a_thread_dies(&daemon_events);
         let signals = signals::Handle::spawn(daemon_events.clone()).map_err(StartError::Thread)?;
         let running = Arc::new(Running::new(Arc::clone(&config)));
         let registry = Arc::new(Registry::default());
@@ -152,23 +154,9 @@ impl Daemon {
         let remote_metrics = Arc::new(RemoteMetrics::default());
         let discovery_metrics = Arc::new(DiscoveryMetrics::default());
         let complaints = &discovery_metrics.complaints;
-        let web = start_web(
-            &flags,
-            &running,
-            &registry,
-            &board,
-            complaints,
-            &remote_metrics,
-            daemon_events.clone(),
-        )?;
+        let web = start_web(&flags, &running, &registry, &board, complaints, &remote_metrics, daemon_events)?;
 
         let clock = Clock::system();
-        let thread_ended = {
-            let daemon_events = daemon_events.clone();
-            Arc::new(move |name: &str| {
-                drop(daemon_events.send(DaemonEvent::ThreadEnded(name.to_owned())));
-            })
-        };
         let metadata = Arc::new(MetadataStore::new());
         let storage = Storage::start(
             StorageOptions {
@@ -178,7 +166,6 @@ impl Daemon {
                 clock: clock.clone(),
                 families: Arc::clone(&metadata),
                 metrics: remote_metrics,
-                thread_ended: Arc::clone(&thread_ended) as _,
             },
             flags.wal.clone(),
             &running,
@@ -194,13 +181,12 @@ impl Daemon {
         let (target_sets_sender, target_sets) = bounded(TARGET_SETS_CAPACITY);
         let options = ManagerOptions {
             metadata,
-            ..manager_options(&flags, wal, clock, &board, scrape_metrics, &config, daemon_events)
+            ..manager_options(&flags, wal, clock, &board, scrape_metrics, &config)
         };
         let scrape = manager::Handle::spawn(options, target_sets).map_err(StartError::Thread)?;
         let data_dir = &flags.wal.path;
-        let discovery =
-            discovery::Handle::spawn(config, data_dir, target_sets_sender, discovery_metrics, thread_ended)
-                .map_err(StartError::Thread)?;
+        let discovery = discovery::Handle::spawn(config, data_dir, target_sets_sender, discovery_metrics)
+            .map_err(StartError::Thread)?;
         running.announce_ready(true);
         Ok(Daemon {
             config_file: flags.config_file,
@@ -231,10 +217,8 @@ impl Daemon {
                     }
                 }
                 DaemonEvent::Terminate => return true,
-                DaemonEvent::ThreadEnded(name) => {
-                    log::error!("BUG: thread {name} ended; stopping, a service manager may start me again");
-                    return false;
-                }
+                // Which one, and why, was said by itself.
+                DaemonEvent::ThreadDied => return false,
             }
             event = self.next_event(&mut trimmer);
         }
@@ -408,6 +392,12 @@ fn announce(config: &Config) {
     }
 }
 
+fn stop_when_a_thread_dies(daemon_events: &Sender<DaemonEvent>) {
+    let daemon_events = daemon_events.clone();
+    // Closed: the daemon has stopped.
+    threads::stop_by(move || drop(daemon_events.send(DaemonEvent::ThreadDied)));
+}
+
 fn start_web(
     flags: &Flags,
     running: &Arc<Running>,
@@ -426,6 +416,7 @@ fn start_web(
     let metrics = Arc::new(WebMetrics::default());
     registry.register(Arc::clone(running) as _);
     registry.register(Arc::new(ProcessMetrics::default()));
+    registry.register(Arc::clone(threads::metrics()) as _);
     registry.register(Arc::clone(&metrics) as _);
     registry.register(Arc::clone(remote_metrics) as _);
     let text_of = |wanted: &str| {
@@ -475,7 +466,6 @@ fn manager_options(
     board: &Arc<StatusBoard>,
     metrics: Arc<ScrapeMetrics>,
     config: &Arc<Config>,
-    daemon_events: Sender<DaemonEvent>,
 ) -> ManagerOptions {
     let timestamp_tolerance =
         if flags.adjust_timestamps { flags.timestamp_tolerance } else { Duration::ZERO };
@@ -496,8 +486,5 @@ fn manager_options(
             true => MetadataRecords::Written,
             false => MetadataRecords::NotWritten,
         },
-        thread_ended: Arc::new(move |name| {
-            let _ = daemon_events.send(DaemonEvent::ThreadEnded(name.to_owned()));
-        }),
     }
 }

@@ -44,9 +44,6 @@ const TABLE_PART: u64 = 3;
 /// However little memory there is.
 const LEAST_MAX_SERIES: u64 = 10_000;
 
-/// Called with the name of a thread that ends by a panic.
-type ThreadEnded = Arc<dyn Fn(&str) + Send + Sync>;
-
 /// What it starts with beside the log's own settings.
 pub(super) struct StorageOptions {
     /// Metadata goes into the log.
@@ -59,7 +56,6 @@ pub(super) struct StorageOptions {
     pub(super) families: Arc<MetadataStore>,
     /// Of remote write.
     pub(super) metrics: Arc<RemoteMetrics>,
-    pub(super) thread_ended: ThreadEnded,
 }
 
 pub(super) struct Storage {
@@ -175,16 +171,12 @@ impl Storage {
             Some(has_data) => has_data,
             None => self.take_up(running)?,
         };
-        let StorageOptions { clock, flush_deadline, families, metrics, thread_ended, .. } = &self.options;
+        let StorageOptions { clock, flush_deadline, families, metrics, .. } = &self.options;
         let config = running.config();
         let (claims, readers_known) = Claims::make(&self.wal, &config, has_data).map_err(|cause| {
             let path = self.wal.path().to_owned();
             WalError::Io { action: "make the directory of remote_write positions in", path, cause }
         })?;
-        let ended = |thread_ended: &ThreadEnded| {
-            let thread_ended = Arc::clone(thread_ended);
-            move |name: &str| thread_ended(name)
-        };
         let options = remote::manager::ManagerOptions {
             wal: self.wal.clone(),
             clock: clock.clone(),
@@ -193,12 +185,11 @@ impl Storage {
             flush_deadline: *flush_deadline,
             families: Arc::clone(families),
             metrics: Arc::clone(metrics),
-            thread_ended: Box::new(ended(thread_ended)),
         };
         let remote = remote::manager::Handle::spawn(options).map_err(StartError::Thread)?;
         // Last: if this is not the first try, it lets commits in, and what is committed from then on is sent.
-        let maintenance = maintenance::Handle::spawn(self.wal.clone(), readers_known, ended(thread_ended))
-            .map_err(StartError::Thread)?;
+        let maintenance =
+            maintenance::Handle::spawn(self.wal.clone(), readers_known).map_err(StartError::Thread)?;
         self.users = Some(Users { remote, maintenance });
         Ok(())
     }

@@ -13,6 +13,7 @@ use std::thread;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use rustix::fd::OwnedFd;
 use rustix::fs::inotify::{CreateFlags, Reader, WatchFlags, add_watch, init, remove_watch};
+use scraped_engine::threads::ThreadKind;
 
 /// Full means that somebody is already told.
 const CHANGED_CAPACITY: usize = 1;
@@ -20,7 +21,7 @@ const CHANGED_CAPACITY: usize = 1;
 /// Events read at once, names included.
 const BUFFER_BYTES: usize = 4096;
 
-const STACK_BYTES: usize = 64 * 1024;
+const THREAD: ThreadKind = ThreadKind { name: "sd-file-watch", stack_bytes: 64 << 10 };
 
 /// A directory that is always there: without any watch the thread could not be woken.
 const ALWAYS_THERE: &str = "/";
@@ -44,8 +45,11 @@ impl DirectoryWatch {
         let wake = add_watch(&*inotify, ALWAYS_THERE, WatchFlags::DELETE_SELF)?;
         let (sender, changed) = bounded(CHANGED_CAPACITY);
         let read_from = Arc::clone(&inotify);
-        let thread = thread::Builder::new().name("sd-file-watch".to_owned()).stack_size(STACK_BYTES);
-        thread.spawn(move || tell(&read_from, &sender))?;
+        let rest = |pause| {
+            thread::sleep(pause);
+            true
+        };
+        THREAD.spawn_restarting("", rest, move || tell(&read_from, &sender))?;
         Ok(Self { inotify, wake, changed: Some(changed) })
     }
 

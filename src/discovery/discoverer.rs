@@ -7,11 +7,12 @@ use crossbeam_channel::Receiver;
 use crossbeam_channel::Sender;
 use crossbeam_channel::TryRecvError;
 use crossbeam_channel::select;
+use scraped_engine::threads::{STACK_BYTES, ThreadKind};
 use std::convert::Infallible;
 use std::sync::Arc;
 
-/// Called with the name of a thread that ended by a panic.
-pub type ThreadEnded = Arc<dyn Fn(&str) + Send + Sync>;
+/// Each provider has one, `sd-<kind>-<n>`.
+pub(in crate::discovery) const THREAD: ThreadKind = ThreadKind { name: "sd", stack_bytes: STACK_BYTES };
 
 /// A source of target groups with a thread of its own.
 pub(crate) trait Discoverer: Send {

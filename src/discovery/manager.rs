@@ -9,14 +9,14 @@ use std::convert::Infallible;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvError, SendError, Sender, at, bounded, never, select};
 
 use crate::config::Config;
 use crate::config::discovery::DiscoveryConfig;
-use crate::discovery::discoverer::{GroupSender, ThreadEnded, Update};
+use crate::discovery::discoverer;
+use crate::discovery::discoverer::{GroupSender, Update};
 use crate::discovery::keeper::{Keeper, KeptDir};
 use crate::discovery::lists::tally::Wanted;
 use crate::discovery::metrics::DiscoveryMetrics;
@@ -24,6 +24,9 @@ use crate::discovery::outbox::{MIN_WAIT, Outbox};
 use crate::discovery::providers::provider;
 use crate::discovery::target_group::{TargetGroup, TargetSets};
 use crate::http::Canceller;
+use scraped_engine::threads::{STACK_BYTES, ThreadKind};
+
+const THREAD: ThreadKind = ThreadKind { name: "sd-manager", stack_bytes: STACK_BYTES };
 
 /// What a provider found that a reload has replaced by another one is used until that one has spoken, but no longer than
 /// this: a source that is asked for something else may not answer for hours.
@@ -47,7 +50,6 @@ pub(in crate::discovery) struct Manager {
     alive: Sender<Infallible>,
     outbox: Outbox,
     metrics: Arc<DiscoveryMetrics>,
-    thread_ended: ThreadEnded,
     config: Arc<Config>,
     kept_dir: KeptDir,
     providers: Vec<Provider>,
@@ -113,14 +115,8 @@ pub(in crate::discovery) fn spawn(
     manager: Manager,
     orders: Receiver<Apply>,
     received: Receiver<Update>,
-    thread_ended: ThreadEnded,
 ) -> io::Result<()> {
-    let name = "sd-manager".to_owned();
-    let thread = thread::Builder::new().name(name.clone());
-    thread.spawn(move || {
-        let _watch = Watch { name, thread_ended };
-        manager.run(&orders, &received);
-    })?;
+    THREAD.spawn_essential("", move || manager.run(&orders, &received))?;
     Ok(())
 }
 
@@ -131,7 +127,6 @@ impl Manager {
         alive: Sender<Infallible>,
         outbox: Outbox,
         metrics: Arc<DiscoveryMetrics>,
-        thread_ended: ThreadEnded,
         config: Arc<Config>,
         kept_dir: KeptDir,
     ) -> Self {
@@ -140,7 +135,6 @@ impl Manager {
             alive,
             outbox,
             metrics,
-            thread_ended,
             config,
             kept_dir,
             providers: Vec::new(),
@@ -296,19 +290,17 @@ impl Manager {
         let kept_path = keeper.as_ref().map(|keeper| keeper.path().to_owned());
         let updates = self.updates.clone();
         let mut groups = GroupSender { provider: id, updates, stop: stop.clone(), keeper };
-        let name = format!("sd-{kind}-{id}");
-        let watch = Watch { name: name.clone(), thread_ended: Arc::clone(&self.thread_ended) };
+        let name = format!("{kind}-{id}");
         let alive = self.alive.clone();
-        let spawned = thread::Builder::new().name(name.clone()).spawn(move || {
+        let spawned = discoverer::THREAD.spawn_essential(&name, move || {
             let _alive = alive;
-            let _watch = watch;
             discoverer.run(&mut groups, &stop);
         });
         let has_thread = spawned.is_ok();
         if let Err(error) = spawned {
             self.metrics.failed_configs.add(1.0);
             log::error!(
-                "discovery: cannot start {name}: {error}; its targets are looked for after the next reload"
+                "discovery: cannot start sd-{name}: {error}; its targets are looked for after the next reload"
             );
         }
         Provider {
@@ -372,20 +364,6 @@ fn wanted(config: &Config, discovery: &DiscoveryConfig) -> Wanted {
     let jobs = config.scrape_configs.iter().filter(|job| job.discovery.contains(discovery));
     let limits = jobs.map(|job| job.limits.targets_kept().filter(|_| job.relabel_configs.is_empty()));
     Wanted { n_targets: limits.collect::<Option<Vec<usize>>>().and_then(|limits| limits.into_iter().max()) }
-}
-
-/// Tells when its thread ends by a panic.
-struct Watch {
-    name: String,
-    thread_ended: ThreadEnded,
-}
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        if thread::panicking() {
-            (self.thread_ended)(&self.name);
-        }
-    }
 }
 
 /// The main thread's word to the manager.

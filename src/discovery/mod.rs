@@ -16,7 +16,6 @@ mod providers;
 mod refresh;
 pub mod target_group;
 
-use crate::discovery::discoverer::ThreadEnded;
 use crate::discovery::manager::Apply;
 pub use crate::discovery::providers::file::read_list;
 use crate::discovery::target_group::TargetSets;
@@ -64,29 +63,20 @@ impl Handle {
         data_dir: &Path,
         target_sets: Sender<TargetSets>,
         metrics: Arc<DiscoveryMetrics>,
-        thread_ended: ThreadEnded,
     ) -> io::Result<Self> {
         let (control, orders) = bounded(CONTROL_CAPACITY);
         let (updates, received) = bounded(UPDATES_CAPACITY);
         let (alive_token, alive) = bounded(0);
         let outbox = Outbox::new(target_sets, Arc::clone(&metrics));
-        let manager = Manager::new(
-            updates,
-            alive_token,
-            outbox,
-            metrics,
-            Arc::clone(&thread_ended),
-            config,
-            KeptDir::new(data_dir),
-        );
-        manager::spawn(manager, orders, received, thread_ended)?;
+        let manager = Manager::new(updates, alive_token, outbox, metrics, config, KeptDir::new(data_dir));
+        manager::spawn(manager, orders, received)?;
         Ok(Self { control, alive })
     }
 
     /// Takes over a new configuration; providers with equal settings go on. All sets are sent again.
     pub fn apply(&self, config: Arc<Config>) {
         let (applied, reply) = bounded(1);
-        // A manager that is gone has been told of by `thread_ended`.
+        // A manager that has died stops the daemon.
         if self.control.send(Apply { config, applied }).is_ok() {
             let _ = reply.recv();
         }

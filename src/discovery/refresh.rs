@@ -4,14 +4,13 @@
 //! its sentence is logged when it is new, and the next one comes with the next refresh. Until the first answer it is
 //! asked sooner than that, since a box is often up before its network is.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{RecvTimeoutError, TryRecvError};
 
 use crate::discovery::complaints::Complaint;
-use crate::discovery::discoverer::{Discoverer, GroupSender, Stop};
+use crate::discovery::discoverer::{Discoverer, GroupSender, Stop, THREAD};
 use crate::discovery::metrics::DiscoveryMetrics;
 use crate::discovery::target_group::TargetGroup;
 use crate::http::Canceller;
@@ -67,8 +66,10 @@ impl<S: Source> Discoverer for Refresher<S> {
         loop {
             let began_at = Instant::now();
             // What strangers send may find a bug: that is one more question that failed.
-            let answer = catch_unwind(AssertUnwindSafe(|| self.source.refresh(stop)))
-                .unwrap_or_else(|_| Err("a bug: it panicked".to_owned()));
+            // Without its words: they may hold a value of the list.
+            let answer = THREAD
+                .catch(|| self.source.refresh(stop))
+                .unwrap_or_else(|panicked| Err(format!("a bug: it panicked at {}", panicked.place())));
             if stop.try_recv() == Err(TryRecvError::Disconnected) {
                 return;
             }

@@ -5,7 +5,6 @@
 
 use std::io;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded, select};
@@ -19,21 +18,16 @@ use crate::remote::read::claims::{Claim, Claims};
 use crate::remote::send::shard_count::UPDATE_SECONDS;
 use crate::remote::settle::position::Remembered;
 use scraped_engine::families::MetadataStore;
+use scraped_engine::threads::{Thread, ThreadKind};
 use scraped_engine::wal::head::Wal;
 
-const THREAD_NAME: &str = "remote-manager";
-
-/// Stack of the thread in bytes.
-const STACK_BYTES: usize = 256 * 1024;
+const THREAD: ThreadKind = ThreadKind { name: "remote-manager", stack_bytes: 256 << 10 };
 
 /// Time between two looks at the queues.
 const TICK: Duration = Duration::from_secs(1);
 
 /// Time between two saves of the positions.
 const SAVE_INTERVAL: Duration = Duration::from_secs(5);
-
-/// Told the name of a thread that ends by a panic.
-pub type ThreadEnded = Box<dyn FnOnce(&str) + Send>;
 
 /// What the manager starts with.
 pub struct ManagerOptions {
@@ -51,8 +45,6 @@ pub struct ManagerOptions {
     pub families: Arc<MetadataStore>,
     /// What is shown.
     pub metrics: Arc<RemoteMetrics>,
-    /// Told the name of a thread that ends by a panic.
-    pub thread_ended: ThreadEnded,
 }
 
 /// The running manager.
@@ -60,7 +52,7 @@ pub struct ManagerOptions {
 pub struct Handle {
     /// Holds no message: an order is taken or the thread has ended. Closed to stop.
     control: Sender<Order>,
-    thread: JoinHandle<()>,
+    thread: Thread,
 }
 
 struct Order {
@@ -76,8 +68,7 @@ impl Handle {
     /// # Errors
     /// The system refuses a thread.
     pub fn spawn(options: ManagerOptions) -> io::Result<Handle> {
-        let ManagerOptions { wal, clock, config, claims, flush_deadline, families, metrics, thread_ended } =
-            options;
+        let ManagerOptions { wal, clock, config, claims, flush_deadline, families, metrics } = options;
         let now = Instant::now();
         let mut manager = Manager {
             claims,
@@ -94,13 +85,10 @@ impl Handle {
         // Here and not on the thread: a new endpoint's present is before the first scrape.
         manager.apply(&config);
         let (control, orders) = bounded(0);
-        let thread =
-            thread::Builder::new().name(THREAD_NAME.to_owned()).stack_size(STACK_BYTES).spawn(move || {
-                let mut guard = Guard(Some(thread_ended));
-                manager.run(&orders);
-                manager.stop(flush_deadline);
-                guard.0 = None;
-            })?;
+        let thread = THREAD.spawn_essential("", move || {
+            manager.run(&orders);
+            manager.stop(flush_deadline);
+        })?;
         Ok(Handle { control, thread })
     }
 
@@ -115,18 +103,7 @@ impl Handle {
     /// Sends what there is within the flush deadline, remembers the positions and ends.
     pub fn stop(self) {
         drop(self.control);
-        // A panic in it was already told.
-        let _ = self.thread.join();
-    }
-}
-
-struct Guard(Option<ThreadEnded>);
-
-impl Drop for Guard {
-    fn drop(&mut self) {
-        if let Some(thread_ended) = self.0.take() {
-            thread_ended(THREAD_NAME);
-        }
+        self.thread.join();
     }
 }
 

@@ -6,7 +6,6 @@ use crate::remote::endpoint_name::name_of;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
@@ -28,11 +27,13 @@ use crate::remote::settle::progress::{Progress, Saved};
 use scraped_engine::encode::series_labels::SeriesLabels;
 use scraped_engine::families::MetadataStore;
 use scraped_engine::labels::Labels;
+use scraped_engine::threads::restarts::Restarts;
+use scraped_engine::threads::{Thread, ThreadKind};
 use scraped_engine::wal::head::Wal;
 use scraped_engine::wal::log_readers::ReaderMark;
 
-/// Stack of a watcher's thread in bytes.
-const STACK_BYTES: usize = 256 * 1024;
+/// Each endpoint has a watcher, `wal-watcher-<remote>`.
+const THREAD: ThreadKind = ThreadKind { name: "wal-watcher", stack_bytes: 256 << 10 };
 
 /// Commits that a watcher has not noticed: one is enough to be awake.
 const COMMITS: usize = 1;
@@ -73,6 +74,10 @@ pub struct Queue {
     is_save_failing: bool,
     rates: [EwmaRate; 4],
     running: Option<Running>,
+    /// Of all its threads: when one dies, the others end.
+    restarts: Restarts,
+    /// It has died, and starts again at this time.
+    restart_at: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -82,7 +87,7 @@ struct Running {
     stop: Sender<()>,
     /// Closed when the watcher has ended.
     done: Receiver<()>,
-    thread: JoinHandle<()>,
+    thread: Thread,
     metadata: Option<metadata::Handle>,
 }
 
@@ -111,6 +116,8 @@ impl Queue {
             is_save_failing: false,
             rates: [EwmaRate::default(); 4],
             running: None,
+            restarts: Restarts::of(THREAD.name),
+            restart_at: None,
         }
     }
 
@@ -166,13 +173,11 @@ impl Queue {
         let metadata = self.start_metadata(&shared, &stopped)?;
         let watcher = Watcher::new(Arc::clone(&shared), orders, stopped, commits)?;
         self.wal.notify(commit, Arc::clone(&self.metrics.watcher_notifications_skipped));
-        let thread = thread::Builder::new()
-            .name(format!("wal-watcher-{}", self.metrics.name))
-            .stack_size(STACK_BYTES)
-            .spawn(move || {
-                let _is_running: Sender<()> = is_running;
-                watcher.run();
-            })?;
+        let consequence = "remote-manager starts it again";
+        let thread = THREAD.spawn_owned(&self.metrics.name, consequence, move || {
+            let _is_running: Sender<()> = is_running;
+            watcher.run();
+        })?;
         self.running = Some(Running { shared, control, stop, done, thread, metadata });
         Ok(())
     }
@@ -190,17 +195,29 @@ impl Queue {
             .map(Some)
     }
 
-    /// Starts again what has ended by itself.
+    /// Starts again what has ended by itself, after a pause.
     pub fn revive(&mut self) {
-        let has_ended = self.running.as_ref().is_some_and(|running| running.thread.is_finished());
-        if has_ended {
-            log::error!("remote_write {}: the watcher ended; it is started again", self.metrics.name);
-            self.halt(Instant::now() + GRACE);
+        let now = Instant::now();
+        if self.running.as_ref().is_some_and(|running| running.thread.has_ended()) {
+            let pause = self.restarts.next_pause();
+            log::error!(
+                "remote_write {}: a thread of it has died; all of them start again in {} s, what was not sent waits in \
+                 the log",
+                self.metrics.name,
+                pause.as_secs()
+            );
+            self.halt(now + GRACE);
+            self.restart_at = Some(now + pause);
         }
-        if self.running.is_none()
-            && let Err(error) = self.start()
-        {
-            log::error!("remote_write {}: cannot start: {error}; it is tried again", self.metrics.name);
+        if self.running.is_some() || self.restart_at.is_some_and(|restart_at| now < restart_at) {
+            return;
+        }
+        match self.start() {
+            Ok(()) if self.restart_at.take().is_some() => self.restarts.count(),
+            Ok(()) => {}
+            Err(error) => {
+                log::error!("remote_write {}: cannot start: {error}; it is tried again", self.metrics.name);
+            }
         }
     }
 
@@ -212,6 +229,7 @@ impl Queue {
             self.saved = None;
         }
         self.endpoint = endpoint;
+        self.restart_at = None;
         self.revive();
     }
 
@@ -248,8 +266,7 @@ impl Queue {
         if done.recv_deadline(deadline) == Err(RecvTimeoutError::Timeout) {
             shared.cancel_all();
         }
-        // A panic was told to the daemon by the thread itself.
-        let _ = thread.join();
+        thread.join();
         if let Some(metadata) = metadata {
             metadata.join();
         }

@@ -15,7 +15,6 @@ use crate::scrape::scrape_loop::{ScrapeLoop, Worker};
 use crate::scrape::targets::pool::{FailureLogs, LoopChanges, LoopKeys, ScrapePool};
 use crate::scrape::targets::status::{PoolStatus, StatusBoard};
 use crate::scrape::targets::target::offset_seed;
-use crate::scrape::watch::{ThreadEnded, spawn_watched};
 use crossbeam_channel::{Receiver, RecvError, Sender, bounded, never, select, tick};
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 use rayon::{ThreadPool, ThreadPoolBuilder};
@@ -23,12 +22,15 @@ use scraped_engine::families::MetadataStore;
 use scraped_engine::store::append::MetadataRecords;
 use scraped_engine::store::body_budget::BodyBudget;
 use scraped_engine::store::permits::Permits;
+use scraped_engine::threads::{STACK_BYTES, Thread, ThreadKind};
 use scraped_engine::wal::head::Wal;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
+
+const THREAD: ThreadKind = ThreadKind { name: "scrape-manager", stack_bytes: STACK_BYTES };
 
 /// Capacity of the trigger. Full means that a reload is already asked for.
 const TRIGGER_CAPACITY: usize = 1;
@@ -72,8 +74,6 @@ pub struct ManagerOptions {
     pub metadata: Arc<MetadataStore>,
     /// `--enable-feature=metadata-wal-records`.
     pub metadata_records: MetadataRecords,
-    /// Called with the name of a thread that died by a panic.
-    pub thread_ended: ThreadEnded,
 }
 
 /// The scraping side: manager, scheduler and workers.
@@ -106,7 +106,6 @@ impl Handle {
             max_workers: options.max_workers,
             make_worker: Box::new(make_worker),
             restart_order_check: Box::new(move || wal.restart_order_check()),
-            thread_ended: Arc::clone(&options.thread_ended),
         })?;
         let manager = ManagerHandle::spawn(Inputs {
             config: options.config,
@@ -115,7 +114,6 @@ impl Handle {
             target_sets,
             tick: tick(options.discovery_reload_interval),
             changes: scheduler.changes(),
-            thread_ended: options.thread_ended,
         })?;
         Ok(Handle { manager, scheduler })
     }
@@ -146,14 +144,12 @@ pub struct Inputs {
     pub tick: Receiver<Instant>,
     /// Where changes to loops go: the scheduler's inbox.
     pub changes: Box<dyn Fn(Changes) + Send>,
-    /// Called if the thread dies by a panic.
-    pub thread_ended: ThreadEnded,
 }
 
 /// The manager thread alone.
 pub struct ManagerHandle {
     control: Sender<Control>,
-    thread: JoinHandle<()>,
+    thread: Thread,
 }
 
 impl ManagerHandle {
@@ -186,7 +182,7 @@ impl ManagerHandle {
             target_sets_now: TargetSets::new(),
         };
         manager.adopt(&inputs.config);
-        let thread = spawn_watched("scrape-manager", inputs.thread_ended, move || manager.run())?;
+        let thread = THREAD.spawn_essential("", move || manager.run())?;
         Ok(Self { control, thread })
     }
 
@@ -202,8 +198,7 @@ impl ManagerHandle {
     /// Ends the thread.
     pub fn stop(self) {
         drop(self.control);
-        // Its panic was told by the watch.
-        let _ = self.thread.join();
+        self.thread.join();
     }
 }
 

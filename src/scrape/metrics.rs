@@ -77,8 +77,6 @@ metrics_table! {
         scrapes_skipped: Family<Counter> = Family::of(&["reason"], &["late", "no_worker"]) =>
             "scraped_scrapes_skipped_total",
             "Slots on the grid without a scrape, by reason.";
-        panics: Family<Counter> = Family::of(&["thread"], &["scrape-worker"]) => "scraped_panics_total",
-            "Panics that were caught, by thread.";
         clock_steps: Family<Counter> = Family::of(&["direction"], &["forward", "backward"]) =>
             "scraped_clock_steps_total",
             "Steps of the wall clock against the monotonic clock by more than a second.";

@@ -7,4 +7,3 @@ pub mod metrics;
 pub mod schedule;
 pub mod scrape_loop;
 pub mod targets;
-pub mod watch;

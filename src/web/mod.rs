@@ -18,23 +18,23 @@ pub mod status_page;
 pub mod ui;
 mod walk;
 
-use crate::lifecycle::DaemonEvent;
 use crate::web::listen::Listener;
 use crate::web::router::Router;
 use crate::web::server::Limits;
 use crate::web::state::WebState;
+use scraped_engine::threads;
+use scraped_engine::threads::{Thread, ThreadKind};
 use std::io;
 use std::os::unix::net::UnixStream;
-use std::thread::JoinHandle;
 
-/// Address space of the thread's stack; pages are rendered on it.
-const STACK_BYTES: usize = 256 * 1024;
+/// Pages are rendered on its stack.
+const THREAD: ThreadKind = ThreadKind { name: "web", stack_bytes: 256 << 10 };
 
 /// The running server.
 #[derive(Debug)]
 pub struct Handle {
     stop: UnixStream,
-    thread: JoinHandle<()>,
+    thread: Thread,
 }
 
 impl Handle {
@@ -44,22 +44,17 @@ impl Handle {
     /// The system refuses the thread or a socket pair.
     pub fn spawn(listeners: Vec<Listener>, limits: Limits, state: WebState) -> io::Result<Handle> {
         let (stop, stopped) = UnixStream::pair()?;
-        let daemon_events = state.daemon_events.clone();
-        let thread =
-            std::thread::Builder::new().name("web".to_owned()).stack_size(STACK_BYTES).spawn(move || {
-                if let Err(err) = server::serve(&listeners, &stopped, limits, &mut Router::new(state)) {
-                    log::error!("the web server stopped: {err}");
-                    let _ = daemon_events.send(DaemonEvent::ThreadEnded("web".to_owned()));
-                }
-            })?;
+        let thread = THREAD.spawn_essential("", move || {
+            if let Err(err) = server::serve(&listeners, &stopped, limits, &mut Router::new(state)) {
+                threads::stop_daemon(&format!("the web server stopped: {err}"));
+            }
+        })?;
         Ok(Handle { stop, thread })
     }
 
     /// Closes all connections and ends the thread.
     pub fn stop(self) {
         drop(self.stop);
-        if self.thread.join().is_err() {
-            log::error!("BUG: the web thread panicked");
-        }
+        self.thread.join();
     }
 }

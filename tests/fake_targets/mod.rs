@@ -215,7 +215,6 @@ impl Fixture {
                 let order_restarts = Arc::clone(&order_restarts);
                 Box::new(move || *order_restarts.lock() += 1)
             },
-            thread_ended: Arc::new(|name| panic!("{name} died")),
         })
         .expect("a scheduler");
         Self { journal, metrics, clock, order_restarts, keys: LoopKeys::default(), scheduler }

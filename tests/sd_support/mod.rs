@@ -50,9 +50,7 @@ impl Discovery {
         let config = load(dir.path(), jobs);
         let (sender, target_sets) = bounded(1);
         let metrics = Arc::new(DiscoveryMetrics::default());
-        let thread_ended = Arc::new(|name: &str| panic!("{name} died"));
-        let handle =
-            Handle::spawn(config, dir.path(), sender, Arc::clone(&metrics), thread_ended).expect("threads");
+        let handle = Handle::spawn(config, dir.path(), sender, Arc::clone(&metrics)).expect("threads");
         Self { dir, handle, target_sets, metrics }
     }
 

@@ -5,7 +5,6 @@
 //! long as they have time, and can be cancelled. After Go's `golang.org/x/oauth2`, whose words failures have.
 
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::{Condvar, Mutex};
@@ -24,6 +23,7 @@ use crate::http::error::{HttpErrorKind, Phase};
 use crate::http::wire::buffers::OUTPUT_BYTES;
 use crate::http::wire::exchange::Exchange;
 use crate::http::wire::response::Answer;
+use scraped_engine::threads::ThreadKind;
 
 /// A token is not used in its last moments: it would expire on the way (`golang.org/x/oauth2`: `defaultExpiryDelta`).
 const EXPIRY_MARGIN: Duration = Duration::from_secs(10);
@@ -44,8 +44,8 @@ const CANCEL_POLL: Duration = Duration::from_millis(50);
 /// It has to fit into one header line.
 const MAX_TOKEN_BYTES: usize = OUTPUT_BYTES - 256;
 
-/// TLS and its checks take most of it.
-const THREAD_STACK_BYTES: usize = 512 << 10;
+/// TLS and its checks take most of the stack.
+const THREAD: ThreadKind = ThreadKind { name: "http-token", stack_bytes: 512 << 10 };
 
 /// The tokens of one set of settings.
 #[derive(Debug)]
@@ -167,11 +167,14 @@ impl Tokens {
     fn start_fetch(self: &Arc<Self>, secret: Secret) {
         let tokens = Arc::clone(self);
         let fetch = move || {
-            let outcome = tokens.fetch(&secret);
+            // A panic that took the thread along would leave the token "being fetched" for ever.
+            let outcome = THREAD.catch(|| tokens.fetch(&secret)).unwrap_or_else(|panicked| {
+                // Without its words: they may hold the secret.
+                Err(format!("oauth2: cannot fetch token: a bug, it panicked at {}", panicked.place()))
+            });
             tokens.take_outcome(outcome);
         };
-        let thread = thread::Builder::new().name("http-token".to_owned()).stack_size(THREAD_STACK_BYTES);
-        if let Err(error) = thread.spawn(fetch) {
+        if let Err(error) = THREAD.spawn_owned("", "its token stays unknown", fetch) {
             self.take_outcome(Err(format!("oauth2: cannot fetch token: {error}")));
         }
     }

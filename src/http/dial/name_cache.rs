@@ -8,15 +8,14 @@
 use std::collections::BTreeMap;
 use std::fmt::{self, Debug, Formatter};
 use std::net::{IpAddr, Ipv4Addr};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
 use crate::names::address::Address;
 use crate::names::resolver::{Failure, Resolver};
+use scraped_engine::threads::ThreadKind;
 
 /// A new connection asks again after this, however long the name server says that its answer is good: what moves is
 /// noticed, and the hosts file says nothing of it.
@@ -39,7 +38,7 @@ const CANCEL_POLL: Duration = Duration::from_millis(50);
 const MANY_NAMES: usize = 1024;
 
 /// Answers lie on the heap, but for those of the link.
-const LOOKUP_STACK_BYTES: usize = 128 << 10;
+const THREAD: ThreadKind = ThreadKind { name: "http-lookup", stack_bytes: 128 << 10 };
 
 /// Why there is no address.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -188,11 +187,12 @@ impl Names {
     fn start_lookup(self: &Arc<Self>, host: &str) {
         let names = Arc::clone(self);
         let owned_host = host.to_owned();
-        let thread = thread::Builder::new().name("http-lookup".to_owned()).stack_size(LOOKUP_STACK_BYTES);
-        let spawned = thread.spawn(move || {
+        let spawned = THREAD.spawn_owned("", "its name stays unknown", move || {
             // A panic that took the thread along would leave the name "being looked up" for ever.
-            let outcome = catch_unwind(AssertUnwindSafe(|| (names.look_up)(&owned_host)));
-            let outcome = outcome.unwrap_or_else(|_| Err(failed("a bug, the lookup panicked")));
+            let outcome = THREAD.catch(|| (names.look_up)(&owned_host)).unwrap_or_else(|panicked| {
+                log::error!("BUG: the lookup of {owned_host} {panicked}");
+                Err(failed("a bug, the lookup panicked"))
+            });
             names.take_answer(&owned_host, outcome);
         });
         if let Err(error) = spawned {
@@ -257,6 +257,7 @@ mod tests {
     use super::*;
     use crate::names::resolver::NO_SUCH_HOST;
     use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    use std::thread;
 
     fn over(look_up: fn(&str) -> Result<Vec<Address>, Failure>) -> Arc<Names> {
         Names::over(Box::new(look_up))

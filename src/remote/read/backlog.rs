@@ -6,7 +6,6 @@
 
 use std::io;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -15,10 +14,11 @@ use crate::remote::endpoint_state::Shared;
 use crate::remote::read::dealer::{Control, Reader};
 use crate::remote::send::shards::Outbox;
 use crate::remote::settle::progress::Gap;
+use scraped_engine::threads::{Thread, ThreadKind};
 use scraped_engine::wal::follow::Ended;
 
-/// Stack of the thread in bytes.
-const STACK_BYTES: usize = 256 * 1024;
+/// Each endpoint has at most one, `wal-backlog-<remote>`.
+const THREAD: ThreadKind = ThreadKind { name: "wal-backlog", stack_bytes: 256 << 10 };
 
 /// After a failure to read the log.
 const FAILURE_PAUSE: Duration = Duration::from_secs(1);
@@ -30,7 +30,7 @@ const ORDERS: usize = 1;
 #[derive(Debug)]
 pub struct Backlog {
     control: Sender<Control>,
-    thread: JoinHandle<()>,
+    thread: Thread,
 }
 
 impl Backlog {
@@ -40,34 +40,30 @@ impl Backlog {
     /// The system refuses the thread.
     pub fn spawn(shared: Arc<Shared>, outbox: Outbox, stop: Receiver<()>) -> io::Result<Self> {
         let (control, orders) = bounded(ORDERS);
-        let thread = thread::Builder::new()
-            .name(format!("wal-backlog-{}", shared.metrics.name))
-            .stack_size(STACK_BYTES)
-            .spawn(move || {
-                let place = shared.progress.newest_lane();
-                let reader = Reader::new(Arc::clone(&shared), place, outbox, orders, stop);
-                read_gaps(&shared, reader);
-            })?;
+        let name = shared.metrics.name.clone();
+        let thread = THREAD.spawn_owned(&name, "its watcher ends, too", move || {
+            let place = shared.progress.newest_lane();
+            let reader = Reader::new(Arc::clone(&shared), place, outbox, orders, stop);
+            read_gaps(&shared, reader);
+        })?;
         Ok(Self { control, thread })
     }
 
     /// Whether every gap is read, or it was told to end.
     pub fn has_ended(&self) -> bool {
-        self.thread.is_finished()
+        self.thread.has_ended()
     }
 
-    /// Waits until every gap is read.
-    pub fn join(self) {
-        // Its panic was told to the daemon by the hook of its thread. The channel is closed afterwards: that would end it
-        // at once.
-        let _ = self.thread.join();
+    /// Waits until every gap is read; false if a panic ended it before.
+    pub fn join(self) -> bool {
+        // The channel is closed afterwards: that would end it at once.
+        self.thread.join()
     }
 
     /// Ends it at once.
     pub fn stop(self) {
         drop(self.control);
-        // As above.
-        let _ = self.thread.join();
+        self.thread.join();
     }
 
     /// Ends it between two records, with all that it has read given to the shards.

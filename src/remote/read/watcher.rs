@@ -137,7 +137,7 @@ impl Watcher {
     /// Starts a reader for gaps that have none, and says when there is a backlog and when there is none any more.
     fn tend_backlog(&mut self) {
         if let Some(ended) = self.backlog.take_if(|backlog| backlog.has_ended()) {
-            ended.join();
+            self.reader.dealer.is_stopped |= !ended.join();
         }
         let dealer = &self.reader.dealer;
         let (shared, stop) = (&dealer.shared, &dealer.stop);
@@ -181,7 +181,7 @@ impl Watcher {
         drop(self.reader);
         match self.backlog {
             Some(backlog) if is_stopped => backlog.stop(),
-            Some(backlog) => backlog.join(),
+            Some(backlog) => drop(backlog.join()),
             None => {}
         }
         self.shards.join();

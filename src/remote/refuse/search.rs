@@ -17,12 +17,13 @@ use crate::remote::send::batch::{Batch, Queued, Rest};
 use crate::remote::send::sender::{Delivered, Sender};
 use crate::remote::settle::ledger::{DropReason, Fate, Kind};
 use scraped_engine::series::SeriesHandle;
+use scraped_engine::threads;
 
 /// Requests of a search under way at once.
 const MAX_SENDERS: usize = 12;
 
-/// Stack of a thread beside the shard's in bytes.
-const STACK_BYTES: usize = 256 * 1024;
+/// Beside the shard's, `remote-search-<remote>`.
+const THREAD: threads::ThreadKind = threads::ThreadKind { name: "remote-search", stack_bytes: 256 << 10 };
 
 /// Single items of a series that were refused one after the other; then the newest is tried, and stands for the rest.
 const MAX_SINGLES: usize = 2;
@@ -140,21 +141,20 @@ impl Search {
         }
         let Some(first) = (!groups.is_empty()).then(|| groups.remove(0)) else { return Vec::new() };
         let shared = &self.shared;
-        let name = format!("remote-search-{}", shared.metrics.name);
         thread::scope(|scope| {
             let others: Vec<_> = groups
                 .into_iter()
                 .zip(&mut self.senders)
                 .map(|(group, sender)| {
-                    let thread = thread::Builder::new().name(name.clone()).stack_size(STACK_BYTES);
-                    thread.spawn_scoped(scope, move || test(shared, sender, group, rest))
+                    let test = move || test(shared, sender, group, rest);
+                    THREAD.spawn_scoped(scope, &shared.metrics.name, "its shard ends", test)
                 })
                 .collect();
             let mut tested = vec![test(shared, own, first, rest)];
             tested.extend(others.into_iter().map(|other| match other.map(|thread| thread.join()) {
-                Ok(Ok(tested)) => tested,
-                // Its panic was told to the daemon by the hook of its thread; without a thread its samples are read again.
-                Ok(Err(_)) | Err(_) => Tested::Stopped,
+                Ok(Ok(Some(tested))) => tested,
+                // After a panic, or without a thread, its samples are read again.
+                Ok(Ok(None) | Err(_)) | Err(_) => Tested::Stopped,
             }));
             tested
         })

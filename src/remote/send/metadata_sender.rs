@@ -7,7 +7,6 @@
 
 use std::io;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
@@ -19,9 +18,10 @@ use crate::remote::send::backoff::Backoff;
 use crate::remote::send::client::{Client, SendOutcome};
 use scraped_engine::encode::{FamilyMetadata, Message, RequestWriter, compress, type_number};
 use scraped_engine::families::{Family, MetadataStore};
+use scraped_engine::threads::{Thread, ThreadKind};
 
-/// Stack of the thread in bytes.
-const STACK_BYTES: usize = 256 * 1024;
+/// Each endpoint has at most one, `remote-metadata-<remote>`.
+const THREAD: ThreadKind = ThreadKind { name: "remote-metadata", stack_bytes: 256 << 10 };
 
 /// A sentence about the same trouble is repeated no more often.
 const SAY_AGAIN: Duration = Duration::from_secs(60);
@@ -30,7 +30,7 @@ const SAY_AGAIN: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct Handle {
     canceller: Canceller,
-    thread: JoinHandle<()>,
+    thread: Thread,
 }
 
 impl Handle {
@@ -48,17 +48,20 @@ impl Handle {
         let canceller = client.canceller();
         let queue = &shared.config.queue;
         let backoff = Backoff::new(queue.min_backoff, queue.max_backoff);
-        let name = format!("remote-metadata-{}", shared.metrics.name);
-        let sender = Sender { shared, config, store, client, backoff, stop, said: None };
-        let thread = thread::Builder::new().name(name).stack_size(STACK_BYTES).spawn(move || sender.run())?;
+        let name = shared.metrics.name.clone();
+        let rest = {
+            let stop = stop.clone();
+            move |pause| stop.recv_timeout(pause) == Err(RecvTimeoutError::Timeout)
+        };
+        let mut sender = Sender { shared, config, store, client, backoff, stop, said: None };
+        let thread = THREAD.spawn_restarting(&name, rest, move || sender.run())?;
         Ok(Self { canceller, thread })
     }
 
     /// Ends it, after `stop` was closed. A request in flight is cancelled: the next round would say the same.
     pub fn join(self) {
         self.canceller.cancel();
-        // Its panic was told to the daemon by the hook of its thread.
-        let _ = self.thread.join();
+        self.thread.join();
     }
 }
 
@@ -77,7 +80,7 @@ struct Sender {
 struct Stopped;
 
 impl Sender {
-    fn run(mut self) {
+    fn run(&mut self) {
         while self.stop.recv_timeout(self.config.send_interval) == Err(RecvTimeoutError::Timeout) {
             // Nor while the endpoint is left alone.
             if self.shared.message() != Message::V1 || self.shared.pause.until().is_some() {

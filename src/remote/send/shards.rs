@@ -6,7 +6,6 @@
 
 use std::io;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -16,9 +15,10 @@ use crate::remote::send::batch::{Batch, Item};
 use crate::remote::send::inbox::Inbox;
 use crate::remote::send::shard::Shard;
 use scraped_engine::series::SeriesHandle;
+use scraped_engine::threads::{Thread, ThreadKind};
 
-/// Stack of a shard's thread in bytes.
-const STACK_BYTES: usize = 256 * 1024;
+/// Each shard has one, `remote-shard-<remote>-<n>`.
+const THREAD: ThreadKind = ThreadKind { name: "remote-shard", stack_bytes: 256 << 10 };
 
 /// A channel's memory is taken at once, whatever the configuration dreams of.
 const MAX_BATCHES: usize = 16 * 1024;
@@ -28,7 +28,7 @@ const MAX_BATCHES: usize = 16 * 1024;
 pub struct Shards {
     /// For outboxes of the backlog; a channel each.
     to_backlogs: Vec<Sender<Batch>>,
-    threads: Vec<JoinHandle<()>>,
+    threads: Vec<Thread>,
     batch_samples: usize,
 }
 
@@ -69,10 +69,8 @@ impl Shards {
             let (backlog, from_backlog) = bounded(n_batches);
             let inbox = Inbox::new(from_fresh, from_backlog, queue.backlog_share, batch_samples);
             let shard = Shard::new(Arc::clone(shared), n, stop.clone());
-            let spawned = thread::Builder::new()
-                .name(format!("remote-shard-{}-{idx}", shared.metrics.name))
-                .stack_size(STACK_BYTES)
-                .spawn(move || shard.run(inbox));
+            let name = format!("{}-{idx}", shared.metrics.name);
+            let spawned = THREAD.spawn_owned(&name, "its watcher ends, too", move || shard.run(inbox));
             match spawned {
                 Ok(thread) => shards.threads.push(thread),
                 Err(error) if shards.threads.is_empty() => return Err(error),
@@ -117,8 +115,7 @@ impl Shards {
     pub fn join(self) {
         drop(self.to_backlogs);
         for thread in self.threads {
-            // Its panic was told to the daemon by the hook of its thread.
-            let _ = thread.join();
+            thread.join();
         }
     }
 }

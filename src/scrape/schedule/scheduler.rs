@@ -18,12 +18,14 @@ use crate::scrape::schedule::workers::{
 };
 use crate::scrape::scrape_loop::Answered;
 use crate::scrape::targets::pool::{LoopChanges, LoopKey, LoopSettings};
-use crate::scrape::watch::{ThreadEnded, spawn_watched};
 use crossbeam_channel::{Receiver, RecvTimeoutError, unbounded};
+use scraped_engine::threads::{STACK_BYTES, Thread, ThreadKind};
 use std::io;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
+
+const THREAD: ThreadKind = ThreadKind { name: "scrape-scheduler", stack_bytes: STACK_BYTES };
 
 /// First scrapes of up to this many new loops begin in the same instant.
 const SPREAD_ABOVE_LOOPS: usize = 100;
@@ -85,14 +87,12 @@ pub struct SchedulerOptions<L: Scrapeable> {
     pub make_worker: Box<dyn Fn() -> L::Worker + Send + Sync>,
     /// Called after a backward step of the wall clock: what is stored already must not keep new samples out.
     pub restart_order_check: Box<dyn Fn() + Send>,
-    /// Called if the thread dies by a panic.
-    pub thread_ended: ThreadEnded,
 }
 
 /// The running scheduler with its workers.
 pub struct Handle<L> {
     inbox: Post<Message<L>>,
-    thread: JoinHandle<()>,
+    thread: Thread,
 }
 
 impl<L: Scrapeable> Handle<L> {
@@ -104,13 +104,12 @@ impl<L: Scrapeable> Handle<L> {
         // Unbounded: a worker must never block when it gives a loop back. Cannot grow past loops and reloads.
         let (sender, inbox) = unbounded();
         let timing = Timing::new(options.clock.clone());
-        let thread_ended = Arc::clone(&options.thread_ended);
         let scheduler = {
             let sender = sender.clone();
             move || Scheduler::new(options, timing, inbox, Post::new(sender, thread::current())).run()
         };
-        let thread = spawn_watched("scrape-scheduler", thread_ended, scheduler)?;
-        Ok(Self { inbox: Post::new(sender, thread.thread().clone()), thread })
+        let thread = THREAD.spawn_essential("", scheduler)?;
+        Ok(Self { inbox: Post::new(sender, thread.unparker()), thread })
     }
 
     /// A sender for changes; it never blocks.
@@ -124,8 +123,7 @@ impl<L: Scrapeable> Handle<L> {
     pub fn stop(self) {
         // A closed inbox: it has stopped already.
         let _ = self.inbox.send(Message::Stop);
-        // Its panic was told by the watch.
-        let _ = self.thread.join();
+        self.thread.join();
     }
 }
 

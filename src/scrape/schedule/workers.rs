@@ -13,19 +13,20 @@ use crate::scrape::scrape_loop::{Answered, ScrapeLoop, ScrapeTime, Worker};
 use crate::scrape::targets::pool::LoopSettings;
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use scraped_engine::metrics::Gauge;
+use scraped_engine::threads::{Panicked, Thread, ThreadKind};
 use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 /// Capacity of a worker's own channel. It is never full: only a worker that is parked is given a job, and that takes it
 /// off the stack of parked ones.
 const HANDOFF_CAPACITY: usize = 1;
 
-/// Address space of a worker's stack. A TLS handshake with RSA keys of 4096 bits on both sides touches 116 KiB of it
-/// (measured); what is not touched costs nothing. Frames are several times larger without optimisation.
-const WORKER_STACK_BYTES: usize = if cfg!(debug_assertions) { 1 << 20 } else { 256 << 10 };
+/// A TLS handshake with RSA keys of 4096 bits on both sides touches 116 KiB of it (measured); what is not touched costs
+/// nothing. Frames are several times larger without optimisation.
+const STACK_BYTES: usize = if cfg!(debug_assertions) { 1 << 20 } else { 256 << 10 };
+
+const THREAD: ThreadKind = ThreadKind { name: "scrape-worker", stack_bytes: STACK_BYTES };
 
 /// A worker that was parked for so long ends.
 const WORKER_IDLE_EXIT: Duration = Duration::from_secs(30);
@@ -163,7 +164,7 @@ pub struct WorkerContext<L: Scrapeable> {
     pub give_back: Box<dyn Fn(Done<L>) + Send + Sync>,
     /// Monotonic time.
     pub clock: Clock,
-    /// Counts panics and lateness.
+    /// Counts workers.
     pub metrics: Arc<ScrapeMetrics>,
 }
 
@@ -171,7 +172,7 @@ pub struct WorkerContext<L: Scrapeable> {
 pub struct Workers<L: Scrapeable> {
     context: Arc<WorkerContext<L>>,
     max_workers: usize,
-    stack_bytes: usize,
+    kind: ThreadKind,
     threads: Vec<Option<WorkerThread<L>>>,
     n_threads: usize,
     /// Parked workers and since when; the last one in is the first one out.
@@ -185,7 +186,7 @@ pub struct Workers<L: Scrapeable> {
 
 struct WorkerThread<L> {
     handoff: Post<Job<L>>,
-    thread: JoinHandle<()>,
+    thread: Thread,
 }
 
 impl<L: Scrapeable> Workers<L> {
@@ -196,7 +197,7 @@ impl<L: Scrapeable> Workers<L> {
         Self {
             context: Arc::new(context),
             max_workers: max_workers.max(1),
-            stack_bytes: WORKER_STACK_BYTES,
+            kind: THREAD,
             threads: Vec::new(),
             n_threads: 0,
             parked: Vec::new(),
@@ -251,8 +252,7 @@ impl<L: Scrapeable> Workers<L> {
         for worker_idx in parked {
             if let Some(WorkerThread { handoff, thread }) = self.threads[worker_idx].take() {
                 drop(handoff);
-                // A worker does not panic, and there is no one left to tell.
-                let _ = thread.join();
+                thread.join();
             }
         }
     }
@@ -289,11 +289,9 @@ impl<L: Scrapeable> Workers<L> {
         let worker_idx = free.unwrap_or(self.threads.len());
         let (handoff, jobs) = bounded(HANDOFF_CAPACITY);
         let context = Arc::clone(&self.context);
-        let thread = thread::Builder::new()
-            .name(format!("scrape-worker-{worker_idx}"))
-            .stack_size(self.stack_bytes)
-            .spawn(move || run_worker(worker_idx, &jobs, &context))?;
-        let worker = Some(WorkerThread { handoff: Post::new(handoff, thread.thread().clone()), thread });
+        let run = move || run_worker(worker_idx, &jobs, &context);
+        let thread = self.kind.spawn_essential(&worker_idx.to_string(), run)?;
+        let worker = Some(WorkerThread { handoff: Post::new(handoff, thread.unparker()), thread });
         match free {
             Some(free_idx) => self.threads[free_idx] = worker,
             None => self.threads.push(worker),
@@ -368,12 +366,8 @@ fn perform<L: Scrapeable>(
     });
     match attempt {
         Ok(outcome) => (outcome, true),
-        Err(panic) => {
-            context.metrics.panics.with(&["scrape-worker"]).inc();
-            log::error!(
-                "BUG: a scrape panicked: {}; the target is reported down and starts with a new cache",
-                panic_text(panic.as_ref())
-            );
+        Err(panicked) => {
+            log::error!("BUG: a scrape {panicked}; the target is reported down and starts with a new cache");
             let told = at.map(|at| guarded(scratch, context, |worker| scrape_loop.after_panic(worker, at)));
             (after_panic, !matches!(told, Some(Err(_))))
         }
@@ -386,9 +380,8 @@ fn guarded<L: Scrapeable, R>(
     scratch: &mut Option<L::Worker>,
     context: &WorkerContext<L>,
     run: impl FnOnce(&mut L::Worker) -> R,
-) -> thread::Result<R> {
-    let result =
-        catch_unwind(AssertUnwindSafe(|| run(scratch.get_or_insert_with(|| (context.make_worker)()))));
+) -> Result<R, Panicked> {
+    let result = THREAD.catch(|| run(scratch.get_or_insert_with(|| (context.make_worker)())));
     if result.is_err() {
         *scratch = None;
     }
@@ -401,14 +394,6 @@ impl Slot {
         let late = start.saturating_duration_since(self.due);
         let late_ms = if late <= self.tolerance { 0 } else { late.as_millis() as i64 };
         ScrapeTime { start, ts_ms: self.due_ts_ms + late_ms, deadline: start + self.scrape_timeout }
-    }
-}
-
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
-    match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
-        (Some(text), _) => text,
-        (None, Some(text)) => text,
-        (None, None) => "no message",
     }
 }
 

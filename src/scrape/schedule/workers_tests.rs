@@ -3,6 +3,7 @@
 use super::*;
 use crossbeam_channel::{Sender, unbounded};
 use std::collections::BTreeSet;
+use std::thread;
 
 /// Tells the worker's name and waits until it may go home.
 struct Told(Receiver<()>);
@@ -118,14 +119,14 @@ fn beyond_the_cap_jobs_wait_for_a_worker() {
 fn a_thread_that_the_system_refuses_is_tried_again_and_no_job_is_lost() {
     let mut fixture = Fixture::new(4);
     // No address space has room for this.
-    fixture.workers.stack_bytes = isize::MAX as usize & !0xffff;
+    fixture.workers.kind.stack_bytes = isize::MAX as usize & !0xffff;
     let now = Instant::now();
     let jobs = [fixture.dispatch(now), fixture.dispatch(now)];
     assert_eq!((fixture.workers.n_threads, fixture.workers.overflow.len()), (0, 2));
     let retry_at = fixture.workers.next_maintenance().unwrap();
     fixture.workers.maintain(retry_at);
     assert_eq!((fixture.workers.n_threads, fixture.workers.overflow.len()), (0, 2));
-    fixture.workers.stack_bytes = WORKER_STACK_BYTES;
+    fixture.workers.kind = THREAD;
     let retry_at = fixture.workers.next_maintenance().unwrap();
     fixture.workers.maintain(retry_at);
     assert_eq!((fixture.workers.n_threads, fixture.workers.overflow.len()), (2, 0));

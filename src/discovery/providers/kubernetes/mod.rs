@@ -21,7 +21,6 @@ use crate::discovery::providers::kubernetes::report::{Report, ReportKind};
 use std::env;
 use std::io;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, at, bounded, never, select};
@@ -38,6 +37,10 @@ use crate::discovery::providers::kubernetes::store::{Change, Store};
 use crate::discovery::providers::kubernetes::wanted::{Purpose, Wanted};
 use crate::discovery::providers::kubernetes::watch::{Patience, State, Watch};
 use crate::http::Canceller;
+use scraped_engine::threads::{STACK_BYTES, Thread, ThreadKind};
+
+/// Each watch has one, `watch-<resource>-<n>`.
+const WATCH_THREAD: ThreadKind = ThreadKind { name: "watch", stack_bytes: STACK_BYTES };
 
 /// Reports that wait for the provider. With room for one, a watch could begin to ask after the provider has looked
 /// whom to cancel for the last time.
@@ -65,7 +68,7 @@ pub(in crate::discovery) struct KubernetesDiscoverer {
 struct Watches {
     reports: Receiver<Report>,
     cancellers: Vec<Option<Canceller>>,
-    threads: Vec<JoinHandle<()>>,
+    threads: Vec<Thread>,
 }
 
 impl KubernetesDiscoverer {
@@ -155,20 +158,22 @@ impl KubernetesDiscoverer {
         for (watch_idx, wanted) in wanted.into_iter().enumerate() {
             let reporter = Reporter { watch_idx, reports: sender.clone() };
             let resource = wanted.purpose.resource();
-            let watch = Watch {
+            let mut watch = Watch {
                 title: format!("kubernetes of job {:?}: {resource}", self.job),
                 wanted,
                 connection: Connection::new(Access::of(&self.config), reporter.clone()),
-                reporter: reporter.clone(),
+                reporter,
                 stop: stop.clone(),
                 patience: Patience::default(),
                 metrics: Arc::clone(&self.metrics),
                 state: State::default(),
             };
-            let last_words = LastWords(reporter);
+            let stop = stop.clone();
+            let rest = move |pause| stop.recv_timeout(pause) == Err(RecvTimeoutError::Timeout);
             let spawned =
-                thread::Builder::new().name(format!("watch-{resource}-{watch_idx}")).spawn(move || {
-                    let _last_words = last_words;
+                WATCH_THREAD.spawn_restarting(&format!("{resource}-{watch_idx}"), rest, move || {
+                    // What a panic has left of it is not to be trusted: everything is listed again.
+                    watch.state = State::default();
                     watch.run();
                 });
             match spawned {
@@ -191,19 +196,7 @@ impl Watches {
         }
         drop::<Receiver<Report>>(self.reports);
         for thread in self.threads {
-            // One that died has told so.
-            let _ = thread.join();
-        }
-    }
-}
-
-/// Tells when its thread ends by a panic.
-struct LastWords(Reporter);
-
-impl Drop for LastWords {
-    fn drop(&mut self) {
-        if thread::panicking() {
-            let _ = self.0.report(ReportKind::Died);
+            thread.join();
         }
     }
 }
@@ -264,7 +257,6 @@ impl Discoverer for KubernetesDiscoverer {
                 ReportKind::Listed(objects) => store.replace(watch_idx, objects),
                 ReportKind::There(key, kept) => store.put(watch_idx, key, kept),
                 ReportKind::Gone(key) => store.remove(watch_idx, &key),
-                ReportKind::Died => panic!("BUG: a watch of kubernetes_sd_configs has died"),
             };
             if change == Change::Something && store.is_complete() {
                 let wait = if was_sent { COLLECTING } else { Duration::ZERO };

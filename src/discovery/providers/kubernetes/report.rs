@@ -19,6 +19,4 @@ pub(in crate::discovery::providers::kubernetes) enum ReportKind {
     Listed(BTreeMap<String, Kept>),
     There(String, Kept),
     Gone(String),
-    /// Its thread has ended by a panic.
-    Died,
 }

@@ -79,7 +79,7 @@ pub(in crate::discovery::providers::kubernetes) struct State {
 
 impl Watch {
     /// Until the provider has gone.
-    pub(in crate::discovery::providers::kubernetes) fn run(mut self) {
+    pub(in crate::discovery::providers::kubernetes) fn run(&mut self) {
         loop {
             let pause = match self.step() {
                 Ok(()) => continue,

@@ -74,7 +74,7 @@ fn a_silent_server_is_asked_again() {
     let url = SecretUrl { full: Secret::new(url.clone()), shown: url };
     let access = Access::Given(url, Arc::new(HttpClientConfig::default()));
     let metrics = Arc::new(DiscoveryMetrics::default());
-    let watch = Watch {
+    let mut watch = Watch {
         wanted: Wanted {
             purpose: Purpose::Pods,
             namespace: None,
@@ -93,7 +93,7 @@ fn a_silent_server_is_asked_again() {
         metrics: Arc::clone(&metrics),
         state: State::default(),
     };
-    let thread = thread::Builder::new().spawn(|| watch.run()).expect("a thread");
+    let thread = thread::Builder::new().spawn(move || watch.run()).expect("a thread");
     let ReportKind::Asks(canceller) = reports.recv_timeout(LONG).expect("a report").kind else {
         panic!("not how to cancel it");
     };

@@ -6,11 +6,11 @@
 
 use std::io;
 use std::path::Path;
-use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Sender, bounded, select};
 
+use crate::threads::{Thread, ThreadKind};
 use crate::wal::error::WalError;
 use crate::wal::format::closed_segment::ClosedSegment;
 use crate::wal::format::segment;
@@ -28,11 +28,8 @@ use crate::wal::keep::truncate_series::compact_symbols;
 use crate::wal::log_readers::ReadersKnown;
 use crate::wal::write::segment_writer::Rotated;
 
-/// Name of the thread.
-const THREAD_NAME: &str = "wal-maintenance";
-
-/// Stack of the thread in bytes: it walks files and encodes records, nothing is deep.
-const STACK_BYTES: usize = 256 * 1024;
+/// It walks files and encodes records, nothing is deep.
+const THREAD: ThreadKind = ThreadKind { name: "wal-maintenance", stack_bytes: 256 << 10 };
 
 /// Capacity of the wake-up channel: one is enough to be awake. The head drops what does not fit.
 const WAKES: usize = 1;
@@ -60,64 +57,48 @@ const MIN_ROTATE_BYTES: u64 = 64 * 1024;
 pub struct Handle {
     /// Closed to stop; nothing is ever sent.
     stop: Sender<()>,
-    thread: JoinHandle<()>,
+    thread: Thread,
 }
 
 impl Handle {
-    /// Starts the thread, which truncates at once if that is due: the readers are registered by then. `thread_ended` is
-    /// told its name if it panics.
+    /// Starts the thread, which truncates at once if that is due: the readers are registered by then.
     ///
     /// # Errors
     /// The system refuses the thread.
-    pub fn spawn(
-        wal: Wal,
-        readers_known: ReadersKnown,
-        thread_ended: impl FnOnce(&str) + Send + 'static,
-    ) -> io::Result<Handle> {
+    pub fn spawn(wal: Wal, readers_known: ReadersKnown) -> io::Result<Handle> {
         let (stop, stopped) = bounded::<()>(0);
         let (waker, wakes) = bounded(WAKES);
         let round = wal.options().fsync_interval.clamp(MIN_ROUND, MAX_ROUND);
-        let thread =
-            thread::Builder::new().name(THREAD_NAME.to_owned()).stack_size(STACK_BYTES).spawn(move || {
-                let mut guard = Guard { wal: wal.clone(), thread_ended: Some(Box::new(thread_ended)) };
-                wal.wake_with(waker);
-                wal.room().serve();
-                let mut maintenance = Maintenance::new(wal, readers_known);
-                loop {
-                    maintenance.cycle(Instant::now());
-                    select! {
-                        recv(stopped) -> _ => break,
-                        recv(wakes) -> _ => {}
-                        default(round) => {}
-                    }
+        let thread = THREAD.spawn_essential("", move || {
+            let _served = Served(wal.clone());
+            wal.wake_with(waker);
+            wal.room().serve();
+            let mut maintenance = Maintenance::new(wal, readers_known);
+            loop {
+                maintenance.cycle(Instant::now());
+                select! {
+                    recv(stopped) -> _ => break,
+                    recv(wakes) -> _ => {}
+                    default(round) => {}
                 }
-                guard.thread_ended = None;
-            })?;
+            }
+        })?;
         Ok(Handle { stop, thread })
     }
 
     /// Stops the thread and waits for the end of its round.
     pub fn stop(self) {
         drop(self.stop);
-        // A panic in it was already told to `thread_ended`.
-        let _ = self.thread.join();
+        self.thread.join();
     }
 }
 
-type ThreadEnded = Box<dyn FnOnce(&str) + Send>;
+/// While it is there, commits that find the disk full ask this thread for room.
+struct Served(Wal);
 
-struct Guard {
-    wal: Wal,
-    /// Taken at a regular end.
-    thread_ended: Option<ThreadEnded>,
-}
-
-impl Drop for Guard {
+impl Drop for Served {
     fn drop(&mut self) {
-        self.wal.room().close();
-        if let Some(thread_ended) = self.thread_ended.take() {
-            thread_ended(THREAD_NAME);
-        }
+        self.0.room().close();
     }
 }
 

@@ -1,0 +1,186 @@
+//! The one way to run a thread: a name, a stack, and what its death means.
+//!
+//! A thread that panics is caught where it began, counted by its kind, and named in one line of the log. What follows is
+//! part of its start: the daemon stops in order, the thread runs again after a pause, or its owner sees to it. Threads
+//! and their panics belong to the process, so what is counted here does too.
+
+#[cfg(any(test, feature = "faults"))]
+pub mod fault;
+mod panics;
+pub mod restarts;
+
+pub use crate::threads::panics::{Panicked, ThreadMetrics, metrics};
+use crate::threads::restarts::Restarts;
+use std::io;
+use std::sync::OnceLock;
+use std::thread::{Builder, JoinHandle, Scope, ScopedJoinHandle};
+use std::time::Duration;
+
+/// Stack of a thread without a reason for less: address space, of which only what is touched costs anything.
+pub const STACK_BYTES: usize = 2 << 20;
+
+/// What threads with the same work have in common.
+#[derive(Clone, Copy, Debug)]
+pub struct ThreadKind {
+    /// What their names begin with, and the label `thread` of the metrics: `web`, `remote-shard`.
+    pub name: &'static str,
+    /// Address space of the stack in bytes.
+    pub stack_bytes: usize,
+}
+
+/// A running thread. Dropping it leaves the thread alone.
+#[derive(Debug)]
+pub struct Thread(JoinHandle<bool>);
+
+impl Thread {
+    /// Waits for its end; false if that was a panic, which has been reported by then.
+    pub fn join(self) -> bool {
+        self.0.join().unwrap_or(false)
+    }
+
+    /// Whether it has ended, by itself or by a panic.
+    pub fn has_ended(&self) -> bool {
+        self.0.is_finished()
+    }
+
+    /// What wakes it while it is parked.
+    pub fn unparker(&self) -> std::thread::Thread {
+        self.0.thread().clone()
+    }
+}
+
+/// What stops the daemon in order.
+type Stop = Box<dyn Fn() + Send + Sync>;
+
+static STOP: OnceLock<Stop> = OnceLock::new();
+
+/// From now on `stop` is called when a thread dies without which the daemon cannot go on. The first call counts.
+pub fn stop_by(stop: impl Fn() + Send + Sync + 'static) {
+    let _ = STOP.set(Box::new(stop));
+}
+
+/// Something has ended without which the daemon cannot go on: says so, and asks the daemon to stop with the exit status
+/// of a bug. A process without a daemon, such as a test, ends at once.
+pub fn stop_daemon(why: &str) {
+    log::error!("{why}; the daemon stops and exits with status 2, a service manager may start it again");
+    match STOP.get() {
+        Some(stop) => stop(),
+        None => std::process::abort(),
+    }
+}
+
+impl ThreadKind {
+    /// Starts a thread that ends by its own decision or by a bug; a panic stops the daemon. `instance` tells it from
+    /// others of its kind; empty if there is only one.
+    ///
+    /// # Errors
+    /// The system refuses the thread.
+    pub fn spawn_essential(self, instance: &str, run: impl FnOnce() + Send + 'static) -> io::Result<Thread> {
+        let name = self.thread_name(instance);
+        self.spawn(instance, move || {
+            let outcome = self.catch(|| self.run(run));
+            outcome.inspect_err(|panicked| stop_daemon(&format!("BUG: thread {name} {panicked}"))).is_ok()
+        })
+    }
+
+    /// Starts a thread that runs again after a panic, and after a pause in which `rest` sleeps. `rest` is false when the
+    /// thread is to end instead.
+    ///
+    /// # Errors
+    /// The system refuses the thread.
+    pub fn spawn_restarting(
+        self,
+        instance: &str,
+        rest: impl Fn(Duration) -> bool + Send + 'static,
+        mut run: impl FnMut() + Send + 'static,
+    ) -> io::Result<Thread> {
+        let name = self.thread_name(instance);
+        let mut restarts = Restarts::of(self.name);
+        self.spawn(instance, move || {
+            while let Err(panicked) = self.catch(|| self.run(&mut run)) {
+                let pause = restarts.next_pause();
+                log::error!("BUG: thread {name} {panicked}; it starts again in {} s", pause.as_secs());
+                if !rest(pause) {
+                    return false;
+                }
+                restarts.count();
+            }
+            true
+        })
+    }
+
+    /// Starts a thread whose owner sees that it has ended, and does what that asks for: `consequence` says what, for the
+    /// log.
+    ///
+    /// # Errors
+    /// The system refuses the thread.
+    pub fn spawn_owned(
+        self,
+        instance: &str,
+        consequence: &'static str,
+        run: impl FnOnce() + Send + 'static,
+    ) -> io::Result<Thread> {
+        let name = self.thread_name(instance);
+        self.spawn(instance, move || {
+            let outcome = self.catch(|| self.run(run));
+            outcome
+                .inspect_err(|panicked| log::error!("BUG: thread {name} {panicked}; {consequence}"))
+                .is_ok()
+        })
+    }
+
+    /// The same within `scope`; its result is `None` after a panic.
+    ///
+    /// # Errors
+    /// The system refuses the thread.
+    pub fn spawn_scoped<'scope, R: Send + 'scope>(
+        self,
+        scope: &'scope Scope<'scope, '_>,
+        instance: &str,
+        consequence: &'static str,
+        run: impl FnOnce() -> R + Send + 'scope,
+    ) -> io::Result<ScopedJoinHandle<'scope, Option<R>>> {
+        let name = self.thread_name(instance);
+        self.builder(instance).spawn_scoped(scope, move || {
+            self.catch(|| self.run(run))
+                .inspect_err(|panicked| log::error!("BUG: thread {name} {panicked}; {consequence}"))
+                .ok()
+        })
+    }
+
+    /// Runs a part of a thread of this kind that may panic without taking the thread along. What `run` has borrowed may
+    /// be left half-done: who calls this puts it right or drops it.
+    ///
+    /// # Errors
+    /// It has panicked, which is counted; saying so is the caller's.
+    pub fn catch<R>(self, run: impl FnOnce() -> R) -> Result<R, Panicked> {
+        panics::catch(run).inspect_err(|_| metrics().panics.with(&[self.name]).inc())
+    }
+
+    fn spawn(self, instance: &str, run: impl FnOnce() -> bool + Send + 'static) -> io::Result<Thread> {
+        self.builder(instance).spawn(run).map(Thread)
+    }
+
+    fn builder(self, instance: &str) -> Builder {
+        // A rate needs the zero before the first event.
+        metrics().panics.with(&[self.name]);
+        Builder::new().name(self.thread_name(instance)).stack_size(self.stack_bytes)
+    }
+
+    fn thread_name(self, instance: &str) -> String {
+        match instance {
+            "" => self.name.to_owned(),
+            instance => format!("{}-{instance}", self.name),
+        }
+    }
+
+    fn run<R>(self, run: impl FnOnce() -> R) -> R {
+        #[cfg(any(test, feature = "faults"))]
+        fault::strike(self.name);
+        run()
+    }
+}
+
+#[cfg(test)]
+#[path = "threads_tests.rs"]
+mod tests;
