@@ -10,6 +10,7 @@ pub mod auth;
 pub mod dial;
 pub mod error;
 mod profile;
+mod single_flight;
 mod tls;
 mod watched;
 pub mod wire;

@@ -7,8 +7,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use parking_lot::{Condvar, Mutex};
-
 use crate::config::client::header::is_header_text;
 use crate::config::client::http_client::{Auth, HttpClientConfig};
 use crate::config::client::oauth2::{Grant, JWT_BEARER, OAuth2Config};
@@ -20,6 +18,7 @@ use crate::http::auth::assertion::Assertion;
 use crate::http::auth::secret_text::SecretText;
 use crate::http::auth::token_answer::{TokenAnswer, read_answer};
 use crate::http::error::{HttpErrorKind, Phase};
+use crate::http::single_flight::{Arrivals, Flight, Look, NotFetched, start};
 use crate::http::wire::buffers::OUTPUT_BYTES;
 use crate::http::wire::exchange::Exchange;
 use crate::http::wire::response::Answer;
@@ -31,15 +30,9 @@ const EXPIRY_MARGIN: Duration = Duration::from_secs(10);
 /// Over a whole request for a token; above the usual scrape timeout, so that the next scrape finds it done.
 const TOKEN_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A failure is the answer for all who ask within this: thousands of targets may need the token.
-const FAILURE_GOOD_FOR: Duration = Duration::from_secs(1);
-
 /// A server may refuse a token before it expires. One that refuses every token must not cost the endpoint of tokens
 /// a request each time.
 const RENEWAL_INTERVAL: Duration = Duration::from_secs(10);
-
-/// How often a waiting caller looks whether it was cancelled.
-const CANCEL_POLL: Duration = Duration::from_millis(50);
 
 /// It has to fit into one header line.
 const MAX_TOKEN_BYTES: usize = OUTPUT_BYTES - 256;
@@ -54,16 +47,13 @@ pub(in crate::http) struct Tokens {
     post_form: PostForm,
     /// The client's secret, or its key.
     secret: Option<SecretText>,
-    state: Mutex<State>,
-    answered: Condvar,
+    state: Arrivals<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     token: Option<Token>,
-    failure: Option<(Instant, String)>,
-    is_being_fetched: bool,
-    n_answers: u64,
+    fetches: Flight<String>,
     renewed_at: Option<Instant>,
     style: Option<Style>,
 }
@@ -101,7 +91,7 @@ impl Tokens {
             Grant::JwtBearer { .. } => SecretText::of_lines(source),
         });
         let config = Arc::clone(config);
-        Arc::new(Self { config, post_form, secret, state: Mutex::default(), answered: Condvar::new() })
+        Arc::new(Self { config, post_form, secret, state: Arrivals::default() })
     }
 
     /// The value of `Authorization`. Waits for it until `deadline` at most.
@@ -116,33 +106,25 @@ impl Tokens {
                 HttpErrorKind::Setup(format!("unable to read oauth2 client secret: {cause}"))
             })?,
         };
-        let mut state = self.state.lock();
-        let n_answers_before = state.n_answers;
-        loop {
-            let now = Instant::now();
+        let n_landed = self.state.lock().fetches.n_landed();
+        let look = |state: &mut State, now: Instant| {
             if let Some(token) = state.token.as_ref().filter(|token| token.is_good(now, &secret)) {
-                return Ok(token.line.clone());
+                return Look::Done(Ok(token.line.clone()));
             }
-            if let Some((failed_at, failure)) = &state.failure
-                && (state.n_answers > n_answers_before || now.duration_since(*failed_at) < FAILURE_GOOD_FOR)
+            if let Some(failure) = state.fetches.failure()
+                && state.fetches.answers(n_landed, now)
             {
-                return Err(HttpErrorKind::Setup(failure.clone()));
+                return Look::Done(Err(HttpErrorKind::Setup(failure.clone())));
             }
             if exchange.is_cancelled() {
-                return Err(HttpErrorKind::Cancelled);
+                return Look::Done(Err(HttpErrorKind::Cancelled));
             }
             if now >= deadline {
-                return Err(HttpErrorKind::Deadline(Phase::Token));
+                return Look::Done(Err(HttpErrorKind::Deadline(Phase::Token)));
             }
-            if !state.is_being_fetched {
-                state.is_being_fetched = true;
-                drop(state);
-                self.start_fetch(secret.clone());
-                state = self.state.lock();
-                continue;
-            }
-            self.answered.wait_until(&mut state, deadline.min(now + CANCEL_POLL));
-        }
+            if state.fetches.take_off() { Look::Fetch } else { Look::Wait }
+        };
+        self.state.wait(deadline, look, || self.start_fetch(secret.clone()))
     }
 
     /// A server did not take `line`. True if it is worth to ask it again: the next token will be another one.
@@ -165,36 +147,25 @@ impl Tokens {
     }
 
     fn start_fetch(self: &Arc<Self>, secret: Secret) {
-        let tokens = Arc::clone(self);
-        let fetch = move || {
-            // A panic that took the thread along would leave the token "being fetched" for ever.
-            let outcome = THREAD.catch(|| tokens.fetch(&secret)).unwrap_or_else(|panicked| {
-                // Without its words: they may hold the secret.
-                Err(format!("oauth2: cannot fetch token: a bug, it panicked at {}", panicked.place()))
-            });
-            tokens.take_outcome(outcome);
-        };
-        if let Err(error) = THREAD.spawn_owned("", "its token stays unknown", fetch) {
-            self.take_outcome(Err(format!("oauth2: cannot fetch token: {error}")));
-        }
+        let (tokens, asking) = (Arc::clone(self), Arc::clone(self));
+        start(THREAD, move || asking.fetch(&secret), move |outcome| tokens.take_outcome(outcome));
     }
 
-    fn take_outcome(&self, outcome: Result<Token, String>) {
-        let mut state = self.state.lock();
-        state.is_being_fetched = false;
-        state.n_answers += 1;
-        match outcome {
-            Ok(token) => {
-                state.token = Some(token);
-                state.failure = None;
+    fn take_outcome(&self, outcome: Result<Token, NotFetched<String>>) {
+        let (token, failure) = match outcome {
+            Ok(token) => (Some(token), None),
+            Err(NotFetched::Failed(failure)) => (None, Some(failure)),
+            // Without its words: they may hold the secret.
+            Err(NotFetched::Panicked(panicked)) => {
+                log::error!("BUG: asking for a token panicked at {}", panicked.place());
+                (None, Some("oauth2: cannot fetch token: a bug, it panicked".to_owned()))
             }
-            Err(failure) => {
-                state.token = None;
-                state.failure = Some((Instant::now(), failure));
-            }
-        }
-        drop(state);
-        self.answered.notify_all();
+            Err(NotFetched::NoThread(error)) => (None, Some(format!("oauth2: cannot fetch token: {error}"))),
+        };
+        self.state.land(|state, now| {
+            state.token = token;
+            state.fetches.land(failure, now);
+        });
     }
 
     fn fetch(&self, secret: &Secret) -> Result<Token, String> {

@@ -11,8 +11,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
-
+use crate::http::single_flight::{Arrivals, Flight, Look, NotFetched, start};
 use crate::names::address::Address;
 use crate::names::resolver::{Failure, Resolver};
 use scraped_engine::threads::ThreadKind;
@@ -21,18 +20,11 @@ use scraped_engine::threads::ThreadKind;
 /// noticed, and the hosts file says nothing of it.
 const FRESH_FOR: Duration = Duration::from_secs(30);
 
-/// A failure is the answer for all who ask within this: thousands of targets may have one name, and a name that
-/// comes back is not to be missed.
-const FAILURE_GOOD_FOR: Duration = Duration::from_secs(1);
-
 /// Lookups that run at once. A hung name server holds one thread each until the resolver gives up.
 const MAX_LOOKUPS: usize = 16;
 
 /// How long a caller that could use an old answer waits for a new one.
 const PATIENCE_WITH_OLD_ANSWER: Duration = Duration::from_secs(2);
-
-/// How often a waiting caller looks whether it was cancelled.
-const CANCEL_POLL: Duration = Duration::from_millis(50);
 
 /// Names that no one asked for since are forgotten, looked at when this many are known.
 const MANY_NAMES: usize = 1024;
@@ -56,8 +48,7 @@ type LookUp = dyn Fn(&str) -> Result<Vec<Address>, Failure> + Send + Sync;
 /// The cache; one a process, so that targets of one host share its lookups.
 pub(in crate::http) struct Names {
     look_up: Box<LookUp>,
-    state: Mutex<State>,
-    answered: Condvar,
+    state: Arrivals<State>,
 }
 
 impl Debug for Names {
@@ -79,10 +70,7 @@ struct Name {
     answered_at: Option<Instant>,
     /// A connection to `addresses` failed since.
     is_doubted: bool,
-    failed_at: Option<Instant>,
-    last_failure: Option<Failure>,
-    n_answers: u64,
-    is_being_looked_up: bool,
+    lookups: Flight<Failure>,
 }
 
 impl Names {
@@ -94,7 +82,7 @@ impl Names {
 
     /// A cache over another one.
     pub(in crate::http) fn over(look_up: Box<LookUp>) -> Arc<Self> {
-        Arc::new(Self { look_up, state: Mutex::default(), answered: Condvar::new() })
+        Arc::new(Self { look_up, state: Arrivals::default() })
     }
 
     /// Addresses of `host`, at least one; without a host, this machine's. Waits until `deadline` at most.
@@ -111,46 +99,38 @@ impl Names {
             return Ok(vec![address]);
         }
         let patience_ends = Instant::now() + PATIENCE_WITH_OLD_ANSWER;
-        let mut state = self.state.lock();
-        let n_answers_before = state.names.get(host).map_or(0, |name| name.n_answers);
-        loop {
-            let now = Instant::now();
+        let n_landed = self.state.lock().names.get(host).map_or(0, |name| name.lookups.n_landed());
+        let look = |state: &mut State, now: Instant| {
             let has_slot = state.n_lookups < MAX_LOOKUPS;
             if state.names.len() >= MANY_NAMES && !state.names.contains_key(host) {
                 state.forget_old_names(now);
             }
             let name = state.names.entry(host.into()).or_default();
             if name.is_fresh(now) {
-                return Ok(name.addresses.clone());
+                return Look::Done(Ok(name.addresses.clone()));
             }
-            if name.n_answers > n_answers_before || name.has_just_failed(now) {
-                // A lookup ended after this call began, or shortly before, and it failed.
-                return name.old_answer().ok_or_else(|| {
-                    LookupError::Failed(name.last_failure.clone().unwrap_or_else(Failure::no_such_host))
-                });
+            if name.lookups.answers(n_landed, now) {
+                let failure = || name.lookups.failure().cloned().unwrap_or_else(Failure::no_such_host);
+                return Look::Done(name.old_answer().ok_or_else(|| LookupError::Failed(failure())));
             }
             if now >= deadline || now >= patience_ends {
                 if let Some(addresses) = name.old_answer() {
-                    return Ok(addresses);
+                    return Look::Done(Ok(addresses));
                 }
                 if now >= deadline {
-                    return Err(LookupError::Deadline);
+                    return Look::Done(Err(LookupError::Deadline));
                 }
             }
             if is_cancelled() {
-                return Err(LookupError::Cancelled);
+                return Look::Done(Err(LookupError::Cancelled));
             }
-            if !name.is_being_looked_up && has_slot {
-                name.is_being_looked_up = true;
+            if has_slot && name.lookups.take_off() {
                 state.n_lookups += 1;
-                drop(state);
-                self.start_lookup(host);
-                state = self.state.lock();
-                continue;
+                return Look::Fetch;
             }
-            let wake_at = deadline.min(now + CANCEL_POLL);
-            self.answered.wait_until(&mut state, wake_at);
-        }
+            Look::Wait
+        };
+        self.state.wait(deadline, look, || self.start_lookup(host))
     }
 
     /// A connection to an address of `host` failed: the next caller asks again.
@@ -175,8 +155,7 @@ impl Names {
         if name.answered_at.is_some_and(|answered_at| answered_at > since) {
             return Some(name.addresses.contains(address));
         }
-        if has_slot && !name.is_being_looked_up && !name.has_just_failed(now) {
-            name.is_being_looked_up = true;
+        if has_slot && !name.lookups.has_just_failed(now) && name.lookups.take_off() {
             state.n_lookups += 1;
             drop(state);
             self.start_lookup(host);
@@ -185,51 +164,46 @@ impl Names {
     }
 
     fn start_lookup(self: &Arc<Self>, host: &str) {
-        let names = Arc::clone(self);
-        let owned_host = host.to_owned();
-        let spawned = THREAD.spawn_owned("", "its name stays unknown", move || {
-            // A panic that took the thread along would leave the name "being looked up" for ever.
-            let outcome = THREAD.catch(|| (names.look_up)(&owned_host)).unwrap_or_else(|panicked| {
-                log::error!("BUG: the lookup of {owned_host} {panicked}");
-                Err(failed("a bug, the lookup panicked"))
-            });
-            names.take_answer(&owned_host, outcome);
-        });
-        if let Err(error) = spawned {
-            self.take_answer(host, Err(failed(&format!("cannot look it up: {error}"))));
-        }
+        let (names, host) = (Arc::clone(self), host.to_owned());
+        let fetch = {
+            let (names, host) = (Arc::clone(&names), host.clone());
+            move || (names.look_up)(&host)
+        };
+        start(THREAD, fetch, move |outcome| names.take_answer(&host, outcome));
     }
 
-    fn take_answer(&self, host: &str, outcome: Result<Vec<Address>, Failure>) {
-        let mut state = self.state.lock();
-        state.n_lookups -= 1;
-        let name = state.names.entry(host.into()).or_default();
-        name.is_being_looked_up = false;
-        name.n_answers += 1;
-        name.failed_at = None;
-        let failure = match outcome {
-            Ok(addresses) if !addresses.is_empty() => {
-                name.addresses = addresses;
-                name.answered_at = Some(Instant::now());
-                name.is_doubted = false;
-                None
+    fn take_answer(&self, host: &str, outcome: Result<Vec<Address>, NotFetched<Failure>>) {
+        let outcome = outcome.map_err(|cause| match cause {
+            NotFetched::Failed(failure) => failure,
+            NotFetched::Panicked(panicked) => {
+                log::error!("BUG: the lookup of {host} {panicked}");
+                failed("a bug, the lookup panicked")
             }
-            Ok(_) => Some(Failure::no_such_host()),
-            Err(failure) => Some(failure),
-        };
-        if failure.is_some() {
-            name.last_failure = failure;
-            name.failed_at = Some(Instant::now());
-        }
-        drop(state);
-        self.answered.notify_all();
+            NotFetched::NoThread(error) => failed(&format!("cannot look it up: {error}")),
+        });
+        self.state.land(|state, now| {
+            state.n_lookups -= 1;
+            let name = state.names.entry(host.into()).or_default();
+            let failure = match outcome {
+                Ok(addresses) if !addresses.is_empty() => {
+                    name.addresses = addresses;
+                    name.answered_at = Some(now);
+                    name.is_doubted = false;
+                    None
+                }
+                Ok(_) => Some(Failure::no_such_host()),
+                Err(failure) => Some(failure),
+            };
+            name.lookups.land(failure, now);
+        });
     }
 }
 
 impl State {
     fn forget_old_names(&mut self, now: Instant) {
-        self.names
-            .retain(|_, name| name.is_being_looked_up || name.is_fresh(now) || name.has_just_failed(now));
+        self.names.retain(|_, name| {
+            name.lookups.is_under_way() || name.is_fresh(now) || name.lookups.has_just_failed(now)
+        });
     }
 }
 
@@ -237,10 +211,6 @@ impl Name {
     fn is_fresh(&self, now: Instant) -> bool {
         let is_young = |answered_at| now.saturating_duration_since(answered_at) < FRESH_FOR;
         !self.is_doubted && self.answered_at.is_some_and(is_young)
-    }
-
-    fn has_just_failed(&self, now: Instant) -> bool {
-        self.failed_at.is_some_and(|failed_at| now.saturating_duration_since(failed_at) < FAILURE_GOOD_FOR)
     }
 
     fn old_answer(&self) -> Option<Vec<Address>> {
