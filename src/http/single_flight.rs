@@ -138,14 +138,13 @@ pub(in crate::http) fn start<T, E>(
     land: impl FnOnce(Result<T, NotFetched<E>>) + Clone + Send + 'static,
 ) {
     let land_there = land.clone();
-    let run = move || {
-        let outcome = kind.catch(fetch);
+    let spawned = kind.spawn("", fetch, move |outcome| {
         land_there(match outcome {
             Ok(outcome) => outcome.map_err(NotFetched::Failed),
             Err(panicked) => Err(NotFetched::Panicked(panicked)),
         });
-    };
-    if let Err(error) = kind.spawn_owned("", "whoever waits for it does so until its deadline", run) {
+    });
+    if let Err(error) = spawned {
         land(Err(NotFetched::NoThread(error)));
     }
 }

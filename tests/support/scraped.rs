@@ -54,7 +54,7 @@ impl Scraped {
     }
 
     /// Waits until it is ready.
-    fn ready(self) -> Self {
+    pub fn ready(self) -> Self {
         wait_until("the daemon is ready", || {
             assert!(!self.has_ended(), "the daemon ended: {}", self.stderr());
             self.try_get("/-/ready").is_some_and(|answer| answer.status == 200)

@@ -77,9 +77,10 @@ impl ThreadKind {
     /// The system refuses the thread.
     pub fn spawn_essential(self, instance: &str, run: impl FnOnce() + Send + 'static) -> io::Result<Thread> {
         let name = self.thread_name(instance);
-        self.spawn(instance, move || {
-            let outcome = self.catch(|| self.run(run));
-            outcome.inspect_err(|panicked| stop_daemon(&format!("BUG: thread {name} {panicked}"))).is_ok()
+        self.spawn(instance, run, move |outcome| {
+            if let Err(panicked) = outcome {
+                stop_daemon(&format!("BUG: thread {name} {panicked}"));
+            }
         })
     }
 
@@ -96,8 +97,8 @@ impl ThreadKind {
     ) -> io::Result<Thread> {
         let name = self.thread_name(instance);
         let mut restarts = Restarts::of(self.name);
-        self.spawn(instance, move || {
-            while let Err(panicked) = self.catch(|| self.run(&mut run)) {
+        let thread = self.builder(instance).spawn(move || {
+            while let Err(panicked) = self.run(&mut run) {
                 let pause = restarts.next_pause();
                 log::error!("BUG: thread {name} {panicked}; it starts again in {} s", pause.as_secs());
                 if !rest(pause) {
@@ -106,7 +107,8 @@ impl ThreadKind {
                 restarts.count();
             }
             true
-        })
+        });
+        thread.map(Thread)
     }
 
     /// Starts a thread whose owner sees that it has ended, and does what that asks for: `consequence` says what, for the
@@ -121,12 +123,30 @@ impl ThreadKind {
         run: impl FnOnce() + Send + 'static,
     ) -> io::Result<Thread> {
         let name = self.thread_name(instance);
-        self.spawn(instance, move || {
-            let outcome = self.catch(|| self.run(run));
-            outcome
-                .inspect_err(|panicked| log::error!("BUG: thread {name} {panicked}; {consequence}"))
-                .is_ok()
+        self.spawn(instance, run, move |outcome| {
+            if let Err(panicked) = outcome {
+                log::error!("BUG: thread {name} {panicked}; {consequence}");
+            }
         })
+    }
+
+    /// Starts a thread that gives `owner` what came of it. If that is a panic, saying so is the owner's.
+    ///
+    /// # Errors
+    /// The system refuses the thread.
+    pub fn spawn<R>(
+        self,
+        instance: &str,
+        run: impl FnOnce() -> R + Send + 'static,
+        owner: impl FnOnce(Result<R, Panicked>) + Send + 'static,
+    ) -> io::Result<Thread> {
+        let thread = self.builder(instance).spawn(move || {
+            let outcome = self.run(run);
+            let has_ended_well = outcome.is_ok();
+            owner(outcome);
+            has_ended_well
+        });
+        thread.map(Thread)
     }
 
     /// The same within `scope`; its result is `None` after a panic.
@@ -142,7 +162,7 @@ impl ThreadKind {
     ) -> io::Result<ScopedJoinHandle<'scope, Option<R>>> {
         let name = self.thread_name(instance);
         self.builder(instance).spawn_scoped(scope, move || {
-            self.catch(|| self.run(run))
+            self.run(run)
                 .inspect_err(|panicked| log::error!("BUG: thread {name} {panicked}; {consequence}"))
                 .ok()
         })
@@ -155,10 +175,6 @@ impl ThreadKind {
     /// It has panicked, which is counted; saying so is the caller's.
     pub fn catch<R>(self, run: impl FnOnce() -> R) -> Result<R, Panicked> {
         panics::catch(run).inspect_err(|_| metrics().panics.with(&[self.name]).inc())
-    }
-
-    fn spawn(self, instance: &str, run: impl FnOnce() -> bool + Send + 'static) -> io::Result<Thread> {
-        self.builder(instance).spawn(run).map(Thread)
     }
 
     fn builder(self, instance: &str) -> Builder {
@@ -174,10 +190,12 @@ impl ThreadKind {
         }
     }
 
-    fn run<R>(self, run: impl FnOnce() -> R) -> R {
-        #[cfg(any(test, feature = "faults"))]
-        fault::strike(self.name);
-        run()
+    fn run<R>(self, run: impl FnOnce() -> R) -> Result<R, Panicked> {
+        self.catch(|| {
+            #[cfg(any(test, feature = "faults"))]
+            fault::strike(self.name);
+            run()
+        })
     }
 }
 
