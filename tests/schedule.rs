@@ -5,7 +5,7 @@
 
 mod fake_targets;
 
-use fake_targets::{Act, Fixture, Journal, job, settings, target};
+use fake_targets::{Act, Fixture, Journal, Line, job, settings, target};
 use scraped::scrape::schedule::scheduler::{Changes, FirstScrape};
 use scraped::scrape::targets::pool::LoopChanges;
 use scraped_engine::threads;
@@ -177,20 +177,31 @@ fn a_job_that_is_gone_gets_no_markers_and_neither_does_a_stop() {
 #[test]
 fn a_panic_is_told_counted_and_costs_nobody_else_a_scrape() {
     let fixture = Fixture::start(8, FirstScrape::AtOnce);
-    let journal = Arc::clone(&fixture.journal);
+    let (journal, metrics) = (Arc::clone(&fixture.journal), Arc::clone(&fixture.metrics));
     fixture.add(vec![
         target("bad", "panics", INTERVAL),
         target("worse", "panics-twice", INTERVAL),
         target("good", "answers", INTERVAL),
     ]);
     wait_answered(&journal, "good", 4);
-    journal.wait_for("panics", |journal| journal.of("bad").len() >= 4 && journal.of("worse").len() >= 4);
+    journal.wait_for("set aside", |journal| {
+        let is_reported = |line: &Line| matches!(line.act, Act::Reported(_));
+        ["bad", "worse"].iter().all(|instance| journal.of(instance).iter().any(is_reported))
+    });
     fixture.stop();
     // One loop that goes on, with `up 0` each time.
     let acts = |instance| -> Vec<Act> { journal.of(instance).into_iter().map(|line| line.act).collect() };
     assert_eq!(acts("bad")[..3], [Act::Created, Act::AfterPanic, Act::AfterPanic]);
     // One that cannot even tell is made anew.
     assert_eq!(acts("worse")[..4], [Act::Created, Act::AfterPanic, Act::Created, Act::AfterPanic]);
+    // After three in a row it is not asked any more, and reported down all the same.
+    for instance in ["bad", "worse"] {
+        let acts = acts(instance);
+        assert_eq!(acts.iter().filter(|act| **act == Act::AfterPanic).count(), 3, "{acts:?}");
+        let is_set_aside = |act: &Act| matches!(act, Act::Reported(why) if why.starts_with("set aside: 3 "));
+        assert!(acts.last().is_some_and(is_set_aside), "{acts:?}");
+    }
+    assert_eq!(metrics.set_aside.get(), 2);
     let n_told = |instance| acts(instance).into_iter().filter(|act| *act == Act::AfterPanic).count() as u64;
     assert_eq!(threads::metrics().panics.with(&["scrape-worker"]).get(), n_told("bad") + 2 * n_told("worse"));
 }

@@ -24,7 +24,7 @@ const ENGINE_MAY_IMPORT: &[(&str, &[&str])] = &[
         "wal",
         &["data_dir", "histogram", "labels", "metric_type", "metrics", "metrics_table", "series", "threads"],
     ),
-    ("store", &["exposition", "families", "histogram", "labels", "metric_type", "series", "wal"]),
+    ("store", &["exposition", "families", "histogram", "labels", "metric_type", "series", "threads", "wal"]),
     ("encode", &["histogram", "labels", "metric_type", "series", "wal"]),
 ];
 

@@ -1,5 +1,6 @@
 //! Each kind of thread is killed once, by a panic at its start, and what was promised for that is seen: the daemon stops in
-//! order with exit status 2, or the thread starts again, or those it worked for go on without it.
+//! order with exit status 2, or the thread starts again, or those it worked for go on without it. What makes a thread panic
+//! again and again is set aside, and the rest goes on.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up has to fail")]
 
@@ -210,6 +211,39 @@ fn a_request_for_a_token_that_dies_has_failed_and_the_next_one_gets_it() {
     wait_until("up", || active(&scraped, "one").iter().any(|target| target.health == "up"));
     assert_eq!(n_panics(&scraped, "http-token"), Some(1.0));
     assert!(scraped.stderr().contains("BUG: asking for a token panicked at "), "{}", scraped.stderr());
+    assert!(scraped.stop().success());
+}
+
+#[test]
+fn a_page_that_makes_scrapes_panic_is_set_aside_until_its_settings_change_and_the_others_go_on() {
+    let targets = FakeTargets::start();
+    targets.set("/bad", Behaviour::Healthy(page("poison_total 1\n")));
+    targets.set("/good", Behaviour::Healthy(page("good_total 1\n")));
+    let job = |name: &str, interval: &str| {
+        format!(
+            "- job_name: {name}\n  metrics_path: /{name}\n  scrape_interval: {interval}\n  scrape_timeout: {interval}\n  \
+             static_configs: [{{targets: ['{}']}}]\n",
+            targets.address()
+        )
+    };
+    let config =
+        |interval: &str| format!("scrape_configs:\n{}{}", job("bad", interval), job("good", "200ms"));
+    let scraped = start("page=poison", &config("200ms"));
+    let last_error = || active(&scraped, "bad").first().map(|it| it.last_error.clone()).unwrap_or_default();
+    let n_skipped = || metric(&scraped, "scraped_scrapes_skipped_total{reason=\"set_aside\"}").unwrap();
+    let check = |n_times: f64| {
+        wait_until("it is set aside", || last_error().starts_with("set aside: 3 scrapes in a row panicked"));
+        wait_until("it is not asked", || n_skipped() >= 5.0 * n_times);
+        assert_eq!(n_panics(&scraped, "scrape-worker"), Some(3.0 * n_times));
+        assert_eq!(metric(&scraped, "scraped_targets_set_aside_total"), Some(n_times));
+        assert_eq!(active(&scraped, "good")[0].health, "up");
+    };
+    check(1.0);
+    assert_eq!(targets.n_requests("/bad"), 3);
+    scraped.reload_with(&config("300ms"));
+    wait_until("it is asked again", || n_panics(&scraped, "scrape-worker") > Some(3.0));
+    check(2.0);
+    assert!(scraped.stderr().contains("/bad in a row have panicked"), "{}", scraped.stderr());
     assert!(scraped.stop().success());
 }
 

@@ -2,9 +2,11 @@
 //!
 //! Knows no socket and no parser; the HTTP client and the append path make these values.
 
+use crate::duration::format_duration;
 use crate::http::error::Phase;
 use scraped_engine::store::error::PageError;
 use std::fmt;
+use std::time::Duration;
 
 /// Why a scrape failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,6 +79,13 @@ pub enum ScrapeError {
     },
     /// The scrape ran into a bug; it was caught and counted.
     Panicked,
+    /// Several scrapes ran into a bug one after the other: the target is not asked for a while.
+    SetAside {
+        /// How many.
+        panics: u32,
+        /// For how long.
+        pause: Duration,
+    },
     /// A file or a command gave no page.
     Local {
         /// Which one, and what happened.
@@ -116,7 +125,8 @@ impl ScrapeError {
             | Self::TargetLimit { .. }
             | Self::LocalTimeout { .. }
             | Self::NoWorker { .. }
-            | Self::Panicked => false,
+            | Self::Panicked
+            | Self::SetAside { .. } => false,
         }
     }
 }
@@ -148,6 +158,12 @@ impl fmt::Display for ScrapeError {
             Self::Panicked => {
                 f.write_str("scrape panicked: a bug; its series are stale, the next scrape starts afresh")
             }
+            Self::SetAside { panics, pause } => write!(
+                f,
+                "set aside: {panics} scrapes in a row panicked, a bug; it is tried again after {} or when its settings \
+                 change",
+                format_duration(*pause)
+            ),
             Self::Local { cause } | Self::LocalTimeout { cause } => f.write_str(cause),
             Self::Page(error) => error.fmt(f),
         }

@@ -74,9 +74,11 @@ metrics_table! {
             "Start of a scrape against its slot on the grid, of targets that answered last time.";
         suspect_targets: Gauge => "scraped_suspect_targets",
             "Targets that did not answer last time, or were not asked yet.";
-        scrapes_skipped: Family<Counter> = Family::of(&["reason"], &["late", "no_worker"]) =>
+        scrapes_skipped: Family<Counter> = Family::of(&["reason"], &["late", "no_worker", "set_aside"]) =>
             "scraped_scrapes_skipped_total",
             "Slots on the grid without a scrape, by reason.";
+        set_aside: Counter => "scraped_targets_set_aside_total",
+            "Times that a target was set aside because its scrapes panicked one after the other.";
         clock_steps: Family<Counter> = Family::of(&["direction"], &["forward", "backward"]) =>
             "scraped_clock_steps_total",
             "Steps of the wall clock against the monotonic clock by more than a second.";

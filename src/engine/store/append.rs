@@ -123,6 +123,8 @@ impl PageAppend<'_, '_> {
     /// # Errors
     /// The page is refused; what is staged is to be rolled back.
     pub fn append(&mut self, page: Page<'_>) -> Result<(), PageError> {
+        #[cfg(any(test, feature = "faults"))]
+        crate::threads::fault::strike_at("page", page.bytes);
         let format = format_of_page(page.content_type, self.rules.fallback_format)?;
         let options = ParserOptions {
             ignore_native_histograms: !self.rules.scrape_native_histograms,

@@ -3,6 +3,7 @@
 pub mod end_of_run;
 pub mod mailbox;
 pub mod scheduler;
+pub(crate) mod set_aside;
 pub(crate) mod slots;
 pub(crate) mod suspects;
 pub mod timing;

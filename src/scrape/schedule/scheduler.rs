@@ -10,6 +10,7 @@ use crate::scrape::metrics::ScrapeMetrics;
 use crate::scrape::schedule::end_of_run::EndOfRun;
 use crate::scrape::schedule::mailbox;
 use crate::scrape::schedule::mailbox::Post;
+use crate::scrape::schedule::set_aside::{MAX_PANICS, Panics, SET_ASIDE_FOR};
 use crate::scrape::schedule::slots::{AfterRun, Lane, Slots, State, Tenant};
 use crate::scrape::schedule::suspects::SuspectLane;
 use crate::scrape::schedule::timing::{ClockStep, Timing};
@@ -236,7 +237,11 @@ impl<L: Scrapeable> Scheduler<L> {
     fn begin(&mut self, slot_idx: usize, now: Instant) {
         let due = self.advance(slot_idx, now);
         let Some(tenant) = self.slots.get_mut(slot_idx) else { return };
-        if tenant.is_proven {
+        if tenant.panics.is_set_aside(now) {
+            self.metrics.scrapes_skipped.with(&["set_aside"]).inc();
+            let error = ScrapeError::SetAside { panics: MAX_PANICS, pause: SET_ASIDE_FOR };
+            self.dispatch(slot_idx, Lane::SetAside, due, |slot| Task::Report(slot, error));
+        } else if tenant.is_proven {
             self.dispatch(slot_idx, Lane::Proven, due, Task::Scrape);
         } else if self.suspects.enter() {
             self.dispatch(slot_idx, Lane::Suspect, due, Task::Scrape);
@@ -334,7 +339,25 @@ impl<L: Scrapeable> Scheduler<L> {
         tenant.has_written = true;
         // What it has just written may be dated before the step, in what is now the future.
         self.is_order_restart_due |= tenant.clock_epoch < self.backward_epoch;
-        if let TaskOutcome::Scraped { start, answered } = done.outcome {
+        let scraped = match done.outcome {
+            TaskOutcome::Scraped { start, answered } => Some((start, answered)),
+            TaskOutcome::Panicked { start } => Some((start, Answered::No)),
+            TaskOutcome::Written => None,
+        };
+        if let Some((start, answered)) = scraped {
+            match done.outcome {
+                TaskOutcome::Panicked { .. } if tenant.panics.add(now) => {
+                    self.metrics.set_aside.inc();
+                    log::error!(
+                        "BUG: {MAX_PANICS} scrapes of {} in a row have panicked: it is set aside, and tried again in {} \
+                         or when its settings change",
+                        tenant.settings.target.url,
+                        format_duration(SET_ASIDE_FOR)
+                    );
+                }
+                TaskOutcome::Panicked { .. } => {}
+                _ => tenant.panics = Panics::default(),
+            }
             if lane == Lane::Proven {
                 let late = start.saturating_duration_since(tenant.running_due);
                 self.metrics.lateness.observe(late.as_secs_f64());
@@ -414,6 +437,7 @@ impl<L: Scrapeable> Scheduler<L> {
             canceller: None,
             is_replaced: false,
             is_proven: false,
+            panics: Panics::default(),
             is_on_grid: self.first_scrape == FirstScrape::OnGrid,
             next_due,
             running_due: next_due,
@@ -439,6 +463,7 @@ impl<L: Scrapeable> Scheduler<L> {
         tenant.interval_length = self.metrics.interval_length_of(new.scrape_interval);
         tenant.settings = settings;
         tenant.is_replaced = true;
+        tenant.panics = Panics::default();
         if is_grid_new && tenant.is_on_grid {
             let next_due = now + until_next;
             tenant.next_due = next_due;

@@ -4,6 +4,7 @@
 //! and the old deadline is skipped when it surfaces.
 
 use crate::scrape::schedule::end_of_run::EndOfRun;
+use crate::scrape::schedule::set_aside::Panics;
 use crate::scrape::targets::pool::{LoopKey, LoopSettings};
 use scraped_engine::metrics::Summary;
 use std::cmp::Reverse;
@@ -42,6 +43,8 @@ pub(in crate::scrape) struct Tenant<L> {
     pub(in crate::scrape) is_replaced: bool,
     /// Got an answer last time.
     pub(in crate::scrape) is_proven: bool,
+    /// Of its last scrapes.
+    pub(in crate::scrape) panics: Panics,
     /// False until the first scrape of a loop that scrapes at once.
     pub(in crate::scrape) is_on_grid: bool,
     /// The next slot; while the loop runs, the one after that.
@@ -79,6 +82,8 @@ pub(in crate::scrape) enum Lane {
     Suspect,
     /// A waiting suspect that is only reported down.
     Report,
+    /// It is set aside, and only reported down.
+    SetAside,
     /// Writes the staleness markers of a retired loop.
     EndOfRun,
 }

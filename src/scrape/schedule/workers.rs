@@ -152,6 +152,11 @@ pub enum TaskOutcome {
         /// Whether the target is proven.
         answered: Answered,
     },
+    /// A scrape that began at this instant, and ran into a bug.
+    Panicked {
+        /// When the worker took the loop.
+        start: Instant,
+    },
     /// A report or the end of a run.
     Written,
 }
@@ -344,9 +349,7 @@ fn perform<L: Scrapeable>(
 ) -> (TaskOutcome, bool) {
     let start = context.clock.now();
     let (at, after_panic) = match &task {
-        Task::Scrape(slot) => {
-            (Some(slot.scrape_time(start)), TaskOutcome::Scraped { start, answered: Answered::No })
-        }
+        Task::Scrape(slot) => (Some(slot.scrape_time(start)), TaskOutcome::Panicked { start }),
         Task::Report(slot, _) => (Some(slot.scrape_time(start)), TaskOutcome::Written),
         Task::EndOfRun { .. } => (None, TaskOutcome::Written),
     };
