@@ -9,7 +9,7 @@ use std::fmt;
 use std::io::{self, Read};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -208,47 +208,12 @@ impl Running {
         is_cancelled: impl Fn() -> bool,
         mut take: impl FnMut(&[u8]) -> bool,
     ) -> Result<(), ExecError> {
-        let mut n_taken = 0;
-        let io = |error: io::Error| ExecError::Io(error.to_string());
-        let (Some(mut stdout), Some(mut stderr)) = (self.child.stdout.take(), self.child.stderr.take())
-        else {
-            return Err(ExecError::Io("BUG: no pipe".to_owned()));
-        };
-        set_nonblocking(&stdout).and_then(|()| set_nonblocking(&stderr)).map_err(io)?;
-        let (mut has_more_output, mut has_more_complaint) = (true, true);
-        let mut piece = [0; PIECE_BYTES];
+        let mut pipes = Pipes::of(&mut self.child).map_err(io_error)?;
         loop {
             // First, so that everything that was printed before the end is read after it.
-            let ended = self.child.try_wait().map_err(io)?;
-            while has_more_output {
-                match read(&mut stdout, &mut piece).map_err(io)? {
-                    Piece::None => break,
-                    Piece::End => has_more_output = false,
-                    Piece::Bytes(n_read) => {
-                        n_taken += n_read;
-                        if n_taken > run.limit_bytes {
-                            return Err(ExecError::TooMuchOutput { limit_bytes: run.limit_bytes });
-                        }
-                        if !take(piece.get(..n_read).unwrap_or_default()) {
-                            return Err(ExecError::Unwanted);
-                        }
-                    }
-                }
-                if Instant::now() >= run.deadline {
-                    return Err(ExecError::Deadline);
-                }
-            }
-            // What is not kept is read all the same: no one waits for a full pipe. One piece a turn.
-            if has_more_complaint {
-                match read(&mut stderr, &mut piece).map_err(io)? {
-                    Piece::None => {}
-                    Piece::End => has_more_complaint = false,
-                    Piece::Bytes(n_read) => {
-                        let n_kept = n_read.min(COMPLAINT_BYTES.saturating_sub(self.complaint.len()));
-                        self.complaint.extend_from_slice(piece.get(..n_kept).unwrap_or_default());
-                    }
-                }
-            }
+            let ended = self.child.try_wait().map_err(io_error)?;
+            pipes.pass_output(&run, &mut take)?;
+            pipes.keep_complaint(&mut self.complaint).map_err(io_error)?;
             if let Some(status) = ended {
                 return self.judge(status);
             }
@@ -259,17 +224,7 @@ impl Running {
             if left.is_zero() {
                 return Err(ExecError::Deadline);
             }
-            let pause = left.min(LOOK_INTERVAL);
-            let mut pipes = Vec::with_capacity(2);
-            if has_more_output {
-                pipes.push(PollFd::new(&stdout, PollFlags::IN));
-            }
-            if has_more_complaint {
-                pipes.push(PollFd::new(&stderr, PollFlags::IN));
-            }
-            let pause = Timespec { tv_sec: 0, tv_nsec: pause.subsec_nanos().into() };
-            // An interrupted wait is a short one.
-            let _ = poll(&mut pipes, Some(&pause));
+            pipes.wait(left.min(LOOK_INTERVAL));
         }
     }
 
@@ -319,22 +274,77 @@ fn n_hung() -> usize {
     hung.len()
 }
 
-enum Piece {
-    Bytes(usize),
-    /// Nothing now.
-    None,
-    End,
+/// What a command prints; a pipe is gone once it has ended.
+struct Pipes {
+    output: Option<ChildStdout>,
+    complaint: Option<ChildStderr>,
+    n_taken: usize,
+    piece: [u8; PIECE_BYTES],
 }
 
-fn read(pipe: &mut impl Read, piece: &mut [u8]) -> io::Result<Piece> {
-    match pipe.read(piece) {
-        Ok(0) => Ok(Piece::End),
-        Ok(n_read) => Ok(Piece::Bytes(n_read)),
+impl Pipes {
+    fn of(child: &mut Child) -> io::Result<Self> {
+        let (output, complaint) = (child.stdout.take(), child.stderr.take());
+        output.as_ref().map_or(Ok(()), set_nonblocking)?;
+        complaint.as_ref().map_or(Ok(()), set_nonblocking)?;
+        Ok(Self { output, complaint, n_taken: 0, piece: [0; PIECE_BYTES] })
+    }
+
+    /// Hands on all that there is of the output.
+    fn pass_output(&mut self, run: &Run<'_>, mut take: impl FnMut(&[u8]) -> bool) -> Result<(), ExecError> {
+        while let Some(bytes) = read(&mut self.output, &mut self.piece).map_err(io_error)? {
+            self.n_taken += bytes.len();
+            if self.n_taken > run.limit_bytes {
+                return Err(ExecError::TooMuchOutput { limit_bytes: run.limit_bytes });
+            }
+            if !take(bytes) {
+                return Err(ExecError::Unwanted);
+            }
+            if Instant::now() >= run.deadline {
+                return Err(ExecError::Deadline);
+            }
+        }
+        Ok(())
+    }
+
+    /// One piece of the error output. What is not kept is read all the same: a command must not wait for a full pipe.
+    fn keep_complaint(&mut self, kept: &mut Vec<u8>) -> io::Result<()> {
+        if let Some(bytes) = read(&mut self.complaint, &mut self.piece)? {
+            let n_kept = bytes.len().min(COMPLAINT_BYTES.saturating_sub(kept.len()));
+            kept.extend_from_slice(bytes.get(..n_kept).unwrap_or_default());
+        }
+        Ok(())
+    }
+
+    /// Until one of them has something, at most this long.
+    fn wait(&self, at_most: Duration) {
+        let output = self.output.iter().map(|pipe| PollFd::new(pipe, PollFlags::IN));
+        let complaint = self.complaint.iter().map(|pipe| PollFd::new(pipe, PollFlags::IN));
+        let mut pipes: Vec<PollFd<'_>> = output.chain(complaint).collect();
+        let pause = Timespec { tv_sec: 0, tv_nsec: at_most.subsec_nanos().into() };
+        // An interrupted wait is a short one.
+        let _ = poll(&mut pipes, Some(&pause));
+    }
+}
+
+/// What a pipe holds now, if anything; at its end the pipe goes.
+fn read<'piece>(pipe: &mut Option<impl Read>, piece: &'piece mut [u8]) -> io::Result<Option<&'piece [u8]>> {
+    let Some(open) = pipe else { return Ok(None) };
+    match open.read(piece) {
+        Ok(0) => {
+            *pipe = None;
+            Ok(None)
+        }
+        Ok(n_read) => Ok(piece.get(..n_read)),
         Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
-            Ok(Piece::None)
+            Ok(None)
         }
         Err(error) => Err(error),
     }
+}
+
+fn io_error(error: io::Error) -> ExecError {
+    ExecError::Io(error.to_string())
 }
 
 fn set_nonblocking(pipe: &impl rustix::fd::AsFd) -> io::Result<()> {

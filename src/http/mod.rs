@@ -49,11 +49,11 @@ const UNUSED_BODY_BYTES: u64 = 2 << 10;
 /// forgotten it. Above every usual scrape interval.
 const MAX_IDLE_AGE: Duration = Duration::from_secs(5 * 60);
 
+/// Header of every request, to whomever.
+pub const USER_AGENT: (&str, &str) = ("User-Agent", concat!("scraped/", env!("CARGO_PKG_VERSION")));
+
 /// Of a request for a token.
-const FORM_HEADERS: [(&str, &str); 2] = [
-    ("User-Agent", concat!("scraped/", env!("CARGO_PKG_VERSION"))),
-    ("Content-Type", "application/x-www-form-urlencoded"),
-];
+const FORM_HEADERS: [(&str, &str); 2] = [USER_AGENT, ("Content-Type", "application/x-www-form-urlencoded")];
 
 /// An answer with a token (`golang.org/x/oauth2`: the same).
 const TOKEN_ANSWER_BYTES: usize = 1 << 20;

@@ -27,10 +27,8 @@ use crate::discovery::refresh::Source;
 use crate::discovery::target_group::{ADDRESS_LABEL, TargetGroup};
 use crate::http::address::escape::{escape, escape_query};
 use crate::http::address::url::Url;
-use crate::http::{Canceller, Headers, HttpClient, Question};
+use crate::http::{Canceller, Headers, HttpClient, Question, USER_AGENT};
 use scraped_engine::labels::Labels;
-
-const USER_AGENT: [(&str, &str); 1] = [("User-Agent", concat!("scraped/", env!("CARGO_PKG_VERSION")))];
 
 /// One request.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -121,7 +119,7 @@ impl ConsulSource {
     ) -> Self {
         let token = config.token.as_ref();
         let private = token.map(|token| ("X-Consul-Token".into(), token.clone())).into_iter().collect();
-        let headers = Headers { fixed: &USER_AGENT, others: Vec::new(), private };
+        let headers = Headers { fixed: &[USER_AGENT], others: Vec::new(), private };
         let url = Url::parse(&format!("{}://{}", config.scheme, config.server.full.expose()));
         let shown_server = format!("{}://{}", config.scheme, config.server.shown);
         let client = url.map(|url| HttpClient::new(url, headers, &config.client));

@@ -26,7 +26,7 @@ use crate::discovery::target_group::{ADDRESS_LABEL, TargetGroup};
 use crate::http::address::escape::escape_query;
 use crate::http::address::url::Url;
 use crate::http::wire::response::Answer;
-use crate::http::{Canceller, Headers, HttpClient, Question};
+use crate::http::{Canceller, Headers, HttpClient, Question, USER_AGENT};
 use scraped_engine::labels::Labels;
 
 /// The newest version of the API that this was written for.
@@ -34,8 +34,6 @@ const NEWEST_API: ApiVersion = ApiVersion(1, 44);
 
 /// What an engine speaks that does not say (Docker 1.12).
 const OLDEST_API: ApiVersion = ApiVersion(1, 24);
-
-const USER_AGENT: [(&str, &str); 1] = [("User-Agent", concat!("scraped/", env!("CARGO_PKG_VERSION")))];
 
 /// Network mode of a container that uses another one's network.
 const CONTAINER_MODE: &str = "container:";
@@ -153,7 +151,7 @@ impl DockerSource {
             query.push_str("?filters=");
             escape_query(&mut query, &serde_json::to_string(&filters).unwrap_or_default());
         }
-        let headers = Headers { fixed: &USER_AGENT, ..Headers::default() };
+        let headers = Headers { fixed: &[USER_AGENT], ..Headers::default() };
         let client = match config.host.full.expose().split_once("://") {
             Some(("unix", path)) => Url::parse("http://localhost")
                 .map(|url| HttpClient::over_unix_socket(PathBuf::from(path), url, headers, &config.client)),

@@ -16,13 +16,12 @@ use crate::discovery::metrics::DiscoveryMetrics;
 use crate::discovery::refresh::Source;
 use crate::discovery::target_group::TargetGroup;
 use crate::http::address::url::Url;
-use crate::http::{Canceller, Headers, HttpClient, Question};
+use crate::http::{Canceller, Headers, HttpClient, Question, USER_AGENT};
 
 /// Label with the URL of the list, without a password.
 const URL_LABEL: &str = "__meta_url";
 
-const FIXED_HEADERS: [(&str, &str); 2] =
-    [("User-Agent", concat!("scraped/", env!("CARGO_PKG_VERSION"))), ("Accept", "application/json")];
+const FIXED_HEADERS: [(&str, &str); 2] = [USER_AGENT, ("Accept", "application/json")];
 
 /// One entry of `http_sd_configs`.
 #[derive(Debug)]

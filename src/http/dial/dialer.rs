@@ -3,39 +3,22 @@
 //! Runs on the thread that asks. Knows neither TLS nor HTTP.
 
 use std::io;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use socket2::{Domain, SockAddr, Socket, Type};
 use ureq::Error;
 
-use crate::descriptors;
-use crate::descriptors::Purpose;
 use crate::http::address::site::join;
 use crate::http::dial::name_cache::{LookupError, Names};
+use crate::http::dial::race::Race;
+use crate::http::dial::socket::{failure, failure_at, new_socket, patiently, with_room};
 use crate::http::error::{HttpErrorKind, Phase, system_words};
 use crate::http::wire::carry::{Deadline, carry};
 use crate::http::wire::exchange::Exchange;
 use crate::names::address::Address;
-
-/// With several addresses the next one is tried beside the others after this (Go's `net.Dialer`: the same; RFC 8305,
-/// section 5).
-const NEXT_ATTEMPT_AFTER: Duration = Duration::from_millis(300);
-
-/// How often somebody who waits for several connections looks whether it was cancelled.
-const CANCEL_POLL: Duration = Duration::from_millis(50);
-
-/// How often somebody who waits for a descriptor looks whether there is one.
-const ROOM_POLL: Duration = Duration::from_millis(20);
-
-/// A name with more addresses is a mistake, or an attack.
-const MAX_ADDRESSES: usize = 16;
 
 /// Opens sockets for one client.
 #[derive(Debug)]
@@ -88,7 +71,7 @@ impl Dialer {
         self.exchange.enter(Phase::Connect);
         let connected = match addresses.as_slice() {
             [address] => self.one(host, address, port, deadline),
-            addresses => self.any(&in_turn(addresses), port, deadline),
+            addresses => Race::new(&self.exchange, addresses, port, deadline).run(),
         };
         connected.inspect_err(|_| self.names.doubt(host))
     }
@@ -125,7 +108,7 @@ impl Dialer {
     ) -> Result<(Arc<Socket>, Address), Error> {
         let address = known.at(port);
         let connect = || -> io::Result<Arc<Socket>> {
-            let socket = Arc::new(self.patiently(deadline.at, || new_socket(address))?);
+            let socket = Arc::new(patiently(&self.exchange, deadline.at, || new_socket(address))?);
             if !self.exchange.uses(&socket) {
                 return Err(io::ErrorKind::NotConnected.into());
             }
@@ -144,146 +127,11 @@ impl Dialer {
             Err(error) => Err(failure(known, port, &error)),
         }
     }
-
-    /// Opens a socket, and waits while there is no descriptor for it: others give theirs back.
-    fn patiently(&self, until: Instant, open: impl Fn() -> io::Result<Socket>) -> io::Result<Socket> {
-        loop {
-            match open() {
-                Err(error)
-                    if error.raw_os_error() == Some(libc::EMFILE)
-                        && !self.exchange.is_cancelled()
-                        && Instant::now() + ROOM_POLL < until =>
-                {
-                    thread::sleep(ROOM_POLL);
-                }
-                outcome => return outcome,
-            }
-        }
-    }
-
-    /// Tries one after the other, each a little after the one before and none of them given up: the first that
-    /// answers is taken. The first failure is the one to tell of.
-    fn any(
-        &self,
-        addresses: &[Address],
-        port: u16,
-        deadline: Deadline,
-    ) -> Result<(Arc<Socket>, Address), Error> {
-        let mut untried = addresses.iter();
-        let mut attempts: Vec<(Socket, &Address)> = Vec::new();
-        let mut first_failure = None;
-        let mut next_at = Instant::now();
-        loop {
-            if self.exchange.is_cancelled() {
-                return Err(carry(HttpErrorKind::Cancelled));
-            }
-            let now = Instant::now();
-            let left = deadline.left()?;
-            if now >= next_at || attempts.is_empty() {
-                match untried.next() {
-                    Some(address) => {
-                        next_at = now + NEXT_ATTEMPT_AFTER;
-                        // Others may be connected meanwhile; only without them there is nothing to wait for but room.
-                        let until = if attempts.is_empty() { deadline.at } else { now };
-                        match self.patiently(until, || begin(address.at(port))) {
-                            Ok(socket) => attempts.push((socket, address)),
-                            Err(error) => {
-                                first_failure.get_or_insert_with(|| failure(address, port, &error));
-                                next_at = now;
-                                continue;
-                            }
-                        }
-                    }
-                    None if attempts.is_empty() => {
-                        return Err(first_failure.unwrap_or(Error::Timeout(deadline.reason)));
-                    }
-                    None => next_at = deadline.at,
-                }
-            }
-            let wait = left.min(CANCEL_POLL).min(next_at.saturating_duration_since(now));
-            for idx in ready(&attempts, wait)?.into_iter().rev() {
-                let (socket, address) = attempts.swap_remove(idx);
-                match socket.take_error().map(|error| error.map_or(Ok(()), Err)).and_then(|outcome| outcome) {
-                    Ok(()) => {
-                        socket.set_nonblocking(false)?;
-                        let socket = Arc::new(socket);
-                        // Who is cancelled now finds out when it sends.
-                        self.exchange.uses(&socket);
-                        return Ok((socket, address.clone()));
-                    }
-                    Err(error) => {
-                        first_failure.get_or_insert_with(|| failure(address, port, &error));
-                        next_at = Instant::now();
-                    }
-                }
-            }
-        }
-    }
-}
-
-fn new_socket(address: SocketAddr) -> io::Result<Socket> {
-    let socket = with_room(Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?)?;
-    // As Go: the last piece of a body must not wait until the peer has said that the ones before arrived.
-    socket.set_tcp_nodelay(true)?;
-    Ok(socket)
-}
-
-/// The socket, unless those that are left belong to the log and the web server.
-fn with_room(socket: Socket) -> io::Result<Socket> {
-    match descriptors::has_room(&socket, Purpose::Exchange) {
-        true => Ok(socket),
-        false => Err(io::Error::from_raw_os_error(libc::EMFILE)),
-    }
-}
-
-/// A socket that is being connected.
-fn begin(address: SocketAddr) -> io::Result<Socket> {
-    let socket = new_socket(address)?;
-    socket.set_nonblocking(true)?;
-    match socket.connect(&SockAddr::from(address)) {
-        Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
-        _ => Ok(socket),
-    }
-}
-
-/// Which of them are connected or have failed, after `wait` at most.
-fn ready(attempts: &[(Socket, &Address)], wait: Duration) -> io::Result<Vec<usize>> {
-    let mut fds: Vec<PollFd<'_>> =
-        attempts.iter().map(|(socket, _)| PollFd::new(socket, PollFlags::OUT)).collect();
-    let wait = Timespec { tv_sec: wait.as_secs() as _, tv_nsec: wait.subsec_nanos() as _ };
-    match poll(&mut fds, Some(&wait)) {
-        Ok(_) | Err(Errno::INTR) => {}
-        Err(error) => return Err(error.into()),
-    }
-    Ok((0..fds.len()).filter(|idx| !fds[*idx].revents().is_empty()).collect())
-}
-
-fn failure(address: &Address, port: u16, error: &io::Error) -> Error {
-    failure_at(join(&address.to_string(), port), error)
-}
-
-fn failure_at(address: String, error: &io::Error) -> Error {
-    carry(HttpErrorKind::Connect { address, cause: system_words(error) })
-}
-
-/// The families by turns, the one of the best address first: where one of them leads nowhere, the
-/// other is tried next.
-fn in_turn(addresses: &[Address]) -> Vec<Address> {
-    let is_v4 = |address: &Address| address.ip().is_ipv4();
-    let is_first = |address: &&Address| Some(is_v4(address)) == addresses.first().map(is_v4);
-    let mut preferred = addresses.iter().filter(is_first);
-    let mut others = addresses.iter().filter(|address| !is_first(address));
-    let mut ordered = Vec::with_capacity(addresses.len());
-    while ordered.len() < addresses.len().min(MAX_ADDRESSES) {
-        ordered.extend(preferred.next().cloned());
-        ordered.extend(others.next().cloned());
-    }
-    ordered
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Dialer, Turn, in_turn};
+    use super::{Dialer, Turn};
     use crate::http::dial::name_cache::Names;
     use crate::http::wire::carry::Deadline;
     use crate::http::wire::exchange::Exchange;
@@ -322,14 +170,6 @@ mod tests {
             filler
         };
         (listener, (0..8).map(fill).collect())
-    }
-
-    #[test]
-    fn families_are_tried_by_turns() {
-        let check = |given: &[&str], want: &[&str]| assert_eq!(in_turn(&addresses(given)), addresses(want));
-        check(&["fd00::1", "fd00::2", "10.0.0.1"], &["fd00::1", "10.0.0.1", "fd00::2"]);
-        check(&["10.0.0.1", "10.0.0.2", "fd00::1"], &["10.0.0.1", "fd00::1", "10.0.0.2"]);
-        check(&["10.0.0.1", "10.0.0.2"], &["10.0.0.1", "10.0.0.2"]);
     }
 
     #[test]

@@ -4,4 +4,6 @@ pub(crate) mod connect;
 pub mod dialer;
 pub(crate) mod name_cache;
 pub(crate) mod proxy;
+mod race;
+mod socket;
 pub(crate) mod tunnel;

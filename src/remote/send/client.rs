@@ -13,12 +13,11 @@ use crate::http::address::url::Url;
 use crate::http::dial::dialer::Turn;
 use crate::http::error::{HttpError, HttpErrorKind};
 use crate::http::wire::response::Answer;
-use crate::http::{Canceller, Headers, HttpClient};
+use crate::http::{Canceller, Headers, HttpClient, USER_AGENT};
 use scraped_engine::encode::Message;
 
 /// Headers of every request.
-const FIXED_HEADERS: [(&str, &str); 2] =
-    [("User-Agent", concat!("scraped/", env!("CARGO_PKG_VERSION"))), ("Content-Encoding", "snappy")];
+const FIXED_HEADERS: [(&str, &str); 2] = [USER_AGENT, ("Content-Encoding", "snappy")];
 
 /// Of an answer's body so much is shown (Prometheus: `maxErrMsgLen`).
 const SHOWN_BODY_BYTES: usize = 512;

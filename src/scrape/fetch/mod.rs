@@ -3,4 +3,5 @@
 pub mod failure_log;
 pub(crate) mod local;
 pub mod negotiation;
+mod page_body;
 pub mod scraper;

@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 use crate::config::ScrapeConfig;
 use crate::http::address::url::Url;
 use crate::http::error::{HttpError, HttpErrorKind, Phase};
-use crate::http::wire::response::Response;
-use crate::http::{Canceller as HttpCanceller, Headers, HttpClient};
+use crate::http::{Canceller as HttpCanceller, Headers, HttpClient, USER_AGENT};
 use crate::scrape::error::ScrapeError;
 use crate::scrape::fetch::local::{ExecTarget, FileTarget, TEXT, failed};
 use crate::scrape::fetch::negotiation::accept;
+use crate::scrape::fetch::page_body::PageBody;
 use crate::scrape::targets::local_access::Bounds;
 use crate::scrape::targets::target::Target;
 use crate::scrape::targets::target_url::{TargetUrl, UrlScheme};
@@ -23,14 +23,7 @@ use scraped_engine::store::body_budget::BodyBuffer;
 use scraped_engine::store::decode::ContentEncoding;
 use scraped_engine::store::error::PageError;
 
-const FIXED_HEADERS: [(&str, &str); 1] = [("User-Agent", concat!("scraped/", env!("CARGO_PKG_VERSION")))];
-
-/// Of a promised `Content-Length` so much is believed before bytes come: a peer that promises and does not send
-/// must not hold the budget of others.
-const BELIEVED_BYTES: u64 = 1 << 20;
-
-/// Bodies of error answers up to this size are read, to keep the connection.
-const ERROR_BODY_BYTES: usize = 16 << 10;
+const FIXED_HEADERS: [(&str, &str); 1] = [USER_AGENT];
 
 /// Fetches one target; owns its connection.
 #[derive(Debug)]
@@ -163,69 +156,10 @@ impl Scraper {
                 return Ok(Fetched::of_text(body.len()));
             }
         };
-        let last_wire_bytes = self.last_wire_bytes;
         let mut response = client.get(deadline)?;
-        if response.status() != 200 {
-            read_away(&mut response);
-            return Err(ScrapeError::Status {
-                code: response.status(),
-                reason: response.reason().to_owned(),
-            });
-        }
-        let content_encoding = match response.content_encoding() {
-            b"gzip" => ContentEncoding::Gzip,
-            _ => ContentEncoding::Identity,
-        };
-        let limit_bytes = self.body_size_limit_bytes;
-        let wire_limit_bytes = match content_encoding {
-            ContentEncoding::Identity => limit_bytes,
-            // The limit is on the unpacked size; packing makes a page larger by this at most, names of files in
-            // the header aside.
-            ContentEncoding::Gzip if limit_bytes > 0 => limit_bytes.saturating_add(limit_bytes / 100 + 1024),
-            ContentEncoding::Gzip => 0,
-        };
-        let content_type = response.content_type();
-        let promised_bytes = response.content_length();
-        if let Some(promised_bytes) = promised_bytes
-            && wire_limit_bytes > 0
-            && promised_bytes >= wire_limit_bytes
-        {
-            return Err(ScrapeError::Page(PageError::BodySizeLimit { limit_bytes }));
-        }
-        loop {
-            if body.room().is_empty() {
-                // Memory is charged when bytes are there: a target that hangs after its head holds nothing.
-                let mut probe = [0; PROBE_BYTES];
-                let n_probed = response.read(&mut probe)?;
-                if n_probed == 0 {
-                    break;
-                }
-                let mut probed = &probe[..n_probed];
-                while !probed.is_empty() {
-                    let hint_bytes = expected_bytes(promised_bytes, body.len() as u64, last_wire_bytes);
-                    body.grow(hint_bytes, wire_limit_bytes, deadline).map_err(|error| match error {
-                        PageError::BodySizeLimit { .. } => PageError::BodySizeLimit { limit_bytes },
-                        error => error,
-                    })?;
-                    let n_fits = probed.len().min(body.room().len());
-                    body.room()[..n_fits].copy_from_slice(&probed[..n_fits]);
-                    body.filled(n_fits);
-                    probed = &probed[n_fits..];
-                }
-            } else {
-                let n_read = response.read(body.room())?;
-                if n_read == 0 {
-                    break;
-                }
-                body.filled(n_read);
-            }
-        }
-        if content_encoding == ContentEncoding::Identity
-            && limit_bytes > 0
-            && body.len() as u64 >= limit_bytes
-        {
-            return Err(ScrapeError::Page(PageError::BodySizeLimit { limit_bytes }));
-        }
+        let page = PageBody::of(&mut response, self.body_size_limit_bytes, self.last_wire_bytes)?;
+        let (content_type, content_encoding) = (response.content_type(), page.content_encoding);
+        page.read(&mut response, deadline, body)?;
         self.last_wire_bytes = body.len() as u64;
         Ok(Fetched { content_type, content_encoding, wire_bytes: body.len() })
     }
@@ -261,33 +195,6 @@ fn http_client(url: &TargetUrl, config: &ScrapeConfig, timeout: Duration) -> Res
         None => HttpClient::new(url, headers, &config.http_client),
         Some(path) => HttpClient::over_unix_socket(path, url, headers, &config.http_client),
     })
-}
-
-/// The size to expect of a body of which so much has come: one byte more, so that the end shows without another
-/// buffer.
-fn expected_bytes(promised_bytes: Option<u64>, received_bytes: u64, last_wire_bytes: u64) -> u64 {
-    let expected_bytes = match promised_bytes {
-        // Who has sent that much means it. To ask for all at once beats waiting for the rest while holding a part.
-        Some(promised_bytes) if received_bytes >= BELIEVED_BYTES => promised_bytes,
-        Some(promised_bytes) => promised_bytes.min(BELIEVED_BYTES.max(2 * last_wire_bytes)),
-        None => last_wire_bytes + last_wire_bytes / 8,
-    };
-    expected_bytes.saturating_add(1)
-}
-
-/// On the stack, for the first bytes of a body and for those after a buffer that is full.
-const PROBE_BYTES: usize = 1024;
-
-/// Reads the body of an answer that is of no use, if it is short.
-fn read_away(response: &mut Response<'_>) {
-    let mut n_left = ERROR_BODY_BYTES;
-    let mut scratch = [0; PROBE_BYTES];
-    while n_left > 0 {
-        match response.read(&mut scratch) {
-            Ok(0) | Err(_) => return,
-            Ok(n_read) => n_left = n_left.saturating_sub(n_read),
-        }
-    }
 }
 
 impl From<HttpError> for ScrapeError {

@@ -16,10 +16,10 @@ use crate::discovery::providers::kubernetes::objects::{List, Note};
 use crate::discovery::providers::kubernetes::report::{Report, ReportKind};
 use crate::http::error::{HttpError, HttpErrorKind};
 use crate::http::wire::response::Response;
-use crate::http::{Headers, HttpClient};
+use crate::http::{Headers, HttpClient, USER_AGENT};
 
 pub(in crate::discovery::providers::kubernetes) const FIXED_HEADERS: [(&str, &str); 2] =
-    [("User-Agent", concat!("scraped/", env!("CARGO_PKG_VERSION"))), ("Accept", "application/json")];
+    [USER_AGENT, ("Accept", "application/json")];
 
 /// One page of a list: 500 pods have some MB, with a megabyte of annotations on each it is a mistake.
 const MAX_PAGE_BYTES: usize = 32 << 20;
