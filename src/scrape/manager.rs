@@ -12,7 +12,7 @@ use crate::scrape::metrics::ScrapeMetrics;
 use crate::scrape::schedule::scheduler;
 use crate::scrape::schedule::scheduler::{Changes, FirstScrape, SchedulerOptions};
 use crate::scrape::scrape_loop::{ScrapeLoop, Worker};
-use crate::scrape::targets::pool::{FailureLogs, LoopChanges, LoopKeys, ScrapePool};
+use crate::scrape::targets::pool::{FailureLogs, LoopChanges, LoopKeys, PoolsShare, ScrapePool};
 use crate::scrape::targets::status::{PoolStatus, StatusBoard};
 use crate::scrape::targets::target::offset_seed;
 use crossbeam_channel::{Receiver, RecvError, Sender, bounded, never, select, tick};
@@ -303,6 +303,7 @@ impl Manager {
     fn sync(&mut self, is_wanted: impl Fn(&ScrapePool, &Arc<ScrapeConfig>) -> bool) -> Changes {
         let Self { pools, configs, target_sets_now, loop_keys, failure_logs, metrics, sync_threads, .. } =
             self;
+        let shared = PoolsShare { keys: loop_keys, failure_logs, metrics };
         let wanted: Vec<_> = pools
             .iter_mut()
             .filter_map(|(job_name, pool)| {
@@ -312,7 +313,7 @@ impl Manager {
             .collect();
         let synced: Vec<(&String, LoopChanges, PoolStatus)> = sync_threads.install(|| {
             let sync_one = |(job_name, pool, config, groups): (_, &mut ScrapePool, _, &Vec<_>)| {
-                let (changes, status) = pool.sync(config, groups, loop_keys, failure_logs, metrics);
+                let (changes, status) = pool.sync(config, groups, shared);
                 (job_name, changes, status)
             };
             wanted.into_par_iter().map(sync_one).collect()

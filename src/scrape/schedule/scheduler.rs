@@ -12,7 +12,7 @@ use crate::scrape::schedule::mailbox;
 use crate::scrape::schedule::mailbox::Post;
 use crate::scrape::schedule::set_aside::{MAX_PANICS, Panics, SET_ASIDE_FOR};
 use crate::scrape::schedule::slots::{AfterRun, Lane, Slots, State, Tenant};
-use crate::scrape::schedule::suspects::SuspectLane;
+use crate::scrape::schedule::suspects::{SuspectLane, Suspicion};
 use crate::scrape::schedule::timing::{ClockStep, Timing};
 use crate::scrape::schedule::workers::{
     Done, Job, Scrapeable, Slot, Task, TaskOutcome, WorkerContext, Workers,
@@ -143,8 +143,6 @@ struct Scheduler<L: Scrapeable> {
     clock_epoch: u32,
     backward_epoch: u32,
     is_order_restart_due: bool,
-    /// Loops that are not proven, running or not.
-    n_suspects: usize,
 }
 
 impl<L: Scrapeable> Scheduler<L> {
@@ -176,7 +174,6 @@ impl<L: Scrapeable> Scheduler<L> {
             clock_epoch: 0,
             backward_epoch: 0,
             is_order_restart_due: false,
-            n_suspects: 0,
         }
     }
 
@@ -209,7 +206,6 @@ impl<L: Scrapeable> Scheduler<L> {
             }
         }
         self.workers.maintain(now);
-        self.metrics.suspect_targets.set(self.n_suspects as f64);
     }
 
     /// Before anything is dated: has the wall clock stepped?
@@ -241,7 +237,7 @@ impl<L: Scrapeable> Scheduler<L> {
             self.metrics.scrapes_skipped.with(&["set_aside"]).inc();
             let error = ScrapeError::SetAside { panics: MAX_PANICS, pause: SET_ASIDE_FOR };
             self.dispatch(slot_idx, Lane::SetAside, due, |slot| Task::Report(slot, error));
-        } else if tenant.is_proven {
+        } else if tenant.suspicion.is_none() {
             self.dispatch(slot_idx, Lane::Proven, due, Task::Scrape);
         } else if self.suspects.enter() {
             self.dispatch(slot_idx, Lane::Suspect, due, Task::Scrape);
@@ -365,9 +361,8 @@ impl<L: Scrapeable> Scheduler<L> {
             if let Some(last_start) = tenant.last_start.replace(start) {
                 tenant.interval_length.observe_duration(start.saturating_duration_since(last_start));
             }
-            self.n_suspects -= usize::from(!tenant.is_proven);
-            tenant.is_proven = answered == Answered::Yes;
-            self.n_suspects += usize::from(!tenant.is_proven);
+            let is_suspect = answered != Answered::Yes;
+            tenant.suspicion = is_suspect.then(|| Suspicion::new(&self.metrics));
         }
         if lane == Lane::Suspect {
             self.suspects.leave();
@@ -436,8 +431,8 @@ impl<L: Scrapeable> Scheduler<L> {
             state: State::Idle(None),
             canceller: None,
             is_replaced: false,
-            is_proven: false,
             panics: Panics::default(),
+            suspicion: Some(Suspicion::new(&self.metrics)),
             is_on_grid: self.first_scrape == FirstScrape::OnGrid,
             next_due,
             running_due: next_due,
@@ -445,7 +440,6 @@ impl<L: Scrapeable> Scheduler<L> {
             has_written: false,
             clock_epoch: self.clock_epoch,
         };
-        self.n_suspects += 1;
         let slot_idx = self.slots.insert(key, tenant);
         self.slots.schedule(slot_idx, next_due);
     }
@@ -500,8 +494,7 @@ impl<L: Scrapeable> Scheduler<L> {
         };
         let end = EndOfRun::after(tenant.next_due, tenant.settings.target.scrape_interval);
         tenant.state = State::Retired(scrape_loop, end);
-        self.n_suspects -= usize::from(!tenant.is_proven);
-        tenant.is_proven = true;
+        tenant.suspicion = None;
         self.slots.schedule(slot_idx, end.due);
     }
 
@@ -521,9 +514,7 @@ impl<L: Scrapeable> Scheduler<L> {
     }
 
     fn free(&mut self, slot_idx: usize) {
-        if let Some(tenant) = self.slots.free(slot_idx) {
-            self.n_suspects -= usize::from(!tenant.is_proven);
-        }
+        drop(self.slots.free(slot_idx));
     }
 
     /// Nothing starts any more; what runs is cancelled and leaves no sample.

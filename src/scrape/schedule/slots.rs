@@ -5,6 +5,7 @@
 
 use crate::scrape::schedule::end_of_run::EndOfRun;
 use crate::scrape::schedule::set_aside::Panics;
+use crate::scrape::schedule::suspects::Suspicion;
 use crate::scrape::targets::pool::{LoopKey, LoopSettings};
 use scraped_engine::metrics::Summary;
 use std::cmp::Reverse;
@@ -41,10 +42,10 @@ pub(in crate::scrape) struct Tenant<L> {
     pub(in crate::scrape) canceller: Option<Box<dyn Fn() + Send>>,
     /// The settings are newer than the loop.
     pub(in crate::scrape) is_replaced: bool,
-    /// Got an answer last time.
-    pub(in crate::scrape) is_proven: bool,
     /// Of its last scrapes.
     pub(in crate::scrape) panics: Panics,
+    /// None once it answered last time.
+    pub(in crate::scrape) suspicion: Option<Suspicion>,
     /// False until the first scrape of a loop that scrapes at once.
     pub(in crate::scrape) is_on_grid: bool,
     /// The next slot; while the loop runs, the one after that.

@@ -2,7 +2,27 @@
 //!
 //! Belongs to the scheduler thread. Counts who runs and queues who waits, by slot; knows no loop.
 
+use crate::scrape::metrics::ScrapeMetrics;
 use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// A target that did not answer last time or was never asked: counted for as long as this lives.
+#[derive(Debug)]
+pub(in crate::scrape) struct Suspicion(Arc<ScrapeMetrics>);
+
+impl Suspicion {
+    /// One suspect more.
+    pub(in crate::scrape) fn new(metrics: &Arc<ScrapeMetrics>) -> Self {
+        metrics.suspect_targets.add(1.0);
+        Self(Arc::clone(metrics))
+    }
+}
+
+impl Drop for Suspicion {
+    fn drop(&mut self) {
+        self.0.suspect_targets.add(-1.0);
+    }
+}
 
 /// Who runs and who waits.
 #[derive(Debug)]
@@ -52,7 +72,7 @@ impl SuspectLane {
         self.waiting.retain(|it| *it != slot_idx);
     }
 
-    /// Takes a place for the first in the queue whose loop is at home. The others are being told down just now and keep
+    /// Takes a place for the first in the queue whose loop is at home. The others are being marked as down just now and keep
     /// their turn.
     pub(in crate::scrape) fn enter_first(&mut self, is_home: impl Fn(usize) -> bool) -> Option<usize> {
         if self.n_running >= self.limit {

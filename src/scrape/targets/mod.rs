@@ -1,5 +1,6 @@
 //! From target groups to targets and the pools that hold them.
 
+pub mod found;
 pub mod local_access;
 pub mod pool;
 pub mod reuse;

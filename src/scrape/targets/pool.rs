@@ -7,21 +7,16 @@ use crate::config::ScrapeConfig;
 use crate::discovery::target_group::TargetGroup;
 use crate::scrape::fetch::failure_log::FailureLog;
 use crate::scrape::metrics::{ScrapeMetrics, go_duration};
-use crate::scrape::targets::reuse::{differ_in_discovery_only, give_same_samples};
+use crate::scrape::targets::found::{Found, FoundTargets};
+use crate::scrape::targets::reuse::{Reuse, reuse};
 use crate::scrape::targets::status::{ActiveTarget, PoolStatus, TargetStatus};
-use crate::scrape::targets::target::{Discovered, Target, targets_from_group};
+use crate::scrape::targets::target::Target;
 use crate::scrape::targets::target_limit::TargetLimit;
 use portable_atomic::{AtomicU64, Ordering};
-use scraped_engine::labels::builder::LabelsBuilder;
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
-
-/// Targets that cannot be made are told one by one up to this many a sync: a list of a hundred thousand must not fill
-/// the log.
-const MAX_FAILURES_LOGGED: usize = 10;
 
 /// Name of a scrape loop, given by its pool: the slots of the scheduler are no one else's business.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -49,7 +44,7 @@ pub struct LoopSettings {
     pub status: Arc<TargetStatus>,
     /// Whether its job has too many targets.
     pub target_limit: Arc<TargetLimit>,
-    /// Where scrapes that got no page are told.
+    /// Where scrapes that got no page are written.
     pub failure_log: Option<Arc<FailureLog>>,
 }
 
@@ -81,6 +76,17 @@ impl LoopChanges {
     }
 }
 
+/// What all pools share during a sync.
+#[derive(Clone, Copy, Debug)]
+pub struct PoolsShare<'manager> {
+    /// Where new loops get their names.
+    pub keys: &'manager LoopKeys,
+    /// By path.
+    pub failure_logs: &'manager FailureLogs,
+    /// What syncs count.
+    pub metrics: &'manager ScrapeMetrics,
+}
+
 /// The targets of one job.
 #[derive(Debug)]
 pub struct ScrapePool {
@@ -96,17 +102,6 @@ struct ActiveLoop {
     key: LoopKey,
     target: Arc<Target>,
     status: Arc<TargetStatus>,
-}
-
-/// What becomes of a loop when its job's configuration changes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Reuse {
-    /// It does not notice.
-    Untouched,
-    /// New settings, same cache.
-    Cache,
-    /// A new loop; the old one ends as if its target were gone.
-    Nothing,
 }
 
 impl ScrapePool {
@@ -135,21 +130,33 @@ impl ScrapePool {
         &mut self,
         config: &Arc<ScrapeConfig>,
         groups: &[Arc<TargetGroup>],
-        keys: &LoopKeys,
-        failure_logs: &FailureLogs,
-        metrics: &ScrapeMetrics,
+        shared: PoolsShare<'_>,
     ) -> (LoopChanges, PoolStatus) {
         let started = Instant::now();
         let reuse = reuse(&self.config, config);
         self.config = Arc::clone(config);
-        self.failure_log = failure_logs.get(&config.scrape_failure_log_file).map(Arc::clone);
-        let (found, n_targets, mut status) = self.find_targets(groups, metrics);
+        self.failure_log = shared.failure_logs.get(&config.scrape_failure_log_file).map(Arc::clone);
+        let found = FoundTargets::of(config, groups, shared.metrics);
+        let n_targets = found.count();
+        let (changes, active) = self.exchange(found.targets, reuse, shared.keys);
+        self.count(n_targets, reuse, started, shared.metrics);
+        (changes, PoolStatus { active, dropped: found.dropped, dropped_count: found.n_dropped })
+    }
+
+    /// Keeps the loops of targets that are still there, adds those of new ones, and lets the others go.
+    fn exchange(
+        &mut self,
+        found: Vec<Found>,
+        reuse: Reuse,
+        keys: &LoopKeys,
+    ) -> (LoopChanges, Vec<ActiveTarget>) {
         let mut changes = LoopChanges::default();
+        let mut active = Vec::with_capacity(found.len());
         let mut gone = std::mem::take(&mut self.active);
         let mut unknown = Vec::new();
         for found in found {
             match gone.remove(&found.target.hash) {
-                Some(known) => status.active.push(self.keep(known, found, reuse, keys, &mut changes)),
+                Some(known) => active.push(self.keep(known, found, reuse, keys, &mut changes)),
                 None => unknown.push(found),
             }
         }
@@ -159,21 +166,26 @@ impl ScrapePool {
             gone_by_identity.extend(gone.values().map(|it| (it.target.identity(), it.clone())));
         }
         for found in unknown {
-            let active = match gone_by_identity.remove(&found.target.identity()) {
+            active.push(match gone_by_identity.remove(&found.target.identity()) {
                 Some(known) => {
                     gone.remove(&known.target.hash);
                     let reuse = if reuse == Reuse::Untouched { Reuse::Cache } else { reuse };
                     self.keep(known, found, reuse, keys, &mut changes)
                 }
                 None => self.add(found, Arc::default(), keys, &mut changes),
-            };
-            status.active.push(active);
+            });
         }
         changes.retire.extend(gone.into_values().map(|it| it.key));
+        (changes, active)
+    }
+
+    /// A sync that began at `started` has found this many targets.
+    fn count(&self, n_targets: usize, reuse: Reuse, started: Instant, metrics: &ScrapeMetrics) {
+        let took = started.elapsed();
         if reuse != Reuse::Untouched {
             metrics.scrape_pool_reloads.inc();
             let interval = go_duration(self.config.scrape_interval);
-            metrics.reload_length.with(&[&interval]).observe_duration(started.elapsed());
+            metrics.reload_length.with(&[&interval]).observe_duration(took);
         }
         let job_name = &[self.config.job_name.as_str()];
         let limit = self.config.limits.target_limit;
@@ -183,77 +195,7 @@ impl ScrapePool {
         metrics.target_limit.with(job_name).set(limit as f64);
         metrics.scrape_pool_targets.with(job_name).set(n_targets as f64);
         metrics.scrape_pool_syncs.with(job_name).inc();
-        metrics.sync_length.with(job_name).observe_duration(started.elapsed());
-        (changes, status)
-    }
-
-    /// Targets of `groups`, each once, and how many there are: above `target_limit` only some are given. The
-    /// dropped ones are in the status already.
-    fn find_targets(
-        &self,
-        groups: &[Arc<TargetGroup>],
-        metrics: &ScrapeMetrics,
-    ) -> (Vec<Found>, usize, PoolStatus) {
-        let sync_failed = metrics.sync_failed.with(&[&self.config.job_name]);
-        let keep_dropped = match usize::try_from(self.config.limits.keep_dropped_targets) {
-            Ok(0) | Err(_) => usize::MAX,
-            Ok(limit) => limit,
-        };
-        // Above `target_limit` none of them is scraped: some show it, and the rest is only counted.
-        let most_kept = self.config.limits.targets_kept().unwrap_or(usize::MAX);
-        let mut builder = LabelsBuilder::new();
-        let mut found_at = BTreeMap::new();
-        let mut found: Vec<Found> = Vec::new();
-        let mut status = PoolStatus::default();
-        let mut n_failed = 0;
-        for group in groups {
-            let mut target_idx = 0;
-            targets_from_group(&self.config, group, &mut builder, |discovered, outcome| {
-                match outcome {
-                    Ok(Some(target)) => match found_at.entry(target.hash) {
-                        Entry::Vacant(entry) => {
-                            entry.insert(found.len());
-                            if found.len() < most_kept {
-                                found.push(Found { target: Arc::new(target), discovered });
-                            }
-                        }
-                        // Who found it last is shown, as in Prometheus.
-                        Entry::Occupied(entry) => {
-                            if let Some(found) = found.get_mut(*entry.get()) {
-                                found.discovered = discovered;
-                            }
-                        }
-                    },
-                    Ok(None) => {
-                        status.dropped_count += 1;
-                        if status.dropped.len() < keep_dropped {
-                            status.dropped.push(discovered);
-                        }
-                    }
-                    Err(error) => {
-                        sync_failed.inc();
-                        n_failed += 1;
-                        if n_failed <= MAX_FAILURES_LOGGED {
-                            log::error!(
-                                "job {:?}: creating target failed: instance {target_idx} in group {:?}: {error}; it is \
-                                 not scraped",
-                                self.config.job_name,
-                                group.source,
-                            );
-                        }
-                    }
-                }
-                target_idx += 1;
-            });
-        }
-        if n_failed > MAX_FAILURES_LOGGED {
-            let n_more = n_failed - MAX_FAILURES_LOGGED;
-            log::error!(
-                "job {:?}: creating {n_more} more targets failed; they are not scraped",
-                self.config.job_name
-            );
-        }
-        (found, found_at.len(), status)
+        metrics.sync_length.with(job_name).observe_duration(took);
     }
 
     fn keep(
@@ -310,30 +252,6 @@ impl ScrapePool {
     }
 }
 
-/// A target that discovery names now.
-struct Found {
-    target: Arc<Target>,
-    discovered: Discovered,
-}
-
-impl Found {
-    fn listed(self, target: Arc<Target>, status: Arc<TargetStatus>) -> ActiveTarget {
-        ActiveTarget { target, discovered: self.discovered, status }
-    }
-}
-
-/// Prometheus' `reusableCache`, with one case more: where only discovery changed, loops are none the wiser. (There, one
-/// target more in `static_configs` costs every target of the job its cache.)
-fn reuse(old: &Arc<ScrapeConfig>, new: &Arc<ScrapeConfig>) -> Reuse {
-    if Arc::ptr_eq(old, new) || differ_in_discovery_only(old, new) {
-        Reuse::Untouched
-    } else if give_same_samples(old, new) {
-        Reuse::Cache
-    } else {
-        Reuse::Nothing
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -363,8 +281,9 @@ mod tests {
         /// Syncs and returns how many loops were added, retired and replaced.
         fn sync(&mut self, config: &ScrapeConfig, groups: &[Arc<TargetGroup>]) -> (usize, usize, usize) {
             let config = Arc::new(config.clone());
-            let (changes, status) =
-                self.pool.sync(&config, groups, &self.keys, &FailureLogs::new(), &self.metrics);
+            let failure_logs = FailureLogs::new();
+            let shared = PoolsShare { keys: &self.keys, failure_logs: &failure_logs, metrics: &self.metrics };
+            let (changes, status) = self.pool.sync(&config, groups, shared);
             assert_eq!(status.active.len(), self.pool.len());
             self.status = status;
             (changes.add.len(), changes.retire.len(), changes.replace.len())

@@ -6,8 +6,31 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// What becomes of a loop when its job's configuration changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reuse {
+    /// It does not notice.
+    Untouched,
+    /// New settings, same cache.
+    Cache,
+    /// A new loop; the old one ends as if its target were gone.
+    Nothing,
+}
+
+/// Prometheus' `reusableCache`, with one case more: where only discovery changed, loops are none the wiser. (There, one
+/// target more in `static_configs` costs every target of the job its cache.)
+pub fn reuse(old: &Arc<ScrapeConfig>, new: &Arc<ScrapeConfig>) -> Reuse {
+    if Arc::ptr_eq(old, new) || differ_in_discovery_only(old, new) {
+        Reuse::Untouched
+    } else if give_same_samples(old, new) {
+        Reuse::Cache
+    } else {
+        Reuse::Nothing
+    }
+}
+
 /// Whether two jobs differ at most in where their targets come from: their loops are none the wiser.
-pub fn differ_in_discovery_only(a: &ScrapeConfig, b: &ScrapeConfig) -> bool {
+fn differ_in_discovery_only(a: &ScrapeConfig, b: &ScrapeConfig) -> bool {
     without_discovery(a) == without_discovery(b)
 }
 
