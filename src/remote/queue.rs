@@ -15,7 +15,7 @@ use crate::config::remote_write::RemoteWriteConfig;
 use crate::remote::endpoint_state::Shared;
 use crate::remote::metrics::EndpointMetrics;
 use crate::remote::read::claims::Place;
-use crate::remote::read::dealer::Control;
+use crate::remote::read::orders::{Control, Orders};
 use crate::remote::read::watcher::Watcher;
 use crate::remote::send::metadata_sender as metadata;
 use crate::remote::send::shard_count;
@@ -171,7 +171,7 @@ impl Queue {
         let (is_running, done) = bounded(0);
         let (commit, commits) = bounded(COMMITS);
         let metadata = self.start_metadata(&shared, &stopped)?;
-        let watcher = Watcher::new(Arc::clone(&shared), orders, stopped, commits)?;
+        let watcher = Watcher::new(Arc::clone(&shared), Orders::new(orders, stopped), commits)?;
         self.wal.notify(commit, Arc::clone(&self.metrics.watcher_notifications_skipped));
         let consequence = "remote-manager starts it again";
         let thread = THREAD.spawn_owned(&self.metrics.name, consequence, move || {

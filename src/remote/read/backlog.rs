@@ -11,7 +11,8 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::remote::endpoint_state::Shared;
-use crate::remote::read::dealer::{Control, Reader};
+use crate::remote::read::dealer::Reader;
+use crate::remote::read::orders::{Control, Mode, Orders};
 use crate::remote::send::shards::Outbox;
 use crate::remote::settle::progress::Gap;
 use scraped_engine::threads::{Thread, ThreadKind};
@@ -43,7 +44,7 @@ impl Backlog {
         let name = shared.metrics.name.clone();
         let thread = THREAD.spawn_owned(&name, "its watcher ends, too", move || {
             let place = shared.progress.newest_lane();
-            let reader = Reader::new(Arc::clone(&shared), place, outbox, orders, stop);
+            let reader = Reader::new(Arc::clone(&shared), place, outbox, Orders::new(orders, stop));
             read_gaps(&shared, reader);
         })?;
         Ok(Self { control, thread })
@@ -82,7 +83,7 @@ fn read_gaps(shared: &Shared, mut reader: Reader) {
         }
         shared.progress.finish(gap);
     }
-    if !reader.dealer.is_stopped {
+    if reader.dealer.orders.mode() < Mode::Stopped {
         reader.dealer.flush_all();
     }
 }
@@ -92,7 +93,7 @@ fn read_gap(reader: &mut Reader, gap: Gap) -> bool {
     let mut is_said = false;
     while !reader.is_done() {
         let ended = reader.read();
-        if reader.dealer.is_leaving() {
+        if reader.dealer.orders.mode() >= Mode::Leaving {
             return false;
         }
         match ended {
@@ -110,8 +111,8 @@ fn read_gap(reader: &mut Reader, gap: Gap) -> bool {
             }
             Err(_) => {}
         }
-        reader.dealer.rest(FAILURE_PAUSE);
-        if reader.dealer.is_leaving() {
+        reader.dealer.orders.rest(FAILURE_PAUSE);
+        if reader.dealer.orders.mode() >= Mode::Leaving {
             return false;
         }
     }

@@ -6,11 +6,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, TryRecvError, select};
-
 use crate::remote::endpoint_state::Shared;
+use crate::remote::read::orders::{Mode, Orders};
 use crate::remote::read::record_items::RecordItems;
-use crate::remote::send::batch::{Batch, Item};
+use crate::remote::send::batch::Item;
 use crate::remote::send::shards::Outbox;
 use crate::remote::settle::ledger::{DropReason, Fate, Kind};
 use crate::remote::settle::losses;
@@ -33,17 +32,6 @@ const SPLIT_INTERVAL: Duration = Duration::from_secs(30);
 /// Truncation has overtaken a reader whose endpoint works: this many times per shard.
 const MORE_SHARDS: usize = 2;
 
-/// What the manager wants; a closed channel means: end at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Control {
-    /// From the next record on there are this many shards.
-    Reshard(usize),
-    /// Read what there is, send everything, end.
-    Drain,
-    /// End after the record that is being read, with all that was read given to the shards.
-    Leave,
-}
-
 /// Reads a part of the log and deals it out.
 pub struct Reader {
     follower: Follower,
@@ -55,15 +43,10 @@ pub(in crate::remote) struct Dealer {
     pub(in crate::remote) shared: Arc<Shared>,
     pub(in crate::remote) outbox: Outbox,
     verdicts: Verdicts,
-    pub(in crate::remote) control: Receiver<Control>,
-    pub(in crate::remote) stop: Receiver<()>,
+    pub(in crate::remote) orders: Orders,
     lane: LaneId,
     /// The segment in front of which the lane ends; `None` for the newest.
     until: Option<u32>,
-    pub(in crate::remote) wanted_shards: Option<usize>,
-    pub(in crate::remote) is_draining: bool,
-    is_leaving: bool,
-    pub(in crate::remote) is_stopped: bool,
     is_truncated: bool,
     pub(in crate::remote) is_split_due: bool,
     /// When the log was last split, or that was tried.
@@ -77,27 +60,21 @@ pub(in crate::remote) struct Dealer {
 }
 
 impl Reader {
-    /// Reads `lane` from `position` on and fills `outbox`; ends at once when `control` or `stop` is closed.
+    /// Reads `lane` from `position` on and fills `outbox`.
     pub fn new(
         shared: Arc<Shared>,
         (lane, position): (LaneId, Position),
         outbox: Outbox,
-        control: Receiver<Control>,
-        stop: Receiver<()>,
+        orders: Orders,
     ) -> Self {
         let follower = Follower::new(shared.wal.clone(), position);
         let dealer = Dealer {
             shared,
             outbox,
             verdicts: Verdicts::default(),
-            control,
-            stop,
+            orders,
             lane,
             until: None,
-            wanted_shards: None,
-            is_draining: false,
-            is_leaving: false,
-            is_stopped: false,
             is_truncated: false,
             is_split_due: false,
             last_split: None,
@@ -158,36 +135,13 @@ impl Reader {
 }
 
 impl Dealer {
-    /// Takes note of an order; `None` if there will be none any more.
-    pub(in crate::remote) fn obey(&mut self, order: Option<Control>) {
-        match order {
-            Some(Control::Reshard(n)) => self.wanted_shards = Some(n),
-            Some(Control::Drain) => self.is_draining = true,
-            Some(Control::Leave) => self.is_leaving = true,
-            None => self.is_stopped = true,
-        }
-    }
-
-    /// Whether it is to end.
-    pub(in crate::remote) fn is_leaving(&self) -> bool {
-        self.is_stopped || self.is_leaving
-    }
-
-    /// Does nothing for a while, unless there is an order.
-    pub(in crate::remote) fn rest(&mut self, pause: Duration) {
-        select! {
-            recv(self.control) -> order => self.obey(order.ok()),
-            recv(self.stop) -> _ => self.is_stopped = true,
-            default(pause) => {}
-        }
-    }
-
     /// While the endpoint works, more input than the shards can send is no reason to lose samples.
     fn want_more_shards(&mut self) {
         let queue = &self.shared.config.queue;
         let n_shards = self.shared.metrics.shards.get() as usize;
         if self.shared.last_error().is_empty() && self.until.is_none() && n_shards < queue.max_shards {
-            self.wanted_shards = Some((n_shards * MORE_SHARDS).clamp(queue.min_shards, queue.max_shards));
+            self.orders.wanted_shards =
+                Some((n_shards * MORE_SHARDS).clamp(queue.min_shards, queue.max_shards));
         }
     }
 
@@ -294,21 +248,13 @@ impl Dealer {
 
     fn after_record(&mut self) -> Next {
         self.flush_due(Instant::now());
-        loop {
-            match self.control.try_recv() {
-                Ok(order) => self.obey(Some(order)),
-                Err(TryRecvError::Empty) => break,
-                Err(TryRecvError::Disconnected) => {
-                    self.is_stopped = true;
-                    break;
-                }
-            }
-        }
+        self.orders.obey_all();
         if let Some(newest_ms) = self.newest_here_ms.filter(|_| self.until.is_some()) {
             self.shared.metrics.backlog_timestamp.set(newest_ms as f64 / 1000.0);
         }
         self.is_split_due = self.is_behind();
-        let is_to_pause = self.is_leaving() || self.wanted_shards.is_some() || self.is_split_due;
+        let is_leaving = self.orders.mode() >= Mode::Leaving;
+        let is_to_pause = is_leaving || self.orders.wanted_shards.is_some() || self.is_split_due;
         if is_to_pause { Next::Pause } else { Next::Record }
     }
 
@@ -341,31 +287,11 @@ impl Dealer {
             return true;
         }
         loop {
-            match self.offer(&sender, batch) {
+            match self.orders.offer(&sender, batch) {
                 Ok(()) => return true,
-                Err(_) if self.is_stopped => return false,
+                Err(_) if self.orders.mode() == Mode::Stopped => return false,
                 Err(back) => batch = back,
             }
         }
-    }
-
-    /// The batch back if an order came first.
-    fn offer(&mut self, sender: &Sender<Batch>, batch: Batch) -> Result<(), Batch> {
-        let mut batch = Some(batch);
-        let mut order = None;
-        select! {
-            // The message is only made when there is room.
-            send(sender, batch.take().unwrap_or_default()) -> sent => {
-                // A shard that has ended was told to: so is the watcher.
-                self.is_stopped |= sent.is_err();
-                return if let Err(back) = sent { Err(back.into_inner()) } else { Ok(()) };
-            }
-            recv(self.control) -> it => order = it.ok(),
-            recv(self.stop) -> _ => self.is_stopped = true,
-        }
-        if !self.is_stopped {
-            self.obey(order);
-        }
-        Err(batch.unwrap_or_default())
     }
 }

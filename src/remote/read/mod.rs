@@ -3,5 +3,6 @@
 pub mod backlog;
 pub mod claims;
 pub mod dealer;
+pub mod orders;
 pub mod record_items;
 pub mod watcher;

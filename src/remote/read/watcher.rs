@@ -8,11 +8,12 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, never, select};
+use crossbeam_channel::{Receiver, never};
 
 use crate::remote::endpoint_state::Shared;
 use crate::remote::read::backlog::Backlog;
-use crate::remote::read::dealer::{Control, Reader};
+use crate::remote::read::dealer::Reader;
+use crate::remote::read::orders::{Mode, Orders};
 use crate::remote::send::shards::{Outbox, Shards};
 use crate::remote::settle::mark::Mark;
 use scraped_engine::wal::follow::Ended;
@@ -23,7 +24,7 @@ const READ_PAUSE_PART: u32 = 10;
 /// … within these bounds: batches wait for seconds anyway, and every look wakes a thread.
 const READ_PAUSE: RangeInclusive<Duration> = Duration::from_millis(50)..=Duration::from_millis(500);
 
-/// It is looked at without being told after this long.
+/// It is looked at without a commit after this long.
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 
 /// After a failure to read the log or to start a thread.
@@ -36,31 +37,28 @@ pub struct Watcher {
     backlog: Option<Backlog>,
     /// There was a backlog when it was last looked.
     had_backlog: bool,
-    /// Told after every commit.
+    /// A message after each commit.
     commits: Receiver<()>,
 }
 
 impl Watcher {
-    /// A watcher that goes on where the progress is; `stop` ends it and its shards at once when it is closed.
+    /// A watcher that goes on where the progress is; the stop signal of its orders ends its
+    /// shards as well.
     ///
     /// # Errors
     /// The system refuses a thread.
-    pub fn new(
-        shared: Arc<Shared>,
-        control: Receiver<Control>,
-        stop: Receiver<()>,
-        commits: Receiver<()>,
-    ) -> std::io::Result<Self> {
-        let (shards, outbox) = Shards::spawn(shared.config.queue.min_shards, &shared, &stop)?;
+    pub fn new(shared: Arc<Shared>, orders: Orders, commits: Receiver<()>) -> std::io::Result<Self> {
+        let n_shards = shared.config.queue.min_shards;
+        let (shards, outbox) = Shards::spawn(n_shards, &shared, orders.stop_signal())?;
         let place = shared.progress.newest_lane();
-        let reader = Reader::new(shared, place, outbox, control, stop);
+        let reader = Reader::new(shared, place, outbox, orders);
         Ok(Self { reader, shards, backlog: None, had_backlog: false, commits })
     }
 
-    /// Reads until it is told to end.
+    /// Reads until it is ordered to end.
     pub fn run(mut self) {
         let mut is_said = false;
-        while !self.reader.dealer.is_stopped {
+        while self.reader.dealer.orders.mode() < Mode::Stopped {
             self.reshard();
             self.tend_backlog();
             let ended = self.reader.read();
@@ -68,7 +66,7 @@ impl Watcher {
                 self.split();
             }
             let pause = match ended {
-                Ok(Ended::CaughtUp) if self.reader.dealer.is_draining => break,
+                Ok(Ended::CaughtUp) if self.reader.dealer.orders.mode() >= Mode::Draining => break,
                 Ok(Ended::CaughtUp) => {
                     is_said = false;
                     self.reader.dealer.is_catching_up = false;
@@ -102,8 +100,8 @@ impl Watcher {
         let now = Instant::now();
         // However often samples come, they are read in bulk.
         let dealer = &mut self.reader.dealer;
-        dealer.rest(pause);
-        if dealer.is_stopped || dealer.is_draining || dealer.wanted_shards.is_some() {
+        dealer.orders.rest(pause);
+        if dealer.orders.mode() > Mode::Reading || dealer.orders.wanted_shards.is_some() {
             return;
         }
         let deadline = dealer.shared.config.queue.batch_send_deadline;
@@ -111,11 +109,8 @@ impl Watcher {
             Some((opened, _)) => (opened + deadline).saturating_duration_since(now),
             None => LONGEST_PAUSE,
         };
-        select! {
-            recv(self.commits) -> told => if told.is_err() { self.commits = never() },
-            recv(dealer.control) -> order => dealer.obey(order.ok()),
-            recv(dealer.stop) -> _ => dealer.is_stopped = true,
-            default(until_due.min(LONGEST_PAUSE)) => {}
+        if !dealer.orders.rest_until_commit(&self.commits, until_due.min(LONGEST_PAUSE)) {
+            self.commits = never();
         }
         dealer.flush_due(Instant::now());
     }
@@ -136,11 +131,13 @@ impl Watcher {
 
     /// Starts a reader for gaps that have none, and says when there is a backlog and when there is none any more.
     fn tend_backlog(&mut self) {
-        if let Some(ended) = self.backlog.take_if(|backlog| backlog.has_ended()) {
-            self.reader.dealer.is_stopped |= !ended.join();
+        if let Some(ended) = self.backlog.take_if(|backlog| backlog.has_ended())
+            && !ended.join()
+        {
+            self.reader.dealer.orders.stop();
         }
         let dealer = &self.reader.dealer;
-        let (shared, stop) = (&dealer.shared, &dealer.stop);
+        let (shared, stop) = (&dealer.shared, dealer.orders.stop_signal());
         let is_split = shared.progress.is_split();
         if is_split && !self.had_backlog {
             log::info!(
@@ -173,11 +170,11 @@ impl Watcher {
     }
 
     fn end(mut self) {
-        if self.reader.dealer.is_draining && !self.reader.dealer.is_stopped {
+        if self.reader.dealer.orders.mode() == Mode::Draining {
             self.tend_backlog();
             self.reader.dealer.flush_all();
         }
-        let is_stopped = self.reader.dealer.is_stopped;
+        let is_stopped = self.reader.dealer.orders.mode() == Mode::Stopped;
         drop(self.reader);
         match self.backlog {
             Some(backlog) if is_stopped => backlog.stop(),
@@ -191,18 +188,18 @@ impl Watcher {
     fn reshard(&mut self) {
         let n_before = self.shards.len();
         let dealer = &mut self.reader.dealer;
-        let Some(n) = dealer.wanted_shards.take().filter(|n| *n != n_before) else { return };
+        let Some(n) = dealer.orders.wanted_shards.take().filter(|n| *n != n_before) else { return };
         if let Some(backlog) = self.backlog.take() {
             backlog.leave();
         }
         dealer.flush_all();
-        if dealer.is_stopped {
+        if dealer.orders.mode() == Mode::Stopped {
             return;
         }
         let spawned = {
             dealer.outbox = Outbox::closed();
             std::mem::replace(&mut self.shards, Shards::none()).join();
-            Shards::spawn(n, &dealer.shared, &dealer.stop)
+            Shards::spawn(n, &dealer.shared, dealer.orders.stop_signal())
         };
         match spawned {
             Ok((shards, outbox)) => {
@@ -212,7 +209,7 @@ impl Watcher {
             }
             Err(error) => {
                 log::error!("remote_write {}: cannot start a shard: {error}", self.name());
-                self.reader.dealer.is_stopped = true;
+                self.reader.dealer.orders.stop();
             }
         }
     }
