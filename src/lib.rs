@@ -27,7 +27,3 @@ pub mod web;
 
 pub mod commands;
 pub mod daemon;
-
-#[cfg(test)]
-#[path = "../tests/support/cases.rs"]
-mod cases;

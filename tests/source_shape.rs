@@ -288,7 +288,9 @@ fn only_files_that_belong_together_import_each_other() {
 #[test]
 fn no_folder_is_too_full() {
     let mut n_files: BTreeMap<PathBuf, usize> = BTreeMap::new();
-    for file in crates().into_iter().flat_map(|sources| sources.files) {
+    let mut files: Vec<PathBuf> = crates().into_iter().flat_map(|sources| sources.files).collect();
+    rust_files(&root().join("tests"), &mut files);
+    for file in files {
         if !is_test_file(&file) {
             *n_files.entry(file.parent().unwrap().to_owned()).or_default() += 1;
         }
@@ -375,7 +377,7 @@ fn names_are_never_looked_up_by_the_c_library() {
         }
     }
     // What is called of the C library stands in the binary by its name.
-    let binary = fs::read(env!("CARGO_BIN_EXE_scraped")).unwrap();
+    let binary = fs::read(support::program()).unwrap();
     let has = |name: &[u8]| memchr::memmem::find(&binary, name).is_some();
     assert!(has(b"\0posix_fallocate"), "names of functions are not to be found in this binary");
     for name in ["getaddrinfo", "gethostbyname", "gethostbyname_r", "getnameinfo", "getservbyname"] {
@@ -458,6 +460,38 @@ fn every_random_case_has_a_known_seed() {
     }
     assert!(mistakes.is_empty(), "{}", mistakes.join("\n"));
     assert!(n_found >= 15, "only {n_found} found");
+}
+
+/// The words of a file's code: no comments.
+fn words(file: &Path) -> Vec<String> {
+    let text = fs::read_to_string(file).unwrap();
+    let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    code.flat_map(|line| line.split(move |c| !is_word(c))).map(str::to_owned).collect()
+}
+
+/// The compiler does not say so of a crate's public items.
+#[test]
+fn what_tests_share_is_used() {
+    let mut files = Vec::new();
+    rust_files(&root().join("src"), &mut files);
+    rust_files(&root().join("tests"), &mut files);
+    let mut n_named: BTreeMap<String, usize> = BTreeMap::new();
+    let mut n_defined: BTreeMap<String, usize> = BTreeMap::new();
+    for file in &files {
+        let words: Vec<String> = words(file).into_iter().filter(|word| !word.is_empty()).collect();
+        for pair in words.windows(3).filter(|_| file.starts_with(root().join("tests/support"))) {
+            let is_item = ["const", "enum", "fn", "mod", "static", "struct", "trait", "type"];
+            if pair[0] == "pub" && is_item.contains(&pair[1].as_str()) {
+                *n_defined.entry(pair[2].clone()).or_default() += 1;
+            }
+        }
+        words.into_iter().for_each(|word| *n_named.entry(word).or_default() += 1);
+    }
+    assert!(n_defined.len() > 100, "only {} found", n_defined.len());
+    let unused: Vec<&String> =
+        n_defined.iter().filter(|(name, n)| n_named[*name] <= **n).map(|(name, _)| name).collect();
+    assert!(unused.is_empty(), "named nowhere but where they are defined: {unused:?}");
 }
 
 /// Lines of the release profile, without the one that only makes the binary smaller.

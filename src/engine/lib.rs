@@ -26,4 +26,4 @@ pub mod encode;
 
 #[cfg(test)]
 #[path = "../../tests/support/cases.rs"]
-mod cases;
+pub mod cases;

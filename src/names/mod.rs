@@ -11,8 +11,5 @@ pub mod idna;
 pub mod link;
 pub mod listen;
 mod local;
-#[cfg(test)]
-#[path = "../../tests/name_server/mod.rs"]
-pub(crate) mod name_server;
 pub mod resolv_conf;
 pub mod resolver;

@@ -2,7 +2,6 @@
 
 use super::{Failure, NO_SUCH_HOST, Resolver, is_localhost, is_name};
 use crate::names::address::Address;
-use crate::names::name_server::{Act, Asked, By, server, server_at};
 use simple_dns::rdata::{A, AAAA, CNAME, RData};
 use simple_dns::{Name, RCODE, TYPE};
 use std::fs;
@@ -10,6 +9,7 @@ use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+use support::discovery::name_server::{Act, Asked, By, server, server_at};
 use tempfile::TempDir;
 
 type Acting = fn(&Asked<'_>) -> Act;

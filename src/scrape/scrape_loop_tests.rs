@@ -1,6 +1,6 @@
 //! A scrape whose commit goes wrong: handles that the log no longer knows, a disk that refuses, a log that is closed.
 //!
-//! What goes right is in `tests/staleness.rs`.
+//! What goes right is in `tests/library/scrape/staleness.rs`.
 
 use super::*;
 use crate::commands::query;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::scraped::Scraped;
+use crate::scraped::Scraped;
 
 /// A target of `/api/v1/targets`, with the fields that tests look at.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::PATIENCE;
+use crate::PATIENCE;
 
 /// What a command left behind.
 #[derive(Clone, Debug)]
@@ -29,7 +29,7 @@ pub type Samples = BTreeMap<String, Vec<(i64, String)>>;
 
 /// Runs `scraped` with these arguments.
 pub fn scraped(arguments: &[&str]) -> Finished {
-    finish(Command::new(env!("CARGO_BIN_EXE_scraped")).args(arguments))
+    finish(Command::new(crate::program()).args(arguments))
 }
 
 /// Runs a command to its end, which has to come within [`PATIENCE`].

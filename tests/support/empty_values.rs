@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_yaml::Value;
 
 /// Every key that was not `seen` before, left out and with each of these values.
-pub(crate) fn visit(
+pub fn visit(
     root: &Value,
     values: &[&str],
     seen: &mut BTreeSet<String>,

@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::thread::JoinHandle;
 
 use tempfile::TempDir;
 
-use super::deny::deny;
-use super::wait_until;
+use crate::system::deny::deny;
+use crate::wait_until;
 
 /// A running `scraped`. Dropping it kills it.
 #[derive(Debug)]
@@ -21,6 +21,8 @@ pub struct Scraped {
     dir: Arc<TempDir>,
     address: String,
     stderr: Arc<Mutex<String>>,
+    /// Reads stderr to its end.
+    reader: JoinHandle<()>,
 }
 
 /// An answer of the daemon's web server.
@@ -85,7 +87,7 @@ impl Scraped {
         fs::write(dir.path().join("scraped.yml"), config).expect("writable");
         let mut shell = Command::new("sh");
         let script = format!("ulimit -Sn {soft} && ulimit -Hn {hard} && exec \"$@\"");
-        shell.args(["-c", &script, "sh", env!("CARGO_BIN_EXE_scraped")]);
+        shell.args(["-c", &script, "sh"]).arg(crate::program());
         Self::spawn_by(shell, Arc::new(dir), arguments, &[]).ready()
     }
 
@@ -95,7 +97,7 @@ impl Scraped {
         variables: &[(&str, &str)],
         denied: Option<(i64, i32)>,
     ) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_scraped"));
+        let mut command = Command::new(crate::program());
         if let Some((syscall, errno)) = denied {
             deny(&mut command, syscall, errno);
         }
@@ -124,7 +126,7 @@ impl Scraped {
         let collected = Arc::clone(&stderr);
         let pipe = BufReader::new(child.stderr.take().expect("piped"));
         let thread = thread::Builder::new().name("stderr".to_owned());
-        thread
+        let reader = thread
             .spawn(move || {
                 for line in pipe.lines().map_while(Result::ok) {
                     let mut collected = collected.lock().expect("not poisoned");
@@ -133,7 +135,7 @@ impl Scraped {
                 }
             })
             .expect("a thread");
-        Self { child, dir, address, stderr }
+        Self { child, dir, address, stderr, reader }
     }
 
     /// `127.0.0.1:port` of its web server.
@@ -161,8 +163,11 @@ impl Scraped {
         write_whole(self.dir.path(), name, content)
     }
 
-    /// What it has written to stderr.
+    /// What it has written to stderr; all of it once the process has ended.
     pub fn stderr(&self) -> String {
+        if self.has_ended() {
+            wait_until("all of stderr is read", || self.reader.is_finished());
+        }
         self.stderr.lock().expect("not poisoned").clone()
     }
 
@@ -214,10 +219,7 @@ impl Scraped {
     /// Waits for the end.
     pub fn wait(&mut self) -> ExitStatus {
         wait_until("the daemon ends", || self.has_ended());
-        let status = self.child.wait().expect("a child");
-        // The reader of stderr sees the end of the pipe a moment later.
-        thread::sleep(Duration::from_millis(50));
-        status
+        self.child.wait().expect("a child")
     }
 }
 
@@ -254,7 +256,7 @@ fn ask(address: &str, method: &str, path: &str) -> Option<Answer> {
 /// One request with these header lines on a connection of its own; `None` when nobody answers.
 pub fn ask_with(address: &str, method: &str, path: &str, headers: &str) -> Option<Answer> {
     let mut stream = TcpStream::connect(address).ok()?;
-    stream.set_read_timeout(Some(super::PATIENCE)).ok()?;
+    stream.set_read_timeout(Some(crate::PATIENCE)).ok()?;
     let head = format!("{method} {path} HTTP/1.1\r\n{headers}Connection: close\r\nContent-Length: 0\r\n\r\n");
     stream.write_all(head.as_bytes()).ok()?;
     let mut response = Vec::new();

@@ -192,12 +192,12 @@ impl Drop for FakeTargets {
 #[derive(Debug)]
 pub struct FullBacklog {
     listener: Socket,
-    fillers: Vec<Socket>,
+    _fillers: Vec<Socket>,
 }
 
 impl FullBacklog {
     /// Fills the backlog of a new listener.
-    pub fn new() -> Self {
+    pub fn fill() -> Self {
         let listener = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
         listener.bind(&SockAddr::from(SocketAddr::from(([127, 0, 0, 1], 0)))).expect("a free port");
         listener.listen(0).expect("listens");
@@ -209,7 +209,7 @@ impl FullBacklog {
             let _ = filler.connect(&address);
             fillers.push(filler);
         }
-        Self { listener, fillers }
+        Self { listener, _fillers: fillers }
     }
 
     /// `127.0.0.1:port`.

@@ -533,7 +533,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(crate::cases::cases(2000))]
+        #![proptest_config(support::cases::cases(2000))]
 
         /// Whatever comes, in whatever pieces: the parser sees the same, and what is mended needs no mending.
         #[test]

@@ -2,7 +2,8 @@
 //!
 //! Runs inside ureq on the thread that asks. Buffers exist only from the first byte sent to the last byte read, and
 //! the input buffer not before the peer has answered: a hung target holds a socket and no buffer. The trait is one of
-//! ureq's `unversioned` ones: every bump of ureq is checked by the tests of `tests/fetch.rs` and `tests/http_*.rs`.
+//! ureq's `unversioned` ones: every bump of ureq is checked by `tests/library/http` and
+//! `tests/library/scrape/fetch.rs`.
 
 use std::io;
 use std::sync::Arc;

@@ -2,12 +2,8 @@
 
 #![cfg_attr(fuzzing, no_main)]
 
-#[cfg(fuzzing)]
-#[path = "../../protobuf_support/mod.rs"]
-mod protobuf_support;
-
-use crate::protobuf_support::check;
 use scraped_engine::exposition::content_type::Format;
+use support::protobuf::check;
 
 pub(crate) fn run(page: &[u8]) {
     for format in [Format::Text, Format::OpenMetrics] {

@@ -2,12 +2,8 @@
 
 #![cfg_attr(fuzzing, no_main)]
 
-#[cfg(fuzzing)]
-#[path = "../pages.rs"]
-mod pages;
-
-use crate::pages::check;
 use scraped_engine::exposition::content_type::Format;
+use support::exposition::any_bytes::check;
 
 pub(crate) fn run(page: &[u8]) {
     check(Format::Text, page);

@@ -2,7 +2,6 @@
 
 use super::{Record, look_up};
 use crate::config::discovery::dns::DnsRecordType;
-use crate::names::name_server::{Act, By, server};
 use crate::names::resolv_conf::ResolvConf;
 use crate::names::resolver::SlowServers;
 use simple_dns::rdata::{A, AAAA, CNAME, MX, NS, RData, SRV};
@@ -10,6 +9,7 @@ use simple_dns::{Name, RCODE};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use support::discovery::name_server::{Act, By, server};
 
 fn address(last: u8) -> RData<'static> {
     RData::A(A { address: u32::from_be_bytes([10, 0, 0, last]) })

@@ -17,7 +17,7 @@ use crate::discovery::discoverer::{Discoverer, GroupSender, Update};
 use crate::discovery::metrics::DiscoveryMetrics;
 use crate::discovery::providers::dns::DnsSource;
 use crate::discovery::refresh::Refresher;
-use crate::names::name_server::{Act, By, server, server_at};
+use support::discovery::name_server::{Act, By, server, server_at};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 

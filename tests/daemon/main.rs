@@ -1,0 +1,25 @@
+//! The real program: started with a configuration, asked over HTTP, signalled, killed.
+//!
+//! - [`start`]: flags, the unit, the data directory, how it refuses and how it ends; [`reload`], [`health`].
+//! - [`discovery`]: sources that fail, names of the link; [`local`]: files, commands and sockets of this machine.
+//! - [`addresses`], [`secrets`]: what is asked is what was typed, and secrets stay where they belong.
+//! - [`scrape`]: targets that misbehave; [`scrape_command`]: `scraped scrape`.
+//! - [`threads`]: each kind is killed once.
+//! - [`wal`]: a log that vanishes and comes back.
+//! - [`remote`]: endpoints that are away, refuse, and come back.
+
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot be set up has to fail")]
+#![allow(clippy::print_stdout, reason = "a test says what it could not do")]
+
+mod addresses;
+mod discovery;
+mod health;
+mod local;
+mod reload;
+mod remote;
+mod scrape;
+mod scrape_command;
+mod secrets;
+mod start;
+mod threads;
+mod wal;

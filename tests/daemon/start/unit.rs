@@ -1,0 +1,140 @@
+//! The unit for systemd fits the program: its flags exist, it gives a stop the time that it needs, and it forbids nothing
+//! that is done.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use support::command::{finish, scraped};
+use support::scraped::{free_address, write_whole};
+use support::system::deny::allow_families;
+use tempfile::TempDir;
+
+/// Key → values, in the order of the file.
+fn unit() -> BTreeMap<String, Vec<String>> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("etc/scraped.service");
+    let text = fs::read_to_string(path).expect("the unit");
+    let mut unit: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for line in text.lines().filter(|line| !line.starts_with(['#', '[']) && !line.is_empty()) {
+        let (key, value) = line.split_once('=').expect("a key and a value");
+        unit.entry(key.to_owned()).or_default().push(value.to_owned());
+    }
+    unit
+}
+
+fn value(key: &str) -> String {
+    let values = unit().remove(key).unwrap_or_default();
+    assert_eq!(values.len(), 1, "{key}");
+    values.concat()
+}
+
+fn seconds(text: &str) -> u64 {
+    text.trim_end_matches('s').parse().expect("seconds")
+}
+
+#[test]
+fn what_it_starts_exists_and_a_stop_has_time() {
+    let start = value("ExecStart");
+    let flags: Vec<(&str, &str)> =
+        start.split(' ').skip(1).map(|flag| flag.split_once('=').expect("a flag with a value")).collect();
+    let help = scraped(&["--help"]).stdout;
+    for (flag, _) in &flags {
+        assert!(help.contains(&format!("{flag}=")) || help.contains(&format!("{flag} ")), "{flag}: {help}");
+    }
+    let of = |name: &str| flags.iter().find(|(flag, _)| *flag == name).expect(name).1;
+    let flush = seconds(of("--storage.remote.flush-deadline"));
+    // The rest of a stop takes a second or two, on a slow disk some more.
+    assert!(seconds(&value("TimeoutStopSec")) >= flush + 10, "{flush}");
+    assert_eq!(of("--storage.agent.path"), format!("/var/lib/{}", value("StateDirectory")));
+    assert_eq!(of("--config.file"), "/etc/scraped/scraped.yml");
+    let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("etc/scraped.yml");
+    let checked = scraped(&["check", "config", sample.to_str().expect("text")]);
+    assert_eq!(checked.code, Some(0), "{checked:?}");
+}
+
+#[test]
+fn what_it_keeps_is_for_nobody_else_and_what_it_may_take_has_bounds() {
+    assert_eq!((value("UMask"), value("StateDirectoryMode")), ("0077".to_owned(), "0700".to_owned()));
+    assert!(value("LimitNOFILE").parse::<u64>().expect("a number") >= 30_000);
+    assert!(value("TasksMax").parse::<u64>().expect("a number") >= 1024);
+    assert_eq!((value("OOMPolicy").as_str(), value("ProtectProc").as_str()), ("continue", "invisible"));
+    for key in ["NoNewPrivileges", "ProtectKernelLogs", "ProtectHostname", "DynamicUser"] {
+        assert_eq!(value(key), "yes", "{key}");
+    }
+    value("MemoryMax");
+}
+
+#[test]
+fn a_credential_of_the_unit_is_a_file_of_the_configuration() {
+    let dir = TempDir::with_prefix("scraped-test-").expect("a directory");
+    let config = write_whole(
+        dir.path(),
+        "scraped.yml",
+        "scrape_configs:\n- job_name: a\n  basic_auth: {username: a, password_file: $CREDENTIALS_DIRECTORY/password}\n",
+    );
+    let check = |directory: Option<&Path>| {
+        let mut command = Command::new(support::program());
+        command.args(["check", "config", config.to_str().expect("text")]).env_remove("CREDENTIALS_DIRECTORY");
+        command.envs(directory.map(|directory| ("CREDENTIALS_DIRECTORY", directory)));
+        finish(&mut command)
+    };
+    write_whole(dir.path(), "password", "hunter2");
+    let with = check(Some(dir.path()));
+    assert_eq!(with.code, Some(0), "{with:?}");
+    let without = check(None);
+    assert_eq!(without.code, Some(1), "{without:?}");
+    let printed = format!("{without:?}");
+    assert!(printed.contains("the environment has no CREDENTIALS_DIRECTORY"), "{printed}");
+}
+
+/// What the log says of a job with `mdns_sd_configs`, once it has asked the link or could not.
+fn log_with(families: &[i32]) -> String {
+    let dir = TempDir::with_prefix("scraped-test-").expect("a directory");
+    let config = write_whole(
+        dir.path(),
+        "scraped.yml",
+        "scrape_configs:\n- job_name: m\n  mdns_sd_configs: [{services: [_prometheus-http._tcp], refresh_interval: 1s}]\n",
+    );
+    let log = dir.path().join("log");
+    let mut command = Command::new(support::program());
+    command
+        .arg(format!("--config.file={}", config.display()))
+        .arg(format!("--storage.agent.path={}", dir.path().join("data").display()))
+        .arg(format!("--web.listen-address={}", free_address()))
+        .stdout(Stdio::null())
+        .stderr(fs::File::create(&log).expect("a file"));
+    allow_families(&mut command, families);
+    let mut child = command.spawn().expect("the program");
+    let until = Instant::now() + Duration::from_secs(4);
+    let text = loop {
+        let text = fs::read_to_string(&log).expect("a log");
+        // That nothing is complained of takes a while to be seen.
+        if text.contains("cannot ask the link") || Instant::now() > until {
+            break text;
+        }
+        thread::sleep(Duration::from_millis(50));
+    };
+    let _ = child.kill();
+    let _ = child.wait();
+    text
+}
+
+#[test]
+fn the_families_that_it_allows_are_all_that_is_needed() {
+    let number = |family: &str| match family {
+        "AF_UNIX" => libc::AF_UNIX,
+        "AF_INET" => libc::AF_INET,
+        "AF_INET6" => libc::AF_INET6,
+        "AF_NETLINK" => libc::AF_NETLINK,
+        other => panic!("{other} is not known to this test"),
+    };
+    let families: Vec<i32> = value("RestrictAddressFamilies").split(' ').map(number).collect();
+    let log = log_with(&families);
+    assert!(log.contains("pages at") && !log.contains("Address family not supported"), "{log}");
+    let fewer: Vec<i32> = families.into_iter().filter(|family| *family != libc::AF_NETLINK).collect();
+    let log = log_with(&fewer);
+    assert!(log.contains("cannot ask the link: Address family not supported"), "{log}");
+}

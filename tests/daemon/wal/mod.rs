@@ -1,0 +1,3 @@
+//! The log under a running daemon.
+
+mod vanished;

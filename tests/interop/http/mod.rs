@@ -1,0 +1,7 @@
+//! The same servers for both: the same answers and the same sentences.
+
+mod certificates;
+mod heads;
+mod negotiation;
+mod proxy;
+mod tls;

@@ -1,0 +1,23 @@
+//! Real peers: Prometheus, promtool, VictoriaMetrics, node_exporter and tinyproxy, given what we are given, and asked for
+//! what they make of it.
+//!
+//! `scripts/peers` fetches them into `target/peers/bin`; `PROMETHEUS=` and so on name others. A test fails without them.
+//!
+//! - [`config`]: their verdicts on configurations, and how they print them.
+//! - [`discovery`]: the same targets with the same labels.
+//! - [`http`]: the same sentences about heads, certificates and proxies.
+//! - [`formats`]: the same samples of the same pages.
+//! - [`wal`]: they read our log.
+//! - [`remote`]: they store what we send, and count what we count.
+//! - [`node_exporter`]: a whole chain of real programs.
+
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot be set up has to fail")]
+#![allow(clippy::print_stdout, reason = "a test says what it could not do")]
+
+mod config;
+mod discovery;
+mod formats;
+mod http;
+mod node_exporter;
+mod remote;
+mod wal;

@@ -1,0 +1,5 @@
+//! Remote write to real receivers, and its metrics beside a real agent's.
+
+mod metrics;
+mod types;
+mod write;

@@ -1,0 +1,4 @@
+//! Our log, read by real programs.
+
+mod floats;
+mod kinds;

@@ -1,0 +1,4 @@
+//! From the log to requests.
+
+mod encode;
+mod types;

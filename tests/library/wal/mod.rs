@@ -1,0 +1,9 @@
+//! The log: what a start finds, what truncation keeps, what damage and full disks cost.
+
+mod crash;
+mod disk_full;
+mod import;
+mod kill;
+mod kinds;
+mod returned;
+mod truncation;

@@ -1,0 +1,116 @@
+//! From the disk to the endpoint: configurations with one endpoint, and what has arrived of what is on disk.
+
+pub mod message;
+pub mod receiver;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Instant;
+
+use crate::command::query;
+use crate::scraped::Scraped;
+use crate::{PATIENCE, pause};
+use receiver::Receiver;
+
+/// Series as `{a="1",b="2"}` → milliseconds and the bits of the value; a NaN is a staleness marker or the NaN.
+pub type Series = BTreeMap<String, Vec<(i64, u64)>>;
+
+/// The value of a staleness marker.
+pub const STALE_BITS: u64 = 0x7ff0_0000_0000_0002;
+
+/// Every series.
+pub const ALL: &str = r#"{__name__=~".+"}"#;
+
+/// Short pauses, so that a test does not take long; a timeout that a busy machine keeps.
+pub const QUICK_QUEUE: &str = "batch_send_deadline: 100ms, min_backoff: 30ms, max_backoff: 250ms";
+
+/// A configuration that scrapes one target twice a second and sends to `url`; `section` are more lines of the entry of
+/// `remote_write`, `queue` more fields of its `queue_config`.
+pub fn config(target: &str, path: &str, url: &str, section: &str, queue: &str) -> String {
+    let queue = if queue.is_empty() { String::new() } else { format!(", {queue}") };
+    let section: String = section.lines().map(|line| format!("  {line}\n")).collect();
+    format!(
+        "global:\n  scrape_interval: 500ms\n  scrape_timeout: 500ms\nscrape_configs:\n- job_name: fake\n  metrics_path: \
+         {path}\n  static_configs:\n  - targets: ['{target}']\nremote_write:\n- url: {url}\n  remote_timeout: 5s\n  \
+         queue_config: {{{QUICK_QUEUE}{queue}}}\n{section}"
+    )
+}
+
+/// What `query` finds on disk.
+pub fn on_disk(data_dir: &Path) -> Series {
+    let samples = query(data_dir, ALL).into_iter().map(|(key, samples)| {
+        let samples = samples.into_iter().map(|(ts_ms, value)| (ts_ms, bits(number(&value))));
+        (key, samples.collect())
+    });
+    samples.collect()
+}
+
+/// What the receiver has stored.
+pub fn arrived(receiver: &Receiver) -> Series {
+    let state = receiver.state();
+    let samples = state.series.iter().map(|(key, samples)| {
+        let samples = samples.iter().map(|(ts_ms, value)| (*ts_ms, bits(f64::from_bits(*value))));
+        (key.clone(), samples.collect())
+    });
+    samples.collect()
+}
+
+/// `query` tells a staleness marker from any other NaN, and no more than that.
+fn bits(value: f64) -> u64 {
+    let is_real_nan = value.is_nan() && value.to_bits() != STALE_BITS;
+    if is_real_nan { f64::NAN.to_bits() } else { value.to_bits() }
+}
+
+/// Samples of `whole` that `part` does not have, a line a series.
+pub fn missing(whole: &Series, part: &Series) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (key, samples) in whole {
+        let there = part.get(key).map(Vec::as_slice).unwrap_or_default();
+        let gone: Vec<i64> =
+            samples.iter().filter(|sample| there.binary_search(sample).is_err()).map(|it| it.0).collect();
+        if let (Some(first), Some(last)) = (gone.first(), gone.last()) {
+            lines.push(format!("{key}: {} of {}, from {first} to {last}", gone.len(), samples.len()));
+        }
+    }
+    lines
+}
+
+/// Number of samples.
+pub fn n_samples(series: &Series) -> usize {
+    series.values().map(Vec::len).sum()
+}
+
+/// Number of samples that have arrived.
+pub fn n_arrived(receiver: &Receiver) -> usize {
+    receiver.state().series.values().map(Vec::len).sum()
+}
+
+/// Samples that the log gave up before the endpoints had them, of all endpoints.
+pub fn given_up(scraped: &Scraped) -> f64 {
+    let series = "prometheus_remote_storage_samples_dropped_total";
+    let page = scraped.get("/metrics").body;
+    let of_reason = page.lines().filter(|line| line.starts_with(series) && line.contains("wal_truncated"));
+    of_reason.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+}
+
+/// Waits until all that is on disk now has arrived.
+pub fn wait_until_sent(data_dir: &Path, receiver: &Receiver) {
+    let whole = on_disk(data_dir);
+    let start = Instant::now();
+    loop {
+        let gone = missing(&whole, &arrived(receiver));
+        if gone.is_empty() {
+            return;
+        }
+        assert!(start.elapsed() < PATIENCE, "not arrived: {gone:#?}");
+        pause(start);
+    }
+}
+
+/// A value of `query`.
+fn number(text: &str) -> f64 {
+    if text == "stale" {
+        return f64::from_bits(STALE_BITS);
+    }
+    text.parse().unwrap_or_else(|error| panic!("{text:?}: {error}"))
+}

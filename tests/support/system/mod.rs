@@ -1,0 +1,6 @@
+//! What the kernel does to a process: calls that it refuses, disks that are small or hang, a network of one's own.
+
+pub mod deny;
+pub mod own_network;
+pub mod own_process;
+pub mod small_disk;
