@@ -211,8 +211,8 @@ impl Discoverer for KubernetesDiscoverer {
         let Some(namespaces) = self.namespaces(stop) else { return };
         let wanted = self.wanted(&namespaces, &node);
         let purposes = wanted.iter().map(|wanted| wanted.purpose);
-        let mut store = Store::new(purposes, self.config.attach_metadata, Arc::clone(&self.metrics));
-        let mut watches = match self.start(wanted, stop) {
+        let store = Store::new(purposes, self.config.attach_metadata, Arc::clone(&self.metrics));
+        let watches = match self.start(wanted, stop) {
             Ok(watches) => watches,
             Err(error) => {
                 log::error!(
@@ -223,80 +223,118 @@ impl Discoverer for KubernetesDiscoverer {
                 return;
             }
         };
-        let mut due: Option<Instant> = None;
-        let mut was_sent = false;
-        let mut missing = None;
+        let mut session = Session {
+            provider: &self,
+            store,
+            watches,
+            node,
+            node_source,
+            due: None,
+            was_sent: false,
+            missing: None,
+        };
         loop {
-            let timer = due.map_or_else(never, at);
-            let report = select! {
-                recv(stop) -> _ => break,
-                recv(timer) -> _ => {
-                    missing = self.look_for_own_node(&store, &node, node_source, missing);
-                    if !was_sent {
-                        self.tell_of_no_pods(&store, &node, node_source);
-                    }
-                    groups.send(store.groups());
-                    (due, was_sent) = (None, true);
-                    continue;
-                }
-                recv(watches.reports) -> report => report,
-                default(MIN_PAUSE) => {
-                    groups.settle();
-                    continue;
-                }
-            };
-            // The watches hold the other end until they are stopped.
-            let Ok(Report { watch_idx, kind }) = report else { break };
-            let change = match kind {
-                ReportKind::Asks(canceller) => {
-                    if let Some(slot) = watches.cancellers.get_mut(watch_idx) {
-                        *slot = Some(canceller);
-                    }
-                    Change::Nothing
-                }
-                ReportKind::Listed(objects) => store.replace(watch_idx, objects),
-                ReportKind::There(key, kept) => store.put(watch_idx, key, kept),
-                ReportKind::Gone(key) => store.remove(watch_idx, &key),
-            };
-            if change == Change::Something && store.is_complete() {
-                let wait = if was_sent { COLLECTING } else { Duration::ZERO };
-                due.get_or_insert_with(|| Instant::now() + wait);
+            match session.next_event(stop) {
+                Event::Stop => break,
+                Event::Report(report) => session.take(report),
+                Event::SendDue => session.send(groups),
+                Event::Settle => groups.settle(),
             }
         }
-        watches.stop();
+        session.watches.stop();
+    }
+}
+
+/// What wakes the provider.
+enum Event {
+    Stop,
+    Report(Report),
+    /// What is known is to be sent.
+    SendDue,
+    /// Nothing has happened for a while.
+    Settle,
+}
+
+/// The watches, and what is known from them.
+struct Session<'provider> {
+    provider: &'provider KubernetesDiscoverer,
+    store: Store,
+    watches: Watches,
+    node: String,
+    node_source: &'static str,
+    /// When it is sent; none while nothing is new.
+    due: Option<Instant>,
+    was_sent: bool,
+    missing: Option<Complaint>,
+}
+
+impl Session<'_> {
+    fn next_event(&self, stop: &Stop) -> Event {
+        let timer = self.due.map_or_else(never, at);
+        select! {
+            recv(stop) -> _ => Event::Stop,
+            recv(timer) -> _ => Event::SendDue,
+            // The watches hold the other end until they are stopped.
+            recv(self.watches.reports) -> report => report.map_or(Event::Stop, Event::Report),
+            default(MIN_PAUSE) => Event::Settle,
+        }
+    }
+
+    fn take(&mut self, Report { watch_idx, kind }: Report) {
+        let change = match kind {
+            ReportKind::Asks(canceller) => {
+                if let Some(slot) = self.watches.cancellers.get_mut(watch_idx) {
+                    *slot = Some(canceller);
+                }
+                Change::Nothing
+            }
+            ReportKind::Listed(objects) => self.store.replace(watch_idx, objects),
+            ReportKind::There(key, kept) => self.store.put(watch_idx, key, kept),
+            ReportKind::Gone(key) => self.store.remove(watch_idx, &key),
+        };
+        if change == Change::Something && self.store.is_complete() {
+            let wait = if self.was_sent { COLLECTING } else { Duration::ZERO };
+            self.due.get_or_insert_with(|| Instant::now() + wait);
+        }
+    }
+
+    fn send(&mut self, groups: &mut GroupSender) {
+        self.look_for_own_node();
+        if !self.was_sent {
+            self.mention_no_pods();
+        }
+        groups.send(self.store.groups());
+        (self.due, self.was_sent) = (None, true);
+    }
+
+    /// Without our node there are no targets: its name may be wrong.
+    fn look_for_own_node(&mut self) {
+        let Self { provider, store, node, node_source, .. } = self;
+        let is_missing = |purpose| store.count(purpose) == Some(0);
+        let is_missing = is_missing(Purpose::Nodes) || is_missing(Purpose::NodeLabels);
+        let before = self.missing.take();
+        if is_missing && provider.config.adds_own_node(Role::Node) {
+            let sentence = format!(
+                "no node is called {node:?} (that is {node_source}), so there are no targets; {WAY_OUT}"
+            );
+            self.missing = provider.complain(before, &sentence);
+        }
+    }
+
+    /// There may be none, but its name may also be wrong.
+    fn mention_no_pods(&self) {
+        let Self { provider, store, node, node_source, .. } = self;
+        if provider.config.adds_own_node(Role::Pod) && store.count(Purpose::Pods) == Some(0) {
+            log::info!(
+                "discovery: kubernetes of job {:?}: no such pod runs on node {node:?} yet (that is {node_source}); if \
+                 the node is called otherwise, {WAY_OUT}",
+                provider.job
+            );
+        }
     }
 }
 
 impl KubernetesDiscoverer {
-    /// Without our node there are no targets: its name may be wrong.
-    fn look_for_own_node(
-        &self,
-        store: &Store,
-        node: &str,
-        node_source: &str,
-        complaint: Option<Complaint>,
-    ) -> Option<Complaint> {
-        let is_missing = |purpose| store.count(purpose) == Some(0);
-        let is_missing = is_missing(Purpose::Nodes) || is_missing(Purpose::NodeLabels);
-        if !is_missing || !self.config.adds_own_node(Role::Node) {
-            return None;
-        }
-        let sentence =
-            format!("no node is called {node:?} (that is {node_source}), so there are no targets; {WAY_OUT}");
-        self.complain(complaint, &sentence)
-    }
-
-    /// There may be none, but its name may also be wrong.
-    fn tell_of_no_pods(&self, store: &Store, node: &str, node_source: &str) {
-        if self.config.adds_own_node(Role::Pod) && store.count(Purpose::Pods) == Some(0) {
-            log::info!(
-                "discovery: kubernetes of job {:?}: no such pod runs on node {node:?} yet (that is {node_source}); if \
-                 the node is called otherwise, {WAY_OUT}",
-                self.job
-            );
-        }
-    }
-
     /// Says it, unless that is what was said before.
     fn complain(&self, before: Option<Complaint>, sentence: &str) -> Option<Complaint> {
         let source = || format!("kubernetes of job {:?}", self.job);
