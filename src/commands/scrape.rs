@@ -18,18 +18,15 @@ use crate::config::error::ConfigErrors;
 use crate::config::{FeatureDefaults, ScrapeConfig, load_with};
 use crate::discovery::target_group::TargetGroup;
 use crate::scrape::error::ScrapeError;
-use crate::scrape::fetch::scraper::Scraper;
+use crate::scrape::fetch::scraper::Fetched;
 use crate::scrape::metrics::ScrapeMetrics;
-use crate::scrape::scrape_loop::{ScrapeLoop, ScrapeTime, Worker};
+use crate::scrape::scrape_loop::{PhaseWatch, ScrapeLoop, ScrapeTime, Worker};
 use crate::scrape::targets::pool::LoopSettings;
 use crate::scrape::targets::status::TargetStatus;
 use crate::scrape::targets::target::{Target, targets_from_group};
 use scraped_engine::labels::Labels;
 use scraped_engine::labels::builder::LabelsBuilder;
-use scraped_engine::store::append::Page;
 use scraped_engine::store::body_budget::BodyBudget;
-use scraped_engine::store::decode::Decoder;
-use scraped_engine::store::pace::Pace;
 use scraped_engine::store::permits::Permits;
 use scraped_engine::wal::error::WalError;
 use scraped_engine::wal::head::Wal;
@@ -216,7 +213,37 @@ fn static_groups(config: &ScrapeConfig) -> Vec<Arc<TargetGroup>> {
     groups.flatten().enumerate().map(group).collect()
 }
 
-/// One scrape, phase by phase.
+/// What each phase brought and took, a line per phase.
+struct Phases {
+    /// When the phase began that is running.
+    began: Instant,
+    lines: Vec<String>,
+}
+
+impl Phases {
+    fn end(&mut self, line: impl FnOnce(&str) -> String) {
+        let took = format!("{:.1} ms", self.began.elapsed().as_secs_f64() * 1e3);
+        self.lines.push(line(&took));
+        self.began = Instant::now();
+    }
+}
+
+impl PhaseWatch for Phases {
+    fn fetched(&mut self, fetched: &Result<Fetched, ScrapeError>) {
+        self.end(|took| match fetched {
+            Ok(Fetched { wire_bytes, content_encoding, content_type }) => format!(
+                "fetched {wire_bytes} bytes in {took}, {content_encoding:?}, Content-Type {content_type:?}"
+            ),
+            Err(_) => format!("not fetched in {took}"),
+        });
+    }
+
+    fn unpacked(&mut self, n_bytes: usize) {
+        self.end(|took| format!("unpacked to {n_bytes} bytes in {took}"));
+    }
+}
+
+/// One scrape.
 fn scrape(
     config: &Arc<ScrapeConfig>,
     target: Target,
@@ -228,64 +255,24 @@ fn scrape(
     let budget = BodyBudget::new(BODY_BYTES, BODY_BYTES);
     let metrics = Arc::new(ScrapeMetrics::default());
     let mut worker = Worker::new(Permits::new(1, &wal), Arc::clone(&budget), metrics, clock.clone());
-    let target = Arc::new(target);
-    let status = Arc::new(TargetStatus::default());
-    let settings = LoopSettings {
-        target: Arc::clone(&target),
-        config: Arc::clone(config),
-        status: Arc::clone(&status),
-        target_limit: Arc::default(),
-        failure_log: None,
-    };
+    let (target, status) = (Arc::new(target), Arc::new(TargetStatus::default()));
+    let settings = LoopSettings::alone(Arc::clone(&target), Arc::clone(config), Arc::clone(&status));
     let start = Instant::now();
     let at = ScrapeTime { start, ts_ms: clock.wall_ms(), deadline: start + target.scrape_timeout };
-    let mut body = budget.wire_buffer();
-    let fetched = Scraper::of(&target, config).fetch(at.deadline, &mut body);
-    let fetch_time = start.elapsed();
-    let unpacking_at = Instant::now();
-    let mut decoded = budget.decoded_buffer();
-    let limit_bytes = config.limits.body_size_limit_bytes;
-    let page: Result<Page<'_>, ScrapeError> = fetched.as_ref().map_err(Clone::clone).and_then(|fetched| {
-        let bytes = Decoder::default().decode(
-            fetched.content_encoding,
-            &body,
-            &mut decoded,
-            limit_bytes,
-            &mut Pace::alone(at.deadline),
-        )?;
-        Ok(Page { content_type: &fetched.content_type, bytes })
-    });
-    let unpack_time = unpacking_at.elapsed();
-    let n_bytes = page.as_ref().map_or(0, |page| page.bytes.len());
-    let storing_at = Instant::now();
-    ScrapeLoop::new(&settings).store(&mut worker, at, page);
-    let store_time = storing_at.elapsed();
+    let mut phases = Phases { began: start, lines: Vec::new() };
+    ScrapeLoop::new(&settings).scrape_watched(&mut worker, at, &mut phases);
+    let last = status.last().unwrap_or_default();
+    let (n_kept, n_scraped) = (last.samples_post_metric_relabeling, last.samples_scraped);
+    phases.end(|took| format!("stored {n_kept} of {n_scraped} samples in {took}"));
     drop(worker);
     wal.close()?;
 
-    let last = status.last();
-    let error = last.as_ref().and_then(|last| last.error.clone());
-    let (n_scraped, n_kept) =
-        last.map_or((0, 0), |last| (last.samples_scraped, last.samples_post_metric_relabeling));
     let mut print = || -> io::Result<()> {
         writeln!(out, "{} {}", target.url, target.labels)?;
-        match &fetched {
-            Ok(fetched) => writeln!(
-                out,
-                "fetched {} bytes in {}, {:?}, Content-Type {:?}",
-                fetched.wire_bytes,
-                millis(fetch_time),
-                fetched.content_encoding,
-                fetched.content_type
-            )?,
-            Err(_) => writeln!(out, "not fetched in {}", millis(fetch_time))?,
+        for line in &phases.lines {
+            writeln!(out, "{line}")?;
         }
-        writeln!(out, "unpacked to {n_bytes} bytes in {}", millis(unpack_time))?;
-        writeln!(out, "stored {n_kept} of {n_scraped} samples in {}", millis(store_time))?;
-        match &error {
-            Some(error) => writeln!(out, "FAILED: {error}"),
-            None => Ok(()),
-        }
+        last.error.iter().try_for_each(|error| writeln!(out, "FAILED: {error}"))
     };
     print().map_err(ScrapeCommandError::Output)?;
     let query = QueryOptions {
@@ -298,7 +285,7 @@ fn scrape(
         QueryError::Output(error) => ScrapeCommandError::Output(error),
         error => ScrapeCommandError::Log(error.to_string()),
     })?;
-    Ok(error.is_none())
+    Ok(last.error.is_none())
 }
 
 fn open_log(dir: &Path) -> Result<Wal, WalError> {
@@ -313,8 +300,4 @@ fn open_log(dir: &Path) -> Result<Wal, WalError> {
         lock_file: false,
     };
     Ok(Wal::open(options, &mut |_, _| {})?.0)
-}
-
-fn millis(duration: Duration) -> String {
-    format!("{:.1} ms", duration.as_secs_f64() * 1e3)
 }

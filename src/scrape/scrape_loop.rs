@@ -10,7 +10,7 @@ use crate::config::ScrapeConfig;
 use crate::scrape::error::ScrapeError;
 use crate::scrape::fetch::failure_log::FailureLog;
 use crate::scrape::fetch::negotiation::format;
-use crate::scrape::fetch::scraper::{Canceller, Scraper};
+use crate::scrape::fetch::scraper::{Canceller, Fetched, Scraper};
 use crate::scrape::metrics::ScrapeMetrics;
 use crate::scrape::targets::pool::LoopSettings;
 use crate::scrape::targets::reuse::give_same_samples;
@@ -59,6 +59,20 @@ pub enum Answered {
     /// It did not: a suspect.
     No,
 }
+
+/// Who wants to know how far a scrape is. What is stored is in the target's row afterwards.
+pub trait PhaseWatch {
+    /// The target has answered or not.
+    fn fetched(&mut self, _fetched: &Result<Fetched, ScrapeError>) {}
+
+    /// The page is unpacked to this many bytes; 0 if that failed.
+    fn unpacked(&mut self, _n_bytes: usize) {}
+}
+
+/// For scrapes that no one looks at.
+struct Unwatched;
+
+impl PhaseWatch for Unwatched {}
 
 /// What a worker thread has for its scrapes.
 #[derive(Debug)]
@@ -132,11 +146,23 @@ impl ScrapeLoop {
     ///
     /// A panic inside is a bug: the worker catches it and calls [`ScrapeLoop::after_panic`].
     pub fn scrape(&mut self, worker: &mut Worker, at: ScrapeTime) -> Answered {
+        self.scrape_watched(worker, at, &mut Unwatched)
+    }
+
+    /// The same; `watch` learns of each phase when it ends.
+    pub fn scrape_watched(
+        &mut self,
+        worker: &mut Worker,
+        at: ScrapeTime,
+        watch: &mut impl PhaseWatch,
+    ) -> Answered {
         if let Some(error) = self.target_limit.error(self.config.limits.target_limit) {
             return self.store(worker, at, Err(error));
         }
         let mut body = worker.budget.wire_buffer();
-        let fetched = match self.scraper.fetch(at.deadline, &mut body) {
+        let fetched = self.scraper.fetch(at.deadline, &mut body);
+        watch.fetched(&fetched);
+        let fetched = match fetched {
             Ok(fetched) => fetched,
             Err(ScrapeError::Page(PageError::Cancelled)) => return Answered::No,
             Err(error) => {
@@ -159,6 +185,7 @@ impl ScrapeLoop {
             .decode(fetched.content_encoding, &body, &mut decoded, limit_bytes, &mut pace)
             .map(|bytes| Page { content_type: &fetched.content_type, bytes })
             .map_err(ScrapeError::from);
+        watch.unpacked(page.as_ref().map_or(0, |page| page.bytes.len()));
         if let Err(error) = &page {
             self.log_failure(worker, error);
         }
