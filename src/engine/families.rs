@@ -19,7 +19,7 @@ const SWEEP_MIN: usize = 1024;
 /// What a page says of one family. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Family {
-    /// Name, help and unit, one behind the other.
+    /// Name, a blank, help and unit, one behind the other: a HELP line says the first three as they stand here.
     text: Arc<str>,
     name_len: u32,
     help_len: u32,
@@ -35,7 +35,7 @@ impl Family {
         // What is longer than 4 GiB cannot have come out of a page.
         let (name_len, help_len) = (len(name), len(help));
         let (has_plain_name, has_plain_help) = (is_plain_name(name), is_plain_help(help));
-        let text = [name, help, unit].concat().into();
+        let text = [name, " ", help, unit].concat().into();
         Self { text, name_len, help_len, metric_type, has_plain_name, has_plain_help }
     }
 
@@ -51,24 +51,40 @@ impl Family {
 
     /// Its help, unescaped; may be empty.
     pub fn help(&self) -> &str {
-        let start = self.name_len as usize;
-        self.text.get(start..start + self.help_len as usize).unwrap_or_default()
+        self.text.get(self.help_start()..self.help_end()).unwrap_or_default()
     }
 
-    /// The name if a page spells it as it is.
+    /// The name and the blank behind it if a page spells it as it is.
     pub fn plain_name(&self) -> Option<&[u8]> {
-        self.text.as_bytes().get(..self.name_len as usize).filter(|_| self.has_plain_name)
+        self.text.as_bytes().get(..self.help_start()).filter(|_| self.has_plain_name)
     }
 
     /// The help if there is one and a page spells it as it is.
     pub fn plain_help(&self) -> Option<&[u8]> {
-        let start = self.name_len as usize;
-        self.text.as_bytes().get(start..start + self.help_len as usize).filter(|_| self.has_plain_help)
+        self.text.as_bytes().get(self.help_start()..self.help_end()).filter(|_| self.has_plain_help)
+    }
+
+    /// What a HELP line says behind its keyword, if a page spells name and help as they are.
+    pub fn plain_help_line(&self) -> Option<&[u8]> {
+        self.text.as_bytes().get(..self.help_end()).filter(|_| self.has_plain_name && self.has_plain_help)
     }
 
     /// Its unit; may be empty.
     pub fn unit(&self) -> &str {
-        self.text.get(self.name_len as usize + self.help_len as usize..).unwrap_or_default()
+        self.text.get(self.help_end()..).unwrap_or_default()
+    }
+
+    /// Bytes of the name.
+    pub fn name_len(&self) -> usize {
+        self.name_len as usize
+    }
+
+    fn help_start(&self) -> usize {
+        self.name_len as usize + 1
+    }
+
+    fn help_end(&self) -> usize {
+        self.help_start() + self.help_len as usize
     }
 
     fn is_shared_with(&self, other: &Family) -> bool {

@@ -66,7 +66,16 @@ pub fn parse(text: &[u8]) -> Result<f64, FloatError> {
 /// A decimal number at the start of `text` that the quick way reads exactly, and its length in bytes.
 ///
 /// `None` says nothing about the text: it may be longer, or no number at all.
+#[inline]
 pub fn parse_short(text: &[u8]) -> Option<(f64, usize)> {
+    match text {
+        // More than half of all values are one digit.
+        [digit @ b'0'..=b'9', b'\n', ..] => Some((f64::from(digit - b'0'), 1)),
+        _ => parse_short_decimal(text),
+    }
+}
+
+fn parse_short_decimal(text: &[u8]) -> Option<(f64, usize)> {
     let is_negative = text.first() == Some(&b'-');
     let whole_start = usize::from(is_negative);
     let (mut mantissa, whole_end) = take_digits(text, whole_start, 0);

@@ -45,6 +45,7 @@ impl KnownLabels {
     }
 
     /// From now on keys have the numbers of this edition.
+    #[inline]
     pub(in crate::encode) fn set_edition(&mut self, edition: u32) {
         if self.edition != edition {
             self.edition = edition;
@@ -53,6 +54,7 @@ impl KnownLabels {
     }
 
     /// A label's bytes.
+    #[inline]
     pub(in crate::encode) fn get(&self, key: LabelKey) -> Option<&[u8]> {
         let slots = self.slots.get(ways(key))?;
         let slot = slots.iter().find(|slot| slot.key == key && slot.end > slot.start)?;

@@ -6,6 +6,7 @@
 
 mod histogram;
 pub mod known;
+pub mod packer;
 pub mod series_labels;
 mod wire;
 
@@ -167,17 +168,23 @@ impl RequestWriter {
 
     /// A label as [`RequestWriter::label`] takes it, by its numbers in this edition of the series table; its texts are
     /// asked for only if the request does not have it yet.
+    #[inline]
     pub fn numbered_label<'a>(
         &mut self,
         edition: u32,
         key: LabelKey,
         texts: impl FnOnce() -> (&'a str, &'a str),
     ) {
-        let Self { message, symbols, known, labels, .. } = self;
-        known.set_edition(edition);
-        if let Some(label) = known.get(key) {
-            return labels.extend_from_slice(label);
+        self.known.set_edition(edition);
+        match self.known.get(key) {
+            Some(label) => self.labels.extend_from_slice(label),
+            None => self.new_label(key, texts),
         }
+    }
+
+    #[inline(never)]
+    fn new_label<'a>(&mut self, key: LabelKey, texts: impl FnOnce() -> (&'a str, &'a str)) {
+        let Self { message, symbols, known, labels, .. } = self;
         let start = labels.len();
         let (name, value) = texts();
         push_label(*message, symbols, labels, name, value);
@@ -351,21 +358,6 @@ fn push_label(message: Message, symbols: &mut Symbols, out: &mut Vec<u8>, name: 
             }
         }
     }
-}
-
-/// Compresses `message` as a snappy block into `out`.
-///
-/// # Errors
-/// A message of 4 GiB.
-pub fn compress(
-    encoder: &mut snap::raw::Encoder,
-    message: &[u8],
-    out: &mut Vec<u8>,
-) -> Result<(), snap::Error> {
-    out.resize(snap::raw::max_compress_len(message.len()), 0);
-    let len = encoder.compress(message, out)?;
-    out.truncate(len);
-    Ok(())
 }
 
 /// Texts of a 2.0 request, each once; the first is empty.

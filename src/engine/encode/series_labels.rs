@@ -107,7 +107,8 @@ impl SeriesLabels {
     ) {
         let mut order: Vec<(u64, usize)> = Vec::with_capacity(handles.len());
         wal.visit_labels(handles, |idx, pairs| order.push((pairs.map_or(0, |it| likeness(&it)), idx)));
-        order.sort_unstable();
+        // Those of one host mostly are in order, as they came: a stable sort merges such runs.
+        order.sort_by_key(|(likeness, _)| *likeness);
         let ordered: Vec<SeriesHandle> =
             order.iter().filter_map(|(_, idx)| handles.get(*idx).copied()).collect();
         // Taken out first: no two locks are held at once.

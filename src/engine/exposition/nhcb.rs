@@ -160,6 +160,7 @@ impl<'page> Nhcb<'page> {
     ///
     /// # Errors
     /// The page is malformed.
+    #[inline(never)]
     pub(in crate::exposition) fn next(
         &mut self,
         reader: &mut Reader<'page>,

@@ -73,6 +73,7 @@ impl<'page> Parser<'page> {
     ///
     /// # Errors
     /// The page is malformed. Nothing can be read from it any more.
+    #[inline(always)]
     pub fn next(&mut self, known: &mut impl Recall) -> Result<Option<Entry<'page>>, ExpositionError> {
         match &mut self.nhcb {
             None => self.reader.next(known),
@@ -81,6 +82,7 @@ impl<'page> Parser<'page> {
     }
 
     /// The series of the sample read last, as the scrape cache knows it: a key that need not be a text.
+    #[inline]
     pub fn series_text(&self) -> &[u8] {
         self.converted().map_or_else(|| self.reader.series_text(), Nhcb::key)
     }
@@ -115,6 +117,12 @@ impl<'page> Parser<'page> {
             (None, Reader::Protobuf(parser)) => Some(parser.histogram()),
             (None, Reader::Text(_) | Reader::OpenMetrics(_)) => None,
         }
+    }
+
+    /// False if the sample read last has no exemplar for sure.
+    #[inline]
+    pub fn may_have_exemplars(&self) -> bool {
+        self.nhcb.is_some() || self.reader.may_have_exemplars()
     }
 
     /// The next exemplar of the sample read last; false when there is none left.

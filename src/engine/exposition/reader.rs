@@ -25,6 +25,8 @@ pub(in crate::exposition) enum Reader<'page> {
 }
 
 impl<'page> Reader<'page> {
+    // The lines of most pages are known: what reads those is a part of the loop that asks for them.
+    #[inline(always)]
     pub(in crate::exposition) fn next(
         &mut self,
         known: &mut impl Recall,
@@ -65,6 +67,16 @@ impl<'page> Reader<'page> {
                 parser.visit_labels(visit);
                 Ok(())
             }
+        }
+    }
+
+    /// Whether [`Reader::exemplar`] has anything to say of the sample read last.
+    #[inline]
+    pub(in crate::exposition) fn may_have_exemplars(&self) -> bool {
+        match self {
+            Self::Text(_) => false,
+            Self::OpenMetrics(parser) => parser.has_exemplar(),
+            Self::Protobuf(parser) => parser.may_have_exemplars(),
         }
     }
 

@@ -29,6 +29,33 @@ pub struct KnownLine {
 /// Length of `# HELP `, `# TYPE ` and `# UNIT `.
 pub const KEYWORD_LEN: usize = 7;
 
+/// What a line of metadata says of its family.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names are the keywords")]
+pub enum Keyword {
+    #[default]
+    Help,
+    Type,
+    Unit,
+}
+
+impl Keyword {
+    /// The keyword with its blanks that `text` starts with, if a byte stands behind it. One comparison of numbers each:
+    /// this is asked at every line of metadata.
+    #[inline]
+    pub fn at(text: &[u8]) -> Option<Self> {
+        const HELP: u64 = u64::from_le_bytes(*b"# HELP \0");
+        const TYPE: u64 = u64::from_le_bytes(*b"# TYPE \0");
+        const UNIT: u64 = u64::from_le_bytes(*b"# UNIT \0");
+        match u64::from_le_bytes(*text.first_chunk()?) & (u64::MAX >> 8) {
+            HELP => Some(Self::Help),
+            TYPE => Some(Self::Type),
+            UNIT => Some(Self::Unit),
+            _ => None,
+        }
+    }
+}
+
 impl KnownLine {
     /// The family's name in the line at the start of `text`, if a line ends there.
     pub(in crate::exposition) fn name_in<'page>(&self, text: &'page [u8]) -> Option<&'page [u8]> {
@@ -77,6 +104,7 @@ pub fn is_plain_help(help: &str) -> bool {
 }
 
 /// How a page spells a type, if the format has it.
+#[inline]
 pub fn type_as_written(format: Format, metric_type: MetricType) -> Option<&'static str> {
     Some(match (metric_type, format) {
         (MetricType::Counter, _) => "counter",

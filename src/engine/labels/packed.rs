@@ -71,7 +71,23 @@ fn push_varint(out: &mut Vec<u8>, mut number: u64) {
     out.push(number as u8);
 }
 
+#[inline]
 fn pop_varint(bytes: &mut &[u8]) -> u64 {
+    // Most numbers are of one or two bytes.
+    match *bytes {
+        [first @ 0..0x80, rest @ ..] => {
+            *bytes = rest;
+            u64::from(*first)
+        }
+        [first, second @ 0..0x80, rest @ ..] => {
+            *bytes = rest;
+            u64::from(first & 0x7f) | u64::from(*second) << 7
+        }
+        _ => pop_long_varint(bytes),
+    }
+}
+
+fn pop_long_varint(bytes: &mut &[u8]) -> u64 {
     let mut number = 0;
     let mut shift = 0;
     while let Some((first, rest)) = bytes.split_first() {

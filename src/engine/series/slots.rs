@@ -223,6 +223,7 @@ impl Slots {
     }
 
     /// Labels of a live slot.
+    #[inline]
     pub(super) fn pairs(&self, slot_idx: u32) -> Option<Pairs<'_>> {
         let (chunk_idx, in_chunk) = split(slot_idx);
         let chunk = self.chunks.get(chunk_idx)?.as_deref()?;

@@ -129,6 +129,7 @@ pub enum PageFate {
 }
 
 impl Cursor {
+    #[inline]
     fn hash(&mut self, text: &[u8]) -> u64 {
         let hasher = self.hasher.get_or_insert_with(|| TEXT_HASHER.clone());
         hash_text(hasher, text)
@@ -209,6 +210,7 @@ impl ScrapeCache {
 
     /// Length of the series text at the start of `rest` if it is the one that is due: a guess to be checked against
     /// what may follow a series.
+    #[inline]
     pub fn guess(&self, cursor: &mut Cursor, rest: &[u8]) -> Option<usize> {
         let entry = self.entries.get(cursor.next_idx)?;
         let text_len = entry.text_len as usize;

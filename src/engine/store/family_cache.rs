@@ -6,7 +6,7 @@
 
 use crate::exposition::Entry;
 use crate::exposition::content_type::Format;
-use crate::exposition::recall::{KEYWORD_LEN, KnownLine, type_as_written};
+use crate::exposition::recall::{KEYWORD_LEN, Keyword, KnownLine, type_as_written};
 use crate::families::{Family, FamilyList, MetadataStore};
 use crate::metric_type::MetricType;
 use crate::store::cache::PageFate;
@@ -33,6 +33,8 @@ pub struct MetadataCache {
     next_idx: usize,
     /// Of the line that was guessed last.
     guessed_idx: usize,
+    /// Keyword of the line at which the family was guessed to begin: with it begins the next one, too.
+    first_keyword: Keyword,
     format: Option<Format>,
     /// What is new in the running page; most pages have nothing new.
     news: Option<Box<News>>,
@@ -110,35 +112,46 @@ impl MetadataCache {
         if self.news.is_some() {
             return None;
         }
-        let (keyword, behind) = text.split_first_chunk::<KEYWORD_LEN>()?;
-        let families = self.list.families();
-        let named = |idx: usize| {
-            let family = families.get(idx)?;
-            let name = family.plain_name()?;
-            // Most names that are not the one that is meant end somewhere else.
-            let (found, rest) = behind.split_at_checked(name.len())?;
-            let (blank, said) = rest.split_first()?;
-            (*blank == b' ' && found == name).then_some((idx, family, said))
-        };
-        let (idx, family, rest) = named(self.next_idx).or_else(|| match self.current {
-            Current::Known(idx) => named(idx),
+        let keyword = Keyword::at(text)?;
+        let behind = text.get(KEYWORD_LEN..)?;
+        let line_of = |idx: usize| self.line_of(idx, keyword, behind).map(|line| (idx, line));
+        let next = || line_of(self.next_idx);
+        let current = || match self.current {
+            Current::Known(idx) => line_of(idx),
             Current::None | Current::New(_) => None,
-        })?;
-        let format = self.format?;
-        let (said, metric_type) = match keyword {
-            b"# HELP " => (family.plain_help()?, None),
-            b"# TYPE " => {
-                let metric_type = family.metric_type();
-                (type_as_written(format, metric_type)?.as_bytes(), Some(metric_type))
-            }
-            b"# UNIT " if format == Format::OpenMetrics && !family.unit().is_empty() => {
-                (family.unit().as_bytes(), None)
-            }
-            _ => return None,
         };
+        let begins_family = keyword == self.first_keyword;
+        let (idx, line) = if begins_family { next().or_else(current) } else { current().or_else(next) }?;
+        if idx == self.next_idx {
+            self.first_keyword = keyword;
+        }
         self.guessed_idx = idx;
-        let (name_len, said_end) = (behind.len() - rest.len() - 1, text.len() - rest.len() + said.len());
-        rest.starts_with(said).then_some(KnownLine { name_len, len: said_end, metric_type })
+        Some(line)
+    }
+
+    /// The line with this keyword if the family is the one that stands behind it, and says what the list says.
+    fn line_of(&self, idx: usize, keyword: Keyword, behind: &[u8]) -> Option<KnownLine> {
+        let family = self.list.families().get(idx)?;
+        let said_behind_name = |said: &[u8]| {
+            let name = family.plain_name()?;
+            behind.strip_prefix(name)?.starts_with(said).then_some(name.len() + said.len())
+        };
+        let (said_len, metric_type) = match keyword {
+            Keyword::Help => {
+                let said = family.plain_help_line()?;
+                (behind.starts_with(said).then_some(said.len())?, None)
+            }
+            Keyword::Type => {
+                let metric_type = family.metric_type();
+                let said = type_as_written(self.format?, metric_type)?;
+                (said_behind_name(said.as_bytes())?, Some(metric_type))
+            }
+            Keyword::Unit if self.format == Some(Format::OpenMetrics) && !family.unit().is_empty() => {
+                (said_behind_name(family.unit().as_bytes())?, None)
+            }
+            Keyword::Unit => return None,
+        };
+        Some(KnownLine { name_len: family.name_len(), len: KEYWORD_LEN + said_len, metric_type })
     }
 
     /// Takes what a TYPE, HELP or UNIT line says; other entries say nothing.

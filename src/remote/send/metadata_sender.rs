@@ -16,7 +16,8 @@ use crate::http::Canceller;
 use crate::remote::endpoint_state::Shared;
 use crate::remote::send::backoff::Backoff;
 use crate::remote::send::client::{Client, SendOutcome};
-use scraped_engine::encode::{FamilyMetadata, Message, RequestWriter, compress, type_number};
+use scraped_engine::encode::packer::Packer;
+use scraped_engine::encode::{FamilyMetadata, Message, RequestWriter, type_number};
 use scraped_engine::families::{Family, MetadataStore};
 use scraped_engine::threads::{Thread, ThreadKind};
 
@@ -150,8 +151,6 @@ fn request(families: &[Family]) -> Option<Vec<u8>> {
         let kind = type_number(family.metric_type());
         writer.family(family.name(), FamilyMetadata { kind, help: family.help(), unit: family.unit() });
     }
-    let mut packed = Vec::new();
     // An error is a message of 4 GiB, which so few families do not make.
-    compress(&mut snap::raw::Encoder::new(), writer.bytes(), &mut packed).ok()?;
-    Some(packed)
+    Packer::default().pack(writer.bytes()).ok().map(<[u8]>::to_vec)
 }

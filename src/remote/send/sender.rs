@@ -17,7 +17,8 @@ use crate::remote::send::batch::{Queued, Rest, View};
 use crate::remote::send::client::{Client, SendOutcome, Written};
 use crate::remote::send::failed_request;
 use crate::remote::settle::ledger::{DropReason, Fate, Kind};
-use scraped_engine::encode::{Message, RequestWriter, compress};
+use scraped_engine::encode::packer::Packer;
+use scraped_engine::encode::{Message, RequestWriter};
 use scraped_engine::histogram::Histogram;
 use scraped_engine::metrics::Gauge;
 use scraped_engine::series::SeriesHandle;
@@ -39,8 +40,7 @@ pub struct Sender {
     writer: RequestWriter,
     /// The histogram being written.
     histogram: Histogram,
-    encoder: snap::raw::Encoder,
-    packed: Vec<u8>,
+    packer: Packer,
     /// Of the last typical request that was taken.
     bytes_per_item: f64,
     /// Its time is that of another one, too.
@@ -84,8 +84,7 @@ impl Sender {
             backoff,
             writer,
             histogram: Histogram::default(),
-            encoder: snap::raw::Encoder::new(),
-            packed: Vec::new(),
+            packer: Packer::default(),
             bytes_per_item: GUESSED_ITEM_BYTES,
             is_beside: false,
             cancel_id,
@@ -146,17 +145,17 @@ impl Sender {
                 }
                 return Delivered::Yes;
             }
-            let size = Size { bytes: self.packed.len(), items: part.len() };
+            let size = Size { bytes: self.packer.bytes().len(), items: part.len() };
             let is_proven = self.shared.refusals.is_proven();
             if is_proven && size.items > 1 && pass == Pass::Free && !self.shared.size_bound.fits(size) {
                 return Delivered::TooLarge;
             }
             let metrics = &self.shared.metrics;
             let start = Instant::now();
-            let outcome = self.client.send(self.shared.message(), &self.packed, attempt);
+            let outcome = self.client.send(self.shared.message(), self.packer.bytes(), attempt);
             let took = start.elapsed();
             metrics.sent_batch_duration.observe(took.as_secs_f64());
-            metrics.bytes.add(self.packed.len() as u64);
+            metrics.bytes.add(self.packer.bytes().len() as u64);
             attempt += 1;
             let is_answered = matches!(outcome, SendOutcome::Accepted { .. } | SendOutcome::Refused { .. });
             let newest_ms = part.iter().map(|item| item.ts_ms).max().unwrap_or_default();
@@ -270,7 +269,7 @@ impl Sender {
         let handles: Vec<SeriesHandle> = runs(part).map(|run| run.0).collect();
         let ranges: Vec<(usize, usize)> = runs(part).map(|run| run.1).collect();
         let mut gone: Vec<SeriesHandle> = Vec::new();
-        let Self { shared, writer, histogram, packed, encoder, .. } = self;
+        let Self { shared, writer, histogram, packer, .. } = self;
         writer.start(shared.message());
         shared.labels.write(
             &shared.wal,
@@ -291,7 +290,7 @@ impl Sender {
                 part.extract_if(.., |item| gone.binary_search(&item.handle).is_ok()).collect();
             shared.settle(&lost, Fate::Dropped(DropReason::WalTruncated));
         }
-        if let Err(error) = compress(encoder, writer.bytes(), packed) {
+        if let Err(error) = packer.pack(writer.bytes()) {
             // A request of 4 GiB cannot be made of so few samples.
             log::error!("BUG: remote_write {}: {error}", shared.metrics.name);
         }

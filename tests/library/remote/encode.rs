@@ -5,7 +5,8 @@ use support::cases;
 
 use proptest::collection::vec;
 use proptest::prelude::{Strategy, any, prop_oneof, proptest};
-use scraped_engine::encode::{FamilyMetadata, Message, RequestWriter, compress};
+use scraped_engine::encode::packer::Packer;
+use scraped_engine::encode::{FamilyMetadata, Message, RequestWriter};
 use scraped_engine::histogram::{CUSTOM_BUCKETS_SCHEMA, CounterResetHint, Counts, Histogram, Span};
 use support::remote::message::{self as decoded, Protocol};
 
@@ -103,7 +104,7 @@ fn as_decoded(it: &Histogram) -> decoded::Histogram {
 /// Writes `all` and reads it back, uncompressed and compressed.
 fn check(all: &[(Labels, Vec<Item>)]) {
     for (message, protocol) in BOTH {
-        let mut writer = RequestWriter::new(message);
+        let (mut writer, mut packer) = (RequestWriter::new(message), Packer::default());
         // Twice: nothing of the request before is left.
         for _ in 0..2 {
             writer.start(message);
@@ -113,9 +114,8 @@ fn check(all: &[(Labels, Vec<Item>)]) {
                 all.iter().flat_map(|(labels, items)| expected(message, labels, items)).collect();
             let read = decoded::Message::decode(protocol, writer.bytes()).unwrap();
             assert_eq!(read.series, expected, "{message:?}");
-            let mut packed = Vec::new();
-            compress(&mut snap::raw::Encoder::new(), writer.bytes(), &mut packed).unwrap();
-            let unpacked = snap::raw::Decoder::new().decompress_vec(&packed).unwrap();
+            packer.pack(writer.bytes()).unwrap();
+            let unpacked = snap::raw::Decoder::new().decompress_vec(packer.bytes()).unwrap();
             assert_eq!(unpacked, writer.bytes());
         }
     }

@@ -92,6 +92,12 @@ impl<'page> OpenMetricsParser<'page> {
         self.series_text
     }
 
+    /// Whether the sample read last has an exemplar that was not given yet.
+    #[inline]
+    pub fn has_exemplar(&self) -> bool {
+        self.exemplar.is_some()
+    }
+
     /// The exemplar of the sample read last, its labels in the order of their names; false if it has none or it was
     /// given before. Values are as spelled, escapes included, as in Prometheus.
     pub fn exemplar(&mut self, exemplar: &mut Exemplar) -> bool {
@@ -124,11 +130,14 @@ impl<'page> OpenMetricsParser<'page> {
     ///
     /// # Errors
     /// The page is malformed. Nothing can be read from it any more.
+    #[inline(always)]
     pub fn next(&mut self, known: &mut impl Recall) -> Result<Option<Entry<'page>>> {
         loop {
             let entry = self.next_line(known)?;
-            let is_series = matches!(entry, Some(Entry::Series { .. }));
-            if !(is_series && self.skips_created && self.is_created_series()) {
+            if !self.skips_created
+                || !matches!(entry, Some(Entry::Series { .. }))
+                || !self.is_created_series()
+            {
                 return Ok(entry);
             }
         }
@@ -175,20 +184,31 @@ impl<'page> OpenMetricsParser<'page> {
         }
     }
 
+    #[inline(always)]
     fn next_line(&mut self, known: &mut impl Recall) -> Result<Option<Entry<'page>>> {
         self.entry_start = self.lexer.pos;
         self.exemplar = None;
         if self.lexer.state == State::Init {
-            let rest = self.lexer.slice(self.entry_start, self.lexer.page().len());
+            let rest = self.rest();
             if rest.first() == Some(&b'#') {
-                if let Some(entry) = self.known_metadata(rest, known).or_else(|| self.plain_metadata(rest)) {
+                if let Some(entry) = self.known_metadata(rest, known) {
                     return Ok(Some(entry));
                 }
-            } else if let Some(text_len) =
-                known.series(rest).filter(|text_len| ends_series_text(rest, *text_len))
-            {
+            } else if let Some(text_len) = known.series(rest).filter(|len| ends_series_text(rest, *len)) {
                 return self.known_series(text_len).map(Some);
             }
+        }
+        self.unknown_line()
+    }
+
+    #[inline(never)]
+    fn unknown_line(&mut self) -> Result<Option<Entry<'page>>> {
+        let rest = self.rest();
+        if self.lexer.state == State::Init
+            && rest.first() == Some(&b'#')
+            && let Some(entry) = self.plain_metadata(rest)
+        {
+            return Ok(Some(entry));
         }
         match self.lexer.next_token() {
             Token::EofWord => match self.lexer.next_token() {
@@ -217,7 +237,14 @@ impl<'page> OpenMetricsParser<'page> {
         }
     }
 
+    /// What was not read yet.
+    #[inline]
+    fn rest(&self) -> &'page [u8] {
+        self.lexer.slice(self.lexer.pos, self.lexer.page().len())
+    }
+
     /// A line that the caller knows, at the start of `rest`.
+    #[inline]
     fn known_metadata(&mut self, rest: &'page [u8], known: &mut impl Recall) -> Option<Entry<'page>> {
         let line = known.metadata(rest)?;
         let name = line.name_in(rest)?;
@@ -441,12 +468,15 @@ impl<'page> OpenMetricsParser<'page> {
         self.series_text = self.lexer.slice(self.entry_start, text_end);
         match self.lexer.short_value(text_end + 1) {
             Some((value, Behind::Linebreak)) => Ok(Entry::Series { known: true, value, timestamp_ms: None }),
-            Some((value, Behind::Blank)) => {
-                self.lexer.state = State::Timestamp;
-                self.behind_value(true, value)
-            }
+            Some((value, Behind::Blank)) => self.known_series_timestamp(value),
             None => self.behind_known_text(text_end),
         }
+    }
+
+    #[inline(never)]
+    fn known_series_timestamp(&mut self, value: f64) -> Result<Entry<'page>> {
+        self.lexer.state = State::Timestamp;
+        self.behind_value(true, value)
     }
 
     /// A value that takes the lexer.

@@ -166,13 +166,13 @@ impl<'page> Metric<'page> {
         }
     }
 
-    /// Reads a `Metric` of a family of this kind, and appends its labels to `key` as they are encoded.
+    /// Becomes a `Metric` of a family of this kind, and appends its labels to `key` as they are encoded.
     ///
     /// # Errors
     /// It is malformed.
     #[inline]
-    pub(super) fn read(message: Message<'page>, kind: Kind, key: &mut Vec<u8>) -> Result<Self> {
-        let mut metric = Self::new(message);
+    pub(super) fn read(&mut self, message: Message<'page>, kind: Kind, key: &mut Vec<u8>) -> Result<()> {
+        *self = Self::new(message);
         let mut fields = message;
         // Labels mostly stand together, and are copied together.
         let (mut labels_start, mut labels_end) = (0, 0);
@@ -186,24 +186,24 @@ impl<'page> Metric<'page> {
                     }
                     labels_end = field.end;
                 }
-                (2, Kind::Gauge) => metric.read_value(field.message("Gauge", "Gauge")?)?,
-                (3, Kind::Counter) => metric.read_counter(field.message("Counter", "Counter")?)?,
-                (SUMMARY, Kind::Summary) => metric.read_summary(field.message("Summary", "Summary")?)?,
-                (5, Kind::Untyped) => metric.read_value(field.message("Untyped", "Untyped")?)?,
+                (2, Kind::Gauge) => self.read_value(field.message("Gauge", "Gauge")?)?,
+                (3, Kind::Counter) => self.read_counter(field.message("Counter", "Counter")?)?,
+                (SUMMARY, Kind::Summary) => self.read_summary(field.message("Summary", "Summary")?)?,
+                (5, Kind::Untyped) => self.read_value(field.message("Untyped", "Untyped")?)?,
                 (6, _) => {
                     let ms = field.integer("TimestampMs")? as i64;
                     // The format cannot tell the epoch from nothing.
-                    metric.timestamp_ms = (ms != 0).then_some(ms);
+                    self.timestamp_ms = (ms != 0).then_some(ms);
                 }
                 (HISTOGRAM, Kind::Histogram | Kind::GaugeHistogram) => {
-                    metric.head.read(field.message("Histogram", "Histogram")?)?;
-                    metric.start_time_ms = metric.head.start_time_ms;
+                    self.head.read(field.message("Histogram", "Histogram")?)?;
+                    self.start_time_ms = self.head.start_time_ms;
                 }
                 _ => {}
             }
         }
         key.extend_from_slice(message.piece(labels_start, labels_end));
-        Ok(metric)
+        Ok(())
     }
 
     fn read_value(&mut self, mut message: Message<'page>) -> Result<()> {

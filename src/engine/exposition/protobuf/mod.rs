@@ -152,6 +152,12 @@ impl<'page> ProtobufParser<'page> {
         self.metric.start_time_ms
     }
 
+    /// Whether the sample read last has exemplars that were not given yet, good ones or not.
+    #[inline]
+    pub fn may_have_exemplars(&self) -> bool {
+        !matches!(self.exemplars, Exemplars::None)
+    }
+
     /// The next exemplar of the sample read last; false when there is none left.
     pub fn exemplar(&mut self, exemplar: &mut Exemplar) -> bool {
         match self.exemplars.next(exemplar) {
@@ -192,6 +198,7 @@ impl<'page> ProtobufParser<'page> {
     ///
     /// # Errors
     /// The page is malformed. Nothing can be read from it any more.
+    #[inline(never)]
     pub fn next(&mut self, known: &mut impl Recall) -> Result<Option<Entry<'page>>> {
         if let Some(error) = self.failed.take() {
             return Err(error);
@@ -265,14 +272,15 @@ impl<'page> ProtobufParser<'page> {
         key.clear();
         key.extend_from_slice(family.name.as_bytes());
         key.push(SEPARATOR);
-        let metric = Metric::read(message, family.kind, key)?;
+        let metric = &mut self.metric;
+        metric.read(message, family.kind, key)?;
         key.push(SEPARATOR);
         self.labels_end = key.len();
-        self.metric = metric;
         match family.kind {
             Kind::Counter | Kind::Gauge | Kind::Untyped => {
-                let entry = self.series(Part::Whole, metric.value, known)?;
-                self.exemplars = Exemplars::of_sample(metric.exemplar);
+                let value = metric.value;
+                let entry = self.series(Part::Whole, value, known)?;
+                self.exemplars = Exemplars::of_sample(self.metric.exemplar);
                 Ok(Some(entry))
             }
             Kind::Histogram | Kind::GaugeHistogram
@@ -285,8 +293,8 @@ impl<'page> ProtobufParser<'page> {
                 let is_classic_too = self.options.keep_classic_histograms && metric.head.has_buckets;
                 self.step = if is_classic_too { Step::Count } else { Step::Metric };
                 let known = self.series_key(Part::Whole, known)?;
-                self.exemplars = Exemplars::of_native(&metric);
-                Ok(Some(Entry::Histogram { known, timestamp_ms: metric.timestamp_ms }))
+                self.exemplars = Exemplars::of_native(&self.metric);
+                Ok(Some(Entry::Histogram { known, timestamp_ms: self.metric.timestamp_ms }))
             }
             Kind::Histogram | Kind::GaugeHistogram if !self.options.keep_classic_histograms => {
                 self.step =

@@ -109,7 +109,8 @@ impl<'page> Message<'page> {
     ///
     /// # Errors
     /// What is there is no field.
-    #[inline]
+    // Inlined wherever fields are walked: passing one back costs more than reading it.
+    #[inline(always)]
     pub(super) fn field(&mut self) -> Result<Option<Field<'page>>> {
         if self.is_empty() {
             return Ok(None);
@@ -130,7 +131,7 @@ impl<'page> Message<'page> {
         Ok(Some(Field { number, start, end: self.pos, value, message: self.name }))
     }
 
-    #[inline]
+    #[inline(always)]
     fn value(&mut self, start: usize, wire_type: u8) -> Result<Value<'page>> {
         Ok(match wire_type {
             VARINT => Value::Varint(self.varint()?),
@@ -158,6 +159,7 @@ impl<'page> Message<'page> {
     }
 
     /// Goes behind the end of the group that has just begun.
+    #[cold]
     fn skip_group(&mut self, start: usize) -> Result<()> {
         let mut depth = 1u64;
         while depth > 0 {
@@ -180,13 +182,18 @@ impl<'page> Message<'page> {
     /// A number of 1 to 10 bytes, 7 bits each, the lowest first.
     #[inline]
     pub(super) fn varint(&mut self) -> Result<u64> {
-        let rest = self.bytes();
-        if let Some(&byte) = rest.first()
-            && byte < 0x80
-        {
-            self.pos += 1;
-            return Ok(u64::from(byte));
+        match self.bytes().first() {
+            Some(&byte) if byte < 0x80 => {
+                self.pos += 1;
+                Ok(u64::from(byte))
+            }
+            _ => self.long_varint(),
         }
+    }
+
+    #[inline(never)]
+    fn long_varint(&mut self) -> Result<u64> {
+        let rest = self.bytes();
         let mut number = 0;
         for (i, &byte) in rest.iter().take(MAX_VARINT_BYTES).enumerate() {
             number |= u64::from(byte & 0x7f) << (7 * i);
@@ -218,6 +225,7 @@ impl<'page> Message<'page> {
         self.error_at(self.pos, error)
     }
 
+    #[cold]
     fn error_at(&self, offset: usize, error: ProtobufError) -> ExpositionError {
         error_in(self.name, offset, error)
     }

@@ -51,34 +51,38 @@ impl<'page> TextParser<'page> {
     ///
     /// # Errors
     /// The page is malformed. Nothing can be read from it any more.
+    #[inline(always)]
     pub fn next(&mut self, known: &mut impl Recall) -> Result<Option<Entry<'page>>> {
+        let mut rest = self.rest();
+        if rest.first() == Some(&b'\n') {
+            self.lexer.pos += rest.iter().take_while(|byte| **byte == b'\n').count();
+            rest = self.rest();
+        }
+        self.entry_start = self.lexer.pos;
+        if rest.first() == Some(&b'#') {
+            if let Some(entry) = self.known_metadata(rest, known) {
+                return Ok(Some(entry));
+            }
+        } else if let Some(text_len) = known.series(rest).filter(|len| ends_series_text(rest, *len)) {
+            return self.known_series(text_len).map(Some);
+        }
+        self.unknown_line()
+    }
+
+    /// Reads a line, and those without anything in them before it.
+    #[inline(never)]
+    fn unknown_line(&mut self) -> Result<Option<Entry<'page>>> {
         loop {
             self.entry_start = self.lexer.pos;
-            let rest = self.lexer.slice(self.entry_start, self.lexer.page().len());
-            match rest.first() {
-                Some(b'#') => {
-                    if let Some(entry) =
-                        self.known_metadata(rest, known).or_else(|| self.plain_metadata(rest))
-                    {
-                        return Ok(Some(entry));
-                    }
-                }
-                Some(b'\n') => {
-                    self.lexer.pos += rest.iter().take_while(|byte| **byte == b'\n').count();
-                    continue;
-                }
-                Some(_) => {
-                    if let Some(text_len) =
-                        known.series(rest).filter(|text_len| ends_series_text(rest, *text_len))
-                    {
-                        return self.known_series(text_len).map(Some);
-                    }
-                }
-                None => return Ok(None),
+            let rest = self.rest();
+            if rest.first() == Some(&b'#')
+                && let Some(entry) = self.plain_metadata(rest)
+            {
+                return Ok(Some(entry));
             }
             return match self.lexer.next_token() {
                 Token::Eof => Ok(None),
-                // Blanks before a line feed.
+                // Line feeds, or blanks before one.
                 Token::Linebreak => continue,
                 Token::Help => self.help().map(Some),
                 Token::Type => self.metric_type_line().map(Some),
@@ -92,7 +96,14 @@ impl<'page> TextParser<'page> {
         }
     }
 
+    /// What was not read yet.
+    #[inline]
+    fn rest(&self) -> &'page [u8] {
+        self.lexer.slice(self.lexer.pos, self.lexer.page().len())
+    }
+
     /// A line that the caller knows, at the start of `rest`.
+    #[inline]
     fn known_metadata(&mut self, rest: &'page [u8], known: &mut impl Recall) -> Option<Entry<'page>> {
         let line = known.metadata(rest)?;
         let name = line.name_in(rest)?;
@@ -265,12 +276,15 @@ impl<'page> TextParser<'page> {
         self.series_text = self.lexer.slice(self.entry_start, text_end);
         match self.lexer.short_value(text_end + 1) {
             Some((value, Behind::Linebreak)) => Ok(Entry::Series { known: true, value, timestamp_ms: None }),
-            Some((value, Behind::Blank)) => {
-                self.lexer.state = State::Timestamp;
-                self.timestamp(true, value)
-            }
+            Some((value, Behind::Blank)) => self.known_series_timestamp(value),
             None => self.behind_known_text(text_end),
         }
+    }
+
+    #[inline(never)]
+    fn known_series_timestamp(&mut self, value: f64) -> Result<Entry<'page>> {
+        self.lexer.state = State::Timestamp;
+        self.timestamp(true, value)
     }
 
     /// A value that takes the lexer.

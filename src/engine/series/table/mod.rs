@@ -189,6 +189,7 @@ impl SeriesTable {
     }
 
     /// The labels of a live series, without copying them.
+    #[inline]
     pub fn label_pairs(&self, series_ref: SeriesRef) -> Option<LabelPairs<'_>> {
         self.pairs_at(slot_idx(series_ref))
     }

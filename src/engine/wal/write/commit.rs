@@ -43,6 +43,7 @@ pub(in crate::wal) struct CommitBuffers {
 struct KeptSample {
     handle: SeriesHandle,
     last_ts_ms_before: i64,
+    last_segment_before: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -99,7 +100,8 @@ impl CommitBuffers {
             self.take_back(table);
             self.clear();
         }
-        let holds = self.encode(table, truncating, staged, *progress);
+        let segment = writer.number();
+        let holds = self.encode(table, (segment, truncating), staged, *progress);
         let appended = self.kept.len();
         let report = CommitReport {
             appended,
@@ -114,7 +116,7 @@ impl CommitBuffers {
         }
         let written = writer.append(batch, holds.batch);
         match &written {
-            Ok(segment) => self.mark_written(table, *segment),
+            Ok(written) => self.mark_written(table, segment, *written),
             Err(_) => self.take_back(table),
         }
         self.clear();
@@ -129,10 +131,11 @@ impl CommitBuffers {
         }
     }
 
+    /// `segment` is the one that it will most probably be written to.
     fn encode(
         &mut self,
         table: &mut SeriesTable,
-        truncating: Option<u32>,
+        (segment, truncating): (u32, Option<u32>),
         staged: &Staged,
         start: Progress,
     ) -> Encoded {
@@ -151,7 +154,7 @@ impl CommitBuffers {
         let samples = samples.get(..n_left(encoded.end)).unwrap_or(samples);
         self.kept.reserve_exact(samples.len());
         for sample in samples {
-            if self.admit(table, truncating, sample.handle, sample.ts_ms) {
+            if self.admit(table, (segment, truncating), sample.handle, sample.ts_ms) {
                 let series_ref = u64::from(sample.handle.series_ref.0.get());
                 self.records.push_sample(Sample { series_ref, ts_ms: sample.ts_ms, value: sample.value });
                 encoded.batch.add(sample.ts_ms);
@@ -166,7 +169,7 @@ impl CommitBuffers {
             if self.is_full || self.is_long() {
                 return encoded;
             }
-            if self.admit(table, truncating, histogram.handle, histogram.ts_ms) {
+            if self.admit(table, (segment, truncating), histogram.handle, histogram.ts_ms) {
                 let series_ref = u64::from(histogram.handle.series_ref.0.get());
                 self.records.push_histogram(histogram.kind, series_ref, histogram.ts_ms, histogram.encoded);
                 encoded.batch.add(histogram.ts_ms);
@@ -189,11 +192,11 @@ impl CommitBuffers {
     }
 
     /// The order check: true if a sample or histogram of the series is to be written.
-    #[inline]
+    #[inline(always)]
     fn admit(
         &mut self,
         table: &mut SeriesTable,
-        truncating: Option<u32>,
+        (segment, truncating): (u32, Option<u32>),
         handle: SeriesHandle,
         ts_ms: i64,
     ) -> bool {
@@ -201,9 +204,11 @@ impl CommitBuffers {
         if ts_ms <= state.last_ts_ms && state.last_ts_ms != i64::MIN {
             return false;
         }
-        self.kept.push(KeptSample { handle, last_ts_ms_before: state.last_ts_ms });
-        state.last_ts_ms = ts_ms;
-        if needs_series_record(state, truncating) {
+        let needs_record = needs_series_record(state, truncating);
+        let (last_ts_ms_before, last_segment_before) = (state.last_ts_ms, state.last_segment);
+        self.kept.push(KeptSample { handle, last_ts_ms_before, last_segment_before });
+        (state.last_ts_ms, state.last_segment) = (ts_ms, segment);
+        if needs_record {
             self.log_series(table, handle);
         }
         true
@@ -285,10 +290,12 @@ impl CommitBuffers {
         }
     }
 
-    fn mark_written(&mut self, table: &mut SeriesTable, segment: u32) {
+    /// What was encoded for segment `expected` stands in `segment`: the next one, if that was full.
+    fn mark_written(&mut self, table: &mut SeriesTable, expected: u32, segment: u32) {
+        let kept = if segment == expected { &[][..] } else { &self.kept };
         let exemplars = self.exemplars.iter().map(|kept| kept.handle);
         let metadata = self.metadata.iter().map(|kept| kept.handle);
-        self.kept.iter().map(|kept| kept.handle).chain(exemplars).chain(metadata).for_each(|handle| {
+        kept.iter().map(|kept| kept.handle).chain(exemplars).chain(metadata).for_each(|handle| {
             if let Some(state) = table.state_mut(handle) {
                 state.last_segment = segment;
             }
@@ -301,10 +308,10 @@ impl CommitBuffers {
     }
 
     fn take_back(&mut self, table: &mut SeriesTable) {
-        // A series with several samples gets the oldest of its former timestamps last.
+        // A series with several samples gets the oldest of its former states last.
         for kept in self.kept.iter().rev() {
             if let Some(state) = table.state_mut(kept.handle) {
-                state.last_ts_ms = kept.last_ts_ms_before;
+                (state.last_ts_ms, state.last_segment) = (kept.last_ts_ms_before, kept.last_segment_before);
             }
         }
         for logged in &self.logged {
@@ -352,7 +359,7 @@ struct Encoded {
 impl BatchSamples {
     fn add(&mut self, ts_ms: i64) {
         self.samples += 1;
-        self.newest_ts_ms = self.newest_ts_ms.max(Some(ts_ms));
+        self.newest_ts_ms = Some(self.newest_ts_ms.map_or(ts_ms, |newest_ts_ms| newest_ts_ms.max(ts_ms)));
     }
 }
 

@@ -83,6 +83,7 @@ impl Records {
         }
     }
 
+    #[inline]
     pub(in crate::wal) fn push_sample(&mut self, sample: Sample) {
         let Open { encoder, bytes } = &mut self.samples;
         encoder.get_or_insert_with(|| SamplesEncoder::start(bytes)).push(bytes, sample);

@@ -15,7 +15,12 @@ pub(super) fn put_uvarint(out: &mut Vec<u8>, mut value: u64) {
 
 /// Go's `binary.PutVarint`: zigzag, then as unsigned.
 pub(super) fn put_varint(out: &mut Vec<u8>, value: i64) {
-    put_uvarint(out, ((value << 1) ^ (value >> 63)) as u64);
+    put_uvarint(out, zigzag(value));
+}
+
+/// Small numbers of either sign as small ones.
+pub(super) fn zigzag(value: i64) -> u64 {
+    ((value << 1) ^ (value >> 63)) as u64
 }
 
 pub(super) fn put_text(out: &mut Vec<u8>, text: &str) {

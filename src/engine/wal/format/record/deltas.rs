@@ -1,7 +1,7 @@
 //! Refs and timestamps of an entry, as records of samples, histograms and exemplars share them: differences to the
 //! record's first entry, in version 2 of a ref to the entry before.
 
-use crate::wal::format::record::bytes::{Bytes, put_varint};
+use crate::wal::format::record::bytes::{Bytes, put_uvarint, put_varint, zigzag};
 use crate::wal::format::record::record_type::DecodeError;
 
 /// Marker of version 2 that an explicit start time follows; lower values need no further byte.
@@ -85,7 +85,21 @@ impl DeltaEncoder {
             out.extend_from_slice(&ts_ms.to_be_bytes());
             (series_ref, ts_ms)
         });
-        put_varint(out, series_ref.wrapping_sub(base_ref) as i64);
-        put_varint(out, ts_ms.wrapping_sub(base_ts_ms));
+        let delta_ref = series_ref.wrapping_sub(base_ref) as i64;
+        if ts_ms != base_ts_ms {
+            put_varint(out, delta_ref);
+            return put_varint(out, ts_ms.wrapping_sub(base_ts_ms));
+        }
+        // Entries of a scrape mostly share their timestamp, and their refs are near each other.
+        match zigzag(delta_ref) {
+            delta @ 0..0x80 => out.extend_from_slice(&[delta as u8, 0]),
+            delta @ 0x80..0x4000 => {
+                out.extend_from_slice(&[delta as u8 | 0x80, (delta >> 7) as u8, 0]);
+            }
+            delta => {
+                put_uvarint(out, delta);
+                out.push(0);
+            }
+        }
     }
 }

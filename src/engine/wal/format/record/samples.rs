@@ -48,6 +48,7 @@ impl SamplesEncoder {
     }
 
     /// Adds one sample.
+    #[inline]
     pub fn push(&mut self, out: &mut Vec<u8>, sample: Sample) {
         self.deltas.put(out, sample.series_ref, sample.ts_ms);
         out.extend_from_slice(&sample.value.to_bits().to_be_bytes());

@@ -6,7 +6,8 @@
 
 use scraped_engine::labels::Labels;
 use scraped_engine::labels::builder::LabelsBuilder;
-use scraped_engine::encode::{Message, RequestWriter, compress};
+use scraped_engine::encode::packer::Packer;
+use scraped_engine::encode::{Message, RequestWriter};
 use scraped_engine::encode::series_labels::SeriesLabels;
 use scraped_engine::series::SeriesHandle;
 use scraped_engine::wal::head::Wal;
@@ -71,14 +72,12 @@ struct Encode<'a> {
     wal: &'a Wal,
     labels: &'a SeriesLabels,
     writer: RequestWriter,
-    encoder: snap::raw::Encoder,
-    packed: Vec<u8>,
+    packer: Packer,
 }
 
 impl<'a> Encode<'a> {
     fn new(wal: &'a Wal, labels: &'a SeriesLabels) -> Self {
-        let (writer, encoder) = (RequestWriter::new(Message::V1), snap::raw::Encoder::new());
-        Self { wal, labels, writer, encoder, packed: Vec::new() }
+        Self { wal, labels, writer: RequestWriter::new(Message::V1), packer: Packer::default() }
     }
 
     /// As a shard does it. Bytes of the message and of the request.
@@ -96,8 +95,8 @@ impl<'a> Encode<'a> {
             |idx| panic!("series {idx} is gone"),
         );
         let message = self.writer.bytes();
-        compress(&mut self.encoder, message, &mut self.packed).expect("a message of ordinary size");
-        (message.len(), self.packed.len())
+        let packed = self.packer.pack(message).expect("a message of ordinary size");
+        (message.len(), packed.len())
     }
 }
 
