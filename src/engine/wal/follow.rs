@@ -41,6 +41,13 @@ pub enum Ended {
     Truncated,
 }
 
+/// Why records of a segment are visited no more.
+enum Stopped {
+    AtEnd,
+    ByVisitor,
+    ByDisk(io::Error),
+}
+
 /// A place in the log that moves forward.
 #[derive(Debug)]
 pub struct Follower {
@@ -74,85 +81,104 @@ impl Follower {
         damaged: &mut dyn FnMut(&CorruptionError),
     ) -> Result<Ended, WalError> {
         loop {
-            let number = self.position.segment;
-            // A closed log is read to the end that it has on disk.
-            let end = self.wal.committed_end();
-            let is_current = end.is_some_and(|end| end.segment == number);
-            if end.is_some_and(|end| end <= self.position) {
-                return Ok(Ended::CaughtUp);
+            if let Some(ended) = self.read_segment(visit, damaged)? {
+                return Ok(ended);
             }
-            if self.has_vanished() {
-                return Ok(Ended::Truncated);
-            }
-            let tail = if is_current { Tail::Live } else { Tail::Closed };
-            let limit = end.filter(|_| is_current).map_or(u64::MAX, |end| end.offset);
-            let source = Pages {
-                segment: &self.open,
-                wal_dir: self.wal.wal_dir(),
-                number,
-                at: self.position.offset - self.position.offset % PAGE_BYTES as u64,
-                limit,
-            };
-            let buffers = std::mem::take(&mut self.buffers);
-            let before = self.position;
-            let mut reader = SegmentReader::resume(source, number, tail, self.position.offset, buffers);
-            let mut failure = None;
-            let mut is_paused = false;
-            while !is_paused {
-                match reader.next_record() {
-                    Ok(Some(record)) => {
-                        let at = Position { segment: number, offset: record.start };
-                        let end = Position { segment: number, offset: record.end };
-                        let next = visit(at, end, record.bytes);
-                        if next != Next::Keep {
-                            self.position = end;
-                        }
-                        is_paused = next != Next::Record;
-                    }
-                    Ok(None) => break,
-                    Err(CorruptionError { cause: CorruptionCause::Read(cause), .. })
-                        if !is_damage(&cause) =>
-                    {
-                        failure = Some(cause);
-                        break;
-                    }
-                    Err(error) => damaged(&error),
-                }
-            }
-            let reached = reader.offset();
-            self.buffers = reader.into_buffers();
-            match failure {
-                // A closed log belongs to somebody else.
-                Some(cause) if cause.kind() == io::ErrorKind::NotFound && end.is_none() => {
-                    return Ok(Ended::CaughtUp);
-                }
-                Some(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(Ended::Truncated),
-                Some(cause) => {
-                    let path = segment::segment_path(self.wal.wal_dir(), number);
-                    return Err(WalError::io("read segment", &path)(cause));
-                }
-                None => {}
-            }
-            if is_paused {
-                return Ok(Ended::Paused);
-            }
-            if is_current {
-                // What the reader passed over, such as damage, is not read again.
-                self.position.offset = self.position.offset.max(reached.min(limit));
-                if self.position == before {
-                    // Another file has this name now, or the one that is open has lost its end.
-                    self.open.close();
-                    return Ok(Ended::CaughtUp);
-                }
-                continue;
-            }
-            if self.has_vanished() {
-                return Ok(Ended::Truncated);
-            }
-            let Some(next) = number.checked_add(1) else { return Ok(Ended::CaughtUp) };
-            self.position = Position { segment: next, offset: 0 };
-            self.open.close();
         }
+    }
+
+    /// Reads one segment as far as it goes, and moves on to the next one if it is complete. `None`: there may be more.
+    fn read_segment(
+        &mut self,
+        visit: &mut dyn FnMut(Position, Position, &[u8]) -> Next,
+        damaged: &mut dyn FnMut(&CorruptionError),
+    ) -> Result<Option<Ended>, WalError> {
+        // A closed log is read to the end that it has on disk.
+        let end = self.wal.committed_end();
+        if end.is_some_and(|end| end <= self.position) {
+            return Ok(Some(Ended::CaughtUp));
+        }
+        if self.has_vanished() {
+            return Ok(Some(Ended::Truncated));
+        }
+        let before = self.position;
+        let limit = end.filter(|end| end.segment == before.segment).map(|end| end.offset);
+        let (stopped, reached) = self.visit_records(limit, visit, damaged);
+        match stopped {
+            Stopped::AtEnd => {}
+            Stopped::ByVisitor => return Ok(Some(Ended::Paused)),
+            // A closed log belongs to somebody else.
+            Stopped::ByDisk(cause) if cause.kind() == io::ErrorKind::NotFound && end.is_none() => {
+                return Ok(Some(Ended::CaughtUp));
+            }
+            Stopped::ByDisk(cause) if cause.kind() == io::ErrorKind::NotFound => {
+                return Ok(Some(Ended::Truncated));
+            }
+            Stopped::ByDisk(cause) => {
+                let path = segment::segment_path(self.wal.wal_dir(), before.segment);
+                return Err(WalError::io("read segment", &path)(cause));
+            }
+        }
+        if let Some(limit) = limit {
+            // What the reader passed over, such as damage, is not read again.
+            self.position.offset = self.position.offset.max(reached.min(limit));
+            if self.position == before {
+                // Another file has this name now, or the one that is open has lost its end.
+                self.open.close();
+                return Ok(Some(Ended::CaughtUp));
+            }
+            return Ok(None);
+        }
+        if self.has_vanished() {
+            return Ok(Some(Ended::Truncated));
+        }
+        let Some(segment) = before.segment.checked_add(1) else { return Ok(Some(Ended::CaughtUp)) };
+        self.go_to(Position { segment, offset: 0 });
+        Ok(None)
+    }
+
+    /// Visits the records from the position on, and moves it behind those that are done with. `limit` is where the newest
+    /// commit ends if the segment is still being written. Gives how far the reader has come in it, too.
+    fn visit_records(
+        &mut self,
+        limit: Option<u64>,
+        visit: &mut dyn FnMut(Position, Position, &[u8]) -> Next,
+        damaged: &mut dyn FnMut(&CorruptionError),
+    ) -> (Stopped, u64) {
+        let Position { segment, offset } = self.position;
+        let source = Pages {
+            segment: &self.open,
+            wal_dir: self.wal.wal_dir(),
+            number: segment,
+            at: offset - offset % PAGE_BYTES as u64,
+            limit: limit.unwrap_or(u64::MAX),
+        };
+        let tail = if limit.is_some() { Tail::Live } else { Tail::Closed };
+        let buffers = std::mem::take(&mut self.buffers);
+        let mut reader = SegmentReader::resume(source, segment, tail, offset, buffers);
+        let stopped = loop {
+            match reader.next_record() {
+                Ok(Some(record)) => {
+                    let at = Position { segment, offset: record.start };
+                    let end = Position { segment, offset: record.end };
+                    let next = visit(at, end, record.bytes);
+                    if next != Next::Keep {
+                        self.position = end;
+                    }
+                    if next != Next::Record {
+                        break Stopped::ByVisitor;
+                    }
+                }
+                Ok(None) => break Stopped::AtEnd,
+                Err(CorruptionError { cause: CorruptionCause::Read(cause), .. }) if !is_damage(&cause) => {
+                    break Stopped::ByDisk(cause);
+                }
+                Err(error) => damaged(&error),
+            }
+        };
+        let reached = reader.offset();
+        self.buffers = reader.into_buffers();
+        (stopped, reached)
     }
 
     /// Whether another file has the name of the segment that is being read, without what was in it.
