@@ -19,9 +19,9 @@ use crossbeam_channel::{Receiver, RecvError, Sender, bounded, never, select, tic
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use scraped_engine::families::MetadataStore;
-use scraped_engine::store::append::MetadataRecords;
 use scraped_engine::store::body_budget::BodyBudget;
 use scraped_engine::store::permits::Permits;
+use scraped_engine::store::rules::MetadataRecords;
 use scraped_engine::threads::{STACK_BYTES, Thread, ThreadKind};
 use scraped_engine::wal::head::Wal;
 use std::collections::BTreeMap;

@@ -19,7 +19,8 @@ use crate::scrape::targets::target::Target;
 use crate::scrape::targets::target_limit::TargetLimit;
 use scraped_engine::families::MetadataStore;
 use scraped_engine::metrics::Counter;
-use scraped_engine::store::append::{LeftOut, MetadataRecords, Page, PageAppend};
+use scraped_engine::store::append::tally::{LeftOut, Tally};
+use scraped_engine::store::append::{LastPages, Page, PageAppend, Sink};
 use scraped_engine::store::body_budget::BodyBudget;
 use scraped_engine::store::cache::{PageFate, ScrapeCache};
 use scraped_engine::store::decode::expected_bytes;
@@ -28,7 +29,7 @@ use scraped_engine::store::family_cache::MetadataCache;
 use scraped_engine::store::pace::Pace;
 use scraped_engine::store::permits::{Permits, Scratch};
 use scraped_engine::store::report::{ExtraReport, PageCounts, Report, ReportSeries, SeriesUse};
-use scraped_engine::store::rules::{LabelLimits, PageRules};
+use scraped_engine::store::rules::{LabelLimits, MetadataRecords, PageRules};
 use scraped_engine::wal::error::WalError;
 use scraped_engine::wal::stale_nan;
 use std::sync::Arc;
@@ -389,36 +390,24 @@ impl ScrapeLoop {
             Ok(page) if page.bytes.is_empty() => {}
             Ok(page) => {
                 let mut page_append = PageAppend {
-                    rules: page_rules(&self.config, &self.target),
-                    ts_ms: at.ts_ms,
-                    max_ts_ms: worker.clock.wall_ms().saturating_add(MAX_AHEAD.as_millis() as i64),
-                    cache: &mut self.cache,
-                    cursor,
-                    metadata: &mut self.metadata,
-                    metadata_records: worker.metadata_records,
-                    scratch: page_scratch,
-                    appender,
-                    counts: PageCounts::default(),
-                    left_out: LeftOut::default(),
-                    n_limited: 0,
-                    n_series,
-                    is_over_bucket_limit: false,
-                    n_spread_bytes: 0,
-                    n_help_bytes: 0,
-                    max_spread_bytes: 0,
+                    rules: page_rules(&self.config, &self.target, worker, at.ts_ms),
+                    last_pages: LastPages { cache: &mut self.cache, cursor, metadata: &mut self.metadata },
+                    sink: Sink { appender, scratch: page_scratch },
+                    tally: Tally::new(n_series),
                     pace,
                 };
                 staged.error = page_append.append(*page).err().map(ScrapeError::from);
                 if page_append.is_over_limit() {
                     worker.metrics.exceeded_sample_limit.inc();
                 }
-                if page_append.is_over_bucket_limit {
+                let tally = page_append.tally;
+                if tally.is_over_bucket_limit {
                     worker.metrics.exceeded_bucket_limit.inc();
                 }
-                series_use.current = page_append.n_series;
-                series_use.samples_dropped = page_append.left_out.over_series_limit;
-                staged.counts = page_append.counts;
-                staged.left_out = page_append.left_out;
+                series_use.current = tally.n_series;
+                series_use.samples_dropped = tally.left_out.over_series_limit;
+                staged.counts = tally.counts;
+                staged.left_out = tally.left_out;
             }
             Err(error) => staged.error = Some(error.clone()),
         }
@@ -520,8 +509,13 @@ impl ScrapeLoop {
     }
 }
 
-/// What a job and a target want of a page.
-fn page_rules<'a>(config: &'a ScrapeConfig, target: &'a Target) -> PageRules<'a> {
+/// What a job and a target want of a page that is scraped at `ts_ms`.
+fn page_rules<'a>(
+    config: &'a ScrapeConfig,
+    target: &'a Target,
+    worker: &Worker,
+    ts_ms: i64,
+) -> PageRules<'a> {
     PageRules {
         target_labels: &target.labels,
         fallback_format: config.fallback_scrape_protocol.map(format),
@@ -542,6 +536,9 @@ fn page_rules<'a>(config: &'a ScrapeConfig, target: &'a Target) -> PageRules<'a>
         },
         native_histogram_bucket_limit: config.native_histogram_bucket_limit,
         native_histogram_min_bucket_factor: config.native_histogram_min_bucket_factor,
+        metadata_records: worker.metadata_records,
+        ts_ms,
+        max_ts_ms: worker.clock.wall_ms().saturating_add(MAX_AHEAD.as_millis() as i64),
     }
 }
 

@@ -4,7 +4,7 @@
 
 use crate::exposition::error::ExpositionError;
 use crate::exposition::excerpt::Excerpt;
-use crate::store::label_check::LabelLimitError;
+use crate::store::append::label_check::LabelLimitError;
 use std::fmt;
 
 /// Why a page was not stored.

@@ -1,4 +1,5 @@
-//! What a job and a target want of a page: the settings that decide what is stored, and nothing else of a configuration.
+//! What a job, a target and a scrape want of a page: the settings that decide what is stored, and nothing else of a
+//! configuration.
 
 use crate::exposition::content_type::Format;
 use crate::labels::Labels;
@@ -37,6 +38,22 @@ pub struct PageRules<'a> {
     pub native_histogram_bucket_limit: u64,
     /// Least growth from one bucket to the next; 0 for any.
     pub native_histogram_min_bucket_factor: f64,
+    /// Whether metadata goes into the log, too.
+    pub metadata_records: MetadataRecords,
+    /// Timestamp of samples without one of their own.
+    pub ts_ms: i64,
+    /// Samples with a later timestamp are left out.
+    pub max_ts_ms: i64,
+}
+
+/// Whether metadata goes into the log beside the samples (`--enable-feature=metadata-wal-records`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MetadataRecords {
+    /// As Prometheus' agent.
+    #[default]
+    NotWritten,
+    /// A record for every series that is new or whose family is described in another way than before.
+    Written,
 }
 
 /// Limits on the labels of one series; 0 for none.

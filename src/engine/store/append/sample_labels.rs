@@ -8,8 +8,10 @@ use crate::exposition::series_text::LabelScratch;
 use crate::labels::builder::{LabelsBuilder, Winner};
 use crate::labels::relabel::{Verdict, relabel};
 use crate::labels::{Labels, METRIC_NAME};
+use crate::store::append::label_check::{
+    LongValues, check_limits, has_valid_names, max_labels, too_many_labels,
+};
 use crate::store::error::PageError;
-use crate::store::label_check::{LongValues, check_limits, has_valid_names, max_labels, too_many_labels};
 use crate::store::rules::PageRules;
 use std::collections::BTreeMap;
 

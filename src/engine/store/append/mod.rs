@@ -3,33 +3,31 @@
 //! Runs on a worker that holds a permit. Stages only; the scrape loop commits or rolls back. A page that is refused
 //! is refused as a whole.
 
+pub mod label_check;
+pub mod sample_exemplars;
+pub mod sample_labels;
+pub mod tally;
+
 use crate::exposition::Entry;
-use crate::exposition::content_type::Format;
 use crate::exposition::options::ParserOptions;
 use crate::exposition::parser::{Parser, ParserBuffers};
 use crate::exposition::recall::{KnownLine, Recall};
 use crate::histogram::resolution::{FitError, schema_of_bucket_factor};
 use crate::labels::METRIC_NAME;
 use crate::series::SeriesHandle;
+use crate::store::append::sample_exemplars::{ExemplarOwner, SampleExemplars};
+use crate::store::append::sample_labels::{SampleLabels, Sampled};
+use crate::store::append::tally::{Spread, Tally};
 use crate::store::cache::{Cursor, Hit, Known, NewText, ScrapeCache};
 use crate::store::error::PageError;
 use crate::store::family_cache::MetadataCache;
 use crate::store::pace::Pace;
 use crate::store::page_format::format_of_page;
-use crate::store::report::PageCounts;
-use crate::store::rules::PageRules;
-use crate::store::sample_exemplars::{ExemplarOwner, SampleExemplars};
-use crate::store::sample_labels::{SampleLabels, Sampled};
+use crate::store::rules::{MetadataRecords, PageRules};
 use crate::wal::appender::Appender;
 use crate::wal::error::WalError;
 use crate::wal::is_stale_nan;
 use std::mem;
-
-/// Texts that stand once in a page and are written for many series (labels of a histogram's buckets, the help of a
-/// family) may take this many times its size together, and this many bytes beside. An API server's page of protobuf, with
-/// some 50 buckets a histogram, comes to about eleven times its size.
-const MAX_SPREAD: usize = 8;
-const MIN_SPREAD_BYTES: usize = 64 << 20;
 
 /// What a target gave, unpacked.
 #[derive(Clone, Copy, Debug)]
@@ -38,31 +36,6 @@ pub struct Page<'a> {
     pub content_type: &'a str,
     /// The page.
     pub bytes: &'a [u8],
-}
-
-/// Samples that were read and not staged, by reason.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LeftOut {
-    /// The same spelling stood in the page before.
-    pub duplicates: u64,
-    /// Not newer than the newest sample of a series that is new to the cache.
-    pub out_of_order: u64,
-    /// Timestamps too far ahead.
-    pub out_of_bounds: u64,
-    /// Of series that are new to a target with as many as `series_limit` allows.
-    pub over_series_limit: u64,
-    /// Of series that are new to a process with as many as `--storage.agent.max-series` allows.
-    pub over_max_series: u64,
-}
-
-/// Whether metadata goes into the log beside the samples (`--enable-feature=metadata-wal-records`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum MetadataRecords {
-    /// As Prometheus' agent.
-    #[default]
-    NotWritten,
-    /// A record for every series that is new or whose family is described in another way than before.
-    Written,
 }
 
 /// Memory for a page; kept by the permit and reused.
@@ -76,43 +49,37 @@ pub struct PageScratch {
     pub exemplars: SampleExemplars,
 }
 
-/// One page on its way into a transaction.
+/// What a target's earlier pages had.
 #[derive(Debug)]
-pub struct PageAppend<'a, 'b> {
-    /// What the job and the target want of it.
-    pub rules: PageRules<'a>,
-    /// Timestamp of samples without one of their own.
-    pub ts_ms: i64,
-    /// Samples with a later timestamp are left out.
-    pub max_ts_ms: i64,
-    /// The target's cache, begun.
+pub struct LastPages<'a> {
+    /// Its series, begun.
     pub cache: &'a mut ScrapeCache,
     /// Where the page is in the cache.
     pub cursor: &'a mut Cursor,
-    /// What the target's pages say of their families.
+    /// What they say of their families.
     pub metadata: &'a mut MetadataCache,
-    /// Whether that goes into the log, too.
-    pub metadata_records: MetadataRecords,
-    /// Scratch.
-    pub scratch: &'a mut PageScratch,
+}
+
+/// Where samples go, and what is needed to get them there.
+#[derive(Debug)]
+pub struct Sink<'a> {
     /// The transaction.
     pub appender: &'a mut Appender,
-    /// What the page had; also right when it is refused, as far as it was read.
-    pub counts: PageCounts,
-    /// What was not staged.
-    pub left_out: LeftOut,
-    /// Samples that count against `sample_limit`, if there is one.
-    pub n_limited: u64,
-    /// Series that count against the target's `series_limit`.
-    pub n_series: u64,
-    /// A histogram has more buckets than `native_histogram_bucket_limit`, at every resolution.
-    pub is_over_bucket_limit: bool,
-    /// Bytes of labels of new series, as they stand in the page or would.
-    pub n_spread_bytes: usize,
-    /// Of metadata in the log.
-    pub n_help_bytes: usize,
-    /// How many there may be of each; set by [`PageAppend::append`].
-    pub max_spread_bytes: usize,
+    /// Memory for one sample.
+    pub scratch: &'a mut PageScratch,
+}
+
+/// One page on its way into a transaction.
+#[derive(Debug)]
+pub struct PageAppend<'a, 'b> {
+    /// What the job, the target and this scrape want of it.
+    pub rules: PageRules<'a>,
+    /// What is known of it.
+    pub last_pages: LastPages<'a>,
+    /// Where it goes.
+    pub sink: Sink<'a>,
+    /// What it came to; also right when it is refused, as far as it was read.
+    pub tally: Tally,
     /// Deadline, cancellation and who else waits.
     pub pace: &'a mut Pace<'b>,
 }
@@ -122,6 +89,8 @@ impl PageAppend<'_, '_> {
     ///
     /// # Errors
     /// The page is refused; what is staged is to be rolled back.
+    // Never a part of its caller, which is optimised for size.
+    #[inline(never)]
     pub fn append(&mut self, page: Page<'_>) -> Result<(), PageError> {
         #[cfg(any(test, feature = "faults"))]
         crate::threads::fault::strike_at("page", page.bytes);
@@ -133,21 +102,18 @@ impl PageAppend<'_, '_> {
             // `created-timestamp-zero-ingestion` is not built: as in Prometheus without it, these are samples.
             skip_created_series: false,
         };
-        self.max_spread_bytes = page.bytes.len().saturating_mul(MAX_SPREAD).saturating_add(MIN_SPREAD_BYTES);
-        let buffers = mem::take(&mut self.scratch.parser_buffers);
+        self.tally.spread = Spread::of_page(page.bytes.len());
+        let buffers = mem::take(&mut self.sink.scratch.parser_buffers);
         let mut parser = Parser::new(format, page.bytes, options, buffers);
-        self.metadata.begin(format);
-        let result = match format {
-            Format::Text => self.append_entries(&mut parser, HasExemplars::No),
-            Format::OpenMetrics | Format::Protobuf => self.append_entries(&mut parser, HasExemplars::Maybe),
-        };
-        self.scratch.parser_buffers = parser.into_buffers();
+        self.last_pages.metadata.begin(format);
+        let result = self.append_entries(&mut parser);
+        self.sink.scratch.parser_buffers = parser.into_buffers();
         result?;
         if self.is_over_limit() {
-            let samples = self.counts.post_metric_relabeling;
+            let samples = self.tally.counts.post_metric_relabeling;
             return Err(PageError::SampleLimit { samples, limit: self.rules.sample_limit });
         }
-        if self.is_over_bucket_limit {
+        if self.tally.is_over_bucket_limit {
             return Err(PageError::BucketLimit { limit: self.rules.native_histogram_bucket_limit });
         }
         Ok(())
@@ -155,19 +121,12 @@ impl PageAppend<'_, '_> {
 
     /// Whether `sample_limit` is exceeded.
     pub fn is_over_limit(&self) -> bool {
-        self.rules.sample_limit > 0 && self.n_limited > self.rules.sample_limit
+        self.rules.sample_limit > 0 && self.tally.n_limited > self.rules.sample_limit
     }
 
-    fn append_entries(
-        &mut self,
-        parser: &mut Parser<'_>,
-        has_exemplars: HasExemplars,
-    ) -> Result<(), PageError> {
+    fn append_entries(&mut self, parser: &mut Parser<'_>) -> Result<(), PageError> {
         loop {
-            let Self { cache, cursor, metadata, .. } = self;
-            let Some(entry) = parser.next(&mut LastPages { cache, cursor, metadata })? else {
-                return Ok(());
-            };
+            let Some(entry) = parser.next(&mut self.last_pages)? else { return Ok(()) };
             self.pace.step(parser.series_text().len())?;
             let (known, timestamp_ms, value) = match entry {
                 Entry::Series { known, value, timestamp_ms } => (known, timestamp_ms, Value::Float(value)),
@@ -177,20 +136,15 @@ impl PageAppend<'_, '_> {
                 | Entry::Unit { .. }
                 | Entry::KnownMetadata { .. }
                 | Entry::Comment => {
-                    self.metadata.note(&entry);
+                    self.last_pages.metadata.note(&entry);
                     continue;
                 }
             };
-            self.counts.scraped += 1;
+            self.tally.counts.scraped += 1;
             let own_ts_ms = timestamp_ms.filter(|_| self.rules.honor_timestamps);
-            let ts_ms = own_ts_ms.unwrap_or(self.ts_ms);
-            let sample = Sample { own_ts_ms, ts_ms, value, has_exemplars };
-            let guessed = if known { self.cache.hit_guessed(self.cursor) } else { None };
-            let found = match guessed {
-                Some(hit) => Ok(hit),
-                None => self.cache.find(self.cursor, parser.series_text()),
-            };
-            match found {
+            let ts_ms = own_ts_ms.unwrap_or(self.rules.ts_ms);
+            let sample = Sample { own_ts_ms, ts_ms, value };
+            match self.last_pages.find(known, parser) {
                 Ok(Hit { known: Known::Dropped, .. }) => {}
                 // Parsing labels costs far more than all the rest: only where the series is not at hand.
                 Ok(Hit { entry_idx, is_repeated, known: Known::Series(handle) }) => {
@@ -208,6 +162,7 @@ impl PageAppend<'_, '_> {
         }
     }
 
+    #[inline(always)]
     fn append_known(
         &mut self,
         entry_idx: usize,
@@ -216,9 +171,9 @@ impl PageAppend<'_, '_> {
         parser: &mut Parser<'_>,
         sample: Sample,
     ) -> Result<(), PageError> {
-        self.counts.post_metric_relabeling += 1;
+        self.tally.counts.post_metric_relabeling += 1;
         if is_repeated && sample.own_ts_ms.is_none() {
-            self.left_out.duplicates += 1;
+            self.tally.left_out.duplicates += 1;
             return Ok(());
         }
         if !self.is_admitted(parser, sample, Standing::Known)? {
@@ -226,12 +181,13 @@ impl PageAppend<'_, '_> {
         }
         self.stage(handle, parser, sample);
         if self.is_tracked(sample) {
-            self.cache.track(entry_idx);
+            self.last_pages.cache.track(entry_idx);
         }
         Ok(())
     }
 
     /// A series that had to be left out before.
+    #[inline(never)]
     fn append_over_budget(
         &mut self,
         entry_idx: usize,
@@ -240,24 +196,25 @@ impl PageAppend<'_, '_> {
         sample: Sample,
     ) -> Result<(), PageError> {
         if !self.has_room() {
-            self.counts.post_metric_relabeling += 1;
-            self.left_out.over_series_limit += 1;
-        } else if self.left_out.over_max_series > 0 {
+            self.tally.counts.post_metric_relabeling += 1;
+            self.tally.left_out.over_series_limit += 1;
+        } else if self.tally.left_out.over_max_series > 0 {
             // Looking up labels for each of them, only to be refused, would be the costliest part of the page.
-            self.counts.post_metric_relabeling += 1;
-            self.left_out.over_max_series += 1;
+            self.tally.counts.post_metric_relabeling += 1;
+            self.tally.left_out.over_max_series += 1;
         } else {
-            let n_before = self.left_out.over_max_series;
+            let n_before = self.tally.left_out.over_max_series;
             self.append_forgotten(entry_idx, is_repeated, parser, sample)?;
-            if self.left_out.over_max_series == n_before {
-                self.n_series += 1;
-                self.counts.series_added += 1;
+            if self.tally.left_out.over_max_series == n_before {
+                self.tally.n_series += 1;
+                self.tally.counts.series_added += 1;
             }
         }
         Ok(())
     }
 
     /// A series that the cache knows and whose handle was lost.
+    #[inline(never)]
     fn append_forgotten(
         &mut self,
         entry_idx: usize,
@@ -265,17 +222,17 @@ impl PageAppend<'_, '_> {
         parser: &mut Parser<'_>,
         sample: Sample,
     ) -> Result<(), PageError> {
-        match self.scratch.labels.build(parser, &self.rules)? {
+        match self.sink.scratch.labels.build(parser, &self.rules)? {
             // The same rules kept it before; other rules come with an empty cache.
             Sampled::Dropped => Ok(()),
             Sampled::Kept => {
-                let found = self.appender.bounded_series(&self.scratch.labels.builder);
+                let found = self.sink.appender.bounded_series(&self.sink.scratch.labels.builder);
                 let Some(lookup) = found.map_err(wal_error)? else {
-                    self.counts.post_metric_relabeling += 1;
-                    self.left_out.over_max_series += 1;
+                    self.tally.counts.post_metric_relabeling += 1;
+                    self.tally.left_out.over_max_series += 1;
                     return Ok(());
                 };
-                self.cache.remember(entry_idx, lookup.handle);
+                self.last_pages.cache.remember(entry_idx, lookup.handle);
                 self.append_known(entry_idx, is_repeated, lookup.handle, parser, sample)?;
                 self.log_metadata(lookup.handle);
                 Ok(())
@@ -283,78 +240,75 @@ impl PageAppend<'_, '_> {
         }
     }
 
+    #[inline(never)]
     fn append_new(
         &mut self,
         new_text: NewText,
         parser: &mut Parser<'_>,
         sample: Sample,
     ) -> Result<(), PageError> {
-        self.n_spread_bytes += parser.series_text().len();
-        if self.n_spread_bytes > self.max_spread_bytes {
-            let (bytes, limit) = (self.n_spread_bytes, self.max_spread_bytes);
-            return Err(PageError::Amplified { bytes, limit });
-        }
-        if self.scratch.labels.build(parser, &self.rules)? == Sampled::Dropped {
-            self.cache.insert(self.cursor, new_text, Known::Dropped);
+        self.tally.spread.add_labels(parser.series_text())?;
+        if self.sink.scratch.labels.build(parser, &self.rules)? == Sampled::Dropped {
+            self.last_pages.insert(new_text, Known::Dropped);
             return Ok(());
         }
-        self.counts.post_metric_relabeling += 1;
+        self.tally.counts.post_metric_relabeling += 1;
         if !self.has_room() {
             // Its text is remembered, so that the next page does not relabel it again.
-            self.cache.insert(self.cursor, new_text, Known::OverBudget);
-            self.left_out.over_series_limit += 1;
+            self.last_pages.insert(new_text, Known::OverBudget);
+            self.tally.left_out.over_series_limit += 1;
             return Ok(());
         }
         if !self.is_admitted(parser, sample, Standing::New)? {
             return Ok(());
         }
-        let found = self.appender.bounded_series(&self.scratch.labels.builder).map_err(wal_error)?;
+        let found =
+            self.sink.appender.bounded_series(&self.sink.scratch.labels.builder).map_err(wal_error)?;
         let Some(lookup) = found else {
-            self.cache.insert(self.cursor, new_text, Known::OverBudget);
-            self.left_out.over_max_series += 1;
+            self.last_pages.insert(new_text, Known::OverBudget);
+            self.tally.left_out.over_max_series += 1;
             return Ok(());
         };
         if sample.ts_ms <= lookup.last_ts_ms {
             // It is taken in, and counted as added, with its first sample.
-            self.left_out.out_of_order += 1;
+            self.tally.left_out.out_of_order += 1;
             return Ok(());
         }
         self.stage(lookup.handle, parser, sample);
         self.log_metadata(lookup.handle);
-        let entry_idx = self.cache.insert(self.cursor, new_text, Known::Series(lookup.handle));
+        let entry_idx = self.last_pages.insert(new_text, Known::Series(lookup.handle));
         if self.is_tracked(sample) {
-            self.cache.track(entry_idx);
+            self.last_pages.cache.track(entry_idx);
         }
-        self.n_series += 1;
-        if !self.is_over_bucket_limit {
-            self.counts.series_added += 1;
+        self.tally.n_series += 1;
+        if !self.tally.is_over_bucket_limit {
+            self.tally.counts.series_added += 1;
         }
         Ok(())
     }
 
     /// What the page says of a series whose labels are in the builder, if it says something of it.
     fn log_metadata(&mut self, handle: SeriesHandle) {
-        if self.metadata_records == MetadataRecords::NotWritten {
+        if self.rules.metadata_records == MetadataRecords::NotWritten {
             return;
         }
-        if let Some(family) = self.metadata.current()
-            && family.has_metric(self.scratch.labels.builder.get(METRIC_NAME))
-            && self.n_help_bytes <= self.max_spread_bytes
+        if let Some(family) = self.last_pages.metadata.current()
+            && family.has_metric(self.sink.scratch.labels.builder.get(METRIC_NAME))
+            && self.tally.spread.admits_help(family.help)
         {
-            // What is beyond is left out: a help of megabytes for each of a million series.
-            self.n_help_bytes += family.help.len();
-            self.appender.append_metadata(handle, family.metric_type, family.unit, family.help);
+            self.sink.appender.append_metadata(handle, family.metric_type, family.unit, family.help);
         }
     }
 
     /// The same for a series that the cache knows, if the page says something else than the last one.
+    #[inline]
     fn log_changed_metadata(&mut self, handle: SeriesHandle, parser: &Parser<'_>) -> Result<(), PageError> {
-        if self.metadata_records == MetadataRecords::NotWritten
-            || self.metadata.current().is_none_or(|family| !family.is_new)
+        if self.rules.metadata_records == MetadataRecords::NotWritten
+            || self.last_pages.metadata.current().is_none_or(|family| !family.is_new)
         {
             return Ok(());
         }
-        if self.scratch.labels.build(parser, &self.rules)? == Sampled::Kept {
+        if self.sink.scratch.labels.build(parser, &self.rules)? == Sampled::Kept {
             self.log_metadata(handle);
         }
         Ok(())
@@ -362,7 +316,7 @@ impl PageAppend<'_, '_> {
 
     /// Whether the target may have another series.
     fn has_room(&self) -> bool {
-        self.rules.series_limit == 0 || self.n_series < self.rules.series_limit
+        self.rules.series_limit == 0 || self.tally.n_series < self.rules.series_limit
     }
 
     /// Counts a sample against the limits, in the order of Prometheus' appenders: resolution, buckets, samples, time.
@@ -401,13 +355,13 @@ impl PageAppend<'_, '_> {
     #[inline]
     fn is_within_limits(&mut self, sample: Sample, standing: Standing) -> bool {
         if self.rules.sample_limit > 0 {
-            self.n_limited += u64::from(!sample.is_end_of(standing));
+            self.tally.n_limited += u64::from(!sample.is_end_of(standing));
             if self.is_over_limit() {
                 return false;
             }
         }
-        if sample.ts_ms > self.max_ts_ms {
-            self.left_out.out_of_bounds += 1;
+        if sample.ts_ms > self.rules.max_ts_ms {
+            self.tally.left_out.out_of_bounds += 1;
             return false;
         }
         true
@@ -415,7 +369,7 @@ impl PageAppend<'_, '_> {
 
     /// What is no histogram ends the page, and is not counted behind relabelling.
     fn refused_histogram(&mut self, error: &dyn std::error::Error) -> PageError {
-        self.counts.post_metric_relabeling -= 1;
+        self.tally.counts.post_metric_relabeling -= 1;
         PageError::Histogram { cause: error.to_string() }
     }
 
@@ -433,7 +387,7 @@ impl PageAppend<'_, '_> {
         match fitted {
             Ok(()) => Ok(true),
             Err(FitError::TooManyBuckets) => {
-                self.is_over_bucket_limit = true;
+                self.tally.is_over_bucket_limit = true;
                 Ok(false)
             }
             Err(error @ FitError::Malformed(_)) => Err(self.refused_histogram(&error)),
@@ -444,7 +398,7 @@ impl PageAppend<'_, '_> {
     fn stage(&mut self, handle: SeriesHandle, parser: &mut Parser<'_>, sample: Sample) {
         let owner = match sample.value {
             Value::Float(value) => {
-                self.appender.append(handle, sample.ts_ms, value);
+                self.sink.appender.append(handle, sample.ts_ms, value);
                 ExemplarOwner::Float
             }
             Value::Histogram => {
@@ -452,15 +406,15 @@ impl PageAppend<'_, '_> {
                 ExemplarOwner::Histogram
             }
         };
-        if sample.has_exemplars == HasExemplars::Maybe {
-            self.scratch.exemplars.append(parser, owner, sample.ts_ms, self.appender, handle);
+        if parser.may_have_exemplars() {
+            self.sink.scratch.exemplars.append(parser, owner, sample.ts_ms, self.sink.appender, handle);
         }
     }
 
     #[inline(never)]
     fn stage_histogram(&mut self, handle: SeriesHandle, parser: &mut Parser<'_>, sample: Sample) {
         if let Some(histogram) = parser.histogram() {
-            self.appender.append_histogram(handle, sample.ts_ms, histogram);
+            self.sink.appender.append_histogram(handle, sample.ts_ms, histogram);
         }
     }
 
@@ -469,18 +423,30 @@ impl PageAppend<'_, '_> {
     }
 }
 
-/// What a target's earlier pages had.
-struct LastPages<'a> {
-    cache: &'a ScrapeCache,
-    cursor: &'a mut Cursor,
-    metadata: &'a mut MetadataCache,
+impl LastPages<'_> {
+    /// The sample read last in the cache. `known` is what its entry says.
+    #[inline]
+    fn find(&mut self, known: bool, parser: &Parser<'_>) -> Result<Hit, NewText> {
+        let guessed = if known { self.cache.hit_guessed(self.cursor) } else { None };
+        match guessed {
+            Some(hit) => Ok(hit),
+            None => self.cache.find(self.cursor, parser.series_text()),
+        }
+    }
+
+    /// Takes a new text in; gives its entry.
+    fn insert(&mut self, text: NewText, known: Known) -> usize {
+        self.cache.insert(self.cursor, text, known)
+    }
 }
 
 impl Recall for LastPages<'_> {
+    #[inline]
     fn series(&mut self, text: &[u8]) -> Option<usize> {
         self.cache.guess(self.cursor, text)
     }
 
+    #[inline]
     fn metadata(&mut self, text: &[u8]) -> Option<KnownLine> {
         self.metadata.guess(text)
     }
@@ -492,7 +458,6 @@ struct Sample {
     own_ts_ms: Option<i64>,
     ts_ms: i64,
     value: Value,
-    has_exemplars: HasExemplars,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -500,13 +465,6 @@ enum Value {
     Float(f64),
     /// The parser has it.
     Histogram,
-}
-
-/// Whether the format has exemplars at all.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum HasExemplars {
-    No,
-    Maybe,
 }
 
 /// Whether the cache knows a series.
