@@ -2,6 +2,7 @@
 //!
 //! Knows neither labels nor series nor targets, and allocates nothing in the steady state.
 
+mod braces;
 pub mod content_type;
 pub mod error;
 pub mod excerpt;

@@ -9,6 +9,7 @@ pub(crate) mod created;
 pub(crate) mod lexer;
 
 use crate::exposition::Entry;
+use crate::exposition::braces::{Braces, LabelReader};
 use crate::exposition::error::{ErrorKind, Expected, ExpositionError, Number, NumberProblem, TimestampOwner};
 use crate::exposition::excerpt::Excerpt;
 use crate::exposition::exemplar::Exemplar;
@@ -55,16 +56,6 @@ struct ExemplarText {
     labels_start: usize,
     value: f64,
     timestamp_ms: Option<i64>,
-}
-
-/// Whose labels stand in the braces.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Braces {
-    /// A series whose name stood before them.
-    Named,
-    /// A series whose name has to stand in them.
-    Nameless,
-    Exemplar,
 }
 
 impl<'page> OpenMetricsParser<'page> {
@@ -326,52 +317,9 @@ impl<'page> OpenMetricsParser<'page> {
         }
     }
 
-    /// Labels up to the closing brace, and the name if it stands there.
+    /// Labels up to the closing brace; the name stands before them or among them.
     fn labels(&mut self, braces: Braces) -> Result<()> {
-        let mut has_name = braces != Braces::Nameless;
-        let mut token = self.lexer.next_token();
-        loop {
-            let is_quoted = match token {
-                Token::BraceClose => break,
-                Token::LName => false,
-                Token::QString => true,
-                _ => return Err(self.unexpected(Expected::LabelName, token)),
-            };
-            token = self.lexer.next_token();
-            if is_quoted && matches!(token, Token::Comma | Token::BraceClose) {
-                // A quoted string that stands alone is the metric's name.
-                if braces == Braces::Exemplar {
-                    return Err(self.unexpected(Expected::LabelName, token));
-                }
-                if has_name {
-                    return Err(self.error(ErrorKind::NameAlreadySet(self.so_far())));
-                }
-                has_name = true;
-                if token == Token::BraceClose {
-                    break;
-                }
-                token = self.lexer.next_token();
-                continue;
-            }
-            if token != Token::Equal {
-                return Err(self.unexpected(Expected::Equal, token));
-            }
-            token = self.lexer.next_token();
-            if token != Token::LValue {
-                return Err(self.unexpected(Expected::LabelValue, token));
-            }
-            if std::str::from_utf8(self.lexer.token()).is_err() {
-                return Err(self.error(ErrorKind::LabelValueNotUtf8(Excerpt::new(self.lexer.token()))));
-            }
-            // A comma may stand behind the last label.
-            token = self.lexer.next_token();
-            if token == Token::Comma {
-                token = self.lexer.next_token();
-            } else if token != Token::BraceClose {
-                return Err(self.unexpected(Expected::CommaOrBraceClose, token));
-            }
-        }
-        if has_name {
+        if self.read_labels(braces)? {
             return Ok(());
         }
         // As there, only once the value has been looked at.
@@ -489,7 +437,22 @@ impl<'page> OpenMetricsParser<'page> {
         self.behind_value(true, value)
     }
 
-    /// The entry up to here.
+    fn end_missing(&self) -> ExpositionError {
+        ExpositionError::at(self.lexer.page(), self.lexer.page().len(), ErrorKind::EndMissing)
+    }
+}
+
+impl<'page> LabelReader<'page> for OpenMetricsParser<'page> {
+    const NEEDS_COMMAS: bool = true;
+
+    fn next_token(&mut self) -> Token {
+        self.lexer.next_token()
+    }
+
+    fn token(&self) -> &'page [u8] {
+        self.lexer.token()
+    }
+
     fn so_far(&self) -> Excerpt {
         Excerpt::new(self.lexer.slice(self.entry_start, self.lexer.pos))
     }
@@ -502,11 +465,6 @@ impl<'page> OpenMetricsParser<'page> {
         self.error(ErrorKind::UnexpectedToken { expected, found, token, context })
     }
 
-    fn end_missing(&self) -> ExpositionError {
-        ExpositionError::at(self.lexer.page(), self.lexer.page().len(), ErrorKind::EndMissing)
-    }
-
-    /// An error at the current token.
     fn error(&self, kind: ErrorKind) -> ExpositionError {
         ExpositionError::at(self.lexer.page(), self.lexer.start, kind)
     }

@@ -6,6 +6,7 @@
 pub mod lexer;
 
 use crate::exposition::Entry;
+use crate::exposition::braces::{Braces, LabelReader};
 use crate::exposition::error::{ErrorKind, Expected, ExpositionError, Number, NumberProblem};
 use crate::exposition::excerpt::Excerpt;
 use crate::exposition::page_cursor::Behind;
@@ -89,7 +90,7 @@ impl<'page> TextParser<'page> {
                 Token::Comment => {
                     self.expect_linebreak(Expected::LinebreakAfterComment, Entry::Comment).map(Some)
                 }
-                Token::BraceOpen => self.braces(false).map(Some),
+                Token::BraceOpen => self.braces(Braces::Nameless).map(Some),
                 Token::MName => self.named_series().map(Some),
                 token => Err(self.unexpected(Expected::LineStart, token)),
             };
@@ -181,54 +182,14 @@ impl<'page> TextParser<'page> {
     fn named_series(&mut self) -> Result<Entry<'page>> {
         let text_end = self.lexer.end;
         match self.lexer.next_token() {
-            Token::BraceOpen => self.braces(true),
+            Token::BraceOpen => self.braces(Braces::Named),
             token => self.sample(text_end, token, true),
         }
     }
 
-    /// Labels in braces, and the name if it stands there.
-    fn braces(&mut self, mut has_name: bool) -> Result<Entry<'page>> {
-        let mut token = self.lexer.next_token();
-        loop {
-            let label_start = self.lexer.start;
-            let is_quoted = match token {
-                Token::BraceClose => break,
-                Token::LName => false,
-                Token::QString => true,
-                _ => return Err(self.unexpected(Expected::LabelName, token)),
-            };
-            token = self.lexer.next_token();
-            if is_quoted && matches!(token, Token::Comma | Token::BraceClose) {
-                // A quoted string that stands alone is the metric's name.
-                if has_name {
-                    return Err(
-                        self.error(ErrorKind::NameAlreadySet(self.excerpt(self.entry_start, self.lexer.end)))
-                    );
-                }
-                has_name = true;
-                if token == Token::BraceClose {
-                    break;
-                }
-                token = self.lexer.next_token();
-                continue;
-            }
-            debug_assert!(label_start < self.lexer.start);
-            if token != Token::Equal {
-                return Err(self.unexpected(Expected::Equal, token));
-            }
-            token = self.lexer.next_token();
-            if token != Token::LValue {
-                return Err(self.unexpected(Expected::LabelValue, token));
-            }
-            if std::str::from_utf8(self.lexer.token()).is_err() {
-                return Err(self.error(ErrorKind::LabelValueNotUtf8(Excerpt::new(self.lexer.token()))));
-            }
-            // Commas may be left out or stand behind the last label.
-            token = self.lexer.next_token();
-            if token == Token::Comma {
-                token = self.lexer.next_token();
-            }
-        }
+    /// A series whose opening brace was read last.
+    fn braces(&mut self, braces: Braces) -> Result<Entry<'page>> {
+        let has_name = self.read_labels(braces)?;
         let text_end = self.lexer.end;
         let token = self.lexer.next_token();
         self.sample(text_end, token, has_name)
@@ -237,7 +198,7 @@ impl<'page> TextParser<'page> {
     /// Value and timestamp, of which `token` is the first.
     fn sample(&mut self, text_end: usize, token: Token, has_name: bool) -> Result<Entry<'page>> {
         if !has_name {
-            return Err(self.error(ErrorKind::NameNotSet(self.excerpt(self.entry_start, self.lexer.end))));
+            return Err(self.error(ErrorKind::NameNotSet(self.so_far())));
         }
         if token != Token::Value {
             return Err(self.unexpected(Expected::Value, token));
@@ -245,8 +206,7 @@ impl<'page> TextParser<'page> {
         let value = match float::parse(self.lexer.token()) {
             Ok(value) => value,
             Err(FloatError::UnsupportedCharacter) => {
-                let context = self.excerpt(self.entry_start, self.lexer.end);
-                return Err(self.error(ErrorKind::UnsupportedFloatCharacter(context)));
+                return Err(self.error(ErrorKind::UnsupportedFloatCharacter(self.so_far())));
             }
             Err(FloatError::Syntax) => return Err(self.invalid_number(Number::Value, NumberProblem::Syntax)),
             Err(FloatError::Range) => return Err(self.invalid_number(Number::Value, NumberProblem::Range)),
@@ -304,6 +264,28 @@ impl<'page> TextParser<'page> {
         Excerpt::new(self.lexer.slice(from, to))
     }
 
+    fn invalid_number(&self, number: Number, problem: NumberProblem) -> ExpositionError {
+        let text = Excerpt::new(self.lexer.token());
+        let context = self.so_far();
+        self.error(ErrorKind::InvalidNumber { number, text, problem, context })
+    }
+}
+
+impl<'page> LabelReader<'page> for TextParser<'page> {
+    const NEEDS_COMMAS: bool = false;
+
+    fn next_token(&mut self) -> Token {
+        self.lexer.next_token()
+    }
+
+    fn token(&self) -> &'page [u8] {
+        self.lexer.token()
+    }
+
+    fn so_far(&self) -> Excerpt {
+        self.excerpt(self.entry_start, self.lexer.end)
+    }
+
     fn unexpected(&self, expected: Expected, token: Token) -> ExpositionError {
         // As Prometheus prints it: with the byte behind the token, the added line feed included.
         let to = self.lexer.pos + 1;
@@ -321,13 +303,6 @@ impl<'page> TextParser<'page> {
         self.error(ErrorKind::UnexpectedToken { expected, found, token, context })
     }
 
-    fn invalid_number(&self, number: Number, problem: NumberProblem) -> ExpositionError {
-        let text = Excerpt::new(self.lexer.token());
-        let context = self.excerpt(self.entry_start, self.lexer.end);
-        self.error(ErrorKind::InvalidNumber { number, text, problem, context })
-    }
-
-    /// An error at the current token.
     fn error(&self, kind: ErrorKind) -> ExpositionError {
         ExpositionError::at(self.lexer.page(), self.lexer.start, kind)
     }
