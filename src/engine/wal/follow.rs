@@ -318,7 +318,7 @@ mod tests {
         for ts_ms in 1..2000 {
             commit(&wal, "a", ts_ms);
             if ts_ms % 150 == 0 {
-                wal.rotate().unwrap();
+                wal.upkeep().rotate().unwrap();
             }
             if ts_ms % 7 != 0 {
                 continue;
@@ -368,11 +368,11 @@ mod tests {
         let mut closed = Vec::new();
         for ts_ms in 3..6 {
             closed.push(wal.current().unwrap());
-            wal.rotate().unwrap();
+            wal.upkeep().rotate().unwrap();
             commit(&wal, "a", ts_ms);
         }
-        while let Some(rotated) = wal.rotated() {
-            wal.forget_rotated(rotated.closed.number);
+        while let Some(rotated) = wal.upkeep().rotated() {
+            wal.upkeep().forget_rotated(rotated.closed.number);
         }
         let deleted = || {
             let wal_dir = dir.path().join("wal").display().to_string();
@@ -413,7 +413,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let wal = open(dir.path());
         (1..=2).for_each(|ts_ms| commit(&wal, "a", ts_ms));
-        wal.rotate().unwrap();
+        wal.upkeep().rotate().unwrap();
         commit(&wal, "a", 3);
         let path = dir.path().join("wal/00000000");
         let aside = dir.path().join("aside");

@@ -18,7 +18,7 @@ use crate::wal::open::lock::DirLock;
 use crate::wal::options::WalOptions;
 use crate::wal::write::commit::CommitBuffers;
 use crate::wal::write::room::Room;
-use crate::wal::write::segment_writer::{Rotated, SegmentWriter};
+use crate::wal::write::segment_writer::SegmentWriter;
 use crossbeam_channel::Sender;
 use parking_lot::{Mutex, MutexGuard};
 use std::path::{Path, PathBuf};
@@ -154,10 +154,12 @@ impl Wal {
         }
         closed
     }
-}
 
-/// What wal-maintenance works with.
-impl Wal {
+    /// The head as wal-maintenance sees it.
+    pub(in crate::wal) fn upkeep(&self) -> Upkeep<'_> {
+        Upkeep { shared: &self.shared }
+    }
+
     pub(in crate::wal) fn options(&self) -> &WalOptions {
         &self.shared.options
     }
@@ -207,33 +209,8 @@ impl Wal {
         Ok(writer.number())
     }
 
-    pub(in crate::wal) fn room(&self) -> &Room {
-        &self.shared.room
-    }
-
     pub(in crate::wal) fn metrics(&self) -> &WalMetrics {
         &self.shared.metrics
-    }
-
-    /// The segments that replay found, oldest first.
-    pub(in crate::wal) fn segments_at_start(&self) -> &[ClosedSegment] {
-        self.shared.found.get().map_or(&[], |found| &found.segments)
-    }
-
-    /// The last of the segments that are still to be removed because the checkpoint stands for them.
-    pub(in crate::wal) fn covered_at_start(&self) -> Option<u32> {
-        self.shared.found.get()?.covered
-    }
-
-    /// Number and bytes of the checkpoint that replay found.
-    pub(in crate::wal) fn checkpoint_at_start(&self) -> Option<(u32, u64)> {
-        self.shared.found.get()?.checkpoint
-    }
-
-    /// From now on `waker` is told when a rotated file waits or the disk refuses a write. Its channel has room for
-    /// one; a full one has already been told.
-    pub(in crate::wal) fn wake_with(&self, waker: Sender<()>) {
-        self.shared.head.lock().waker = Some(waker);
     }
 
     /// The end of the newest commit; `None` once closed.
@@ -241,58 +218,9 @@ impl Wal {
         self.shared.head.lock().writer.as_ref().map(SegmentWriter::end)
     }
 
-    /// The file being written; `None` once closed.
-    pub(in crate::wal) fn current_file(&self) -> Option<SyncHandle> {
-        self.shared.head.lock().writer.as_ref().map(SegmentWriter::sync_handle)
-    }
-
-    /// See [`SegmentWriter::set_lost`].
-    pub(in crate::wal) fn set_lost(&self, errno: Option<i32>) {
-        if let Some(writer) = &mut self.shared.head.lock().writer {
-            writer.set_lost(errno);
-        }
-    }
-
-    /// See [`SegmentWriter::begin_again`].
-    ///
-    /// # Errors
-    /// The new file cannot be made; [`WalError::Closed`].
-    pub(in crate::wal) fn begin_again(&self, number: u32) -> Result<Vec<ClosedSegment>, WalError> {
-        self.shared.head.lock().writer.as_mut().ok_or(WalError::Closed)?.begin_again(number)
-    }
-
-    /// Locks the data directory again if its lock file has vanished.
-    ///
-    /// # Errors
-    /// Another process was faster, or the file cannot be made.
-    pub(in crate::wal) fn lock_again(&self) -> Result<(), WalError> {
-        if !self.shared.options.lock_file {
-            return Ok(());
-        }
-        if !self.is_lock_in_place() {
-            let lock = DirLock::acquire(&self.shared.options.path)?;
-            let mut head = self.shared.head.lock();
-            if head.writer.is_some() {
-                head.lock = Some(lock);
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether the lock file is where it was; a log that is closed or goes without has none.
-    pub(in crate::wal) fn is_lock_in_place(&self) -> bool {
-        self.shared.head.lock().lock.as_ref().is_none_or(DirLock::is_in_place)
-    }
-
     /// What keeps the log from being written, for readiness; empty while nothing does.
     pub fn trouble(&self) -> Arc<Mutex<String>> {
         Arc::clone(&self.shared.trouble)
-    }
-
-    /// Why writes are refused; `None` if the last one worked.
-    pub(in crate::wal) fn refusal(&self) -> Option<String> {
-        let head = self.shared.head.lock();
-        head.poisoned.map(|_| head.refusal.clone())
     }
 
     /// The segment being written so far; `None` once closed.
@@ -306,26 +234,6 @@ impl Wal {
         let head = self.shared.head.lock();
         let writer = head.writer.as_ref().filter(|writer| !writer.has_rotated())?;
         Some((writer.current(), writer.sync_handle()))
-    }
-
-    /// The oldest complete segment whose file still has to be fsynced, and the directory for the name of its successor.
-    pub(in crate::wal) fn rotated(&self) -> Option<Rotated> {
-        self.shared.head.lock().writer.as_ref().and_then(SegmentWriter::rotated)
-    }
-
-    /// Wal-maintenance is done with this segment.
-    pub(in crate::wal) fn forget_rotated(&self, number: u32) {
-        if let Some(writer) = &mut self.shared.head.lock().writer {
-            writer.forget_rotated(number);
-        }
-    }
-
-    /// Completes the segment being written, unless it is empty.
-    ///
-    /// # Errors
-    /// The next segment cannot be made; [`WalError::Closed`].
-    pub(in crate::wal) fn rotate(&self) -> Result<(), WalError> {
-        self.shared.head.lock().writer.as_mut().ok_or(WalError::Closed)?.rotate()
     }
 
     /// Runs `work` on the table and the truncation mark under the head lock: commits wait, so it must be a slice of
@@ -387,6 +295,10 @@ mod open;
 
 #[path = "transaction.rs"]
 mod transaction;
+#[path = "upkeep.rs"]
+mod upkeep;
+
+pub(in crate::wal) use upkeep::Upkeep;
 
 #[cfg(test)]
 #[path = "head_tests.rs"]

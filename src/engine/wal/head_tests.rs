@@ -241,7 +241,7 @@ fn segments_rotate_and_a_large_commit_is_one_long_segment() {
     let dir = tempfile::tempdir().unwrap();
     let wal = open_compressed(dir.path(), Compression::None);
     let (sender, receiver) = crossbeam_channel::bounded(1);
-    wal.wake_with(sender);
+    wal.upkeep().wake_with(sender);
     let mut appender = wal.appender();
     let names: Vec<String> = (0..2000).map(|n| format!("metric_{n:04}")).collect();
     let handles: Vec<SeriesHandle> = names.iter().map(|name| lookup(&mut appender, name)).collect();
@@ -253,8 +253,8 @@ fn segments_rotate_and_a_large_commit_is_one_long_segment() {
     }
     assert!(receiver.try_recv().is_ok(), "a rotated file waits");
     let mut rotated = Vec::new();
-    while let Some(next) = wal.rotated() {
-        wal.forget_rotated(next.closed.number);
+    while let Some(next) = wal.upkeep().rotated() {
+        wal.upkeep().forget_rotated(next.closed.number);
         rotated.push(next);
     }
     let numbers: Vec<u32> = rotated.iter().map(|rotated| rotated.closed.number).collect();
@@ -262,8 +262,8 @@ fn segments_rotate_and_a_large_commit_is_one_long_segment() {
     assert!(rotated[0].closed.bytes > SEGMENT_BYTES, "series and samples of the first commit stay together");
     assert!(rotated[1..].iter().all(|rotated| rotated.closed.bytes <= SEGMENT_BYTES));
     assert_eq!((rotated[0].closed.samples, rotated[0].closed.newest_ts_ms), (2000, Some(1)));
-    wal.rotate().unwrap();
-    wal.rotate().unwrap();
+    wal.upkeep().rotate().unwrap();
+    wal.upkeep().rotate().unwrap();
     assert_eq!(wal.current().unwrap().number, numbers.len() as u32 + 1, "an empty segment is not left");
     wal.close().unwrap();
     assert!(read(dir.path()).values().all(|ts_ms| *ts_ms == [1, 2, 3, 4, 5, 6]));
@@ -304,7 +304,7 @@ fn what_an_fsync_refused_is_never_durable_and_a_new_segment_begins() {
     // A segment that is full is fsynced by maintenance alone.
     commit(&mut appender, &["a"], 4).unwrap();
     let refused = wal.committed_end().unwrap();
-    wal.rotate().unwrap();
+    wal.upkeep().rotate().unwrap();
     disk(&wal).set(DiskState { refuses_fsyncs: true, ..DiskState::default() });
     maintenance.cycle(std::time::Instant::now());
     disk(&wal).set(DiskState::default());
@@ -474,7 +474,7 @@ fn series_that_only_the_truncated_part_knows_are_logged_anew() {
     let wal = open(dir.path());
     let mut appender = wal.appender();
     commit(&mut appender, &["idle", "active"], 1).unwrap();
-    wal.rotate().unwrap();
+    wal.upkeep().rotate().unwrap();
     commit(&mut appender, &["active"], 2).unwrap();
     wal.with_table(|_, mark| mark.running = Some(0));
     let logged = |appender: &mut Appender, name: &str| {

@@ -256,7 +256,7 @@ impl Wal {
         let Some((segment, file)) = self.to_sync() else { return Ok(()) };
         if self.readers().is_given_up(segment.number) {
             // There was no room for a new one.
-            return self.rotate();
+            return self.upkeep().rotate();
         }
         match file.sync() {
             Ok(()) => {
@@ -270,7 +270,7 @@ impl Wal {
             Err(cause) => {
                 let error = self.give_up(segment, cause);
                 // Without room for a new one the next call tries again.
-                let _ = self.rotate();
+                let _ = self.upkeep().rotate();
                 Err(error)
             }
         }
@@ -300,7 +300,7 @@ impl Wal {
         if self.readers().0.lock().durable.is_start_synced {
             return Ok(());
         }
-        for found in self.segments_at_start() {
+        for found in self.upkeep().segments_at_start() {
             let path = segment::segment_path(self.wal_dir(), found.number);
             match File::open(&path) {
                 // Truncated meanwhile.

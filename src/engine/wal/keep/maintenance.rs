@@ -71,8 +71,8 @@ impl Handle {
         let round = wal.options().fsync_interval.clamp(MIN_ROUND, MAX_ROUND);
         let thread = THREAD.spawn_essential("", move || {
             let _served = Served(wal.clone());
-            wal.wake_with(waker);
-            wal.room().serve();
+            wal.upkeep().wake_with(waker);
+            wal.upkeep().room().serve();
             let mut maintenance = Maintenance::new(wal, readers_known);
             loop {
                 maintenance.cycle(Instant::now());
@@ -98,7 +98,7 @@ struct Served(Wal);
 
 impl Drop for Served {
     fn drop(&mut self) {
-        self.0.room().close();
+        self.0.upkeep().room().close();
     }
 }
 
@@ -148,9 +148,9 @@ impl Maintenance {
             max_age_ms: Some(retention::to_ms(options.retention_max_time)).filter(|max_ms| *max_ms > 0),
             max_bytes: options.retention_max_bytes.unwrap_or_else(|| default_max_bytes(wal.path())),
         };
-        let closed = wal.segments_at_start().to_vec();
-        let checkpoint_bytes = wal.checkpoint_at_start().map_or(0, |(_, bytes)| bytes);
-        let covered = wal.covered_at_start();
+        let closed = wal.upkeep().segments_at_start().to_vec();
+        let checkpoint_bytes = wal.upkeep().checkpoint_at_start().map_or(0, |(_, bytes)| bytes);
+        let covered = wal.upkeep().covered_at_start();
         let reserve = Reserve::in_dir(wal.path(), wal.segment_size_bytes());
         Maintenance {
             wal,
@@ -176,8 +176,8 @@ impl Maintenance {
         let is_in_place = self.is_in_place();
         self.remove_covered();
         if !is_in_place {
-            if let Some(question) = self.wal.room().asked() {
-                self.wal.room().answer(question, false);
+            if let Some(question) = self.wal.upkeep().room().asked() {
+                self.wal.upkeep().room().answer(question, false);
             }
             return;
         }
@@ -188,9 +188,9 @@ impl Maintenance {
             let synced = self.sync_current();
             self.note_sync(synced);
         }
-        if let Some(question) = self.wal.room().asked() {
+        if let Some(question) = self.wal.upkeep().room().asked() {
             let has_gained = self.make_room();
-            self.wal.room().answer(question, has_gained);
+            self.wal.upkeep().room().answer(question, has_gained);
         }
         self.rotate_for_max_time();
         self.truncate_if_due();
@@ -204,7 +204,7 @@ impl Maintenance {
         let (is_usable, misplaced) = match place::look(&self.wal, &self.closed) {
             Place::Ours if self.is_displaced => self.restore(&dir, None),
             Place::Ours => {
-                self.wal.set_lost(None);
+                self.wal.upkeep().set_lost(None);
                 (true, String::new())
             }
             Place::ReadOnly => (false, format!("the file system of {dir} is mounted read-only")),
@@ -218,7 +218,7 @@ impl Maintenance {
             );
         }
         self.wal.metrics().unusable.set(f64::from(u8::from(!misplaced.is_empty())));
-        let refusal = self.wal.refusal().filter(|_| misplaced.is_empty()).map(|why| {
+        let refusal = self.wal.upkeep().refusal().filter(|_| misplaced.is_empty()).map(|why| {
             format!("the write-ahead log cannot be written ({why}): new samples are lost and counted")
         });
         *self.wal.trouble().lock() = refusal.unwrap_or_else(|| misplaced.clone());
@@ -257,8 +257,8 @@ impl Maintenance {
             Err(error) => {
                 let errno = error.cause().or(cause.as_ref()).and_then(io::Error::raw_os_error);
                 let is_lost =
-                    self.wal.current_file().is_some_and(|file| !file.is_in_place().unwrap_or(false));
-                self.wal.set_lost(is_lost.then_some(errno.unwrap_or(libc::ENOENT)));
+                    self.wal.upkeep().current_file().is_some_and(|file| !file.is_in_place().unwrap_or(false));
+                self.wal.upkeep().set_lost(is_lost.then_some(errno.unwrap_or(libc::ENOENT)));
                 (
                     false,
                     format!("the write-ahead log in {dir} has vanished and cannot be begun again: {error}"),
@@ -279,20 +279,20 @@ impl Maintenance {
     /// Fsyncs the files that the writer has left since the last round.
     fn take_rotated(&mut self) {
         let mut has_rotated = false;
-        while let Some(Rotated { closed, file }) = self.wal.rotated() {
+        while let Some(Rotated { closed, file }) = self.wal.upkeep().rotated() {
             has_rotated = true;
             // The next one was made where another disk is now.
             self.is_displaced |= !file.is_in_place().unwrap_or(false);
             self.closed.push(closed);
             if self.wal.readers().is_given_up(closed.number) {
-                self.wal.forget_rotated(closed.number);
+                self.wal.upkeep().forget_rotated(closed.number);
                 continue;
             }
             let start = Instant::now();
             let synced = file.sync().map_err(|cause| self.wal.give_up(closed, cause));
             self.wal.metrics().fsync_duration.observe_duration(start.elapsed());
             self.note_sync(synced);
-            self.wal.forget_rotated(closed.number);
+            self.wal.upkeep().forget_rotated(closed.number);
         }
         if has_rotated {
             let synced = segment::sync_dir(self.wal.wal_dir()).inspect_err(|_| self.wal.give_up_name());
@@ -334,7 +334,7 @@ impl Maintenance {
     }
 
     fn rotate(&mut self) {
-        match self.wal.rotate() {
+        match self.wal.upkeep().rotate() {
             Ok(()) => self.take_rotated(),
             Err(error) => log::warn!("{error}; the segment stays in use"),
         }

@@ -52,7 +52,7 @@ pub(in crate::wal) struct Restored {
 
 /// Looks whether the files are there: the one being written, those in `closed`, the checkpoint before them.
 pub(in crate::wal) fn look(wal: &Wal, closed: &[ClosedSegment]) -> Place {
-    let Some(file) = wal.current_file() else { return Place::Ours };
+    let Some(file) = wal.upkeep().current_file() else { return Place::Ours };
     match file.is_in_place() {
         Ok(true) => {}
         Ok(false) => return Place::Vanished(None),
@@ -61,7 +61,7 @@ pub(in crate::wal) fn look(wal: &Wal, closed: &[ClosedSegment]) -> Place {
     if FileSystem::of(wal.wal_dir()).is_ok_and(|file_system| file_system.is_read_only) {
         return Place::ReadOnly;
     }
-    if !wal.is_lock_in_place() {
+    if !wal.upkeep().is_lock_in_place() {
         return Place::Vanished(None);
     }
     let is_complete = closed.iter().all(|it| segment_path(wal.wal_dir(), it.number).exists())
@@ -87,15 +87,15 @@ pub(in crate::wal) fn restore(
 ) -> Result<Restored, WalError> {
     let wal_dir = wal.wal_dir();
     data_dir::create_dirs(wal_dir).map_err(WalError::io("create", wal_dir))?;
-    wal.lock_again()?;
+    wal.upkeep().lock_again()?;
     let newest = wal.current().ok_or(WalError::Closed)?.number;
     let there = segment::list(wal_dir)?;
     let beyond = there.iter().filter(|file| file.number > newest);
     let mut aside = None;
     returned::set_aside(wal_dir, &mut aside, beyond, [].iter())?;
-    let is_in_place = wal.current_file().is_none_or(|file| file.is_in_place().unwrap_or(false));
+    let is_in_place = wal.upkeep().current_file().is_none_or(|file| file.is_in_place().unwrap_or(false));
     if !is_in_place {
-        closed.extend(wal.begin_again(newest.checked_add(1).ok_or(WalError::TooManySegments)?)?);
+        closed.extend(wal.upkeep().begin_again(newest.checked_add(1).ok_or(WalError::TooManySegments)?)?);
     }
     let current = wal.current().ok_or(WalError::Closed)?.number;
     // What cannot be read stays: it has the name of a segment of ours.

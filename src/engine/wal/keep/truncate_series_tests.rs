@@ -122,7 +122,7 @@ impl Model {
                 self.stage(scrape);
                 self.appenders[scrape.appender].rollback();
             }
-            Op::Rotate => self.wal.rotate().unwrap(),
+            Op::Rotate => self.wal.upkeep().rotate().unwrap(),
             Op::Truncate { keep, meanwhile, end } => self.truncate(*keep, meanwhile, *end),
             Op::Reopen => {
                 self.wal.close().unwrap();
