@@ -6,21 +6,20 @@
 use crate::clock::Clock;
 use crate::commands::check;
 use crate::config::Config;
-use crate::daemon::StartError;
+use crate::daemon::start::Shown;
+use crate::daemon::start_error::StartError;
+use crate::flags::Flags;
 use crate::lifecycle::{ReplayProgress, Running};
 use crate::memory_limit::{MemoryLimit, memory_limit};
 use crate::remote;
 use crate::remote::metrics::RemoteMetrics;
 use crate::remote::read::claims::Claims;
-use crate::scrape::targets::status::StatusBoard;
 use scraped_engine::families::MetadataStore;
-use scraped_engine::metrics::Registry;
 use scraped_engine::series::bound::SeriesBound;
 use scraped_engine::wal::error::WalError;
 use scraped_engine::wal::head::Wal;
 use scraped_engine::wal::keep::maintenance;
 use scraped_engine::wal::open::replay_summary::ReplaySummary;
-use scraped_engine::wal::options::WalOptions;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -44,23 +43,15 @@ const TABLE_PART: u64 = 3;
 /// However little memory there is.
 const LEAST_MAX_SERIES: u64 = 10_000;
 
-/// What it starts with beside the log's own settings.
-pub(super) struct StorageOptions {
-    /// Metadata goes into the log.
-    pub(super) metadata_records: bool,
-    pub(super) flush_deadline: Duration,
-    /// `--storage.agent.max-series`.
-    pub(super) max_series: Option<u64>,
-    pub(super) clock: Clock,
-    /// Of all targets, for remote write.
-    pub(super) families: Arc<MetadataStore>,
-    /// Of remote write.
-    pub(super) metrics: Arc<RemoteMetrics>,
-}
-
 pub(super) struct Storage {
-    options: StorageOptions,
     wal: Wal,
+    clock: Clock,
+    flush_deadline: Duration,
+    /// Metadata goes into the log.
+    metadata_records: bool,
+    /// Of all targets, for remote write.
+    families: Arc<MetadataStore>,
+    metrics: Arc<RemoteMetrics>,
     /// Whether the log held samples when it was opened; `None` until then.
     has_data: Option<bool>,
     users: Option<Users>,
@@ -76,32 +67,30 @@ struct Users {
 
 impl Storage {
     /// Opens the log, and starts its users; or leaves that for [`Storage::look`] if the disk does not let it now.
-    pub(super) fn start(
-        options: StorageOptions,
-        wal_options: WalOptions,
-        running: &Running,
-        registry: &Registry,
-        board: &StatusBoard,
-    ) -> Result<Storage, StartError> {
-        let wal = Wal::unopened(wal_options);
-        registry.register(Arc::new(wal.clone()));
-        running.watch_log(wal.trouble());
-        let bound = Arc::new(series_bound(options.max_series));
+    pub(super) fn start(flags: &Flags, clock: Clock, shown: &Shown) -> Result<Storage, StartError> {
+        let wal = Wal::unopened(flags.wal.clone());
+        shown.registry.register(Arc::new(wal.clone()));
+        shown.running.watch_log(wal.trouble());
+        let bound = Arc::new(series_bound(flags.max_series));
         let mut storage = Storage {
-            options,
             wal,
+            clock,
+            flush_deadline: flags.flush_deadline,
+            metadata_records: flags.features.metadata_wal_records,
+            families: Arc::clone(&shown.families),
+            metrics: Arc::clone(&shown.remote),
             has_data: None,
             users: None,
             retry_at: Instant::now(),
             said: String::new(),
         };
-        match storage.open(running) {
+        match storage.open(&shown.running) {
             Err(StartError::Wal(error)) if error.may_pass() => storage.note_trouble(&error),
             opened => opened?,
         }
         log::info!("{bound}");
         storage.wal.bound_series(Arc::clone(&bound));
-        board.show_series_bound(bound);
+        shown.board.show_series_bound(bound);
         Ok(storage)
     }
 
@@ -171,7 +160,6 @@ impl Storage {
             Some(has_data) => has_data,
             None => self.take_up(running)?,
         };
-        let StorageOptions { clock, flush_deadline, families, metrics, .. } = &self.options;
         let config = running.config();
         let (claims, readers_known) = Claims::make(&self.wal, &config, has_data).map_err(|cause| {
             let path = self.wal.path().to_owned();
@@ -179,12 +167,12 @@ impl Storage {
         })?;
         let options = remote::manager::ManagerOptions {
             wal: self.wal.clone(),
-            clock: clock.clone(),
+            clock: self.clock.clone(),
             config,
             claims,
-            flush_deadline: *flush_deadline,
-            families: Arc::clone(families),
-            metrics: Arc::clone(metrics),
+            flush_deadline: self.flush_deadline,
+            families: Arc::clone(&self.families),
+            metrics: Arc::clone(&self.metrics),
         };
         let remote = remote::manager::Handle::spawn(options).map_err(StartError::Thread)?;
         // Last: if this is not the first try, it lets commits in, and what is committed from then on is sent.
@@ -196,17 +184,17 @@ impl Storage {
 
     /// Opens the log; true if it holds samples.
     fn take_up(&mut self, running: &Running) -> Result<bool, WalError> {
-        let mut told = Instant::now();
+        let mut said_at = Instant::now();
         let summary = self.wal.take_up(&mut |current, max| {
             running.replayed(ReplayProgress { current, max });
-            if told.elapsed() > QUIET_REPLAY {
-                told = Instant::now();
+            if said_at.elapsed() > QUIET_REPLAY {
+                said_at = Instant::now();
                 log::info!("replaying the log: segment {current} of {max}");
             }
         })?;
         announce_replay(&self.wal, &summary, running);
         self.prepare_metadata_records();
-        mend_order(&self.wal, &summary, &self.options.clock);
+        mend_order(&self.wal, &summary, &self.clock);
         let has_data = summary.samples > 0;
         self.has_data = Some(has_data);
         Ok(has_data)
@@ -214,7 +202,7 @@ impl Storage {
 
     /// Records of metadata go with their segments once they are no more asked for.
     fn prepare_metadata_records(&self) {
-        if self.options.metadata_records {
+        if self.metadata_records {
             log::info!(
                 "metadata goes into the log, where a Prometheus server reads it; a Prometheus agent cannot open such a \
                  log"

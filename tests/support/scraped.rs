@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::thread::JoinHandle;
 
+use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 use tempfile::TempDir;
 
 use crate::system::deny::deny;
@@ -205,9 +206,10 @@ impl Scraped {
 
     /// Whether the process has ended.
     pub fn has_ended(&self) -> bool {
-        // Its state stands behind its name; Z is a process that nobody has waited for yet.
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.id())).unwrap_or_default();
-        stat.rsplit(") ").next().is_none_or(|state| state.is_empty() || state.starts_with(['Z', 'X']))
+        let id = i32::try_from(self.id()).ok().and_then(Pid::from_raw).expect("the id of a process");
+        // It is left for `wait` to reap.
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        waitid(WaitId::Pid(id), options).expect("a child").is_some()
     }
 
     /// Sends SIGTERM and waits for the end.

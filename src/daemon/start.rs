@@ -1,0 +1,171 @@
+//! The steps of a start, in their order, and what they share.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::Sender;
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::daemon::start_error::StartError;
+use crate::descriptors;
+use crate::discovery::metrics::DiscoveryMetrics;
+use crate::flags::Flags;
+use crate::lifecycle::{DaemonEvent, Running};
+use crate::process_metrics::ProcessMetrics;
+use crate::remote::metrics::RemoteMetrics;
+use crate::scrape::manager::ManagerOptions;
+use crate::scrape::metrics::ScrapeMetrics;
+use crate::scrape::schedule::scheduler::FirstScrape;
+use crate::scrape::targets::status::StatusBoard;
+use crate::web;
+use crate::web::listen::Listener;
+use crate::web::metrics::WebMetrics;
+use crate::web::server::Limits;
+use crate::web::site::Site;
+use crate::web::state::{ConfigText, WebState};
+use scraped_engine::families::MetadataStore;
+use scraped_engine::metrics::Registry;
+use scraped_engine::store::body_budget::BodyBudget;
+use scraped_engine::store::rules::MetadataRecords;
+use scraped_engine::threads;
+use scraped_engine::wal::head::Wal;
+
+/// What one room writes and another shows.
+pub(super) struct Shown {
+    pub(super) running: Arc<Running>,
+    pub(super) registry: Arc<Registry>,
+    pub(super) board: Arc<StatusBoard>,
+    pub(super) scrape: Arc<ScrapeMetrics>,
+    pub(super) discovery: Arc<DiscoveryMetrics>,
+    pub(super) remote: Arc<RemoteMetrics>,
+    /// Of all targets, for remote write.
+    pub(super) families: Arc<MetadataStore>,
+}
+
+impl Shown {
+    /// Nothing is written yet; all that counts is registered.
+    pub(super) fn of(config: &Arc<Config>) -> Self {
+        let shown = Self {
+            running: Arc::new(Running::new(Arc::clone(config))),
+            registry: Arc::default(),
+            board: Arc::default(),
+            scrape: Arc::default(),
+            discovery: Arc::default(),
+            remote: Arc::default(),
+            families: Arc::new(MetadataStore::new()),
+        };
+        shown.registry.register(Arc::clone(&shown.running) as _);
+        shown.registry.register(Arc::new(ProcessMetrics::default()));
+        shown.registry.register(Arc::clone(threads::metrics()) as _);
+        shown.registry.register(Arc::clone(&shown.remote) as _);
+        shown.registry.register(Arc::clone(&shown.scrape) as _);
+        shown.registry.register(Arc::clone(&shown.board) as _);
+        shown.registry.register(Arc::clone(&shown.discovery) as _);
+        shown
+    }
+}
+
+/// Says what starts, and takes as many open files as the system gives.
+pub(super) fn announce_start(flags: &Flags) {
+    let file = flags.config_file.display();
+    log::info!("scraped {} starts, configuration {file}", env!("CARGO_PKG_VERSION"));
+    for note in &flags.features.notes {
+        log::warn!("{note}");
+    }
+    for note in &flags.notes {
+        log::info!("{note}");
+    }
+    let (found, limit) = descriptors::raise();
+    log::debug!("limit of open files: {limit}, {found} at the start");
+}
+
+/// From now on the death of a thread that must not die ends the daemon.
+pub(super) fn stop_when_a_thread_dies(daemon_events: Sender<DaemonEvent>) {
+    // Closed: the daemon has stopped.
+    threads::stop_by(move || drop(daemon_events.send(DaemonEvent::ThreadDied)));
+}
+
+/// Binds the addresses and starts the pages.
+pub(super) fn start_web(
+    flags: &Flags,
+    shown: &Shown,
+    daemon_events: Sender<DaemonEvent>,
+) -> Result<web::Handle, StartError> {
+    let listeners = Listener::all(&flags.listen_addresses).map_err(StartError::Listen)?;
+    let hostname = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let port = listeners.first().map_or(0, |listener| listener.address().port());
+    let prefix = flags.route_prefix.as_deref();
+    let site = Site::new(flags.external_url.clone(), prefix, flags.cors.clone(), &hostname, port);
+    announce_pages(&listeners, &site);
+    let metrics = Arc::new(WebMetrics::default());
+    shown.registry.register(Arc::clone(&metrics) as _);
+    let text_of = |wanted: &str| {
+        let text = flags.texts.iter().find(|(name, _)| *name == wanted);
+        text.map_or("", |(_, text)| text.as_str())
+    };
+    let state = WebState {
+        daemon_events,
+        lifecycle_enabled: flags.enable_lifecycle,
+        running: Arc::clone(&shown.running),
+        registry: Arc::clone(&shown.registry),
+        metrics,
+        board: Arc::clone(&shown.board),
+        complaints: Arc::clone(&shown.discovery.complaints),
+        remote: Arc::clone(&shown.remote),
+        site: Arc::new(site),
+        config_text: ConfigText::default(),
+        storage_retention: format!(
+            "{} or {}",
+            text_of("storage.agent.retention.max-time"),
+            text_of("storage.agent.retention.max-bytes")
+        ),
+        flags: flags.texts.clone(),
+    };
+    let limits = Limits { max_connections: flags.max_connections, idle: flags.read_timeout };
+    web::Handle::spawn(listeners, limits, state).map_err(StartError::Thread)
+}
+
+fn announce_pages(listeners: &[Listener], site: &Site) {
+    for listener in listeners {
+        log::info!("pages at http://{}{}/targets", listener.address(), site.prefix());
+    }
+    if let Some(open) = listeners.iter().find(|listener| !listener.is_local()) {
+        log::warn!(
+            "everyone who reaches {} may read targets, labels and configuration: the web server has no password; a \
+             firewall, a proxy or --web.listen-address=127.0.0.1:{} keeps others out",
+            open.address(),
+            open.address().port()
+        );
+    }
+}
+
+/// What scraping starts with.
+pub(super) fn scrape_options(
+    flags: &Flags,
+    clock: Clock,
+    wal: &Wal,
+    config: Arc<Config>,
+    shown: &Shown,
+) -> ManagerOptions {
+    let timestamp_tolerance =
+        if flags.adjust_timestamps { flags.timestamp_tolerance } else { Duration::ZERO };
+    let first_scrape = if flags.scrape_on_start { FirstScrape::AtOnce } else { FirstScrape::OnGrid };
+    ManagerOptions {
+        wal: wal.clone(),
+        clock,
+        board: Arc::clone(&shown.board),
+        metrics: Arc::clone(&shown.scrape),
+        budget: BodyBudget::new(flags.body_budget_bytes, flags.max_body_bytes),
+        config,
+        discovery_reload_interval: flags.discovery_reload_interval,
+        first_scrape,
+        timestamp_tolerance,
+        max_workers: flags.max_workers,
+        metadata: Arc::clone(&shown.families),
+        metadata_records: match flags.features.metadata_wal_records {
+            true => MetadataRecords::Written,
+            false => MetadataRecords::NotWritten,
+        },
+    }
+}
