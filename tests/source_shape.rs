@@ -25,7 +25,7 @@ const ENGINE_MAY_IMPORT: &[(&str, &[&str])] = &[
         &["data_dir", "histogram", "labels", "metric_type", "metrics", "metrics_table", "series", "threads"],
     ),
     ("store", &["exposition", "families", "histogram", "labels", "metric_type", "series", "threads", "wal"]),
-    ("encode", &["histogram", "labels", "metric_type", "series", "wal"]),
+    ("encode", &["histogram", "labels", "metric_type", "series", "threads", "wal"]),
 ];
 
 /// The daemon: module → modules that it may import; a path like `scrape::targets` allows only that part. `daemon` may

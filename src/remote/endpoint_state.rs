@@ -12,6 +12,7 @@ use crate::duration::format_duration;
 use crate::http::Canceller;
 use crate::http::dial::dialer::Turn;
 use crate::remote::metrics::EndpointMetrics;
+use crate::remote::refuse::panics::{MAX_PANICS, PanickingSeries};
 use crate::remote::refuse::pause::{Pass, Pause};
 use crate::remote::refuse::refusals::Refusals;
 use crate::remote::refuse::size_bound::SizeBound;
@@ -23,6 +24,7 @@ use scraped_engine::encode::Message;
 use scraped_engine::encode::series_labels::SeriesLabels;
 use scraped_engine::labels::Labels;
 use scraped_engine::series::SeriesHandle;
+use scraped_engine::threads::Panicked;
 use scraped_engine::wal::head::Wal;
 
 /// A sentence about the same trouble is repeated no more often.
@@ -47,6 +49,8 @@ pub struct Shared {
     pub turn: Turn,
     /// What it refuses.
     pub refusals: Refusals,
+    /// What our own code does not get over.
+    pub panicking: PanickingSeries,
     /// While it is wrong.
     pub pause: Pause,
     /// How much it takes at a time.
@@ -102,6 +106,7 @@ impl Shared {
             metrics,
             turn: Turn::default(),
             refusals,
+            panicking: PanickingSeries::default(),
             pause: Pause::default(),
             size_bound: SizeBound::default(),
             is_draining: AtomicBool::new(false),
@@ -279,6 +284,26 @@ impl Shared {
              only counted, in prometheus_remote_storage_samples_failed_total and those of histograms and exemplars",
             self.metrics.name,
             self.metrics.set_aside.get()
+        );
+    }
+
+    /// Samples of a series, which are dropped now, have made a thread panic.
+    pub fn note_panic(&self, handle: SeriesHandle, panicked: &Panicked) {
+        let is_set_aside = self.panicking.add(handle);
+        if is_set_aside {
+            self.metrics.panics_set_aside.inc();
+        }
+        let what_next = match is_set_aside {
+            true => {
+                format!("after {MAX_PANICS} panics the series is set aside: all that comes of it is dropped")
+            }
+            false => "what was in hand of the series is dropped".to_owned(),
+        };
+        log::error!(
+            "BUG: remote_write {}: sending samples of {} {panicked}; {what_next}, in \
+             prometheus_remote_storage_samples_dropped_total with the reason panicked; all else is sent",
+            self.metrics.name,
+            self.series_text(handle)
         );
     }
 

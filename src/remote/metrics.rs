@@ -79,6 +79,8 @@ pub struct EndpointMetrics {
     pub items_refused: Counter,
     pub set_aside: Gauge,
     pub search_requests: Counter,
+    /// Series and records that made a thread panic again and again.
+    pub panics_set_aside: Counter,
     /// Wall-clock milliseconds until which nothing is sent to an endpoint that is wrong; 0 without a pause.
     pub paused_until_ms: Gauge,
     pub max_request_bytes: Gauge,
@@ -123,6 +125,7 @@ impl EndpointMetrics {
             items_refused: Counter::default(),
             set_aside: Gauge::default(),
             search_requests: Counter::default(),
+            panics_set_aside: Counter::default(),
             paused_until_ms: Gauge::default(),
             max_request_bytes: Gauge::default(),
             send_ns: Counter::default(),
@@ -292,7 +295,7 @@ const GAUGES: [(&str, &str, Value); 8] = [
 ];
 
 /// Name, help, type, value of what an endpoint refuses.
-const REFUSALS: [(&str, &str, &str, Value); 4] = [
+const REFUSALS: [(&str, &str, &str, Value); 5] = [
     (
         "scraped_remote_set_aside_series",
         "Series that the endpoint refused alone: their samples are dropped unsent, and now and then one is tried again.",
@@ -304,6 +307,12 @@ const REFUSALS: [(&str, &str, &str, Value); 4] = [
         "Requests sent to find out which series of a refused request the endpoint refuses.",
         "counter",
         |it| it.search_requests.get() as f64,
+    ),
+    (
+        "scraped_remote_panics_set_aside_total",
+        "Series and records that were set aside because they made a thread panic three times: a bug.",
+        "counter",
+        |it| it.panics_set_aside.get() as f64,
     ),
     (
         "scraped_remote_endpoint_paused",

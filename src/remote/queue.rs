@@ -15,6 +15,7 @@ use crate::config::remote_write::RemoteWriteConfig;
 use crate::remote::endpoint_state::Shared;
 use crate::remote::metrics::EndpointMetrics;
 use crate::remote::read::claims::Place;
+use crate::remote::read::dealer::THREAD;
 use crate::remote::read::orders::{Control, Orders};
 use crate::remote::read::watcher::Watcher;
 use crate::remote::send::metadata_sender as metadata;
@@ -27,13 +28,10 @@ use crate::remote::settle::progress::{Progress, Saved};
 use scraped_engine::encode::series_labels::SeriesLabels;
 use scraped_engine::families::MetadataStore;
 use scraped_engine::labels::Labels;
+use scraped_engine::threads::Thread;
 use scraped_engine::threads::restarts::Restarts;
-use scraped_engine::threads::{Thread, ThreadKind};
 use scraped_engine::wal::head::Wal;
 use scraped_engine::wal::log_readers::ReaderMark;
-
-/// Each endpoint has a watcher, `wal-watcher-<remote>`.
-const THREAD: ThreadKind = ThreadKind { name: "wal-watcher", stack_bytes: 256 << 10 };
 
 /// Commits that a watcher has not noticed: one is enough to be awake.
 const COMMITS: usize = 1;

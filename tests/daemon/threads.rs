@@ -241,6 +241,56 @@ fn a_page_that_makes_scrapes_panic_is_set_aside_until_its_settings_change_and_th
     assert!(scraped.stop().success());
 }
 
+#[test]
+fn series_and_records_that_make_threads_panic_are_set_aside_and_all_else_arrives() {
+    // Exemplars stand in records of their own, with all their labels.
+    let text = "# TYPE bad counter\nbad_total{kind=\"encoded\"} 1\nbad_total{kind=\"judged\"} 1\n\
+                # TYPE good counter\ngood_total 1 # {trace=\"lost\"} 1\ngood_total{idx=\"1\"} 1\n# EOF\n";
+    let open_metrics = "Content-Type: application/openmetrics-text; version=1.0.0\r\n";
+    let target = Endpoint::plain(move |_| reply(200, open_metrics, text));
+    let receiver = Receiver::start();
+    let section = "name: main\nsend_exemplars: true\nwrite_relabel_configs:\n\
+                   - {source_labels: [nothing], regex: something, action: drop}";
+    let scraped = start(
+        "request=encoded,rule=judged,record=lost",
+        &config(&target.at("127.0.0.1"), "/metrics", &receiver.url(), section, ""),
+    );
+    let labels = "remote_name=\"main\"";
+    let sum = |family: &str, of: &str| {
+        let page = scraped.get("/metrics").body;
+        let lines = page.lines().filter(|line| line.starts_with(family) && line.contains(of));
+        let lines = lines.filter(|line| line.contains(labels));
+        lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum::<f64>()
+    };
+    let n_dropped = || sum("prometheus_remote_storage_samples_dropped_total", "reason=\"panicked\"");
+    // Two series, and the record of the exemplar, which is not repeated.
+    wait_until("all three are set aside", || sum("scraped_remote_panics_set_aside_total", "") == 3.0);
+    wait_until("samples are dropped untried", || n_dropped() > 10.0);
+    let n_shard_panics = n_panics(&scraped, "remote-shard").unwrap();
+    assert_eq!(n_restarts(&scraped, "wal-watcher"), Some(0.0));
+    let is_bad = |key: &str| key.contains("encoded") || key.contains("judged");
+    let mut whole = on_disk(&scraped.data_dir());
+    let n_bad: usize = whole.iter().filter(|(key, _)| is_bad(key)).map(|(_, samples)| samples.len()).sum();
+    assert!(n_bad > 10, "{n_bad}");
+    whole.retain(|key, _| !is_bad(key));
+    wait_until("all others", || missing(&whole, &arrived(&receiver)).is_empty());
+    assert!(!arrived(&receiver).keys().any(|key| is_bad(key)));
+    // What is set aside makes nothing panic any more.
+    assert_eq!(n_panics(&scraped, "remote-shard"), Some(n_shard_panics));
+    let stderr = scraped.stderr();
+    for named in [
+        "sending samples of {__name__=",
+        r#"kind=\"encoded\"} panicked at "#,
+        r#"kind=\"judged\"} panicked at "#,
+        "after 3 panics the series is set aside",
+        "the record at 00000000:",
+    ] {
+        assert!(stderr.contains(named), "{named}: {stderr}");
+    }
+    assert!(scraped.stop().success());
+    receiver.check();
+}
+
 /// The job `one`, with one target and these fields in front.
 fn one_target(fields: &str, address: &str) -> String {
     format!(

@@ -187,6 +187,8 @@ impl RequestWriter {
         let Self { message, symbols, known, labels, .. } = self;
         let start = labels.len();
         let (name, value) = texts();
+        #[cfg(any(test, feature = "faults"))]
+        crate::threads::fault::strike_at("request", value.as_bytes());
         push_label(*message, symbols, labels, name, value);
         known.insert(key, labels.get(start..).unwrap_or_default());
     }

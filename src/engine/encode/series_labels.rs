@@ -51,37 +51,48 @@ impl SeriesLabels {
         Self { external_labels, rules, changed: Mutex::default() }
     }
 
+    /// Whether the endpoint wants a series, if that is known without a look at its labels.
+    pub fn known(&self, verdicts: &Verdicts, handle: SeriesHandle) -> Option<bool> {
+        if self.rules.is_empty() {
+            return Some(true);
+        }
+        let (generation, known) = *verdicts.known.get(handle.series_ref.0.get() as usize - 1)?;
+        (generation == handle.generation && known != Known::Nothing).then_some(known != Known::Dropped)
+    }
+
     /// Whether the endpoint wants a series.
     pub fn wants(&self, wal: &Wal, verdicts: &mut Verdicts, handle: SeriesHandle) -> bool {
-        if self.rules.is_empty() {
-            return true;
+        if let Some(is_wanted) = self.known(verdicts, handle) {
+            return is_wanted;
         }
         let idx = handle.series_ref.0.get() as usize - 1;
         if verdicts.known.len() <= idx {
             verdicts.known.resize(idx + 1, (0, Known::Nothing));
         }
-        let Some(slot) = verdicts.known.get_mut(idx) else { return true };
-        if slot.0 != handle.generation || slot.1 == Known::Nothing {
-            let labels = &mut verdicts.labels;
-            let mut is_live = false;
-            wal.visit_labels(&[handle], |_, pairs| {
-                labels.clear();
-                is_live = pairs.is_some();
-                merge(pairs.into_iter().flatten(), self.external_labels.iter(), |name, value| {
-                    labels.set(name, value);
-                });
+        let labels = &mut verdicts.labels;
+        let mut is_live = false;
+        wal.visit_labels(&[handle], |_, pairs| {
+            labels.clear();
+            is_live = pairs.is_some();
+            merge(pairs.into_iter().flatten(), self.external_labels.iter(), |name, value| {
+                labels.set(name, value);
             });
-            if !is_live {
-                // It is found to be gone when it is sent.
-                return true;
-            }
-            *slot = (handle.generation, self.judge(labels, handle));
+        });
+        if !is_live {
+            // It is found to be gone when it is sent.
+            return true;
         }
-        slot.1 != Known::Dropped
+        let known = self.judge(labels, handle);
+        if let Some(slot) = verdicts.known.get_mut(idx) {
+            *slot = (handle.generation, known);
+        }
+        known != Known::Dropped
     }
 
     fn judge(&self, labels: &mut LabelsBuilder, handle: SeriesHandle) -> Known {
         let before = labels.labels();
+        #[cfg(any(test, feature = "faults"))]
+        before.iter().for_each(|(_, value)| crate::threads::fault::strike_at("rule", value.as_bytes()));
         let verdict = relabel(labels, &self.rules);
         let mut changed = self.changed.lock();
         changed.remove(&handle.series_ref);

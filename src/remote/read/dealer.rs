@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use crate::remote::endpoint_state::Shared;
 use crate::remote::read::orders::{Mode, Orders};
 use crate::remote::read::record_items::RecordItems;
+use crate::remote::refuse::panics::MAX_PANICS;
 use crate::remote::send::batch::Item;
 use crate::remote::send::shards::Outbox;
 use crate::remote::settle::ledger::{DropReason, Fate, Kind};
@@ -17,10 +18,14 @@ use crate::remote::settle::mark::Mark;
 use crate::remote::settle::progress::LaneId;
 use scraped_engine::encode::series_labels::Verdicts;
 use scraped_engine::series::SeriesHandle;
+use scraped_engine::threads::{Panicked, ThreadKind};
 use scraped_engine::wal::error::WalError;
 use scraped_engine::wal::follow::{Ended, Follower, Next, fingerprint};
 use scraped_engine::wal::format::position::Position;
 use scraped_engine::wal::format::record::record_type::RecordType;
+
+/// Each endpoint has a watcher, `wal-watcher-<remote>`. What is caught while the backlog is read counts here, too.
+pub const THREAD: ThreadKind = ThreadKind { name: "wal-watcher", stack_bytes: 256 << 10 };
 
 /// Further behind than this many times `batch_send_deadline`, and this, samples are no longer fresh.
 const FRESH_DEADLINES: u32 = 2;
@@ -165,9 +170,13 @@ impl Dealer {
             return Next::Keep;
         }
         let record_type = RecordType::of(bytes);
-        let metrics = &self.shared.metrics;
         let end = Mark { position: end, fingerprint: fingerprint(bytes) };
-        if !self.record.read(bytes, |kind| self.shared.sends(kind)) {
+        let is_wanted = match self.read_record(bytes) {
+            Ok(is_wanted) => is_wanted,
+            Err(panicked) => return self.set_aside(at, end, &panicked),
+        };
+        let metrics = &self.shared.metrics;
+        if !is_wanted {
             metrics.watcher_records_read.with(&[record_type.name()]).inc();
             if record_type == RecordType::Unknown {
                 metrics.watcher_decode_failures.inc();
@@ -189,6 +198,45 @@ impl Dealer {
         metrics.items_in.add(self.record.items.len() as u64);
         self.newest_here_ms = self.newest_ms_of_record();
         if self.deal(end) { self.after_record() } else { Next::Keep }
+    }
+
+    /// Reads a record, several times if that panics; false if it holds nothing that is sent.
+    fn read_record(&mut self, bytes: &[u8]) -> Result<bool, Panicked> {
+        let Self { record, shared, .. } = self;
+        let mut read = || THREAD.catch(|| record.read(bytes, |kind| shared.sends(kind)));
+        let mut outcome = read();
+        for _ in 1..MAX_PANICS {
+            outcome = outcome.or_else(|_| read());
+        }
+        outcome
+    }
+
+    /// Passes over a record that cannot be read for a bug; of what it holds only the items before that are known.
+    fn set_aside(&mut self, at: Position, end: Mark, panicked: &Panicked) -> Next {
+        let (shared, kind) = (&self.shared, self.record.kind);
+        let n = self.record.items.len() as u64;
+        log::error!(
+            "BUG: remote_write {}: the record at {:08}:{} {panicked}, {MAX_PANICS} times; it is set aside with at least \
+             {n} {}, what stands behind it is sent",
+            shared.metrics.name,
+            at.segment,
+            at.offset,
+            kind.plural()
+        );
+        shared.metrics.panics_set_aside.inc();
+        let fate = Fate::Dropped(DropReason::Panicked);
+        match shared.progress.open(self.lane, kind, end, n) {
+            Some(seq) => {
+                shared.count(kind, n, fate);
+                shared.progress.settle((0..n).map(|_| seq), fate);
+                shared.progress.close(seq);
+                self.after_record()
+            }
+            None => {
+                self.is_truncated = true;
+                Next::Keep
+            }
+        }
     }
 
     /// The newest timestamp of the record in hand, if it is known by it how old the record is: timestamps of exemplars
@@ -215,13 +263,10 @@ impl Dealer {
         let mut items = std::mem::take(&mut self.record.items);
         let handles = std::mem::take(&mut self.handles);
         for ((ts_ms, content), handle) in items.drain(..).zip(handles.iter().copied()) {
-            let reason = match handle {
-                None => DropReason::WalTruncated,
-                Some(_) if oldest_ms.is_some_and(|oldest_ms| ts_ms < oldest_ms) => DropReason::TooOld,
-                Some(handle) if !shared.labels.wants(&shared.wal, &mut self.verdicts, handle) => {
-                    DropReason::DroppedSeries
-                }
-                Some(handle) => {
+            let is_too_old = oldest_ms.is_some_and(|oldest_ms| ts_ms < oldest_ms);
+            let reason = match self.wanted(handle, is_too_old) {
+                Err(reason) => reason,
+                Ok(handle) => {
                     let item = Item { handle, record: seq, ts_ms, content };
                     if let Some(full) = self.outbox.push(item, now)
                         && !self.flush(full)
@@ -244,6 +289,30 @@ impl Dealer {
         }
         shared.progress.close(seq);
         true
+    }
+
+    /// The series of an item that is sent, or why it is not.
+    fn wanted(&mut self, handle: Option<SeriesHandle>, is_too_old: bool) -> Result<SeriesHandle, DropReason> {
+        let Self { shared, verdicts, .. } = self;
+        let handle = handle.ok_or(DropReason::WalTruncated)?;
+        if is_too_old {
+            return Err(DropReason::TooOld);
+        }
+        if shared.panicking.is_set_aside(handle) {
+            return Err(DropReason::Panicked);
+        }
+        let is_wanted = match shared.labels.known(verdicts, handle) {
+            Some(is_wanted) => Ok(is_wanted),
+            None => THREAD.catch(|| shared.labels.wants(&shared.wal, verdicts, handle)),
+        };
+        match is_wanted {
+            Ok(true) => Ok(handle),
+            Ok(false) => Err(DropReason::DroppedSeries),
+            Err(panicked) => {
+                shared.note_panic(handle, &panicked);
+                Err(DropReason::Panicked)
+            }
+        }
     }
 
     fn after_record(&mut self) -> Next {

@@ -1,5 +1,6 @@
-//! Endpoints that refuse: samples, sizes, or everything.
+//! Endpoints that refuse: samples, sizes, or everything; and samples that our own code does not get over.
 
+pub mod panics;
 pub mod pause;
 pub mod refusals;
 pub mod search;

@@ -22,6 +22,10 @@ use scraped_engine::encode::{Message, RequestWriter};
 use scraped_engine::histogram::Histogram;
 use scraped_engine::metrics::Gauge;
 use scraped_engine::series::SeriesHandle;
+use scraped_engine::threads::ThreadKind;
+
+/// Each shard has one, `remote-shard-<remote>-<n>`.
+pub const THREAD: ThreadKind = ThreadKind { name: "remote-shard", stack_bytes: 256 << 10 };
 
 /// Status of a request that is too large.
 pub const TOO_LARGE: u16 = 413;
@@ -264,8 +268,36 @@ impl Sender {
         }
     }
 
-    /// Makes a compressed request of `part`; items of series that are gone are dropped from it.
+    /// Makes a compressed request of `part`; items of series that are gone, or that make this panic, are dropped from it.
     fn encode(&mut self, part: &mut Vec<Queued>, rest: &Rest) {
+        let panicking = &self.shared.panicking;
+        let set_aside: Vec<Queued> =
+            part.extract_if(.., |item| panicking.is_set_aside(item.handle)).collect();
+        self.shared.settle(&set_aside, Fate::Dropped(DropReason::Panicked));
+        if THREAD.catch(|| self.write(part, rest)).is_ok() {
+            return;
+        }
+        // Which of them it was is found out series by series.
+        let series: Vec<Vec<Queued>> =
+            part.chunk_by(|a, b| a.handle == b.handle).map(<[Queued]>::to_vec).collect();
+        part.clear();
+        for mut items in series {
+            let handle = items.first().map(|item| item.handle);
+            self.writer = RequestWriter::new(self.shared.message());
+            match THREAD.catch(|| self.write(&mut items, rest)) {
+                Ok(()) => part.extend(items),
+                Err(panicked) => {
+                    self.shared.settle(&items, Fate::Dropped(DropReason::Panicked));
+                    handle.into_iter().for_each(|handle| self.shared.note_panic(handle, &panicked));
+                }
+            }
+        }
+        self.writer = RequestWriter::new(self.shared.message());
+        self.write(part, rest);
+    }
+
+    /// The same; what is left of the writer after a panic is of no use.
+    fn write(&mut self, part: &mut Vec<Queued>, rest: &Rest) {
         let handles: Vec<SeriesHandle> = runs(part).map(|run| run.0).collect();
         let ranges: Vec<(usize, usize)> = runs(part).map(|run| run.1).collect();
         let mut gone: Vec<SeriesHandle> = Vec::new();

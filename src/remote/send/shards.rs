@@ -13,12 +13,10 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use crate::remote::endpoint_state::Shared;
 use crate::remote::send::batch::{Batch, Item};
 use crate::remote::send::inbox::Inbox;
+use crate::remote::send::sender::THREAD;
 use crate::remote::send::shard::Shard;
 use scraped_engine::series::SeriesHandle;
-use scraped_engine::threads::{Thread, ThreadKind};
-
-/// Each shard has one, `remote-shard-<remote>-<n>`.
-const THREAD: ThreadKind = ThreadKind { name: "remote-shard", stack_bytes: 256 << 10 };
+use scraped_engine::threads::Thread;
 
 /// A channel's memory is taken at once, whatever the configuration dreams of.
 const MAX_BATCHES: usize = 16 * 1024;

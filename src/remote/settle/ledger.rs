@@ -44,16 +44,19 @@ pub enum DropReason {
     WalTruncated,
     /// Remote write 1.0 has no custom buckets.
     NhcbInV1,
+    /// It made a thread panic: a bug.
+    Panicked,
 }
 
 impl DropReason {
     /// All of them, in the order of [`Ledger::dropped`].
-    pub const ALL: [DropReason; 5] = [
+    pub const ALL: [DropReason; 6] = [
         DropReason::DroppedSeries,
         DropReason::TooOld,
         DropReason::Rejected,
         DropReason::WalTruncated,
         DropReason::NhcbInV1,
+        DropReason::Panicked,
     ];
 
     /// As in the label `reason` of the metrics; Prometheus' names where it has them.
@@ -64,6 +67,7 @@ impl DropReason {
             DropReason::Rejected => "rejected",
             DropReason::WalTruncated => "wal_truncated",
             DropReason::NhcbInV1 => "nhcb_in_rw1_not_supported",
+            DropReason::Panicked => "panicked",
         }
     }
 }

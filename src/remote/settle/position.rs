@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use md5::{Digest, Md5};
 
-use crate::remote::settle::ledger::Ledger;
+use crate::remote::settle::ledger::{DropReason, Ledger};
 use crate::remote::settle::mark::Mark;
 use crate::remote::settle::progress::{Ahead, Saved};
 use scraped_engine::data_dir;
@@ -27,8 +27,9 @@ const POSITION_EXTENSION: &str = "position";
 
 const MAGIC: &[u8; 8] = b"scrapedP";
 
-/// Files of another version are not read.
-const VERSION: u8 = 2;
+/// Files of other versions are not read, but for the one before: it has one reason less for samples that were dropped.
+const VERSION: u8 = 3;
+const VERSION_WITHOUT_PANICKED: u8 = 2;
 
 /// What is known of an endpoint at its start.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -222,15 +223,17 @@ fn decode(bytes: &[u8]) -> Result<Known, &'static str> {
         return Err("the file is damaged");
     }
     let mut rest = body.strip_prefix(MAGIC).ok_or("not a position file")?;
-    if take::<1>(&mut rest)? != [VERSION] {
-        return Err("the file has another version");
-    }
-    let (mark, ledger) = decode_part(&mut rest)?;
+    let n_reasons = match take(&mut rest)? {
+        [VERSION] => DropReason::ALL.len(),
+        [VERSION_WITHOUT_PANICKED] => DropReason::Panicked as usize,
+        _ => return Err("the file has another version"),
+    };
+    let (mark, ledger) = decode_part(&mut rest, n_reasons)?;
     let n_ahead = u32::from_be_bytes(take(&mut rest)?);
     let mut ahead = Vec::new();
     for _ in 0..n_ahead {
         let start = u32::from_be_bytes(take(&mut rest)?);
-        let (mark, ledger) = decode_part(&mut rest)?;
+        let (mark, ledger) = decode_part(&mut rest, n_reasons)?;
         ahead.push(Ahead { start, mark, ledger });
     }
     let identity_len = u32::from_be_bytes(take(&mut rest)?) as usize;
@@ -239,14 +242,14 @@ fn decode(bytes: &[u8]) -> Result<Known, &'static str> {
     Ok(Known { identity: text(identity), url: text(url), saved: Saved { mark, ledger, ahead } })
 }
 
-fn decode_part(rest: &mut &[u8]) -> Result<(Mark, Ledger), &'static str> {
+fn decode_part(rest: &mut &[u8], n_reasons: usize) -> Result<(Mark, Ledger), &'static str> {
     let segment = u32::from_be_bytes(take(rest)?);
     let offset = u64::from_be_bytes(take(rest)?);
     let fingerprint = u32::from_be_bytes(take(rest)?);
     let taken = u64::from_be_bytes(take(rest)?);
     let sent = u64::from_be_bytes(take(rest)?);
     let mut ledger = Ledger { taken, sent, ..Ledger::default() };
-    for dropped in &mut ledger.dropped {
+    for dropped in ledger.dropped.iter_mut().take(n_reasons) {
         *dropped = u64::from_be_bytes(take(rest)?);
     }
     Ok((Mark { position: Position { segment, offset }, fingerprint }, ledger))
@@ -260,7 +263,7 @@ fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], &'static str> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Known, Positions, Remembered};
+    use super::{Known, MAGIC, Positions, Remembered, VERSION_WITHOUT_PANICKED, decode, encode};
     use crate::remote::settle::ledger::{DropReason, Ledger};
     use crate::remote::settle::mark::Mark;
     use crate::remote::settle::progress::{Ahead, Saved};
@@ -289,6 +292,29 @@ mod tests {
         let positions = Positions::open(dir.path()).unwrap();
         assert_eq!(positions.recall(URL, true), Remembered::At(saved()));
         assert_eq!(positions.recall("other", true), Remembered::New);
+    }
+
+    /// As it was written before there was a sixth reason.
+    #[test]
+    fn a_position_of_the_version_before_comes_back() {
+        let without_panicked = |mut saved: Saved| {
+            let ledgers =
+                [&mut saved.ledger].into_iter().chain(saved.ahead.iter_mut().map(|it| &mut it.ledger));
+            ledgers.for_each(|ledger| ledger.dropped[DropReason::Panicked as usize] = 0);
+            saved
+        };
+        let mut bytes = encode(&known(URL));
+        bytes[MAGIC.len()] = VERSION_WITHOUT_PANICKED;
+        // The last of the numbers of each part.
+        let (part_bytes, first_bytes) = (16 + 8 * (2 + DropReason::ALL.len()), MAGIC.len() + 1);
+        for part in (0..3).rev() {
+            let start = first_bytes + part * part_bytes + if part == 0 { 0 } else { 4 + 4 * part };
+            bytes.drain(start + part_bytes - 8..start + part_bytes);
+        }
+        let body_bytes = bytes.len() - 4;
+        let checksum = crc32c::crc32c(&bytes[..body_bytes]);
+        bytes[body_bytes..].copy_from_slice(&checksum.to_be_bytes());
+        assert_eq!(decode(&bytes).unwrap().saved, without_panicked(saved()));
     }
 
     #[test]

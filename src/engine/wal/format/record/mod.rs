@@ -45,6 +45,8 @@ pub enum Record<'a> {
 
 /// Starts to decode a record; entries are decoded as the iterators are pulled.
 pub fn decode(record: &[u8]) -> Record<'_> {
+    #[cfg(any(test, feature = "faults"))]
+    crate::threads::fault::strike_at("record", record);
     let body = Bytes(record.get(1..).unwrap_or_default());
     let samples = |version| {
         let reader = SampleReader { deltas: Deltas::new(version) };
