@@ -1,4 +1,4 @@
-//! glibc's malloc, told to hold less.
+//! glibc's malloc, set to hold less.
 //!
 //! With an arena a core times eight and hundreds of worker threads, memory freed by one thread is not found by
 //! another. Two arenas cost nothing measurable here and, trimmed after bursts, give almost all of it back. Other libcs

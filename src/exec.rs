@@ -90,7 +90,7 @@ pub enum ExecError {
     },
     /// It is not wanted any more and was killed.
     Cancelled,
-    /// Whoever takes its output has refused to, and it was killed.
+    /// Its output is refused, so it was killed.
     Unwanted,
     /// Its output could not be read.
     Io(String),
@@ -119,7 +119,7 @@ impl fmt::Display for ExecError {
                 write!(f, "the command printed too much and was killed (limit: {limit_bytes}B)")
             }
             Self::Cancelled => f.write_str("the command was killed, it is not wanted any more"),
-            Self::Unwanted => f.write_str("the command was killed, nobody takes what it prints"),
+            Self::Unwanted => f.write_str("the command was killed, its output is not wanted"),
             Self::Io(cause) => write!(f, "the output of the command cannot be read: {cause}"),
         }
     }

@@ -1,4 +1,4 @@
-//! What can happen to the daemon from outside, and what it tells about itself.
+//! What can happen to the daemon from outside, and what it says about itself.
 //!
 //! [`DaemonEvent`]s go to the main thread from signals and the web server; [`Running`] is what the main thread lets
 //! others read. Only `daemon` writes it.

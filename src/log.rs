@@ -45,7 +45,7 @@ pub fn init(level: LevelFilter, format: LogFormat) {
 
 impl Log for Logger {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        // The HTTP client's own chatter is not ours to tell.
+        // The HTTP client's own messages are not for our log.
         metadata.target().starts_with("scraped") || metadata.level() <= Level::Warn
     }
 

@@ -141,7 +141,7 @@ fn targets(options: &ScrapeOptions) -> Result<Vec<(Arc<ScrapeConfig>, Target)>, 
     let is_address = is_local || what.contains("://");
     let job_name = if is_address { options.job.as_ref() } else { Some(what) };
     let config = match job_name {
-        // Whoever names the command wants it run.
+        // A user who names the command wants it run.
         None => Arc::new(ScrapeConfig {
             job_name: "scrape".to_owned(),
             exec_targets: true,

@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use std::fmt::{self, Display, Formatter};
 use std::path::{Path, PathBuf};
 
-/// After so many mistakes the rest is only counted: somebody gave us the wrong file.
+/// After this many mistakes the rest is only counted: it is the wrong file.
 const MAX_SHOWN: usize = 1000;
 
 /// One mistake.

@@ -20,7 +20,7 @@ use crate::config::text::yaml;
 use crate::config::{Config, FeatureDefaults, GlobalConfig, ScrapeConfig};
 use scraped_engine::labels::Labels;
 
-/// Finding the line of a value that the parser keeps none of reads the file once more; after so many we stop looking.
+/// Finding the line of a value that the parser keeps none of reads the file once more; after this many we stop looking.
 const MAX_LOCATED: usize = 50;
 
 /// Reads, checks and completes the configuration in `path`; `env` answers for `${VAR}`.

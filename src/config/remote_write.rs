@@ -34,7 +34,7 @@ pub struct RemoteWriteConfig {
     pub userinfo: Option<Secret>,
     /// `name`; may be empty.
     pub name: String,
-    /// What makes it the same endpoint over reloads and restarts: its name, or else its URL, with a hash of what tells
+    /// What makes it the same endpoint over reloads and restarts: its name, or else its URL, with a hash of what distinguishes
     /// it from others of the same URL.
     pub identity: String,
     /// `remote_timeout`, over a whole request; default 30s.
@@ -168,7 +168,7 @@ impl RemoteWriteConfig {
         format!("{}#{}", self.url, hash(&self.tenant()))
     }
 
-    /// What tells two tenants of one URL apart, as it is printed.
+    /// What distinguishes two tenants of one URL, as it is printed.
     fn tenant(&self) -> String {
         let mut entries = Entries::default();
         let headers = self.headers.iter().map(|(name, value)| (name.clone(), Yaml::text(value)));
@@ -278,7 +278,7 @@ fn hash(text: &str) -> String {
 }
 
 /// Gives each its identity. Of tenants of one URL that says who they are, so that a setting of the queue may change
-/// while nothing runs; only those that are the same in that are told apart by everything.
+/// while nothing runs; only those that are the same in that are distinguished by everything.
 fn identify(configs: &mut [RemoteWriteConfig]) {
     let identities: Vec<String> = configs
         .iter()

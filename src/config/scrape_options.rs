@@ -53,7 +53,7 @@ impl FromStr for ScrapeProtocol {
     }
 }
 
-/// What a target is offered unless told otherwise, most wanted first (`DefaultScrapeProtocols`).
+/// What a target is offered by default, most wanted first (`DefaultScrapeProtocols`).
 pub const DEFAULT_SCRAPE_PROTOCOLS: [ScrapeProtocol; 4] = [
     ScrapeProtocol::OpenMetricsText1_0_0,
     ScrapeProtocol::OpenMetricsText0_0_1,

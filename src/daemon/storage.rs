@@ -113,7 +113,7 @@ impl Storage {
             Ok(()) => {
                 log::info!("the write-ahead log in {} is open and can be written", self.wal.path().display())
             }
-            // Now that it runs nothing ends it: whoever mends the disk may be at it.
+            // Once the daemon runs, this does not end it: someone may be mending the disk.
             Err(error) => self.note_trouble(&error),
         }
         let pause = (started.elapsed() * RETRY_PAUSE_SHARE).max(RETRY_PAUSE);
@@ -226,7 +226,7 @@ fn announce_replay(wal: &Wal, summary: &ReplaySummary, running: &Running) {
     }
 }
 
-/// How many series there may be: as the flag says, or so many that all that belongs to them fits the memory twice.
+/// How many series there may be: as the flag says, or as many as fit the memory twice, with all that belongs to them.
 fn series_bound(max_series: Option<u64>) -> SeriesBound {
     match (max_series, memory_limit()) {
         (Some(0), _) => SeriesBound::new(0, "--storage.agent.max-series=0"),

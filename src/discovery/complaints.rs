@@ -17,13 +17,13 @@ pub struct Complaints {
 
 #[derive(Debug, Default)]
 struct Open {
-    by_number: BTreeMap<u32, Told>,
+    by_number: BTreeMap<u32, OpenComplaint>,
     last_number: u32,
 }
 
 /// What is shown of a complaint.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Told {
+pub struct OpenComplaint {
     /// Who complains: a provider and its job, or a file.
     pub source: String,
     /// What is wrong.
@@ -52,7 +52,7 @@ impl Complaints {
             return None;
         }
         let since_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-        let told = Told {
+        let shown = OpenComplaint {
             source: source(),
             sentence: sentence.to_owned(),
             since_ms: i64::try_from(since_ms).unwrap_or(i64::MAX),
@@ -60,12 +60,12 @@ impl Complaints {
         let mut open = self.open.lock();
         open.last_number = open.last_number.wrapping_add(1);
         let number = open.last_number;
-        open.by_number.insert(number, told);
+        open.by_number.insert(number, shown);
         Some(Complaint { complaints: Arc::clone(self), number, sentence: sentence.to_owned() })
     }
 
     /// The oldest `limit` of them, and how many there are.
-    pub fn told(&self, limit: usize) -> (Vec<Told>, usize) {
+    pub fn oldest(&self, limit: usize) -> (Vec<OpenComplaint>, usize) {
         let open = self.open.lock();
         (open.by_number.values().take(limit).cloned().collect(), open.by_number.len())
     }

@@ -1,7 +1,7 @@
 //! Word of changes in directories, by inotify, as a channel.
 //!
 //! The thread `sd-file-watch` sleeps in a read that only an event can end; taking a watch away is such an event, and so
-//! the thread ends when its owner does. Some file systems tell nothing, so whoever listens looks for itself now and
+//! the thread ends when its owner does. Some file systems report nothing, so each listener looks for itself now and
 //! then.
 
 use std::io;
@@ -15,7 +15,7 @@ use rustix::fd::OwnedFd;
 use rustix::fs::inotify::{CreateFlags, Reader, WatchFlags, add_watch, init, remove_watch};
 use scraped_engine::threads::ThreadKind;
 
-/// Full means that somebody is already told.
+/// Full: a wake-up is already on its way.
 const CHANGED_CAPACITY: usize = 1;
 
 /// Events read at once, names included.
@@ -49,7 +49,7 @@ impl DirectoryWatch {
             thread::sleep(pause);
             true
         };
-        THREAD.spawn_restarting("", rest, move || tell(&read_from, &sender))?;
+        THREAD.spawn_restarting("", rest, move || report(&read_from, &sender))?;
         Ok(Self { inotify, wake, changed: Some(changed) })
     }
 
@@ -81,7 +81,7 @@ impl Drop for DirectoryWatch {
     }
 }
 
-fn tell(inotify: &OwnedFd, sender: &Sender<()>) {
+fn report(inotify: &OwnedFd, sender: &Sender<()>) {
     let mut buffer = [MaybeUninit::uninit(); BUFFER_BYTES];
     let mut reader = Reader::new(inotify, &mut buffer);
     loop {

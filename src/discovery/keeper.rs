@@ -70,7 +70,7 @@ impl KeptDir {
     }
 
     /// The file of a provider that was started for `job`; `None` where the configuration says all.
-    /// Two that differ in nothing but a secret, which must not show on disk, are told apart by their jobs.
+    /// Two that differ in nothing but a secret, which must not show on disk, are distinguished by their jobs.
     pub(in crate::discovery) fn keeper(&self, config: &DiscoveryConfig, job: &str) -> Option<Keeper> {
         if matches!(config, DiscoveryConfig::Static(_)) {
             return None;

@@ -171,7 +171,7 @@ impl Manager {
                     self.outbox.put(sets);
                 }
                 Ok(Event::Sent(Ok(()))) => self.metrics.sent(self.jobs.keys()),
-                Ok(Event::Sent(Err(_))) => log::debug!("discovery: nobody takes target sets any more"),
+                Ok(Event::Sent(Err(_))) => log::debug!("discovery: target sets are not taken any more"),
                 // A closed channel is the stop signal.
                 Err(RecvError) => return,
             }

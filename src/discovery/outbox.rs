@@ -26,7 +26,7 @@ const GROWTH_PERCENT: u32 = 150;
 pub(in crate::discovery) struct Outbox {
     target_sets: Sender<TargetSets>,
     /// Offered to while there is nothing to send: its receiver lives and never receives.
-    nobody: (Sender<TargetSets>, Receiver<TargetSets>),
+    never: (Sender<TargetSets>, Receiver<TargetSets>),
     pending: Option<TargetSets>,
     due: Option<Instant>,
     made_at: Option<Instant>,
@@ -37,8 +37,8 @@ pub(in crate::discovery) struct Outbox {
 impl Outbox {
     /// An empty outbox in front of `target_sets`.
     pub(in crate::discovery) fn new(target_sets: Sender<TargetSets>, metrics: Arc<DiscoveryMetrics>) -> Self {
-        let nobody = bounded(0);
-        Self { target_sets, nobody, pending: None, due: None, made_at: None, wait: MIN_WAIT, metrics }
+        let never = bounded(0);
+        Self { target_sets, never, pending: None, due: None, made_at: None, wait: MIN_WAIT, metrics }
     }
 
     /// When the next sets are to be made.
@@ -48,7 +48,7 @@ impl Outbox {
 
     /// Where [`Outbox::take_pending`] can be sent to.
     pub(in crate::discovery) fn offer(&self) -> Sender<TargetSets> {
-        if self.pending.is_some() { self.target_sets.clone() } else { self.nobody.0.clone() }
+        if self.pending.is_some() { self.target_sets.clone() } else { self.never.0.clone() }
     }
 
     /// What waits to be sent.

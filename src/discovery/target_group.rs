@@ -8,9 +8,9 @@ use std::sync::Arc;
 /// Targets that came together from one source, with the labels they share.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TargetGroup {
-    /// Whose word it is; given by the kind of the provider, never by what the provider was told.
+    /// Whose word it is; given by the kind of the provider, never by what the provider received.
     pub provenance: Provenance,
-    /// Tells groups of one provider apart: an index, or a file name and an index.
+    /// Distinguishes groups of one provider: an index, or a file name and an index.
     pub source: String,
     /// Labels of each target; `__address__` at least.
     pub targets: Vec<Labels>,

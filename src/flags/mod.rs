@@ -26,7 +26,7 @@ const LISTS: [&str; 3] = ["enable-feature", "local-targets.dir", "web.listen-add
 /// Files of arguments within each other: more is a file that names itself.
 const MAX_ARGUMENT_FILES: usize = 100;
 
-/// Everything the daemon is told on the command line.
+/// Everything that the command line says.
 #[derive(Clone, Debug)]
 #[allow(missing_docs, reason = "fields are the flags of the table below, where each has its sentence")]
 pub struct Flags {

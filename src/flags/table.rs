@@ -96,7 +96,7 @@ pub(in crate::flags) const FLAGS: &[Flag] = &[
         name: "storage.agent.retention.max-time",
         value: "DURATION",
         default: "0s",
-        doc: "Drop samples older than this even if nobody has them; 0s: no such limit.",
+        doc: "Drop samples older than this even if no endpoint has them; 0s: no such limit.",
         apply: |flags, text| {
             flags.wal.retention_max_time = parse_duration(text)?;
             Ok(())

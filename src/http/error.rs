@@ -78,7 +78,7 @@ pub enum HttpErrorKind {
         /// Where to.
         location: String,
     },
-    /// The name has no address, or no one could tell.
+    /// The name has no address, or no server knew.
     Lookup {
         /// The name.
         host: String,

@@ -130,7 +130,7 @@ impl HttpClient {
         Self::by(Route::InTurn(turn), url, headers, config)
     }
 
-    /// The same over a socket of this machine, whatever host `url` names; that is only told in the header `Host`.
+    /// The same over a socket of this machine, whatever host `url` names; that is only said in the header `Host`.
     pub fn over_unix_socket(
         path: PathBuf,
         url: Url,

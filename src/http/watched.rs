@@ -23,7 +23,7 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// A file this young may change again without another time or size (two seconds: the clock of FAT).
 const SETTLED_AFTER: Duration = Duration::from_secs(3);
 
-/// A CA bundle has 250 KiB; whoever names a disk image does not mean it.
+/// A CA bundle has 250 KiB; a disk image is a mistake.
 const MAX_FILE_BYTES: u64 = 4 << 20;
 
 /// What a file says, parsed.

@@ -154,7 +154,7 @@ impl Resolver {
         for candidate in conf.candidates(host) {
             match self.ask_for(&candidate, &conf, deadline) {
                 Ok(addresses) => return Ok(addresses.into_iter().map(Address::from).collect()),
-                // What is said of the name itself is told, before what was said of one that it may stand for.
+                // What was said of the name itself is reported, not what was said of one that it may stand for.
                 Err(other) if failure.is_none() || candidate == as_it_is => failure = Some(other),
                 Err(_) => {}
             }
@@ -215,7 +215,7 @@ impl Resolver {
         found.truncate(MAX_ADDRESSES);
         match found.is_empty() {
             false => Ok(found),
-            // A family that no one could tell of may be the one that there is.
+            // The family that no server answered for may be the one that there is.
             true if !waiting.is_empty() => Err(trouble.or(none).unwrap_or_else(Failure::no_such_host)),
             true => Err(none.unwrap_or_else(Failure::no_such_host)),
         }

@@ -1,6 +1,6 @@
 //! The manager: one queue a section of `remote_write`; starts, replaces, stops them and remembers their positions.
 //!
-//! Runs on thread `remote-manager`. Endpoints are told apart by their name, or by their URL without one: whatever else
+//! Runs on thread `remote-manager`. Endpoints are distinguished by their name, or by their URL without one: whatever else
 //! changes in a section, its queue goes on where it is.
 
 use std::io;

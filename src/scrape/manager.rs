@@ -202,7 +202,7 @@ impl ManagerHandle {
     }
 }
 
-/// What the daemon tells the manager; closing the channel stops it.
+/// Orders of the daemon; closing the channel stops it.
 enum Control {
     ApplyConfig(Arc<Config>, Sender<()>),
 }

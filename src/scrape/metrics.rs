@@ -93,7 +93,7 @@ impl ScrapeMetrics {
         self.interval_length.with(&[&go_duration(interval)])
     }
 
-    /// Forgets what is told apart by a job that is gone.
+    /// Forgets what is counted for a job that is gone.
     pub fn forget_job(&self, job_name: &str) {
         self.target_limit.remove(&[job_name]);
         self.scrape_pool_targets.remove(&[job_name]);

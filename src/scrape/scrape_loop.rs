@@ -193,7 +193,7 @@ impl ScrapeLoop {
         self.store_with(worker, scratch, &mut pace, at, page)
     }
 
-    /// A line for `scrape_failure_log_file`. What is wrong with a page is not told there, as in Prometheus.
+    /// A line for `scrape_failure_log_file`. What is wrong with a page is not written there, as in Prometheus.
     fn log_failure(&self, worker: &Worker, error: &ScrapeError) {
         if let Some(log) = &self.failure_log {
             let (job_name, url) = (&self.config.job_name, self.target.url.to_string());

@@ -2,7 +2,7 @@
 //!
 //! A handler only reads snapshots and never waits, so one thread serves everyone and a stalled client holds nothing
 //! but its socket and one piece of its answer: heads and answers move as far as the sockets let them, and a deadline
-//! closes what does not move. A new client always finds a place: whoever is worth least gives way to it. Knows no page:
+//! closes what does not move. A new client always finds a place: the least useful connection gives way to it. Knows no page:
 //! a [`Responder`] answers.
 
 use crate::descriptors;

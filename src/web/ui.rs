@@ -1,6 +1,6 @@
 //! The targets page: server-rendered, no script, readable in a text browser and on a phone.
 
-use crate::discovery::complaints::{Complaints, Told};
+use crate::discovery::complaints::{Complaints, OpenComplaint};
 use crate::discovery::keeper::REMEMBERED_LABEL;
 use crate::duration::format_duration;
 use crate::scrape::targets::status::{ActiveTarget, Health, PoolStatus};
@@ -57,15 +57,15 @@ pub(in crate::web) fn page(
 
 /// Sources that fail: what their jobs have is what they said last, which may be nothing.
 fn write_complaints(out: &mut String, complaints: &Complaints) {
-    let (told, n_open) = complaints.told(MAX_COMPLAINTS);
-    if told.is_empty() {
+    let (oldest, n_open) = complaints.oldest(MAX_COMPLAINTS);
+    if oldest.is_empty() {
         return;
     }
     out.push_str(
         "<section><h2 id=failing>Failing sources <small>their targets stay as they are</small></h2>",
     );
     out.push_str("<table><thead><tr><th>Source<th>Since<th>Error</tr></thead><tbody>");
-    for Told { source, sentence, since_ms } in &told {
+    for OpenComplaint { source, sentence, since_ms } in &oldest {
         let (source, sentence) = (escape(source), escape(sentence));
         let _ = writeln!(
             out,
@@ -74,8 +74,8 @@ fn write_complaints(out: &mut String, complaints: &Complaints) {
         );
     }
     out.push_str("</tbody></table>");
-    if n_open > told.len() {
-        let _ = write!(out, "<p>{} more are in the log.</p>", n_open - told.len());
+    if n_open > oldest.len() {
+        let _ = write!(out, "<p>{} more are in the log.</p>", n_open - oldest.len());
     }
     out.push_str("</section>\n");
 }

@@ -18,7 +18,7 @@ pub struct ProxyConfig {
     pub choice: ProxyChoice,
     /// `no_proxy`: hosts that are asked directly all the same, as typed.
     pub no_proxy: String,
-    /// `proxy_connect_header`, sorted by name as typed: what a proxy is told beside the host to connect to.
+    /// `proxy_connect_header`, sorted by name as typed: what a proxy gets beside the host to connect to.
     pub connect_header: Vec<(String, Vec<Secret>)>,
 }
 

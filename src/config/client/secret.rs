@@ -1,4 +1,4 @@
-//! Texts that nobody may see: they print as `<secret>` wherever they are printed.
+//! Texts that must not be seen: they print as `<secret>` wherever they are printed.
 //!
 //! Only `http` takes them out again, when it writes a request or loads a key. Nothing here reads a file.
 

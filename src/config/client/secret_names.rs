@@ -3,7 +3,7 @@
 /// What stands in place of a secret, as in Prometheus.
 pub const SECRET_TOKEN: &str = "<secret>";
 
-/// What names of parameters have in them whose values nobody may see.
+/// What names of parameters have in them whose values must not be seen.
 pub(crate) const SECRET_NAMES: [&str; 9] =
     ["apikey", "api_key", "api-key", "access_key", "token", "secret", "passw", "credential", "signature"];
 

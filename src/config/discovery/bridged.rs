@@ -34,7 +34,7 @@ pub(crate) const BRIDGED: [&str; 30] = [
     "vultr_sd_configs",
 ];
 
-/// The way out for whoever needs what is not built in.
+/// The way out for users of what is not built in.
 pub(crate) const BRIDGE: &str = "let a program that knows these targets hand them over as [{\"targets\": [...], \"labels\": {...}}]: \
                       at a URL for http_sd_configs, in a file for file_sd_configs, or printed for exec_sd_configs";
 

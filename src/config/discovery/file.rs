@@ -46,7 +46,7 @@ pub(in crate::config) fn read(item: &Field<'_>) -> Option<FileSdConfig> {
     Some(FileSdConfig { files, refresh_interval: refresh_interval? })
 }
 
-/// Prometheus' `patFileSDName`: one `*`, in the last element, and an extension that tells the format.
+/// Prometheus' `patFileSDName`: one `*`, in the last element, and an extension that says the format.
 fn is_file_sd_path(path: &str) -> bool {
     let Some(extension) = EXTENSIONS.iter().find(|extension| path.ends_with(**extension)) else {
         return false;

@@ -37,7 +37,7 @@ pub struct KubernetesSdConfig {
     pub namespaces: Vec<String>,
     /// Which objects of a kind.
     pub selectors: Vec<Selector>,
-    /// What pods are told about beside themselves.
+    /// What the labels of a pod say beside the pod itself.
     pub attach_metadata: AttachMetadata,
     /// Ours, default true: only this node, and the pods that run on it.
     pub own_node: bool,

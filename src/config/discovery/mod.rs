@@ -100,7 +100,7 @@ impl DiscoveryConfig {
         }
     }
 
-    /// What tells it from every other provider and is the same after a restart; holds no secret.
+    /// What distinguishes it from every other provider and is the same after a restart; holds no secret.
     pub fn identity(&self) -> String {
         format!("{}:{}", self.key(), emit(&Yaml::List(self.print())))
     }

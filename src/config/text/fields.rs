@@ -255,7 +255,7 @@ fn join(path: &str, name: &str) -> String {
     if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
 }
 
-/// A mapping with known keys; what nobody took is unknown.
+/// A mapping with known keys; a key that no reader takes is unknown.
 #[derive(Debug)]
 pub(in crate::config) struct Fields<'a> {
     owner: Field<'a>,
@@ -309,14 +309,14 @@ impl<'a> Fields<'a> {
         self.take(name).map(|field| field.items()).unwrap_or_default()
     }
 
-    /// The entries whose key ends in `suffix` and that nobody took yet.
+    /// The entries whose key ends in `suffix` and that no reader has taken yet.
     pub(in crate::config) fn ending_in(&self, suffix: &str) -> Vec<(&'a str, Field<'a>)> {
         let is_open =
             |entry: &&'a Entry| entry.key.ends_with(suffix) && !self.known.contains(&entry.key.as_str());
         self.map.iter().filter(is_open).map(|entry| (entry.key.as_str(), self.owner.entry(entry))).collect()
     }
 
-    /// Reports every key that nobody took, but for those that were handled by other means.
+    /// Reports every key that no reader took, but for those that were handled by other means.
     pub(in crate::config) fn finish(self, is_handled: impl Fn(&str) -> bool) {
         for entry in self.map {
             let key = entry.key.as_str();

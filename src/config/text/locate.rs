@@ -9,7 +9,7 @@ use serde::de::{
     Visitor,
 };
 
-/// Tells our failure from serde_yaml's own.
+/// Distinguishes our failure from serde_yaml's own.
 const FOUND: &str = "\u{1}found";
 
 /// Line of the value at `path` (`scrape_configs[2].static_configs`), from 1, if the first document has it.

@@ -2,7 +2,7 @@
 //!
 //! serde_yaml gives every scalar a type and forgets how it was typed, and it names a line only in errors. So a document
 //! is walked twice: once for its shape, and once with every scalar asked for as a text, which then points into the source
-//! and tells line and quoting. The few lines that are left are found on demand (`locate.rs`).
+//! and says line and quoting. The few lines that are left are found on demand (`locate.rs`).
 //!
 //! Everything is bounded: size, depth, and what aliases may unfold to.
 
@@ -23,7 +23,7 @@ pub const MAX_TEXT_BYTES: usize = 16 << 20;
 /// Values that aliases may add to any document, about 100 bytes each; without aliases there is at most one a byte.
 const MIN_ALIASED_NODES: usize = 200_000;
 
-/// What each byte of the text adds to that: whoever shares thirty rules among a thousand jobs writes a thousand jobs.
+/// What each byte of the text adds to that: thirty rules shared by a thousand jobs count a thousand times.
 const ALIASED_NODES_PER_BYTE: usize = 20;
 
 /// What aliases may add at most.
@@ -142,7 +142,7 @@ impl<'de> Source<'de> {
         matches!(before, Some(b'"' | b'\'')) && bytes.get(offset + part.len()) == before
     }
 
-    /// Tagged as base64, which serde_yaml does not tell.
+    /// Tagged as base64, which serde_yaml does not report.
     fn is_binary(&self, part: &str) -> bool {
         let before = self.offset(part).and_then(|offset| self.text.get(..offset)).unwrap_or_default();
         let before = before.strip_suffix(['"', '\'']).unwrap_or(before).trim_end_matches([' ', '\t']);

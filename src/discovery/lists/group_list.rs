@@ -2,7 +2,7 @@
 //!
 //! Reads JSON and YAML as strictly as Prometheus' `discovery/targetgroup/targetgroup.go` does: unknown fields fail,
 //! JSON keys match in any case, and a number is a label value in YAML but not in JSON. What is kept is counted while it
-//! is read ([`Tally`]); of JSON nothing else is held, and YAML is read whole, so that it may have so many values only.
+//! is read ([`Tally`]); of JSON nothing else is held, and YAML is read whole, so the number of its values is bounded.
 //! Sentences name places and show nothing of the list: it may be a file that was never meant to be one.
 
 use crate::discovery::lists::raw_group::{Groups, NO_LABEL_NAME, Origin, RawGroup, UNKNOWN_FIELD};

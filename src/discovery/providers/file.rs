@@ -32,10 +32,10 @@ use crate::discovery::target_group::TargetGroup;
 /// Label with the path of the file.
 const FILEPATH_LABEL: &str = "__meta_filepath";
 
-/// How often the files are looked at if nothing tells of a change, and while one may be hidden.
+/// How often the files are looked at if nothing reports a change, and while one may be hidden.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How often they are looked at while a watch tells of changes.
+/// How often they are looked at while a watch reports changes.
 const WATCHED_LOOK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Changes are collected for this long before the files are looked at.
@@ -185,7 +185,7 @@ impl FileDiscoverer {
         pause.min(self.config.refresh_interval)
     }
 
-    /// Whether changes in every directory are told of.
+    /// Whether every directory is watched for changes.
     fn cover_all(&mut self, watch: &DirectoryWatch) -> bool {
         let mut covers_all = true;
         for directory in self.config.files.iter().filter_map(|pattern| pattern.parent()) {

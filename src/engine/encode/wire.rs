@@ -1,6 +1,6 @@
 //! Protobuf's wire format, as far as requests need it: tags, variable-length numbers, doubles and fields of bytes.
 //!
-//! Fields with their default value are left out by whoever calls, as Prometheus' generated code does.
+//! Fields with their default value are left out by the caller, as Prometheus' generated code does.
 
 pub(in crate::encode) const VARINT: u8 = 0;
 pub(in crate::encode) const I64: u8 = 1;

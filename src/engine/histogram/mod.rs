@@ -22,7 +22,7 @@ pub const MAX_SCHEMA: i32 = 8;
 /// What is known of a counter reset before this histogram (`histogram.CounterResetHint`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CounterResetHint {
-    /// Nothing: whoever reads compares with the histogram before.
+    /// Nothing: a reader compares with the histogram before.
     #[default]
     Unknown,
     /// There was one.

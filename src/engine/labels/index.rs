@@ -1,7 +1,7 @@
 //! A hash index of numbers whose keys live elsewhere: symbols by their text, series by their labels.
 //!
 //! The numbers are spread over shards, so that growing moves a small part of them at a time: neither the memory nor
-//! the time of one insertion doubles with the table. Owned by a table and used by whoever holds that.
+//! the time of one insertion doubles with the table. Owned by a table and used by the holder of that table.
 
 use hashbrown::HashTable;
 

@@ -199,7 +199,7 @@ impl<T> Deref for Labelled<T> {
     }
 }
 
-/// Metrics of one family told apart by label values; children go when their job or endpoint goes.
+/// Metrics of one family, distinguished by label values; children go when their job or endpoint goes.
 #[derive(Debug)]
 pub struct Family<T> {
     label_names: &'static [&'static str],

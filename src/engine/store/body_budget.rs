@@ -156,7 +156,7 @@ impl BodyBudget {
     }
 
     /// Whether `request`, or another that has to end first, can be met once all who do not wait have given back.
-    /// If not, a ring of buffers waits for each other, and whoever sees that first leaves it. Without patience small
+    /// If not, a ring of buffers waits for each other, and the first to see that leaves it. Without patience small
     /// bodies are taken to stay: what they hold may be just what is missing, and a target may dribble for ever.
     fn is_worth_waiting(&self, state: &State, request: Request, is_patience_over: bool) -> bool {
         let waiting = |kind: Kind| state.waiting.iter().filter(move |it| it.kind == kind);

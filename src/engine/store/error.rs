@@ -80,7 +80,7 @@ pub enum PageError {
         /// Its place in `metric_relabel_configs`, from 1.
         rule: usize,
     },
-    /// Labels that stand once in the page belong to so many series that they would fill memory and log.
+    /// Labels that stand once in the page belong to more series than memory and log could hold.
     Amplified {
         /// Bytes of labels of the page's new series, as far as it was read.
         bytes: usize,

@@ -43,7 +43,7 @@ fn a_wait_ends_at_its_deadline_and_costs_nobody_a_permit() {
     assert_eq!((state.n_free, state.n_large), (1, 0));
 }
 
-/// Long pages hold all permits; whoever comes is served before any of them goes on.
+/// Long pages hold all permits; each newcomer is served before any of them goes on.
 #[test]
 fn who_has_just_come_goes_before_those_who_rest() {
     let turns = Turns::new(1);

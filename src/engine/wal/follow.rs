@@ -1,7 +1,7 @@
 //! Reads the log while it is written, from any record on: what a reader in this process is woken for.
 //!
 //! Runs on the reader's thread and never reads behind the newest whole commit. A segment that is deleted under it is
-//! closed at once, in the middle of a read too; whoever asks the head what a record's refs mean is told the same.
+//! closed at once, in the middle of a read too; who asks the head what a record's refs mean gets the same answer.
 
 use crate::wal::error::WalError;
 use crate::wal::format::page::PAGE_BYTES;

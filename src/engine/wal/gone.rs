@@ -1,7 +1,7 @@
 //! What has gone of the log before its readers had it, and the descriptors they hold of it.
 //!
 //! A reader keeps the file of its segment open from one read to the next, also while it waits for an endpoint that is
-//! away. Whoever removes a segment closes it for all readers: otherwise its room would come back with the endpoint.
+//! away. Who removes a segment closes it for all readers: otherwise its room would come back with the endpoint.
 
 use std::collections::BTreeMap;
 use std::fs::File;

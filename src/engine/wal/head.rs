@@ -66,7 +66,7 @@ struct Found {
     segments: Vec<ClosedSegment>,
     /// Number and bytes of the checkpoint.
     checkpoint: Option<(u32, u64)>,
-    /// The last of the segments that the checkpoint stands for and that are still there: whoever wrote it was killed.
+    /// The last of the segments that the checkpoint stands for and that are still there: its writer was killed.
     covered: Option<u32>,
 }
 
@@ -85,7 +85,7 @@ struct Head {
     refusal: String,
     /// Wakes wal-maintenance: a file waits for its fsync, or the disk refused a write.
     waker: Option<Sender<()>>,
-    /// Told after every commit; each channel has room for one, and beside it what counts those it had no room for.
+    /// These get a message after each commit; each channel has room for one, and beside it what counts those it had no room for.
     followers: Vec<(Sender<()>, Arc<Counter>)>,
     lock: Option<DirLock>,
 }
@@ -185,8 +185,8 @@ impl Wal {
         &self.shared.readers
     }
 
-    /// From now on `follower`, a channel with room for one, is told after every commit; `skipped` counts commits of
-    /// which it was not told because it had not noticed the one before.
+    /// From now on `follower`, a channel with room for one, gets a message after each commit; `skipped` counts the
+    /// commits without a message, because the one before was still in the channel.
     pub fn notify(&self, follower: Sender<()>, skipped: Arc<Counter>) {
         self.shared.head.lock().followers.push((follower, skipped));
     }

@@ -1,7 +1,7 @@
 //! Those who read the log while it is written: what truncation keeps for them, and what it takes from them.
 //!
 //! A reader is nothing but a position here. Truncation by age waits for the lowest of them; the bounds in bytes and
-//! time, and a full disk, do not. Then the reader is told how many samples it has lost. Also: up to where the log is
+//! time, and a full disk, do not. Then the reader learns how many samples it has lost. Also: up to where the log is
 //! durable, for those who remember positions in it.
 
 use crate::metric_type::MetricType;
@@ -55,7 +55,7 @@ struct Durable {
     /// Segments of which an fsync failed, and from where on they are not durable. A later fsync that works says nothing:
     /// the system may have thrown away what it could not write.
     given_up: BTreeMap<u32, u64>,
-    /// What the start found was fsynced: whoever wrote it may have been killed before.
+    /// What the start found was fsynced: its writer may have been killed before.
     is_start_synced: bool,
 }
 

@@ -161,7 +161,7 @@ impl Wal {
         }
         self.readers().note_covered(&covered);
         let truncated = found.covered;
-        // It is opened once: whoever opens it has it in his hands.
+        // It is opened once, by its only owner.
         let _ = self.shared.found.set(found);
         let mut head = self.shared.head.lock();
         let refused = head.unopened.take().filter(|errno| *errno != NOT_TRIED);

@@ -65,7 +65,7 @@ impl Site {
         digits.parse().map_err(|_| HttpErrorKind::Dial(format!("address {}: invalid port", self.port)))
     }
 
-    /// Host and port for ureq, which knows fewer hosts than Go: it only tells connections apart by it.
+    /// Host and port for ureq, which knows fewer hosts than Go: it only distinguishes connections by it.
     pub fn key(&self) -> String {
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
         let is_address = |byte: u8| byte.is_ascii_hexdigit() || b":.".contains(&byte);

@@ -248,7 +248,7 @@ impl Tokens {
         read_answer(&self.post(None, parameters)?)
     }
 
-    /// What is asked for, whoever asks.
+    /// What is asked for, by any client.
     fn parameters(&self, grant_type: &str, assertion: Option<String>) -> Result<Vec<(&str, String)>, String> {
         let mut parameters = vec![("grant_type", grant_type.to_owned())];
         parameters.extend(assertion.map(|assertion| ("assertion", assertion)));

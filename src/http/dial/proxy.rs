@@ -134,7 +134,7 @@ impl Proxy {
         }
     }
 
-    /// Host and port for what is told of it.
+    /// Host and port, for messages.
     pub(in crate::http) fn shown(&self) -> String {
         join(self.site.host(), self.site.port_or(self.default_port()).unwrap_or_default())
     }

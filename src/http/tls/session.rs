@@ -120,7 +120,7 @@ impl TlsSession {
                 Step::Ready => return self.send(wire, deadline),
                 Step::NeedsOutput => self.send(wire, deadline)?,
                 Step::NeedsInput => self.receive(wire, deadline)?,
-                // An answer before the end of the request; whoever reads next gets it.
+                // An answer before the end of the request; the next read gets it.
                 Step::Text if !self.has_ended => {}
                 Step::Text => return Err(io::Error::from(io::ErrorKind::BrokenPipe).into()),
             }
@@ -298,7 +298,7 @@ impl TlsSession {
         wire.write_all(deadline, &outgoing)
     }
 
-    /// After a failure: tells the peer why. If that fails too, it learns from the closed connection.
+    /// After a failure: says to the peer why. If that fails too, it learns from the closed connection.
     fn send_alert(&mut self, wire: &mut dyn Link, deadline: Deadline) {
         // What is to be sent comes before anything else, and only that is wanted: what came is damaged.
         let incoming = &mut self.incoming[..self.n_incoming];

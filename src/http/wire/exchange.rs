@@ -1,4 +1,4 @@
-//! What one client's parts tell each other about the exchange that runs, and how it is cancelled.
+//! What the parts of one client share about the exchange that runs, and how it is cancelled.
 //!
 //! The connector and the transport run inside ureq, on the caller's thread; the canceller on any other. ureq's own
 //! `Agent::shutdown` cannot interrupt a connect, and hung connects are the common way for a target to be dead, so

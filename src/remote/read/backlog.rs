@@ -50,7 +50,7 @@ impl Backlog {
         Ok(Self { control, thread })
     }
 
-    /// Whether every gap is read, or it was told to end.
+    /// Whether every gap is read, or it was ordered to end.
     pub fn has_ended(&self) -> bool {
         self.thread.has_ended()
     }

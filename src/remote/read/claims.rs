@@ -35,7 +35,7 @@ pub struct Place {
 /// An endpoint's hold on the log.
 #[derive(Debug)]
 pub struct Claim {
-    /// What tells the endpoint apart.
+    /// What distinguishes the endpoint.
     pub identity: String,
     /// What is remembered of it; taken once the place is found.
     remembered: Remembered,
@@ -134,7 +134,7 @@ impl Claims {
         if remembered != Remembered::New {
             return remembered;
         }
-        // Who was alone with its URL and now has company cannot be told from it: both go on there, so that none loses
+        // An endpoint that was alone with its URL cannot be told from one that shares it now: both go on there, so that none loses
         // anything.
         let was_alone = |known_as: &str| section.name.is_empty() && known_as == section.url;
         let is_taken = |known_as: &str| {
@@ -159,7 +159,7 @@ impl Claims {
         }
         let names: Vec<String> = known.iter().chain([&last]).map(|it| format!("{:?}", it.identity)).collect();
         log::warn!(
-            "remote_write {identity}: its URL was known as {}, all configured no more, so that nobody can say where it \
+            "remote_write {identity}: its URL was known as {}, all configured no more, so it is not known where it \
              was; it starts at the present; give it one of these names to go on from there",
             names.join(" and ")
         );

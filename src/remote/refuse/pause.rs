@@ -1,7 +1,7 @@
 //! The pause of an endpoint that is wrong: whatever is sent, the answer is about the endpoint and not about samples.
 //!
 //! All shards of the endpoint pause together. When the pause is over one of them asks, and the others go on when the
-//! endpoint has answered as it should. Whoever waits is woken by a channel that is closed.
+//! endpoint has answered as it should. A closed channel wakes those who wait.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};

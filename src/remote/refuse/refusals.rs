@@ -293,7 +293,7 @@ impl Refusals {
         self.metrics.set_aside.set(state.set_aside.len() as f64);
     }
 
-    /// Whether so many series are set aside that it cannot be about single samples.
+    /// Whether more series are set aside than single bad samples could explain.
     pub fn are_many_set_aside(&self) -> bool {
         self.metrics.set_aside.get() >= SECOND_CHANCES as f64
     }

@@ -4,7 +4,7 @@
 //! the ledger: they have counters of their own, and are waited for all the same. Plain numbers; who counts when is
 //! `progress`, how they are kept over restarts is `position`.
 
-/// What is sent; metrics tell them apart.
+/// What is sent; metrics count each kind on its own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// A float sample.

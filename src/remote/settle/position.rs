@@ -45,7 +45,7 @@ pub enum Remembered {
 /// An endpoint of which a position is remembered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Known {
-    /// What it is told apart by: its name, or its URL without one.
+    /// What distinguishes it: its name, or its URL without one.
     pub identity: String,
     /// Where it was.
     pub url: String,

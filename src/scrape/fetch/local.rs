@@ -45,7 +45,7 @@ pub(in crate::scrape) struct FileTarget {
     limit_bytes: u64,
     bounds: Bounds,
     /// Of a directory: how many files are left out, and the first of them, as the log has it.
-    told: (usize, String),
+    reported: (usize, String),
 }
 
 impl FileTarget {
@@ -56,7 +56,7 @@ impl FileTarget {
             None => Ok(DEFAULT_MAX_AGE),
             Some(text) => parse_duration(text).map_err(|error| format!("max_age: {error}")),
         };
-        Self { path: PathBuf::from(path), max_age, limit_bytes, bounds, told: Default::default() }
+        Self { path: PathBuf::from(path), max_age, limit_bytes, bounds, reported: Default::default() }
     }
 
     /// Reads everything into `body`. Of a directory, files that are too old, or cannot be read or understood, are left
@@ -102,16 +102,16 @@ impl FileTarget {
         {
             return Err(ScrapeError::Local { cause: first.clone() });
         }
-        self.tell(left_out.len(), left_out.first().map(String::as_str).unwrap_or_default());
+        self.report(left_out.len(), left_out.first().map(String::as_str).unwrap_or_default());
         Ok(())
     }
 
     /// Says what is left out, once.
-    fn tell(&mut self, n_left_out: usize, first: &str) {
+    fn report(&mut self, n_left_out: usize, first: &str) {
         // Ages change all the time.
         let which = first.split(": ").next().unwrap_or_default();
-        if self.told != (n_left_out, which.to_owned()) {
-            self.told = (n_left_out, which.to_owned());
+        if self.reported != (n_left_out, which.to_owned()) {
+            self.reported = (n_left_out, which.to_owned());
             if n_left_out > 0 {
                 log::warn!("file:{}: {n_left_out} of its files are left out: {first}", self.path.display());
             }

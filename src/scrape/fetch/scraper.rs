@@ -91,7 +91,7 @@ impl Canceller {
 }
 
 impl Scraper {
-    /// A scraper of `url`; nothing is opened yet. `timeout` is what the target is told it has.
+    /// A scraper of `url`; nothing is opened yet. `timeout` stands in the request, for the target.
     pub fn new(url: &TargetUrl, config: &ScrapeConfig, timeout: Duration) -> Self {
         Self::below(None, url, config, timeout)
     }

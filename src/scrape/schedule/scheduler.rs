@@ -35,7 +35,7 @@ const SPREAD_ABOVE_LOOPS: usize = 100;
 const FIRST_SCRAPE_SPREAD: Duration = Duration::from_secs(1);
 
 /// Divisors of the interval. A slot that was missed by less is run late instead of skipped: a target that uses up a
-/// timeout as long as its interval would otherwise be told down only every other slot.
+/// timeout as long as its interval would otherwise be reported down only every other slot.
 const LATE_GRACE_DIVISOR: u32 = 10;
 /// The first slot on the grid is left out if it comes sooner than this after the scrape at once.
 const FIRST_GAP_DIVISOR: u32 = 10;
@@ -249,7 +249,7 @@ impl<L: Scrapeable> Scheduler<L> {
         }
     }
 
-    /// A suspect still waits when its next slot comes: it is told down, and waits on.
+    /// A suspect still waits when its next slot comes: it is reported down, and waits on.
     fn report_waiting(&mut self, slot_idx: usize, now: Instant) {
         let due = self.advance(slot_idx, now);
         let error =

@@ -18,7 +18,7 @@ const READING_ATTEMPTS: usize = 3;
 /// The wall clock stepped against the monotonic clock by more than [`WALL_CLOCK_STEP`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClockStep {
-    /// A box that booted in 1970 was told the time.
+    /// A box that booted in 1970 has learnt the time.
     Forward(Duration),
     /// Samples with a later timestamp than now are already stored.
     Backward(Duration),

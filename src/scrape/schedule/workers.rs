@@ -134,7 +134,7 @@ pub struct Slot {
 pub struct Done<L> {
     /// The slot it belongs to.
     pub slot_idx: usize,
-    /// The loop; `None` if it panicked again while it told of a panic.
+    /// The loop; `None` if it panicked again while it reported a panic.
     pub scrape_loop: Option<Box<L>>,
     /// What the task came to.
     pub outcome: TaskOutcome,
@@ -371,8 +371,9 @@ fn perform<L: Scrapeable>(
         Ok(outcome) => (outcome, true),
         Err(panicked) => {
             log::error!("BUG: a scrape {panicked}; the target is reported down and starts with a new cache");
-            let told = at.map(|at| guarded(scratch, context, |worker| scrape_loop.after_panic(worker, at)));
-            (after_panic, !matches!(told, Some(Err(_))))
+            let reported =
+                at.map(|at| guarded(scratch, context, |worker| scrape_loop.after_panic(worker, at)));
+            (after_panic, !matches!(reported, Some(Err(_))))
         }
     }
 }

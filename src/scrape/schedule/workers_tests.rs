@@ -5,7 +5,7 @@ use crossbeam_channel::{Sender, unbounded};
 use std::collections::BTreeSet;
 use std::thread;
 
-/// Tells the worker's name and waits until it may go home.
+/// Reports the worker's name and waits until it may go home.
 struct Told(Receiver<()>);
 
 type Names = Sender<String>;

@@ -55,7 +55,7 @@ pub struct Target {
     pub options: TargetOptions,
     /// Of a file or a socket that a relabel rule has named in part: the directory that the rule has written.
     pub local_dir: Option<Arc<Path>>,
-    /// Tells targets of a job apart; hash of all labels after relabelling, `__` ones included, and the URL.
+    /// Distinguishes targets of a job: hash of all labels after relabelling, `__` ones included, and the URL.
     pub hash: u64,
 }
 
@@ -236,7 +236,7 @@ fn populate(
     if let Some(shown) = without_password(&address) {
         address = shown;
     }
-    // What tells it from others.
+    // What distinguishes it from others.
     let instance = if address.is_empty() { socket.clone() } else { address.clone() };
     if address.is_empty() && !socket.is_empty() {
         SOCKET_HOST.clone_into(&mut address);

@@ -124,7 +124,7 @@ impl TargetUrl {
         Self { scheme, authority: address.to_owned(), path_and_query }
     }
 
-    /// The same, asked over the socket at `path`; the host is only told in the header `Host`. Files and commands have
+    /// The same, asked over the socket at `path`; the host is only said in the header `Host`. Files and commands have
     /// no use for one.
     pub fn over_socket(self, path: &str) -> Self {
         let scheme = match self.scheme {

@@ -145,7 +145,7 @@ fn services_come_go_and_fail() {
     set(&pages, "/v1/health/service/consul", DB);
     let third = DB_TARGETS.replace("_service=\"db\"", "_service=\"consul\"");
     discovery.expect(&format!("consul: {third} {DB_TARGETS} {WEB_TARGETS}"));
-    let complaining = |n_services: usize| discovery.metrics.complaints.told(9).1 == n_services;
+    let complaining = |n_services: usize| discovery.metrics.complaints.oldest(9).1 == n_services;
     wait_until("both complain", || complaining(2));
     set(&pages, "/v1/catalog/services", "{\"web\": []}");
     discovery.expect(&format!("consul: {WEB_TARGETS}"));

@@ -1,6 +1,6 @@
 //! One watch's way to the API server: asks, and reads answers as they come, with a bound on everything.
 //!
-//! Runs on the watch's thread. A client is made again when the way to the server has changed; the provider is told first,
+//! Runs on the watch's thread. A client is made again when the way to the server has changed; the provider learns of it first,
 //! since it has to be able to end what runs.
 
 use std::io::{self, BufReader, Read};
@@ -78,7 +78,7 @@ pub(in crate::discovery::providers::kubernetes) struct Reporter {
 }
 
 impl Reporter {
-    /// Tells the provider; waits while it is busy.
+    /// Reports to the provider; waits while it is busy.
     pub(in crate::discovery::providers::kubernetes) fn report(
         &self,
         kind: ReportKind,

@@ -26,7 +26,7 @@ const MAX_FILE_BYTES: u64 = 1 << 20;
 const REFUSED: [(&str, &str); 3] = [
     ("exec", "no program is run for credentials; use a token, tokenFile or a client certificate"),
     ("auth-provider", "it was removed from Kubernetes; use a token, tokenFile or a client certificate"),
-    ("as", "nobody is impersonated; use credentials of that user"),
+    ("as", "users are not impersonated; use credentials of that user"),
 ];
 
 /// The server of the current context in the file `path`.

@@ -184,7 +184,7 @@ pub(in crate::discovery::providers::kubernetes) struct Note {
 }
 
 impl Metadata {
-    /// What tells objects of a kind apart.
+    /// What distinguishes objects of one kind.
     pub(in crate::discovery::providers::kubernetes) fn key(&self) -> String {
         match self.namespace.as_str() {
             "" => self.name.clone(),

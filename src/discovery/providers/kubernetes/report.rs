@@ -4,7 +4,7 @@ use crate::discovery::providers::kubernetes::wanted::Kept;
 use crate::http::Canceller;
 use std::collections::BTreeMap;
 
-/// What a watch tells the provider.
+/// What a watch reports to the provider.
 #[derive(Debug)]
 pub(in crate::discovery::providers::kubernetes) struct Report {
     pub(in crate::discovery::providers::kubernetes) watch_idx: usize,

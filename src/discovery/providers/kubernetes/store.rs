@@ -119,7 +119,7 @@ impl Store {
         let is_same = shelf.objects.as_ref().and_then(|objects| objects.get(&key)) == Some(&kept);
         let before = shelf.objects.get_or_insert_default().insert(key, kept);
         self.count_event(purpose, if before.is_some() { "update" } else { "add" });
-        // Nodes tell every few minutes that they are alive.
+        // Nodes report every few minutes that they are alive.
         if is_same { Change::Nothing } else { Change::Something }
     }
 
@@ -168,7 +168,7 @@ impl Store {
         groups.collect()
     }
 
-    /// A group with what is to be told of its surroundings; `None`: it is on a node that no one asked for.
+    /// A group with the labels of its surroundings; `None`: it is on a node that no one asked for.
     fn attached(&self, group: &Arc<TargetGroup>, at: &Whereabouts) -> Option<Arc<TargetGroup>> {
         let attach = self.attach;
         if attach == AttachMetadata::default() {

@@ -15,7 +15,7 @@ const MAX_REMEMBERED: usize = 4096;
 /// Texts of an instance that become labels.
 const MAX_TEXTS: usize = 32;
 
-/// Addresses told within this time are told together.
+/// Addresses announced within this time belong together.
 const SAME_ANSWER: Duration = Duration::from_secs(1);
 
 /// A record is not believed for longer than this, whatever it says (RFC 6762, section 10: 75 minutes are usual).
@@ -26,11 +26,11 @@ const MAX_TTL: Duration = Duration::from_secs(75 * 60);
 pub(in crate::discovery) struct Records {
     instances: BTreeMap<String, Instance>,
     /// Host → addresses.
-    hosts: BTreeMap<String, BTreeMap<IpAddr, Told>>,
+    hosts: BTreeMap<String, BTreeMap<IpAddr, Announced>>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Told {
+struct Announced {
     at: Instant,
     good_until: Instant,
 }
@@ -149,8 +149,8 @@ impl Records {
             addresses.remove(&address);
         } else if addresses.len() < MAX_TEXTS {
             // A host that has moved does not say where it was (RFC 6762, section 10.2).
-            addresses.retain(|_, told| now.saturating_duration_since(told.at) < SAME_ANSWER);
-            addresses.insert(address, Told { at: now, good_until: now + ttl(record) });
+            addresses.retain(|_, announced| now.saturating_duration_since(announced.at) < SAME_ANSWER);
+            addresses.insert(address, Announced { at: now, good_until: now + ttl(record) });
         }
     }
 
@@ -158,7 +158,7 @@ impl Records {
     pub(in crate::discovery) fn expire(&mut self, now: Instant) {
         self.instances.retain(|_, instance| instance.good_until > now);
         self.hosts.retain(|_, addresses| {
-            addresses.retain(|_, told| told.good_until > now);
+            addresses.retain(|_, announced| announced.good_until > now);
             !addresses.is_empty()
         });
     }

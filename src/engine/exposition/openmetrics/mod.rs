@@ -141,7 +141,7 @@ impl<'page> OpenMetricsParser<'page> {
     /// When the counter, histogram or summary of the sample read last was started, in milliseconds, if a `_created`
     /// line between this sample and the end of its family says so.
     pub fn start_time_ms(&mut self) -> Option<i64> {
-        // Whoever takes these lines for samples has no use for them as times.
+        // Where these lines are samples they are of no use as times.
         if !self.skips_created || !has_start_time(self.metric_type) {
             self.ahead.last = None;
             return None;

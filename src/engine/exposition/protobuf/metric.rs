@@ -192,7 +192,7 @@ impl<'page> Metric<'page> {
                 (5, Kind::Untyped) => self.read_value(field.message("Untyped", "Untyped")?)?,
                 (6, _) => {
                     let ms = field.integer("TimestampMs")? as i64;
-                    // The format cannot tell the epoch from nothing.
+                    // In this format the epoch and nothing look the same.
                     self.timestamp_ms = (ms != 0).then_some(ms);
                 }
                 (HISTOGRAM, Kind::Histogram | Kind::GaugeHistogram) => {

@@ -33,7 +33,7 @@ const METRIC_NAME: &str = "__name__";
 /// Memory that a parser takes over from the one before.
 #[derive(Debug, Default)]
 pub struct ProtobufBuffers {
-    /// Name, labels as encoded, and a tail of [`TAIL_LEN`] bytes that tells the series of a metric apart.
+    /// Name, labels as encoded, and a tail of [`TAIL_LEN`] bytes that distinguishes the series of a metric.
     key: Vec<u8>,
     histogram: Histogram,
     classic: ClassicHistogram,

@@ -60,7 +60,7 @@ pub(super) struct Spread {
 }
 
 impl Spread {
-    /// None yet, of a page of so many bytes.
+    /// None yet, of a page of this size.
     pub(super) fn of_page(page_bytes: usize) -> Self {
         let max_bytes = page_bytes.saturating_mul(MAX_SPREAD).saturating_add(MIN_SPREAD_BYTES);
         Self { max_bytes, ..Self::default() }

@@ -210,7 +210,7 @@ impl<R: Read> SegmentReader<R> {
     /// The next whole record; `None` at the end.
     ///
     /// # Errors
-    /// Damage, told once a place; calling again goes on with the first record behind it.
+    /// Damage, reported once per place; calling again goes on with the first record behind it.
     pub fn next_record(&mut self) -> Result<Option<RawRecord<'_>>, CorruptionError> {
         self.data.clear();
         let (start, compression_flag) = loop {

@@ -132,7 +132,7 @@ fn create_as<T>(
     let written = write(temporary)?;
     segment::sync_dir(temporary)?;
     fs::rename(temporary, path).map_err(WalError::io("rename checkpoint to", path))?;
-    // A checkpoint that readers find and nobody counts on would hide samples: it goes again.
+    // A checkpoint that readers find and the log does not count on would hide samples: it goes again.
     segment::sync_dir(wal_dir).inspect_err(|_| drop(remove(path)))?;
     Ok(written)
 }

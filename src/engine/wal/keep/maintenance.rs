@@ -198,7 +198,7 @@ impl Maintenance {
         self.fill_reserve();
     }
 
-    /// Whether the log is where it was, or is there again; says so, and tells readiness.
+    /// Whether the log is where it was, or is there again; logs it, and changes readiness.
     fn is_in_place(&mut self) -> bool {
         let dir = self.wal.wal_dir().display().to_string();
         let (is_usable, misplaced) = match place::look(&self.wal, &self.closed) {

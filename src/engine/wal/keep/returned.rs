@@ -240,7 +240,7 @@ impl<'a> Believed<'a> {
         Some(())
     }
 
-    /// Tells the table where the records stand now. Readers are behind all of it.
+    /// Writes into the table where the records stand now. Readers are behind all of it.
     fn adopt(self) {
         let behind = self.last.saturating_add(2);
         let mut after = None;

@@ -1,7 +1,7 @@
 //! The table's side of a truncation: which series go into the checkpoint, and which are forgotten.
 //!
 //! Runs in the wal-maintenance thread while scrapes commit: the head lock is only held for a slice of the table at a
-//! time. The mark that is set meanwhile makes a commit log a series anew whose record is about to go. Knows nothing of
+//! time. The mark that is set meanwhile makes a commit log a series again whose record is about to go. Knows nothing of
 //! when a truncation is due, and deletes no file.
 
 use crate::series::table::SeriesState;
@@ -30,7 +30,7 @@ pub struct SeriesTruncation<'a> {
 
 impl<'a> SeriesTruncation<'a> {
     /// Sets the mark: segments up to `last` are about to go, or some more if an earlier truncation was given up that
-    /// went further; [`SeriesTruncation::last`] tells.
+    /// went further; see [`SeriesTruncation::last`].
     pub fn begin(wal: &'a Wal, last: u32) -> Self {
         let last = wal.with_table(|_, mark| {
             let last = mark.given_up.map_or(last, |given_up| given_up.max(last));
@@ -74,12 +74,12 @@ impl<'a> SeriesTruncation<'a> {
                 mark.truncated = mark.truncated.max(Some(self.last));
                 let slice = table.slice(after, SLICE_SERIES);
                 for (handle, state) in &slice {
-                    // This holds for series that were never logged, too: nobody has written one for that long.
+                    // This holds for series that were never logged, too: none has been written for that long.
                     if state.last_segment <= self.last {
                         if table.remove(*handle) {
                             n_removed += 1;
                         } else if let Some(state) = table.state_mut(*handle) {
-                            // A transaction that is being written has samples of it, and logs it anew.
+                            // A transaction that is being written has samples of it, and logs it again.
                             state.logged = 0;
                         }
                     } else if self.needs_checkpoint(state)

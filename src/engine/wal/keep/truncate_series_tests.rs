@@ -30,7 +30,7 @@ use std::time::Duration;
 
 const N_APPENDERS: usize = 2;
 
-/// What is said of the series stays the same for so many scrapes.
+/// What is said of the series stays the same for this many scrapes.
 const METADATA_CHANGES_MS: i64 = 7;
 
 #[derive(Clone, Debug)]
@@ -93,7 +93,7 @@ struct Model {
     committed: BTreeSet<(String, i64, u32)>,
     /// The help of a series that was committed last.
     metadata: BTreeMap<String, String>,
-    /// Last segment of the first truncation that was dropped: until it is done after all, or the log is opened anew, series
+    /// Last segment of the first truncation that was dropped: until it is done after all, or the log is opened again, series
     /// that returned meanwhile have a second record behind it.
     dropped: Option<u32>,
 }

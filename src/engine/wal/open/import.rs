@@ -62,7 +62,7 @@ impl Imported {
     /// For people: what happened, and why.
     pub fn sentence(&self, reason: &str) -> String {
         format!(
-            "write-ahead log taken over ({reason}): {} samples of {} series were written anew into segments {:08} to \
+            "write-ahead log taken over ({reason}): {} samples of {} series were written again into segments {:08} to \
              {:08}",
             self.samples, self.series, self.first_segment, self.last_segment
         )
@@ -107,7 +107,7 @@ pub fn finish_or_undo(wal_dir: &Path) -> Result<(), WalError> {
         fs::rename(entry.path(), &place).map_err(WalError::io("rename to", &place))?;
     }
     segment::sync_dir(wal_dir)?;
-    // What they hold was written anew: nobody has lost it.
+    // What they hold was written again: it is not lost.
     if let Some(checkpoint) = checkpoint::list(wal_dir)?.pop() {
         truncate::remove_segments(wal_dir, checkpoint.number)?;
     }

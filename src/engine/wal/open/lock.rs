@@ -97,7 +97,7 @@ impl DirLock {
     }
 }
 
-/// For a file system that is read-only by now: whoever had it locked before still has.
+/// For a file system that is read-only by now: who had locked it before still has.
 fn is_locked_by_another(path: &Path) -> bool {
     File::open(path).is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
 }

@@ -182,7 +182,7 @@ fn close_gaps(
 pub struct Loss {
     /// Offset of the first damage.
     pub first_offset: Option<u64>,
-    /// Stretches of damage: at least so many records are lost.
+    /// Stretches of damage: at least this many records are lost.
     pub stretches: u64,
     /// Bytes in these stretches.
     pub bytes: u64,

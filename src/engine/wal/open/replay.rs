@@ -34,7 +34,7 @@ pub struct Replayed {
     pub table: SeriesTable,
     /// The segments on disk, oldest first, numbers contiguous.
     pub segments: Vec<ClosedSegment>,
-    /// Segments before those that the checkpoint stands for: whoever wrote it was killed before it could remove them.
+    /// Segments before those that the checkpoint stands for: its writer was killed before it could remove them.
     pub covered: Vec<ClosedSegment>,
     /// Number and size of the newest checkpoint.
     pub checkpoint: Option<(u32, u64)>,

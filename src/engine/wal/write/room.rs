@@ -32,7 +32,7 @@ struct State {
 }
 
 impl Room {
-    /// Asks for room and waits; `wake` tells maintenance. True if it is worth trying to write again.
+    /// Asks for room and waits; `wake` wakes maintenance. True if it is worth trying to write again.
     pub fn ask(&self, wake: impl FnOnce()) -> bool {
         let mut state = self.state.lock();
         let is_hopeless = state.hopeless_until.is_some_and(|until| Instant::now() < until);

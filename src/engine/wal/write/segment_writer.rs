@@ -22,7 +22,7 @@ pub struct Rotated {
     pub file: SyncHandle,
 }
 
-/// What a batch holds, for whoever truncates.
+/// What a batch holds, for truncation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BatchSamples {
     /// Number of samples, native histograms among them.

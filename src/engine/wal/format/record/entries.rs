@@ -3,7 +3,7 @@
 use crate::wal::format::record::bytes::Bytes;
 use crate::wal::format::record::record_type::DecodeError;
 
-/// What tells the entries of one type of record from those of another.
+/// What distinguishes the entries of one type of record from those of another.
 pub trait ReadEntry<'a> {
     /// One of them.
     type Entry;

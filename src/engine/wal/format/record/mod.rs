@@ -1,7 +1,7 @@
 //! Prometheus' record encodings (`tsdb/record/record.go`): what the bytes inside a record mean.
 //!
 //! Series, samples, histograms, exemplars and metadata are written; samples and histograms of version 2, as newer
-//! servers write them, are read as well. Every other type is recognised and counted by whoever reads. Decoding walks
+//! servers write them, are read as well. Every other type is recognised and counted by the reader. Decoding walks
 //! the borrowed bytes and builds no list; it is safe on any input. Knows no page, no file and no compression.
 
 mod bytes;
