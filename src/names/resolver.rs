@@ -100,7 +100,7 @@ impl Resolver {
     /// Addresses of `host`, at least one, the best first.
     ///
     /// # Errors
-    /// There is none, or no one knows; after [`MAX_TIME`] at the latest.
+    /// There is none, or no one knows; after `MAX_TIME` at the latest.
     pub fn look_up(&self, host: &str) -> Result<Vec<Address>, Failure> {
         let mut addresses = self.unsorted(host)?;
         address::sort(&mut addresses);

@@ -124,6 +124,15 @@ struct Staged {
     series_use: Option<SeriesUse>,
 }
 
+/// What was staged, and what the log said of it.
+struct Attempt {
+    staged: Staged,
+    /// From the start of the request to the last sample staged.
+    duration: Duration,
+    /// Samples that the log left out because they are out of order.
+    committed: Result<usize, WalError>,
+}
+
 impl ScrapeLoop {
     /// A loop that has not scraped yet.
     pub fn new(settings: &LoopSettings) -> Self {
@@ -306,34 +315,64 @@ impl ScrapeLoop {
         at: ScrapeTime,
         page: Result<Page<'_>, ScrapeError>,
     ) -> Answered {
-        pace.begin(Work::Storing);
-        let mut attempt = 0;
-        let (mut staged, duration, committed) = loop {
-            attempt += 1;
-            let staged = self.stage(worker, scratch, pace, at, &page);
-            if staged.error == Some(ScrapeError::Page(PageError::Cancelled)) {
-                scratch.appender.rollback();
-                self.cache.rewind();
-                return Answered::No;
-            }
-            let duration = worker.clock.now().saturating_duration_since(at.start);
-            let committed = self.report_and_commit(scratch, pace, at, duration, &staged, &page);
-            match committed {
-                Err(WalError::StaleSeries) if attempt < MAX_COMMIT_ATTEMPTS => {
-                    self.cache.rewind();
-                    self.cache.forget_stale(|handle| scratch.appender.is_live(handle));
-                    self.report.forget();
-                }
-                committed => break (staged, duration, committed),
-            }
+        let Some(Attempt { mut staged, duration, committed }) =
+            self.attempt(worker, scratch, pace, at, &page)
+        else {
+            return Answered::No;
         };
         if self.config.options.extra_scrape_metrics {
             let whole = worker.clock.now().saturating_duration_since(at.start);
             worker.metrics.scrape_duration.observe(whole.as_secs_f64());
         }
+        let out_of_order = self.settle(worker, scratch, &page, &mut staged, committed);
+        self.count(worker, &staged, out_of_order);
+        self.publish(at, duration, page.map_or(0, |page| page.bytes.len()), staged)
+    }
+
+    /// Stages and commits, again as long as the commit finds stale handles. None if the scrape is cancelled.
+    fn attempt(
+        &mut self,
+        worker: &Worker,
+        scratch: &mut Scratch,
+        pace: &mut Pace<'_>,
+        at: ScrapeTime,
+        page: &Result<Page<'_>, ScrapeError>,
+    ) -> Option<Attempt> {
+        pace.begin(Work::Storing);
+        let mut n_attempts = 0;
+        loop {
+            n_attempts += 1;
+            let staged = self.stage(worker, scratch, pace, at, page);
+            if staged.error == Some(ScrapeError::Page(PageError::Cancelled)) {
+                scratch.appender.rollback();
+                self.cache.rewind();
+                return None;
+            }
+            let duration = worker.clock.now().saturating_duration_since(at.start);
+            let committed = self.report_and_commit(scratch, pace, at, duration, &staged, page);
+            match committed {
+                Err(WalError::StaleSeries) if n_attempts < MAX_COMMIT_ATTEMPTS => {
+                    self.cache.rewind();
+                    self.cache.forget_stale(|handle| scratch.appender.is_live(handle));
+                    self.report.forget();
+                }
+                committed => return Some(Attempt { staged, duration, committed }),
+            }
+        }
+    }
+
+    /// The caches keep what was committed, or go back. Gives how many samples the log left out.
+    fn settle(
+        &mut self,
+        worker: &Worker,
+        scratch: &mut Scratch,
+        page: &Result<Page<'_>, ScrapeError>,
+        staged: &mut Staged,
+        committed: Result<usize, WalError>,
+    ) -> usize {
         let out_of_order = match committed {
             Ok(out_of_order) => {
-                self.finish(worker, scratch, &page, &staged);
+                self.finish(worker, scratch, page, staged);
                 out_of_order
             }
             Err(error) => {
@@ -345,10 +384,14 @@ impl ScrapeLoop {
             }
         };
         if self.target.url.scheme.is_local_page() {
-            staged.error = staged.error.map(ScrapeError::without_page);
+            staged.error = staged.error.take().map(ScrapeError::without_page);
         }
-        self.finish_metadata(worker, &page, &staged);
-        self.count(worker, &staged, out_of_order);
+        self.finish_metadata(worker, page, staged);
+        out_of_order
+    }
+
+    /// Writes the row.
+    fn publish(&self, at: ScrapeTime, duration: Duration, body_bytes: usize, staged: Staged) -> Answered {
         let answered = match &staged.error {
             Some(error) if !error.answered() => Answered::No,
             _ => Answered::Yes,
@@ -363,7 +406,7 @@ impl ScrapeLoop {
             samples_scraped: staged.counts.scraped,
             samples_post_metric_relabeling: staged.counts.post_metric_relabeling,
             series_added: staged.counts.series_added,
-            body_bytes: page.map_or(0, |page| page.bytes.len() as u64),
+            body_bytes: body_bytes as u64,
             series_use: staged.series_use,
             over_max_series: staged.left_out.over_max_series,
         });

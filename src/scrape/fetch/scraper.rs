@@ -80,7 +80,7 @@ enum Cancel {
 }
 
 impl Canceller {
-    /// The running fetch returns [`ScrapeError::Page(PageError::Cancelled)`] at once, later ones do as well.
+    /// The running fetch returns [`PageError::Cancelled`] at once, later ones do as well.
     pub fn cancel(&self) {
         self.is_cancelled.store(true, Ordering::Relaxed);
         match &self.fetch {

@@ -120,7 +120,7 @@ impl<L: Scrapeable> Handle<L> {
         Box::new(move |changes| drop(inbox.send(Message::Apply(changes))))
     }
 
-    /// Cancels what runs and ends all threads but those that hang in a scrape after [`STOP_WAIT`].
+    /// Cancels what runs and ends all threads but those that hang in a scrape after `STOP_WAIT`.
     pub fn stop(self) {
         // A closed inbox: it has stopped already.
         let _ = self.inbox.send(Message::Stop);

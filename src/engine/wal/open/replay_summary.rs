@@ -13,8 +13,9 @@ pub struct ReplaySummary {
     pub samples: u64,
     /// Sentences about what repair lost; empty when nothing was damaged.
     pub losses: Vec<String>,
-    /// Timestamp of the newest sample in milliseconds. If it is in the future, [`Wal::restart_order_check`] keeps the
-    /// samples until then from being refused.
+    /// Timestamp of the newest sample in milliseconds. If it is in the future,
+    /// [`restart_order_check`](crate::wal::head::Wal::restart_order_check) keeps the samples until then from being
+    /// refused.
     pub newest_ts_ms: Option<i64>,
     /// A sentence if the log was written by another program and taken over.
     pub takeover: Option<String>,
