@@ -46,8 +46,8 @@ fn run(flags: Flags) -> ExitCode {
         Err(why) => return fail(&why),
     };
     let asked_for = daemon.run();
-    daemon.shutdown();
-    if asked_for { ExitCode::SUCCESS } else { ExitCode::from(EXIT_BUG) }
+    let is_whole = daemon.shutdown();
+    if asked_for && is_whole { ExitCode::SUCCESS } else { ExitCode::from(EXIT_BUG) }
 }
 
 fn check_config(file: &Path, is_syntax_only: bool) -> ExitCode {

@@ -224,8 +224,9 @@ impl Daemon {
         }
     }
 
-    /// Stops everything, the last started first; what is on disk is complete when it returns.
-    pub fn shutdown(self) {
+    /// Stops everything, the last started first; what is on disk is complete when it returns. False if a thread died
+    /// meanwhile.
+    pub fn shutdown(self) -> bool {
         let started = Instant::now();
         self.running.announce_ready(false);
         let step = |name: &str| log::debug!("stopped {name} after {:.3} s", started.elapsed().as_secs_f64());
@@ -237,6 +238,7 @@ impl Daemon {
         self.web.stop();
         self.signals.stop();
         log::info!("stopped in {:.3} s", started.elapsed().as_secs_f64());
+        !self.events.try_iter().any(|event| matches!(event, DaemonEvent::ThreadDied))
     }
 }
 
