@@ -207,9 +207,9 @@ impl Scraped {
     /// Whether the process has ended.
     pub fn has_ended(&self) -> bool {
         let id = i32::try_from(self.id()).ok().and_then(Pid::from_raw).expect("the id of a process");
-        // It is left for `wait` to reap.
+        // It is left for `wait` to reap; an error says that it has been.
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-        waitid(WaitId::Pid(id), options).expect("a child").is_some()
+        waitid(WaitId::Pid(id), options).map_or(true, |status| status.is_some())
     }
 
     /// Sends SIGTERM and waits for the end.
