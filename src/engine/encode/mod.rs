@@ -21,7 +21,6 @@ use crate::encode::wire::{
     tag,
 };
 use crate::histogram::Histogram;
-use crate::metric_type::MetricType;
 
 /// Field numbers with their wire types.
 const WRITE_REQUEST_TIMESERIES: u8 = tag(1, LEN);
@@ -77,21 +76,7 @@ impl Message {
     }
 }
 
-/// `MetricType` of both messages.
-pub fn type_number(metric_type: MetricType) -> u8 {
-    match metric_type {
-        MetricType::Unknown => 0,
-        MetricType::Counter => 1,
-        MetricType::Gauge => 2,
-        MetricType::Histogram => 3,
-        MetricType::GaugeHistogram => 4,
-        MetricType::Summary => 5,
-        MetricType::Info => 6,
-        MetricType::StateSet => 7,
-    }
-}
-
-/// Metadata of a family, borrowed; `kind` is a number of `MetricType` and the same in both messages.
+/// Metadata of a family, borrowed; `kind` is [`MetricType::number`](crate::metric_type::MetricType::number) in both messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the names are those of the messages")]
 pub struct FamilyMetadata<'a> {
@@ -168,7 +153,7 @@ impl RequestWriter {
 
     /// A label as [`RequestWriter::label`] takes it, by its numbers in this edition of the series table; its texts are
     /// asked for only if the request does not have it yet.
-    #[inline]
+    #[inline(always)]
     pub fn numbered_label<'a>(
         &mut self,
         edition: u32,

@@ -11,7 +11,7 @@ use hashbrown::HashMap;
 use parking_lot::Mutex;
 
 use crate::encode::known::LabelKey;
-use crate::encode::{FamilyMetadata, RequestWriter, type_number};
+use crate::encode::{FamilyMetadata, RequestWriter};
 use crate::labels::Labels;
 use crate::labels::builder::LabelsBuilder;
 use crate::labels::relabel::{RelabelRule, Verdict, relabel};
@@ -141,7 +141,7 @@ impl SeriesLabels {
                 None => self.write_labels(&series.labels, writer),
             }
             if let Some((metric_type, unit, help)) = series.metadata() {
-                writer.metadata(FamilyMetadata { kind: type_number(metric_type), help, unit });
+                writer.metadata(FamilyMetadata { kind: metric_type.number(), help, unit });
             }
             samples(idx, writer);
         });

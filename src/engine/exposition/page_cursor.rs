@@ -46,6 +46,12 @@ impl<'page, State> PageCursor<'page, State> {
         self.page.get(from..to.min(self.page.len())).unwrap_or_default()
     }
 
+    /// What was not read yet.
+    #[inline]
+    pub(in crate::exposition) fn rest(&self) -> &'page [u8] {
+        self.slice(self.pos, self.page.len())
+    }
+
     pub(in crate::exposition) fn give(&mut self, token: Token) -> Token {
         self.end = self.pos;
         token

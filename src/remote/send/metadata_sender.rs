@@ -17,7 +17,7 @@ use crate::remote::endpoint_state::Shared;
 use crate::remote::send::backoff::Backoff;
 use crate::remote::send::client::{Client, SendOutcome};
 use scraped_engine::encode::packer::Packer;
-use scraped_engine::encode::{FamilyMetadata, Message, RequestWriter, type_number};
+use scraped_engine::encode::{FamilyMetadata, Message, RequestWriter};
 use scraped_engine::families::{Family, MetadataStore};
 use scraped_engine::threads::{Thread, ThreadKind};
 
@@ -148,7 +148,7 @@ impl Sender {
 fn request(families: &[Family]) -> Option<Vec<u8>> {
     let mut writer = RequestWriter::new(Message::V1);
     for family in families {
-        let kind = type_number(family.metric_type());
+        let kind = family.metric_type().number();
         writer.family(family.name(), FamilyMetadata { kind, help: family.help(), unit: family.unit() });
     }
     // An error is a message of 4 GiB, which so few families do not make.

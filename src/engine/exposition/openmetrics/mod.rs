@@ -180,7 +180,7 @@ impl<'page> OpenMetricsParser<'page> {
         self.entry_start = self.lexer.pos;
         self.exemplar = None;
         if self.lexer.state == State::Init {
-            let rest = self.rest();
+            let rest = self.lexer.rest();
             if rest.first() == Some(&b'#') {
                 if let Some(entry) = self.known_metadata(rest, known) {
                     return Ok(Some(entry));
@@ -194,7 +194,7 @@ impl<'page> OpenMetricsParser<'page> {
 
     #[inline(never)]
     fn unknown_line(&mut self) -> Result<Option<Entry<'page>>> {
-        let rest = self.rest();
+        let rest = self.lexer.rest();
         if self.lexer.state == State::Init
             && rest.first() == Some(&b'#')
             && let Some(entry) = self.plain_metadata(rest)
@@ -228,26 +228,20 @@ impl<'page> OpenMetricsParser<'page> {
         }
     }
 
-    /// What was not read yet.
-    #[inline]
-    fn rest(&self) -> &'page [u8] {
-        self.lexer.slice(self.lexer.pos, self.lexer.page().len())
-    }
-
     /// A line that the caller knows, at the start of `rest`.
     #[inline]
     fn known_metadata(&mut self, rest: &'page [u8], known: &mut impl Recall) -> Option<Entry<'page>> {
         let line = known.metadata(rest)?;
         let name = line.name_in(rest)?;
         // A NUL there ends the page.
-        if rest.get(line.len + 1) == Some(&0) {
+        if rest.get(line.len as usize + 1) == Some(&0) {
             return None;
         }
         if let Some(metric_type) = line.metric_type {
             self.metric_type = metric_type;
         }
-        self.family_name_len = line.name_len;
-        self.lexer.pos += line.len + 1;
+        self.family_name_len = line.name_len as usize;
+        self.lexer.pos += line.len as usize + 1;
         Some(Entry::KnownMetadata { name, metric_type: line.metric_type })
     }
 

@@ -54,10 +54,10 @@ impl<'page> TextParser<'page> {
     /// The page is malformed. Nothing can be read from it any more.
     #[inline(always)]
     pub fn next(&mut self, known: &mut impl Recall) -> Result<Option<Entry<'page>>> {
-        let mut rest = self.rest();
+        let mut rest = self.lexer.rest();
         if rest.first() == Some(&b'\n') {
             self.lexer.pos += rest.iter().take_while(|byte| **byte == b'\n').count();
-            rest = self.rest();
+            rest = self.lexer.rest();
         }
         self.entry_start = self.lexer.pos;
         if rest.first() == Some(&b'#') {
@@ -75,7 +75,7 @@ impl<'page> TextParser<'page> {
     fn unknown_line(&mut self) -> Result<Option<Entry<'page>>> {
         loop {
             self.entry_start = self.lexer.pos;
-            let rest = self.rest();
+            let rest = self.lexer.rest();
             if rest.first() == Some(&b'#')
                 && let Some(entry) = self.plain_metadata(rest)
             {
@@ -97,12 +97,6 @@ impl<'page> TextParser<'page> {
         }
     }
 
-    /// What was not read yet.
-    #[inline]
-    fn rest(&self) -> &'page [u8] {
-        self.lexer.slice(self.lexer.pos, self.lexer.page().len())
-    }
-
     /// A line that the caller knows, at the start of `rest`.
     #[inline]
     fn known_metadata(&mut self, rest: &'page [u8], known: &mut impl Recall) -> Option<Entry<'page>> {
@@ -111,7 +105,7 @@ impl<'page> TextParser<'page> {
         if let Some(metric_type) = line.metric_type {
             self.metric_type = metric_type;
         }
-        self.lexer.pos += line.len + 1;
+        self.lexer.pos += line.len as usize + 1;
         Some(Entry::KnownMetadata { name, metric_type: line.metric_type })
     }
 

@@ -36,7 +36,7 @@ impl<'a> ReadEntry<'a> for MetadataReader {
 
     fn read(&mut self, body: &mut Bytes<'a>) -> Result<MetadataEntry<'a>, DecodeError> {
         let series_ref = body.uvarint()?;
-        let metric_type = metric_type(body.byte()?);
+        let metric_type = MetricType::of_number(body.byte()?);
         let (mut unit, mut help) = ("", "");
         // Fields of a later version are passed over.
         for _ in 0..body.uvarint()? {
@@ -66,38 +66,10 @@ impl MetadataEncoder {
     /// Adds what is known of one series.
     pub fn push(&mut self, out: &mut Vec<u8>, entry: &MetadataEntry<'_>) {
         put_uvarint(out, entry.series_ref);
-        out.push(type_code(entry.metric_type));
+        out.push(entry.metric_type.number());
         put_uvarint(out, N_FIELDS);
         for text in [UNIT, entry.unit, HELP, entry.help] {
             put_text(out, text);
         }
-    }
-}
-
-/// `record.ToMetricType`.
-fn metric_type(code: u8) -> MetricType {
-    match code {
-        1 => MetricType::Counter,
-        2 => MetricType::Gauge,
-        3 => MetricType::Histogram,
-        4 => MetricType::GaugeHistogram,
-        5 => MetricType::Summary,
-        6 => MetricType::Info,
-        7 => MetricType::StateSet,
-        _ => MetricType::Unknown,
-    }
-}
-
-/// `record.GetMetricType`.
-fn type_code(metric_type: MetricType) -> u8 {
-    match metric_type {
-        MetricType::Unknown => 0,
-        MetricType::Counter => 1,
-        MetricType::Gauge => 2,
-        MetricType::Histogram => 3,
-        MetricType::GaugeHistogram => 4,
-        MetricType::Summary => 5,
-        MetricType::Info => 6,
-        MetricType::StateSet => 7,
     }
 }
