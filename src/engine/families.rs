@@ -75,8 +75,8 @@ impl Family {
     }
 
     /// Bytes of the name.
-    pub fn name_len(&self) -> usize {
-        self.name_len as usize
+    pub fn name_len(&self) -> u32 {
+        self.name_len
     }
 
     fn help_start(&self) -> usize {

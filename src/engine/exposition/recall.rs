@@ -19,9 +19,9 @@ pub trait Recall {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KnownLine {
     /// Of the family's name, which starts behind the keyword and its blank.
-    pub name_len: usize,
+    pub name_len: u32,
     /// Of the line without its line feed.
-    pub len: usize,
+    pub len: u32,
     /// Of a TYPE line.
     pub metric_type: Option<MetricType>,
 }
@@ -58,10 +58,12 @@ impl Keyword {
 
 impl KnownLine {
     /// The family's name in the line at the start of `text`, if a line ends there.
+    #[inline]
     pub(in crate::exposition) fn name_in<'page>(&self, text: &'page [u8]) -> Option<&'page [u8]> {
-        (text.get(self.len) == Some(&b'\n'))
-            .then(|| text.get(KEYWORD_LEN..KEYWORD_LEN + self.name_len))
-            .flatten()
+        if text.get(self.len as usize) != Some(&b'\n') {
+            return None;
+        }
+        text.get(KEYWORD_LEN..KEYWORD_LEN + self.name_len as usize)
     }
 }
 

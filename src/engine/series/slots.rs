@@ -225,9 +225,20 @@ impl Slots {
     /// Labels of a live slot.
     #[inline]
     pub(super) fn pairs(&self, slot_idx: u32) -> Option<Pairs<'_>> {
+        self.pairs_where(slot_idx, |_| true)
+    }
+
+    /// Labels of a live slot of this generation.
+    #[inline]
+    pub(super) fn pairs_of(&self, slot_idx: u32, generation: u16) -> Option<Pairs<'_>> {
+        self.pairs_where(slot_idx, |slot| slot.generation == generation)
+    }
+
+    #[inline(always)]
+    fn pairs_where(&self, slot_idx: u32, is_meant: impl Fn(&Slot) -> bool) -> Option<Pairs<'_>> {
         let (chunk_idx, in_chunk) = split(slot_idx);
         let chunk = self.chunks.get(chunk_idx)?.as_deref()?;
-        let slot = chunk.slots.get(in_chunk).filter(|slot| slot.status == Status::Live)?;
+        let slot = chunk.slots.get(in_chunk).filter(|slot| slot.status == Status::Live && is_meant(slot))?;
         Some(packed::at(&chunk.packed, slot.packed_start as usize).0)
     }
 

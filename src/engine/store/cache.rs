@@ -210,7 +210,7 @@ impl ScrapeCache {
 
     /// Length of the series text at the start of `rest` if it is the one that is due: a guess to be checked against
     /// what may follow a series.
-    #[inline]
+    #[inline(always)]
     pub fn guess(&self, cursor: &mut Cursor, rest: &[u8]) -> Option<usize> {
         let entry = self.entries.get(cursor.next_idx)?;
         let text_len = entry.text_len as usize;

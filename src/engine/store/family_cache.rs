@@ -114,19 +114,23 @@ impl MetadataCache {
         }
         let keyword = Keyword::at(text)?;
         let behind = text.get(KEYWORD_LEN..)?;
-        let line_of = |idx: usize| self.line_of(idx, keyword, behind).map(|line| (idx, line));
-        let next = || line_of(self.next_idx);
-        let current = || match self.current {
-            Current::Known(idx) => line_of(idx),
-            Current::None | Current::New(_) => None,
+        let current_idx = match self.current {
+            Current::Known(idx) => idx,
+            Current::None | Current::New(_) => self.next_idx,
         };
         let begins_family = keyword == self.first_keyword;
-        let (idx, line) = if begins_family { next().or_else(current) } else { current().or_else(next) }?;
-        if idx == self.next_idx {
+        let (likely_idx, other_idx) =
+            if begins_family { (self.next_idx, current_idx) } else { (current_idx, self.next_idx) };
+        self.guessed_idx = likely_idx;
+        let mut line = self.line_of(likely_idx, keyword, behind);
+        if line.is_none() {
+            self.guessed_idx = other_idx;
+            line = self.line_of(other_idx, keyword, behind);
+        }
+        if self.guessed_idx == self.next_idx {
             self.first_keyword = keyword;
         }
-        self.guessed_idx = idx;
-        Some(line)
+        line
     }
 
     /// The line with this keyword if the family is the one that stands behind it, and says what the list says.
@@ -151,7 +155,8 @@ impl MetadataCache {
             }
             Keyword::Unit => return None,
         };
-        Some(KnownLine { name_len: family.name_len(), len: KEYWORD_LEN + said_len, metric_type })
+        let len = u32::try_from(KEYWORD_LEN + said_len).ok()?;
+        Some(KnownLine { name_len: family.name_len(), len, metric_type })
     }
 
     /// Takes what a TYPE, HELP or UNIT line says; other entries say nothing.

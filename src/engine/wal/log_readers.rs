@@ -365,8 +365,7 @@ impl Wal {
                 let table = &*table;
                 for (handle, idx) in slice.iter().zip(first_idx..) {
                     let series_ref = handle.series_ref;
-                    let is_live = table.state(*handle).is_some();
-                    let labels = is_live.then(|| table.label_pairs(series_ref)).flatten();
+                    let labels = table.labels_of(*handle);
                     visit(idx, labels.map(|labels| SeriesView { labels, table, series_ref }));
                 }
             });

@@ -194,6 +194,13 @@ impl SeriesTable {
         self.pairs_at(slot_idx(series_ref))
     }
 
+    /// The labels of a series, without copying them; `None` if the handle is stale.
+    #[inline]
+    pub fn labels_of(&self, handle: SeriesHandle) -> Option<LabelPairs<'_>> {
+        let slot_idx = slot_idx(handle.series_ref);
+        Some(self.label_pairs_in(slot_idx, self.slots.pairs_of(slot_idx, handle.generation)?))
+    }
+
     /// Writes the labels of a live series into `out` (cleared first); false if the ref is not live.
     pub fn labels_into(&self, series_ref: SeriesRef, out: &mut LabelsBuilder) -> bool {
         out.clear();
@@ -388,9 +395,13 @@ impl SeriesTable {
     }
 
     fn pairs_at(&self, slot_idx: u32) -> Option<LabelPairs<'_>> {
-        let pairs = self.slots.pairs(slot_idx)?;
+        Some(self.label_pairs_in(slot_idx, self.slots.pairs(slot_idx)?))
+    }
+
+    #[inline]
+    fn label_pairs_in<'a>(&'a self, slot_idx: u32, pairs: Pairs<'a>) -> LabelPairs<'a> {
         let (symbols, edition) = self.symbols_of(slot_idx);
-        Some(LabelPairs { pairs, symbols, edition })
+        LabelPairs { pairs, symbols, edition }
     }
 
     /// What the numbers in a slot mean, and their edition.

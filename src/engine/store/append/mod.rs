@@ -147,15 +147,15 @@ impl PageAppend<'_, '_> {
             match self.last_pages.find(known, parser) {
                 Ok(Hit { known: Known::Dropped, .. }) => {}
                 // Parsing labels costs far more than all the rest: only where the series is not at hand.
-                Ok(Hit { entry_idx, is_repeated, known: Known::Series(handle) }) => {
-                    self.append_known(entry_idx, is_repeated, handle, parser, sample)?;
+                Ok(hit @ Hit { known: Known::Series(handle), .. }) => {
+                    self.append_known(hit, handle, parser, sample)?;
                     self.log_changed_metadata(handle, parser)?;
                 }
-                Ok(Hit { entry_idx, is_repeated, known: Known::Forgotten }) => {
-                    self.append_forgotten(entry_idx, is_repeated, parser, sample)?;
+                Ok(hit @ Hit { known: Known::Forgotten, .. }) => {
+                    self.append_forgotten(hit, parser, sample)?;
                 }
-                Ok(Hit { entry_idx, is_repeated, known: Known::OverBudget }) => {
-                    self.append_over_budget(entry_idx, is_repeated, parser, sample)?;
+                Ok(hit @ Hit { known: Known::OverBudget, .. }) => {
+                    self.append_over_budget(hit, parser, sample)?;
                 }
                 Err(new_text) => self.append_new(new_text, parser, sample)?,
             }
@@ -165,14 +165,13 @@ impl PageAppend<'_, '_> {
     #[inline(always)]
     fn append_known(
         &mut self,
-        entry_idx: usize,
-        is_repeated: bool,
+        hit: Hit,
         handle: SeriesHandle,
         parser: &mut Parser<'_>,
         sample: Sample,
     ) -> Result<(), PageError> {
         self.tally.counts.post_metric_relabeling += 1;
-        if is_repeated && sample.own_ts_ms.is_none() {
+        if hit.is_repeated && sample.own_ts_ms.is_none() {
             self.tally.left_out.duplicates += 1;
             return Ok(());
         }
@@ -181,7 +180,7 @@ impl PageAppend<'_, '_> {
         }
         self.stage(handle, parser, sample);
         if self.is_tracked(sample) {
-            self.last_pages.cache.track(entry_idx);
+            self.last_pages.cache.track(hit.entry_idx);
         }
         Ok(())
     }
@@ -190,8 +189,7 @@ impl PageAppend<'_, '_> {
     #[inline(never)]
     fn append_over_budget(
         &mut self,
-        entry_idx: usize,
-        is_repeated: bool,
+        hit: Hit,
         parser: &mut Parser<'_>,
         sample: Sample,
     ) -> Result<(), PageError> {
@@ -204,7 +202,7 @@ impl PageAppend<'_, '_> {
             self.tally.left_out.over_max_series += 1;
         } else {
             let n_before = self.tally.left_out.over_max_series;
-            self.append_forgotten(entry_idx, is_repeated, parser, sample)?;
+            self.append_forgotten(hit, parser, sample)?;
             if self.tally.left_out.over_max_series == n_before {
                 self.tally.n_series += 1;
                 self.tally.counts.series_added += 1;
@@ -217,8 +215,7 @@ impl PageAppend<'_, '_> {
     #[inline(never)]
     fn append_forgotten(
         &mut self,
-        entry_idx: usize,
-        is_repeated: bool,
+        hit: Hit,
         parser: &mut Parser<'_>,
         sample: Sample,
     ) -> Result<(), PageError> {
@@ -232,8 +229,8 @@ impl PageAppend<'_, '_> {
                     self.tally.left_out.over_max_series += 1;
                     return Ok(());
                 };
-                self.last_pages.cache.remember(entry_idx, lookup.handle);
-                self.append_known(entry_idx, is_repeated, lookup.handle, parser, sample)?;
+                self.last_pages.cache.remember(hit.entry_idx, lookup.handle);
+                self.append_known(hit, lookup.handle, parser, sample)?;
                 self.log_metadata(lookup.handle);
                 Ok(())
             }
@@ -441,7 +438,7 @@ impl LastPages<'_> {
 }
 
 impl Recall for LastPages<'_> {
-    #[inline]
+    #[inline(always)]
     fn series(&mut self, text: &[u8]) -> Option<usize> {
         self.cache.guess(self.cursor, text)
     }
