@@ -462,6 +462,17 @@ fn every_random_case_has_a_known_seed() {
     assert!(n_found >= 15, "only {n_found} found");
 }
 
+/// Binaries of tests are listed in `Cargo.toml`; cargo runs no other.
+#[test]
+fn no_test_is_forgotten() {
+    let is_stray = |path: &PathBuf| {
+        path.extension().is_some_and(|ext| ext == "rs") && !path.ends_with("source_shape.rs")
+    };
+    let entries = fs::read_dir(root().join("tests")).unwrap().map(|entry| entry.unwrap().path());
+    let stray: Vec<PathBuf> = entries.filter(is_stray).collect();
+    assert!(stray.is_empty(), "they belong to a binary of Cargo.toml: {stray:?}");
+}
+
 /// The words of a file's code: no comments.
 fn words(file: &Path) -> Vec<String> {
     let text = fs::read_to_string(file).unwrap();
