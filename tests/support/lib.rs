@@ -17,6 +17,7 @@ pub mod empty_values;
 pub mod exposition;
 pub mod fake_loops;
 pub mod peers;
+mod process_output;
 pub mod protobuf;
 pub mod remote;
 pub mod scraped;

@@ -1,17 +1,20 @@
 //! The real binary under a handle: started with a configuration in a directory of its own, watched, signalled, stopped.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::process;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::thread::JoinHandle;
 
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 use tempfile::TempDir;
 
+use crate::process_output::ProcessOutput;
 use crate::system::deny::deny;
 use crate::wait_until;
 
@@ -21,9 +24,7 @@ pub struct Scraped {
     child: Child,
     dir: Arc<TempDir>,
     address: String,
-    stderr: Arc<Mutex<String>>,
-    /// Reads stderr to its end.
-    reader: JoinHandle<()>,
+    stderr: ProcessOutput,
 }
 
 /// An answer of the daemon's web server.
@@ -123,20 +124,8 @@ impl Scraped {
             .stderr(Stdio::piped())
             .spawn()
             .expect("the binary runs");
-        let stderr = Arc::new(Mutex::new(String::new()));
-        let collected = Arc::clone(&stderr);
-        let pipe = BufReader::new(child.stderr.take().expect("piped"));
-        let thread = thread::Builder::new().name("stderr".to_owned());
-        let reader = thread
-            .spawn(move || {
-                for line in pipe.lines().map_while(Result::ok) {
-                    let mut collected = collected.lock().expect("not poisoned");
-                    collected.push_str(&line);
-                    collected.push('\n');
-                }
-            })
-            .expect("a thread");
-        Self { child, dir, address, stderr, reader }
+        let stderr = ProcessOutput::of(child.stderr.take().expect("piped"));
+        Self { child, dir, address, stderr }
     }
 
     /// `127.0.0.1:port` of its web server.
@@ -164,12 +153,9 @@ impl Scraped {
         write_whole(self.dir.path(), name, content)
     }
 
-    /// What it has written to stderr; all of it once the process has ended.
+    /// All that it has written to stderr.
     pub fn stderr(&self) -> String {
-        if self.has_ended() {
-            wait_until("all of stderr is read", || self.reader.is_finished());
-        }
-        self.stderr.lock().expect("not poisoned").clone()
+        self.stderr.text()
     }
 
     /// GETs a path of its web server.
@@ -245,11 +231,22 @@ pub fn write_whole(dir: &Path, name: &str, content: &str) -> PathBuf {
     path
 }
 
-/// A port that nobody listens on now.
+/// A port that no one listens on now, and that the system gives to no one who does not ask for it.
 pub fn free_address() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("a bound socket").to_string()
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    loop {
+        let turn = NEXT.fetch_add(1, Ordering::Relaxed);
+        // Two processes that run beside each other begin far apart.
+        let port = PORTS.start + (process::id() as usize * 641 + turn) % PORTS.len();
+        let address = format!("127.0.0.1:{port}");
+        if TcpListener::bind(&address).is_ok() {
+            return address;
+        }
+    }
 }
+
+/// Below those that Linux gives to connections and to listeners on port 0.
+const PORTS: Range<usize> = 12_000..32_000;
 
 fn ask(address: &str, method: &str, path: &str) -> Option<Answer> {
     ask_with(address, method, path, &format!("Host: {address}\r\n"))
