@@ -23,13 +23,13 @@ use scraped_engine::store::decode::Decoder;
 use scraped_engine::store::pace::Pace;
 use scraped_engine::store::permits::Permits;
 use scraped_engine::store::rules::MetadataRecords;
-use scraped_engine::wal::head::Wal;
-use scraped_engine::wal::options::{Compression, WalOptions};
+use scraped_engine::wal::options::WalOptions;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use support::wal::{open_with, unlocked};
 
 const TEXT: &str = "text/plain; version=0.0.4";
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0";
@@ -183,17 +183,8 @@ struct Bench {
 impl Bench {
     fn new(job_lines: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let options = WalOptions {
-            path: dir.path().join("data"),
-            segment_size_bytes: Some(64 << 20),
-            compression: Compression::Snappy,
-            retention_min_time: Duration::from_secs(3600),
-            retention_max_time: Duration::ZERO,
-            retention_max_bytes: None,
-            fsync_interval: Duration::from_secs(15),
-            lock_file: false,
-        };
-        let wal = Wal::open(options, &mut |_, _| {}).unwrap().0;
+        let data = dir.path().join("data");
+        let wal = open_with(WalOptions { segment_size_bytes: Some(64 << 20), ..unlocked(&data) }).0;
         let mut yaml = "scrape_configs:\n- job_name: j\n".to_owned();
         job_lines.lines().for_each(|line| writeln!(yaml, "  {line}").unwrap());
         let path = dir.path().join("scraped.yml");

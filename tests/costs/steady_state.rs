@@ -3,6 +3,7 @@
 use crate::allocator::ALLOCATIONS;
 use crate::alone;
 use support::protobuf::encode;
+use support::wal::{open_with, unlocked};
 
 use scraped::clock::Clock;
 use scraped::config;
@@ -17,8 +18,7 @@ use scraped_engine::labels::Labels;
 use scraped_engine::store::append::Page;
 use scraped_engine::store::body_budget::BodyBudget;
 use scraped_engine::store::permits::Permits;
-use scraped_engine::wal::head::Wal;
-use scraped_engine::wal::options::{Compression, WalOptions};
+use scraped_engine::wal::options::WalOptions;
 use std::fmt::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -167,17 +167,8 @@ const PROTOBUF: &str =
 /// Scrapes ten pages, in which only values change.
 fn check(content_type: &str, job_lines: &str, counts: Counts, page: impl Fn(u32) -> Vec<u8>) {
     let dir = tempfile::tempdir().unwrap();
-    let options = WalOptions {
-        path: dir.path().to_owned(),
-        segment_size_bytes: Some(64 << 20),
-        compression: Compression::Snappy,
-        retention_min_time: Duration::from_secs(3600),
-        retention_max_time: Duration::ZERO,
-        retention_max_bytes: None,
-        fsync_interval: Duration::from_secs(15),
-        lock_file: false,
-    };
-    let wal = Wal::open(options, &mut |_, _| {}).unwrap().0;
+    let options = WalOptions { segment_size_bytes: Some(64 << 20), ..unlocked(dir.path()) };
+    let wal = open_with(options).0;
     let budget = BodyBudget::new(1 << 20, 1 << 20);
     let metrics = Arc::new(ScrapeMetrics::default());
     let mut worker = Worker::new(Permits::new(1, &wal), budget, metrics, Clock::system());

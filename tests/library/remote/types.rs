@@ -19,10 +19,10 @@ use scraped_engine::metric_type::MetricType;
 use scraped_engine::series::SeriesHandle;
 use scraped_engine::wal::appender::Appender;
 use scraped_engine::wal::head::Wal;
-use scraped_engine::wal::options::{Compression, WalOptions};
 use scraped_engine::wal::write::staged::ExemplarTime;
 use support::remote::receiver::{Answer, Receiver, Request};
 use support::wait_until;
+use support::wal::{open_with, unlocked};
 use tempfile::TempDir;
 
 const V2: &str = "protobuf_message: io.prometheus.write.v2.Request\n";
@@ -51,17 +51,7 @@ impl Fixture {
         let queue = "queue_config: {batch_send_deadline: 50ms, min_backoff: 10ms, max_backoff: 50ms}";
         fs::write(&file, format!("remote_write:\n- url: {}\n  {queue}\n{section}", receiver.url())).unwrap();
         let config = Arc::new(config::load(&file).unwrap());
-        let options = WalOptions {
-            path: dir.path().join("data"),
-            segment_size_bytes: Some(1 << 20),
-            compression: Compression::Snappy,
-            retention_min_time: Duration::from_secs(3600),
-            retention_max_time: Duration::ZERO,
-            retention_max_bytes: None,
-            fsync_interval: Duration::from_secs(15),
-            lock_file: false,
-        };
-        let (wal, _) = Wal::open(options, &mut |_, _| {}).unwrap();
+        let (wal, _) = open_with(unlocked(&dir.path().join("data")));
         let families = Arc::default();
         let metrics = Arc::default();
         let mut fixture = Self { wal, receiver, config, families, metrics, sender: None, _dir: dir };

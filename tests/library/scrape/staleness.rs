@@ -9,6 +9,7 @@
 
 use support::cases;
 use support::protobuf::encode;
+use support::wal;
 
 use proptest::prelude::*;
 use scraped::clock::Clock;
@@ -29,7 +30,6 @@ use scraped_engine::store::body_budget::BodyBudget;
 use scraped_engine::store::error::PageError;
 use scraped_engine::store::permits::Permits;
 use scraped_engine::wal::head::Wal;
-use scraped_engine::wal::options::{Compression, WalOptions};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -159,17 +159,7 @@ impl Bench {
 }
 
 fn open(path: &Path) -> Wal {
-    let options = WalOptions {
-        path: path.to_owned(),
-        segment_size_bytes: Some(1 << 20),
-        compression: Compression::Snappy,
-        retention_min_time: Duration::from_secs(3600),
-        retention_max_time: Duration::ZERO,
-        retention_max_bytes: None,
-        fsync_interval: Duration::from_secs(15),
-        lock_file: false,
-    };
-    Wal::open(options, &mut |_, _| {}).unwrap().0
+    wal::open_with(wal::unlocked(path)).0
 }
 
 fn job(dir: &Path, job_lines: &str) -> (Arc<Target>, Arc<ScrapeConfig>) {

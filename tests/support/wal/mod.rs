@@ -50,6 +50,11 @@ pub fn options(dir: &Path) -> WalOptions {
     }
 }
 
+/// The same for a log of this process alone, as large as its file system lets it be.
+pub fn unlocked(dir: &Path) -> WalOptions {
+    WalOptions { retention_max_bytes: None, lock_file: false, ..options(dir) }
+}
+
 /// Opens a log that must open.
 pub fn open(dir: &Path) -> (Wal, ReplaySummary) {
     open_with(options(dir))
