@@ -7,7 +7,7 @@ use rustls::version::{TLS12, TLS13};
 use support::api::active;
 use support::scraped::Scraped;
 use support::tls::endpoint::{Endpoint, Request, reply, server_tls};
-use support::tls::{Authority, Validity};
+use support::tls::{Authority, Pair, Validity};
 use support::wait_until;
 use tempfile::TempDir;
 
@@ -159,4 +159,56 @@ fn scrapes_over_tls_follow_new_files_and_print_no_secret() {
         assert!(!printed.contains(secret), "{secret} is printed");
     }
     assert!(scraped.stop().success());
+}
+
+#[test]
+fn what_the_system_trusts_by_itself_is_trusted() {
+    let authority = Authority::new("not in the store");
+    let itself = Pair::self_signed(&["localhost"], Validity::Now);
+    let leaf = authority.issue(&["localhost"], Validity::Now);
+    let named = authority.issue(&["box.example"], Validity::Now);
+    let stranger = authority.issue(&["localhost"], Validity::Now);
+    let trusted = [&itself, &leaf, &named];
+    let cases = [
+        ("itself", &itself, ""),
+        ("leaf", &leaf, ""),
+        ("named", &named, "is valid for box.example, not localhost"),
+        ("stranger", &stranger, "certificate signed by unknown authority"),
+    ];
+    let mut config = "global: {scrape_interval: 1s, scrape_timeout: 1s}\nscrape_configs:\n".to_owned();
+    let mut endpoints = Vec::new();
+    for (job, pair, _) in cases {
+        let endpoint = Endpoint::tls(server_tls(pair, None, &[&TLS12, &TLS13]));
+        endpoint.answer(|_| reply(200, "Content-Type: text/plain\r\n", "a 1\n"));
+        config.push_str(&format!(
+            "- {{job_name: {job}, scheme: https, static_configs: [{{targets: ['{}']}}]}}\n",
+            endpoint.at("localhost")
+        ));
+        endpoints.push(endpoint);
+    }
+    let dir = TempDir::with_prefix("scraped-test-").expect("a directory");
+    let at = |name: &str| dir.path().join(name);
+    fs::write(at("store.pem"), trusted.map(|pair| pair.cert_pem.as_str()).concat()).expect("writable");
+    fs::create_dir(at("store")).expect("a directory");
+    for (idx, pair) in trusted.iter().enumerate() {
+        fs::write(at("store").join(format!("{idx}.pem")), &pair.cert_pem).expect("writable");
+    }
+    // One file, or a directory of them; beside the other kind that the system has.
+    for (variable, store) in
+        [("SSL_CERT_FILE", "store.pem"), ("SSL_CERT_FILE", "store"), ("SSL_CERT_DIR", "store")]
+    {
+        let scraped = Scraped::spawn_under((variable, at(store).to_str().expect("text")), &config).ready();
+        for (job, _, error) in cases {
+            let mut target = None;
+            // A busy machine may need more than a second for a handshake.
+            wait_until(&format!("{job} was scraped"), || {
+                target = active(&scraped, job).pop();
+                target.as_ref().is_some_and(|t| t.health != "unknown" && !t.last_error.contains("deadline"))
+            });
+            let is_right = target.as_ref().is_some_and(|t| {
+                t.health == if error.is_empty() { "up" } else { "down" } && t.last_error.contains(error)
+            });
+            assert!(is_right, "{job} under {variable}={store}: {target:?}");
+        }
+    }
 }
