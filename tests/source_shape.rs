@@ -86,8 +86,6 @@ const CIRCLES: &[&[&str]] = &[
     &["daemon::flags", "daemon::flags::table"],
     // A client may have an endpoint of tokens, which is asked by a client.
     &["daemon::config::client::http_client", "daemon::config::client::oauth2"],
-    // Two groups of pages that write JSON alike.
-    &["daemon::web::api", "daemon::web::api_metadata"],
     // A parser and the part of its syntax that stands in brackets.
     &["engine::labels::re2", "engine::labels::re2::class"],
     // A builder keeps the scratch space of the rules that change it.

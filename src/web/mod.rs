@@ -3,24 +3,19 @@
 //! One thread (`web`) serves everyone from snapshots; it holds no sender but the daemon's and knows how nothing of
 //! what it shows works.
 
-pub mod api;
-mod api_metadata;
-mod connection;
-pub mod http;
-pub mod listen;
+mod api;
 pub mod metrics;
-pub mod reply;
-pub mod router;
-pub mod server;
+mod pages;
+mod router;
+pub mod serve;
 pub mod site;
 pub mod state;
-pub mod status_page;
-pub mod ui;
 mod walk;
 
-use crate::web::listen::Listener;
 use crate::web::router::Router;
-use crate::web::server::Limits;
+use crate::web::serve::listen::Listener;
+use crate::web::serve::server;
+use crate::web::serve::server::Limits;
 use crate::web::state::WebState;
 use scraped_engine::threads;
 use scraped_engine::threads::{Thread, ThreadKind};

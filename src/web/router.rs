@@ -1,11 +1,11 @@
 //! Method and path → page. Runs on the `web` thread and never waits.
 
 use crate::lifecycle::DaemonEvent;
-use crate::web::http::{Request, Response};
-use crate::web::reply::{Reply, Responder};
+use crate::web::serve::http::{Request, Response};
+use crate::web::serve::reply::{Reply, Responder};
 use crate::web::site::Place;
 use crate::web::state::WebState;
-use crate::web::{api, status_page, ui};
+use crate::web::{api, pages};
 use crossbeam_channel::bounded;
 use std::time::Instant;
 
@@ -79,9 +79,9 @@ impl Router {
                 let pieces = self.state.registry.pieces().map(String::into_bytes);
                 Response::in_pieces("text/plain; version=0.0.4; charset=utf-8", pieces)
             }
-            Page::Targets => ui::targets(&self.state),
-            Page::Status => status_page::status(&self.state),
-            Page::Style => Response::new(200, "text/css; charset=utf-8", ui::STYLE.as_bytes().to_vec()),
+            Page::Targets => pages::targets::targets(&self.state),
+            Page::Status => pages::status::status(&self.state),
+            Page::Style => Response::new(200, "text/css; charset=utf-8", pages::STYLE.as_bytes().to_vec()),
             Page::Moved(status, to) => Response::text(*status, format!("see {to}\n")).header("Location", to),
             Page::Api(endpoint) => {
                 self.state.site.with_cors(request, api::respond(&self.state, request, endpoint))

@@ -5,7 +5,7 @@
 //! another site gets nothing changed, and a name that is not this machine's gets nothing at all on a socket that is
 //! meant for this machine alone (DNS rebinding).
 
-use crate::web::http::{Request, Response};
+use crate::web::serve::http::{Request, Response};
 use scraped_engine::labels::pattern::Pattern;
 use std::net::IpAddr;
 
@@ -253,7 +253,7 @@ fn host_of(authority: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::{Cors, ExternalUrl, Place, Site};
-    use crate::web::http::Request;
+    use crate::web::serve::http::Request;
 
     fn site(external: Option<&str>, route_prefix: Option<&str>) -> Site {
         let external = external.map(|text| ExternalUrl::parse(text).unwrap());

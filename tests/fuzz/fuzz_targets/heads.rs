@@ -3,8 +3,8 @@
 #![cfg_attr(fuzzing, no_main)]
 
 use scraped::http::wire::head::{Head, TooLarge, reason_of};
-use scraped::web::http;
-use scraped::web::http::MAX_HEAD_BYTES;
+use scraped::web::serve::http;
+use scraped::web::serve::http::MAX_HEAD_BYTES;
 
 /// Holds every input once, and not eight times.
 const CAPACITY: usize = 8 << 10;

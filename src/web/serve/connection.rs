@@ -1,7 +1,7 @@
 //! One connection of the web server: heads in, answers out, as far as the socket lets them.
 
-use crate::web::http::{Head, Outgoing, Request, Response, parse_head};
-use crate::web::reply::{Reply, Responder, Times};
+use crate::web::serve::http::{Head, Outgoing, Request, Response, parse_head};
+use crate::web::serve::reply::{Reply, Responder, Times};
 use crossbeam_channel::{Receiver, TryRecvError};
 use rustix::event::PollFlags;
 use rustix::fd::{AsFd, BorrowedFd};

@@ -2,22 +2,16 @@
 
 use crate::discovery::complaints::{Complaints, OpenComplaint};
 use crate::discovery::keeper::REMEMBERED_LABEL;
-use crate::duration::format_duration;
 use crate::scrape::targets::status::{ActiveTarget, Health, PoolStatus};
 use crate::scrape::targets::target_url::{TargetUrl, UrlScheme};
-use crate::web::http::Response;
-use crate::web::site::Site;
+use crate::web::pages::{ago, escape, page};
+use crate::web::serve::http::Response;
 use crate::web::state::WebState;
 use crate::web::walk;
 use scraped_engine::labels::Labels;
 use scraped_engine::store::report::SeriesUse;
 use std::fmt::Write as _;
 use std::iter::once;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
-/// The one stylesheet.
-pub(in crate::web) const STYLE: &str = include_str!("ui/style.css");
-const PAGE: &str = include_str!("ui/page.html");
 
 /// Failing sources that are shown: of thousands of files the first say enough.
 const MAX_COMPLAINTS: usize = 50;
@@ -40,19 +34,6 @@ pub(in crate::web) fn targets(state: &WebState) -> Response {
         once(head).chain(rows).chain(once(foot))
     });
     page(&state.site, "targets", once(content).chain(pools))
-}
-
-/// A page around its content, which is HTML already and made as far as the page is read.
-pub(in crate::web) fn page(
-    site: &Site,
-    title: &str,
-    content: impl Iterator<Item = String> + 'static,
-) -> Response {
-    let page = PAGE.replace("{{version}}", env!("CARGO_PKG_VERSION")).replace("{{title}}", title);
-    let page = page.replace("{{base}}", &escape(site.base()));
-    let (head, foot) = page.split_once("{{content}}").unwrap_or((&page, ""));
-    let pieces = once(head.to_owned()).chain(content).chain(once(foot.to_owned()));
-    Response::in_pieces("text/html; charset=utf-8", pieces.map(String::into_bytes))
 }
 
 /// Sources that fail: what their jobs have is what they said last, which may be nothing.
@@ -173,38 +154,12 @@ fn labels(labels: &Labels) -> String {
     pairs.collect::<Vec<String>>().join(" ")
 }
 
-pub(in crate::web) fn ago(ts_ms: i64) -> String {
-    let then = UNIX_EPOCH + Duration::from_millis(u64::try_from(ts_ms).unwrap_or(0));
-    match SystemTime::now().duration_since(then) {
-        Ok(since) if since < Duration::from_secs(60) => format!("{:.1} s ago", since.as_secs_f64()),
-        Ok(since) => format!("{} ago", format_duration(Duration::from_secs(since.as_secs()))),
-        Err(_) => "just now".to_owned(),
-    }
-}
-
-/// Text as HTML; targets choose it, so nothing of it may act.
-pub(in crate::web) fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#39;"),
-            c => escaped.push(c),
-        }
-    }
-    escaped
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn what_targets_say_cannot_act() {
-        assert_eq!(escape("<script>\"&'"), "&lt;script&gt;&quot;&amp;&#39;");
         let link_of = |scheme: UrlScheme| {
             let authority = "\"a".to_owned();
             link(&TargetUrl { scheme, authority, path_and_query: "/m".to_owned() })
@@ -212,6 +167,5 @@ mod tests {
         assert_eq!(link_of(UrlScheme::Http), "<a href=\"http://&quot;a/m\">http://&quot;a/m</a>");
         assert_eq!(link_of(UrlScheme::Unsupported("javascript".into())), "javascript://&quot;a/m");
         assert!(!link_of(UrlScheme::File).contains("href"));
-        assert!(PAGE.contains("{{content}}") && PAGE.contains("{{version}}"));
     }
 }

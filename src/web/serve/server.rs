@@ -7,9 +7,9 @@
 
 use crate::descriptors;
 use crate::descriptors::Purpose;
-use crate::web::connection::Connection;
-use crate::web::listen::Listener;
-use crate::web::reply::{Responder, Times};
+use crate::web::serve::connection::Connection;
+use crate::web::serve::listen::Listener;
+use crate::web::serve::reply::{Responder, Times};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io::{self, ErrorKind};
 use std::net::TcpStream;

@@ -2,9 +2,9 @@
 
 use crate::remote::metrics::EndpointMetrics;
 use crate::remote::settle::ledger::{DropReason, Kind, Ledger};
-use crate::web::http::Response;
+use crate::web::pages::{ago, escape, page};
+use crate::web::serve::http::Response;
 use crate::web::state::WebState;
-use crate::web::ui;
 use std::fmt::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -25,10 +25,9 @@ pub(in crate::web) fn status(state: &WebState) -> Response {
     }
     content.push_str("</section>");
     if let Some(bound) = state.board.series_bound() {
-        let _ =
-            write!(content, "<section><h2>Series</h2><p>{}</p></section>", ui::escape(&bound.to_string()));
+        let _ = write!(content, "<section><h2>Series</h2><p>{}</p></section>", escape(&bound.to_string()));
     }
-    ui::page(&state.site, "status", std::iter::once(content))
+    page(&state.site, "status", std::iter::once(content))
 }
 
 fn write_endpoint(out: &mut String, endpoint: &EndpointMetrics) {
@@ -38,7 +37,7 @@ fn write_endpoint(out: &mut String, endpoint: &EndpointMetrics) {
     let (newest, sent) = (endpoint.highest_timestamp.get(), endpoint.highest_sent_timestamp.get());
     let behind_s = if newest > 0.0 && sent > 0.0 { (newest - sent).max(0.0) } else { 0.0 };
     let last_send_ms = endpoint.last_send_ms.get() as i64;
-    let last_answer = if last_send_ms > 0 { ui::ago(last_send_ms) } else { "never".to_owned() };
+    let last_answer = if last_send_ms > 0 { ago(last_send_ms) } else { "never".to_owned() };
     let paused = match endpoint.paused_until_ms.get() {
         0.0 => String::new(),
         until_ms => {
@@ -52,14 +51,14 @@ fn write_endpoint(out: &mut String, endpoint: &EndpointMetrics) {
         "<tr><td data-label=Endpoint class={class}>{} <small>{}</small>\
          <td data-label=Behind>{behind_s:.1} s, {} samples, {} bytes of the log<td data-label=Shards>{}\
          <td data-label=\"Last answer\">{last_answer}<td data-label=Ledger>{}{}<td data-label=Error>{paused}{}</tr>",
-        ui::escape(&endpoint.name),
-        ui::escape(&endpoint.url),
+        escape(&endpoint.name),
+        escape(&endpoint.url),
         ledger.pending(),
         endpoint.lag_bytes.get(),
         endpoint.shards.get(),
         ledger_text(&ledger),
         beside(endpoint),
-        ui::escape(&error)
+        escape(&error)
     );
 }
 

@@ -2,8 +2,8 @@
 //! Prometheus (`web/api/v1/api.go: targetMetadata, metricMetadata`).
 
 use crate::scrape::targets::status::StatusBoard;
-use crate::web::api::{as_map, failure, json_bytes, json_in_pieces, with_commas};
-use crate::web::http::{Request, Response};
+use crate::web::api::json::{as_map, failure, json_bytes, json_in_pieces, with_commas};
+use crate::web::serve::http::{Request, Response};
 use crate::web::walk;
 use scraped_engine::families::{Family, FamilyList, type_name};
 use scraped_engine::labels::Labels;

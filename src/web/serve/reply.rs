@@ -1,7 +1,7 @@
 //! What answers a request, and in which times.
 
-use crate::web::http::Request;
-use crate::web::http::Response;
+use crate::web::serve::http::Request;
+use crate::web::serve::http::Response;
 use crossbeam_channel::Receiver;
 use std::time::Duration;
 

@@ -1,0 +1,63 @@
+//! The pages: server-rendered, no script. This is what surrounds each of them.
+
+pub(in crate::web) mod status;
+pub(in crate::web) mod targets;
+
+use crate::duration::format_duration;
+use crate::web::serve::http::Response;
+use crate::web::site::Site;
+use std::iter::once;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// The one stylesheet.
+pub(in crate::web) const STYLE: &str = include_str!("style.css");
+const PAGE: &str = include_str!("page.html");
+
+/// A page around its content, which is HTML already and made as far as the page is read.
+pub(in crate::web) fn page(
+    site: &Site,
+    title: &str,
+    content: impl Iterator<Item = String> + 'static,
+) -> Response {
+    let page = PAGE.replace("{{version}}", env!("CARGO_PKG_VERSION")).replace("{{title}}", title);
+    let page = page.replace("{{base}}", &escape(site.base()));
+    let (head, foot) = page.split_once("{{content}}").unwrap_or((&page, ""));
+    let pieces = once(head.to_owned()).chain(content).chain(once(foot.to_owned()));
+    Response::in_pieces("text/html; charset=utf-8", pieces.map(String::into_bytes))
+}
+
+fn ago(ts_ms: i64) -> String {
+    let then = UNIX_EPOCH + Duration::from_millis(u64::try_from(ts_ms).unwrap_or(0));
+    match SystemTime::now().duration_since(then) {
+        Ok(since) if since < Duration::from_secs(60) => format!("{:.1} s ago", since.as_secs_f64()),
+        Ok(since) => format!("{} ago", format_duration(Duration::from_secs(since.as_secs()))),
+        Err(_) => "just now".to_owned(),
+    }
+}
+
+/// Text as HTML; targets choose it, so nothing of it may act.
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            '\'' => escaped.push_str("&#39;"),
+            c => escaped.push(c),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_targets_say_cannot_act() {
+        assert_eq!(escape("<script>\"&'"), "&lt;script&gt;&quot;&amp;&#39;");
+        assert!(PAGE.contains("{{content}}") && PAGE.contains("{{version}}"));
+    }
+}

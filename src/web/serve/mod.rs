@@ -1,0 +1,7 @@
+//! HTTP on the server's side: listeners, connections, request heads in and answers out. Knows no page.
+
+mod connection;
+pub mod http;
+pub mod listen;
+pub mod reply;
+pub mod server;
