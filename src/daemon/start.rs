@@ -20,7 +20,8 @@ use crate::scrape::schedule::scheduler::FirstScrape;
 use crate::scrape::targets::status::StatusBoard;
 use crate::web;
 use crate::web::metrics::WebMetrics;
-use crate::web::serve::listen::Listener;
+use crate::web::serve::listen;
+use crate::web::serve::listen::listener::{Address, Listener};
 use crate::web::serve::server::Limits;
 use crate::web::site::Site;
 use crate::web::state::{ConfigText, WebState};
@@ -92,9 +93,14 @@ pub(super) fn start_web(
     shown: &Shown,
     daemon_events: Sender<DaemonEvent>,
 ) -> Result<web::Handle, StartError> {
-    let listeners = Listener::all(&flags.listen_addresses).map_err(StartError::Listen)?;
+    let listeners = match flags.systemd_socket {
+        true => listen::handed_over(),
+        false => listen::all(&flags.listen_addresses),
+    };
+    let listeners = listeners.map_err(StartError::Listen)?;
     let hostname = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let port = listeners.first().map_or(0, |listener| listener.address().port());
+    let port =
+        listeners.iter().find_map(|listener| listener.address().tcp()).map_or(0, |address| address.port());
     let prefix = flags.route_prefix.as_deref();
     let site = Site::new(flags.external_url.clone(), prefix, flags.cors.clone(), &hostname, port);
     announce_pages(&listeners, &site);
@@ -128,14 +134,17 @@ pub(super) fn start_web(
 
 fn announce_pages(listeners: &[Listener], site: &Site) {
     for listener in listeners {
-        log::info!("pages at http://{}{}/targets", listener.address(), site.prefix());
+        match listener.address() {
+            Address::Tcp(address) => log::info!("pages at http://{address}{}/targets", site.prefix()),
+            address @ Address::Unix(_) => log::info!("pages at {address}, path {}/targets", site.prefix()),
+        }
     }
-    if let Some(open) = listeners.iter().find(|listener| !listener.is_local()) {
+    let open = listeners.iter().filter(|listener| listener.is_open());
+    if let Some(open) = open.filter_map(|listener| listener.address().tcp()).next() {
         log::warn!(
-            "everyone who reaches {} may read targets, labels and configuration: the web server has no password; a \
+            "everyone who reaches {open} may read targets, labels and configuration: the web server has no password; a \
              firewall, a proxy or --web.listen-address=127.0.0.1:{} keeps others out",
-            open.address(),
-            open.address().port()
+            open.port()
         );
     }
 }

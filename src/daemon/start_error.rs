@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-use crate::web::serve::listen::ListenError;
+use crate::web::serve::listen::error::ListenError;
 use scraped_engine::wal::error::WalError;
 
 /// Why the daemon did not start: one sentence with the way out.

@@ -45,6 +45,7 @@ pub struct Flags {
     pub body_budget_bytes: u64,
     pub max_body_bytes: u64,
     pub listen_addresses: Vec<String>,
+    pub systemd_socket: bool,
     pub max_connections: usize,
     pub read_timeout: Duration,
     pub external_url: Option<ExternalUrl>,
@@ -142,6 +143,7 @@ impl Default for Flags {
             body_budget_bytes: 0,
             max_body_bytes: 0,
             listen_addresses: Vec::new(),
+            systemd_socket: false,
             max_connections: 0,
             read_timeout: Duration::ZERO,
             external_url: None,
@@ -476,6 +478,8 @@ mod tests {
         assert!(given.texts.contains(&("web.listen-address", ":1,[::1]:2".to_owned())));
         assert_eq!(flags(&[]).unwrap().listen_addresses, ["127.0.0.1:9090"]);
         assert!(flags(&["--web.listen-address=a:70000"]).is_err());
+        assert!(flags(&["--web.listen-address=unix:/run/scraped.sock"]).is_ok());
+        assert!(flags(&["--web.listen-address=unix:scraped.sock"]).is_err());
     }
 
     #[test]

@@ -314,19 +314,30 @@ pub(in crate::flags) const FLAGS: &[Flag] = &[
     },
     Flag {
         name: "web.listen-address",
-        value: "HOST:PORT",
+        value: "HOST:PORT|unix:PATH",
         default: "127.0.0.1:9090",
         doc: "Address of the pages, the API and /metrics; may be repeated. \":9090\" is every interface,\n        \
-              \"0.0.0.0:9090\" every one of IPv4 alone. There is no password.",
+              \"0.0.0.0:9090\" every one of IPv4 alone, \"unix:/run/scraped.sock\" a socket for this user and group.",
         apply: |flags, text| {
             flags.listen_addresses = text.split(',').map(str::to_owned).collect();
-            let is_address = |address: &String| {
-                address.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok())
+            let is_address = |address: &String| match address.strip_prefix("unix:") {
+                Some(path) => path.starts_with('/'),
+                None => address.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok()),
             };
             match flags.listen_addresses.iter().all(is_address) {
                 true => Ok(()),
-                false => Err("must be HOST:PORT".to_owned()),
+                false => Err("must be HOST:PORT, or unix: and an absolute path".to_owned()),
             }
+        },
+    },
+    Flag {
+        name: "web.systemd-socket",
+        value: "",
+        default: "false",
+        doc: "Listen on the sockets that a .socket unit of systemd has opened, and on no --web.listen-address.",
+        apply: |flags, text| {
+            flags.systemd_socket = switch(text)?;
+            Ok(())
         },
     },
     Flag {

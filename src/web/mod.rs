@@ -13,7 +13,7 @@ pub mod state;
 mod walk;
 
 use crate::web::router::Router;
-use crate::web::serve::listen::Listener;
+use crate::web::serve::listen::listener::Listener;
 use crate::web::serve::server;
 use crate::web::serve::server::Limits;
 use crate::web::state::WebState;

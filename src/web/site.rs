@@ -176,7 +176,7 @@ impl Site {
 
     /// Why a request is refused for where it comes from; `changes` says whether it would change anything.
     pub(in crate::web) fn refusal(&self, request: &Request, changes: bool) -> Option<Response> {
-        if request.is_local
+        if request.is_loopback
             && let Some(host) = request.host.as_deref().filter(|host| !self.is_own(host))
         {
             let sentence = format!(

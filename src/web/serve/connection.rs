@@ -5,8 +5,8 @@ use crate::web::serve::reply::{Reply, Responder, Times};
 use crossbeam_channel::{Receiver, TryRecvError};
 use rustix::event::PollFlags;
 use rustix::fd::{AsFd, BorrowedFd};
+use socket2::Socket;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 /// An answer must move by this much within the deadline of a request.
@@ -18,9 +18,9 @@ const PENDING_POLL: Duration = Duration::from_millis(10);
 
 /// A client.
 pub(in crate::web) struct Connection {
-    stream: TcpStream,
-    /// Whether it came to a socket that only this machine reaches.
-    is_local: bool,
+    socket: Socket,
+    /// Whether it came to a socket that every browser on this machine reaches, and no one else.
+    is_loopback: bool,
     state: State,
     deadline: Instant,
     /// When it was accepted, got its last answer, or last took a part of one.
@@ -48,7 +48,7 @@ enum State {
 
 impl AsFd for Connection {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.stream.as_fd()
+        self.socket.as_fd()
     }
 }
 
@@ -58,16 +58,17 @@ impl Connection {
     /// # Errors
     /// The socket can not be made one that never waits: a stalled client would stall everyone.
     pub(in crate::web) fn new(
-        stream: TcpStream,
-        is_local: bool,
+        socket: Socket,
+        is_loopback: bool,
         now: Instant,
         times: Times,
     ) -> io::Result<Self> {
-        stream.set_nonblocking(true)?;
-        let _ = stream.set_nodelay(true);
+        socket.set_nonblocking(true)?;
+        // A unix socket has none.
+        let _ = socket.set_tcp_nodelay(true);
         Ok(Self {
-            stream,
-            is_local,
+            socket,
+            is_loopback,
             state: State::Reading,
             deadline: now + times.request,
             since: now,
@@ -149,7 +150,7 @@ impl Connection {
 
     fn read(&mut self, now: Instant, times: Times) {
         let mut chunk = [0; 2048];
-        match self.stream.read(&mut chunk) {
+        match self.socket.read(&mut chunk) {
             Ok(0) => self.state = State::Closed,
             Ok(n) => {
                 if self.input.is_empty() {
@@ -169,7 +170,7 @@ impl Connection {
             Head::Partial => return,
             Head::Complete(request, head_bytes) => {
                 self.input.drain(..head_bytes);
-                let request = Request { is_local: self.is_local, ..request };
+                let request = Request { is_loopback: self.is_loopback, ..request };
                 let reply = responder.respond(&request);
                 (Some(request), reply)
             }
@@ -216,7 +217,7 @@ impl Connection {
             if ready.is_empty() {
                 break;
             }
-            match self.stream.write(ready) {
+            match self.socket.write(ready) {
                 Ok(0) => {
                     self.state = State::Closed;
                     return;

@@ -36,8 +36,8 @@ pub struct Request {
     pub keep_alive: bool,
     /// Whether the client understands pieces: HTTP/1.1.
     pub takes_chunks: bool,
-    /// Whether it came to a socket that only this machine reaches.
-    pub is_local: bool,
+    /// Whether it came to a socket that every browser on this machine reaches, and no one else.
+    pub is_loopback: bool,
 }
 
 /// What the first bytes of a connection are.
@@ -277,7 +277,7 @@ pub fn parse_head(bytes: &[u8]) -> Head {
         fetch_site: header("sec-fetch-site"),
         keep_alive,
         takes_chunks: minor > 0,
-        is_local: false,
+        is_loopback: false,
     };
     Head::Complete(request, head_bytes)
 }

@@ -8,11 +8,11 @@
 use crate::descriptors;
 use crate::descriptors::Purpose;
 use crate::web::serve::connection::Connection;
-use crate::web::serve::listen::Listener;
+use crate::web::serve::listen::listener::Listener;
 use crate::web::serve::reply::{Responder, Times};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use socket2::Socket;
 use std::io::{self, ErrorKind};
-use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
@@ -93,10 +93,10 @@ impl Places {
     fn accept(&mut self, listener: &Listener, now: Instant, times: Times) {
         loop {
             match listener.accept() {
-                Ok(stream) => {
-                    let stream = self.with_room(stream);
+                Ok(socket) => {
+                    let socket = self.with_room(socket);
                     let connection =
-                        stream.and_then(|stream| Connection::new(stream, listener.is_local(), now, times));
+                        socket.and_then(|socket| Connection::new(socket, listener.is_loopback(), now, times));
                     self.connections.extend(connection);
                 }
                 Err(err) if err.kind() == ErrorKind::WouldBlock => return,
@@ -114,7 +114,7 @@ impl Places {
 
     /// Makes others give way if there is no place for a new one, or if it has one of the last descriptors: then it moves
     /// to the number that became free.
-    fn with_room(&mut self, mut stream: TcpStream) -> io::Result<TcpStream> {
+    fn with_room(&mut self, mut socket: Socket) -> io::Result<Socket> {
         let n_connections = self.connections.len();
         if self.full_at.is_some_and(|full_at| n_connections < full_at / 2) {
             self.full_at = None;
@@ -129,14 +129,14 @@ impl Places {
         }
         // A scrape may take the number that becomes free, but not the last ones.
         for _ in 0..MAX_MOVES {
-            if self.connections.is_empty() || descriptors::has_room(&stream, Purpose::Web) {
+            if self.connections.is_empty() || descriptors::has_room(&socket, Purpose::Web) {
                 break;
             }
             self.say_full(format!("open files: {limit}"));
             self.drop_least();
-            stream = stream.try_clone()?;
+            socket = socket.try_clone()?;
         }
-        Ok(stream)
+        Ok(socket)
     }
 
     fn say_full(&mut self, limit: String) {
