@@ -8,7 +8,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::clock::Clock;
 use crate::commands::query;
@@ -290,14 +290,10 @@ fn scrape(
 
 fn open_log(dir: &Path) -> Result<Wal, WalError> {
     let options = WalOptions {
-        path: dir.to_owned(),
         segment_size_bytes: Some(SEGMENT_BYTES),
         compression: Compression::None,
-        retention_min_time: Duration::ZERO,
-        retention_max_time: Duration::ZERO,
-        retention_max_bytes: None,
-        fsync_interval: Duration::ZERO,
         lock_file: false,
+        ..WalOptions::at(dir)
     };
     Ok(Wal::open(options, &mut |_, _| {})?.0)
 }

@@ -15,7 +15,7 @@ use crate::log::LogFormat;
 use crate::web::site::{Cors, ExternalUrl};
 use lexopt::{Arg, Parser};
 use log::LevelFilter;
-use scraped_engine::wal::options::{Compression, WalOptions};
+use scraped_engine::wal::options::WalOptions;
 use std::ffi::OsString;
 use std::fmt::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -123,16 +123,7 @@ impl Default for Flags {
             config_file: PathBuf::new(),
             auto_reload: false,
             auto_reload_interval: Duration::ZERO,
-            wal: WalOptions {
-                path: PathBuf::new(),
-                segment_size_bytes: None,
-                compression: Compression::Snappy,
-                retention_min_time: Duration::ZERO,
-                retention_max_time: Duration::ZERO,
-                retention_max_bytes: None,
-                fsync_interval: Duration::ZERO,
-                lock_file: true,
-            },
+            wal: WalOptions::at(""),
             max_series: None,
             flush_deadline: Duration::ZERO,
             discovery_reload_interval: Duration::ZERO,
@@ -417,6 +408,7 @@ fn help() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use scraped_engine::wal::options::Compression;
 
     fn flags(args: &[&str]) -> Result<Flags, String> {
         match parse(args.iter().map(OsString::from)).map_err(|err| err.to_string())? {
@@ -522,6 +514,12 @@ mod tests {
         assert_eq!(dirs(&two), Ok(vec![PathBuf::from("/run/a"), PathBuf::from("/srv")]));
         let mistake = dirs(&["--local-targets.dir=run"]).unwrap_err();
         assert_eq!(mistake, "--local-targets.dir=run: \"run\" is not an absolute path of a directory");
+    }
+
+    #[test]
+    fn defaults_of_the_log_are_the_engines() {
+        let wal = flags(&[]).unwrap().wal;
+        assert_eq!(wal, WalOptions::at(&wal.path));
     }
 
     #[test]

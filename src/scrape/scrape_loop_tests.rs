@@ -9,7 +9,7 @@ use crate::scrape::targets::target_url::{TargetUrl, UrlScheme};
 use scraped_engine::labels::builder::LabelsBuilder;
 use scraped_engine::labels::{Labels, METRIC_NAME};
 use scraped_engine::wal::head::Wal;
-use scraped_engine::wal::options::{Compression, WalOptions};
+use scraped_engine::wal::options::WalOptions;
 use std::path::Path;
 
 const TEXT: &str = "text/plain";
@@ -68,16 +68,7 @@ impl Bench {
 }
 
 fn open(path: &Path) -> Wal {
-    let options = WalOptions {
-        path: path.to_owned(),
-        segment_size_bytes: Some(1 << 20),
-        compression: Compression::Snappy,
-        retention_min_time: Duration::from_secs(3600),
-        retention_max_time: Duration::ZERO,
-        retention_max_bytes: None,
-        fsync_interval: Duration::from_secs(15),
-        lock_file: false,
-    };
+    let options = WalOptions { segment_size_bytes: Some(1 << 20), lock_file: false, ..WalOptions::at(path) };
     Wal::open(options, &mut |_, _| {}).unwrap().0
 }
 

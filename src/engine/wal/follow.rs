@@ -267,21 +267,12 @@ mod tests {
     use crate::wal::format::record::Record;
     use crate::wal::head::Wal;
     use crate::wal::keep::truncate_files::truncate;
-    use crate::wal::options::{Compression, WalOptions};
+    use crate::wal::options::WalOptions;
     use std::path::Path;
-    use std::time::Duration;
 
     fn open(dir: &Path) -> Wal {
-        let options = WalOptions {
-            path: dir.to_owned(),
-            segment_size_bytes: Some(1 << 20),
-            compression: Compression::Snappy,
-            retention_min_time: Duration::from_secs(3600),
-            retention_max_time: Duration::ZERO,
-            retention_max_bytes: None,
-            fsync_interval: Duration::from_secs(15),
-            lock_file: false,
-        };
+        let options =
+            WalOptions { segment_size_bytes: Some(1 << 20), lock_file: false, ..WalOptions::at(dir) };
         Wal::open(options, &mut |_, _| {}).unwrap().0
     }
 

@@ -27,14 +27,10 @@ fn open(dir: &Path) -> Wal {
 
 fn open_compressed(dir: &Path, compression: Compression) -> Wal {
     let options = WalOptions {
-        path: dir.to_owned(),
         segment_size_bytes: Some(SEGMENT_BYTES),
         compression,
         retention_min_time: Duration::ZERO,
-        retention_max_time: Duration::ZERO,
-        retention_max_bytes: None,
-        fsync_interval: Duration::from_secs(15),
-        lock_file: true,
+        ..WalOptions::at(dir)
     };
     Wal::open(options, &mut |_, _| {}).unwrap().0
 }

@@ -26,7 +26,7 @@ impl Compression {
 }
 
 /// Settings of the log, from the command line.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WalOptions {
     /// `--storage.agent.path`.
     pub path: PathBuf,
@@ -45,4 +45,20 @@ pub struct WalOptions {
     pub fsync_interval: Duration,
     /// `--storage.agent.no-lockfile` is false.
     pub lock_file: bool,
+}
+
+impl WalOptions {
+    /// The defaults of the command line, for a log in `path`.
+    pub fn at(path: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            segment_size_bytes: None,
+            compression: Compression::Snappy,
+            retention_min_time: Duration::from_secs(3600),
+            retention_max_time: Duration::ZERO,
+            retention_max_bytes: None,
+            fsync_interval: Duration::from_secs(15),
+            lock_file: true,
+        }
+    }
 }

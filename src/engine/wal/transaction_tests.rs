@@ -19,21 +19,15 @@ use crate::wal::write::commit::{SLICE_BYTES, SLICE_ENTRIES};
 use crate::wal::write::staged::ExemplarTime;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Three slices and a part of one.
 const MANY: usize = 3 * SLICE_ENTRIES + 100;
 
 fn open(dir: &Path) -> (Wal, ReplaySummary) {
     let options = WalOptions {
-        path: dir.to_owned(),
         segment_size_bytes: Some(64 << 20),
         compression: Compression::None,
-        retention_min_time: Duration::ZERO,
-        retention_max_time: Duration::ZERO,
-        retention_max_bytes: None,
-        fsync_interval: Duration::from_secs(15),
-        lock_file: true,
+        ..WalOptions::at(dir)
     };
     Wal::open(options, &mut |_, _| {}).unwrap()
 }

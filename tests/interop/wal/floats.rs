@@ -12,7 +12,7 @@ use scraped_engine::wal::format::segment;
 use scraped_engine::wal::head::Wal;
 use scraped_engine::wal::keep::checkpoint;
 use scraped_engine::wal::keep::maintenance::Maintenance;
-use scraped_engine::wal::options::Compression;
+use scraped_engine::wal::options::{Compression, WalOptions};
 use scraped_engine::wal::stale_nan;
 use support::wal::peers::{Server, dump, run_agent};
 use support::wal::{
@@ -44,7 +44,7 @@ fn values_of_every_kind_come_back_in_every_compression() {
     let now_ms = now_ms();
     for compression in [Compression::None, Compression::Snappy, Compression::Zstd] {
         let dir = TempDir::with_prefix("scraped-test-").unwrap();
-        let (wal, _) = open_with(support::wal::options(dir.path()).with(compression));
+        let (wal, _) = open_with(WalOptions { compression, ..options(dir.path()) });
         let mut appender = wal.appender();
         let values =
             [0.0, -0.0, 1.5, -1e300, 5e-324, f64::INFINITY, f64::NEG_INFINITY, f64::NAN, stale_nan(), 3.0];
@@ -56,16 +56,6 @@ fn values_of_every_kind_come_back_in_every_compression() {
         assert_eq!(dump(dir.path()), ours, "{compression:?}");
         assert_eq!(ours.len(), 3);
         assert!(ours.values().all(|samples| samples.len() == values.len()), "{ours:?}");
-    }
-}
-
-trait WithCompression {
-    fn with(self, compression: Compression) -> Self;
-}
-
-impl WithCompression for scraped_engine::wal::options::WalOptions {
-    fn with(self, compression: Compression) -> Self {
-        Self { compression, ..self }
     }
 }
 

@@ -103,10 +103,6 @@ fn scrape(appender: &mut Appender, ts_ms: i64, n: u64) {
     assert_eq!((report.histograms, report.exemplars), (NAMES.len(), NAMES.len()));
 }
 
-fn with(options: WalOptions, compression: Compression) -> WalOptions {
-    WalOptions { compression, ..options }
-}
-
 fn check_server(dir: &Path, at_ms: i64) {
     let server = Server::start(dir);
     assert_eq!(server.ask(ALL, at_ms), ask_all(dir), "floats");
@@ -126,7 +122,7 @@ fn a_server_has_every_histogram_and_exemplar_in_every_compression() {
         let dir = TempDir::with_prefix("scraped-test-").unwrap();
         let start_ms = now_ms() - 60_000;
         for run in 0..2 {
-            let (wal, summary) = open_with(with(options(dir.path()), compression));
+            let (wal, summary) = open_with(WalOptions { compression, ..options(dir.path()) });
             assert_eq!(summary.losses, Vec::<String>::new());
             let mut appender = wal.appender();
             for n in 1..=5 {

@@ -10,39 +10,23 @@ use scraped::scrape::schedule::scheduler::FirstScrape;
 use scraped::scrape::targets::status::StatusBoard;
 use scraped_engine::store::body_budget::BodyBudget;
 use scraped_engine::store::rules::MetadataRecords;
-use scraped_engine::wal::head::Wal;
-use scraped_engine::wal::options::{Compression, WalOptions};
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use support::fake_loops::{config, group, job};
 use support::targets::{Behaviour, FakeTargets};
+use support::wal::open;
 use support::{command, wait_until};
 
 const HOUR_MS: i64 = 3_600_000;
 const INTERVAL: Duration = Duration::from_secs(1);
-
-fn open(path: &Path) -> Wal {
-    let options = WalOptions {
-        path: path.to_owned(),
-        segment_size_bytes: Some(1 << 20),
-        compression: Compression::Snappy,
-        retention_min_time: Duration::from_secs(86_400),
-        retention_max_time: Duration::ZERO,
-        retention_max_bytes: None,
-        fsync_interval: Duration::from_secs(60),
-        lock_file: true,
-    };
-    Wal::open(options, &mut |_, _| {}).expect("a new log").0
-}
 
 #[test]
 fn every_scrape_is_in_the_log_whatever_the_wall_clock_does() {
     let dir = tempfile::tempdir().expect("a directory");
     let targets = FakeTargets::start();
     targets.set("/metrics", Behaviour::Counter);
-    let wal = open(dir.path());
+    let wal = open(dir.path()).0;
     let (clock, metrics) = (Clock::system(), Arc::new(ScrapeMetrics::default()));
     let (target_sets, target_sets_receiver) = crossbeam_channel::bounded(1);
     let scraping = Handle::spawn(

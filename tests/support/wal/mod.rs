@@ -38,16 +38,7 @@ const FORK_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Settings for small logs: everything is kept unless a test says otherwise.
 pub fn options(dir: &Path) -> WalOptions {
-    WalOptions {
-        path: dir.to_owned(),
-        segment_size_bytes: Some(MIB),
-        compression: Compression::Snappy,
-        retention_min_time: Duration::from_secs(3600),
-        retention_max_time: Duration::ZERO,
-        retention_max_bytes: Some(1 << 40),
-        fsync_interval: Duration::from_secs(15),
-        lock_file: true,
-    }
+    WalOptions { segment_size_bytes: Some(MIB), retention_max_bytes: Some(1 << 40), ..WalOptions::at(dir) }
 }
 
 /// The same for a log of this process alone, as large as its file system lets it be.

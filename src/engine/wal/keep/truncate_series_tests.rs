@@ -26,7 +26,6 @@ use proptest::strategy::{Just, Strategy};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 const N_APPENDERS: usize = 2;
 
@@ -257,16 +256,7 @@ impl Model {
 }
 
 fn open(dir: &Path) -> Wal {
-    let options = WalOptions {
-        path: dir.to_owned(),
-        segment_size_bytes: Some(1 << 20),
-        compression: Compression::Snappy,
-        retention_min_time: Duration::ZERO,
-        retention_max_time: Duration::ZERO,
-        retention_max_bytes: None,
-        fsync_interval: Duration::from_secs(15),
-        lock_file: true,
-    };
+    let options = WalOptions { segment_size_bytes: Some(1 << 20), ..WalOptions::at(dir) };
     let (wal, summary) = Wal::open(options, &mut |_, _| {}).unwrap();
     assert_eq!(summary.losses, Vec::<String>::new());
     wal

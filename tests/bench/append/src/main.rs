@@ -10,20 +10,20 @@ mod pages;
 use crate::pages::Exposed;
 use scraped::clock::Clock;
 use scraped::config;
+use scraped::scrape::metrics::ScrapeMetrics;
+use scraped::scrape::scrape_loop::{ScrapeLoop, ScrapeTime, Worker};
+use scraped::scrape::targets::pool::LoopSettings;
+use scraped::scrape::targets::target::Target;
+use scraped::scrape::targets::target_url::{TargetUrl, UrlScheme};
 use scraped_engine::exposition::Entry;
 use scraped_engine::exposition::parser::{Parser, ParserBuffers};
 use scraped_engine::exposition::recall::{KnownSeries, NoRecall};
 use scraped_engine::labels::Labels;
 use scraped_engine::store::append::Page;
 use scraped_engine::store::body_budget::BodyBudget;
-use scraped::scrape::metrics::ScrapeMetrics;
 use scraped_engine::store::permits::Permits;
-use scraped::scrape::targets::pool::LoopSettings;
-use scraped::scrape::scrape_loop::{ScrapeLoop, ScrapeTime, Worker};
-use scraped::scrape::targets::target::Target;
-use scraped::scrape::targets::target_url::{TargetUrl, UrlScheme};
 use scraped_engine::wal::head::Wal;
-use scraped_engine::wal::options::{Compression, WalOptions};
+use scraped_engine::wal::options::WalOptions;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -151,19 +151,11 @@ fn text_lens(exposed: &Exposed) -> Vec<usize> {
 }
 
 fn bench(dir: &Path) -> (ScrapeLoop, Worker, Wal) {
-    let options = WalOptions {
-        path: dir.to_owned(),
-        segment_size_bytes: Some(8 << 20),
-        compression: Compression::Snappy,
-        retention_min_time: Duration::from_secs(3600),
-        retention_max_time: Duration::ZERO,
-        retention_max_bytes: None,
-        fsync_interval: Duration::from_secs(15),
-        lock_file: false,
-    };
+    let options = WalOptions { segment_size_bytes: Some(8 << 20), lock_file: false, ..WalOptions::at(dir) };
     let (wal, _) = Wal::open(options, &mut |_, _| {}).expect("the log can be opened");
     let budget = BodyBudget::new(64 << 20, 64 << 20);
-    let worker = Worker::new(Permits::new(1, &wal), budget, Arc::new(ScrapeMetrics::default()), Clock::system());
+    let worker =
+        Worker::new(Permits::new(1, &wal), budget, Arc::new(ScrapeMetrics::default()), Clock::system());
     let config_path = dir.join("scraped.yml");
     std::fs::write(&config_path, "scrape_configs: [{job_name: node}]").expect("a file can be written");
     let config = Arc::clone(&config::load(&config_path).expect("a good configuration").scrape_configs[0]);

@@ -4,15 +4,15 @@
 //! four hosts whose values move. `encode 0 1|2 N` only makes N rounds of requests of one message: `scripts/bench
 //! --encode` lets valgrind count the instructions of that.
 
+use scraped_bench::node_page::NodePage;
+use scraped_engine::encode::packer::Packer;
+use scraped_engine::encode::series_labels::SeriesLabels;
+use scraped_engine::encode::{Message, RequestWriter};
 use scraped_engine::labels::Labels;
 use scraped_engine::labels::builder::LabelsBuilder;
-use scraped_engine::encode::packer::Packer;
-use scraped_engine::encode::{Message, RequestWriter};
-use scraped_engine::encode::series_labels::SeriesLabels;
 use scraped_engine::series::SeriesHandle;
 use scraped_engine::wal::head::Wal;
-use scraped_engine::wal::options::{Compression, WalOptions};
-use scraped_bench::node_page::NodePage;
+use scraped_engine::wal::options::WalOptions;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -143,15 +143,6 @@ fn handle(wal: &Wal, series: &str, instance: &str) -> SeriesHandle {
 }
 
 fn open(dir: &Path) -> Wal {
-    let options = WalOptions {
-        path: dir.to_owned(),
-        segment_size_bytes: Some(8 << 20),
-        compression: Compression::Snappy,
-        retention_min_time: Duration::from_secs(3600),
-        retention_max_time: Duration::ZERO,
-        retention_max_bytes: None,
-        fsync_interval: Duration::from_secs(15),
-        lock_file: false,
-    };
+    let options = WalOptions { segment_size_bytes: Some(8 << 20), lock_file: false, ..WalOptions::at(dir) };
     Wal::open(options, &mut |_, _| {}).expect("the log can be opened").0
 }

@@ -7,8 +7,8 @@ use scraped_engine::labels::builder::LabelsBuilder;
 use scraped_engine::series::SeriesHandle;
 use scraped_engine::wal::appender::Appender;
 use scraped_engine::wal::head::Wal;
-use scraped_engine::wal::options::{Compression, WalOptions};
 use scraped_engine::wal::keep::truncate_files::truncate;
+use scraped_engine::wal::options::WalOptions;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -44,16 +44,7 @@ fn main() {
 }
 
 fn open(dir: &Path) -> Wal {
-    let options = WalOptions {
-        path: dir.to_owned(),
-        segment_size_bytes: None,
-        compression: Compression::Snappy,
-        retention_min_time: Duration::ZERO,
-        retention_max_time: Duration::ZERO,
-        retention_max_bytes: None,
-        fsync_interval: Duration::from_secs(15),
-        lock_file: false,
-    };
+    let options = WalOptions { lock_file: false, ..WalOptions::at(dir) };
     Wal::open(options, &mut |_, _| {}).expect("a log").0
 }
 
