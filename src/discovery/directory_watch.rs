@@ -8,12 +8,12 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::path::Path;
 use std::sync::Arc;
-use std::thread;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use rustix::fd::OwnedFd;
 use rustix::fs::inotify::{CreateFlags, Reader, WatchFlags, add_watch, init, remove_watch};
 use scraped_engine::threads::ThreadKind;
+use scraped_engine::threads::stop::{Stopper, stop_pair};
 
 /// Full: a wake-up is already on its way.
 const CHANGED_CAPACITY: usize = 1;
@@ -33,6 +33,8 @@ pub(in crate::discovery) struct DirectoryWatch {
     /// Of [`ALWAYS_THERE`].
     wake: i32,
     changed: Option<Receiver<()>>,
+    /// Ends the thread while it rests after a panic.
+    _stopper: Stopper,
 }
 
 impl DirectoryWatch {
@@ -45,12 +47,9 @@ impl DirectoryWatch {
         let wake = add_watch(&*inotify, ALWAYS_THERE, WatchFlags::DELETE_SELF)?;
         let (sender, changed) = bounded(CHANGED_CAPACITY);
         let read_from = Arc::clone(&inotify);
-        let rest = |pause| {
-            thread::sleep(pause);
-            true
-        };
-        THREAD.spawn_restarting("", rest, move || report(&read_from, &sender))?;
-        Ok(Self { inotify, wake, changed: Some(changed) })
+        let (stopper, stop) = stop_pair();
+        THREAD.spawn_restarting("", stop, move || report(&read_from, &sender))?;
+        Ok(Self { inotify, wake, changed: Some(changed), _stopper: stopper })
     }
 
     /// Watches `directory` too; again is no harm.

@@ -3,12 +3,10 @@
 use crate::discovery::keeper::Keeper;
 use crate::discovery::target_group::TargetGroup;
 use crate::http::Canceller;
-use crossbeam_channel::Receiver;
 use crossbeam_channel::Sender;
-use crossbeam_channel::TryRecvError;
 use crossbeam_channel::select;
+use scraped_engine::threads::stop::StopToken;
 use scraped_engine::threads::{STACK_BYTES, ThreadKind};
-use std::convert::Infallible;
 use std::sync::Arc;
 
 /// Each provider has one, `sd-<kind>-<n>`.
@@ -24,19 +22,16 @@ pub(crate) trait Discoverer: Send {
         None
     }
 
-    /// Sends all groups, and again when they change, until `stop` is closed or nothing can change any more.
-    fn run(self: Box<Self>, groups: &mut GroupSender, stop: &Stop);
+    /// Sends all groups, and again when they change, until `stop` or until nothing can change any more.
+    fn run(self: Box<Self>, groups: &mut GroupSender, stop: &StopToken);
 }
-
-/// Never carries anything; that it is closed means stop, and waiting for that is the only way to sleep.
-pub(crate) type Stop = Receiver<Infallible>;
 
 /// One provider's way to the manager.
 #[derive(Debug)]
 pub(crate) struct GroupSender {
     pub(in crate::discovery) provider: u64,
     pub(in crate::discovery) updates: Sender<Update>,
-    pub(in crate::discovery) stop: Stop,
+    pub(in crate::discovery) stop: StopToken,
     /// Remembers what is sent.
     pub(in crate::discovery) keeper: Option<Keeper>,
 }
@@ -65,12 +60,12 @@ impl GroupSender {
     /// Hands all groups on. Waits while the manager is busy, but not past a stop.
     pub(in crate::discovery) fn send(&mut self, groups: Vec<Arc<TargetGroup>>) {
         // After a stop the file may be another provider's.
-        let is_stopped = self.stop.try_recv() == Err(TryRecvError::Disconnected);
+        let is_stopped = self.stop.is_stopped();
         let update = Update { provider: self.provider, groups: groups.clone() };
         select! {
             // No one to send to is the same as a stop, and that is seen next.
             send(self.updates, update) -> _ => {}
-            recv(self.stop) -> _ => {}
+            recv(self.stop.receiver()) -> _ => {}
         }
         // Last, since disks may be slow.
         if let Some(keeper) = self.keeper.as_mut().filter(|_| !is_stopped) {

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvError, SendError, Sender, at, bounded, never, select};
+use crossbeam_channel::{Receiver, RecvError, SendError, Sender, at, never, select};
 
 use crate::config::Config;
 use crate::config::discovery::DiscoveryConfig;
@@ -24,6 +24,7 @@ use crate::discovery::outbox::{MIN_WAIT, Outbox};
 use crate::discovery::providers::provider;
 use crate::discovery::target_group::{TargetGroup, TargetSets};
 use crate::http::Canceller;
+use scraped_engine::threads::stop::{Stopper, stop_pair};
 use scraped_engine::threads::{STACK_BYTES, ThreadKind};
 
 const THREAD: ThreadKind = ThreadKind { name: "sd-manager", stack_bytes: STACK_BYTES };
@@ -89,14 +90,14 @@ struct Provider {
 /// A provider's thread. Dropping it stops it without waiting.
 struct Running {
     /// `None` only inside `drop`.
-    stop: Option<Sender<Infallible>>,
+    stopper: Option<Stopper>,
     canceller: Option<Canceller>,
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
         // First the stop, so that who is interrupted knows why.
-        self.stop = None;
+        self.stopper = None;
         if let Some(canceller) = &self.canceller {
             canceller.cancel();
         }
@@ -279,7 +280,7 @@ impl Manager {
         let (kind, canceller) = (discoverer.kind(), discoverer.canceller());
         let id = self.n_started;
         self.n_started += 1;
-        let (stop_sender, stop) = bounded(0);
+        let (stopper, stop) = stop_pair();
         // Of two of a job that differ in nothing but a secret, one is remembered.
         let is_taken =
             |keeper: &Keeper| self.providers.iter().any(|it| it.kept_path.as_deref() == Some(keeper.path()));
@@ -313,7 +314,7 @@ impl Manager {
             groups: None,
             remembered,
             kept_path,
-            _running: Running { stop: Some(stop_sender), canceller },
+            _running: Running { stopper: Some(stopper), canceller },
         }
     }
 

@@ -7,13 +7,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{RecvTimeoutError, TryRecvError};
-
 use crate::discovery::complaints::Complaint;
-use crate::discovery::discoverer::{Discoverer, GroupSender, Stop, THREAD};
+use crate::discovery::discoverer::{Discoverer, GroupSender, THREAD};
 use crate::discovery::metrics::DiscoveryMetrics;
 use crate::discovery::target_group::TargetGroup;
 use crate::http::Canceller;
+use scraped_engine::threads::stop::StopToken;
 
 /// Pause after the first failure while there was no answer yet; it doubles up to the refresh interval.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
@@ -28,11 +27,11 @@ pub(in crate::discovery) trait Source: Send {
         None
     }
 
-    /// All groups as they are now. Must end within the refresh interval, or soon after `stop` is closed.
+    /// All groups as they are now. Must end within the refresh interval, or soon after `stop`.
     ///
     /// # Errors
     /// A sentence about what went wrong, with the name of what was asked.
-    fn refresh(&mut self, stop: &Stop) -> Result<Vec<TargetGroup>, String>;
+    fn refresh(&mut self, stop: &StopToken) -> Result<Vec<TargetGroup>, String>;
 }
 
 /// A provider made of a source.
@@ -57,7 +56,7 @@ impl<S: Source> Discoverer for Refresher<S> {
         self.source.canceller()
     }
 
-    fn run(mut self: Box<Self>, groups: &mut GroupSender, stop: &Stop) {
+    fn run(mut self: Box<Self>, groups: &mut GroupSender, stop: &StopToken) {
         let labels = [self.source.kind(), self.job.as_str()];
         let metrics = self.metrics.of_provider(labels[0], labels[1]);
         let mut complaint: Option<Complaint> = None;
@@ -70,7 +69,7 @@ impl<S: Source> Discoverer for Refresher<S> {
             let answer = THREAD
                 .catch(|| self.source.refresh(stop))
                 .unwrap_or_else(|panicked| Err(format!("a bug: it panicked at {}", panicked.place())));
-            if stop.try_recv() == Err(TryRecvError::Disconnected) {
+            if stop.is_stopped() {
                 return;
             }
             metrics.took(began_at.elapsed());
@@ -102,7 +101,7 @@ impl<S: Source> Discoverer for Refresher<S> {
                     }
                 }
             }
-            if stop.recv_timeout(pause.saturating_sub(began_at.elapsed())) != Err(RecvTimeoutError::Timeout) {
+            if stop.wait(pause.saturating_sub(began_at.elapsed())) {
                 return;
             }
         }
@@ -115,6 +114,7 @@ mod tests {
     use std::thread;
 
     use crossbeam_channel::bounded;
+    use scraped_engine::threads::stop::stop_pair;
 
     /// Panics when it is asked for the second time.
     struct Panicking(usize);
@@ -124,7 +124,7 @@ mod tests {
             "test"
         }
 
-        fn refresh(&mut self, _: &Stop) -> Result<Vec<TargetGroup>, String> {
+        fn refresh(&mut self, _: &StopToken) -> Result<Vec<TargetGroup>, String> {
             self.0 += 1;
             assert_ne!(self.0, 2, "meant");
             Ok(Vec::new())
@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn a_source_that_panics_is_asked_again() {
-        let (stop_sender, stop) = bounded(0);
+        let (stopper, stop) = stop_pair();
         let (updates, received) = bounded(0);
         let metrics = Arc::new(DiscoveryMetrics::default());
         let source = Panicking(0);
@@ -146,7 +146,7 @@ mod tests {
             received.recv_timeout(Duration::from_secs(60)).unwrap();
         }
         assert_eq!(metrics.refresh_failures.with(&["test", "job"]).get(), 1);
-        drop((stop_sender, received));
+        drop((stopper, received));
         thread.join().unwrap();
     }
 }

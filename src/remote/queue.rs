@@ -30,6 +30,7 @@ use scraped_engine::families::MetadataStore;
 use scraped_engine::labels::Labels;
 use scraped_engine::threads::Thread;
 use scraped_engine::threads::restarts::Restarts;
+use scraped_engine::threads::stop::{StopToken, Stopper, stop_pair};
 use scraped_engine::wal::head::Wal;
 use scraped_engine::wal::log_readers::ReaderMark;
 
@@ -82,7 +83,7 @@ pub struct Queue {
 struct Running {
     shared: Arc<Shared>,
     control: Sender<Control>,
-    stop: Sender<()>,
+    stopper: Stopper,
     /// Closed when the watcher has ended.
     done: Receiver<()>,
     thread: Thread,
@@ -165,26 +166,22 @@ impl Queue {
             Arc::clone(&self.metrics),
         ));
         let (control, orders) = unbounded();
-        let (stop, stopped) = bounded(0);
+        let (stopper, stop) = stop_pair();
         let (is_running, done) = bounded(0);
         let (commit, commits) = bounded(COMMITS);
-        let metadata = self.start_metadata(&shared, &stopped)?;
-        let watcher = Watcher::new(Arc::clone(&shared), Orders::new(orders, stopped), commits)?;
+        let metadata = self.start_metadata(&shared, &stop)?;
+        let watcher = Watcher::new(Arc::clone(&shared), Orders::new(orders, stop), commits)?;
         self.wal.notify(commit, Arc::clone(&self.metrics.watcher_notifications_skipped));
         let consequence = "remote-manager starts it again";
         let thread = THREAD.spawn_owned(&self.metrics.name, consequence, move || {
             let _is_running: Sender<()> = is_running;
             watcher.run();
         })?;
-        self.running = Some(Running { shared, control, stop, done, thread, metadata });
+        self.running = Some(Running { shared, control, stopper, done, thread, metadata });
         Ok(())
     }
 
-    fn start_metadata(
-        &self,
-        shared: &Arc<Shared>,
-        stop: &Receiver<()>,
-    ) -> io::Result<Option<metadata::Handle>> {
+    fn start_metadata(&self, shared: &Arc<Shared>, stop: &StopToken) -> io::Result<Option<metadata::Handle>> {
         let config = shared.config.metadata;
         if !config.send {
             return Ok(None);
@@ -256,11 +253,11 @@ impl Queue {
 
     /// Ends the watcher and its shards; requests in flight may end until `deadline`.
     pub fn halt(&mut self, deadline: Instant) {
-        let Some(Running { shared, control, stop, done, thread, metadata }) = self.running.take() else {
+        let Some(Running { shared, control, stopper, done, thread, metadata }) = self.running.take() else {
             return;
         };
         drop(control);
-        drop(stop);
+        drop(stopper);
         if done.recv_deadline(deadline) == Err(RecvTimeoutError::Timeout) {
             shared.cancel_all();
         }

@@ -9,7 +9,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::TryRecvError;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -17,7 +16,6 @@ use crate::config::discovery::Provenance;
 use crate::config::discovery::consul::ConsulSdConfig;
 use crate::config::text::yaml::MAX_TEXT_BYTES;
 use crate::discovery::complaints::Complaint;
-use crate::discovery::discoverer::Stop;
 use crate::discovery::lists::allowance::{ANSWER_BYTES, List, Map, list, map, within};
 use crate::discovery::lists::json_mistake::json_mistake;
 use crate::discovery::lists::tally::{Fate, Tally, Wanted};
@@ -29,6 +27,7 @@ use crate::http::address::escape::{escape, escape_query};
 use crate::http::address::url::Url;
 use crate::http::{Canceller, Headers, HttpClient, Question, USER_AGENT};
 use scraped_engine::labels::Labels;
+use scraped_engine::threads::stop::StopToken;
 
 /// One request.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -254,7 +253,7 @@ impl Source for ConsulSource {
         self.client.as_ref().ok().map(HttpClient::canceller)
     }
 
-    fn refresh(&mut self, stop: &Stop) -> Result<Vec<TargetGroup>, String> {
+    fn refresh(&mut self, stop: &StopToken) -> Result<Vec<TargetGroup>, String> {
         if self.datacenter.is_empty() {
             let agent: AgentSelf = self.call(["agent", "self"], "/v1/agent/self", &[])?;
             self.datacenter = agent.config.datacenter;
@@ -267,7 +266,7 @@ impl Source for ConsulSource {
         let mut failures = Vec::new();
         let mut tally = Tally::new(Provenance::Network, self.wanted);
         for name in &services {
-            if stop.try_recv() == Err(TryRecvError::Disconnected) {
+            if stop.is_stopped() {
                 break;
             }
             let before = tally.clone();

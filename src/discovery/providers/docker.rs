@@ -15,7 +15,6 @@ use serde::de::DeserializeOwned;
 use crate::config::discovery::Provenance;
 use crate::config::discovery::docker::DockerSdConfig;
 use crate::config::text::yaml::MAX_TEXT_BYTES;
-use crate::discovery::discoverer::Stop;
 use crate::discovery::lists::allowance::{ANSWER_BYTES, List, list, map, within};
 use crate::discovery::lists::json_mistake::json_mistake;
 use crate::discovery::lists::nullable::or_default;
@@ -28,6 +27,7 @@ use crate::http::address::url::Url;
 use crate::http::wire::response::Answer;
 use crate::http::{Canceller, Headers, HttpClient, Question, USER_AGENT};
 use scraped_engine::labels::Labels;
+use scraped_engine::threads::stop::StopToken;
 
 /// The newest version of the API that this was written for.
 const NEWEST_API: ApiVersion = ApiVersion(1, 44);
@@ -203,7 +203,7 @@ impl Source for DockerSource {
         self.client.as_ref().ok().map(HttpClient::canceller)
     }
 
-    fn refresh(&mut self, _: &Stop) -> Result<Vec<TargetGroup>, String> {
+    fn refresh(&mut self, _: &StopToken) -> Result<Vec<TargetGroup>, String> {
         let deadline = Instant::now() + self.config.refresh_interval.max(Duration::from_secs(1));
         let ApiVersion(major, minor) = self.version(deadline)?;
         let containers = self

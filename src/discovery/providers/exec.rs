@@ -4,18 +4,16 @@
 
 use std::time::Instant;
 
-use crossbeam_channel::TryRecvError;
-
 use crate::config::discovery::Provenance;
 use crate::config::discovery::exec::ExecSdConfig;
 use crate::config::text::yaml::MAX_TEXT_BYTES;
-use crate::discovery::discoverer::Stop;
 use crate::discovery::lists::group_list::{Format, parse};
 use crate::discovery::lists::raw_group::Origin;
 use crate::discovery::lists::tally::Wanted;
 use crate::discovery::refresh::Source;
 use crate::discovery::target_group::TargetGroup;
 use crate::exec::{Run, run};
+use scraped_engine::threads::stop::StopToken;
 
 /// Label with the program.
 const COMMAND_LABEL: &str = "__meta_exec_command";
@@ -39,7 +37,7 @@ impl Source for ExecSource {
         "exec"
     }
 
-    fn refresh(&mut self, stop: &Stop) -> Result<Vec<TargetGroup>, String> {
+    fn refresh(&mut self, stop: &StopToken) -> Result<Vec<TargetGroup>, String> {
         let config = &self.config;
         let program = config.command.first().map(String::as_str).unwrap_or_default();
         let order = Run {
@@ -52,8 +50,7 @@ impl Source for ExecSource {
             output.extend_from_slice(piece);
             true
         };
-        run(order, || stop.try_recv() == Err(TryRecvError::Disconnected), take)
-            .map_err(|error| format!("{program}: {error}"))?;
+        run(order, || stop.is_stopped(), take).map_err(|error| format!("{program}: {error}"))?;
         let origin = Origin {
             provenance: Provenance::Operator,
             label: COMMAND_LABEL,

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{RecvTimeoutError, never, select};
+use crossbeam_channel::{never, select};
 use xxhash_rust::xxh64::xxh64;
 
 use crate::config::discovery::Provenance;
@@ -21,13 +21,14 @@ use crate::config::text::encoding::without_mark;
 use crate::config::text::yaml::MAX_TEXT_BYTES;
 use crate::discovery::complaints::Complaint;
 use crate::discovery::directory_watch::DirectoryWatch;
-use crate::discovery::discoverer::{Discoverer, GroupSender, Stop};
+use crate::discovery::discoverer::{Discoverer, GroupSender};
 use crate::discovery::lists::group_list::{Format, parse};
 use crate::discovery::lists::path_pattern::{is_pattern, matching_files};
 use crate::discovery::lists::raw_group::Origin;
 use crate::discovery::lists::tally::Wanted;
 use crate::discovery::metrics::DiscoveryMetrics;
 use crate::discovery::target_group::TargetGroup;
+use scraped_engine::threads::stop::StopToken;
 
 /// Label with the path of the file.
 const FILEPATH_LABEL: &str = "__meta_filepath";
@@ -110,7 +111,7 @@ impl Discoverer for FileDiscoverer {
         "file"
     }
 
-    fn run(mut self: Box<Self>, groups: &mut GroupSender, stop: &Stop) {
+    fn run(mut self: Box<Self>, groups: &mut GroupSender, stop: &StopToken) {
         let mut refreshed_at = Instant::now();
         self.look(Depth::Contents, stop);
         self.remember(groups.remembered());
@@ -125,10 +126,10 @@ impl Discoverer for FileDiscoverer {
         loop {
             let changed = watch.as_ref().and_then(DirectoryWatch::changed).unwrap_or(&nothing);
             select! {
-                recv(stop) -> _ => return,
+                recv(stop.receiver()) -> _ => return,
                 recv(changed) -> _ => {
                     // Others may write to the directory all the time.
-                    if stop.recv_timeout(COLLECT_TIME) != Err(RecvTimeoutError::Timeout) {
+                    if stop.wait(COLLECT_TIME) {
                         return;
                     }
                 }
@@ -224,7 +225,7 @@ impl FileDiscoverer {
     }
 
     /// Looks at all files; true when groups have changed.
-    fn look(&mut self, depth: Depth, stop: &Stop) -> bool {
+    fn look(&mut self, depth: Depth, stop: &StopToken) -> bool {
         let start = Instant::now();
         let (listed, kept_directories) = self.list();
         let mut changed = false;
@@ -331,7 +332,7 @@ impl KnownFile {
         depth: Depth,
         wanted: Wanted,
         metrics: &DiscoveryMetrics,
-        stop: &Stop,
+        stop: &StopToken,
     ) -> bool {
         let is_new = self.suspicious_until.is_none();
         let has_moved = is_new || self.stamp != stamp_of(path);
@@ -442,10 +443,10 @@ fn stamp_of(path: &Path) -> Option<Stamp> {
 }
 
 /// Waits until the file stays as it is for a moment.
-fn settle(path: &Path, stop: &Stop) {
+fn settle(path: &Path, stop: &StopToken) {
     let mut before = stamp_of(path);
     for _ in 0..SETTLE_ATTEMPTS {
-        if stop.recv_timeout(SETTLE_TIME) != Err(RecvTimeoutError::Timeout) {
+        if stop.wait(SETTLE_TIME) {
             return;
         }
         let now = stamp_of(path);

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use crate::config::discovery::Provenance;
 use crate::config::discovery::http::HttpSdConfig;
 use crate::config::text::yaml::MAX_TEXT_BYTES;
-use crate::discovery::discoverer::Stop;
 use crate::discovery::lists::group_list::{Format, parse};
 use crate::discovery::lists::raw_group::Origin;
 use crate::discovery::lists::tally::Wanted;
@@ -17,6 +16,7 @@ use crate::discovery::refresh::Source;
 use crate::discovery::target_group::TargetGroup;
 use crate::http::address::url::Url;
 use crate::http::{Canceller, Headers, HttpClient, Question, USER_AGENT};
+use scraped_engine::threads::stop::StopToken;
 
 /// Label with the URL of the list, without a password.
 const URL_LABEL: &str = "__meta_url";
@@ -84,7 +84,7 @@ impl Source for HttpSource {
         self.client.as_ref().ok().map(HttpClient::canceller)
     }
 
-    fn refresh(&mut self, _: &Stop) -> Result<Vec<TargetGroup>, String> {
+    fn refresh(&mut self, _: &StopToken) -> Result<Vec<TargetGroup>, String> {
         let found = self.ask();
         if found.is_err() {
             self.metrics.http_failures.inc();

@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use crate::config::discovery::Provenance;
 use crate::config::discovery::statics::StaticConfig;
-use crate::discovery::discoverer::{Discoverer, GroupSender, Stop};
+use crate::discovery::discoverer::{Discoverer, GroupSender};
 use crate::discovery::target_group::{ADDRESS_LABEL, TargetGroup};
 use scraped_engine::labels::Labels;
+use scraped_engine::threads::stop::StopToken;
 
 /// All `static_configs` of a job.
 #[derive(Debug)]
@@ -19,7 +20,7 @@ impl Discoverer for StaticDiscoverer {
         "static"
     }
 
-    fn run(self: Box<Self>, groups: &mut GroupSender, _: &Stop) {
+    fn run(self: Box<Self>, groups: &mut GroupSender, _: &StopToken) {
         let group = |(group_idx, config): (usize, &StaticConfig)| {
             let targets =
                 config.targets.iter().map(|target| Labels::from_pairs([(ADDRESS_LABEL, &**target)]));

@@ -1,4 +1,4 @@
-//! The one way to run a thread: a name, a stack, and what its death means.
+//! The one way to run a thread: a name, a stack, a stop token, and what its death means.
 //!
 //! A thread that panics is caught where it began, counted by its kind, and named in one line of the log. What follows is
 //! part of its start: the daemon stops in order, the thread runs again after a pause, or its owner sees to it. Threads
@@ -8,13 +8,14 @@
 pub mod fault;
 mod panics;
 pub mod restarts;
+pub mod stop;
 
 pub use crate::threads::panics::{Panicked, ThreadMetrics, metrics};
 use crate::threads::restarts::Restarts;
+use crate::threads::stop::StopToken;
 use std::io;
 use std::sync::OnceLock;
 use std::thread::{Builder, JoinHandle, Scope, ScopedJoinHandle};
-use std::time::Duration;
 
 /// Stack of a thread without a reason for less: address space, of which only what is touched costs anything.
 pub const STACK_BYTES: usize = 2 << 20;
@@ -84,15 +85,14 @@ impl ThreadKind {
         })
     }
 
-    /// Starts a thread that runs again after a panic, and after a pause in which `rest` sleeps. `rest` is false when the
-    /// thread is to end instead.
+    /// Starts a thread that runs again after a panic and a pause, unless `stop` comes first.
     ///
     /// # Errors
     /// The system refuses the thread.
     pub fn spawn_restarting(
         self,
         instance: &str,
-        rest: impl Fn(Duration) -> bool + Send + 'static,
+        stop: StopToken,
         mut run: impl FnMut() + Send + 'static,
     ) -> io::Result<Thread> {
         let name = self.thread_name(instance);
@@ -101,7 +101,7 @@ impl ThreadKind {
             while let Err(panicked) = self.run(&mut run) {
                 let pause = restarts.next_pause();
                 log::error!("BUG: thread {name} {panicked}; it starts again in {} s", pause.as_secs());
-                if !rest(pause) {
+                if stop.wait(pause) {
                     return false;
                 }
                 restarts.count();

@@ -1,4 +1,5 @@
 use super::*;
+use crate::threads::stop::stop_pair;
 use crossbeam_channel::{bounded, unbounded};
 use std::time::Instant;
 
@@ -24,17 +25,14 @@ fn only_a_panic_of_an_essential_thread_stops_the_daemon() {
 
 #[test]
 fn a_thread_that_restarts_rests_and_runs_again() {
+    let (_stopper, stop) = stop_pair();
     let (ran, runs) = bounded(0);
     let mut n_runs = 0;
-    let thread = kind("restarts").spawn_restarting(
-        "",
-        |_| true,
-        move || {
-            n_runs += 1;
-            ran.send(n_runs).unwrap();
-            assert_eq!(n_runs, 3, "a bug");
-        },
-    );
+    let thread = kind("restarts").spawn_restarting("", stop, move || {
+        n_runs += 1;
+        ran.send(n_runs).unwrap();
+        assert_eq!(n_runs, 3, "a bug");
+    });
     assert_eq!(runs.iter().collect::<Vec<_>>(), [1, 2, 3]);
     thread.unwrap().join();
     assert_eq!((n_panics("restarts"), metrics().restarts.with(&["restarts"]).get()), (2, 2));
@@ -43,7 +41,9 @@ fn a_thread_that_restarts_rests_and_runs_again() {
 #[test]
 fn a_thread_that_is_to_end_does_not_run_again() {
     let began_at = Instant::now();
-    kind("ends-resting").spawn_restarting("", |_| false, || panic!("a bug")).unwrap().join();
+    let (stopper, stop) = stop_pair();
+    drop(stopper);
+    kind("ends-resting").spawn_restarting("", stop, || panic!("a bug")).unwrap().join();
     assert_eq!(metrics().restarts.with(&["ends-resting"]).get(), 0);
     assert!(began_at.elapsed().as_secs() < 60);
 }

@@ -8,13 +8,14 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Sender, bounded};
 
 use crate::remote::endpoint_state::Shared;
 use crate::remote::read::dealer::Reader;
 use crate::remote::read::orders::{Control, Mode, Orders};
 use crate::remote::send::shards::Outbox;
 use crate::remote::settle::progress::Gap;
+use scraped_engine::threads::stop::StopToken;
 use scraped_engine::threads::{Thread, ThreadKind};
 use scraped_engine::wal::follow::Ended;
 
@@ -35,11 +36,11 @@ pub struct Backlog {
 }
 
 impl Backlog {
-    /// Starts to read the gaps of `shared`; ends at once when `stop` is closed.
+    /// Starts to read the gaps of `shared`; ends at once when `stop` comes.
     ///
     /// # Errors
     /// The system refuses the thread.
-    pub fn spawn(shared: Arc<Shared>, outbox: Outbox, stop: Receiver<()>) -> io::Result<Self> {
+    pub fn spawn(shared: Arc<Shared>, outbox: Outbox, stop: StopToken) -> io::Result<Self> {
         let (control, orders) = bounded(ORDERS);
         let name = shared.metrics.name.clone();
         let thread = THREAD.spawn_owned(&name, "its watcher ends, too", move || {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, TryRecvError, select};
 
 use crate::remote::send::batch::Batch;
+use scraped_engine::threads::stop::StopToken;
 
 /// An order; a closed channel means: end at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,15 +36,15 @@ pub enum Mode {
 #[derive(Debug)]
 pub struct Orders {
     control: Receiver<Control>,
-    stop: Receiver<()>,
+    stop: StopToken,
     mode: Mode,
     /// How many shards there should be, if another number than now.
     pub wanted_shards: Option<usize>,
 }
 
 impl Orders {
-    /// Orders come by `control`; either channel closed ends the reader at once.
-    pub fn new(control: Receiver<Control>, stop: Receiver<()>) -> Self {
+    /// Orders come by `control`; that it is closed ends the reader at once, as `stop` does.
+    pub fn new(control: Receiver<Control>, stop: StopToken) -> Self {
         Self { control, stop, mode: Mode::default(), wanted_shards: None }
     }
 
@@ -52,8 +53,8 @@ impl Orders {
         self.mode
     }
 
-    /// Closed when everything of the endpoint ends.
-    pub fn stop_signal(&self) -> &Receiver<()> {
+    /// Stops everything of the endpoint.
+    pub fn stop_token(&self) -> &StopToken {
         &self.stop
     }
 
@@ -66,7 +67,7 @@ impl Orders {
     pub fn rest(&mut self, pause: Duration) {
         select! {
             recv(self.control) -> order => self.obey(order.ok()),
-            recv(self.stop) -> _ => self.stop(),
+            recv(self.stop.receiver()) -> _ => self.stop(),
             default(pause) => {}
         }
     }
@@ -76,7 +77,7 @@ impl Orders {
         select! {
             recv(commits) -> commit => return commit.is_ok(),
             recv(self.control) -> order => self.obey(order.ok()),
-            recv(self.stop) -> _ => self.stop(),
+            recv(self.stop.receiver()) -> _ => self.stop(),
             default(pause) => {}
         }
         true
@@ -104,7 +105,7 @@ impl Orders {
                 back.into_inner()
             }),
             recv(self.control) -> order => self.obey(order.ok()),
-            recv(self.stop) -> _ => self.stop(),
+            recv(self.stop.receiver()) -> _ => self.stop(),
         }
         Err(batch.unwrap_or_default())
     }

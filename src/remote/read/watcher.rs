@@ -49,7 +49,7 @@ impl Watcher {
     /// The system refuses a thread.
     pub fn new(shared: Arc<Shared>, orders: Orders, commits: Receiver<()>) -> std::io::Result<Self> {
         let n_shards = shared.config.queue.min_shards;
-        let (shards, outbox) = Shards::spawn(n_shards, &shared, orders.stop_signal())?;
+        let (shards, outbox) = Shards::spawn(n_shards, &shared, orders.stop_token())?;
         let place = shared.progress.newest_lane();
         let reader = Reader::new(shared, place, outbox, orders);
         Ok(Self { reader, shards, backlog: None, had_backlog: false, commits })
@@ -137,7 +137,7 @@ impl Watcher {
             self.reader.dealer.orders.stop();
         }
         let dealer = &self.reader.dealer;
-        let (shared, stop) = (&dealer.shared, dealer.orders.stop_signal());
+        let (shared, stop) = (&dealer.shared, dealer.orders.stop_token());
         let is_split = shared.progress.is_split();
         if is_split && !self.had_backlog {
             log::info!(
@@ -199,7 +199,7 @@ impl Watcher {
         let spawned = {
             dealer.outbox = Outbox::closed();
             std::mem::replace(&mut self.shards, Shards::none()).join();
-            Shards::spawn(n, &dealer.shared, dealer.orders.stop_signal())
+            Shards::spawn(n, &dealer.shared, dealer.orders.stop_token())
         };
         match spawned {
             Ok((shards, outbox)) => {

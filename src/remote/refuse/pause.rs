@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 use parking_lot::Mutex;
+use scraped_engine::threads::stop::StopToken;
 
 /// The first pause; each is twice the one before.
 const SHORTEST: Duration = Duration::from_secs(30);
@@ -61,7 +62,7 @@ impl Default for Pause {
 
 impl Pause {
     /// Waits until something may be sent; `None` when the caller is to end.
-    pub fn pass(&self, stop: &Receiver<()>) -> Option<Pass> {
+    pub fn pass(&self, stop: &StopToken) -> Option<Pass> {
         if !self.is_on.load(Ordering::Relaxed) {
             return Some(Pass::Free);
         }
@@ -81,7 +82,7 @@ impl Pause {
                 (if state.is_asking { LONGEST } else { left }, state.woken.clone())
             };
             select! {
-                recv(stop) -> _ => return None,
+                recv(stop.receiver()) -> _ => return None,
                 recv(woken) -> _ => {}
                 default(left) => {}
             }
@@ -152,7 +153,7 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::{LONGEST, Pass, Pause, SHORTEST};
-    use crossbeam_channel::bounded;
+    use scraped_engine::threads::stop::stop_pair;
     use std::thread;
     use std::time::{Duration, Instant};
 
@@ -177,12 +178,12 @@ mod tests {
     #[test]
     fn one_asks_and_the_others_wait_for_its_answer() {
         let pause = Pause::default();
-        let (stop, stopped) = bounded::<()>(0);
+        let (stopper, stop) = stop_pair();
         pause.begin(Pass::Free, None);
         pause.cut_short();
-        assert_eq!(pause.pass(&stopped), Some(Pass::Asks));
+        assert_eq!(pause.pass(&stop), Some(Pass::Asks));
         thread::scope(|scope| {
-            let waiting: Vec<_> = (0..3).map(|_| scope.spawn(|| pause.pass(&stopped))).collect();
+            let waiting: Vec<_> = (0..3).map(|_| scope.spawn(|| pause.pass(&stop))).collect();
             thread::sleep(Duration::from_millis(50));
             assert!(waiting.iter().all(|thread| !thread.is_finished()));
             pause.end(true);
@@ -193,13 +194,13 @@ mod tests {
         pause.begin(Pass::Free, None);
         let start = Instant::now();
         thread::scope(|scope| {
-            let waiting = scope.spawn(|| pause.pass(&stopped));
-            drop(stop);
+            let waiting = scope.spawn(|| pause.pass(&stop));
+            drop(stopper);
             assert_eq!(waiting.join().unwrap(), None);
         });
-        let (_stop, stopped) = bounded::<()>(0);
+        let (_stopper, stop) = stop_pair();
         pause.give_up_waiting();
-        assert_eq!(pause.pass(&stopped), None);
+        assert_eq!(pause.pass(&stop), None);
         assert!(start.elapsed() < SHORTEST / 2);
     }
 }

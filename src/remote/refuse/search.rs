@@ -10,14 +10,13 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
-use crossbeam_channel::Receiver;
-
 use crate::remote::endpoint_state::Shared;
 use crate::remote::send::batch::{Batch, Queued, Rest};
 use crate::remote::send::sender::{Delivered, Sender};
 use crate::remote::settle::ledger::{DropReason, Fate, Kind};
 use scraped_engine::series::SeriesHandle;
 use scraped_engine::threads;
+use scraped_engine::threads::stop::StopToken;
 
 /// Requests of a search under way at once.
 const MAX_SENDERS: usize = 12;
@@ -34,7 +33,7 @@ type Unit = Vec<Queued>;
 /// What a search keeps from one slice to the next.
 pub struct Search {
     shared: Arc<Shared>,
-    stop: Receiver<()>,
+    stop: StopToken,
     /// Connections beside the shard's own.
     senders: Vec<Sender>,
     /// Series that the next group has.
@@ -65,7 +64,7 @@ pub struct Left {
 
 impl Search {
     /// Nothing to search yet; ends at once when `stop` is closed.
-    pub fn new(shared: Arc<Shared>, stop: Receiver<()>) -> Self {
+    pub fn new(shared: Arc<Shared>, stop: StopToken) -> Self {
         Self { shared, stop, senders: Vec::new(), group: 1, is_wide: false }
     }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, TryRecvError, never, select};
 
 use crate::remote::send::batch::Batch;
+use scraped_engine::threads::stop::StopToken;
 
 /// The two queues of a shard.
 #[derive(Debug)]
@@ -54,9 +55,9 @@ impl Inbox {
     }
 
     /// The next batch, waiting for it for as long as `patience`, for ever without.
-    pub fn next(&mut self, stop: &Receiver<()>, patience: Option<Duration>) -> Next {
+    pub fn next(&mut self, stop: &StopToken, patience: Option<Duration>) -> Next {
         loop {
-            if stop.try_recv() == Err(TryRecvError::Disconnected) {
+            if stop.is_stopped() {
                 return Next::Stopped;
             }
             let order =
@@ -74,7 +75,7 @@ impl Inbox {
             let (no_fresh, no_backlog) = (never(), never());
             let timeout = patience.map_or(never(), crossbeam_channel::after);
             let (side, batch) = select! {
-                recv(stop) -> _ => return Next::Stopped,
+                recv(stop.receiver()) -> _ => return Next::Stopped,
                 recv(self.fresh.as_ref().unwrap_or(&no_fresh)) -> batch => (Side::Fresh, batch),
                 recv(self.backlog.as_ref().unwrap_or(&no_backlog)) -> batch => (Side::Backlog, batch),
                 recv(timeout) -> _ => return Next::Nothing,
@@ -112,8 +113,9 @@ impl Inbox {
 mod tests {
     use super::{Inbox, Next};
     use crate::remote::send::batch::{Batch, Content, Item};
-    use crossbeam_channel::{Receiver, bounded, unbounded};
+    use crossbeam_channel::unbounded;
     use scraped_engine::series::{SeriesHandle, SeriesRef};
+    use scraped_engine::threads::stop::{StopToken, stop_pair};
     use std::num::NonZeroU32;
 
     /// A batch of `n` samples with this timestamp.
@@ -126,7 +128,7 @@ mod tests {
         batch
     }
 
-    fn next_ts_ms(inbox: &mut Inbox, stop: &Receiver<()>) -> i64 {
+    fn next_ts_ms(inbox: &mut Inbox, stop: &StopToken) -> i64 {
         match inbox.next(stop, None) {
             Next::Batch(batch) => batch.queued[0].ts_ms,
             other => panic!("{other:?}"),
@@ -139,10 +141,10 @@ mod tests {
         fresh.iter().for_each(|n| to_fresh.send(batch(*n, 1)).unwrap());
         backlog.iter().for_each(|n| to_backlog.send(batch(*n, 0)).unwrap());
         drop((to_fresh, to_backlog));
-        let (_stop, stopped) = bounded(0);
+        let (_stopper, stop) = stop_pair();
         let mut inbox = Inbox::new(from_fresh, from_backlog, share, 100);
         let mut order = String::new();
-        while let Next::Batch(batch) = inbox.next(&stopped, None) {
+        while let Next::Batch(batch) = inbox.next(&stop, None) {
             order.push(if batch.queued[0].ts_ms == 0 { 'b' } else { 'f' });
         }
         order
@@ -164,20 +166,20 @@ mod tests {
     #[test]
     fn what_one_side_sent_alone_is_not_held_against_it_for_long() {
         let ((to_fresh, from_fresh), (to_backlog, from_backlog)) = (unbounded(), unbounded());
-        let (stop, stopped) = bounded::<()>(0);
+        let (stopper, stop) = stop_pair();
         let mut inbox = Inbox::new(from_fresh, from_backlog, 0.5, 100);
         for _ in 0..50 {
             to_backlog.send(batch(100, 0)).unwrap();
-            assert_eq!(next_ts_ms(&mut inbox, &stopped), 0);
+            assert_eq!(next_ts_ms(&mut inbox, &stop), 0);
         }
         let mut n_fresh = 0;
         for _ in 0..10 {
             to_backlog.send(batch(100, 0)).unwrap();
             to_fresh.send(batch(100, 1)).unwrap();
-            n_fresh += next_ts_ms(&mut inbox, &stopped);
+            n_fresh += next_ts_ms(&mut inbox, &stop);
         }
         assert!((5..=7).contains(&n_fresh), "{n_fresh}");
-        drop(stop);
-        assert!(matches!(inbox.next(&stopped, None), Next::Stopped));
+        drop(stopper);
+        assert!(matches!(inbox.next(&stop, None), Next::Stopped));
     }
 }

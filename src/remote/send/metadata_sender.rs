@@ -9,8 +9,6 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError};
-
 use crate::config::remote_write::MetadataConfig;
 use crate::http::Canceller;
 use crate::remote::endpoint_state::Shared;
@@ -19,6 +17,7 @@ use crate::remote::send::client::{Client, SendOutcome};
 use scraped_engine::encode::packer::Packer;
 use scraped_engine::encode::{FamilyMetadata, Message, RequestWriter};
 use scraped_engine::families::{Family, MetadataStore};
+use scraped_engine::threads::stop::StopToken;
 use scraped_engine::threads::{Thread, ThreadKind};
 
 /// Each endpoint has at most one, `remote-metadata-<remote>`.
@@ -35,7 +34,7 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// Starts to send what `store` holds, as `config` says; ends when `stop` is closed.
+    /// Starts to send what `store` holds, as `config` says; ends when `stop` comes.
     ///
     /// # Errors
     /// The system refuses the thread.
@@ -43,23 +42,19 @@ impl Handle {
         shared: Arc<Shared>,
         config: MetadataConfig,
         store: Arc<MetadataStore>,
-        stop: Receiver<()>,
+        stop: StopToken,
     ) -> io::Result<Self> {
         let client = Client::new(&shared.config, &shared.turn);
         let canceller = client.canceller();
         let queue = &shared.config.queue;
         let backoff = Backoff::new(queue.min_backoff, queue.max_backoff);
         let name = shared.metrics.name.clone();
-        let rest = {
-            let stop = stop.clone();
-            move |pause| stop.recv_timeout(pause) == Err(RecvTimeoutError::Timeout)
-        };
-        let mut sender = Sender { shared, config, store, client, backoff, stop, said: None };
-        let thread = THREAD.spawn_restarting(&name, rest, move || sender.run())?;
+        let mut sender = Sender { shared, config, store, client, backoff, stop: stop.clone(), said: None };
+        let thread = THREAD.spawn_restarting(&name, stop, move || sender.run())?;
         Ok(Self { canceller, thread })
     }
 
-    /// Ends it, after `stop` was closed. A request in flight is cancelled: the next round would say the same.
+    /// Ends it, after `stop`. A request in flight is cancelled: the next round would say the same.
     pub fn join(self) {
         self.canceller.cancel();
         self.thread.join();
@@ -72,8 +67,7 @@ struct Sender {
     store: Arc<MetadataStore>,
     client: Client,
     backoff: Backoff,
-    /// Closed to end it.
-    stop: Receiver<()>,
+    stop: StopToken,
     said: Option<Instant>,
 }
 
@@ -82,7 +76,7 @@ struct Stopped;
 
 impl Sender {
     fn run(&mut self) {
-        while self.stop.recv_timeout(self.config.send_interval) == Err(RecvTimeoutError::Timeout) {
+        while !self.stop.wait(self.config.send_interval) {
             // Nor while the endpoint is left alone.
             if self.shared.message() != Message::V1 || self.shared.pause.until().is_some() {
                 continue;
@@ -124,7 +118,7 @@ impl Sender {
                 SendOutcome::Later { error, retry_after } => {
                     self.say(&format!("metadata cannot be sent: {error}; it is tried again"));
                     let pause = self.backoff.pause(retry_after);
-                    if self.stop.recv_timeout(pause) != Err(RecvTimeoutError::Timeout) {
+                    if self.stop.wait(pause) {
                         return Err(Stopped);
                     }
                     metrics.retried.add(n_families);

@@ -7,8 +7,6 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError};
-
 use crate::remote::endpoint_state::Shared;
 use crate::remote::refuse::pause::Pass;
 use crate::remote::refuse::size_bound::Size;
@@ -23,6 +21,7 @@ use scraped_engine::histogram::Histogram;
 use scraped_engine::metrics::Gauge;
 use scraped_engine::series::SeriesHandle;
 use scraped_engine::threads::ThreadKind;
+use scraped_engine::threads::stop::StopToken;
 
 /// Each shard has one, `remote-shard-<remote>-<n>`.
 pub const THREAD: ThreadKind = ThreadKind { name: "remote-shard", stack_bytes: 256 << 10 };
@@ -52,7 +51,7 @@ pub struct Sender {
     /// Under this number its requests can be ended.
     cancel_id: u64,
     /// Closed to end it at once.
-    stop: Receiver<()>,
+    stop: StopToken,
 }
 
 /// What became of a request.
@@ -76,7 +75,7 @@ pub enum Delivered {
 
 impl Sender {
     /// A connection to an endpoint; nothing is opened yet. Ends at once when `stop` is closed.
-    pub fn new(shared: Arc<Shared>, stop: Receiver<()>) -> Self {
+    pub fn new(shared: Arc<Shared>, stop: StopToken) -> Self {
         let client = Client::new(&shared.config, &shared.turn);
         let cancel_id = shared.register(client.canceller());
         let queue = &shared.config.queue;
@@ -97,7 +96,7 @@ impl Sender {
     }
 
     /// The same for requests that are under way beside those of another one.
-    pub fn beside(shared: Arc<Shared>, stop: Receiver<()>) -> Self {
+    pub fn beside(shared: Arc<Shared>, stop: StopToken) -> Self {
         let mut sender = Self::new(shared, stop);
         sender.is_beside = true;
         sender
@@ -205,9 +204,8 @@ impl Sender {
                     self.shared.away();
                     self.shared.count_retry(part);
                     self.shared.failed(&error);
-                    match self.stop.recv_timeout(self.backoff.pause(retry_after)) {
-                        Err(RecvTimeoutError::Timeout) => {}
-                        Ok(()) | Err(RecvTimeoutError::Disconnected) => return Delivered::Stopped,
+                    if self.stop.wait(self.backoff.pause(retry_after)) {
+                        return Delivered::Stopped;
                     }
                 }
                 SendOutcome::Cancelled => return Delivered::Stopped,

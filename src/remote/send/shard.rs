@@ -8,8 +8,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::Receiver;
-
 use crate::remote::endpoint_state::Shared;
 use crate::remote::refuse::refusals::Sifted;
 use crate::remote::refuse::search::{Left, Search, give_up};
@@ -19,6 +17,7 @@ use crate::remote::send::inbox::{Inbox, Next};
 use crate::remote::send::sender::{Delivered, Sender, TOO_LARGE, is_about_content};
 use crate::remote::settle::ledger::{DropReason, Fate};
 use scraped_engine::series::SeriesHandle;
+use scraped_engine::threads::stop::StopToken;
 
 /// A search gives way to batches that wait after this long, and then they have twice the time that it took.
 const SEARCH_SLICE: Duration = Duration::from_millis(500);
@@ -49,7 +48,7 @@ pub struct Shard {
     /// Not before, while batches wait.
     next_search: Instant,
     /// Closed to end it at once.
-    stop: Receiver<()>,
+    stop: StopToken,
 }
 
 /// The shard is to end.
@@ -57,7 +56,7 @@ struct Stopped;
 
 impl Shard {
     /// One of about `n_shards` of an endpoint; ends at once when `stop` is closed.
-    pub fn new(shared: Arc<Shared>, n_shards: usize, stop: Receiver<()>) -> Self {
+    pub fn new(shared: Arc<Shared>, n_shards: usize, stop: StopToken) -> Self {
         let now = Instant::now();
         Self {
             sender: Sender::new(Arc::clone(&shared), stop.clone()),

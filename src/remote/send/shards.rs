@@ -8,7 +8,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Sender, bounded};
 
 use crate::remote::endpoint_state::Shared;
 use crate::remote::send::batch::{Batch, Item};
@@ -17,6 +17,7 @@ use crate::remote::send::sender::THREAD;
 use crate::remote::send::shard::Shard;
 use scraped_engine::series::SeriesHandle;
 use scraped_engine::threads::Thread;
+use scraped_engine::threads::stop::StopToken;
 
 /// A channel's memory is taken at once, whatever the configuration dreams of.
 const MAX_BATCHES: usize = 16 * 1024;
@@ -56,7 +57,7 @@ impl Shards {
     ///
     /// # Errors
     /// Not even one thread can be started.
-    pub fn spawn(n: usize, shared: &Arc<Shared>, stop: &Receiver<()>) -> io::Result<(Self, Outbox)> {
+    pub fn spawn(n: usize, shared: &Arc<Shared>, stop: &StopToken) -> io::Result<(Self, Outbox)> {
         let queue = &shared.config.queue;
         let batch_samples = queue.max_samples_per_send;
         let n_batches = (queue.capacity / batch_samples).clamp(1, MAX_BATCHES);

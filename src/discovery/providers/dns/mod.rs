@@ -11,12 +11,9 @@ mod source_tests;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crossbeam_channel::TryRecvError;
-
 use crate::config::discovery::Provenance;
 use crate::config::discovery::dns::{DnsRecordType, DnsSdConfig};
 use crate::discovery::complaints::Complaint;
-use crate::discovery::discoverer::Stop;
 use crate::discovery::lists::target_labels::host_port;
 use crate::discovery::metrics::DiscoveryMetrics;
 use crate::discovery::providers::dns::resolver::{Record, look_up};
@@ -25,6 +22,7 @@ use crate::discovery::target_group::{ADDRESS_LABEL, TargetGroup};
 use crate::names::resolv_conf::ResolvConf;
 use crate::names::resolver::SlowServers;
 use scraped_engine::labels::Labels;
+use scraped_engine::threads::stop::StopToken;
 
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 
@@ -79,13 +77,13 @@ impl Source for DnsSource {
         "dns"
     }
 
-    fn refresh(&mut self, stop: &Stop) -> Result<Vec<TargetGroup>, String> {
+    fn refresh(&mut self, stop: &StopToken) -> Result<Vec<TargetGroup>, String> {
         let conf = ResolvConf::read(&self.resolv_conf, self.server_port).map_err(|error| {
             format!("could not load resolv.conf: {}: {error}", self.resolv_conf.display())
         })?;
         let mut failures = Vec::new();
         for (idx, known) in self.names.iter_mut().enumerate() {
-            if stop.try_recv() == Err(TryRecvError::Disconnected) {
+            if stop.is_stopped() {
                 break;
             }
             self.metrics.dns_lookups.inc();

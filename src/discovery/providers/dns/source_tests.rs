@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, bounded};
 use simple_dns::rdata::{A, CNAME, RData};
 use simple_dns::{Name, RCODE};
 use tempfile::TempDir;
@@ -17,6 +17,7 @@ use crate::discovery::discoverer::{Discoverer, GroupSender, Update};
 use crate::discovery::metrics::DiscoveryMetrics;
 use crate::discovery::providers::dns::DnsSource;
 use crate::discovery::refresh::Refresher;
+use scraped_engine::threads::stop::{Stopper, stop_pair};
 use support::discovery::name_server::{Act, By, server, server_at};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -50,7 +51,7 @@ struct Running {
     dir: TempDir,
     updates: Receiver<Update>,
     metrics: Arc<DiscoveryMetrics>,
-    _stop: Sender<std::convert::Infallible>,
+    _stopper: Stopper,
 }
 
 impl Running {
@@ -67,7 +68,7 @@ impl Running {
         let metrics = Arc::new(DiscoveryMetrics::default());
         let source =
             DnsSource { resolv_conf: path, server_port, ..DnsSource::new(&config, Arc::clone(&metrics)) };
-        let (stop_sender, stop) = bounded(0);
+        let (stopper, stop) = stop_pair();
         let (sender, updates) = bounded(0);
         let mut groups = GroupSender { provider: 0, updates: sender, stop: stop.clone(), keeper: None };
         let refresher = Box::new(Refresher {
@@ -77,7 +78,7 @@ impl Running {
             metrics: Arc::clone(&metrics),
         });
         thread::Builder::new().spawn(move || refresher.run(&mut groups, &stop)).unwrap();
-        Self { dir, updates, metrics, _stop: stop_sender }
+        Self { dir, updates, metrics, _stopper: stopper }
     }
 
     fn next(&self) -> String {

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use crate::config::discovery::Provenance;
 use crate::config::discovery::kubelet::KubeletSdConfig;
-use crate::discovery::discoverer::Stop;
 use crate::discovery::lists::tally::{Tally, Wanted};
 use crate::discovery::providers::kubernetes::api_server::server_url;
 use crate::discovery::providers::kubernetes::connection::{FIXED_HEADERS, Trouble, open};
@@ -15,6 +14,7 @@ use crate::discovery::providers::kubernetes::labels::pod_group;
 use crate::discovery::refresh::Source;
 use crate::discovery::target_group::TargetGroup;
 use crate::http::{Canceller, Headers, HttpClient};
+use scraped_engine::threads::stop::StopToken;
 
 /// One entry of `kubelet_sd_configs`.
 #[derive(Debug)]
@@ -68,7 +68,7 @@ impl Source for KubeletSource {
         self.client.as_ref().ok().map(HttpClient::canceller)
     }
 
-    fn refresh(&mut self, _: &Stop) -> Result<Vec<TargetGroup>, String> {
+    fn refresh(&mut self, _: &StopToken) -> Result<Vec<TargetGroup>, String> {
         self.ask().map_err(|trouble| match trouble {
             Trouble::Failed(failure) => failure.sentence,
             Trouble::Expired => format!("{}: server returned HTTP status 410", self.shown_url),

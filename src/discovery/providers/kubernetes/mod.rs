@@ -23,11 +23,11 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, at, bounded, never, select};
+use crossbeam_channel::{Receiver, at, bounded, never, select};
 
 use crate::config::discovery::kubernetes::{KubernetesSdConfig, Role};
 use crate::discovery::complaints::Complaint;
-use crate::discovery::discoverer::{Discoverer, GroupSender, Stop};
+use crate::discovery::discoverer::{Discoverer, GroupSender};
 use crate::discovery::keeper::MIN_PAUSE;
 use crate::discovery::metrics::DiscoveryMetrics;
 use crate::discovery::providers::kubernetes::access::Access;
@@ -37,6 +37,7 @@ use crate::discovery::providers::kubernetes::store::{Change, Store};
 use crate::discovery::providers::kubernetes::wanted::{Purpose, Wanted};
 use crate::discovery::providers::kubernetes::watch::{Patience, State, Watch};
 use crate::http::Canceller;
+use scraped_engine::threads::stop::StopToken;
 use scraped_engine::threads::{STACK_BYTES, Thread, ThreadKind};
 
 /// Each watch has one, `watch-<resource>-<n>`.
@@ -82,7 +83,7 @@ impl KubernetesDiscoverer {
     }
 
     /// Namespaces to look at, `None` for all of them; nothing when it is to stop.
-    fn namespaces(&self, stop: &Stop) -> Option<Vec<Option<String>>> {
+    fn namespaces(&self, stop: &StopToken) -> Option<Vec<Option<String>>> {
         let mut names = self.config.namespaces.clone();
         if self.config.own_namespace {
             names.push(self.own_namespace(stop)?);
@@ -95,7 +96,7 @@ impl KubernetesDiscoverer {
     }
 
     /// Waits for the file that says it.
-    fn own_namespace(&self, stop: &Stop) -> Option<String> {
+    fn own_namespace(&self, stop: &StopToken) -> Option<String> {
         let mut complaint: Option<Complaint> = None;
         loop {
             let sentence = match Access::own_namespace() {
@@ -103,7 +104,7 @@ impl KubernetesDiscoverer {
                 Err(sentence) => sentence,
             };
             complaint = self.complain(complaint, &sentence);
-            if stop.recv_timeout(NAMESPACE_RETRY) != Err(RecvTimeoutError::Timeout) {
+            if stop.wait(NAMESPACE_RETRY) {
                 return None;
             }
         }
@@ -151,7 +152,7 @@ impl KubernetesDiscoverer {
         wanted
     }
 
-    fn start(&self, wanted: Vec<Wanted>, stop: &Stop) -> io::Result<Watches> {
+    fn start(&self, wanted: Vec<Wanted>, stop: &StopToken) -> io::Result<Watches> {
         let (sender, reports) = bounded(REPORTS_CAPACITY);
         let mut watches =
             Watches { reports, cancellers: wanted.iter().map(|_| None).collect(), threads: Vec::new() };
@@ -168,14 +169,12 @@ impl KubernetesDiscoverer {
                 metrics: Arc::clone(&self.metrics),
                 state: State::default(),
             };
-            let stop = stop.clone();
-            let rest = move |pause| stop.recv_timeout(pause) == Err(RecvTimeoutError::Timeout);
-            let spawned =
-                WATCH_THREAD.spawn_restarting(&format!("{resource}-{watch_idx}"), rest, move || {
-                    // What a panic has left of it is not to be trusted: everything is listed again.
-                    watch.state = State::default();
-                    watch.run();
-                });
+            let instance = format!("{resource}-{watch_idx}");
+            let spawned = WATCH_THREAD.spawn_restarting(&instance, stop.clone(), move || {
+                // What a panic has left of it is not to be trusted: everything is listed again.
+                watch.state = State::default();
+                watch.run();
+            });
             match spawned {
                 Ok(thread) => watches.threads.push(thread),
                 Err(error) => {
@@ -206,7 +205,7 @@ impl Discoverer for KubernetesDiscoverer {
         "kubernetes"
     }
 
-    fn run(self: Box<Self>, groups: &mut GroupSender, stop: &Stop) {
+    fn run(self: Box<Self>, groups: &mut GroupSender, stop: &StopToken) {
         let (node, node_source) = own_node(|name| env::var(name).ok());
         let Some(namespaces) = self.namespaces(stop) else { return };
         let wanted = self.wanted(&namespaces, &node);
@@ -269,10 +268,10 @@ struct Session<'provider> {
 }
 
 impl Session<'_> {
-    fn next_event(&self, stop: &Stop) -> Event {
+    fn next_event(&self, stop: &StopToken) -> Event {
         let timer = self.due.map_or_else(never, at);
         select! {
-            recv(stop) -> _ => Event::Stop,
+            recv(stop.receiver()) -> _ => Event::Stop,
             recv(timer) -> _ => Event::SendDue,
             // The watches hold the other end until they are stopped.
             recv(self.watches.reports) -> report => report.map_or(Event::Stop, Event::Report),

@@ -10,11 +10,8 @@ use std::mem;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::RecvTimeoutError;
-
 use crate::config::discovery::Provenance;
 use crate::discovery::complaints::Complaint;
-use crate::discovery::discoverer::Stop;
 use crate::discovery::lists::allowance::{EVENT_BYTES, within};
 use crate::discovery::lists::json_mistake::json_mistake;
 use crate::discovery::lists::tally::{Tally, Wanted as Limit};
@@ -23,6 +20,7 @@ use crate::discovery::providers::kubernetes::connection::{Connection, Failure, L
 use crate::discovery::providers::kubernetes::objects::{Event, Note, Object};
 use crate::discovery::providers::kubernetes::report::ReportKind;
 use crate::discovery::providers::kubernetes::wanted::{Kept, Wanted};
+use scraped_engine::threads::stop::StopToken;
 
 /// Pauses after failures: the first one, and what they grow to.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -59,7 +57,7 @@ pub(in crate::discovery::providers::kubernetes) struct Watch {
     pub wanted: Wanted,
     pub connection: Connection,
     pub reporter: Reporter,
-    pub stop: Stop,
+    pub stop: StopToken,
     pub patience: Patience,
     /// For log lines: whose pods, of which job.
     pub title: String,
@@ -95,7 +93,7 @@ impl Watch {
                 }
                 Err(Trouble::Failed(failure)) => self.fail(&failure),
             };
-            if self.stop.recv_timeout(pause) != Err(RecvTimeoutError::Timeout) {
+            if self.stop.wait(pause) {
                 return;
             }
         }

@@ -12,6 +12,7 @@ use crate::config::client::secret::{Secret, SecretUrl};
 use crate::discovery::providers::kubernetes::access::Access;
 use crate::discovery::providers::kubernetes::report::Report;
 use crate::discovery::providers::kubernetes::wanted::Purpose;
+use scraped_engine::threads::stop::stop_pair;
 
 /// Much longer than anything here takes.
 const LONG: Duration = Duration::from_secs(30);
@@ -68,7 +69,7 @@ fn a_silent_server_is_asked_again() {
         silent_watch.to_owned(),
     ]);
     let (sender, reports) = bounded::<Report>(0);
-    let (stop_sender, stop) = bounded(0);
+    let (stopper, stop) = stop_pair();
     let reporter = Reporter { watch_idx: 0, reports: sender };
     let url = format!("http://127.0.0.1:{port}");
     let url = SecretUrl { full: Secret::new(url.clone()), shown: url };
@@ -110,6 +111,6 @@ fn a_silent_server_is_asked_again() {
     assert_eq!(metrics.kubernetes_failures.get(), 2);
     // In the middle of the watch.
     canceller.cancel();
-    drop(stop_sender);
+    drop(stopper);
     thread.join().expect("it ends");
 }

@@ -8,18 +8,17 @@ mod records;
 use std::io;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::TryRecvError;
 use simple_dns::{CLASS, Name, Packet, QCLASS, QTYPE, Question, TYPE};
 
 use crate::config::discovery::Provenance;
 use crate::config::discovery::mdns::MdnsSdConfig;
-use crate::discovery::discoverer::Stop;
 use crate::discovery::lists::target_labels::{host_port, sanitized};
 use crate::discovery::providers::mdns::records::{Neighbour, Records, Wanted};
 use crate::discovery::refresh::Source;
 use crate::discovery::target_group::{ADDRESS_LABEL, TargetGroup};
 use crate::names::link::Link;
 use scraped_engine::labels::Labels;
+use scraped_engine::threads::stop::StopToken;
 
 /// Questions are sent so often in one refresh: packets get lost, and the second one knows what the first one brought.
 const ROUNDS: usize = 3;
@@ -49,13 +48,13 @@ impl MdnsSource {
         Self { config, records: Records::default() }
     }
 
-    fn browse(&mut self, link: &Link, stop: &Stop) -> io::Result<()> {
+    fn browse(&mut self, link: &Link, stop: &StopToken) -> io::Result<()> {
         for round in 0..ROUNDS {
             let wanted = if round == 0 { Wanted::All } else { Wanted::Missing };
             link.ask(&self.question(wanted).unwrap_or_default())?;
             let round_ends = Instant::now() + ROUND;
             while Instant::now() < round_ends {
-                if stop.try_recv() == Err(TryRecvError::Disconnected) {
+                if stop.is_stopped() {
                     return Ok(());
                 }
                 link.hear(LOOK_INTERVAL, |packet| {
@@ -95,7 +94,7 @@ impl Source for MdnsSource {
         "mdns"
     }
 
-    fn refresh(&mut self, stop: &Stop) -> Result<Vec<TargetGroup>, String> {
+    fn refresh(&mut self, stop: &StopToken) -> Result<Vec<TargetGroup>, String> {
         let link = Link::open(&self.config.interfaces);
         link.and_then(|link| self.browse(&link, stop))
             .map_err(|error| format!("cannot ask the link: {error}"))?;

@@ -8,8 +8,9 @@ use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Sender, bounded, select};
+use crossbeam_channel::{bounded, select};
 
+use crate::threads::stop::{Stopper, stop_pair};
 use crate::threads::{Thread, ThreadKind};
 use crate::wal::error::WalError;
 use crate::wal::format::closed_segment::ClosedSegment;
@@ -55,8 +56,7 @@ const MIN_ROTATE_BYTES: u64 = 64 * 1024;
 /// The running thread; dropping it stops the thread without waiting.
 #[derive(Debug)]
 pub struct Handle {
-    /// Closed to stop; nothing is ever sent.
-    stop: Sender<()>,
+    stopper: Stopper,
     thread: Thread,
 }
 
@@ -66,7 +66,7 @@ impl Handle {
     /// # Errors
     /// The system refuses the thread.
     pub fn spawn(wal: Wal, readers_known: ReadersKnown) -> io::Result<Handle> {
-        let (stop, stopped) = bounded::<()>(0);
+        let (stopper, stop) = stop_pair();
         let (waker, wakes) = bounded(WAKES);
         let round = wal.options().fsync_interval.clamp(MIN_ROUND, MAX_ROUND);
         let thread = THREAD.spawn_essential("", move || {
@@ -77,18 +77,18 @@ impl Handle {
             loop {
                 maintenance.cycle(Instant::now());
                 select! {
-                    recv(stopped) -> _ => break,
+                    recv(stop.receiver()) -> _ => break,
                     recv(wakes) -> _ => {}
                     default(round) => {}
                 }
             }
         })?;
-        Ok(Handle { stop, thread })
+        Ok(Handle { stopper, thread })
     }
 
     /// Stops the thread and waits for the end of its round.
     pub fn stop(self) {
-        drop(self.stop);
+        drop(self.stopper);
         self.thread.join();
     }
 }
