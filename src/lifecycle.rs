@@ -32,6 +32,8 @@ pub enum DaemonEvent {
 pub struct Running {
     started: SystemTime,
     ready: AtomicBool,
+    /// When the stop began.
+    stopping: OnceLock<SystemTime>,
     config: RwLock<Arc<Config>>,
     last_reload: Mutex<LastReload>,
     loaded: Mutex<Instant>,
@@ -45,8 +47,8 @@ pub struct Running {
 /// How the newest reload went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LastReload {
-    /// False while an older configuration goes on.
-    pub successful: bool,
+    /// Since when an older configuration goes on.
+    pub failed_since: Option<SystemTime>,
     /// When a configuration was last applied.
     pub last_success: SystemTime,
 }
@@ -67,8 +69,9 @@ impl Running {
         Self {
             started: now,
             ready: AtomicBool::new(false),
+            stopping: OnceLock::new(),
             config: RwLock::new(config),
-            last_reload: Mutex::new(LastReload { successful: true, last_success: now }),
+            last_reload: Mutex::new(LastReload { failed_since: None, last_success: now }),
             loaded: Mutex::new(Instant::now()),
             replay: Mutex::default(),
             log_trouble: OnceLock::new(),
@@ -104,9 +107,20 @@ impl Running {
         if trouble.is_empty() { Ok(()) } else { Err(format!("Service Unavailable: {trouble}\n")) }
     }
 
-    /// Says whether samples are being taken.
-    pub fn announce_ready(&self, ready: bool) {
-        self.ready.store(ready, Ordering::Release);
+    /// From now on samples are taken.
+    pub fn announce_ready(&self) {
+        self.ready.store(true, Ordering::Release);
+    }
+
+    /// From now on no samples are taken.
+    pub fn announce_stop(&self) {
+        let _ = self.stopping.set(SystemTime::now());
+        self.ready.store(false, Ordering::Release);
+    }
+
+    /// When the stop began.
+    pub fn stopping_since(&self) -> Option<SystemTime> {
+        self.stopping.get().copied()
     }
 
     /// The configuration in force.
@@ -117,13 +131,13 @@ impl Running {
     /// A new configuration is in force.
     pub fn applied(&self, config: Arc<Config>) {
         *self.config.write() = config;
-        *self.last_reload.lock() = LastReload { successful: true, last_success: SystemTime::now() };
+        *self.last_reload.lock() = LastReload { failed_since: None, last_success: SystemTime::now() };
         *self.loaded.lock() = Instant::now();
     }
 
     /// A new configuration was refused.
     pub fn refused(&self) {
-        self.last_reload.lock().successful = false;
+        self.last_reload.lock().failed_since = Some(SystemTime::now());
     }
 
     /// When the configuration in force was applied.
@@ -162,7 +176,7 @@ impl Collect for Running {
         page.gauge(
             "prometheus_config_last_reload_successful",
             "Whether the last configuration reload attempt was successful.",
-            f64::from(u8::from(last_reload.successful)),
+            f64::from(u8::from(last_reload.failed_since.is_none())),
         );
         let since_epoch = last_reload.last_success.duration_since(UNIX_EPOCH).unwrap_or_default();
         page.gauge(

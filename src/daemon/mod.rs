@@ -85,7 +85,7 @@ impl Daemon {
         let discovery =
             discovery::Handle::spawn(config, data_dir, target_sets_sender, Arc::clone(&shown.discovery))
                 .map_err(StartError::Thread)?;
-        shown.running.announce_ready(true);
+        shown.running.announce_ready();
         Ok(Daemon {
             config_file: flags.config_file,
             defaults,
@@ -228,7 +228,7 @@ impl Daemon {
     /// meanwhile.
     pub fn shutdown(self) -> bool {
         let started = Instant::now();
-        self.running.announce_ready(false);
+        self.running.announce_stop();
         let step = |name: &str| log::debug!("stopped {name} after {:.3} s", started.elapsed().as_secs_f64());
         self.discovery.stop();
         step("discovery");

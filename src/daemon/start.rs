@@ -24,7 +24,7 @@ use crate::web::serve::listen;
 use crate::web::serve::listen::listener::{Address, Listener};
 use crate::web::serve::server::Limits;
 use crate::web::site::Site;
-use crate::web::state::{ConfigText, WebState};
+use crate::web::state::{ConfigText, Switches, WebState};
 use scraped_engine::families::MetadataStore;
 use scraped_engine::metrics::Registry;
 use scraped_engine::store::body_budget::BodyBudget;
@@ -112,7 +112,14 @@ pub(super) fn start_web(
     };
     let state = WebState {
         daemon_events,
-        lifecycle_enabled: flags.enable_lifecycle,
+        switches: Switches {
+            lifecycle: flags.enable_lifecycle,
+            auto_reload: flags.auto_reload || flags.features.auto_reload_config,
+            extra_scrape_metrics: flags.features.extra_scrape_metrics,
+            exec_targets: flags.features.exec_targets,
+            metadata_wal_records: flags.features.metadata_wal_records,
+        },
+        max_subscribers: flags.max_subscribers,
         running: Arc::clone(&shown.running),
         registry: Arc::clone(&shown.registry),
         metrics,

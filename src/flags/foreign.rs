@@ -66,7 +66,6 @@ pub(in crate::flags) const FOREIGN: &[Foreign] = &[
     switch("web.enable-otlp-receiver", Verdict::Refused(NO_RECEIVER)),
     switch("web.enable-remote-write-receiver", Verdict::Refused(NO_RECEIVER)),
     value("web.local-assets", Verdict::NoEffect(NO_SCRIPT)),
-    value("web.max-notifications-subscribers", Verdict::NoEffect("there are no live notifications")),
     value("web.page-title", Verdict::NoEffect(NO_SCRIPT)),
     value("web.remote-write-receiver.accepted-protobuf-messages", Verdict::NoEffect("there is no receiver")),
     value("web.user-assets", Verdict::NoEffect(NO_SCRIPT)),

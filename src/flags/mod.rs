@@ -48,6 +48,8 @@ pub struct Flags {
     pub systemd_socket: bool,
     pub max_connections: usize,
     pub read_timeout: Duration,
+    /// `--web.max-notifications-subscribers`.
+    pub max_subscribers: usize,
     pub external_url: Option<ExternalUrl>,
     pub route_prefix: Option<String>,
     pub cors: Option<Cors>,
@@ -137,6 +139,7 @@ impl Default for Flags {
             systemd_socket: false,
             max_connections: 0,
             read_timeout: Duration::ZERO,
+            max_subscribers: 0,
             external_url: None,
             route_prefix: None,
             cors: None,

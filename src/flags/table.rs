@@ -367,6 +367,16 @@ pub(in crate::flags) const FLAGS: &[Flag] = &[
         },
     },
     Flag {
+        name: "web.max-notifications-subscribers",
+        value: "N",
+        default: "16",
+        doc: "Most clients that listen to /api/v1/notifications/live; one more gets 204.",
+        apply: |flags, text| {
+            flags.max_subscribers = text.parse().map_err(|_| "must be a number".to_owned())?;
+            Ok(())
+        },
+    },
+    Flag {
         name: "web.external-url",
         value: "URL",
         default: "",

@@ -6,7 +6,9 @@
 mod api;
 pub mod metrics;
 mod pages;
+mod probes;
 mod router;
+mod routes;
 pub mod serve;
 pub mod site;
 pub mod state;

@@ -1,95 +1,88 @@
-//! Method and path → page. Runs on the `web` thread and never waits.
+//! A request → its answer. Runs on the `web` thread and never waits.
 
 use crate::lifecycle::DaemonEvent;
+use crate::web::metrics::Account;
+use crate::web::routes::{Found, Page, cleaned, find};
 use crate::web::serve::http::{Request, Response};
 use crate::web::serve::reply::{Reply, Responder};
 use crate::web::site::Place;
 use crate::web::state::WebState;
-use crate::web::{api, pages};
 use crossbeam_channel::bounded;
-use std::time::Instant;
+use std::sync::Arc;
 
 /// One answer; the daemon sends it once and goes on.
 const RELOAD_REPLY_CAPACITY: usize = 1;
+/// What paths without a route are counted under, whatever clients ask for.
+const NO_ROUTE: &str = "/*filepath";
 
 /// Answers requests from snapshots of the daemon's state.
 pub(in crate::web) struct Router {
     state: WebState,
 }
 
-enum Page {
-    Healthy,
-    Ready,
-    Reload,
-    Quit,
-    Metrics,
-    Targets,
-    Status,
-    /// Somewhere else.
-    Moved(u16, String),
-    Style,
-    /// An endpoint under `/api/v1/`.
-    Api(String),
-    /// A browser asks what it may send.
-    Preflight,
-    Missing,
-}
-
-/// Where nothing is.
-const MISSING: (&str, Page) = ("/*filepath", Page::Missing);
-
 impl Router {
     pub(in crate::web) fn new(state: WebState) -> Self {
         Self { state }
     }
 
-    /// The page of a path, and the `handler` label it is counted under: a fixed set, whatever clients ask for.
-    fn route(&self, path: &str, method: &str) -> (&'static str, Page) {
-        match path {
-            "/" => ("/", Page::Moved(302, format!("{}/targets", self.state.site.base()))),
-            "/targets" => ("/targets", Page::Targets),
-            "/status" => ("/status", Page::Status),
-            "/style.css" => ("/style.css", Page::Style),
-            "/metrics" => ("/metrics", Page::Metrics),
-            "/-/healthy" => ("/-/healthy", Page::Healthy),
-            "/-/ready" => ("/-/ready", Page::Ready),
-            "/-/reload" => ("/-/reload", Page::Reload),
-            "/-/quit" => ("/-/quit", Page::Quit),
-            path => match (path.strip_prefix("/api/v1/"), method) {
-                (Some(_), "OPTIONS") => ("/api/v1/*path", Page::Preflight),
-                (Some(endpoint), _) => ("/api/v1/*path", Page::Api(endpoint.to_owned())),
-                (None, _) => MISSING,
-            },
+    /// The answer, and the label `handler` it is counted under.
+    fn answer(&self, request: &Request) -> (&'static str, Reply) {
+        let site = &self.state.site;
+        if let Some(refusal) = site.refusal(request, false) {
+            return (NO_ROUTE, Reply::Now(refusal));
+        }
+        if let Some(path) = cleaned(&request.path) {
+            return (NO_ROUTE, Reply::Now(moved(301, &path, request)));
+        }
+        let path = match site.place(&request.path) {
+            Place::Inside(path) => path,
+            Place::BeforePrefix => return ("/", Reply::Now(Response::moved(302, site.prefix()))),
+            Place::AtPrefix => {
+                return ("/", Reply::Now(Response::moved(301, &format!("{}/", site.prefix()))));
+            }
+            Place::Outside => return (NO_ROUTE, Reply::Now(missing())),
+        };
+        let wrong_method = |allowed| Response::text(405, "Method Not Allowed\n").header("Allow", allowed);
+        match find(path, &request.method) {
+            Found::Page(route) => (route.path, self.page(&route.page, request)),
+            Found::Preflight => {
+                let answer = site.with_cors(request, Response::text(204, ""));
+                ("/api/v1/*path", Reply::Now(answer))
+            }
+            Found::Methods(route, allowed) => {
+                (route.path, Reply::Now(Response::text(200, "").header("Allow", allowed)))
+            }
+            Found::WrongMethod(route, allowed) => (route.path, Reply::Now(wrong_method(allowed))),
+            Found::Elsewhere(path) => {
+                let status = if request.method == "GET" { 301 } else { 308 };
+                (NO_ROUTE, Reply::Now(moved(status, &format!("{}{path}", site.prefix()), request)))
+            }
+            Found::Nowhere => (NO_ROUTE, Reply::Now(missing())),
         }
     }
 
     fn page(&self, page: &Page, request: &Request) -> Reply {
-        let response = match page {
-            Page::Healthy => match self.state.board.stall(Instant::now(), self.state.running.loaded()) {
-                None => Response::text(200, "scraped is Healthy.\n"),
-                Some(stall) => Response::text(503, format!("scraped is not healthy: {stall}\n")),
-            },
-            Page::Ready => match self.state.running.readiness() {
-                Ok(()) => Response::text(200, "scraped is Ready.\n"),
-                Err(why) => Response::text(503, why),
-            },
-            Page::Reload => return self.reload(),
-            Page::Quit => return self.quit(),
-            Page::Metrics => {
-                let pieces = self.state.registry.pieces().map(String::into_bytes);
-                Response::in_pieces("text/plain; version=0.0.4; charset=utf-8", pieces)
+        match page {
+            Page::Shown(handler) => Reply::Now(handler(&self.state, request)),
+            Page::Api(handler) => {
+                Reply::Now(self.state.site.with_cors(request, handler(&self.state, request)))
             }
-            Page::Targets => pages::targets::targets(&self.state),
-            Page::Status => pages::status::status(&self.state),
-            Page::Style => Response::new(200, "text/css; charset=utf-8", pages::STYLE.as_bytes().to_vec()),
-            Page::Moved(status, to) => Response::text(*status, format!("see {to}\n")).header("Location", to),
-            Page::Api(endpoint) => {
-                self.state.site.with_cors(request, api::respond(&self.state, request, endpoint))
-            }
-            Page::Preflight => self.state.site.with_cors(request, Response::text(204, "")),
-            Page::Missing => Response::text(404, "404 page not found\n"),
+            Page::Reload => self.if_allowed(request, Self::reload),
+            Page::Quit => self.if_allowed(request, Self::quit),
+        }
+    }
+
+    /// What changes something, if this request may (`web/web.go`).
+    fn if_allowed(&self, request: &Request, change: fn(&Self) -> Reply) -> Reply {
+        let refusal = match request.method.as_str() {
+            "POST" | "PUT" if self.state.switches.lifecycle => self.state.site.refusal(request, true),
+            "POST" | "PUT" => Some(Response::text(
+                403,
+                "Lifecycle API is not enabled. Start with --web.enable-lifecycle.\n",
+            )),
+            _ => Some(Response::text(405, "Only POST or PUT requests allowed")),
         };
-        Reply::Now(response)
+        refusal.map_or_else(|| change(self), Reply::Now)
     }
 
     fn reload(&self) -> Reply {
@@ -99,7 +92,7 @@ impl Router {
             Ok(()) => Response::text(200, ""),
             Err(why) => Response::text(500, format!("failed to reload config: {why}\n")),
         };
-        Reply::Later { outcome, render }
+        Reply::Later { outcome, render, account: None }
     }
 
     fn quit(&self) -> Reply {
@@ -110,45 +103,24 @@ impl Router {
 
 impl Responder for Router {
     fn respond(&mut self, request: &Request) -> Reply {
-        let started = Instant::now();
-        let site = &self.state.site;
-        let (handler, page) = match site.place(&request.path) {
-            Place::Inside(path) => self.route(path, &request.method),
-            Place::BeforePrefix => ("/", Page::Moved(302, site.prefix().to_owned())),
-            Place::AtPrefix => ("/", Page::Moved(301, format!("{}/", site.prefix()))),
-            Place::Outside => MISSING,
-        };
-        let changes =
-            matches!(page, Page::Reload | Page::Quit) && !matches!(&*request.method, "GET" | "HEAD");
-        let refusal = site.refusal(request, changes);
-        let reply = match refusal.or_else(|| refusal_of(&page, request, self.state.lifecycle_enabled)) {
-            Some(refusal) => Reply::Now(refusal),
-            None => self.page(&page, request),
-        };
-        let code = match &reply {
-            Reply::Now(response) => response.status,
-            Reply::Later { .. } => 200,
-        };
-        self.state.metrics.requests.with(&[handler, &code.to_string()]).inc();
-        self.state.metrics.durations.with(&[handler]).observe_duration(started.elapsed());
+        let mut opened = Account::open(Arc::clone(&self.state.metrics));
+        let (handler, mut reply) = self.answer(request);
+        opened.handler = handler;
+        match &mut reply {
+            Reply::Now(Response { account, .. }) | Reply::Later { account, .. } => *account = Some(opened),
+        }
         reply
     }
 }
 
-/// Why a request does not get its page: Prometheus' status codes and words (`web/web.go`).
-fn refusal_of(page: &Page, request: &Request, lifecycle_enabled: bool) -> Option<Response> {
-    let method = request.method.as_str();
-    match page {
-        Page::Reload | Page::Quit => match method {
-            "POST" | "PUT" if lifecycle_enabled => None,
-            "POST" | "PUT" => Some(Response::text(
-                403,
-                "Lifecycle API is not enabled. Start with --web.enable-lifecycle.\n",
-            )),
-            _ => Some(Response::text(405, "Only POST or PUT requests allowed")),
-        },
-        Page::Preflight => None,
-        _ if matches!(method, "GET" | "HEAD") => None,
-        _ => Some(Response::text(405, "Method Not Allowed\n").header("Allow", "GET, HEAD")),
+fn missing() -> Response {
+    Response::text(404, "404 page not found\n")
+}
+
+/// Another path with the same query.
+fn moved(status: u16, path: &str, request: &Request) -> Response {
+    match request.query.as_str() {
+        "" => Response::moved(status, path),
+        query => Response::moved(status, &format!("{path}?{query}")),
     }
 }

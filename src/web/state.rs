@@ -18,8 +18,10 @@ use std::sync::Weak;
 pub struct WebState {
     /// Where reload and quit go.
     pub daemon_events: Sender<DaemonEvent>,
-    /// `--web.enable-lifecycle`.
-    pub lifecycle_enabled: bool,
+    /// What is switched on.
+    pub switches: Switches,
+    /// `--web.max-notifications-subscribers`.
+    pub max_subscribers: usize,
     /// The daemon's own state.
     pub running: Arc<Running>,
     /// All metrics.
@@ -40,6 +42,21 @@ pub struct WebState {
     pub flags: Vec<(&'static str, String)>,
     /// Text of the retention settings, as the API shows it.
     pub storage_retention: String,
+}
+
+/// What the command line switches on, as far as pages show it or depend on it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Switches {
+    /// `--web.enable-lifecycle`.
+    pub lifecycle: bool,
+    /// `--config.auto-reload`.
+    pub auto_reload: bool,
+    /// `--enable-feature=extra-scrape-metrics`.
+    pub extra_scrape_metrics: bool,
+    /// `--enable-feature=exec-targets`.
+    pub exec_targets: bool,
+    /// `--enable-feature=metadata-wal-records`.
+    pub metadata_wal_records: bool,
 }
 
 /// The configuration as text, once for all clients that read it.

@@ -9,13 +9,13 @@ use scraped::web::metrics::WebMetrics;
 use scraped::web::serve::listen;
 use scraped::web::serve::server::Limits;
 use scraped::web::site::{Cors, ExternalUrl, Site};
-use scraped::web::state::{ConfigText, WebState};
+use scraped::web::state::{ConfigText, Switches, WebState};
 use scraped_engine::metrics::Registry;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use support::PATIENCE;
+use support::{PATIENCE, wait_until};
 
 /// The default.
 const MAX_CONNECTIONS: usize = 512;
@@ -42,12 +42,15 @@ fn serve_as(lifecycle_enabled: bool, site: impl FnOnce(u16) -> Site) -> Server {
     let running = Arc::new(Running::new(config));
     let registry = Arc::new(Registry::default());
     registry.register(Arc::clone(&running) as _);
+    let metrics = Arc::new(WebMetrics::default());
+    registry.register(Arc::clone(&metrics) as _);
     let state = WebState {
         daemon_events,
-        lifecycle_enabled,
+        switches: Switches { lifecycle: lifecycle_enabled, ..Switches::default() },
+        max_subscribers: 2,
         running: Arc::clone(&running),
         registry,
-        metrics: Arc::new(WebMetrics::default()),
+        metrics,
         board: Arc::new(StatusBoard::default()),
         complaints: Arc::default(),
         remote: Arc::new(RemoteMetrics::default()),
@@ -87,7 +90,7 @@ fn pages_and_methods() {
     };
     check("GET", "/-/healthy", 200, "scraped is Healthy.");
     check("GET", "/-/ready", 503, "Service Unavailable");
-    server.running.announce_ready(true);
+    server.running.announce_ready();
     check("GET", "/-/ready", 200, "scraped is Ready.");
     check("HEAD", "/-/ready", 200, "");
     check("POST", "/-/healthy", 405, "Method Not Allowed");
@@ -263,7 +266,7 @@ fn clients_that_do_not_finish_keep_no_new_one_out_and_idle_ones_go_before_them()
 #[test]
 fn every_answer_forbids_what_pages_do_not_need() {
     let server = serve(true);
-    let refused = "Host: localhost\r\nContent-Length: 4\r\n";
+    let refused = "Host: localhost\r\nContent-Length: 100000\r\n";
     for (method, path, headers, status) in [
         ("GET", "/", "Host: localhost\r\n", 302),
         ("GET", "/targets", "Host: localhost\r\n", 200),
@@ -395,5 +398,81 @@ fn other_sites_read_the_api_if_they_may() {
     assert!(head("/api/v1/targets", "OPTIONS", "https://a.example").contains(allowed));
     assert!(!head("/api/v1/targets", "GET", "https://evil.example").contains("Allow-Origin"));
     assert!(!head("/metrics", "GET", "https://a.example").contains("Access-Control"));
+    server.handle.stop();
+}
+
+/// Reads until `text` has come.
+fn read_until(stream: &mut TcpStream, text: &str) -> String {
+    let mut answer = String::new();
+    while !answer.contains(text) {
+        let mut chunk = [0; 1024];
+        let n = stream.read(&mut chunk).unwrap();
+        assert!(n > 0, "closed behind {answer}");
+        answer.push_str(std::str::from_utf8(&chunk[..n]).unwrap());
+    }
+    answer
+}
+
+#[test]
+fn notifications_come_as_they_change_to_as_many_as_may_listen() {
+    let server = serve(false);
+    let path = "/api/v1/notifications/live";
+    let listen = || {
+        let mut stream = TcpStream::connect(server.address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+        let answer = read_until(&mut stream, "\"active\":true}\n\n");
+        assert!(answer.contains("Content-Type: text/event-stream\r\n"), "{answer}");
+        assert!(answer.contains("data: {\"text\":\"scraped is starting"), "{answer}");
+        stream
+    };
+    let (mut one, other) = (listen(), listen());
+    assert_eq!(ask(server.address, "GET", path).0, 204);
+    assert_eq!(ask(server.address, "HEAD", path).0, 204);
+    server.running.announce_ready();
+    let answer = read_until(&mut one, "\"active\":false}\n\n");
+    assert!(answer.contains("data: {\"text\":\"scraped is starting"), "{answer}");
+    assert!(ask(server.address, "GET", "/api/v1/notifications").1.ends_with("\"data\":[]}"));
+    server.running.refused();
+    let answer = read_until(&mut one, "\"active\":true}\n\n");
+    assert!(answer.contains("data: {\"text\":\"Configuration reload has failed.\""), "{answer}");
+    assert!(
+        ask(server.address, "GET", "/api/v1/notifications").1.contains("Configuration reload has failed.")
+    );
+    // The place of one that went is free again.
+    drop(other);
+    wait_until("a place is free", || ask(server.address, "HEAD", path).0 == 200);
+    server.handle.stop();
+}
+
+#[test]
+fn a_form_is_read_with_its_request() {
+    let server = serve(false);
+    let mut stream = TcpStream::connect(server.address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let head = "Host: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 8\r\n";
+    write!(stream, "POST /api/v1/query HTTP/1.1\r\n{head}\r\nquery").unwrap();
+    assert_eq!(ask(server.address, "GET", "/-/healthy").0, 200);
+    write!(stream, "=upGET /-/healthy HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    let answers = read_until(&mut stream, "scraped is Healthy.\n");
+    assert!(answers.starts_with("HTTP/1.1 422 ") && answers.contains("HTTP/1.1 200 OK"), "{answers}");
+    server.handle.stop();
+}
+
+#[test]
+fn requests_are_counted_by_route() {
+    let server = serve(false);
+    for path in ["/api/v1/label/a/values", "/api/v1/label/b/values", "/nosuch", "/nosuch2", "/-/healthy"] {
+        ask(server.address, "GET", path);
+    }
+    let page = ask(server.address, "GET", "/metrics").1;
+    for line in [
+        "prometheus_http_requests_total{handler=\"/api/v1/label/:name/values\",code=\"422\"} 2\n",
+        "prometheus_http_requests_total{handler=\"/*filepath\",code=\"404\"} 2\n",
+        "prometheus_http_response_size_bytes_sum{handler=\"/-/healthy\"} 20\n",
+        "prometheus_http_request_duration_seconds_bucket{handler=\"/-/healthy\",le=\"+Inf\"} 1\n",
+    ] {
+        assert!(page.contains(line), "no {line} in {page}");
+    }
     server.handle.stop();
 }

@@ -2,6 +2,7 @@
 
 use crate::web::serve::http::Response;
 use scraped_engine::labels::Labels;
+use scraped_engine::labels::quote::Quoted;
 use serde::{Serialize, Serializer};
 
 #[derive(Serialize)]
@@ -52,4 +53,18 @@ pub(in crate::web) fn with_commas(members: impl Iterator<Item = Vec<u8>>) -> imp
 
 pub(in crate::web) fn as_map<S: Serializer>(labels: &Labels, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_map(labels.iter())
+}
+
+/// The same of labels that are borrowed.
+pub(in crate::web) fn as_pairs<S: Serializer>(
+    labels: &[(&str, &str)],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(labels.iter().copied())
+}
+
+/// What is said of a job that there is not.
+pub(in crate::web) fn no_such_pool(job_name: &str) -> Response {
+    let sentence = format!("error retrieving scrape config: scrape pool {} not found", Quoted(job_name));
+    failure(400, "bad_data", &sentence)
 }

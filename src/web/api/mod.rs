@@ -1,47 +1,34 @@
 //! `/api/v1`: Prometheus' JSON, field for field (`web/api/v1/api.go`), from the agent's part of the API.
 
+pub(in crate::web) mod features;
 mod json;
-mod metadata;
-mod status;
-mod targets;
+pub(in crate::web) mod metadata;
+pub(in crate::web) mod notifications;
+pub(in crate::web) mod relabel;
+pub(in crate::web) mod self_metrics;
+pub(in crate::web) mod status;
+pub(in crate::web) mod targets;
 
 use crate::web::api::json::failure;
 use crate::web::serve::http::{Request, Response};
 use crate::web::state::WebState;
 
-/// Answers a request under `/api/v1/`.
-pub(in crate::web) fn respond(state: &WebState, request: &Request, endpoint: &str) -> Response {
-    match endpoint {
-        "targets" => targets::targets(state, request),
-        "targets/metadata" => metadata::of_targets(&state.board, request),
-        "metadata" => metadata::of_metrics(&state.board, request),
-        "scrape_pools" => targets::scrape_pools(&state.board),
-        "status/config" => status::config(state),
-        "status/flags" => status::flags(state),
-        "status/buildinfo" => status::build_info(),
-        "status/runtimeinfo" => status::runtime_info(state),
-        "status/walreplay" => status::wal_replay(state),
-        endpoint if needs_a_server(endpoint) => {
-            failure(422, "execution", "unavailable with Prometheus Agent")
-        }
-        _ => Response::text(404, "404 page not found\n"),
-    }
+/// What Prometheus has and its agent refuses.
+pub(in crate::web) fn needs_a_server(_: &WebState, _: &Request) -> Response {
+    failure(422, "execution", "unavailable with Prometheus Agent")
 }
 
-/// Endpoints that Prometheus has and its agent refuses.
-fn needs_a_server(endpoint: &str) -> bool {
-    let exact = [
-        "alertmanagers",
-        "alerts",
-        "rules",
-        "query",
-        "query_range",
-        "query_exemplars",
-        "series",
-        "labels",
-        "format_query",
-        "parse_query",
-        "status/tsdb",
-    ];
-    exact.contains(&endpoint) || endpoint.starts_with("label/") || endpoint.starts_with("admin/")
+/// What Prometheus answers as long as `--enable-feature=search-api` is not given.
+pub(in crate::web) fn no_search(_: &WebState, _: &Request) -> Response {
+    failure(503, "unavailable", "search API disabled")
+}
+
+/// What asks the agent's log, which answers no queries (`tsdb/agent`).
+pub(in crate::web) fn no_queries() -> Response {
+    Response::text(500, "unsupported operation with WAL-only storage\n")
+}
+
+/// Where others would send samples to.
+pub(in crate::web) fn no_receiver() -> Response {
+    Response::text(404, "there is no receiver here; send to the endpoint of remote_write instead\n")
 }

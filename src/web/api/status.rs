@@ -1,12 +1,13 @@
 //! `/api/v1/status/*`: what the daemon says of itself, field for field as Prometheus (`web/api/v1/api.go: serve…`).
 
 use crate::log::rfc3339_ms;
-use crate::web::api::json::{json_bytes, json_in_pieces, success};
-use crate::web::serve::http::Response;
+use crate::web::api::json::{failure, json_bytes, json_in_pieces, no_such_pool, success};
+use crate::web::serve::http::{Request, Response};
 use crate::web::state::WebState;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::iter::once;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 /// Text of the configuration that is escaped at once.
@@ -59,9 +60,27 @@ struct WalReplay {
     current: u64,
 }
 
-/// Answers `/api/v1/status/config`: the text of the configuration, escaped as it is sent.
+/// Answers `/api/v1/status/config`.
 pub(in crate::web) fn config(state: &WebState) -> Response {
-    let mut rest = (state.config_text(), 0);
+    yaml(state.config_text())
+}
+
+/// Answers `/api/v1/scrape_pools/config`.
+pub(in crate::web) fn scrape_pool_config(state: &WebState, request: &Request) -> Response {
+    let job_name = request.form_value("scrapePool");
+    if job_name.is_empty() {
+        return failure(400, "bad_data", "no scrapePool parameter provided");
+    }
+    let config = state.running.config();
+    match config.scrape_configs.iter().find(|job| job.job_name == job_name) {
+        Some(job) => yaml(job.to_yaml().into()),
+        None => no_such_pool(&job_name),
+    }
+}
+
+/// The text of a configuration, escaped as it is sent.
+fn yaml(text: Arc<str>) -> Response {
+    let mut rest = (text, 0);
     let pieces = std::iter::from_fn(move || {
         let (text, start) = &mut rest;
         let left = text.get(*start..).filter(|left| !left.is_empty())?;
@@ -83,16 +102,26 @@ pub(in crate::web) fn flags(state: &WebState) -> Response {
     success(&flags)
 }
 
+/// What the program was built from.
+const BUILD_INFO: BuildInfo = BuildInfo {
+    version: env!("CARGO_PKG_VERSION"),
+    revision: "",
+    branch: "",
+    build_user: "",
+    build_date: "",
+    go_version: "",
+};
+
 /// Answers `/api/v1/status/buildinfo`.
 pub(in crate::web) fn build_info() -> Response {
-    success(&BuildInfo {
-        version: env!("CARGO_PKG_VERSION"),
-        revision: "",
-        branch: "",
-        build_user: "",
-        build_date: "",
-        go_version: "",
-    })
+    success(&BUILD_INFO)
+}
+
+/// Answers `/version`: the same without an envelope, and as text.
+pub(in crate::web) fn version() -> Response {
+    let mut line = json_bytes(&BUILD_INFO);
+    line.push(b'\n');
+    Response::new(200, "text/plain; charset=utf-8", line)
 }
 
 /// Answers `/api/v1/status/walreplay`.
@@ -110,7 +139,7 @@ pub(in crate::web) fn runtime_info(state: &WebState) -> Response {
         cwd,
         hostname: hostname(),
         server_time: rfc3339_ms(SystemTime::now()),
-        reload_config_success: last_reload.successful,
+        reload_config_success: last_reload.failed_since.is_none(),
         last_config_time: rfc3339_ms(last_reload.last_success),
         corruption_count: state.running.corruptions.get(),
         goroutine_count: std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count),

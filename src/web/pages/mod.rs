@@ -1,17 +1,29 @@
 //! The pages: server-rendered, no script. This is what surrounds each of them.
 
+pub(in crate::web) mod debug;
 pub(in crate::web) mod status;
 pub(in crate::web) mod targets;
 
 use crate::duration::format_duration;
-use crate::web::serve::http::Response;
+use crate::web::serve::http::{Request, Response};
 use crate::web::site::Site;
+use crate::web::state::WebState;
 use std::iter::once;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The one stylesheet.
-pub(in crate::web) const STYLE: &str = include_str!("style.css");
+const STYLE: &str = include_str!("style.css");
 const PAGE: &str = include_str!("page.html");
+
+/// The first page.
+pub(in crate::web) fn first(state: &WebState, _: &Request) -> Response {
+    Response::moved(302, &format!("{}/targets", state.site.base()))
+}
+
+/// `/style.css`.
+pub(in crate::web) fn style() -> Response {
+    Response::new(200, "text/css; charset=utf-8", STYLE.as_bytes().to_vec())
+}
 
 /// A page around its content, which is HTML already and made as far as the page is read.
 pub(in crate::web) fn page(

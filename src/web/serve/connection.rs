@@ -1,5 +1,6 @@
 //! One connection of the web server: heads in, answers out, as far as the socket lets them.
 
+use crate::web::metrics::Account;
 use crate::web::serve::http::{Head, Outgoing, Request, Response, parse_head};
 use crate::web::serve::reply::{Reply, Responder, Times};
 use crossbeam_channel::{Receiver, TryRecvError};
@@ -15,6 +16,8 @@ const MIN_PROGRESS_BYTES: usize = 16 * 1024;
 const PIECES_A_TURN: usize = 4;
 /// Sleep while an answer comes from another thread, whose channel `poll` can not watch.
 const PENDING_POLL: Duration = Duration::from_millis(10);
+/// Sleep between two looks for what is new in a live answer.
+const LIVE_POLL: Duration = Duration::from_millis(250);
 
 /// A client.
 pub(in crate::web) struct Connection {
@@ -37,6 +40,7 @@ enum State {
         request: Request,
         outcome: Receiver<Result<(), String>>,
         render: fn(Result<(), String>) -> Response,
+        account: Option<Account>,
     },
     Writing {
         outgoing: Outgoing,
@@ -80,6 +84,7 @@ impl Connection {
     pub(in crate::web) fn interest(&self) -> PollFlags {
         match self.state {
             State::Reading => PollFlags::IN,
+            State::Writing { .. } if self.is_listening() => PollFlags::IN,
             State::Writing { .. } => PollFlags::OUT,
             State::Pending { .. } | State::Closed => PollFlags::empty(),
         }
@@ -93,6 +98,7 @@ impl Connection {
     pub(in crate::web) fn patience(&self, now: Instant) -> Duration {
         match self.state {
             State::Pending { .. } => PENDING_POLL,
+            State::Writing { .. } if self.is_listening() => LIVE_POLL,
             _ => self.deadline.saturating_duration_since(now),
         }
     }
@@ -104,10 +110,16 @@ impl Connection {
             State::Closed => 0,
             State::Reading if self.was_served && self.input.is_empty() => 1,
             State::Reading => 2,
+            State::Writing { .. } if self.is_listening() => 1,
             State::Writing { .. } => 3,
             State::Pending { .. } => 4,
         };
         (kind, self.since)
+    }
+
+    /// Whether it waits for news of a live answer.
+    fn is_listening(&self) -> bool {
+        matches!(&self.state, State::Writing { outgoing, .. } if outgoing.is_live() && outgoing.n_unread() == 0)
     }
 
     /// Memory of an answer that waits for its client.
@@ -128,6 +140,9 @@ impl Connection {
     ) {
         if is_ready && matches!(self.state, State::Reading) {
             self.read(now, times);
+        }
+        if is_ready && self.is_listening() {
+            self.notice_end();
         }
         // A client may send its next request before it has the answer to this one.
         loop {
@@ -165,6 +180,15 @@ impl Connection {
         }
     }
 
+    /// Who listens has nothing more to say.
+    fn notice_end(&mut self) {
+        match self.socket.read(&mut [0; 256]) {
+            Ok(0) => self.state = State::Closed,
+            Err(err) if !is_transient(&err) => self.state = State::Closed,
+            _ => {}
+        }
+    }
+
     fn parse(&mut self, now: Instant, times: Times, responder: &mut dyn Responder) {
         let (request, reply) = match parse_head(&self.input) {
             Head::Partial => return,
@@ -178,20 +202,21 @@ impl Connection {
         };
         match (request, reply) {
             (request, Reply::Now(response)) => self.answer(request.as_ref(), response, now, times),
-            (Some(request), Reply::Later { outcome, render }) => {
-                self.state = State::Pending { request, outcome, render };
+            (Some(request), Reply::Later { outcome, render, account }) => {
+                self.state = State::Pending { request, outcome, render, account };
             }
             (None, Reply::Later { .. }) => self.state = State::Closed,
         }
     }
 
     fn collect_answer(&mut self, now: Instant, times: Times) {
-        let State::Pending { request, outcome, render } = &self.state else { return };
-        let response = match outcome.try_recv() {
+        let State::Pending { request, outcome, render, account } = &mut self.state else { return };
+        let mut response = match outcome.try_recv() {
             Ok(outcome) => render(outcome),
             Err(TryRecvError::Empty) => return,
             Err(TryRecvError::Disconnected) => Response::text(500, "the daemon is stopping\n"),
         };
+        response.account = account.take();
         let request = request.clone();
         self.answer(Some(&request), response, now, times);
     }
@@ -213,7 +238,13 @@ impl Connection {
                 }
                 n_left -= 1;
             }
+            let is_live = outgoing.is_live();
             let ready = outgoing.ready();
+            if ready.is_empty() && is_live {
+                // News may come whenever they like.
+                self.deadline = now + times.request;
+                return;
+            }
             if ready.is_empty() {
                 break;
             }

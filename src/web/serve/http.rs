@@ -1,9 +1,12 @@
 //! HTTP/1.1 on the server's side: request heads in, response bytes out. No socket, no thread.
 
+use crate::web::metrics::Account;
 use std::fmt::{self, Write as _};
 
 /// Most bytes of a request head; a longer one gets 431.
 pub const MAX_HEAD_BYTES: usize = 8 * 1024;
+/// Most bytes of a request's body: the form of a query. A longer one gets 413.
+pub const MAX_BODY_BYTES: usize = 16 * 1024;
 /// Most header lines; httparse needs the room ahead.
 const MAX_HEADERS: usize = 64;
 /// A body that is made in pieces is sent in pieces of this size; a shorter one is sent as a whole.
@@ -26,6 +29,8 @@ pub struct Request {
     pub path: String,
     /// What stands behind `?`, as sent.
     pub query: String,
+    /// The body if it is a form, as sent.
+    pub form: String,
     /// Header `Host`; none in HTTP/1.0.
     pub host: Option<String>,
     /// Header `Origin`: the site whose page sends the request, if a browser says so.
@@ -45,7 +50,7 @@ pub struct Request {
 pub enum Head {
     /// Not all of it is here.
     Partial,
-    /// A request and the length of its head in bytes.
+    /// A request and its length in bytes, body included.
     Complete(Request, usize),
     /// Not a request we serve; the connection closes behind the answer.
     Refused(Response),
@@ -62,6 +67,8 @@ pub struct Response {
     pub headers: Vec<(&'static str, String)>,
     /// The body.
     pub body: Body,
+    /// What the request is counted by.
+    pub account: Option<Account>,
 }
 
 /// The body of an answer.
@@ -70,16 +77,22 @@ pub enum Body {
     Whole(Vec<u8>),
     /// Made as far as the client reads it: memory does not grow with it, and a client that stalls stops it.
     Pieces(Pieces),
+    /// Has no end: asked again and again for what is new.
+    Live(Live),
 }
 
 /// Pieces of a body, in order. Runs on the web thread: each piece is made without waiting.
 pub type Pieces = Box<dyn Iterator<Item = Vec<u8>>>;
+
+/// What is new since it was asked last, if anything is. Runs on the web thread, without waiting.
+pub type Live = Box<dyn FnMut() -> Option<Vec<u8>>>;
 
 impl fmt::Debug for Body {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Whole(bytes) => write!(f, "{} bytes", bytes.len()),
             Self::Pieces(_) => f.write_str("pieces"),
+            Self::Live(_) => f.write_str("live"),
         }
     }
 }
@@ -92,12 +105,26 @@ impl Response {
 
     /// An answer with a type of its own.
     pub fn new(status: u16, content_type: &'static str, body: Vec<u8>) -> Self {
-        Self { status, content_type, headers: Vec::new(), body: Body::Whole(body) }
+        Self::of(status, content_type, Body::Whole(body))
     }
 
     /// An answer that is made while it is sent.
     pub fn in_pieces(content_type: &'static str, pieces: impl Iterator<Item = Vec<u8>> + 'static) -> Self {
-        Self { status: 200, content_type, headers: Vec::new(), body: Body::Pieces(Box::new(pieces)) }
+        Self::of(200, content_type, Body::Pieces(Box::new(pieces)))
+    }
+
+    /// An answer that goes on until the client has enough.
+    pub fn live(content_type: &'static str, news: impl FnMut() -> Option<Vec<u8>> + 'static) -> Self {
+        Self::of(200, content_type, Body::Live(Box::new(news)))
+    }
+
+    /// Somewhere else.
+    pub fn moved(status: u16, to: &str) -> Self {
+        Self::text(status, format!("see {to}\n")).header("Location", to)
+    }
+
+    fn of(status: u16, content_type: &'static str, body: Body) -> Self {
+        Self { status, content_type, headers: Vec::new(), body, account: None }
     }
 
     /// Adds a header.
@@ -109,33 +136,42 @@ impl Response {
     /// The answer as it goes to the client.
     pub fn begin(mut self, request: Option<&Request>) -> Outgoing {
         let (body, rest) = match std::mem::replace(&mut self.body, Body::Whole(Vec::new())) {
-            Body::Whole(bytes) => (bytes, None),
+            Body::Whole(bytes) => (bytes, Rest::Nothing),
             Body::Pieces(mut pieces) => {
                 let mut bytes = Vec::new();
                 let has_more = gather(&mut pieces, &mut bytes);
-                (bytes, has_more.then_some(pieces))
+                (bytes, if has_more { Rest::Pieces(pieces) } else { Rest::Nothing })
             }
+            Body::Live(news) => (Vec::new(), Rest::Live(news)),
         };
         let is_chunked = request.is_some_and(|request| request.takes_chunks);
+        let is_whole = matches!(rest, Rest::Nothing);
         // Without a length and without pieces only the end of the connection is the end of the body.
-        let keep_alive = request.is_some_and(|request| request.keep_alive) && (is_chunked || rest.is_none());
-        let framing = match &rest {
-            None => Framing::Length(body.len()),
-            Some(_) if is_chunked => Framing::Chunks,
-            Some(_) => Framing::UntilEnd,
+        let keep_alive = request.is_some_and(|request| request.keep_alive) && (is_chunked || is_whole);
+        let framing = match is_whole {
+            true => Framing::Length(body.len()),
+            false if is_chunked => Framing::Chunks,
+            false => Framing::UntilEnd,
         };
         let mut bytes = self.head(&framing, keep_alive).into_bytes();
         let wants_body = request.is_none_or(|request| request.method != "HEAD");
         if wants_body {
             framing.frame(&body, &mut bytes);
         }
-        Outgoing { bytes, n_written: 0, rest: rest.filter(|_| wants_body), framing, keep_alive }
+        if let Some(account) = &mut self.account {
+            account.status = self.status;
+            account.body_bytes = body.len();
+        }
+        let rest = if wants_body { rest } else { Rest::Nothing };
+        Outgoing { bytes, n_written: 0, rest, framing, keep_alive, account: self.account }
     }
 
     fn head(&self, framing: &Framing, keep_alive: bool) -> String {
         let mut head = format!("HTTP/1.1 {} {}\r\n", self.status, reason(self.status));
         let _ = write!(head, "Content-Type: {}\r\n", self.content_type);
         let _ = match framing {
+            // A body that may not be has no length.
+            Framing::Length(_) if self.status == 204 => Ok(()),
             Framing::Length(n_bytes) => write!(head, "Content-Length: {n_bytes}\r\n"),
             Framing::Chunks => write!(head, "Transfer-Encoding: chunked\r\n"),
             Framing::UntilEnd => Ok(()),
@@ -179,30 +215,57 @@ impl Framing {
 pub struct Outgoing {
     bytes: Vec<u8>,
     n_written: usize,
-    rest: Option<Pieces>,
+    rest: Rest,
     framing: Framing,
     keep_alive: bool,
+    account: Option<Account>,
+}
+
+enum Rest {
+    Nothing,
+    Pieces(Pieces),
+    Live(Live),
 }
 
 impl Outgoing {
-    /// What is ready; makes the next piece if all of the last one is written. Empty: the answer is complete.
+    /// What is ready; makes the next piece if all of the last one is written. Empty: the answer is complete, or nothing is
+    /// new in a live one.
     pub fn ready(&mut self) -> &[u8] {
-        if self.n_written >= self.bytes.len()
-            && let Some(pieces) = &mut self.rest
-        {
-            let mut body = Vec::with_capacity(PIECE_BYTES);
-            let has_more = gather(pieces, &mut body);
+        if self.n_written >= self.bytes.len() {
             self.bytes.clear();
             self.n_written = 0;
-            self.framing.frame(&body, &mut self.bytes);
-            if !has_more {
-                self.rest = None;
-                if matches!(self.framing, Framing::Chunks) {
-                    self.bytes.extend_from_slice(b"0\r\n\r\n");
+            match &mut self.rest {
+                Rest::Nothing => {}
+                Rest::Pieces(pieces) => {
+                    let mut body = Vec::with_capacity(PIECE_BYTES);
+                    let has_more = gather(pieces, &mut body);
+                    self.frame(&body);
+                    if !has_more {
+                        self.rest = Rest::Nothing;
+                        if matches!(self.framing, Framing::Chunks) {
+                            self.bytes.extend_from_slice(b"0\r\n\r\n");
+                        }
+                    }
+                }
+                Rest::Live(news) => {
+                    let body = news().unwrap_or_default();
+                    self.frame(&body);
                 }
             }
         }
         self.bytes.get(self.n_written..).unwrap_or_default()
+    }
+
+    fn frame(&mut self, body: &[u8]) {
+        self.framing.frame(body, &mut self.bytes);
+        if let Some(account) = &mut self.account {
+            account.body_bytes += body.len();
+        }
+    }
+
+    /// Whether there may be news of it for ever.
+    pub fn is_live(&self) -> bool {
+        matches!(self.rest, Rest::Live(_))
     }
 
     /// The socket took `n_bytes` of what was ready.
@@ -232,7 +295,7 @@ fn gather(pieces: &mut Pieces, out: &mut Vec<u8>) -> bool {
     true
 }
 
-/// Reads a request head from the first bytes of a connection.
+/// Reads a request from the first bytes of a connection.
 pub fn parse_head(bytes: &[u8]) -> Head {
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut parsed = httparse::Request::new(&mut headers);
@@ -253,11 +316,21 @@ pub fn parse_head(bytes: &[u8]) -> Head {
         parsed.headers.iter().filter(move |header| header.name.eq_ignore_ascii_case(name))
     };
     let header = |name| all(name).next().map(|header| String::from_utf8_lossy(header.value).into_owned());
-    let has_body =
-        header("transfer-encoding").is_some() || header("content-length").is_some_and(|n| n.trim() != "0");
-    if has_body {
-        return Head::Refused(Response::text(413, "request bodies are not read here; send none\n"));
-    }
+    let body_bytes = match header("content-length").map(|text| text.trim().parse::<usize>()) {
+        _ if header("transfer-encoding").is_some() => {
+            return Head::Refused(Response::text(
+                413,
+                "a request body in chunks is not read here; send Content-Length\n",
+            ));
+        }
+        None => 0,
+        Some(Ok(body_bytes)) if body_bytes <= MAX_BODY_BYTES => body_bytes,
+        Some(Ok(_)) => {
+            let limit = format!("request body too large (limit: {MAX_BODY_BYTES} bytes)\n");
+            return Head::Refused(Response::text(413, limit));
+        }
+        Some(Err(_)) => return Head::Refused(Response::text(400, "bad Content-Length\n")),
+    };
     // Go's server has the same rules.
     match all("host").count() {
         0 if minor > 0 => return Head::Refused(Response::text(400, "missing required Host header\n")),
@@ -267,11 +340,16 @@ pub fn parse_head(bytes: &[u8]) -> Head {
     let connection = header("connection").unwrap_or_default().to_ascii_lowercase();
     let keep_alive =
         if minor == 0 { connection.contains("keep-alive") } else { !connection.contains("close") };
+    let Some(body) = bytes.get(head_bytes..head_bytes + body_bytes) else { return Head::Partial };
+    let is_form = header("content-type").is_some_and(|text| {
+        text.trim().to_ascii_lowercase().starts_with("application/x-www-form-urlencoded")
+    });
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let request = Request {
         method: method.to_owned(),
         path: path.to_owned(),
         query: query.to_owned(),
+        form: if is_form { String::from_utf8_lossy(body).into_owned() } else { String::new() },
         host: header("host"),
         origin: header("origin"),
         fetch_site: header("sec-fetch-site"),
@@ -279,19 +357,27 @@ pub fn parse_head(bytes: &[u8]) -> Head {
         takes_chunks: minor > 0,
         is_loopback: false,
     };
-    Head::Complete(request, head_bytes)
+    Head::Complete(request, head_bytes + body_bytes)
 }
 
 impl Request {
     /// Values of a query parameter, decoded.
     pub fn query_values(&self, name: &str) -> Vec<String> {
-        let pairs = self.query.split('&').filter(|pair| !pair.is_empty());
-        pairs
-            .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
-            .filter(|(key, _)| decode(key) == name)
-            .map(|(_, value)| decode(value))
-            .collect()
+        values(&self.query, name).collect()
     }
+
+    /// The first value of a parameter in the form, or else in the query; empty if there is none (Go's `FormValue`).
+    pub fn form_value(&self, name: &str) -> String {
+        values(&self.form, name).chain(values(&self.query, name)).next().unwrap_or_default()
+    }
+}
+
+fn values<'a>(form: &'a str, name: &'a str) -> impl Iterator<Item = String> + 'a {
+    let pairs = form.split('&').filter(|pair| !pair.is_empty());
+    pairs
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+        .filter(move |(key, _)| decode(key) == name)
+        .map(|(_, value)| decode(value))
 }
 
 /// Form decoding: `+` is a space, `%xx` a byte; what is malformed stays as it is.
@@ -324,6 +410,7 @@ fn reason(status: u16) -> &'static str {
         204 => "No Content",
         301 => "Moved Permanently",
         302 => "Found",
+        308 => "Permanent Redirect",
         400 => "Bad Request",
         403 => "Forbidden",
         404 => "Not Found",
@@ -356,13 +443,28 @@ mod tests {
     }
 
     #[test]
+    fn a_form_belongs_to_its_request() {
+        let bytes =
+            b"POST /a?x=1&y=2 HTTP/1.1\r\nHost: a\r\nContent-Type: application/x-www-form-urlencoded\r\n\
+                      Content-Length: 7\r\n\r\nx=3&z=4GET";
+        assert!(matches!(parse_head(&bytes[..bytes.len() - 4]), Head::Partial));
+        let Head::Complete(request, n_bytes) = parse_head(bytes) else { panic!("not complete") };
+        assert_eq!(&bytes[n_bytes..], b"GET");
+        let values = ["x", "y", "z", "none"].map(|name| request.form_value(name));
+        assert_eq!(values, ["3", "2", "4", ""]);
+        assert_eq!(request.query_values("x"), ["1"]);
+    }
+
+    #[test]
     fn refusals_carry_their_status() {
         let check = |bytes: &[u8], status: u16| match parse_head(bytes) {
             Head::Refused(response) => assert_eq!(response.status, status),
             other => panic!("{other:?}"),
         };
         check(b"\x16\x03\x01 not http\r\n\r\n", 400);
-        check(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n", 413);
+        check(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 16385\r\n\r\n", 413);
+        check(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n", 413);
+        check(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n", 400);
         check(b"GET / HTTP/1.1\r\n\r\n", 400);
         check(b"GET / HTTP/1.1\r\nHost: a\r\nhost: b\r\n\r\n", 400);
         check(format!("GET / HTTP/1.1\r\nA: {}", "x".repeat(MAX_HEAD_BYTES)).as_bytes(), 431);

@@ -1,5 +1,6 @@
 //! What answers a request, and in which times.
 
+use crate::web::metrics::Account;
 use crate::web::serve::http::Request;
 use crate::web::serve::http::Response;
 use crossbeam_channel::Receiver;
@@ -31,5 +32,7 @@ pub enum Reply {
         outcome: Receiver<Result<(), String>>,
         /// What it looks like.
         render: fn(Result<(), String>) -> Response,
+        /// What the request is counted by.
+        account: Option<Account>,
     },
 }

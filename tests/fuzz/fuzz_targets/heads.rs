@@ -4,7 +4,7 @@
 
 use scraped::http::wire::head::{Head, TooLarge, reason_of};
 use scraped::web::serve::http;
-use scraped::web::serve::http::MAX_HEAD_BYTES;
+use scraped::web::serve::http::{MAX_BODY_BYTES, MAX_HEAD_BYTES};
 
 /// Holds every input once, and not eight times.
 const CAPACITY: usize = 8 << 10;
@@ -86,18 +86,18 @@ fn without_end(text: &[u8]) -> &[u8] {
 }
 
 fn check_request(sent: &[u8]) {
-    let (request, head_bytes) = match http::parse_head(sent) {
-        http::Head::Complete(request, head_bytes) => (request, head_bytes),
-        http::Head::Partial => return assert!(sent.len() < MAX_HEAD_BYTES, "waits for more than it takes"),
+    let (request, n_bytes) = match http::parse_head(sent) {
+        http::Head::Complete(request, n_bytes) => (request, n_bytes),
+        http::Head::Partial => {
+            return assert!(sent.len() < MAX_HEAD_BYTES + MAX_BODY_BYTES, "waits for more than it takes");
+        }
         http::Head::Refused(answer) => return assert!([400, 413, 431].contains(&answer.status)),
     };
-    assert!(head_bytes <= MAX_HEAD_BYTES && head_bytes <= sent.len());
-    let again = http::parse_head(&sent[..head_bytes]);
-    assert!(
-        matches!(again, http::Head::Complete(again, n_bytes) if again == request && n_bytes == head_bytes)
-    );
-    let earlier = http::parse_head(&sent[..head_bytes - 1]);
-    assert!(!matches!(earlier, http::Head::Complete(..)), "a head ends once");
+    assert!(n_bytes <= MAX_HEAD_BYTES + MAX_BODY_BYTES && n_bytes <= sent.len());
+    let again = http::parse_head(&sent[..n_bytes]);
+    assert!(matches!(again, http::Head::Complete(again, n_again) if again == request && n_again == n_bytes));
+    let earlier = http::parse_head(&sent[..n_bytes - 1]);
+    assert!(!matches!(earlier, http::Head::Complete(..)), "a request ends once");
     for name in ["state", "scrapePool", "match[]"] {
         let n_bytes: usize = request.query_values(name).iter().map(String::len).sum();
         // A byte that is no UTF-8 becomes three.
