@@ -4,7 +4,8 @@
 
 use crate::duration::format_duration;
 use crate::http::error::Phase;
-use scraped_engine::store::error::PageError;
+use crate::scrape::targets::history::ScrapeStage;
+use scraped_engine::store::error::{PageError, Work};
 use std::fmt;
 use std::time::Duration;
 
@@ -41,6 +42,8 @@ pub enum ScrapeError {
         url: String,
         /// What happened.
         cause: String,
+        /// How far the exchange had come.
+        phase: Phase,
     },
     /// `scrape_timeout` ran out before the end of the head.
     Timeout {
@@ -57,6 +60,8 @@ pub enum ScrapeError {
         code: u16,
         /// The words behind it.
         reason: String,
+        /// How the body begins, if it is not packed.
+        start: Option<Box<[u8]>>,
     },
     /// The connection broke inside the body ("unexpected EOF").
     Body {
@@ -110,6 +115,33 @@ impl ScrapeError {
         }
     }
 
+    /// Where the scrape was.
+    pub fn stage(&self) -> ScrapeStage {
+        match self {
+            Self::NotAUrl { .. }
+            | Self::TargetLimit { .. }
+            | Self::NoWorker { .. }
+            | Self::Panicked
+            | Self::SetAside { .. } => ScrapeStage::Begin,
+            Self::Lookup { .. } => ScrapeStage::Resolve,
+            Self::Connect { .. } => ScrapeStage::Connect,
+            Self::Request { phase, .. } | Self::Timeout { phase, .. } => match phase {
+                Phase::Token => ScrapeStage::Token,
+                Phase::Resolve => ScrapeStage::Resolve,
+                Phase::Connect => ScrapeStage::Connect,
+                Phase::Handshake => ScrapeStage::Tls,
+                Phase::Send => ScrapeStage::Send,
+                Phase::Head => ScrapeStage::FirstByte,
+                Phase::Body => ScrapeStage::Body,
+            },
+            Self::Status { .. } => ScrapeStage::Answer,
+            Self::BodyTimeout | Self::Body { .. } | Self::Local { .. } | Self::LocalTimeout { .. } => {
+                ScrapeStage::Body
+            }
+            Self::Page(error) => stage_of_page(error),
+        }
+    }
+
     /// Whether the target gave an answer within its timeout, be it one that is of no use.
     pub fn answered(&self) -> bool {
         match self {
@@ -139,15 +171,15 @@ impl fmt::Display for ScrapeError {
                 write!(f, "Get {url:?}: dial tcp {address}: connect: {cause}")
             }
             Self::NotAUrl { sentence } => f.write_str(sentence),
-            Self::Request { url, cause } => write!(f, "Get {url:?}: {cause}"),
+            Self::Request { url, cause, .. } => write!(f, "Get {url:?}: {cause}"),
             Self::Timeout { url, phase } => {
                 write!(f, "Get {url:?}: context deadline exceeded (while {phase})")
             }
             Self::BodyTimeout => write!(f, "context deadline exceeded (while {})", Phase::Body),
-            Self::Status { code, reason } if reason.is_empty() => {
+            Self::Status { code, reason, .. } if reason.is_empty() => {
                 write!(f, "server returned HTTP status {code}")
             }
-            Self::Status { code, reason } => write!(f, "server returned HTTP status {code} {reason}"),
+            Self::Status { code, reason, .. } => write!(f, "server returned HTTP status {code} {reason}"),
             Self::Body { cause } => f.write_str(cause),
             Self::TargetLimit { targets, limit } => {
                 write!(f, "target_limit exceeded (number of targets: {targets}, limit: {limit})")
@@ -167,6 +199,25 @@ impl fmt::Display for ScrapeError {
             Self::Local { cause } | Self::LocalTimeout { cause } => f.write_str(cause),
             Self::Page(error) => error.fmt(f),
         }
+    }
+}
+
+fn stage_of_page(error: &PageError) -> ScrapeStage {
+    match error {
+        PageError::WorkTimeout { work: Work::Unpacking } | PageError::Gzip { .. } => ScrapeStage::Unpack,
+        PageError::BlankContentType
+        | PageError::UnparsableContentType { .. }
+        | PageError::UnsupportedContentType { .. } => ScrapeStage::Answer,
+        PageError::Exposition(_) | PageError::Histogram { .. } => ScrapeStage::Parse,
+        PageError::BodySizeLimit { .. }
+        | PageError::BodySizeCap { .. }
+        | PageError::BodyBudget { .. }
+        | PageError::SampleLimit { .. }
+        | PageError::LabelLimit(_)
+        | PageError::RegexCost { .. }
+        | PageError::Amplified { .. }
+        | PageError::BucketLimit { .. } => ScrapeStage::Limit,
+        _ => ScrapeStage::Store,
     }
 }
 
@@ -216,13 +267,13 @@ mod tests {
             "",
         );
         check(
-            ScrapeError::Request { url: url("close"), cause: "EOF".to_owned() },
+            ScrapeError::Request { url: url("close"), cause: "EOF".to_owned(), phase: Phase::Head },
             r#"Get "http://127.0.0.1:39001/close": EOF"#,
             "",
         );
         check(ScrapeError::Body { cause: "unexpected EOF".to_owned() }, "unexpected EOF", "");
         check(
-            ScrapeError::Status { code: 503, reason: "Service Unavailable".to_owned() },
+            ScrapeError::Status { code: 503, reason: "Service Unavailable".to_owned(), start: None },
             "server returned HTTP status 503 Service Unavailable",
             "",
         );

@@ -12,6 +12,7 @@ use crate::scrape::fetch::failure_log::FailureLog;
 use crate::scrape::fetch::negotiation::format;
 use crate::scrape::fetch::scraper::{Canceller, Fetched, Scraper};
 use crate::scrape::metrics::ScrapeMetrics;
+use crate::scrape::targets::bad_answer::BadAnswer;
 use crate::scrape::targets::pool::LoopSettings;
 use crate::scrape::targets::reuse::give_same_samples;
 use crate::scrape::targets::status::{LastScrape, TargetStatus};
@@ -326,7 +327,7 @@ impl ScrapeLoop {
         }
         let out_of_order = self.settle(worker, scratch, &page, &mut staged, committed);
         self.count(worker, &staged, out_of_order);
-        self.publish(at, duration, page.map_or(0, |page| page.bytes.len()), staged)
+        self.publish(at, duration, page.ok().map(|page| page.bytes), staged)
     }
 
     /// Stages and commits, again as long as the commit finds stale handles. None if the scrape is cancelled.
@@ -391,7 +392,7 @@ impl ScrapeLoop {
     }
 
     /// Writes the row.
-    fn publish(&self, at: ScrapeTime, duration: Duration, body_bytes: usize, staged: Staged) -> Answered {
+    fn publish(&self, at: ScrapeTime, duration: Duration, page: Option<&[u8]>, staged: Staged) -> Answered {
         let answered = match &staged.error {
             Some(error) if !error.answered() => Answered::No,
             _ => Answered::Yes,
@@ -402,11 +403,16 @@ impl ScrapeLoop {
         self.status.record(LastScrape {
             ts_ms: at.ts_ms,
             duration,
+            failed_in: staged.error.as_ref().map(ScrapeError::stage),
+            answer: staged
+                .error
+                .as_ref()
+                .and_then(|error| BadAnswer::of(error, page, &self.target, &self.config)),
             error: staged.error.map(|error| error.to_string()),
             samples_scraped: staged.counts.scraped,
             samples_post_metric_relabeling: staged.counts.post_metric_relabeling,
             series_added: staged.counts.series_added,
-            body_bytes: body_bytes as u64,
+            body_bytes: page.map_or(0, <[u8]>::len) as u64,
             series_use: staged.series_use,
             over_max_series: staged.left_out.over_max_series,
         });

@@ -213,7 +213,7 @@ fn errors_tell_proven_targets_from_suspects() {
     };
     check(Ok("a 1\n"), Answered::Yes);
     check(Ok("}"), Answered::Yes);
-    check(Err(ScrapeError::Status { code: 503, reason: String::new() }), Answered::Yes);
+    check(Err(ScrapeError::Status { code: 503, reason: String::new(), start: None }), Answered::Yes);
     check(Err(ScrapeError::BodyTimeout), Answered::No);
     check(Err(ScrapeError::Panicked), Answered::No);
 }

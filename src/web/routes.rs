@@ -61,7 +61,7 @@ const fn api(path: &'static str, methods: &'static [&'static str], handler: Hand
 const ROUTES: &[Route] = &[
     page("/", pages::first),
     page("/agent", pages::first),
-    page("/targets", |state, _| pages::targets::targets(state)),
+    page("/targets", pages::targets::targets),
     page("/status", |state, _| pages::status::status(state)),
     page("/style.css", |_, _| pages::style()),
     page("/metrics", |state, _| probes::metrics(state)),

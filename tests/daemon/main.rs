@@ -4,6 +4,7 @@
 //! - [`discovery`]: sources that fail, names of the link; [`local`]: files, commands and sockets of this machine.
 //! - [`addresses`], [`secrets`]: what is asked is what was typed, and secrets stay where they belong.
 //! - [`scrape`]: targets that misbehave; [`scrape_command`]: `scraped scrape`.
+//! - [`target_page`]: what it says of targets that are broken.
 //! - [`threads`]: each kind is killed once.
 //! - [`wal`]: a log that vanishes and comes back.
 //! - [`remote`]: endpoints that are away, refuse, and come back.
@@ -21,5 +22,6 @@ mod scrape;
 mod scrape_command;
 mod secrets;
 mod start;
+mod target_page;
 mod threads;
 mod wal;

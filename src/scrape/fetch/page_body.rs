@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use crate::http::wire::response::Response;
 use crate::scrape::error::ScrapeError;
+use crate::scrape::targets::bad_answer::START_BYTES;
 use scraped_engine::store::body_budget::BodyBuffer;
 use scraped_engine::store::decode::ContentEncoding;
 use scraped_engine::store::error::PageError;
@@ -43,9 +44,10 @@ impl PageBody {
         last_wire_bytes: u64,
     ) -> Result<Self, ScrapeError> {
         if response.status() != 200 {
-            discard(response);
+            let start = discard(response);
+            let start = response.content_encoding().is_empty().then_some(start);
             let reason = response.reason().to_owned();
-            return Err(ScrapeError::Status { code: response.status(), reason });
+            return Err(ScrapeError::Status { code: response.status(), reason, start });
         }
         let content_encoding = match response.content_encoding() {
             b"gzip" => ContentEncoding::Gzip,
@@ -136,14 +138,16 @@ impl PageBody {
     }
 }
 
-/// Reads the body of an answer that is of no use, if it is short.
-fn discard(response: &mut Response<'_>) {
+/// Reads the body of an answer that is of no use, if it is short. Gives how it begins.
+fn discard(response: &mut Response<'_>) -> Box<[u8]> {
+    let mut start = Vec::new();
     let mut n_left = ERROR_BODY_BYTES;
     let mut scratch = [0; PROBE_BYTES];
     while n_left > 0 {
-        match response.read(&mut scratch) {
-            Ok(0) | Err(_) => return,
-            Ok(n_read) => n_left = n_left.saturating_sub(n_read),
-        }
+        let Ok(n_read @ 1..) = response.read(&mut scratch) else { break };
+        let read = &scratch[..n_read];
+        start.extend_from_slice(read.get(..START_BYTES - start.len()).unwrap_or(read));
+        n_left = n_left.saturating_sub(n_read);
     }
+    start.into()
 }

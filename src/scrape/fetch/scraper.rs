@@ -207,8 +207,10 @@ impl From<HttpError> for ScrapeError {
             HttpErrorKind::Deadline(phase) => Self::Timeout { url, phase },
             HttpErrorKind::Cancelled => Self::Page(PageError::Cancelled),
             HttpErrorKind::NotAUrl(sentence) => Self::NotAUrl { sentence },
-            kind if kind.phase() == Phase::Body => Self::Body { cause: kind.to_string() },
-            kind => Self::Request { url, cause: kind.to_string() },
+            kind => match kind.phase() {
+                Phase::Body => Self::Body { cause: kind.to_string() },
+                phase => Self::Request { url, cause: kind.to_string(), phase },
+            },
         }
     }
 }

@@ -1,6 +1,8 @@
 //! From target groups to targets and the pools that hold them.
 
+pub mod bad_answer;
 pub mod found;
+pub mod history;
 pub mod local_access;
 pub mod pool;
 pub mod reuse;

@@ -3,6 +3,8 @@
 //! Workers write rows, the scrape manager publishes a job's list after each sync, the web reads both. No lock here is
 //! held for longer than a copy.
 
+use crate::scrape::targets::bad_answer::BadAnswer;
+use crate::scrape::targets::history::{Attempt, History, ScrapeStage};
 use crate::scrape::targets::target::{Discovered, Target};
 use parking_lot::{Mutex, RwLock};
 use scraped_engine::families::FamilyList;
@@ -24,6 +26,10 @@ pub struct LastScrape {
     pub duration: Duration,
     /// Why it failed; `None` when it did not.
     pub error: Option<String>,
+    /// Where it failed.
+    pub failed_in: Option<ScrapeStage>,
+    /// What came instead of a page, where it can be shown.
+    pub answer: Option<BadAnswer>,
     /// `scrape_samples_scraped`.
     pub samples_scraped: u64,
     /// `scrape_samples_post_metric_relabeling`.
@@ -64,6 +70,7 @@ impl Health {
 #[derive(Debug)]
 pub struct TargetStatus {
     last: Mutex<Option<LastScrape>>,
+    history: Mutex<History>,
     /// When the last scrape ended, or the row was made.
     since: Mutex<Instant>,
     families: Mutex<Arc<FamilyList>>,
@@ -71,7 +78,12 @@ pub struct TargetStatus {
 
 impl Default for TargetStatus {
     fn default() -> Self {
-        Self { last: Mutex::default(), since: Mutex::new(Instant::now()), families: Mutex::default() }
+        Self {
+            last: Mutex::default(),
+            history: Mutex::default(),
+            since: Mutex::new(Instant::now()),
+            families: Mutex::default(),
+        }
     }
 }
 
@@ -101,6 +113,11 @@ const STALLED_INTERVALS: u32 = 3;
 impl TargetStatus {
     /// Replaces the row.
     pub fn record(&self, last: LastScrape) {
+        self.history.lock().push(Attempt {
+            ts_s: u32::try_from(last.ts_ms / 1000).unwrap_or(0),
+            duration_us: u32::try_from(last.duration.as_micros()).unwrap_or(u32::MAX),
+            failed_in: last.failed_in,
+        });
         *self.last.lock() = Some(last);
         *self.since.lock() = Instant::now();
     }
@@ -120,6 +137,11 @@ impl TargetStatus {
     /// A copy of the row; `None` before the first scrape.
     pub fn last(&self) -> Option<LastScrape> {
         self.last.lock().clone()
+    }
+
+    /// A copy of its last attempts.
+    pub fn history(&self) -> History {
+        self.history.lock().clone()
     }
 
     /// The health that follows from the row.

@@ -5,6 +5,7 @@ pub(in crate::web) mod status;
 pub(in crate::web) mod targets;
 
 use crate::duration::format_duration;
+use crate::log::rfc3339_ms;
 use crate::web::serve::http::{Request, Response};
 use crate::web::site::Site;
 use crate::web::state::WebState;
@@ -44,6 +45,24 @@ fn ago(ts_ms: i64) -> String {
         Ok(since) if since < Duration::from_secs(60) => format!("{:.1} s ago", since.as_secs_f64()),
         Ok(since) => format!("{} ago", format_duration(Duration::from_secs(since.as_secs()))),
         Err(_) => "just now".to_owned(),
+    }
+}
+
+/// How long it has been.
+fn lasts(since_ms: i64) -> String {
+    ago(since_ms).trim_end_matches(" ago").to_owned()
+}
+
+/// The time of day, with the date unless it is today.
+fn utc(ts_ms: i64) -> String {
+    let then = UNIX_EPOCH + Duration::from_millis(u64::try_from(ts_ms).unwrap_or(0));
+    let (then, now) = (rfc3339_ms(then), rfc3339_ms(SystemTime::now()));
+    match (then.split_once('T'), now.split_once('T')) {
+        (Some((day, time)), Some((today, _))) => {
+            let time = time.split('.').next().unwrap_or(time);
+            if day == today { format!("{time} UTC") } else { format!("{day} {time} UTC") }
+        }
+        _ => then,
     }
 }
 

@@ -1,0 +1,168 @@
+//! The targets page: server-rendered, no script, readable in a text browser and on a phone.
+
+mod filter;
+mod row;
+mod strip;
+
+use crate::discovery::complaints::{Complaints, OpenComplaint};
+use crate::scrape::targets::status::{Health, PoolStatus};
+use crate::web::pages::targets::filter::{Filter, PAGE_ROWS};
+use crate::web::pages::targets::row::row;
+use crate::web::pages::{ago, escape, page};
+use crate::web::serve::http::{Request, Response};
+use crate::web::state::WebState;
+use crate::web::walk;
+use std::fmt::Write as _;
+use std::iter::once;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// Failing sources that are shown: of thousands of files the first say enough.
+const MAX_COMPLAINTS: usize = 50;
+
+/// `/targets`: failing sources, then the targets that the form asks for, by job: state and since when, last attempts, labels,
+/// error and a piece of the answer. At most [`PAGE_ROWS`] of them.
+pub(in crate::web) fn targets(state: &WebState, request: &Request) -> Response {
+    let filter = Filter::of(request);
+    let jobs = state.board.jobs();
+    let mut content = String::new();
+    if let Some(bound) = state.board.series_bound().filter(|bound| bound.is_reached()) {
+        let _ = write!(content, "<p class=down>{}</p>", escape(&bound.to_string()));
+    }
+    write_complaints(&mut content, &state.complaints);
+    if jobs.is_empty() {
+        content.push_str("<p>No jobs yet. The configuration names none, or discovery has not answered.</p>");
+        return page(&state.site, "targets", once(content));
+    }
+    content.push_str(&filter.form(&jobs));
+    let shown_jobs: Vec<String> =
+        jobs.into_iter().filter(|job| filter.job.is_empty() || *job == filter.job).collect();
+    let rows = || rows(state, shown_jobs.clone(), filter.clone());
+    let (n_rows, n_targets) = rows().fold((0, 0), |(rows, targets), row| {
+        (rows + 1, targets + usize::from(matches!(row, Row::Target { .. })))
+    });
+    content.push_str(&steps(&filter, n_rows, n_targets));
+    let mut open_job: Option<Rc<str>> = None;
+    let mut shown = rows().skip(filter.from).take(PAGE_ROWS).fuse();
+    let tables = std::iter::from_fn(move || match shown.next() {
+        Some(next) => {
+            let mut out = String::new();
+            let (job, pool) = next.pool();
+            if open_job.as_ref() != Some(job) {
+                if open_job.is_some() {
+                    out.push_str(FOOT);
+                }
+                open_job = Some(Rc::clone(job));
+                out.push_str(&pool_head(job, pool));
+                out.push_str(if pool.active.is_empty() { NO_TABLE } else { row::HEAD });
+            }
+            if let Row::Target { pool, idx, .. } = &next {
+                out.push_str(&pool.active.get(*idx).map(row).unwrap_or_default());
+            }
+            Some(out)
+        }
+        None => open_job.take().map(|_| FOOT.to_owned()),
+    });
+    page(&state.site, "targets", once(content).chain(tables))
+}
+
+/// The end of a job.
+const FOOT: &str = "</tbody></table></section>\n";
+/// What stands between the head and the end of a job without targets.
+const NO_TABLE: &str = "<table><tbody>";
+
+/// A line of the page, before it is written.
+enum Row {
+    Target {
+        job: Rc<str>,
+        pool: Arc<PoolStatus>,
+        idx: usize,
+    },
+    /// A job without any.
+    Empty {
+        job: Rc<str>,
+        pool: Arc<PoolStatus>,
+    },
+}
+
+impl Row {
+    fn pool(&self) -> (&Rc<str>, &PoolStatus) {
+        match self {
+            Self::Target { job, pool, .. } | Self::Empty { job, pool } => (job, pool),
+        }
+    }
+}
+
+fn rows(state: &WebState, jobs: Vec<String>, filter: Filter) -> impl Iterator<Item = Row> + use<> {
+    walk::pools(&state.board, jobs).flat_map(move |(job, pool)| {
+        let mut empty = (pool.active.is_empty() && filter.is_open())
+            .then(|| Row::Empty { job: Rc::clone(&job), pool: Arc::clone(&pool) });
+        let mut place = 0..pool.active.len();
+        let filter = filter.clone();
+        std::iter::from_fn(move || {
+            empty.take().or_else(|| {
+                let idx = place.find(|idx| pool.active.get(*idx).is_some_and(|it| filter.takes(it)))?;
+                Some(Row::Target { job: Rc::clone(&job), pool: Arc::clone(&pool), idx })
+            })
+        })
+    })
+}
+
+/// How many there are, which of them are shown, and the way to the others.
+fn steps(filter: &Filter, n_rows: usize, n_targets: usize) -> String {
+    let mut out = match n_targets {
+        0 if n_rows == 0 => "<p>No target is like that.".to_owned(),
+        1 => "<p>1 target".to_owned(),
+        n => format!("<p>{n} targets"),
+    };
+    let to = filter.from.saturating_add(PAGE_ROWS).min(n_rows);
+    if n_rows > PAGE_ROWS {
+        let _ = write!(out, ", here {} to {to} ", (filter.from + 1).min(n_rows));
+        if filter.from > 0 {
+            out.push_str(&filter.step(filter.from.saturating_sub(PAGE_ROWS), "previous"));
+        }
+        if to < n_rows {
+            out.push_str(&filter.step(to, "next"));
+        }
+    }
+    out.push_str("</p>\n");
+    out
+}
+
+/// Sources that fail: what their jobs have is what they said last, which may be nothing.
+fn write_complaints(out: &mut String, complaints: &Complaints) {
+    let (oldest, n_open) = complaints.oldest(MAX_COMPLAINTS);
+    if oldest.is_empty() {
+        return;
+    }
+    out.push_str(
+        "<section><h2 id=failing>Failing sources <small>their targets stay as they are</small></h2>",
+    );
+    out.push_str("<table><thead><tr><th>Source<th>Since<th>Error</tr></thead><tbody>");
+    for OpenComplaint { source, sentence, since_ms } in &oldest {
+        let (source, sentence) = (escape(source), escape(sentence));
+        let _ = writeln!(
+            out,
+            "<tr><td data-label=Source>{source}<td data-label=Since>{}<td data-label=Error class=down>{sentence}</tr>",
+            ago(*since_ms)
+        );
+    }
+    out.push_str("</tbody></table>");
+    if n_open > oldest.len() {
+        let _ = write!(out, "<p>{} more are in the log.</p>", n_open - oldest.len());
+    }
+    out.push_str("</section>\n");
+}
+
+fn pool_head(job: &str, pool: &PoolStatus) -> String {
+    let n_up = pool.active.iter().filter(|active| active.status.health() == Health::Up).count();
+    let job = escape(job);
+    let dropped = match pool.dropped_count {
+        0 => String::new(),
+        n => format!(", {n} dropped by relabelling"),
+    };
+    format!(
+        "<section><h2 id=\"job-{job}\">{job} <small>{n_up} of {} up{dropped}</small></h2>",
+        pool.active.len()
+    )
+}
