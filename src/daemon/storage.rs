@@ -161,12 +161,13 @@ impl Storage {
             None => self.take_up(running)?,
         };
         let config = running.config();
-        let (claims, readers_known) = Claims::make(&self.wal, &config, has_data).map_err(|cause| {
-            let path = self.wal.path().to_owned();
-            WalError::Io { action: "make the directory of remote_write positions in", path, cause }
-        })?;
+        let (claims, readers_known) =
+            Claims::make(&self.wal.reader(), &config, has_data).map_err(|cause| {
+                let path = self.wal.path().to_owned();
+                WalError::Io { action: "make the directory of remote_write positions in", path, cause }
+            })?;
         let options = remote::manager::ManagerOptions {
-            wal: self.wal.clone(),
+            log: self.wal.reader(),
             clock: self.clock.clone(),
             config,
             claims,

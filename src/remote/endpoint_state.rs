@@ -25,7 +25,7 @@ use scraped_engine::encode::series_labels::SeriesLabels;
 use scraped_engine::labels::Labels;
 use scraped_engine::series::SeriesHandle;
 use scraped_engine::threads::Panicked;
-use scraped_engine::wal::head::Wal;
+use scraped_engine::wal::head::LogReader;
 
 /// A sentence about the same trouble is repeated no more often.
 const SAY_AGAIN: Duration = Duration::from_secs(60);
@@ -34,7 +34,7 @@ const SAY_AGAIN: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct Shared {
     /// The log.
-    pub wal: Wal,
+    pub log: LogReader,
     /// For ages.
     pub clock: Clock,
     /// The section of the configuration.
@@ -89,7 +89,7 @@ struct Lost {
 impl Shared {
     /// A fresh state; `progress` and `metrics` may be those of an earlier one.
     pub fn new(
-        wal: Wal,
+        log: LogReader,
         clock: Clock,
         config: Arc<RemoteWriteConfig>,
         labels: SeriesLabels,
@@ -98,7 +98,7 @@ impl Shared {
     ) -> Self {
         let refusals = Refusals::new(Arc::clone(&metrics), Instant::now());
         Self {
-            wal,
+            log,
             clock,
             config,
             labels,
@@ -310,7 +310,7 @@ impl Shared {
     /// A series as text.
     pub fn series_text(&self, handle: SeriesHandle) -> String {
         let mut text = String::new();
-        self.wal.visit_labels(&[handle], |_, pairs| {
+        self.log.visit_labels(&[handle], |_, pairs| {
             text = Labels::from_pairs(pairs.into_iter().flatten()).to_string();
         });
         text
@@ -321,7 +321,7 @@ impl Shared {
         let known = self.refusals.set_aside();
         let handles: Vec<SeriesHandle> = known.iter().map(|(handle, _)| *handle).collect();
         let mut gone = Vec::new();
-        self.wal.visit_labels(&handles, |idx, pairs| {
+        self.log.visit_labels(&handles, |idx, pairs| {
             if pairs.is_none() {
                 gone.extend(known.get(idx));
             }

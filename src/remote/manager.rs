@@ -19,7 +19,7 @@ use crate::remote::send::shard_count::UPDATE_SECONDS;
 use crate::remote::settle::position::Remembered;
 use scraped_engine::families::MetadataStore;
 use scraped_engine::threads::{Thread, ThreadKind};
-use scraped_engine::wal::head::Wal;
+use scraped_engine::wal::head::LogReader;
 
 const THREAD: ThreadKind = ThreadKind { name: "remote-manager", stack_bytes: 256 << 10 };
 
@@ -32,7 +32,7 @@ const SAVE_INTERVAL: Duration = Duration::from_secs(5);
 /// What the manager starts with.
 pub struct ManagerOptions {
     /// The log.
-    pub wal: Wal,
+    pub log: LogReader,
     /// For ages.
     pub clock: Clock,
     /// The sections to start with.
@@ -68,11 +68,11 @@ impl Handle {
     /// # Errors
     /// The system refuses a thread.
     pub fn spawn(options: ManagerOptions) -> io::Result<Handle> {
-        let ManagerOptions { wal, clock, config, claims, flush_deadline, families, metrics } = options;
+        let ManagerOptions { log, clock, config, claims, flush_deadline, families, metrics } = options;
         let now = Instant::now();
         let mut manager = Manager {
             claims,
-            wal,
+            log,
             clock,
             families,
             metrics,
@@ -108,7 +108,7 @@ impl Handle {
 }
 
 struct Manager {
-    wal: Wal,
+    log: LogReader,
     clock: Clock,
     claims: Claims,
     families: Arc<MetadataStore>,
@@ -148,11 +148,11 @@ impl Manager {
         }
         if self.last_save.is_none() {
             // What is settled by now is made durable, so that it can be saved.
-            if let Err(error) = self.wal.sync() {
+            if let Err(error) = self.log.sync() {
                 log::error!("{error}");
             }
         }
-        for (n_in, n) in self.metrics.kinds_in.iter().zip(self.wal.appended()) {
+        for (n_in, n) in self.metrics.kinds_in.iter().zip(self.log.appended()) {
             n_in.set(n as f64);
         }
         if self.last_save.is_none_or(|last| now.duration_since(last) >= SAVE_INTERVAL) {
@@ -212,7 +212,7 @@ impl Manager {
             } else if let Some(idx) = waiting.iter().position(|(_, claim)| is_claimed(claim)) {
                 waiting.remove(idx).1
             } else {
-                self.claims.claim(&self.wal, config, section)
+                self.claims.claim(&self.log, config, section)
             };
             self.start(endpoint, claim);
         }
@@ -246,13 +246,13 @@ impl Manager {
     /// Starts a queue at the place of its claim, which is kept if that cannot be found yet.
     fn start(&mut self, endpoint: Endpoint, mut claim: Claim) {
         let identity = endpoint.config.identity();
-        let found = claim.find_place(&self.wal, &endpoint_name::name_of(&endpoint.config));
+        let found = claim.find_place(&self.log, &endpoint_name::name_of(&endpoint.config));
         match claim.take() {
             Ok(place) => {
                 let whence = if place.0.is_new { ", from now on" } else { "" };
                 let url = endpoint.config.shown_url();
                 let (clock, families) = (self.clock.clone(), Arc::clone(&self.families));
-                let mut queue = Queue::new(endpoint, self.wal.clone(), clock, families, place);
+                let mut queue = Queue::new(endpoint, self.log.clone(), clock, families, place);
                 log::info!("remote_write {}: sends to {url}{whence}", queue.metrics().name);
                 queue.revive();
                 self.queues.push(queue);
@@ -275,7 +275,7 @@ impl Manager {
             return;
         }
         for (endpoint, mut claim) in std::mem::take(&mut self.waiting) {
-            match claim.find_place(&self.wal, &endpoint_name::name_of(&endpoint.config)) {
+            match claim.find_place(&self.log, &endpoint_name::name_of(&endpoint.config)) {
                 Ok(()) => self.start(endpoint, claim),
                 // Said when it was first tried.
                 Err(_) => self.waiting.push((endpoint, claim)),
@@ -330,7 +330,7 @@ impl Manager {
         for queue in &mut self.queues {
             queue.halt(deadline);
         }
-        if let Err(error) = self.wal.sync() {
+        if let Err(error) = self.log.sync() {
             log::error!("{error}");
         }
         self.save();

@@ -31,8 +31,7 @@ use scraped_engine::labels::Labels;
 use scraped_engine::threads::Thread;
 use scraped_engine::threads::restarts::Restarts;
 use scraped_engine::threads::stop::{StopToken, Stopper, stop_pair};
-use scraped_engine::wal::head::Wal;
-use scraped_engine::wal::log_readers::ReaderMark;
+use scraped_engine::wal::head::{LogReader, ReaderMark};
 
 /// Commits that a watcher has not noticed: one is enough to be awake.
 const COMMITS: usize = 1;
@@ -57,7 +56,7 @@ pub struct Endpoint {
 #[derive(Debug)]
 pub struct Queue {
     endpoint: Endpoint,
-    wal: Wal,
+    log: LogReader,
     clock: Clock,
     /// Families of all targets.
     families: Arc<MetadataStore>,
@@ -94,7 +93,7 @@ impl Queue {
     /// Goes on at the place of a claim; nothing runs yet.
     pub fn new(
         endpoint: Endpoint,
-        wal: Wal,
+        log: LogReader,
         clock: Clock,
         families: Arc<MetadataStore>,
         (Place { saved, before, .. }, mark): (Place, ReaderMark),
@@ -106,7 +105,7 @@ impl Queue {
             progress: Arc::new(Progress::new(&saved, &before)),
             metrics,
             endpoint,
-            wal,
+            log,
             clock,
             families,
             saved: None,
@@ -158,7 +157,7 @@ impl Queue {
         let labels =
             SeriesLabels::new(self.endpoint.external_labels.clone(), config.write_relabel_configs.clone());
         let shared = Arc::new(Shared::new(
-            self.wal.clone(),
+            self.log.clone(),
             self.clock.clone(),
             config,
             labels,
@@ -171,7 +170,7 @@ impl Queue {
         let (commit, commits) = bounded(COMMITS);
         let metadata = self.start_metadata(&shared, &stop)?;
         let watcher = Watcher::new(Arc::clone(&shared), Orders::new(orders, stop), commits)?;
-        self.wal.notify(commit, Arc::clone(&self.metrics.watcher_notifications_skipped));
+        self.log.notify(commit, Arc::clone(&self.metrics.watcher_notifications_skipped));
         let consequence = "remote-manager starts it again";
         let thread = THREAD.spawn_owned(&self.metrics.name, consequence, move || {
             let _is_running: Sender<()> = is_running;
@@ -271,7 +270,7 @@ impl Queue {
 
     /// Counts what has gone of the log before it was read.
     pub fn count_gone(&self) {
-        losses::count_gone(&self.wal, &self.endpoint.config, &self.progress, &self.metrics);
+        losses::count_gone(&self.log, &self.endpoint.config, &self.progress, &self.metrics);
     }
 
     /// What is settled now may be saved once it is durable.
@@ -294,7 +293,7 @@ impl Queue {
     /// Remembers the newest settled place that is durable, and lets the log go up to there.
     pub fn save(&mut self, positions: &Positions) {
         self.note_settled();
-        let is_durable = |saved: &Saved| saved.marks().all(|mark| self.wal.is_durable(mark.position));
+        let is_durable = |saved: &Saved| saved.marks().all(|mark| self.log.is_durable(mark.position));
         // Those before it may never be: their segment could not be fsynced.
         if let Some(newest) = self.settled.iter().rposition(is_durable) {
             self.durable = self.settled.drain(..=newest).next_back().unwrap_or_default();
@@ -336,11 +335,11 @@ impl Queue {
             self.metrics.max_request_bytes.set(running.shared.size_bound.shown().bytes as f64);
         }
         // Of the log and not of the watcher, which waits while the endpoint is away: alerts compare it with what is sent.
-        if let Some(newest_ms) = self.wal.newest_ts_ms() {
+        if let Some(newest_ms) = self.log.newest_ts_ms() {
             self.metrics.highest_timestamp.set(newest_ms as f64 / 1000.0);
         }
-        if let Some(end) = self.wal.committed_end() {
-            let lag_bytes = self.progress.lag_bytes(end, self.wal.segment_size_bytes());
+        if let Some(end) = self.log.committed_end() {
+            let lag_bytes = self.progress.lag_bytes(end, self.log.segment_size_bytes());
             self.metrics.lag_bytes.set(lag_bytes as f64);
         }
     }
@@ -368,7 +367,7 @@ impl Queue {
         if age_ms > longest_ms {
             return;
         }
-        let newest = self.wal.newest_ts_ms().map_or(metrics.highest_timestamp.get(), |ms| ms as f64 / 1000.0);
+        let newest = self.log.newest_ts_ms().map_or(metrics.highest_timestamp.get(), |ms| ms as f64 / 1000.0);
         let answered = metrics.highest_answered_timestamp.get();
         let backlog = Some(metrics.backlog_timestamp.get()).filter(|backlog| *backlog > 0.0);
         let situation = Situation {

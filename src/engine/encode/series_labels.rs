@@ -17,7 +17,7 @@ use crate::labels::builder::LabelsBuilder;
 use crate::labels::relabel::{RelabelRule, Verdict, relabel};
 use crate::series::table::{LabelPairs, NumberedLabel};
 use crate::series::{SeriesHandle, SeriesRef};
-use crate::wal::head::Wal;
+use crate::wal::head::LogReader;
 
 /// Labels that rules made, by ref: those of the series that has it now.
 type Changed = HashMap<SeriesRef, (SeriesHandle, Arc<Labels>), foldhash::fast::FixedState>;
@@ -61,7 +61,7 @@ impl SeriesLabels {
     }
 
     /// Whether the endpoint wants a series.
-    pub fn wants(&self, wal: &Wal, verdicts: &mut Verdicts, handle: SeriesHandle) -> bool {
+    pub fn wants(&self, log: &LogReader, verdicts: &mut Verdicts, handle: SeriesHandle) -> bool {
         if let Some(is_wanted) = self.known(verdicts, handle) {
             return is_wanted;
         }
@@ -71,7 +71,7 @@ impl SeriesLabels {
         }
         let labels = &mut verdicts.labels;
         let mut is_live = false;
-        wal.visit_labels(&[handle], |_, pairs| {
+        log.visit_labels(&[handle], |_, pairs| {
             labels.clear();
             is_live = pairs.is_some();
             merge(pairs.into_iter().flatten(), self.external_labels.iter(), |name, value| {
@@ -110,14 +110,14 @@ impl SeriesLabels {
     /// have in common is packed better, and they come in no order that means anything anyway.
     pub fn write(
         &self,
-        wal: &Wal,
+        log: &LogReader,
         handles: &[SeriesHandle],
         writer: &mut RequestWriter,
         mut samples: impl FnMut(usize, &mut RequestWriter),
         mut gone: impl FnMut(usize),
     ) {
         let mut order: Vec<(u64, usize)> = Vec::with_capacity(handles.len());
-        wal.visit_labels(handles, |idx, pairs| order.push((pairs.map_or(0, |it| likeness(&it)), idx)));
+        log.visit_labels(handles, |idx, pairs| order.push((pairs.map_or(0, |it| likeness(&it)), idx)));
         // Those of one host mostly are in order, as they came: a stable sort merges such runs.
         order.sort_by_key(|(likeness, _)| *likeness);
         let ordered: Vec<SeriesHandle> =
@@ -133,7 +133,7 @@ impl SeriesLabels {
             };
             ordered.iter().map(labels_of).collect()
         };
-        wal.visit_series(&ordered, |at, series| {
+        log.visit_series(&ordered, |at, series| {
             let idx = order.get(at).map_or(at, |(_, idx)| *idx);
             let Some(series) = series else { return gone(idx) };
             match changed.get(at).and_then(Option::as_ref) {

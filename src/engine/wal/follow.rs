@@ -13,7 +13,7 @@ use crate::wal::format::segment_reader::{
     CorruptionCause, CorruptionError, ReadBuffers, SegmentReader, Tail,
 };
 use crate::wal::gone::{OpenSegment, SegmentSamples};
-use crate::wal::head::Wal;
+use crate::wal::head::LogReader;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
@@ -51,7 +51,7 @@ enum Stopped {
 /// A place in the log that moves forward.
 #[derive(Debug)]
 pub struct Follower {
-    wal: Wal,
+    log: LogReader,
     position: Position,
     /// Closed by whoever removes the segment.
     open: Arc<OpenSegment>,
@@ -60,9 +60,9 @@ pub struct Follower {
 
 impl Follower {
     /// Starts at `position`, which is the end of a record or the start of a segment.
-    pub fn new(wal: Wal, position: Position) -> Self {
-        let open = wal.readers().open_segment();
-        Self { wal, position, open, buffers: ReadBuffers::default() }
+    pub fn new(log: LogReader, position: Position) -> Self {
+        let open = log.open_segment();
+        Self { log, position, open, buffers: ReadBuffers::default() }
     }
 
     /// The end of the last record that is done with.
@@ -94,7 +94,7 @@ impl Follower {
         damaged: &mut dyn FnMut(&CorruptionError),
     ) -> Result<Option<Ended>, WalError> {
         // A closed log is read to the end that it has on disk.
-        let end = self.wal.committed_end();
+        let end = self.log.committed_end();
         if end.is_some_and(|end| end <= self.position) {
             return Ok(Some(Ended::CaughtUp));
         }
@@ -115,7 +115,7 @@ impl Follower {
                 return Ok(Some(Ended::Truncated));
             }
             Stopped::ByDisk(cause) => {
-                let path = segment::segment_path(self.wal.wal_dir(), before.segment);
+                let path = segment::segment_path(self.log.wal_dir(), before.segment);
                 return Err(WalError::io("read segment", &path)(cause));
             }
         }
@@ -148,7 +148,7 @@ impl Follower {
         let Position { segment, offset } = self.position;
         let source = Pages {
             segment: &self.open,
-            wal_dir: self.wal.wal_dir(),
+            wal_dir: self.log.wal_dir(),
             number: segment,
             at: offset - offset % PAGE_BYTES as u64,
             limit: limit.unwrap_or(u64::MAX),
@@ -183,7 +183,7 @@ impl Follower {
 
     /// Whether another file has the name of the segment that is being read, without what was in it.
     fn has_vanished(&self) -> bool {
-        self.position.offset > 0 && self.wal.readers().is_hollow(self.position.segment)
+        self.position.offset > 0 && self.log.is_hollow(self.position.segment)
     }
 
     /// Goes on at `position`.
@@ -229,8 +229,8 @@ pub fn fingerprint(record: &[u8]) -> u32 {
 ///
 /// # Errors
 /// The segment cannot be read for another reason than that it is not there.
-pub fn record_before(wal: &Wal, position: Position) -> Result<Option<(u32, SegmentSamples)>, WalError> {
-    let path = segment::segment_path(wal.wal_dir(), position.segment);
+pub fn record_before(log: &LogReader, position: Position) -> Result<Option<(u32, SegmentSamples)>, WalError> {
+    let path = segment::segment_path(log.wal_dir(), position.segment);
     let file = match File::open(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         opened => opened.map_err(WalError::io("read segment", &path))?,
@@ -304,7 +304,7 @@ mod tests {
     fn commits_are_read_as_they_come_over_rotations() {
         let dir = tempfile::tempdir().unwrap();
         let wal = open(dir.path());
-        let mut follower = Follower::new(wal.clone(), Position::default());
+        let mut follower = Follower::new(wal.reader(), Position::default());
         assert!(timestamps(&mut follower).0.is_empty());
         for ts_ms in 1..2000 {
             commit(&wal, "a", ts_ms);
@@ -323,7 +323,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let wal = open(dir.path());
         (1..=3).for_each(|ts_ms| commit(&wal, "a", ts_ms));
-        let mut follower = Follower::new(wal.clone(), Position::default());
+        let mut follower = Follower::new(wal.reader(), Position::default());
         let mut ends = Vec::new();
         let mut read = |last: Next| {
             let mut n_records = 0;
@@ -341,18 +341,21 @@ mod tests {
         read(Next::Record);
         assert_eq!(ends[1], ends[2]);
         for (end, fingerprint) in ends {
-            assert_eq!(record_before(&wal, end).unwrap().unwrap().0, fingerprint);
-            assert_eq!(record_before(&wal, Position { offset: end.offset + 1, ..end }).unwrap(), None);
+            assert_eq!(record_before(&wal.reader(), end).unwrap().unwrap().0, fingerprint);
+            assert_eq!(
+                record_before(&wal.reader(), Position { offset: end.offset + 1, ..end }).unwrap(),
+                None
+            );
         }
-        assert_eq!(record_before(&wal, Position { segment: 9, offset: 9 }).unwrap(), None);
+        assert_eq!(record_before(&wal.reader(), Position { segment: 9, offset: 9 }).unwrap(), None);
     }
 
     #[test]
     fn what_is_removed_is_closed_at_once_and_noted() {
         let dir = tempfile::tempdir().unwrap();
         let wal = open(dir.path());
-        let mark = wal.register_reader(Position::default());
-        let mut follower = Follower::new(wal.clone(), Position::default());
+        let mark = wal.reader().claim(Position::default());
+        let mut follower = Follower::new(wal.reader(), Position::default());
         commit(&wal, "a", 1);
         timestamps(&mut follower);
         commit(&wal, "a", 2);
@@ -388,15 +391,15 @@ mod tests {
         );
         assert!(matches!(ended, Ok(Ended::Truncated)), "{ended:?}");
         let mut handles = Vec::new();
-        assert_eq!(wal.handles(2, &[1], &mut handles).unwrap_err().last, 2);
-        assert!(wal.handles(3, &[1], &mut handles).is_ok());
-        let gone = wal.gone_from(0);
+        assert_eq!(wal.reader().handles(2, &[1], &mut handles).unwrap_err().last, 2);
+        assert!(wal.reader().handles(3, &[1], &mut handles).is_ok());
+        let gone = wal.reader().gone_from(0);
         assert_eq!(gone.before, 3);
         assert_eq!(gone.segments.values().map(|it| it.total()).collect::<Vec<_>>(), [2, 1, 1]);
         follower.go_to(Position { segment: gone.before, offset: 0 });
         assert_eq!(timestamps(&mut follower).0, [5]);
         drop(mark);
-        assert!(wal.gone_from(0).segments.is_empty());
+        assert!(wal.reader().gone_from(0).segments.is_empty());
     }
 
     #[test]
@@ -411,7 +414,7 @@ mod tests {
         std::fs::rename(&path, &aside).unwrap();
         // A link to itself: no one, not even root, can open it.
         std::os::unix::fs::symlink(&path, &path).unwrap();
-        let mut follower = Follower::new(wal.clone(), Position::default());
+        let mut follower = Follower::new(wal.reader(), Position::default());
         let read = follower.read(&mut |_, _, _| Next::Record, &mut |error| panic!("{error}"));
         assert!(matches!(read, Err(crate::wal::error::WalError::Io { .. })), "{read:?}");
         std::fs::remove_file(&path).unwrap();

@@ -10,8 +10,7 @@ use crate::series::table::SeriesTable;
 use crate::wal::appender::Appender;
 use crate::wal::error::WalError;
 use crate::wal::format::closed_segment::ClosedSegment;
-use crate::wal::format::position::Position;
-use crate::wal::format::segment::SyncHandle;
+use crate::wal::keep::durable::Durable;
 use crate::wal::log_readers::Readers;
 use crate::wal::metrics::WalMetrics;
 use crate::wal::open::lock::DirLock;
@@ -53,6 +52,8 @@ struct Shared {
     series_bound: OnceLock<Arc<SeriesBound>>,
     /// Never locked while the head lock is waited for.
     readers: Readers,
+    /// The same holds of this one.
+    durable: Durable,
     /// The head lock. Nothing is sent on a channel that could block, fsynced or logged at length while it is held.
     head: Mutex<Head>,
 }
@@ -168,54 +169,23 @@ impl Wal {
         &self.shared.wal_dir
     }
 
-    /// Floats, histograms and exemplars written since the start.
-    pub fn appended(&self) -> [u64; 3] {
-        let metrics = &self.shared.metrics;
-        [&metrics.float_samples_appended, &metrics.histograms_appended, &metrics.exemplars_appended]
-            .map(|counter| counter.get())
-    }
-
     /// Samples and histograms written since the start.
     pub fn samples_appended(&self) -> u64 {
         self.shared.metrics.float_samples_appended.get() + self.shared.metrics.histograms_appended.get()
     }
 
-    /// Those who read while the log is written.
+    /// The log as those see it who read it while it is written.
+    pub fn reader(&self) -> LogReader {
+        LogReader::new(self.clone())
+    }
+
+    /// What is known of those who read while the log is written.
     pub(in crate::wal) fn readers(&self) -> &Readers {
         &self.shared.readers
     }
 
-    /// From now on `follower`, a channel with room for one, gets a message after each commit; `skipped` counts the
-    /// commits without a message, because the one before was still in the channel.
-    pub fn notify(&self, follower: Sender<()>, skipped: Arc<Counter>) {
-        self.shared.head.lock().followers.push((follower, skipped));
-    }
-
-    /// Timestamp of the newest sample in the segment being written; `None` once closed or while that is empty.
-    pub fn newest_ts_ms(&self) -> Option<i64> {
-        self.current()?.newest_ts_ms
-    }
-
-    /// From now on commits go to a segment of which nothing is written yet; its number.
-    ///
-    /// # Errors
-    /// The segment cannot be made; [`WalError::Closed`].
-    pub fn start_segment(&self) -> Result<u32, WalError> {
-        let mut head = self.shared.head.lock();
-        let Head { writer, waker, .. } = &mut *head;
-        let writer = writer.as_mut().ok_or(WalError::Closed)?;
-        writer.rotate()?;
-        wake(waker);
-        Ok(writer.number())
-    }
-
     pub(in crate::wal) fn metrics(&self) -> &WalMetrics {
         &self.shared.metrics
-    }
-
-    /// The end of the newest commit; `None` once closed.
-    pub fn committed_end(&self) -> Option<Position> {
-        self.shared.head.lock().writer.as_ref().map(SegmentWriter::end)
     }
 
     /// What keeps the log from being written, for readiness; empty while nothing does.
@@ -226,14 +196,6 @@ impl Wal {
     /// The segment being written so far; `None` once closed.
     pub(in crate::wal) fn current(&self) -> Option<ClosedSegment> {
         self.shared.head.lock().writer.as_ref().map(SegmentWriter::current)
-    }
-
-    /// The segment being written so far and its file; `None` once closed, or while a rotated
-    /// file waits for wal-maintenance.
-    pub(in crate::wal) fn to_sync(&self) -> Option<(ClosedSegment, SyncHandle)> {
-        let head = self.shared.head.lock();
-        let writer = head.writer.as_ref().filter(|writer| !writer.has_rotated())?;
-        Some((writer.current(), writer.sync_handle()))
     }
 
     /// Runs `work` on the table and the truncation mark under the head lock: commits wait, so it must be a slice of
@@ -293,11 +255,14 @@ mod lookup;
 #[path = "opening.rs"]
 mod open;
 
+#[path = "reader.rs"]
+mod reader;
 #[path = "transaction.rs"]
 mod transaction;
 #[path = "upkeep.rs"]
 mod upkeep;
 
+pub use reader::{LogReader, ReaderMark, ReadersKnown, SeriesView, Truncated};
 pub(in crate::wal) use upkeep::Upkeep;
 
 #[cfg(test)]

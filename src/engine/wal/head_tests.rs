@@ -169,13 +169,13 @@ fn a_stale_handle_writes_nothing() {
     commit(&mut appender, &["a", "b"], 1).unwrap();
     let (a, b) = (lookup(&mut appender, "a"), lookup(&mut appender, "b"));
     wal.with_table(|table, _| table.remove(a));
-    let end = wal.committed_end();
+    let end = wal.reader().committed_end();
     let fresh = lookup(&mut appender, "fresh");
     for handle in [b, fresh, a] {
         appender.append(handle, 2, 0.0);
     }
     assert!(matches!(appender.commit(), Err(WalError::StaleSeries)));
-    assert_eq!((appender.staged(), wal.committed_end()), (0, end));
+    assert_eq!((appender.staged(), wal.reader().committed_end()), (0, end));
     assert_eq!(wal.active_series(), 1, "the new series is taken back");
     assert_eq!(commit_handle(&mut appender, b, 2).unwrap().appended, 1, "the order check did not move");
 }
@@ -270,17 +270,17 @@ fn what_an_fsync_refused_is_never_durable_and_a_new_segment_begins() {
     let dir = tempfile::tempdir().unwrap();
     let wal = open(dir.path());
     // Nothing is truncated.
-    let _mark = wal.register_reader(crate::wal::format::position::Position::default());
+    let _mark = wal.reader().claim(crate::wal::format::position::Position::default());
     let mut appender = wal.appender();
     commit(&mut appender, &["a", "b"], 1).unwrap();
-    wal.sync().unwrap();
-    let durable = wal.committed_end().unwrap();
-    assert!(wal.is_durable(durable));
+    wal.reader().sync().unwrap();
+    let durable = wal.reader().committed_end().unwrap();
+    assert!(wal.reader().is_durable(durable));
     commit(&mut appender, &["a", "b", "c"], 2).unwrap();
-    let refused = wal.committed_end().unwrap();
+    let refused = wal.reader().committed_end().unwrap();
 
     disk(&wal).set(DiskState { refuses_fsyncs: true, ..DiskState::default() });
-    match wal.sync() {
+    match wal.reader().sync() {
         Err(error @ WalError::Unsynced { n_samples: 3, .. }) => {
             assert!(error.to_string().contains("its newest 3 samples"), "{error}");
         }
@@ -289,25 +289,32 @@ fn what_an_fsync_refused_is_never_durable_and_a_new_segment_begins() {
     assert_eq!(wal.current().unwrap().number, 1, "a new segment");
     disk(&wal).set(DiskState::default());
     commit(&mut appender, &["a"], 3).unwrap();
-    let after = wal.committed_end().unwrap();
+    let after = wal.reader().committed_end().unwrap();
     // The file that was left is fsynced once more by maintenance, and that works: it says nothing.
-    let mut maintenance = crate::wal::keep::maintenance::Maintenance::new(wal.clone(), wal.claim([]).1);
+    let mut maintenance =
+        crate::wal::keep::maintenance::Maintenance::new(wal.clone(), wal.reader().are_all_known());
     maintenance.cycle(std::time::Instant::now());
-    wal.sync().unwrap();
-    assert!(wal.is_durable(durable) && !wal.is_durable(refused) && wal.is_durable(after));
+    wal.reader().sync().unwrap();
+    assert!(
+        wal.reader().is_durable(durable)
+            && !wal.reader().is_durable(refused)
+            && wal.reader().is_durable(after)
+    );
     assert_eq!((wal.metrics().fsyncs_failed.get(), wal.metrics().samples_not_durable.get()), (1, 3));
 
     // A segment that is full is fsynced by maintenance alone.
     commit(&mut appender, &["a"], 4).unwrap();
-    let refused = wal.committed_end().unwrap();
+    let refused = wal.reader().committed_end().unwrap();
     wal.upkeep().rotate().unwrap();
     disk(&wal).set(DiskState { refuses_fsyncs: true, ..DiskState::default() });
     maintenance.cycle(std::time::Instant::now());
     disk(&wal).set(DiskState::default());
     commit(&mut appender, &["a"], 5).unwrap();
     maintenance.cycle(std::time::Instant::now());
-    wal.sync().unwrap();
-    assert!(!wal.is_durable(refused) && wal.is_durable(wal.committed_end().unwrap()));
+    wal.reader().sync().unwrap();
+    assert!(
+        !wal.reader().is_durable(refused) && wal.reader().is_durable(wal.reader().committed_end().unwrap())
+    );
     assert_eq!((wal.metrics().fsyncs_failed.get(), wal.metrics().samples_not_durable.get()), (2, 4));
     wal.close().unwrap();
     assert_eq!(read(dir.path())["a"], [1, 2, 3, 4, 5]);
@@ -318,22 +325,22 @@ fn without_room_for_a_new_segment_the_refused_one_goes_on_and_is_not_durable() {
     let dir = tempfile::tempdir().unwrap();
     let wal = open(dir.path());
     // Nothing is truncated.
-    let _mark = wal.register_reader(crate::wal::format::position::Position::default());
+    let _mark = wal.reader().claim(crate::wal::format::position::Position::default());
     let mut appender = wal.appender();
     commit(&mut appender, &["a"], 1).unwrap();
     disk(&wal).set(DiskState { refuses_fsyncs: true, refuses_new_files: true, ..DiskState::default() });
-    assert!(matches!(wal.sync(), Err(WalError::Unsynced { .. })));
+    assert!(matches!(wal.reader().sync(), Err(WalError::Unsynced { .. })));
     commit(&mut appender, &["a"], 2).unwrap();
     disk(&wal).set(DiskState { refuses_new_files: true, ..DiskState::default() });
-    assert!(wal.sync().is_err());
-    assert!(!wal.is_durable(wal.committed_end().unwrap()));
+    assert!(wal.reader().sync().is_err());
+    assert!(!wal.reader().is_durable(wal.reader().committed_end().unwrap()));
     disk(&wal).set(DiskState::default());
-    wal.sync().unwrap();
+    wal.reader().sync().unwrap();
     assert_eq!(wal.current().unwrap().number, 1);
     commit(&mut appender, &["a"], 3).unwrap();
-    crate::wal::keep::maintenance::Maintenance::new(wal.clone(), wal.claim([]).1)
+    crate::wal::keep::maintenance::Maintenance::new(wal.clone(), wal.reader().are_all_known())
         .cycle(std::time::Instant::now());
-    assert!(wal.is_durable(wal.committed_end().unwrap()));
+    assert!(wal.reader().is_durable(wal.reader().committed_end().unwrap()));
     wal.close().unwrap();
     assert_eq!(read(dir.path())["a"], [1, 2, 3]);
 }
@@ -344,12 +351,12 @@ fn an_fsync_needs_no_descriptor() {
     let wal = open(dir.path());
     let mut appender = wal.appender();
     commit(&mut appender, &["a"], 1).unwrap();
-    wal.sync().unwrap();
+    wal.reader().sync().unwrap();
     let count = || std::fs::read_dir("/proc/self/fd").unwrap().count();
     // Others open files meanwhile: their number is compared until no one does.
     let is_steady = (0..1000).any(|_| {
         let before = count();
-        let (_, handle) = wal.to_sync().unwrap();
+        let (_, handle) = wal.upkeep().to_sync().unwrap();
         let during = count();
         handle.sync().unwrap();
         before == during
@@ -524,7 +531,7 @@ fn a_large_commit_that_is_refused_late_is_taken_back_whole() {
     let wal = open_compressed(dir.path(), Compression::None);
     let mut appender = wal.appender();
     commit(&mut appender, &["a"], 1).unwrap();
-    let end = wal.committed_end().unwrap();
+    let end = wal.reader().committed_end().unwrap();
     let long = "x".repeat(1000);
     for round in 2..=3 {
         disk(&wal).set(DiskState { room_bytes: (round == 2).then_some(2_500_000), ..DiskState::default() });

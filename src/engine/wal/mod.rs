@@ -9,7 +9,7 @@ pub mod format;
 pub mod gone;
 pub mod head;
 pub mod keep;
-pub mod log_readers;
+mod log_readers;
 pub mod metrics;
 pub mod open;
 pub mod options;

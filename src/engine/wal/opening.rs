@@ -16,6 +16,7 @@ use crate::wal::error::WalError;
 use crate::wal::head::{Found, Head, Shared, TruncationMark, WAL_DIR, Wal};
 use crate::wal::keep::disk;
 use crate::wal::keep::disk::Reserve;
+use crate::wal::keep::durable::Durable;
 use crate::wal::log_readers::Readers;
 use crate::wal::metrics::WalMetrics;
 use crate::wal::open::lock::{CleanStart, DirLock};
@@ -60,6 +61,7 @@ impl Wal {
             room: Room::default(),
             series_bound: OnceLock::new(),
             readers: Readers::default(),
+            durable: Durable::default(),
             head: Mutex::new(head),
         };
         Wal { shared: Arc::new(shared) }

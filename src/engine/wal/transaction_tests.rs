@@ -48,7 +48,7 @@ fn stage(appender: &mut Appender, name: &str, n_series: usize, ts_ms: i64) {
 
 /// Samples that readers see behind `position`, record by record.
 fn read(wal: &Wal, position: Position) -> (Vec<usize>, Position) {
-    let mut follower = Follower::new(wal.clone(), position);
+    let mut follower = Follower::new(wal.reader(), position);
     let mut found = Vec::new();
     let mut visit = |_, _, bytes: &[u8]| {
         if let Record::Samples(samples) = decode(bytes) {
@@ -67,7 +67,7 @@ fn others_commit_between_the_slices_of_a_large_transaction() {
     let (mut large, mut small) = (wal.appender(), wal.appender());
     for ts_ms in 1..=2 {
         stage(&mut large, "large", MANY, ts_ms);
-        let mut at = wal.committed_end().unwrap();
+        let mut at = wal.reader().committed_end().unwrap();
         let mut n_small = 0;
         let mut look = |n_others: usize| {
             let (found, end) = read(&wal, at);
@@ -132,7 +132,7 @@ fn truncate_between_slices(name: &str, n_series: usize, is_known: bool) {
     stage(&mut appender, known, n_known, 1);
     appender.commit().unwrap();
     stage(&mut appender, name, n_series, 2);
-    let last = wal.start_segment().unwrap() - 1;
+    let last = wal.reader().start_segment().unwrap() - 1;
     let mut n_turns = 0;
     let report = appender.commit_in_turns(&mut || {
         if n_turns == 0 {
@@ -151,7 +151,7 @@ fn truncate_between_slices(name: &str, n_series: usize, is_known: bool) {
     let mut appender = wal.appender();
     stage(&mut appender, name, n_series, 3);
     appender.commit().unwrap();
-    let last = wal.start_segment().unwrap() - 1;
+    let last = wal.reader().start_segment().unwrap() - 1;
     stage(&mut appender, "other", 1, 4);
     appender.commit().unwrap();
     assert_eq!(truncate(&wal, last, &[], None).unwrap().removed_series, n_series as u64);
@@ -183,9 +183,13 @@ fn a_stale_handle_anywhere_leaves_nothing_written_and_nothing_pinned() {
     stage(&mut appender, "many", MANY, 1);
     let last = series(&mut appender, "many", MANY - 1);
     wal.with_table(|table, _| assert!(table.remove(last)));
-    let before = wal.committed_end();
+    let before = wal.reader().committed_end();
     assert!(matches!(appender.commit(), Err(WalError::StaleSeries)));
-    assert_eq!((wal.committed_end(), wal.active_series()), (before, 0), "the series were taken back");
+    assert_eq!(
+        (wal.reader().committed_end(), wal.active_series()),
+        (before, 0),
+        "the series were taken back"
+    );
 }
 
 #[test]

@@ -1,14 +1,17 @@
-//! The head as wal-maintenance sees it: what a start found, files that wait for their fsync, and a file or a lock that has
+//! The head as wal-maintenance sees it: what a start found, fsyncs and those that failed, and a file or a lock that has
 //! lost its name.
 
 use crate::wal::error::WalError;
 use crate::wal::format::closed_segment::ClosedSegment;
+use crate::wal::format::segment;
 use crate::wal::format::segment::SyncHandle;
 use crate::wal::head::Shared;
 use crate::wal::open::lock::DirLock;
 use crate::wal::write::room::Room;
 use crate::wal::write::segment_writer::{Rotated, SegmentWriter};
 use crossbeam_channel::Sender;
+use std::fs::File;
+use std::io;
 
 /// What wal-maintenance does with a log, and no one else.
 #[derive(Clone, Copy, Debug)]
@@ -109,5 +112,88 @@ impl<'a> Upkeep<'a> {
     /// The next segment cannot be made; [`WalError::Closed`].
     pub(in crate::wal) fn rotate(self) -> Result<(), WalError> {
         self.shared.head.lock().writer.as_mut().ok_or(WalError::Closed)?.rotate()
+    }
+
+    /// Makes what is written durable, unless a rotated file waits for wal-maintenance. A segment that cannot be fsynced is
+    /// left for a new one: no later fsync can say anything of it.
+    ///
+    /// # Errors
+    /// [`WalError::Unsynced`], or the directory refused.
+    pub(in crate::wal) fn sync(self) -> Result<(), WalError> {
+        self.sync_what_was_found()?;
+        let Some((segment, file)) = self.to_sync() else { return Ok(()) };
+        if self.shared.durable.is_given_up(segment.number) {
+            // There was no room for a new one.
+            return self.rotate();
+        }
+        match file.sync() {
+            Ok(()) => {
+                self.shared.durable.note_synced(&segment);
+                Ok(())
+            }
+            Err(cause) => {
+                let error = self.give_up(segment, cause);
+                // Without room for a new one the next call tries again.
+                let _ = self.rotate();
+                Err(error)
+            }
+        }
+    }
+
+    /// Whether an fsync of this segment failed.
+    pub(in crate::wal) fn is_given_up(self, segment: u32) -> bool {
+        self.shared.durable.is_given_up(segment)
+    }
+
+    /// The fsync of a segment has failed: what was written to it since the last one is not durable, and never will be.
+    pub(in crate::wal) fn give_up(self, segment: ClosedSegment, cause: io::Error) -> WalError {
+        let path = segment::segment_path(&self.shared.wal_dir, segment.number);
+        if segment.bytes == 0 {
+            return WalError::io("fsync segment", &path)(cause);
+        }
+        let n_samples = self.shared.durable.give_up(segment.number, segment.samples);
+        self.shared.metrics.fsyncs_failed.inc();
+        self.shared.metrics.samples_not_durable.add(n_samples);
+        WalError::Unsynced { path, n_samples, cause }
+    }
+
+    /// The directory cannot be synced: the name of the segment being written may not survive, so neither does what is
+    /// in it. The next fsync leaves it.
+    pub(in crate::wal) fn give_up_name(self) {
+        let current = self.shared.head.lock().writer.as_ref().map(SegmentWriter::number);
+        if let Some(number) = current {
+            self.shared.durable.give_up(number, 0);
+        }
+    }
+
+    fn sync_what_was_found(self) -> Result<(), WalError> {
+        if self.shared.durable.is_start_synced() {
+            return Ok(());
+        }
+        let wal_dir = &self.shared.wal_dir;
+        for found in self.segments_at_start() {
+            let path = segment::segment_path(wal_dir, found.number);
+            match File::open(&path) {
+                // Truncated meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(WalError::io("open segment", &path)(error)),
+                Ok(file) => {
+                    if let Err(cause) = file.sync_data() {
+                        log::error!("{}", self.give_up(*found, cause));
+                    }
+                }
+            }
+        }
+        segment::sync_dir(wal_dir)?;
+        self.shared.durable.note_start_synced();
+        Ok(())
+    }
+
+    /// The segment being written so far and its file; `None` once closed, or while a rotated
+    /// file waits for wal-maintenance.
+    pub(super) fn to_sync(self) -> Option<(ClosedSegment, SyncHandle)> {
+        let head = self.shared.head.lock();
+        let writer = head.writer.as_ref().filter(|writer| !writer.has_rotated())?;
+        Some((writer.current(), writer.sync_handle()))
     }
 }

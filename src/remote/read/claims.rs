@@ -18,8 +18,7 @@ use scraped_engine::wal::error::{WalError, is_of_the_disk};
 use scraped_engine::wal::follow;
 use scraped_engine::wal::format::position::Position;
 use scraped_engine::wal::gone::SegmentSamples;
-use scraped_engine::wal::head::Wal;
-use scraped_engine::wal::log_readers::{ReaderMark, ReadersKnown};
+use scraped_engine::wal::head::{LogReader, ReaderMark, ReadersKnown};
 
 /// Where an endpoint goes on.
 #[derive(Clone, Debug)]
@@ -46,13 +45,13 @@ pub struct Claim {
 
 impl Claim {
     /// Holds the log for an endpoint of which this is remembered.
-    pub fn new(wal: &Wal, identity: &str, remembered: Remembered) -> Self {
+    pub fn new(log: &LogReader, identity: &str, remembered: Remembered) -> Self {
         let from = match &remembered {
             Remembered::At(saved) => saved.mark.position,
             Remembered::Lost(_) => Position::default(),
-            Remembered::New => wal.committed_end().unwrap_or_default(),
+            Remembered::New => log.committed_end().unwrap_or_default(),
         };
-        let mark = wal.register_reader(from);
+        let mark = log.claim(from);
         Self { identity: identity.to_owned(), remembered, mark, place: None }
     }
 
@@ -60,9 +59,9 @@ impl Claim {
     ///
     /// # Errors
     /// The log cannot be read; what it holds stays claimed.
-    pub fn find_place(&mut self, wal: &Wal, name: &str) -> Result<(), WalError> {
+    pub fn find_place(&mut self, log: &LogReader, name: &str) -> Result<(), WalError> {
         if self.place.is_none() {
-            let place = starting_place(wal, name, &self.remembered)?;
+            let place = starting_place(log, name, &self.remembered)?;
             self.mark.keep_from(place.saved.mark.position);
             self.place = Some(place);
         }
@@ -99,8 +98,8 @@ impl Claims {
     ///
     /// # Errors
     /// The directory of positions cannot be made, and that is not for want of room: then it is made later.
-    pub fn make(wal: &Wal, config: &Config, has_data: bool) -> io::Result<(Claims, ReadersKnown)> {
-        let positions = Positions::below(wal.path());
+    pub fn make(log: &LogReader, config: &Config, has_data: bool) -> io::Result<(Claims, ReadersKnown)> {
+        let positions = Positions::below(log.path());
         match positions.restore() {
             Err(error) if !is_of_the_disk(&error) => return Err(error),
             Err(error) => {
@@ -110,22 +109,22 @@ impl Claims {
         }
         let mut claims = Claims { positions, has_data, open: Vec::new(), renamed: Vec::new() };
         for section in &config.remote_write {
-            let mut claim = claims.claim(wal, config, section);
-            if let Err(error) = claim.find_place(wal, &endpoint_name::name_of(section)) {
+            let mut claim = claims.claim(log, config, section);
+            if let Err(error) = claim.find_place(log, &endpoint_name::name_of(section)) {
                 // The queue tries again and says so.
                 log::debug!("remote_write {}: {error}", claim.identity);
             }
             claims.open.push(claim);
         }
-        let (_, readers_known) = wal.claim([]);
+        let readers_known = log.are_all_known();
         Ok((claims, readers_known))
     }
 
     /// Claims the log for one endpoint of `config`, which may have had another name before this start.
-    pub fn claim(&mut self, wal: &Wal, config: &Config, section: &RemoteWriteConfig) -> Claim {
+    pub fn claim(&mut self, log: &LogReader, config: &Config, section: &RemoteWriteConfig) -> Claim {
         let identity = section.identity();
         let remembered = self.recall(config, section);
-        Claim::new(wal, identity, remembered)
+        Claim::new(log, identity, remembered)
     }
 
     fn recall(&mut self, config: &Config, section: &RemoteWriteConfig) -> Remembered {
@@ -168,8 +167,8 @@ impl Claims {
 }
 
 /// Where to go on, with the ledger up to there.
-fn starting_place(wal: &Wal, name: &str, remembered: &Remembered) -> Result<Place, WalError> {
-    let oldest = wal.oldest_position()?;
+fn starting_place(log: &LogReader, name: &str, remembered: &Remembered) -> Result<Place, WalError> {
+    let oldest = log.oldest_position()?;
     let from_oldest = |ledger| Place {
         saved: Saved { mark: Mark::start_of(oldest.segment), ledger, ahead: Vec::new() },
         before: Vec::new(),
@@ -177,12 +176,12 @@ fn starting_place(wal: &Wal, name: &str, remembered: &Remembered) -> Result<Plac
     };
     let saved = match remembered {
         Remembered::New => {
-            let present = wal.committed_end().unwrap_or(oldest);
+            let present = log.committed_end().unwrap_or(oldest);
             // The place is durable before it is remembered; if it cannot be, the next start finds that out.
-            if let Err(error) = wal.sync() {
+            if let Err(error) = log.sync() {
                 log::error!("{error}");
             }
-            let (fingerprint, before) = follow::record_before(wal, present)?.unwrap_or_default();
+            let (fingerprint, before) = follow::record_before(log, present)?.unwrap_or_default();
             let mark = Mark { position: present, fingerprint };
             let saved = Saved { mark, ..Saved::default() };
             return Ok(Place { saved, before: vec![before], is_new: true });
@@ -197,7 +196,7 @@ fn starting_place(wal: &Wal, name: &str, remembered: &Remembered) -> Result<Plac
         }
         Remembered::At(saved) => saved,
     };
-    let end = wal.committed_end().unwrap_or(oldest);
+    let end = log.committed_end().unwrap_or(oldest);
     if saved.newest().segment > end.segment {
         log::warn!(
             "remote_write {name}: its position, segment {:08}, is not in the log any more; it goes on with segment \
@@ -208,7 +207,7 @@ fn starting_place(wal: &Wal, name: &str, remembered: &Remembered) -> Result<Plac
         return Ok(from_oldest(saved.total()));
     }
     // What a start has to remove is counted by the queue, like all that goes later.
-    let accounted = wal.oldest_accounted()?;
+    let accounted = log.oldest_accounted()?;
     let Saved { mut mark, mut ledger, ahead } = saved.clone();
     let mut ahead = VecDeque::from(ahead);
     // Gaps that went as a whole.
@@ -233,7 +232,7 @@ fn starting_place(wal: &Wal, name: &str, remembered: &Remembered) -> Result<Plac
     let mut samples_before = Vec::new();
     for mark in [&mut mark].into_iter().chain(ahead.iter_mut().map(|ahead| &mut ahead.mark)) {
         let position = mark.position;
-        let before = if position.offset == 0 { None } else { follow::record_before(wal, position)? };
+        let before = if position.offset == 0 { None } else { follow::record_before(log, position)? };
         match before {
             Some((fingerprint, samples)) if fingerprint == mark.fingerprint => samples_before.push(samples),
             _ => {

@@ -72,7 +72,7 @@ impl Reader {
         outbox: Outbox,
         orders: Orders,
     ) -> Self {
-        let follower = Follower::new(shared.wal.clone(), position);
+        let follower = Follower::new(shared.log.clone(), position);
         let dealer = Dealer {
             shared,
             outbox,
@@ -93,7 +93,7 @@ impl Reader {
 
     /// Goes on elsewhere.
     pub fn move_to(&mut self, lane: LaneId, position: Position, until: Option<u32>) {
-        self.follower = Follower::new(self.dealer.shared.wal.clone(), position);
+        self.follower = Follower::new(self.dealer.shared.log.clone(), position);
         self.dealer.lane = lane;
         self.dealer.until = until;
     }
@@ -125,8 +125,8 @@ impl Reader {
         }
         let is_truncated = std::mem::take(&mut dealer.is_truncated) || matches!(ended, Ok(Ended::Truncated));
         if is_truncated {
-            let Shared { wal, config, progress, metrics, .. } = &*dealer.shared;
-            losses::count_gone(wal, config, progress, metrics);
+            let Shared { log, config, progress, metrics, .. } = &*dealer.shared;
+            losses::count_gone(log, config, progress, metrics);
             match progress.read_to(dealer.lane) {
                 Some(behind) if behind > position => follower.go_to(behind),
                 // Not truncated and yet not there: wal-maintenance finds out why.
@@ -157,7 +157,7 @@ impl Dealer {
         if queue.in_order || self.until.is_some() || is_too_soon {
             return false;
         }
-        let newest_ms = self.shared.wal.newest_ts_ms();
+        let newest_ms = self.shared.log.newest_ts_ms();
         let Some((here_ms, newest_ms)) = self.newest_here_ms.zip(newest_ms) else {
             return false;
         };
@@ -184,7 +184,7 @@ impl Dealer {
             self.shared.progress.pass(self.lane, end);
             return Next::Record;
         }
-        if self.shared.wal.handles(at.segment, &self.record.refs, &mut self.handles).is_err() {
+        if self.shared.log.handles(at.segment, &self.record.refs, &mut self.handles).is_err() {
             self.is_truncated = true;
             return Next::Keep;
         }
@@ -303,7 +303,7 @@ impl Dealer {
         }
         let is_wanted = match shared.labels.known(verdicts, handle) {
             Some(is_wanted) => Ok(is_wanted),
-            None => THREAD.catch(|| shared.labels.wants(&shared.wal, verdicts, handle)),
+            None => THREAD.catch(|| shared.labels.wants(&shared.log, verdicts, handle)),
         };
         match is_wanted {
             Ok(true) => Ok(handle),

@@ -120,7 +120,7 @@ impl Watcher {
     fn split(&mut self) {
         let dealer = &mut self.reader.dealer;
         dealer.last_split = Some(Instant::now());
-        let started = match dealer.shared.wal.start_segment() {
+        let started = match dealer.shared.log.start_segment() {
             Ok(started) => started,
             Err(error) => return log::warn!("remote_write {}: {error}; samples go in order", self.name()),
         };

@@ -6,17 +6,17 @@ use std::fmt::Write as _;
 
 use crate::remote::send::batch::{Queued, Rest, View};
 use scraped_engine::labels::Labels;
-use scraped_engine::wal::head::Wal;
+use scraped_engine::wal::head::LogReader;
 
 /// Longer texts are cut, in bytes: a line of the log has to be read by somebody.
 const MAX_BYTES: usize = 256 << 10;
 
 /// `{job="a"} 1 @1700000000000, 2 @1700000015000; …`, where `items` are sorted by series.
-pub fn text(wal: &Wal, items: &[Queued], rest: &Rest) -> String {
+pub fn text(log: &LogReader, items: &[Queued], rest: &Rest) -> String {
     let mut text = String::new();
     for series in items.chunk_by(|a, b| a.handle == b.handle) {
         let Some(first) = series.first() else { continue };
-        wal.visit_labels(&[first.handle], |_, pairs| {
+        log.visit_labels(&[first.handle], |_, pairs| {
             let labels = Labels::from_pairs(pairs.into_iter().flatten());
             // Nothing can fail that is written into a text.
             let _ = write!(text, "{labels}");

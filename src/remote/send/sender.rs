@@ -232,7 +232,7 @@ impl Sender {
     fn log_failed(&self, part: &[Queued], rest: &Rest, error: &str) {
         let is_wanted = self.shared.config.failed_request_logging && self.shared.message() == Message::V2;
         if is_wanted && log::log_enabled!(log::Level::Debug) {
-            let request = failed_request::text(&self.shared.wal, part, rest);
+            let request = failed_request::text(&self.shared.log, part, rest);
             let name = &self.shared.metrics.name;
             log::debug!("remote_write {name}: failed to send a remote write 2.0 request: {error}: {request}");
         }
@@ -302,7 +302,7 @@ impl Sender {
         let Self { shared, writer, histogram, packer, .. } = self;
         writer.start(shared.message());
         shared.labels.write(
-            &shared.wal,
+            &shared.log,
             &handles,
             writer,
             |idx, writer| {

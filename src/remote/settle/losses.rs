@@ -8,11 +8,16 @@ use crate::config::remote_write::{ProtobufMessage, RemoteWriteConfig};
 use crate::remote::metrics::EndpointMetrics;
 use crate::remote::settle::ledger::{DropReason, Fate, Kind};
 use crate::remote::settle::progress::Progress;
-use scraped_engine::wal::head::Wal;
+use scraped_engine::wal::head::LogReader;
 
 /// Counts what has gone since the last call, and reports it now and then.
-pub fn count_gone(wal: &Wal, config: &RemoteWriteConfig, progress: &Progress, metrics: &EndpointMetrics) {
-    let gone = wal.gone_from(progress.needed_from());
+pub fn count_gone(
+    log: &LogReader,
+    config: &RemoteWriteConfig,
+    progress: &Progress,
+    metrics: &EndpointMetrics,
+) {
+    let gone = log.gone_from(progress.needed_from());
     let sends_histograms = config.send_native_histograms || config.protobuf_message == ProtobufMessage::V2;
     let lost = progress.lose(&gone, sends_histograms);
     let fate = Fate::Dropped(DropReason::WalTruncated);

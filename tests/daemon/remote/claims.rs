@@ -40,7 +40,7 @@ fn write_log(dir: &Path) {
     let mut appender = wal.appender();
     for ts_ms in 1..=4 {
         commit(&mut appender, &["a"], ts_ms * 1000, 1.0);
-        wal.start_segment().unwrap();
+        wal.reader().start_segment().unwrap();
     }
     wal.close().unwrap();
 }
@@ -59,7 +59,7 @@ fn numbers(dir: &Path) -> Vec<u32> {
 /// What is left of the log after the first round of a start with this configuration.
 fn after_first_round(dir: &Path, sections: &Config) -> (Vec<u32>, Wal, Claims) {
     let (wal, summary) = open_with(short_memory(dir));
-    let (claims, readers_known) = Claims::make(&wal, sections, summary.samples > 0).unwrap();
+    let (claims, readers_known) = Claims::make(&wal.reader(), sections, summary.samples > 0).unwrap();
     Maintenance::new(wal.clone(), readers_known).cycle(Instant::now());
     (numbers(dir), wal, claims)
 }
@@ -151,14 +151,14 @@ fn a_claim_holds_while_the_place_cannot_be_read_and_counts_exactly_afterwards() 
     fs::rename(&path, &aside).unwrap();
     std::os::unix::fs::symlink(&path, &path).unwrap();
     let config = sections(&format!("{{url: '{URL}', name: a}}"));
-    let (mut claims, readers_known) = Claims::make(&wal, &config, true).unwrap();
+    let (mut claims, readers_known) = Claims::make(&wal.reader(), &config, true).unwrap();
     let mut claim = claims.open.remove(0);
-    assert!(claim.find_place(&wal, "a").is_err());
+    assert!(claim.find_place(&wal.reader(), "a").is_err());
     fs::remove_file(&path).unwrap();
     fs::rename(&aside, &path).unwrap();
     Maintenance::new(wal.clone(), readers_known).cycle(Instant::now());
     assert_eq!(numbers(dir.path()).first(), Some(&1));
-    claim.find_place(&wal, "a").unwrap();
+    claim.find_place(&wal.reader(), "a").unwrap();
     let (place, _mark) = claim.take().unwrap();
     // The fingerprint was wrong: from the start of the segment.
     assert_eq!(place.saved.mark.position, Position { segment: 1, offset: 0 });

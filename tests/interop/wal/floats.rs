@@ -106,7 +106,7 @@ fn a_server_answers_after_truncation_and_series_that_come_back() {
     options.retention_max_bytes = Some(0);
     let (wal, _) = open_with(options.clone());
     let mut appender = wal.appender();
-    let mut maintenance = Maintenance::new(wal.clone(), wal.claim([]).1);
+    let mut maintenance = Maintenance::new(wal.clone(), wal.reader().are_all_known());
     commit(&mut appender, &["gone", "back"], ts_ms, 1.0);
     for round in 0..8 {
         let churn: Vec<String> = (0..200).map(|idx| format!("churn_{round}_{idx}")).collect();
@@ -173,7 +173,7 @@ fn a_server_answers_what_racing_appenders_and_truncations_left() {
         }
         let wal = wal.clone();
         let maintenance = scope.spawn(move || {
-            let mut maintenance = Maintenance::new(wal.clone(), wal.claim([]).1);
+            let mut maintenance = Maintenance::new(wal.clone(), wal.reader().are_all_known());
             for _ in 0..60 {
                 maintenance.cycle(Instant::now());
                 thread::sleep(Duration::from_millis(10));

@@ -61,10 +61,10 @@ impl Fixture {
 
     fn start_sending(&mut self) {
         let options = ManagerOptions {
-            wal: self.wal.clone(),
+            log: self.wal.reader(),
             clock: Clock::system(),
             config: Arc::clone(&self.config),
-            claims: Claims::make(&self.wal, &self.config, false).unwrap().0,
+            claims: Claims::make(&self.wal.reader(), &self.config, false).unwrap().0,
             flush_deadline: Duration::from_millis(200),
             families: Arc::clone(&self.families),
             metrics: Arc::clone(&self.metrics),

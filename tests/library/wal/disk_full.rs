@@ -29,7 +29,7 @@ impl Scraper {
     fn open(dir: &Path) -> Scraper {
         let (wal, summary) = open(dir);
         assert_eq!(summary.losses, Vec::<String>::new());
-        let maintenance = Handle::spawn(wal.clone(), wal.claim([]).1).unwrap();
+        let maintenance = Handle::spawn(wal.clone(), wal.reader().are_all_known()).unwrap();
         Scraper {
             wal,
             maintenance: Some(maintenance),
@@ -169,7 +169,7 @@ fn a_start_on_a_full_disk_keeps_everything_and_waits_for_room() {
         Scraper { wal: wal.clone(), maintenance: None, committed, refused: Vec::new(), noise: 7 };
     scraper.committed.remove(&299);
     scraper.check(&dir);
-    scraper.maintenance = Some(Handle::spawn(wal.clone(), wal.claim([]).1).unwrap());
+    scraper.maintenance = Some(Handle::spawn(wal.clone(), wal.reader().are_all_known()).unwrap());
     assert!(!scraper.scrape(999), "there is no room, and no reserve to make any");
     scraper.check(&dir);
     disk.free();

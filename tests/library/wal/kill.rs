@@ -45,7 +45,7 @@ fn writer() {
     options.retention_max_bytes = Some(MIB + MIB / 2);
     options.fsync_interval = Duration::from_secs(3600);
     let (wal, summary) = open_with(options);
-    let _maintenance = Handle::spawn(wal.clone(), wal.claim([]).1).unwrap();
+    let _maintenance = Handle::spawn(wal.clone(), wal.reader().are_all_known()).unwrap();
     let mut appender = wal.appender();
     let mut out = std::io::stdout().lock();
     for ts_ms in summary.newest_ts_ms.map_or(0, |newest_ms| newest_ms + 1).. {
@@ -99,7 +99,7 @@ fn what_was_committed_before_the_kill_is_there() {
         let kept = WalOptions { retention_min_time: Duration::from_secs(100 * 3600), ..options(dir.path()) };
         let (wal, summary) = open_with(kept);
         // A start leaves what a truncation had not deleted yet to the first round of maintenance, which knows its readers.
-        Maintenance::new(wal.clone(), wal.claim([]).1).cycle(Instant::now());
+        Maintenance::new(wal.clone(), wal.reader().are_all_known()).cycle(Instant::now());
         wal.close().unwrap();
         drop(wal);
         // A kill can tear the end, and lose what nobody was told of.

@@ -148,8 +148,8 @@ fn fill_segments(wal: &Wal, appender: &mut Appender, ts_ms: &mut i64) {
     let mut names: Vec<&str> = names.iter().map(String::as_str).collect();
     names.push("a");
     let mut noise = *ts_ms as u64 + 1;
-    let last = wal.committed_end().unwrap().segment + 2;
-    while wal.committed_end().unwrap().segment < last {
+    let last = wal.reader().committed_end().unwrap().segment + 2;
+    while wal.reader().committed_end().unwrap().segment < last {
         noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         commit(appender, &names, *ts_ms, noise as f64);
         *ts_ms += 1;
@@ -163,7 +163,7 @@ fn metadata_is_written_when_it_changes_and_outlives_truncation() {
     options.retention_max_bytes = Some(0);
     let (wal, _) = open_with(options.clone());
     let mut appender = wal.appender();
-    let mut maintenance = Maintenance::new(wal.clone(), wal.claim([]).1);
+    let mut maintenance = Maintenance::new(wal.clone(), wal.reader().are_all_known());
     let mut sizes = Vec::new();
     for (ts_ms, help) in [(1, "First."), (2, "First."), (3, "Second.")] {
         for name in ["a", "gone"] {
@@ -195,9 +195,9 @@ fn metadata_is_written_when_it_changes_and_outlives_truncation() {
     let mut appender = wal.appender();
     let a = handle(&mut appender, "a");
     appender.append_metadata(a, MetricType::Counter, "bytes", "Second.");
-    let end = wal.committed_end();
+    let end = wal.reader().committed_end();
     appender.commit().unwrap();
-    assert_eq!(wal.committed_end(), end, "nothing new is not written");
+    assert_eq!(wal.reader().committed_end(), end, "nothing new is not written");
     appender.append_metadata(a, MetricType::Gauge, "", "");
     appender.commit().unwrap();
     wal.close().unwrap();
@@ -208,7 +208,7 @@ fn metadata_is_written_when_it_changes_and_outlives_truncation() {
     let (wal, _) = open_with(options);
     wal.forget_metadata();
     let mut appender = wal.appender();
-    let mut maintenance = Maintenance::new(wal.clone(), wal.claim([]).1);
+    let mut maintenance = Maintenance::new(wal.clone(), wal.reader().are_all_known());
     for _ in 0..3 {
         fill_segments(&wal, &mut appender, &mut ts_ms);
         maintenance.cycle(Instant::now());
@@ -225,7 +225,7 @@ fn a_series_with_nothing_but_histograms_and_exemplars_outlives_truncation() {
     options.retention_max_bytes = Some(0);
     let (wal, _) = open_with(options);
     let mut appender = wal.appender();
-    let mut maintenance = Maintenance::new(wal.clone(), wal.claim([]).1);
+    let mut maintenance = Maintenance::new(wal.clone(), wal.reader().are_all_known());
     let mut ts_ms = 0;
     while segment::list(&dir.path().join("wal")).unwrap()[0].number < 4 {
         for _ in 0..50 {

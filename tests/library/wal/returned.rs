@@ -41,7 +41,7 @@ impl Place {
 }
 
 fn maintenance(wal: &Wal) -> Maintenance {
-    Maintenance::new(wal.clone(), wal.claim([]).1)
+    Maintenance::new(wal.clone(), wal.reader().are_all_known())
 }
 
 /// A log of two segments and one begun: `a` and `b` at 1, `a` and `c` at 2; with a checkpoint in front or without.
@@ -49,7 +49,7 @@ fn begin(data: &Path, has_checkpoint: bool) -> (Wal, Maintenance) {
     if has_checkpoint {
         let (wal, _) = open(data);
         commit(&mut wal.appender(), &["a", "z"], -1, 0.0);
-        wal.start_segment().unwrap();
+        wal.reader().start_segment().unwrap();
         commit(&mut wal.appender(), &["a"], 0, 0.0);
         truncate(&wal, 0, &[], None).unwrap();
         wal.close().unwrap();
@@ -58,7 +58,7 @@ fn begin(data: &Path, has_checkpoint: bool) -> (Wal, Maintenance) {
     let mut maintenance = maintenance(&wal);
     maintenance.cycle(Instant::now());
     commit(&mut wal.appender(), &["a", "b"], 1, 1.0);
-    wal.start_segment().unwrap();
+    wal.reader().start_segment().unwrap();
     maintenance.cycle(Instant::now());
     commit(&mut wal.appender(), &["a", "c"], 2, 2.0);
     (wal, maintenance)
@@ -178,7 +178,7 @@ fn foreign(data: &Path, n_segments: i64, has_checkpoint: bool) {
         // The same series under the same refs, and others.
         commit(&mut wal.appender(), &["a", "b"], 100 + 2 * segment, 1.0);
         commit(&mut wal.appender(), &[&format!("other_{segment}"), "a"], 101 + 2 * segment, 1.0);
-        wal.start_segment().unwrap();
+        wal.reader().start_segment().unwrap();
     }
     if has_checkpoint {
         truncate(&wal, 0, &[], None).unwrap();
@@ -250,7 +250,7 @@ fn what_is_not_whole_is_set_aside() {
         place.swap("disk", "none");
         maintenance.cycle(Instant::now());
         commit(&mut appender, &["a", "d"], 4, 4.0);
-        wal.start_segment().unwrap();
+        wal.reader().start_segment().unwrap();
         commit(&mut appender, &["a", "d"], 5, 5.0);
         spoil(&place.beside("disk/wal"));
         place.swap("mount point", "disk");

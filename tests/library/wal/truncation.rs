@@ -31,7 +31,7 @@ fn write_minute(options: &WalOptions, minute: i64, names: &[&str]) {
 /// One round on the log as a start finds it.
 fn round(options: &WalOptions) {
     let (wal, _) = open_with(options.clone());
-    Maintenance::new(wal.clone(), wal.claim([]).1).cycle(Instant::now());
+    Maintenance::new(wal.clone(), wal.reader().are_all_known()).cycle(Instant::now());
     wal.close().unwrap();
 }
 
@@ -85,7 +85,7 @@ fn series_go_with_their_last_segment_and_come_back_with_one_record() {
     labels.set("__name__", "gone");
     labels.set("job", "test");
     let gone = appender.series(&labels).unwrap().handle;
-    Maintenance::new(wal.clone(), wal.claim([]).1).cycle(Instant::now());
+    Maintenance::new(wal.clone(), wal.reader().are_all_known()).cycle(Instant::now());
     assert_eq!(wal.active_series(), 2, "gone and back have no samples in what stays");
     check_log(dir.path());
     appender.append(gone, 21 * MINUTE_MS, 1.0);
@@ -121,7 +121,7 @@ fn a_bound_in_bytes_is_kept_and_what_it_costs_is_counted() {
     let mut options = options(dir.path());
     options.retention_max_bytes = Some(6 * MIB);
     let (wal, _) = open_with(options);
-    let mut maintenance = Maintenance::new(wal.clone(), wal.claim([]).1);
+    let mut maintenance = Maintenance::new(wal.clone(), wal.reader().are_all_known());
     let mut appender = wal.appender();
     let names: Vec<String> = (0..500).map(|idx| format!("series_{idx}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
@@ -164,7 +164,7 @@ fn max_time_closes_segments_that_grow_slowly() {
     options.retention_min_time = Duration::from_secs(60);
     options.retention_max_time = Duration::from_secs(40 * 60);
     let (wal, _) = open_with(options);
-    let mut maintenance = Maintenance::new(wal.clone(), wal.claim([]).1);
+    let mut maintenance = Maintenance::new(wal.clone(), wal.reader().are_all_known());
     for minute in 0..200 {
         commit(&mut wal.appender(), &["up"], minute * MINUTE_MS, 1.0);
         maintenance.cycle(Instant::now());
@@ -183,7 +183,7 @@ fn a_round_without_need_changes_nothing() {
     }
     let (wal, _) = open_with(options);
     let before = segment::list(&dir.path().join("wal")).unwrap();
-    let mut maintenance = Maintenance::new(wal.clone(), wal.claim([]).1);
+    let mut maintenance = Maintenance::new(wal.clone(), wal.reader().are_all_known());
     for _ in 0..3 {
         maintenance.cycle(Instant::now());
     }
@@ -202,7 +202,7 @@ fn the_thread_truncates_by_itself_and_stops_at_once() {
         write_minute(&options, minute, &["up"]);
     }
     let (wal, _) = open_with(options);
-    let handle = Handle::spawn(wal.clone(), wal.claim([]).1).unwrap();
+    let handle = Handle::spawn(wal.clone(), wal.reader().are_all_known()).unwrap();
     let start = Instant::now();
     while checkpoint::list(&dir.path().join("wal")).unwrap().is_empty() {
         assert!(start.elapsed() < Duration::from_secs(30), "nothing was truncated");
@@ -223,7 +223,7 @@ fn a_query_beside_a_busy_daemon_sees_whole_series() {
     options.retention_max_bytes = Some(3 * MIB);
     let (wal, _) = open_with(options);
     commit(&mut wal.appender(), &["steady"], -1, 0.0);
-    let handle = Handle::spawn(wal.clone(), wal.claim([]).1).unwrap();
+    let handle = Handle::spawn(wal.clone(), wal.reader().are_all_known()).unwrap();
     thread::scope(|scope| {
         let writer = scope.spawn(|| {
             let mut appender = wal.appender();

@@ -15,7 +15,7 @@ use crate::threads::{Thread, ThreadKind};
 use crate::wal::error::WalError;
 use crate::wal::format::closed_segment::ClosedSegment;
 use crate::wal::format::segment;
-use crate::wal::head::Wal;
+use crate::wal::head::{ReadersKnown, Wal};
 use crate::wal::keep::checkpoint::checkpoint_bytes;
 use crate::wal::keep::disk;
 use crate::wal::keep::disk::{FileSystem, Reserve};
@@ -26,7 +26,6 @@ use crate::wal::keep::retention::{Bounds, Truncation, Usage};
 use crate::wal::keep::returned::Returned;
 use crate::wal::keep::truncate_files::{delete_files, truncate};
 use crate::wal::keep::truncate_series::compact_symbols;
-use crate::wal::log_readers::ReadersKnown;
 use crate::wal::write::segment_writer::Rotated;
 
 /// It walks files and encodes records, nothing is deep.
@@ -284,25 +283,26 @@ impl Maintenance {
             // The next one was made where another disk is now.
             self.is_displaced |= !file.is_in_place().unwrap_or(false);
             self.closed.push(closed);
-            if self.wal.readers().is_given_up(closed.number) {
+            if self.wal.upkeep().is_given_up(closed.number) {
                 self.wal.upkeep().forget_rotated(closed.number);
                 continue;
             }
             let start = Instant::now();
-            let synced = file.sync().map_err(|cause| self.wal.give_up(closed, cause));
+            let synced = file.sync().map_err(|cause| self.wal.upkeep().give_up(closed, cause));
             self.wal.metrics().fsync_duration.observe_duration(start.elapsed());
             self.note_sync(synced);
             self.wal.upkeep().forget_rotated(closed.number);
         }
         if has_rotated {
-            let synced = segment::sync_dir(self.wal.wal_dir()).inspect_err(|_| self.wal.give_up_name());
+            let synced =
+                segment::sync_dir(self.wal.wal_dir()).inspect_err(|_| self.wal.upkeep().give_up_name());
             self.note_sync(synced);
         }
     }
 
     fn sync_current(&self) -> Result<(), WalError> {
         let start = Instant::now();
-        let synced = self.wal.sync();
+        let synced = self.wal.upkeep().sync();
         self.wal.metrics().fsync_duration.observe_duration(start.elapsed());
         synced
     }

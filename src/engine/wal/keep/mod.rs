@@ -2,6 +2,7 @@
 
 pub mod checkpoint;
 pub mod disk;
+pub(in crate::wal) mod durable;
 pub mod maintenance;
 pub(crate) mod place;
 pub mod retention;

@@ -164,7 +164,7 @@ impl Model {
             self.stage(scrape);
             self.appenders[scrape.appender].commit().unwrap();
         }
-        let segment = self.wal.committed_end().unwrap().segment;
+        let segment = self.wal.reader().committed_end().unwrap().segment;
         for number in &scrape.series {
             self.committed.insert((name(*number), self.now_ms, segment));
             if has_metadata(*number) {

@@ -11,7 +11,7 @@ use scraped_engine::encode::{Message, RequestWriter};
 use scraped_engine::labels::Labels;
 use scraped_engine::labels::builder::LabelsBuilder;
 use scraped_engine::series::SeriesHandle;
-use scraped_engine::wal::head::Wal;
+use scraped_engine::wal::head::{LogReader, Wal};
 use scraped_engine::wal::options::WalOptions;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -36,7 +36,7 @@ fn main() {
     let wal = open(dir.path());
     let requests = requests(&wal);
     let message = |version| if version == 1 { Message::V1 } else { Message::V2 };
-    let mut encode = Encode::new(&wal, &labels);
+    let mut encode = Encode::new(wal.reader(), &labels);
     if let [_, version, n_rounds] = args[..] {
         for _ in 0..n_rounds {
             for request in &requests {
@@ -69,15 +69,15 @@ fn main() {
 }
 
 struct Encode<'a> {
-    wal: &'a Wal,
+    log: LogReader,
     labels: &'a SeriesLabels,
     writer: RequestWriter,
     packer: Packer,
 }
 
 impl<'a> Encode<'a> {
-    fn new(wal: &'a Wal, labels: &'a SeriesLabels) -> Self {
-        Self { wal, labels, writer: RequestWriter::new(Message::V1), packer: Packer::default() }
+    fn new(log: LogReader, labels: &'a SeriesLabels) -> Self {
+        Self { log, labels, writer: RequestWriter::new(Message::V1), packer: Packer::default() }
     }
 
     /// As a shard does it. Bytes of the message and of the request.
@@ -85,7 +85,7 @@ impl<'a> Encode<'a> {
         let handles: Vec<SeriesHandle> = samples.iter().map(|sample| sample.handle).collect();
         self.writer.start(message);
         self.labels.write(
-            self.wal,
+            &self.log,
             &handles,
             &mut self.writer,
             |idx, writer| {

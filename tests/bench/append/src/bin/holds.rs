@@ -25,14 +25,14 @@ fn main() {
 
     // Three of four are gone by the time of the second truncation.
     let live = handles.split_off(n_series - n_series / 4);
-    let last = wal.start_segment().expect("a segment") - 1;
+    let last = wal.reader().start_segment().expect("a segment") - 1;
     stage_known(&mut appender, &live, 3);
     appender.commit().expect("it is written");
     beside(&wal, "truncation that removes three of four", || {
         let truncated = truncate(&wal, last, &[], None).expect("it is truncated");
         assert!(truncated.removed_series as usize >= handles.len());
     });
-    let last = wal.start_segment().expect("a segment") - 1;
+    let last = wal.reader().start_segment().expect("a segment") - 1;
     stage_known(&mut appender, &live, 4);
     appender.commit().expect("it is written");
     stage_new(&mut appender, n_series, 1, 5);

@@ -1,0 +1,65 @@
+//! How far the log survives a loss of power, for those who remember positions in it.
+
+use crate::wal::format::closed_segment::ClosedSegment;
+use crate::wal::format::position::Position;
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+
+/// What was fsynced, and what could not be.
+#[derive(Debug, Default)]
+pub(in crate::wal) struct Durable(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    /// Everything before it, but for what is in `given_up`.
+    end: Position,
+    /// Samples of the segment at `end` that are before it.
+    samples: u64,
+    /// Segments of which an fsync failed, and from where on they are not durable. A later fsync that works says nothing:
+    /// the system may have thrown away what it could not write.
+    given_up: BTreeMap<u32, u64>,
+    /// What the start found was fsynced: its writer may have been killed before.
+    is_start_synced: bool,
+}
+
+impl Durable {
+    /// Whether everything up to this place in its segment survives.
+    pub(in crate::wal) fn reaches(&self, position: Position) -> bool {
+        let state = self.0.lock();
+        let given_up = state.given_up.get(&position.segment);
+        position <= state.end && given_up.is_none_or(|from| position.offset <= *from)
+    }
+
+    /// Whether an fsync of this segment failed.
+    pub(in crate::wal) fn is_given_up(&self, segment: u32) -> bool {
+        self.0.lock().given_up.contains_key(&segment)
+    }
+
+    /// All that `segment` held was fsynced.
+    pub(in crate::wal) fn note_synced(&self, segment: &ClosedSegment) {
+        let mut state = self.0.lock();
+        let end = Position { segment: segment.number, offset: segment.bytes };
+        if state.end <= end {
+            (state.end, state.samples) = (end, segment.samples);
+        }
+    }
+
+    /// An fsync of a segment with this many samples has failed. How many of them are not durable.
+    pub(in crate::wal) fn give_up(&self, segment: u32, samples: u64) -> u64 {
+        let mut state = self.0.lock();
+        let is_begun = state.end.segment == segment;
+        let (from, before) = if is_begun { (state.end.offset, state.samples) } else { (0, 0) };
+        state.given_up.entry(segment).or_insert(from);
+        samples.saturating_sub(before)
+    }
+
+    /// Whether what the start found was fsynced.
+    pub(in crate::wal) fn is_start_synced(&self) -> bool {
+        self.0.lock().is_start_synced
+    }
+
+    /// What the start found was fsynced.
+    pub(in crate::wal) fn note_start_synced(&self) {
+        self.0.lock().is_start_synced = true;
+    }
+}
