@@ -54,7 +54,7 @@ impl Router {
             }
             Found::WrongMethod(route, allowed) => (route.path, Reply::Now(wrong_method(allowed))),
             Found::Elsewhere(path) => {
-                let status = if request.method == "GET" { 301 } else { 308 };
+                let status = if request.method == "GET" { 301 } else { 307 };
                 (NO_ROUTE, Reply::Now(moved(status, &format!("{}{path}", site.prefix()), request)))
             }
             Found::Nowhere => (NO_ROUTE, Reply::Now(missing())),

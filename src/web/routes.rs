@@ -98,9 +98,10 @@ const ROUTES: &[Route] = &[
     api("/api/v1/features", GET, |state, _| features::features(state)),
     api("/api/v1/notifications", GET, |state, _| notifications::list(&state.running)),
     api("/api/v1/notifications/live", GET, |state, _| notifications::live(state)),
-    api("/api/v1/read", POST, |_, _| api::no_queries()),
-    api("/api/v1/write", POST, |_, _| api::no_receiver()),
-    api("/api/v1/otlp/v1/metrics", POST, |_, _| api::no_receiver()),
+    // What no page of another site asks for.
+    Route { path: "/api/v1/read", methods: POST, page: Page::Shown(|_, _| api::no_queries()) },
+    Route { path: "/api/v1/write", methods: POST, page: Page::Shown(|_, _| api::no_receiver()) },
+    Route { path: "/api/v1/otlp/v1/metrics", methods: POST, page: Page::Shown(|_, _| api::no_receiver()) },
     api("/api/v1/search/metric_names", GET_POST, api::no_search),
     api("/api/v1/search/label_names", GET_POST, api::no_search),
     api("/api/v1/search/label_values", GET_POST, api::no_search),

@@ -3,6 +3,7 @@
 //! - [`start`]: flags, the unit, the data directory, how it refuses and how it ends; [`reload`], [`health`].
 //! - [`discovery`]: sources that fail, names of the link; [`local`]: files, commands and sockets of this machine.
 //! - [`addresses`], [`secrets`]: what is asked is what was typed, and secrets stay where they belong.
+//! - [`api`]: what newer agents than the one that we are compared with answer.
 //! - [`scrape`]: targets that misbehave; [`scrape_command`]: `scraped scrape`.
 //! - [`target_page`]: what it says of targets that are broken.
 //! - [`threads`]: each kind is killed once.
@@ -13,6 +14,7 @@
 #![allow(clippy::print_stdout, reason = "a test says what it could not do")]
 
 mod addresses;
+mod api;
 mod discovery;
 mod health;
 mod local;

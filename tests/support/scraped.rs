@@ -254,17 +254,25 @@ fn ask(address: &str, method: &str, path: &str) -> Option<Answer> {
 
 /// One request with these header lines on a connection of its own; `None` when nobody answers.
 pub fn ask_with(address: &str, method: &str, path: &str, headers: &str) -> Option<Answer> {
+    send(address, method, path, headers, b"")
+}
+
+/// The same with a body.
+pub fn send(address: &str, method: &str, path: &str, headers: &str, body: &[u8]) -> Option<Answer> {
     let mut stream = TcpStream::connect(address).ok()?;
     stream.set_read_timeout(Some(crate::PATIENCE)).ok()?;
-    let head = format!("{method} {path} HTTP/1.1\r\n{headers}Connection: close\r\nContent-Length: 0\r\n\r\n");
-    stream.write_all(head.as_bytes()).ok()?;
+    let n_bytes = body.len();
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\n{headers}Connection: close\r\nContent-Length: {n_bytes}\r\n\r\n"
+    );
+    stream.write_all(&[head.as_bytes(), body].concat()).ok()?;
     let mut response = Vec::new();
     stream.read_to_end(&mut response).ok()?;
     let head_len = response.windows(4).position(|end| end == b"\r\n\r\n")?;
     let head = String::from_utf8_lossy(&response[..head_len]).into_owned();
     let body = &response[head_len + 4..];
     let status = head.split(' ').nth(1)?.parse().ok()?;
-    let is_chunked = head.contains("Transfer-Encoding: chunked");
+    let is_chunked = method != "HEAD" && head.contains("Transfer-Encoding: chunked");
     let body = if is_chunked { without_chunks(body)? } else { body.to_vec() };
     Some(Answer { status, head, body: String::from_utf8_lossy(&body).into_owned() })
 }

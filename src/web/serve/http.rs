@@ -168,7 +168,9 @@ impl Response {
 
     fn head(&self, framing: &Framing, keep_alive: bool) -> String {
         let mut head = format!("HTTP/1.1 {} {}\r\n", self.status, reason(self.status));
-        let _ = write!(head, "Content-Type: {}\r\n", self.content_type);
+        if !matches!(framing, Framing::Length(0)) {
+            let _ = write!(head, "Content-Type: {}\r\n", self.content_type);
+        }
         let _ = match framing {
             // A body that may not be has no length.
             Framing::Length(_) if self.status == 204 => Ok(()),
@@ -410,7 +412,7 @@ fn reason(status: u16) -> &'static str {
         204 => "No Content",
         301 => "Moved Permanently",
         302 => "Found",
-        308 => "Permanent Redirect",
+        307 => "Temporary Redirect",
         400 => "Bad Request",
         403 => "Forbidden",
         404 => "Not Found",

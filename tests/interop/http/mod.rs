@@ -1,5 +1,6 @@
 //! The same servers for both: the same answers and the same sentences.
 
+mod api_paths;
 mod certificates;
 mod heads;
 mod negotiation;
