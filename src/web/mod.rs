@@ -23,6 +23,7 @@ use scraped_engine::threads;
 use scraped_engine::threads::{Thread, ThreadKind};
 use std::io;
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 
 /// Pages are rendered on its stack.
 const THREAD: ThreadKind = ThreadKind { name: "web", stack_bytes: 256 << 10 };
@@ -42,7 +43,9 @@ impl Handle {
     pub fn spawn(listeners: Vec<Listener>, limits: Limits, state: WebState) -> io::Result<Handle> {
         let (stop, stopped) = UnixStream::pair()?;
         let thread = THREAD.spawn_essential("", move || {
-            if let Err(err) = server::serve(&listeners, &stopped, limits, &mut Router::new(state)) {
+            let metrics = Arc::clone(&state.metrics);
+            let mut router = Router::new(state);
+            if let Err(err) = server::serve(&listeners, &stopped, limits, &metrics, &mut router) {
                 threads::stop_daemon(&format!("the web server stopped: {err}"));
             }
         })?;

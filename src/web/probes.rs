@@ -1,5 +1,6 @@
 //! What machines ask at fixed places: whether it lives, whether it is ready, what it has counted.
 
+use crate::web::metrics::Scrape;
 use crate::web::serve::http::Response;
 use crate::web::state::WebState;
 use std::time::Instant;
@@ -23,6 +24,11 @@ pub(in crate::web) fn ready(state: &WebState) -> Response {
 
 /// Answers `/metrics`, a module's metrics a piece.
 pub(in crate::web) fn metrics(state: &WebState) -> Response {
-    let pieces = state.registry.pieces().map(String::into_bytes);
+    let scrape = Scrape::new(&state.metrics);
+    let pieces = state.registry.pieces().map(move |piece| {
+        // Lives as long as pieces are made.
+        let _ = &scrape;
+        piece.into_bytes()
+    });
     Response::in_pieces("text/plain; version=0.0.4; charset=utf-8", pieces)
 }

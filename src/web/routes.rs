@@ -66,7 +66,7 @@ const ROUTES: &[Route] = &[
     page("/style.css", |_, _| pages::style()),
     page("/metrics", |state, _| probes::metrics(state)),
     page("/version", |_, _| status::version()),
-    page("/federate", |_, _| api::no_queries()),
+    page("/federate", |state, _| api::federate(state)),
     page("/-/healthy", |state, _| probes::healthy(state)),
     page("/-/ready", |state, _| probes::ready(state)),
     Route { path: "/-/reload", methods: GET_POST_PUT, page: Page::Reload },

@@ -28,6 +28,12 @@ pub(in crate::web) fn no_queries() -> Response {
     Response::text(500, "unsupported operation with WAL-only storage\n")
 }
 
+/// Answers `/federate`.
+pub(in crate::web) fn federate(state: &WebState) -> Response {
+    state.metrics.federation_errors.inc();
+    no_queries()
+}
+
 /// Where others would send samples to.
 pub(in crate::web) fn no_receiver() -> Response {
     Response::text(404, "there is no receiver here; send to the endpoint of remote_write instead\n")

@@ -1,6 +1,6 @@
 //! One connection of the web server: heads in, answers out, as far as the socket lets them.
 
-use crate::web::metrics::Account;
+use crate::web::metrics::{Account, OpenConnection};
 use crate::web::serve::http::{Head, Outgoing, Request, Response, parse_head};
 use crate::web::serve::reply::{Reply, Responder, Times};
 use crossbeam_channel::{Receiver, TryRecvError};
@@ -22,6 +22,7 @@ const LIVE_POLL: Duration = Duration::from_millis(250);
 /// A client.
 pub(in crate::web) struct Connection {
     socket: Socket,
+    _counted: OpenConnection,
     /// Whether it came to a socket that every browser on this machine reaches, and no one else.
     is_loopback: bool,
     state: State,
@@ -63,6 +64,7 @@ impl Connection {
     /// The socket can not be made one that never waits: a stalled client would stall everyone.
     pub(in crate::web) fn new(
         socket: Socket,
+        counted: OpenConnection,
         is_loopback: bool,
         now: Instant,
         times: Times,
@@ -72,6 +74,7 @@ impl Connection {
         let _ = socket.set_tcp_nodelay(true);
         Ok(Self {
             socket,
+            _counted: counted,
             is_loopback,
             state: State::Reading,
             deadline: now + times.request,

@@ -7,6 +7,7 @@
 
 use crate::descriptors;
 use crate::descriptors::Purpose;
+use crate::web::metrics::{OpenConnection, WebMetrics};
 use crate::web::serve::connection::Connection;
 use crate::web::serve::listen::listener::Listener;
 use crate::web::serve::reply::{Responder, Times};
@@ -14,6 +15,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::Socket;
 use std::io::{self, ErrorKind};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// From the first byte of a request to its last, and for each 16 KiB of an answer.
@@ -39,6 +41,7 @@ pub(in crate::web) fn serve(
     listeners: &[Listener],
     stop: &UnixStream,
     limits: Limits,
+    metrics: &Arc<WebMetrics>,
     responder: &mut dyn Responder,
 ) -> io::Result<()> {
     let times = Times { request: REQUEST_DEADLINE.min(limits.idle), idle: limits.idle };
@@ -65,7 +68,7 @@ pub(in crate::web) fn serve(
         connections.retain(|connection| !connection.is_closed());
         for (listener, is_ready) in listeners.iter().zip(ready.iter().skip(1)) {
             if *is_ready {
-                places.accept(listener, now, times);
+                places.accept(listener, now, times, metrics);
             }
         }
         places.shed();
@@ -90,13 +93,15 @@ struct Places {
 }
 
 impl Places {
-    fn accept(&mut self, listener: &Listener, now: Instant, times: Times) {
+    fn accept(&mut self, listener: &Listener, now: Instant, times: Times, metrics: &Arc<WebMetrics>) {
         loop {
             match listener.accept() {
                 Ok(socket) => {
+                    let counted = OpenConnection::new(metrics);
                     let socket = self.with_room(socket);
-                    let connection =
-                        socket.and_then(|socket| Connection::new(socket, listener.is_loopback(), now, times));
+                    let connection = socket.and_then(|socket| {
+                        Connection::new(socket, counted, listener.is_loopback(), now, times)
+                    });
                     self.connections.extend(connection);
                 }
                 Err(err) if err.kind() == ErrorKind::WouldBlock => return,

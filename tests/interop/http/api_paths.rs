@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use support::peers::Peer;
+use support::peers::differential::families;
 use support::scraped::{Answer, Scraped, send};
 use support::targets::{Behaviour, FakeTargets, page};
 use support::{PATIENCE, wait_until};
@@ -296,6 +297,19 @@ fn the_same_requests_have_the_same_answers() {
         differ.extend(differences(&request, &theirs, &ours));
     }
     assert!(differ.is_empty(), "(Prometheus first)\n{}", differ.join("\n"));
+}
+
+#[test]
+fn the_same_is_counted_of_requests() {
+    let both = Both::start();
+    let prefixes =
+        ["net_conntrack_listener_", "prometheus_api_", "prometheus_http_", "prometheus_web_", "promhttp_"];
+    for prefix in prefixes {
+        let page = both.prometheus.get("/metrics");
+        let [theirs, ours] = [page, both.scraped.get("/metrics").body].map(|page| families(&page, prefix));
+        assert!(!theirs.is_empty(), "{prefix}");
+        assert_eq!(theirs, ours, "{prefix}");
+    }
 }
 
 /// A request of remote read for `a="bcd"` from 1 to 2 ms, packed as one literal.

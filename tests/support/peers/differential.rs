@@ -199,7 +199,8 @@ fn listed(answer: &str) -> Listed {
 /// Family → type and the names of the labels that its series have.
 pub type Families = BTreeMap<String, (String, Vec<String>)>;
 
-fn families(page: &str, prefix: &str) -> Families {
+/// The families of a page whose name begins with `prefix`.
+pub fn families(page: &str, prefix: &str) -> Families {
     let mut families = Families::new();
     let mut current = String::new();
     for line in page.lines() {
