@@ -59,8 +59,8 @@ const fn api(path: &'static str, methods: &'static [&'static str], handler: Hand
 }
 
 const ROUTES: &[Route] = &[
-    page("/", pages::first),
-    page("/agent", pages::first),
+    page("/", pages::overview::overview),
+    page("/agent", pages::overview::overview),
     page("/targets", pages::targets::targets),
     page("/status", |state, _| pages::status::status(state)),
     page("/style.css", |_, _| pages::style()),

@@ -5,7 +5,7 @@
 //! - [`addresses`], [`secrets`]: what is asked is what was typed, and secrets stay where they belong.
 //! - [`api`]: what newer agents than the one that we are compared with answer.
 //! - [`scrape`]: targets that misbehave; [`scrape_command`]: `scraped scrape`.
-//! - [`target_page`]: what it says of targets that are broken.
+//! - [`pages`]: what they say of targets that are broken, and of the whole box.
 //! - [`threads`]: each kind is killed once.
 //! - [`wal`]: a log that vanishes and comes back.
 //! - [`remote`]: endpoints that are away, refuse, and come back.
@@ -18,12 +18,12 @@ mod api;
 mod discovery;
 mod health;
 mod local;
+mod pages;
 mod reload;
 mod remote;
 mod scrape;
 mod scrape_command;
 mod secrets;
 mod start;
-mod target_page;
 mod threads;
 mod wal;

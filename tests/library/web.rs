@@ -268,7 +268,7 @@ fn every_answer_forbids_what_pages_do_not_need() {
     let server = serve(true);
     let refused = "Host: localhost\r\nContent-Length: 100000\r\n";
     for (method, path, headers, status) in [
-        ("GET", "/", "Host: localhost\r\n", 302),
+        ("GET", "/", "Host: localhost\r\n", 200),
         ("GET", "/targets", "Host: localhost\r\n", 200),
         ("GET", "/style.css", "Host: localhost\r\n", 200),
         ("GET", "/metrics", "Host: localhost\r\n", 200),
@@ -367,7 +367,7 @@ fn everything_is_under_the_prefix() {
     };
     check("GET", "/", 302, Some("/inner"));
     check("GET", "/inner", 301, Some("/inner/"));
-    check("GET", "/inner/", 302, Some("/outer/targets"));
+    check("GET", "/inner/", 200, None);
     check("GET", "/inner/-/healthy", 200, None);
     check("GET", "/inner/metrics", 200, None);
     check("GET", "/inner/api/v1/targets", 200, None);

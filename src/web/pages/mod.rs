@@ -1,25 +1,20 @@
 //! The pages: server-rendered, no script. This is what surrounds each of them.
 
 pub(in crate::web) mod debug;
+pub(in crate::web) mod overview;
 pub(in crate::web) mod status;
 pub(in crate::web) mod targets;
 
 use crate::duration::format_duration;
 use crate::log::rfc3339_ms;
-use crate::web::serve::http::{Request, Response};
+use crate::web::serve::http::Response;
 use crate::web::site::Site;
-use crate::web::state::WebState;
 use std::iter::once;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The one stylesheet.
 const STYLE: &str = include_str!("style.css");
 const PAGE: &str = include_str!("page.html");
-
-/// The first page.
-pub(in crate::web) fn first(state: &WebState, _: &Request) -> Response {
-    Response::moved(302, &format!("{}/targets", state.site.base()))
-}
 
 /// `/style.css`.
 pub(in crate::web) fn style() -> Response {
@@ -46,6 +41,20 @@ fn ago(ts_ms: i64) -> String {
         Ok(since) => format!("{} ago", format_duration(Duration::from_secs(since.as_secs()))),
         Err(_) => "just now".to_owned(),
     }
+}
+
+/// A size, for people.
+fn bytes(n_bytes: f64) -> String {
+    const UNITS: [&str; 4] = ["kB", "MB", "GB", "TB"];
+    if n_bytes < 1000.0 {
+        return format!("{n_bytes:.0} bytes");
+    }
+    let (mut size, mut units) = (n_bytes / 1000.0, UNITS.into_iter());
+    let mut unit = units.next().unwrap_or_default();
+    while let Some(larger) = units.next().filter(|_| size >= 1000.0) {
+        (size, unit) = (size / 1000.0, larger);
+    }
+    format!("{size:.1} {unit}")
 }
 
 /// How long it has been.
@@ -85,6 +94,21 @@ fn escape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes_are_short() {
+        let cases = [
+            (0.0, "0 bytes"),
+            (999.0, "999 bytes"),
+            (1000.0, "1.0 kB"),
+            (5_650_000.0, "5.7 MB"),
+            (1e9, "1.0 GB"),
+            (2e16, "20000.0 TB"),
+        ];
+        for (n_bytes, want) in cases {
+            assert_eq!(bytes(n_bytes), want);
+        }
+    }
 
     #[test]
     fn what_targets_say_cannot_act() {

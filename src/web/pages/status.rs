@@ -33,9 +33,6 @@ pub(in crate::web) fn status(state: &WebState) -> Response {
 fn write_endpoint(out: &mut String, endpoint: &EndpointMetrics) {
     let ledger = *endpoint.ledger.lock();
     let error = endpoint.last_error.lock().clone();
-    // Both are the newest sample's time in seconds; 0 while nothing was read or sent.
-    let (newest, sent) = (endpoint.highest_timestamp.get(), endpoint.highest_sent_timestamp.get());
-    let behind_s = if newest > 0.0 && sent > 0.0 { (newest - sent).max(0.0) } else { 0.0 };
     let last_send_ms = endpoint.last_send_ms.get() as i64;
     let last_answer = if last_send_ms > 0 { ago(last_send_ms) } else { "never".to_owned() };
     let paused = match endpoint.paused_until_ms.get() {
@@ -49,17 +46,29 @@ fn write_endpoint(out: &mut String, endpoint: &EndpointMetrics) {
     let _ = write!(
         out,
         "<tr><td data-label=Endpoint class={class}>{} <small>{}</small>\
-         <td data-label=Behind>{behind_s:.1} s, {} samples, {} bytes of the log<td data-label=Shards>{}\
+         <td data-label=Behind>{}, {} bytes of the log<td data-label=Shards>{}\
          <td data-label=\"Last answer\">{last_answer}<td data-label=Ledger>{}{}<td data-label=Error>{paused}{}</tr>",
         escape(&endpoint.name),
         escape(&endpoint.url),
-        ledger.pending(),
+        behind(endpoint),
         endpoint.lag_bytes.get(),
         endpoint.shards.get(),
         ledger_text(&ledger),
         beside(endpoint),
         escape(&error)
     );
+}
+
+/// How far an endpoint is behind, in time and samples.
+pub(in crate::web::pages) fn behind(endpoint: &EndpointMetrics) -> String {
+    let n_waiting = endpoint.ledger.lock().pending();
+    // Both are the newest sample's time in seconds; 0 while nothing was read or sent.
+    let (newest, sent) = (endpoint.highest_timestamp.get(), endpoint.highest_sent_timestamp.get());
+    match (newest > 0.0, sent > 0.0) {
+        (false, false) => "nothing was sent yet".to_owned(),
+        (_, false) => format!("nothing was taken yet, {n_waiting} samples wait"),
+        _ => format!("{:.1} s, {n_waiting} samples behind", (newest - sent).max(0.0)),
+    }
 }
 
 /// `taken 12 = sent 9 + pending 2 + dropped 1 (rejected 1)`.

@@ -1,0 +1,238 @@
+//! The first page: one screen that says that all is well, or what is not and where to look.
+//!
+//! Its figures are those of `/metrics`, read there, so that no figure is counted twice.
+
+use crate::remote::metrics::EndpointMetrics;
+use crate::scrape::targets::status::Health;
+use crate::web::pages::status::behind;
+use crate::web::pages::{ago, bytes, escape, page, utc};
+use crate::web::serve::http::{Request, Response};
+use crate::web::state::WebState;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::iter::once;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+/// An endpoint that is further behind is a finding.
+const MAX_LAG_S: f64 = 120.0;
+
+/// Families of `/metrics` that are summed up for the page.
+const FAMILIES: &[&str] = &[
+    "process_resident_memory_bytes",
+    "process_open_fds",
+    "process_max_fds",
+    "prometheus_agent_active_series",
+    "prometheus_agent_samples_appended_total",
+    "prometheus_tsdb_wal_storage_size_bytes",
+    "prometheus_remote_storage_bytes_total",
+    "prometheus_remote_storage_samples_dropped_total",
+    "scraped_clock_steps_total",
+    "scraped_panics_total",
+    "scraped_wal_fsyncs_failed_total",
+    "scraped_wal_samples_lost_total",
+];
+
+/// How many targets there are of each health.
+#[derive(Clone, Copy, Debug, Default)]
+struct Targets {
+    n_up: usize,
+    n_down: usize,
+    n_unknown: usize,
+}
+
+/// `/`.
+pub(in crate::web) fn overview(state: &WebState, _: &Request) -> Response {
+    let figures = Figures::read(state);
+    let targets = targets(state);
+    let endpoints = state.remote.endpoints();
+    let mut content = String::new();
+    let findings = findings(state, targets, &endpoints, &figures);
+    if findings.is_empty() {
+        content.push_str("<p class=verdict><b class=up>All is well.</b></p>");
+    } else {
+        content.push_str("<ul class=findings>");
+        findings.iter().for_each(|finding| content.push_str(finding));
+        content.push_str("</ul>");
+    }
+    content.push_str("<dl class=figures>");
+    let mut figure = |name: &str, text: String| {
+        let _ = write!(content, "<div><dt>{name}<dd>{text}</div>");
+    };
+    let base = escape(state.site.base());
+    figure(
+        "Targets",
+        format!(
+            "<a href=\"{base}/targets\">{} up, {} down{}</a>",
+            targets.n_up,
+            targets.n_down,
+            match targets.n_unknown {
+                0 => String::new(),
+                n => format!(", {n} not scraped yet"),
+            }
+        ),
+    );
+    for endpoint in &endpoints {
+        let name = format!("Remote write to {}", escape(&endpoint.name));
+        figure(&name, format!("<a href=\"{base}/status\">{}</a>", behind(endpoint)));
+    }
+    if endpoints.is_empty() {
+        figure("Remote write", "none is configured; samples stay in the log".to_owned());
+    }
+    let n_taken = figures.of("prometheus_agent_samples_appended_total");
+    figure("Samples", format!("{n_taken} taken since the start, {} lost", figures.n_lost()));
+    figure("Series", format!("{}", figures.of("prometheus_agent_active_series")));
+    let log_bytes = figures.of("prometheus_tsdb_wal_storage_size_bytes");
+    figure("Log on disk", bytes(log_bytes));
+    figure("Memory", bytes(figures.of("process_resident_memory_bytes")));
+    figure("Sent", format!("{} since the start", bytes(figures.of("prometheus_remote_storage_bytes_total"))));
+    let fds = (figures.of("process_open_fds"), figures.of("process_max_fds"));
+    figure("Open files", format!("{} of {}", fds.0, fds.1));
+    let now_ms = ms(SystemTime::now());
+    let steps = match figures.of("scraped_clock_steps_total") {
+        0.0 => String::new(),
+        n => format!(", stepped {n} times since the start"),
+    };
+    figure("Clock", format!("{}{steps}", utc(now_ms)));
+    figure("Started", ago(ms(state.running.started())));
+    figure("Configuration", format!("loaded {}", ago(ms(state.running.last_reload().last_success))));
+    content.push_str("</dl>");
+    page(&state.site, "overview", once(content))
+}
+
+/// What is not well, the worst first: items of a list, each with the way to more.
+fn findings(
+    state: &WebState,
+    targets: Targets,
+    endpoints: &[std::sync::Arc<EndpointMetrics>],
+    figures: &Figures,
+) -> Vec<String> {
+    let mut found = Vec::new();
+    let base = escape(state.site.base());
+    let mut find = |place: &str, sentence: &str| {
+        let sentence = escape(sentence);
+        found.push(match place {
+            "" => format!("<li class=down>{sentence}"),
+            place => format!("<li class=down><a href=\"{base}{place}\">{sentence}</a>"),
+        });
+    };
+    if let Err(why) = state.running.readiness() {
+        find("", &format!("Not ready: {}", why.trim_end().trim_start_matches("Service Unavailable: ")));
+    }
+    if let Some(stall) = state.board.stall(Instant::now(), state.running.loaded()) {
+        find("", &format!("Scraping stands still: {stall}."));
+    }
+    let n_lost = figures.n_lost();
+    if n_lost > 0.0 {
+        find("/status", &format!("{n_lost} samples were lost since the start."));
+    }
+    for endpoint in endpoints {
+        let error = endpoint.last_error.lock().clone();
+        if !error.is_empty() {
+            find("/status", &format!("Remote write to {}: {error}", endpoint.name));
+        } else if lag_s(endpoint) > MAX_LAG_S {
+            find(
+                "/status",
+                &format!("Remote write to {} is {:.0} s behind.", endpoint.name, lag_s(endpoint)),
+            );
+        }
+    }
+    let n_targets = targets.n_up + targets.n_down + targets.n_unknown;
+    if targets.n_down > 0 {
+        find("/targets?state=down", &format!("{} of {n_targets} targets are down.", targets.n_down));
+    }
+    let (_, n_complaints) = state.complaints.oldest(0);
+    if n_complaints > 0 {
+        find("/targets#failing", &format!("{n_complaints} sources of targets fail."));
+    }
+    if let Some(bound) = state.board.series_bound().filter(|bound| bound.is_reached()) {
+        find("/status", &bound.to_string());
+    }
+    if state.running.last_reload().failed_since.is_some() {
+        find("", "The last reload failed; the configuration before it is in force. The log says why.");
+    }
+    for (family, what) in [
+        ("scraped_wal_fsyncs_failed_total", "times the disk did not take the log (fsync failed)."),
+        ("scraped_panics_total", "times a thread ran into a bug. The log says where."),
+    ] {
+        match figures.of(family) {
+            0.0 => {}
+            n => find("/metrics", &format!("{n} {what}")),
+        }
+    }
+    found
+}
+
+/// How far the newest sample that an endpoint has taken is behind the newest there is.
+fn lag_s(endpoint: &EndpointMetrics) -> f64 {
+    let (newest, sent) = (endpoint.highest_timestamp.get(), endpoint.highest_sent_timestamp.get());
+    if sent > 0.0 { newest - sent } else { 0.0 }
+}
+
+fn targets(state: &WebState) -> Targets {
+    let mut targets = Targets::default();
+    for (_, pool) in state.board.pools() {
+        for active in &pool.active {
+            *match active.status.health() {
+                Health::Up => &mut targets.n_up,
+                Health::Down => &mut targets.n_down,
+                Health::Unknown => &mut targets.n_unknown,
+            } += 1;
+        }
+    }
+    targets
+}
+
+fn ms(at: SystemTime) -> i64 {
+    at.duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// Sums of the families that the page shows.
+#[derive(Debug, Default)]
+struct Figures(BTreeMap<&'static str, f64>);
+
+impl Figures {
+    fn read(state: &WebState) -> Self {
+        let mut figures = Self::default();
+        state.registry.pieces().for_each(|piece| figures.take(&piece));
+        figures
+    }
+
+    /// Adds what a page of metrics has of them.
+    fn take(&mut self, page: &str) {
+        for line in page.lines() {
+            let name = line.split(['{', ' ']).next().unwrap_or_default();
+            let Some(known) = FAMILIES.iter().find(|known| **known == name) else { continue };
+            let value = line.rsplit(' ').next().and_then(|value| value.parse::<f64>().ok());
+            *self.0.entry(known).or_default() += value.filter(|value| value.is_finite()).unwrap_or(0.0);
+        }
+    }
+
+    /// Zero where there is no such family.
+    fn of(&self, family: &str) -> f64 {
+        debug_assert!(FAMILIES.contains(&family), "BUG: {family} is not read");
+        self.0.get(family).copied().unwrap_or(0.0)
+    }
+
+    /// Samples that were taken and reach nobody.
+    fn n_lost(&self) -> f64 {
+        self.of("prometheus_remote_storage_samples_dropped_total") + self.of("scraped_wal_samples_lost_total")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_are_sums_over_series() {
+        let mut figures = Figures::default();
+        figures.take(
+            "# TYPE scraped_panics_total counter\nscraped_panics_total{thread=\"a b\"} 1\n\
+             scraped_panics_total{thread=\"c\"} 2\nscraped_panics_total_more 9\n",
+        );
+        figures.take("process_open_fds 7\nprocess_max_fds +Inf\nunknown 4\n");
+        let got =
+            ["scraped_panics_total", "process_open_fds", "process_max_fds"].map(|name| figures.of(name));
+        assert_eq!(got, [3.0, 7.0, 0.0]);
+    }
+}

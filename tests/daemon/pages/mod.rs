@@ -1,0 +1,4 @@
+//! The pages: what they say of a box where all is well, and of one where something is not.
+
+mod overview;
+mod targets;
