@@ -84,7 +84,8 @@ pub(in crate::web) fn overview(state: &WebState, _: &Request) -> Response {
     let log_bytes = figures.of("prometheus_tsdb_wal_storage_size_bytes");
     figure("Log on disk", bytes(log_bytes));
     figure("Memory", bytes(figures.of("process_resident_memory_bytes")));
-    figure("Sent", format!("{} since the start", bytes(figures.of("prometheus_remote_storage_bytes_total"))));
+    let n_sent_bytes = figures.of("prometheus_remote_storage_bytes_total");
+    figure("Uplink", format!("{} since the start, repetitions included", bytes(n_sent_bytes)));
     let fds = (figures.of("process_open_fds"), figures.of("process_max_fds"));
     figure("Open files", format!("{} of {}", fds.0, fds.1));
     let now_ms = ms(SystemTime::now());
