@@ -11,6 +11,7 @@ pub mod exec;
 pub mod flags;
 pub mod lifecycle;
 pub mod log;
+pub mod percent;
 pub mod process_metrics;
 pub mod signals;
 

@@ -5,6 +5,7 @@
 use std::net::IpAddr;
 
 use crate::config::client::secret_names::without_secret_parameters;
+use crate::percent::{Piece, pieces};
 
 /// Why `text` is no URL, in Go's words but for its password; nothing if it is one, and that is not much to ask.
 pub fn complaint(text: &str) -> Option<String> {
@@ -152,42 +153,29 @@ pub fn is_host_byte(byte: u8) -> bool {
 
 /// Go's `unescape`: in a host only what is beyond ASCII may be escaped, and the percent sign itself.
 fn unescaped(text: &str, part: Part) -> Result<Vec<u8>, String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, after @ ..] = rest {
-        if *first != b'%' {
-            if !is_host_byte(*first) {
-                return Err(format!("invalid character {:?} in host name", char::from(*first).to_string()));
-            }
-            bytes.push(*first);
-            rest = after;
-            continue;
+    let is_allowed = |byte: u8| match part {
+        Part::Host => byte == b'%' || !byte.is_ascii(),
+        Part::Zone => byte == b'%' || byte == b' ' || is_host_byte(byte),
+    };
+    let byte = |piece: Piece<'_>| match piece {
+        Piece::Plain(byte) if is_host_byte(byte) => Ok(byte),
+        Piece::Plain(byte) => {
+            Err(format!("invalid character {:?} in host name", char::from(byte).to_string()))
         }
-        let digits = after.get(..2).filter(|digits| digits.iter().all(u8::is_ascii_hexdigit));
-        let byte = digits.and_then(|digits| u8::from_str_radix(str::from_utf8(digits).ok()?, 16).ok());
-        let is_allowed = |byte: u8| match part {
-            Part::Host => byte == b'%' || !byte.is_ascii(),
-            Part::Zone => byte == b'%' || byte == b' ' || is_host_byte(byte),
-        };
-        let Some(byte) = byte.filter(|byte| is_allowed(*byte)) else {
-            let shown = String::from_utf8_lossy(&rest[..rest.len().min(3)]);
-            return Err(format!("invalid URL escape {shown:?}"));
-        };
-        bytes.push(byte);
-        rest = &after[2..];
-    }
-    Ok(bytes)
+        Piece::Escape(byte, _) if is_allowed(byte) => Ok(byte),
+        Piece::Escape(_, rest) | Piece::Stray(rest) => {
+            let shown = String::from_utf8_lossy(&rest.as_bytes()[..rest.len().min(3)]);
+            Err(format!("invalid URL escape {shown:?}"))
+        }
+    };
+    pieces(text).map(byte).collect()
 }
 
 fn check_escapes(text: &str) -> Result<(), String> {
-    for (idx, _) in text.match_indices('%') {
-        let escape = text.get(idx + 1..idx + 3).unwrap_or_default();
-        if escape.len() < 2 || !escape.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            let shown: String = text[idx..].chars().take(3).collect();
-            return Err(format!("invalid URL escape {shown:?}"));
-        }
-    }
-    Ok(())
+    let stray = pieces(text).find_map(|piece| if let Piece::Stray(rest) = piece { Some(rest) } else { None });
+    let Some(rest) = stray else { return Ok(()) };
+    let shown: String = rest.chars().take(3).collect();
+    Err(format!("invalid URL escape {shown:?}"))
 }
 
 #[cfg(test)]

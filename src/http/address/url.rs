@@ -10,6 +10,7 @@ use crate::config::client::secret::Secret;
 use crate::config::client::secret_names::without_secret_parameters;
 use crate::http::address::escape::escape;
 use crate::http::address::site::Site;
+use crate::percent;
 
 /// An absolute URL without fragment, of a host that Go's client would ask.
 #[derive(Clone, PartialEq, Eq)]
@@ -178,19 +179,6 @@ pub(in crate::http) fn without_password(location: &str) -> String {
     Url::parse(location).map_or_else(|_| redacted(location), |url| url.to_string())
 }
 
-/// `%20` and the like; what is no escape stays as it is.
-pub(in crate::http) fn percent_decoded(text: &str) -> Vec<u8> {
-    let mut decoded = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, after @ ..] = rest {
-        let digits = after.get(..2).and_then(|digits| str::from_utf8(digits).ok());
-        let byte = digits.filter(|_| *first == b'%').and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        decoded.push(byte.unwrap_or(*first));
-        rest = if byte.is_some() { &after[2..] } else { after };
-    }
-    decoded
-}
-
 /// Go's `URL.EscapedPath` for the part before the `?`: a path that can be sent stays as it is, another one is escaped as
 /// a whole. Of the query only what no request line can hold is escaped; Go sends that too as it is, and what servers
 /// make of it is the same. Control characters stay, and are refused when the request is made.
@@ -205,7 +193,7 @@ fn escaped(path_and_query: &str) -> String {
     let mut escaped = String::new();
     match path.bytes().all(is_plain) {
         true => escaped.push_str(path),
-        false => escape(&mut escaped, &percent_decoded(path), |byte| b"/$&+,;=:@".contains(&byte)),
+        false => escape(&mut escaped, &percent::decoded(path), |byte| b"/$&+,;=:@".contains(&byte)),
     }
     escape(&mut escaped, query.as_bytes(), can_stand);
     escaped

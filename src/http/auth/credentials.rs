@@ -12,10 +12,10 @@ use base64::prelude::BASE64_STANDARD;
 use crate::config::client::header::is_header_text;
 use crate::config::client::http_client::{Auth, Header, HttpClientConfig};
 use crate::config::client::secret::{Secret, Source};
-use crate::http::address::url::percent_decoded;
 use crate::http::auth::oauth2::{PostForm, Tokens};
 use crate::http::error::HttpErrorKind;
 use crate::http::wire::exchange::Exchange;
+use crate::percent;
 
 const AUTHORIZATION: &str = "Authorization";
 
@@ -97,7 +97,7 @@ impl Credentials {
             }
             (None, Some(userinfo), _) => {
                 let (username, password) = userinfo.split_once(':').unwrap_or((userinfo, ""));
-                lines.push(authorization(basic(&percent_decoded(username), &percent_decoded(password))));
+                lines.push(authorization(basic(&percent::decoded(username), &percent::decoded(password))));
             }
             _ => {}
         }

@@ -9,8 +9,8 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::config::client::secret::Secret;
-use crate::http::address::url::percent_decoded;
 use crate::http::wire::response::Answer;
+use crate::percent;
 
 /// Of a body that says something else so much is shown.
 const SHOWN_BODY_BYTES: usize = 512;
@@ -94,7 +94,7 @@ fn media_type(answer: &Answer) -> String {
 
 fn form_of(body: &[u8]) -> Vec<(String, String)> {
     let decoded =
-        |text: &str| String::from_utf8_lossy(&percent_decoded(&text.replace('+', " "))).into_owned();
+        |text: &str| String::from_utf8_lossy(&percent::decoded(&text.replace('+', " "))).into_owned();
     let text = String::from_utf8_lossy(body);
     let pairs = text.trim().split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
     pairs.map(|(name, value)| (decoded(name), decoded(value))).collect()

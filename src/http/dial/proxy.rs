@@ -12,7 +12,8 @@ use base64::prelude::BASE64_STANDARD;
 use crate::config::client::proxy::{ProxyChoice, ProxyConfig, SCHEMES};
 use crate::config::client::secret::Secret;
 use crate::http::address::site::{Site, join};
-use crate::http::address::url::{Url, percent_decoded};
+use crate::http::address::url::Url;
+use crate::percent;
 
 /// What a proxy speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,7 +114,7 @@ impl Proxy {
             };
             let login = url.userinfo().map(|userinfo| {
                 let (user, password) = userinfo.split_once(':').unwrap_or((userinfo, ""));
-                let decoded = |text| String::from_utf8_lossy(&percent_decoded(text)).into_owned();
+                let decoded = |text| String::from_utf8_lossy(&percent::decoded(text)).into_owned();
                 (Secret::new(decoded(user)), Secret::new(decoded(password)))
             });
             Some(Self { speech, site: url.site().clone(), login })

@@ -1,5 +1,6 @@
 //! HTTP/1.1 on the server's side: request heads in, response bytes out. No socket, no thread.
 
+use crate::percent::{Piece, pieces};
 use crate::web::metrics::Account;
 use std::fmt::{self, Write as _};
 
@@ -384,25 +385,8 @@ fn values<'a>(form: &'a str, name: &'a str) -> impl Iterator<Item = String> + 'a
 
 /// Form decoding: `+` is a space, `%xx` a byte; what is malformed stays as it is.
 fn decode(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, tail @ ..] = rest {
-        let hex = |digits: &[u8]| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok();
-        match (first, tail.get(..2).and_then(hex)) {
-            (b'%', Some(byte)) => {
-                bytes.push(byte);
-                rest = &tail[2..];
-            }
-            (b'+', _) => {
-                bytes.push(b' ');
-                rest = tail;
-            }
-            _ => {
-                bytes.push(*first);
-                rest = tail;
-            }
-        }
-    }
+    let byte = |piece: Piece<'_>| if piece == Piece::Plain(b'+') { b' ' } else { piece.byte() };
+    let bytes: Vec<u8> = pieces(text).map(byte).collect();
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
