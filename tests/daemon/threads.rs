@@ -1,6 +1,6 @@
-//! Each kind of thread is killed once, by a panic at its start, and what was promised for that is seen: the daemon stops in
-//! order with exit status 2, or the thread starts again, or those it worked for go on without it. What makes a thread panic
-//! again and again is set aside, and the rest goes on.
+//! Each kind of thread is killed once, by a panic at its start, some also by one at their end, and what was promised for
+//! that is seen: the daemon stops in order with exit status 2, or the thread starts again, or those it worked for go on
+//! without it. What makes a thread panic again and again is set aside, and the rest goes on.
 
 use std::thread;
 
@@ -13,7 +13,7 @@ use support::targets::{Behaviour, FakeTargets, page};
 use support::tls::endpoint::{Endpoint, reply};
 use support::wait_until;
 
-/// Kinds of threads that are to panic, each once, when they start.
+/// What is to panic, as `engine/threads/fault.rs` says.
 const FAULTS: &str = "SCRAPED_FAULT_PANIC";
 
 /// The exit status of a bug.
@@ -74,6 +74,28 @@ fn without_an_essential_thread_the_daemon_stops_in_order_with_the_exit_status_of
                 check_said_once(&stderr, kind);
                 assert!(stderr.contains("stopped in "), "{kind}: {stderr}");
                 // What was held is free.
+                assert!(Scraped::start_in(scraped.dir(), &[]).stop().success(), "{kind}");
+            });
+        }
+    });
+}
+
+#[test]
+fn a_thread_that_dies_while_the_daemon_stops_gives_it_the_exit_status_of_a_bug() {
+    let kinds = ["signals", "web", "scrape-manager", "scrape-scheduler", "wal-maintenance", "remote-manager"];
+    let (targets, receiver) = counting();
+    let config = config(&targets.address(), "/metrics", &receiver.url(), "", "");
+    thread::scope(|scope| {
+        for kind in kinds {
+            let config = &config;
+            scope.spawn(move || {
+                let mut scraped = start(&format!("end={kind}"), config);
+                scraped.signal("TERM");
+                let status = scraped.wait();
+                let stderr = scraped.stderr();
+                assert_eq!(status.code(), Some(EXIT_BUG), "{kind}: {stderr}");
+                check_said_once(&stderr, kind);
+                assert!(stderr.contains("stopped in "), "{kind}: {stderr}");
                 assert!(Scraped::start_in(scraped.dir(), &[]).stop().success(), "{kind}");
             });
         }

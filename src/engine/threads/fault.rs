@@ -1,8 +1,8 @@
 //! Panics on demand, for tests; nothing that is shipped is built with it.
 //!
 //! The variable `SCRAPED_FAULT_PANIC` of the environment lists points: a kind of thread (`web`), which panics when it
-//! starts, or a place and a text (`page=poison`), which panics when it works on bytes that hold the text. A kind strikes
-//! as often as it is listed; a text always.
+//! starts, the same with `end=` in front, which panics when it has ended, or a place and a text (`page=poison`), which
+//! panics when it works on bytes that hold the text. A kind strikes as often as it is listed; a text always.
 
 use std::sync::{LazyLock, Mutex, PoisonError};
 
@@ -23,8 +23,17 @@ fn points() -> Vec<String> {
     list.split(',').filter(|point| !point.is_empty()).map(str::to_owned).collect()
 }
 
-/// A thread of this kind starts.
-pub(super) fn strike(kind: &str) {
+/// What a thread of this kind runs, with what may strike before and behind it.
+pub(super) fn around<R>(kind: &'static str, run: impl FnOnce() -> R) -> impl FnOnce() -> R {
+    move || {
+        strike(kind);
+        let done = run();
+        strike_at("end", kind.as_bytes());
+        done
+    }
+}
+
+fn strike(kind: &str) {
     let mut kinds = KINDS.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(idx) = kinds.iter().position(|listed| listed == kind) {
         kinds.remove(idx);

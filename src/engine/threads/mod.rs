@@ -191,11 +191,9 @@ impl ThreadKind {
     }
 
     fn run<R>(self, run: impl FnOnce() -> R) -> Result<R, Panicked> {
-        self.catch(|| {
-            #[cfg(any(test, feature = "faults"))]
-            fault::strike(self.name);
-            run()
-        })
+        #[cfg(any(test, feature = "faults"))]
+        let run = fault::around(self.name, run);
+        self.catch(run)
     }
 }
 
