@@ -80,16 +80,27 @@ fn read_document<T>(
     notes: &mut Vec<String>,
     read: impl FnOnce(&Field<'_>) -> T,
 ) -> Option<T> {
-    let document = Document::new(path);
-    let bytes = match read_bounded(path) {
-        Ok(bytes) => bytes,
+    match read_bounded(path) {
+        Ok(bytes) => parse_document(path, &bytes, mistakes, notes, read),
         Err(error) => {
+            let document = Document::new(path);
             document.mistakes().add(0, "", format!("cannot read it: {error}"));
             mistakes.extend(document.into_parts().0);
-            return None;
+            None
         }
-    };
-    let parsed: Result<_, YamlError> = yaml::text_of(&bytes).and_then(|text| Ok((text, yaml::parse(text)?)));
+    }
+}
+
+/// Reads the content of one file, as [`read_document`].
+pub(in crate::config) fn parse_document<T>(
+    path: &Path,
+    bytes: &[u8],
+    mistakes: &mut Vec<ConfigError>,
+    notes: &mut Vec<String>,
+    read: impl FnOnce(&Field<'_>) -> T,
+) -> Option<T> {
+    let document = Document::new(path);
+    let parsed: Result<_, YamlError> = yaml::text_of(bytes).and_then(|text| Ok((text, yaml::parse(text)?)));
     match parsed {
         Err(error) => {
             document.mistakes().add(error.line, "", error.sentence);

@@ -9,6 +9,7 @@ pub mod error;
 pub mod remote_write;
 pub mod scrape_options;
 pub mod text;
+pub mod web;
 
 pub mod discovery;
 mod load;

@@ -127,7 +127,8 @@ fn is_given(fields: &Fields<'_>, name: &str) -> bool {
     fields.get(name).is_some_and(|field| field.is_given())
 }
 
-fn read_tls_version(field: &Field<'_>) -> Option<TlsVersion> {
+/// `None` of an empty field, and with a mistake of an unknown version.
+pub(in crate::config) fn read_tls_version(field: &Field<'_>) -> Option<TlsVersion> {
     let text = field.text().filter(|_| !field.is_null())?;
     let version = TlsVersion::ALL.into_iter().find(|version| version.name() == text);
     if version.is_none() {
