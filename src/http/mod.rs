@@ -11,8 +11,8 @@ pub mod dial;
 pub mod error;
 mod profile;
 mod single_flight;
-mod tls;
-mod watched;
+pub mod tls;
+pub(crate) mod watched;
 pub mod wire;
 
 use crate::http::wire::error_kind::kind_of;

@@ -28,7 +28,7 @@ const MAX_FILE_BYTES: u64 = 4 << 20;
 
 /// What a file says, parsed.
 #[derive(Debug)]
-pub(in crate::http) struct Watched<T> {
+pub(crate) struct Watched<T> {
     places: Places,
     parse: fn(&[u8]) -> Result<T, String>,
     state: Mutex<State<T>>,
@@ -56,7 +56,7 @@ struct State<T> {
 
 impl<T> Watched<T> {
     /// Watches `path`; nothing is read yet. `parse` must not put the content into its error.
-    pub(in crate::http) fn new(path: &Path, parse: fn(&[u8]) -> Result<T, String>) -> Self {
+    pub(crate) fn new(path: &Path, parse: fn(&[u8]) -> Result<T, String>) -> Self {
         Self::at(Places::One(path.to_owned()), parse)
     }
 
@@ -75,7 +75,7 @@ impl<T> Watched<T> {
     }
 
     /// The newest content that was good. The same `Arc` as before means that nothing changed.
-    pub(in crate::http) fn current(&self) -> Result<Arc<T>, String> {
+    pub(crate) fn current(&self) -> Result<Arc<T>, String> {
         let mut state = self.state.lock();
         let now = Instant::now();
         let is_due = state.looked_at.is_none_or(|at| now.duration_since(at) >= LOOK_INTERVAL);

@@ -3,6 +3,7 @@
 //! Reads DER as far as that needs it. Verifies nothing.
 
 use rustls::pki_types::UnixTime;
+use std::net::IpAddr;
 
 use crate::calendar::days_from_civil;
 
@@ -15,6 +16,10 @@ const OID: u8 = 0x06;
 const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
 const SEQUENCE: u8 = 0x30;
+const EMAIL: u8 = 0x81;
+const DNS_NAME: u8 = 0x82;
+const URI: u8 = 0x86;
+const ADDRESS: u8 = 0x87;
 const VERSION: u8 = 0xa0;
 const PARAMETERS: u8 = 0xa0;
 const EXTENSIONS: u8 = 0xa3;
@@ -22,11 +27,13 @@ const EXTENSIONS: u8 = 0xa3;
 /// Extensions, RFC 5280.
 const KEY_USAGE: &[u8] = &[0x55, 0x1d, 15];
 const BASIC_CONSTRAINTS: &[u8] = &[0x55, 0x1d, 19];
+const ALTERNATIVE_NAMES: &[u8] = &[0x55, 0x1d, 17];
 const POLICIES: &[u8] = &[0x55, 0x1d, 32];
 const EXTENDED_KEY_USAGE: &[u8] = &[0x55, 0x1d, 37];
 
 /// Usages of a key, RFC 5280.
 pub(super) const SERVER_AUTH: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 3, 1];
+pub(super) const CLIENT_AUTH: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 3, 2];
 pub(super) const ANY_USAGE: &[u8] = &[0x55, 0x1d, 37, 0];
 
 /// Algorithms and curves.
@@ -55,6 +62,8 @@ pub(super) struct Certificate<'a> {
     may_sign_by_usage: bool,
     /// `None`: for everything.
     usages: Option<Vec<&'a [u8]>>,
+    /// Hosts, mail addresses, URIs and addresses that it is for, as text.
+    pub(super) names: Vec<String>,
     /// Where it says that it is an authority's, which webpki does not take of a server.
     authority_mark: Option<usize>,
     /// Where it says that its policies are critical, which webpki does not take at all.
@@ -92,6 +101,7 @@ impl<'a> Certificate<'a> {
             max_path: None,
             may_sign_by_usage: true,
             usages: None,
+            names: Vec::new(),
             authority_mark: None,
             policies_mark: None,
         };
@@ -127,6 +137,13 @@ impl<'a> Certificate<'a> {
                 self.authority_mark = flag.map(place);
                 self.max_path = content.take_if(INTEGER).and_then(|length| length.0.last().copied());
             }
+            ALTERNATIVE_NAMES => {
+                let mut list = value.take(SEQUENCE)?;
+                while !list.0.is_empty() {
+                    let (tag, name) = list.take_any()?;
+                    self.names.extend(name_words(tag, name.0));
+                }
+            }
             POLICIES => self.policies_mark = critical.map(place),
             EXTENDED_KEY_USAGE => {
                 let mut list = value.take(SEQUENCE)?;
@@ -147,9 +164,9 @@ impl<'a> Certificate<'a> {
         is_authority && self.may_sign_by_usage
     }
 
-    /// Whether a server may show it, by its extended key usages.
-    pub(super) fn is_for_servers(&self) -> bool {
-        let is_meant = |usage: &&[u8]| [SERVER_AUTH, ANY_USAGE].contains(usage);
+    /// Whether its extended key usages have `wanted` among them.
+    pub(super) fn is_for(&self, wanted: &[u8]) -> bool {
+        let is_meant = |usage: &&[u8]| [wanted, ANY_USAGE].contains(usage);
         self.usages.as_ref().is_none_or(|usages| usages.iter().any(is_meant))
     }
 
@@ -172,6 +189,19 @@ impl<'a> Certificate<'a> {
     pub(super) fn has_short_rsa_key(&self) -> bool {
         Der(self.key_algorithm).take(OID).is_some_and(|name| name.0 == RSA)
             && rsa_bits(self.key).is_some_and(|bits| bits < 2048)
+    }
+}
+
+/// An alternative name, as Go prints it; `None` for one of another kind.
+fn name_words(tag: u8, name: &[u8]) -> Option<String> {
+    match tag {
+        EMAIL | DNS_NAME | URI => std::str::from_utf8(name).ok().map(str::to_owned),
+        ADDRESS => match name.len() {
+            4 => Some(IpAddr::from(<[u8; 4]>::try_from(name).ok()?).to_string()),
+            16 => Some(IpAddr::from(<[u8; 16]>::try_from(name).ok()?).to_canonical().to_string()),
+            _ => None,
+        },
+        _ => None,
     }
 }
 
@@ -447,7 +477,11 @@ mod tests {
                 changed[idx] = byte;
                 if let Some(certificate) = Certificate::read(&changed) {
                     assert_eq!(certificate.patched(&changed, true).len(), der.len());
-                    let _ = (certificate.key_words(), certificate.may_sign(), certificate.is_for_servers());
+                    let _ = (
+                        certificate.key_words(),
+                        certificate.may_sign(),
+                        certificate.is_for(super::SERVER_AUTH),
+                    );
                 }
                 let _ = private_key_words(&changed);
             }

@@ -24,10 +24,10 @@ use crate::http::tls::verifier::{NoVerifier, RootsVerifier};
 use crate::http::watched::Watched;
 
 /// Nothing but HTTP/1.1 is spoken here.
-const PROTOCOL: &[u8] = b"http/1.1";
+pub(super) const PROTOCOL: &[u8] = b"http/1.1";
 
-type Chain = Vec<CertificateDer<'static>>;
-type Key = PrivateKeyDer<'static>;
+pub(super) type Chain = Vec<CertificateDer<'static>>;
+pub(super) type Key = PrivateKeyDer<'static>;
 
 /// TLS of one job.
 #[derive(Debug)]
@@ -35,27 +35,51 @@ pub(in crate::http) struct TlsMaterial {
     settings: TlsConfig,
     ca: Option<Material<Roots>>,
     identity: Option<(Material<Chain>, Material<Key>)>,
-    built: Mutex<Option<Built>>,
+    built: Mutex<Option<Built<ClientConfig>>>,
 }
 
 /// A text of the configuration, parsed, or a file.
 #[derive(Debug)]
-enum Material<T> {
+pub(super) enum Material<T> {
     Inline(Result<Arc<T>, String>),
     File(Watched<T>),
 }
 
 /// What a configuration is built of; equal if nothing has changed.
 #[derive(Debug)]
-struct Parts {
-    roots: Option<Arc<Roots>>,
-    identity: Option<(Arc<Chain>, Arc<Key>)>,
+pub(super) struct Parts {
+    pub(super) roots: Option<Arc<Roots>>,
+    pub(super) identity: Option<(Arc<Chain>, Arc<Key>)>,
 }
 
+/// What was built, and of what.
 #[derive(Debug)]
-struct Built {
+pub(super) struct Built<T> {
     parts: Parts,
-    outcome: Result<Arc<ClientConfig>, String>,
+    outcome: Result<Arc<T>, String>,
+}
+
+impl<T> Built<T> {
+    /// What `parts` give. The same `Arc` as before if they are those that `built` was built of; what was good stays in
+    /// use until what replaces it is good.
+    pub(super) fn renew(
+        built: &mut Option<Self>,
+        parts: Parts,
+        build: impl FnOnce(&Parts) -> Result<T, String>,
+    ) -> Result<Arc<T>, String> {
+        if let Some(before) = built.as_ref().filter(|before| before.parts == parts) {
+            return before.outcome.clone();
+        }
+        let before = built.take().and_then(|before| before.outcome.ok());
+        let outcome = match (build(&parts), before) {
+            (Err(failure), Some(before)) => {
+                log::warn!("{failure}; the certificates before stay in use");
+                Ok(before)
+            }
+            (outcome, _) => outcome.map(Arc::new),
+        };
+        built.insert(Self { parts, outcome }).outcome.clone()
+    }
 }
 
 impl TlsMaterial {
@@ -75,19 +99,7 @@ impl TlsMaterial {
     /// of no use any more.
     pub(in crate::http) fn client_config(&self) -> Result<Arc<ClientConfig>, String> {
         let parts = self.parts()?;
-        let mut built = self.built.lock();
-        if let Some(before) = built.as_ref().filter(|before| before.parts == parts) {
-            return before.outcome.clone();
-        }
-        let before = built.take().and_then(|before| before.outcome.ok());
-        let outcome = match (self.build(&parts), before) {
-            (Err(failure), Some(before)) => {
-                log::warn!("{failure}; the certificates before stay in use");
-                Ok(before)
-            }
-            (outcome, _) => outcome.map(Arc::new),
-        };
-        built.insert(Built { parts, outcome }).outcome.clone()
+        Built::renew(&mut self.built.lock(), parts, |parts| self.build(parts))
     }
 
     fn parts(&self) -> Result<Parts, String> {
@@ -114,7 +126,7 @@ impl TlsMaterial {
 
     fn build(&self, parts: &Parts) -> Result<ClientConfig, String> {
         let builder = ClientConfig::builder_with_provider(Arc::clone(&PROVIDER))
-            .with_protocol_versions(self.versions())
+            .with_protocol_versions(versions(self.settings.min_version, self.settings.max_version))
             .map_err(|error| format!("tls: {error}"))?
             .dangerous();
         let builder = match &parts.roots {
@@ -143,15 +155,6 @@ impl TlsMaterial {
         Ok(config)
     }
 
-    fn versions(&self) -> &'static [&'static SupportedProtocolVersion] {
-        static BOTH: [&SupportedProtocolVersion; 2] = [&TLS12, &TLS13];
-        match (self.settings.min_version, self.settings.max_version) {
-            (Some(TlsVersion::Tls13), _) => &BOTH[1..],
-            (_, Some(TlsVersion::Tls12)) => &BOTH[..1],
-            _ => &BOTH,
-        }
-    }
-
     fn identity_words(&self) -> (String, String) {
         let words = |source: &Source| match source {
             Source::Inline(_) => "inline".to_owned(),
@@ -163,14 +166,14 @@ impl TlsMaterial {
 }
 
 impl<T> Material<T> {
-    fn new(source: &Source, parse: fn(&[u8]) -> Result<T, String>) -> Self {
+    pub(super) fn new(source: &Source, parse: fn(&[u8]) -> Result<T, String>) -> Self {
         match source {
             Source::Inline(text) => Self::Inline(parse(text.expose().as_bytes()).map(Arc::new)),
             Source::File(path) => Self::File(Watched::new(Path::new(path), parse)),
         }
     }
 
-    fn current(&self) -> Result<Arc<T>, String> {
+    pub(super) fn current(&self) -> Result<Arc<T>, String> {
         match self {
             Self::Inline(parsed) => {
                 parsed.clone().map_err(|cause| format!("the one in the configuration {cause}"))
@@ -194,7 +197,20 @@ impl PartialEq for Parts {
     }
 }
 
-fn parse_chain(pem: &[u8]) -> Result<Chain, String> {
+/// What is spoken from one version to another.
+pub(super) fn versions(
+    min: Option<TlsVersion>,
+    max: Option<TlsVersion>,
+) -> &'static [&'static SupportedProtocolVersion] {
+    static BOTH: [&SupportedProtocolVersion; 2] = [&TLS12, &TLS13];
+    match (min, max) {
+        (Some(TlsVersion::Tls13), _) => &BOTH[1..],
+        (_, Some(TlsVersion::Tls12)) => &BOTH[..1],
+        _ => &BOTH,
+    }
+}
+
+pub(super) fn parse_chain(pem: &[u8]) -> Result<Chain, String> {
     let chain: Chain = CertificateDer::pem_slice_iter(pem).filter_map(Result::ok).collect();
     if chain.is_empty() {
         return Err("tls: failed to find any PEM data in certificate input".to_owned());
@@ -202,7 +218,7 @@ fn parse_chain(pem: &[u8]) -> Result<Chain, String> {
     Ok(chain)
 }
 
-fn parse_key(pem: &[u8]) -> Result<Key, String> {
+pub(super) fn parse_key(pem: &[u8]) -> Result<Key, String> {
     // The parser's own words may hold a piece of what it could not read.
     Key::from_pem_slice(pem).map_err(|_| {
         let has = |words: &str| memmem::find(pem, words.as_bytes()).is_some();
@@ -217,7 +233,7 @@ fn parse_key(pem: &[u8]) -> Result<Key, String> {
 
 /// A pair that fits. rustls' own check refuses certificates of version 1, which `openssl x509 -req` makes and servers
 /// take; a key's public half stands in its certificate as it is, whatever the version.
-fn certified_key(chain: &Chain, key: &Key) -> Result<CertifiedKey, String> {
+pub(super) fn certified_key(chain: &Chain, key: &Key) -> Result<CertifiedKey, String> {
     let loaded: Result<Arc<dyn SigningKey>, _> = match P521Key::read(key) {
         Some(key) => Ok(Arc::new(key)),
         None => PROVIDER.key_provider.load_private_key(key.clone_key()),

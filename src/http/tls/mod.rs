@@ -7,6 +7,7 @@
 
 pub(in crate::http) mod material;
 pub(super) mod provider;
+pub mod server;
 pub(in crate::http) mod session;
 pub(in crate::http) mod signature;
 

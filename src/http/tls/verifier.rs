@@ -1,4 +1,4 @@
-//! Says whether a server is who it claims to be: as Go's `Certificate.Verify`, by webpki's chains; and "do not ask".
+//! Says whether a peer is who it claims to be: as Go's `Certificate.Verify`, by webpki's chains; and "do not ask".
 //!
 //! A server may show one of the trusted certificates itself: then its dates, its usage and its name count, and no
 //! signature. Where webpki is stricter than Go (an authority's certificate as a server's, policies that are critical)
@@ -15,7 +15,9 @@ use rustls::pki_types::{
 use rustls::{CertificateError, DigitallySignedStruct, Error, OtherError, SignatureScheme};
 use webpki::{EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeIdIter, VerifiedPath};
 
-use crate::http::tls::certificate::{ANY_USAGE, Certificate, SERVER_AUTH, algorithm_words, signature_words};
+use crate::http::tls::certificate::{
+    ANY_USAGE, CLIENT_AUTH, Certificate, SERVER_AUTH, algorithm_words, signature_words,
+};
 use crate::http::tls::nist::{NIST, NIST_SCHEMES};
 use crate::http::tls::roots::{Limits, Roots};
 use crate::http::tls::short_rsa::{SHORT_RSA, SHORT_RSA_SCHEMES};
@@ -28,6 +30,27 @@ const OTHER_ISSUER: &str = "have it issued with RSA, ECDSA (P-256, P-384 or P-52
 /// What helps where the server's own key cannot be used.
 const OTHER_KEY: &str =
     "give the server a key of RSA with 2048 bits or more, ECDSA with P-256, P-384 or P-521, or Ed25519";
+
+/// What helps where a client's key cannot be used.
+const OTHER_CLIENT_KEY: &str =
+    "give the client a key of RSA with 2048 bits or more, ECDSA with P-256, P-384 or P-521, or Ed25519";
+
+/// Whose certificate it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Owner {
+    Server,
+    Client,
+}
+
+impl Owner {
+    /// The usage that it must be meant for.
+    fn usage(self) -> &'static [u8] {
+        match self {
+            Self::Server => SERVER_AUTH,
+            Self::Client => CLIENT_AUTH,
+        }
+    }
+}
 
 /// Verifies against `roots`.
 #[derive(Debug)]
@@ -48,6 +71,7 @@ impl RootsVerifier {
         mut signed_parts: Vec<SignedPart>,
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
+        owner: Owner,
     ) -> Result<(), Error> {
         // What cannot be read or may not sign leads nowhere.
         let mut issuers = Vec::new();
@@ -78,12 +102,51 @@ impl RootsVerifier {
                 _ => Ok(()),
             }
         };
-        leaf.verify_for_usage(&algorithms, &anchors, &issuers, now, ForServers, None, Some(&is_short_enough))
+        leaf.verify_for_usage(&algorithms, &anchors, &issuers, now, For(owner), None, Some(&is_short_enough))
             .map(drop)
             .map_err(refusal)
     }
 
-    fn verify_signature(
+    /// Whether a root vouches for a certificate that `owner` shows, today and for this use; and whether it is that of
+    /// `name`.
+    pub(super) fn verify_certificate(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+        owner: Owner,
+        name: Option<&ServerName<'_>>,
+    ) -> Result<(), Error> {
+        let certificate = Certificate::read(end_entity).ok_or(CertificateError::BadEncoding)?;
+        let mut signed_parts = Vec::new();
+        let der = patched(&certificate, end_entity, true, &mut signed_parts);
+        let leaf = EndEntityCert::try_from(&der).map_err(refusal)?;
+        if self.roots.hold(end_entity) {
+            let Certificate { not_before, not_after, .. } = certificate;
+            if now < not_before {
+                return Err(CertificateError::NotValidYetContext { time: now, not_before }.into());
+            }
+            if now > not_after {
+                return Err(CertificateError::ExpiredContext { time: now, not_after }.into());
+            }
+            if !certificate.is_for(owner.usage()) {
+                return Err(CertificateError::InvalidPurpose.into());
+            }
+        } else {
+            self.verify_chain(&leaf, signed_parts, intermediates, now, owner)?;
+        }
+        name.map_or(Ok(()), |name| leaf.verify_is_valid_for_subject_name(name).map_err(refusal))
+    }
+}
+
+/// Whether `owner` has the key of a certificate.
+pub(super) struct Possession<'a> {
+    pub(super) provider: &'a CryptoProvider,
+    pub(super) owner: Owner,
+}
+
+impl Possession<'_> {
+    pub(super) fn verify(
         &self,
         message: &[u8],
         cert: &CertificateDer<'_>,
@@ -107,8 +170,11 @@ impl RootsVerifier {
             of_scheme.by_ref().take(n_meant).find(is_of_key).copied()
         };
         let Some(algorithm) = algorithm else {
-            let what = format!("the server's key is {}", certificate.key_words());
-            return Err(not_built_in(what, OTHER_KEY));
+            let words = certificate.key_words();
+            return Err(match self.owner {
+                Owner::Server => not_built_in(format!("the server's key is {words}"), OTHER_KEY),
+                Owner::Client => not_built_in(format!("the client's key is {words}"), OTHER_CLIENT_KEY),
+            });
         };
         algorithm
             .verify_signature(certificate.key, message, signed.signature())
@@ -126,25 +192,7 @@ impl ServerCertVerifier for RootsVerifier {
         _: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let certificate = Certificate::read(end_entity).ok_or(CertificateError::BadEncoding)?;
-        let mut signed_parts = Vec::new();
-        let der = patched(&certificate, end_entity, true, &mut signed_parts);
-        let leaf = EndEntityCert::try_from(&der).map_err(refusal)?;
-        if self.roots.hold(end_entity) {
-            let Certificate { not_before, not_after, .. } = certificate;
-            if now < not_before {
-                return Err(CertificateError::NotValidYetContext { time: now, not_before }.into());
-            }
-            if now > not_after {
-                return Err(CertificateError::ExpiredContext { time: now, not_after }.into());
-            }
-            if !certificate.is_for_servers() {
-                return Err(CertificateError::InvalidPurpose.into());
-            }
-        } else {
-            self.verify_chain(&leaf, signed_parts, intermediates, now)?;
-        }
-        leaf.verify_is_valid_for_subject_name(server_name).map_err(refusal)?;
+        self.verify_certificate(end_entity, intermediates, now, Owner::Server, Some(server_name))?;
         Ok(ServerCertVerified::assertion())
     }
 
@@ -154,7 +202,7 @@ impl ServerCertVerifier for RootsVerifier {
         cert: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.verify_signature(message, cert, signed, false)
+        Possession { provider: &self.provider, owner: Owner::Server }.verify(message, cert, signed, false)
     }
 
     fn verify_tls13_signature(
@@ -163,7 +211,7 @@ impl ServerCertVerifier for RootsVerifier {
         cert: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.verify_signature(message, cert, signed, true)
+        Possession { provider: &self.provider, owner: Owner::Server }.verify(message, cert, signed, true)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -172,7 +220,7 @@ impl ServerCertVerifier for RootsVerifier {
 }
 
 /// What is built in, and last P-521, which takes longest.
-fn offered(provider: &CryptoProvider) -> Vec<SignatureScheme> {
+pub(super) fn offered(provider: &CryptoProvider) -> Vec<SignatureScheme> {
     let mut schemes = provider.signature_verification_algorithms.supported_schemes();
     schemes.push(SignatureScheme::ECDSA_NISTP521_SHA512);
     schemes
@@ -232,12 +280,12 @@ impl SignatureVerificationAlgorithm for OfOriginals<'_> {
     }
 }
 
-/// Go's `ExtKeyUsageServerAuth`; "any" has it in it.
-struct ForServers;
+/// Go's `ExtKeyUsageServerAuth` and `ExtKeyUsageClientAuth`; "any" has both in it.
+struct For(Owner);
 
-impl ExtendedKeyUsageValidator for ForServers {
+impl ExtendedKeyUsageValidator for For {
     fn validate(&self, usages: KeyPurposeIdIter<'_, '_>) -> Result<(), webpki::Error> {
-        let meant = [SERVER_AUTH, ANY_USAGE].map(|oid| webpki::KeyPurposeId::new(oid).to_decoded_oid());
+        let meant = [self.0.usage(), ANY_USAGE].map(|oid| webpki::KeyPurposeId::new(oid).to_decoded_oid());
         let mut present = Vec::new();
         for usage in usages {
             present.push(usage?.to_decoded_oid());
@@ -245,7 +293,10 @@ impl ExtendedKeyUsageValidator for ForServers {
         if present.is_empty() || present.iter().any(|usage| meant.contains(usage)) {
             return Ok(());
         }
-        let required = webpki::KeyUsage::server_auth();
+        let required = match self.0 {
+            Owner::Server => webpki::KeyUsage::server_auth(),
+            Owner::Client => webpki::KeyUsage::client_auth(),
+        };
         let context = webpki::RequiredEkuNotFoundContext { required, present };
         Err(webpki::Error::RequiredEkuNotFoundContext(context))
     }
