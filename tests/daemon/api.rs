@@ -164,3 +164,52 @@ fn what_a_server_alone_has_is_refused_in_its_words() {
         check("POST", &format!("/api/v1/search/{path}"), 503, search());
     }
 }
+
+/// Parameters that mean harm, for every path.
+const HOSTILE: &[&str] = &[
+    "%",
+    "%zz=%&&&==",
+    "limit=99999999999999999999&limit_per_metric=-99999999999999999999",
+    "match_target=%ff%fe&metric=%00",
+    "match_target={a=~\"(((((a+)+)+)+)+$\"}&metric_name_pattern=(((((a+)+)+)+)+$",
+    "metric_name_pattern=a{1000}{1000}",
+    "metric_name_pattern=%ff",
+    "scrapePool=one&labels={\"\":\"\",\"a\":\"%22%3Cscript%3E%00\",\"a\":\"b\"}",
+    "scrapePool=%22%3Cscript%3Ealert(1)%3C/script%3E&labels=%22%3Cscript%3E&state=%3Cscript%3E",
+];
+
+#[test]
+fn whatever_is_asked_is_answered_in_its_form() {
+    let targets = FakeTargets::start();
+    let scraped = start(&targets);
+    let list = support::repository().join("tests/data/web/router.txt");
+    let list = std::fs::read_to_string(list).expect("the list");
+    let mut queries: Vec<String> = HOSTILE.iter().map(|query| (*query).replace(' ', "+")).collect();
+    queries.push(format!("scrapePool=one&labels={}", "[".repeat(7000)));
+    queries.push(format!("scrapePool=one&labels={{\"a\":\"{}\"}}", "x".repeat(7000)));
+    queries.push(format!("metric_name_pattern={}", "(".repeat(7000)));
+    queries.push(format!("match_target={}", "{".repeat(7000)));
+    let mut n_asked = 0;
+    for line in list.lines().filter(|line| line.starts_with(|c: char| c.is_ascii_uppercase())) {
+        let mut words = line.split_whitespace();
+        let (Some(method), Some(path)) = (words.next(), words.next()) else { panic!("{line}") };
+        if ["/-/quit", "/-/reload", "/api/v1/notifications/live"].contains(&path) || method == "HEAD" {
+            continue;
+        }
+        for query in &queries {
+            let answer = scraped.ask(method, &format!("{path}?{query}"));
+            let is_json = answer.head.contains("Content-Type: application/json");
+            let body = serde_json::from_str::<Value>(&answer.body);
+            assert!(
+                !is_json || body.is_ok_and(|body| body["status"].is_string()),
+                "{path}?{query}: {answer:?}"
+            );
+            let is_page = answer.head.contains("Content-Type: text/html");
+            assert!(!is_page || !answer.body.contains("<script"), "{path}?{query}: {answer:?}");
+            assert!(answer.head.contains("X-Content-Type-Options: nosniff"), "{answer:?}");
+            n_asked += 1;
+        }
+    }
+    assert!(n_asked > 500, "{n_asked}");
+    assert_eq!(scraped.get("/-/healthy").status, 200);
+}
