@@ -7,12 +7,13 @@ use scraped::commands::query;
 use scraped::commands::query::QueryOptions;
 use scraped::commands::scrape;
 use scraped::commands::scrape::ScrapeOptions;
+use scraped::commands::web_config;
 use scraped::daemon::Daemon;
 use scraped::flags;
 use scraped::flags::{Command, FlagError, Flags};
 use scraped::log;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// The daemon cannot start, or a sub-command found a mistake.
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
     match flags::parse(std::env::args_os().skip(1)) {
         Ok(Command::Run(flags)) => run(*flags),
         Ok(Command::CheckConfig { file, is_syntax_only }) => check_config(&file, is_syntax_only),
+        Ok(Command::CheckWebConfig { files }) => check_web_config(&files),
         Ok(Command::CheckMetrics) => check_metrics(),
         Ok(Command::Scrape(options)) => scrape(&options),
         Ok(Command::Query(options)) => query(options),
@@ -53,6 +55,15 @@ fn run(flags: Flags) -> ExitCode {
 fn check_config(file: &Path, is_syntax_only: bool) -> ExitCode {
     let depth = if is_syntax_only { Depth::Syntax } else { Depth::Files };
     match check::check_config(file, depth, &mut io::stdout().lock()) {
+        Ok(Outcome::Good) => ExitCode::SUCCESS,
+        Ok(Outcome::Bad) => ExitCode::from(EXIT_FAILED),
+        // A closed pipe is the reader's wish.
+        Err(_) => ExitCode::from(EXIT_FAILED),
+    }
+}
+
+fn check_web_config(files: &[PathBuf]) -> ExitCode {
+    match web_config::check_web_config(files, &mut io::stdout().lock()) {
         Ok(Outcome::Good) => ExitCode::SUCCESS,
         Ok(Outcome::Bad) => ExitCode::from(EXIT_FAILED),
         // A closed pipe is the reader's wish.

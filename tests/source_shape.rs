@@ -58,6 +58,9 @@ const DAEMON_MAY_IMPORT: &[(&str, &[&str])] = &[
             "discovery::complaints",
             "discovery::keeper",
             "duration",
+            // TLS and the files that it is built of, for the server as for the client.
+            "http::tls::server",
+            "http::watched",
             "lifecycle",
             "log",
             "names::listen",
@@ -77,6 +80,7 @@ const DAEMON_MAY_IMPORT: &[(&str, &[&str])] = &[
             "discovery::target_group",
             "flags",
             "scrape",
+            "web::door::terms",
         ],
     ),
 ];

@@ -6,3 +6,4 @@ pub mod matrix;
 pub mod metrics;
 pub mod query;
 pub mod scrape;
+pub mod web_config;

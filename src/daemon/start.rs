@@ -7,6 +7,8 @@ use crossbeam_channel::Sender;
 
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::config::web::WebConfig;
+use crate::config::web::server_tls::ClientAuth;
 use crate::daemon::start_error::StartError;
 use crate::descriptors;
 use crate::discovery::metrics::DiscoveryMetrics;
@@ -19,6 +21,7 @@ use crate::scrape::metrics::ScrapeMetrics;
 use crate::scrape::schedule::scheduler::FirstScrape;
 use crate::scrape::targets::status::StatusBoard;
 use crate::web;
+use crate::web::door::terms::Terms;
 use crate::web::metrics::WebMetrics;
 use crate::web::serve::listen;
 use crate::web::serve::listen::listener::{Address, Listener};
@@ -93,6 +96,10 @@ pub(super) fn start_web(
     shown: &Shown,
     daemon_events: Sender<DaemonEvent>,
 ) -> Result<web::Handle, StartError> {
+    let terms = match &flags.web_config_file {
+        Some(file) => Terms::of_file(file).map_err(StartError::WebConfig)?,
+        None => Terms::open(),
+    };
     let listeners = match flags.systemd_socket {
         true => listen::handed_over(),
         false => listen::all(&flags.listen_addresses),
@@ -103,7 +110,7 @@ pub(super) fn start_web(
         listeners.iter().find_map(|listener| listener.address().tcp()).map_or(0, |address| address.port());
     let prefix = flags.route_prefix.as_deref();
     let site = Site::new(flags.external_url.clone(), prefix, flags.cors.clone(), &hostname, port);
-    announce_pages(&listeners, &site);
+    announce_pages(&listeners, &site, terms.config());
     let metrics = Arc::new(WebMetrics::default());
     shown.registry.register(Arc::clone(&metrics) as _);
     let text_of = |wanted: &str| {
@@ -136,22 +143,34 @@ pub(super) fn start_web(
         flags: flags.texts.clone(),
     };
     let limits = Limits { max_connections: flags.max_connections, idle: flags.read_timeout };
-    web::Handle::spawn(listeners, limits, state).map_err(StartError::Thread)
+    web::Handle::spawn(listeners, limits, terms, state).map_err(StartError::Thread)
 }
 
-fn announce_pages(listeners: &[Listener], site: &Site) {
+fn announce_pages(listeners: &[Listener], site: &Site, config: &WebConfig) {
+    for note in &config.notes {
+        log::info!("{note}");
+    }
+    let scheme = if config.tls.is_some() { "https" } else { "http" };
     for listener in listeners {
         match listener.address() {
-            Address::Tcp(address) => log::info!("pages at http://{address}{}/targets", site.prefix()),
+            Address::Tcp(address) => log::info!("pages at {scheme}://{address}{}/targets", site.prefix()),
             address @ Address::Unix(_) => log::info!("pages at {address}, path {}/targets", site.prefix()),
         }
     }
     let open = listeners.iter().filter(|listener| listener.is_open());
-    if let Some(open) = open.filter_map(|listener| listener.address().tcp()).next() {
+    let Some(open) = open.filter_map(|listener| listener.address().tcp()).next() else { return };
+    let asks_for_certificates =
+        config.tls.as_ref().is_some_and(|tls| tls.client_auth != ClientAuth::NoClientCert);
+    if config.users.is_empty() && !asks_for_certificates {
         log::warn!(
-            "everyone who reaches {open} may read targets, labels and configuration: the web server has no password; a \
-             firewall, a proxy or --web.listen-address=127.0.0.1:{} keeps others out",
+            "everyone who reaches {open} may read targets, labels and configuration: the web server has no password; users \
+             in --web.config.file, a firewall, a proxy or --web.listen-address=127.0.0.1:{} keep others out",
             open.port()
+        );
+    } else if config.tls.is_none() {
+        log::warn!(
+            "whoever listens between a client and {open} reads its password and all answers: there are users and no TLS; \
+             tls_server_config in --web.config.file encrypts them"
         );
     }
 }

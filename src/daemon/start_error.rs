@@ -17,6 +17,8 @@ pub enum StartError {
         /// Every mistake, a line each.
         mistakes: String,
     },
+    /// `--web.config.file` is missing or wrong: every mistake, a line each.
+    WebConfig(String),
     /// A web address cannot be bound.
     Listen(ListenError),
     /// The data directory cannot be used.
@@ -34,6 +36,7 @@ impl fmt::Display for StartError {
                 file.display()
             ),
             StartError::Config { mistakes, .. } => f.write_str(mistakes),
+            StartError::WebConfig(mistakes) => f.write_str(mistakes),
             StartError::Listen(err) => err.fmt(f),
             StartError::Wal(err) => err.fmt(f),
             StartError::Thread(err) => {

@@ -53,13 +53,6 @@ pub(in crate::flags) const FOREIGN: &[Foreign] = &[
         "storage.agent.wal-truncate-frequency",
         Verdict::NoEffect("the log is truncated as soon as a segment is not needed"),
     ),
-    value(
-        "web.config.file",
-        Verdict::Refused(
-            "TLS and passwords of the web server are not built yet, and without them everyone may read what this file is to \
-             protect; leave the flag out, and listen on 127.0.0.1 behind a proxy that has them",
-        ),
-    ),
     value("web.console.libraries", Verdict::NoEffect(NO_SCRIPT)),
     value("web.console.templates", Verdict::NoEffect(NO_SCRIPT)),
     switch("web.enable-admin-api", Verdict::NoEffect("an agent has nothing to administer")),

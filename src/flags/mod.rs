@@ -46,6 +46,7 @@ pub struct Flags {
     pub max_body_bytes: u64,
     pub listen_addresses: Vec<String>,
     pub systemd_socket: bool,
+    pub web_config_file: Option<PathBuf>,
     pub max_connections: usize,
     pub read_timeout: Duration,
     /// `--web.max-notifications-subscribers`.
@@ -106,6 +107,11 @@ pub enum Command {
         /// `--syntax-only`: not the files that it names.
         is_syntax_only: bool,
     },
+    /// `check web-config FILE...`.
+    CheckWebConfig {
+        /// The files.
+        files: Vec<PathBuf>,
+    },
     /// `check metrics`.
     CheckMetrics,
     /// `scrape URL|JOB`.
@@ -137,6 +143,7 @@ impl Default for Flags {
             max_body_bytes: 0,
             listen_addresses: Vec::new(),
             systemd_socket: false,
+            web_config_file: None,
             max_connections: 0,
             read_timeout: Duration::ZERO,
             max_subscribers: 0,
@@ -294,10 +301,12 @@ fn parse_check(args: &[OsString]) -> Result<Command, String> {
             Ok(Command::CheckConfig { file: PathBuf::from(file), is_syntax_only })
         }
         (Some("metrics"), []) if rest.is_empty() => Ok(Command::CheckMetrics),
-        _ => {
-            Err("usage: scraped check config [--syntax-only] FILE, or scraped check metrics < PAGE"
-                .to_owned())
+        (Some("web-config"), [_, ..]) if others.len() == rest.len() => {
+            Ok(Command::CheckWebConfig { files: others.iter().map(PathBuf::from).collect() })
         }
+        _ => Err("usage: scraped check config [--syntax-only] FILE, scraped check web-config FILE... or scraped check \
+                  metrics < PAGE"
+            .to_owned()),
     }
 }
 
@@ -378,6 +387,7 @@ fn help() -> String {
          scraped check config [--syntax-only] FILE\n\
          \x20                                       print every mistake of a configuration and of the files that it \
          names; exit 0 or 1\n       \
+         scraped check web-config FILE... print every mistake of files for --web.config.file; exit 0 or 1\n       \
          scraped check metrics < PAGE     say line, column and reason of a page's mistake; exit 0 or 1\n       \
          scraped scrape URL|JOB [--job JOB] [--config.file FILE]\n\
          \x20                                       one scrape as it would be stored, and what each phase took\n       \
@@ -427,7 +437,6 @@ mod tests {
             "--web.console.libraries",
             "/etc/prometheus/console_libraries",
             "--no-auto-gomemlimit",
-            "--web.config.file=",
             "--no-web.enable-remote-write-receiver",
         ]);
         let notes = flags.unwrap().notes;
@@ -442,7 +451,6 @@ mod tests {
     #[test]
     fn what_must_not_be_ignored_is_refused() {
         let mistake = |args: &[&str]| flags(args).unwrap_err();
-        assert!(mistake(&["--web.config.file=web.yml"]).starts_with("--web.config.file: TLS and passwords"));
         assert!(mistake(&["--web.enable-remote-write-receiver"]).contains("would be lost"));
         assert_eq!(
             mistake(&["--query.timeout=1m", "--storage.tsdb.path", "x", "--no-storage.tsdb.no-lockfile"]),
@@ -475,6 +483,9 @@ mod tests {
         assert!(flags(&["--web.listen-address=a:70000"]).is_err());
         assert!(flags(&["--web.listen-address=unix:/run/scraped.sock"]).is_ok());
         assert!(flags(&["--web.listen-address=unix:scraped.sock"]).is_err());
+        assert_eq!(flags(&["--web.config.file="]).unwrap().web_config_file, None);
+        let file = flags(&["--web.config.file=web.yml"]).unwrap().web_config_file;
+        assert_eq!(file, Some(PathBuf::from("web.yml")));
     }
 
     #[test]

@@ -341,6 +341,17 @@ pub(in crate::flags) const FLAGS: &[Flag] = &[
         },
     },
     Flag {
+        name: "web.config.file",
+        value: "FILE",
+        default: "",
+        doc: "TLS, client certificates, users and headers of the web server, in exporter-toolkit's format; read again when it\n        \
+              or a file that it names has changed.",
+        apply: |flags, text| {
+            flags.web_config_file = (!text.is_empty()).then(|| PathBuf::from(text));
+            Ok(())
+        },
+    },
+    Flag {
         name: "web.max-connections",
         value: "N",
         default: "512",

@@ -1,9 +1,10 @@
-//! The web server: self-metrics, lifecycle, the API and the targets page.
+//! The web server: self-metrics, lifecycle, the API and the targets page, behind a door that may be locked.
 //!
 //! One thread (`web`) serves everyone from snapshots; it holds no sender but the daemon's and knows how nothing of
 //! what it shows works.
 
 mod api;
+pub mod door;
 pub mod metrics;
 mod pages;
 mod probes;
@@ -14,6 +15,8 @@ pub mod site;
 pub mod state;
 mod walk;
 
+use crate::web::door::Door;
+use crate::web::door::terms::Terms;
 use crate::web::router::Router;
 use crate::web::serve::listen::listener::Listener;
 use crate::web::serve::server;
@@ -36,16 +39,22 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// Starts serving on listeners.
+    /// Starts serving on listeners, whoever may come by these terms.
     ///
     /// # Errors
-    /// The system refuses the thread or a socket pair.
-    pub fn spawn(listeners: Vec<Listener>, limits: Limits, state: WebState) -> io::Result<Handle> {
+    /// The system refuses the thread, a socket pair or random numbers.
+    pub fn spawn(
+        listeners: Vec<Listener>,
+        limits: Limits,
+        terms: Terms,
+        state: WebState,
+    ) -> io::Result<Handle> {
         let (stop, stopped) = UnixStream::pair()?;
         let thread = THREAD.spawn_essential("", move || {
             let metrics = Arc::clone(&state.metrics);
-            let mut router = Router::new(state);
-            if let Err(err) = server::serve(&listeners, &stopped, limits, &metrics, &mut router) {
+            let served = Door::new(terms, Router::new(state))
+                .and_then(|mut door| server::serve(&listeners, &stopped, limits, &metrics, &mut door));
+            if let Err(err) = served {
                 threads::stop_daemon(&format!("the web server stopped: {err}"));
             }
         })?;

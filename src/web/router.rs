@@ -4,7 +4,7 @@ use crate::lifecycle::DaemonEvent;
 use crate::web::metrics::Account;
 use crate::web::routes::{Found, Page, cleaned, find};
 use crate::web::serve::http::{Request, Response};
-use crate::web::serve::reply::{Reply, Responder};
+use crate::web::serve::reply::Reply;
 use crate::web::site::Place;
 use crate::web::state::WebState;
 use crossbeam_channel::bounded;
@@ -101,13 +101,15 @@ impl Router {
     }
 }
 
-impl Responder for Router {
-    fn respond(&mut self, request: &Request) -> Reply {
+impl Router {
+    /// Answers a request that may be answered.
+    pub(in crate::web) fn respond(&self, request: &Request) -> Reply {
         let mut opened = Account::open(Arc::clone(&self.state.metrics));
         let (handler, mut reply) = self.answer(request);
         opened.handler = handler;
         match &mut reply {
             Reply::Now(Response { account, .. }) | Reply::Later { account, .. } => *account = Some(opened),
+            Reply::Checking(_) => {}
         }
         reply
     }

@@ -2,6 +2,7 @@
 //!
 //! - [`start`]: flags, the unit, the data directory, how it refuses and how it ends; [`reload`], [`health`].
 //! - [`discovery`]: sources that fail, names of the link; [`local`]: files, commands and sockets of this machine.
+//! - [`door`]: who may ask.
 //! - [`addresses`], [`secrets`]: what is asked is what was typed, and secrets stay where they belong.
 //! - [`api`]: what newer agents than the one that we are compared with answer.
 //! - [`scrape`]: targets that misbehave; [`scrape_command`]: `scraped scrape`.
@@ -16,6 +17,7 @@
 mod addresses;
 mod api;
 mod discovery;
+mod door;
 mod health;
 mod local;
 mod pages;

@@ -5,6 +5,7 @@ use scraped::lifecycle::{DaemonEvent, Running};
 use scraped::remote::metrics::RemoteMetrics;
 use scraped::scrape::targets::status::StatusBoard;
 use scraped::web::Handle;
+use scraped::web::door::terms::Terms;
 use scraped::web::metrics::WebMetrics;
 use scraped::web::serve::listen;
 use scraped::web::serve::server::Limits;
@@ -60,7 +61,12 @@ fn serve_as(lifecycle_enabled: bool, site: impl FnOnce(u16) -> Site) -> Server {
         storage_retention: String::new(),
     };
     let limits = Limits { max_connections: MAX_CONNECTIONS, idle: Duration::from_secs(300) };
-    Server { address, running, events, handle: Handle::spawn(listeners, limits, state).unwrap() }
+    Server {
+        address,
+        running,
+        events,
+        handle: Handle::spawn(listeners, limits, Terms::open(), state).unwrap(),
+    }
 }
 
 /// One request on a connection of its own; status and body.

@@ -268,13 +268,21 @@ pub fn send(address: &str, method: &str, path: &str, headers: &str, body: &[u8])
     stream.write_all(&[head.as_bytes(), body].concat()).ok()?;
     let mut response = Vec::new();
     stream.read_to_end(&mut response).ok()?;
-    let head_len = response.windows(4).position(|end| end == b"\r\n\r\n")?;
-    let head = String::from_utf8_lossy(&response[..head_len]).into_owned();
-    let body = &response[head_len + 4..];
-    let status = head.split(' ').nth(1)?.parse().ok()?;
-    let is_chunked = method != "HEAD" && head.contains("Transfer-Encoding: chunked");
-    let body = if is_chunked { without_chunks(body)? } else { body.to_vec() };
-    Some(Answer { status, head, body: String::from_utf8_lossy(&body).into_owned() })
+    Answer::read(&response)
+}
+
+impl Answer {
+    /// What came until the end of a connection; `None` if it is not a whole answer.
+    pub fn read(bytes: &[u8]) -> Option<Self> {
+        let head_len = bytes.windows(4).position(|end| end == b"\r\n\r\n")?;
+        let head = String::from_utf8_lossy(&bytes[..head_len]).into_owned();
+        let body = &bytes[head_len + 4..];
+        let status = head.split(' ').nth(1)?.parse().ok()?;
+        // An answer to HEAD has none of its chunks.
+        let is_chunked = !body.is_empty() && head.contains("Transfer-Encoding: chunked");
+        let body = if is_chunked { without_chunks(body)? } else { body.to_vec() };
+        Some(Self { status, head, body: String::from_utf8_lossy(&body).into_owned() })
+    }
 }
 
 /// The body of its chunks; `None` if it ends early.

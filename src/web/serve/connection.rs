@@ -2,12 +2,12 @@
 
 use crate::web::metrics::{Account, OpenConnection};
 use crate::web::serve::http::{Head, Outgoing, Request, Response, parse_head};
-use crate::web::serve::reply::{Reply, Responder, Times};
+use crate::web::serve::reply::{Reply, Responder, Times, Verdict};
+use crate::web::serve::wire::Wire;
 use crossbeam_channel::{Receiver, TryRecvError};
 use rustix::event::PollFlags;
 use rustix::fd::{AsFd, BorrowedFd};
-use socket2::Socket;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind};
 use std::time::{Duration, Instant};
 
 /// An answer must move by this much within the deadline of a request.
@@ -21,7 +21,7 @@ const LIVE_POLL: Duration = Duration::from_millis(250);
 
 /// A client.
 pub(in crate::web) struct Connection {
-    socket: Socket,
+    wire: Wire,
     _counted: OpenConnection,
     /// Whether it came to a socket that every browser on this machine reaches, and no one else.
     is_loopback: bool,
@@ -43,6 +43,11 @@ enum State {
         render: fn(Result<(), String>) -> Response,
         account: Option<Account>,
     },
+    /// The password of a request is being checked.
+    Checking {
+        request: Request,
+        verdict: Receiver<Verdict>,
+    },
     Writing {
         outgoing: Outgoing,
         /// Bytes that moved since the deadline was set.
@@ -53,27 +58,21 @@ enum State {
 
 impl AsFd for Connection {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
+        self.wire.as_fd()
     }
 }
 
 impl Connection {
-    /// A client that was just accepted.
-    ///
-    /// # Errors
-    /// The socket can not be made one that never waits: a stalled client would stall everyone.
+    /// A client that was just accepted. Its handshake is part of the time of its first request.
     pub(in crate::web) fn new(
-        socket: Socket,
+        wire: Wire,
         counted: OpenConnection,
         is_loopback: bool,
         now: Instant,
         times: Times,
-    ) -> io::Result<Self> {
-        socket.set_nonblocking(true)?;
-        // A unix socket has none.
-        let _ = socket.set_tcp_nodelay(true);
-        Ok(Self {
-            socket,
+    ) -> Self {
+        Self {
+            wire,
             _counted: counted,
             is_loopback,
             state: State::Reading,
@@ -81,15 +80,16 @@ impl Connection {
             since: now,
             was_served: false,
             input: Vec::new(),
-        })
+        }
     }
 
     pub(in crate::web) fn interest(&self) -> PollFlags {
         match self.state {
+            State::Reading if self.wire.has_unsent() => PollFlags::IN | PollFlags::OUT,
             State::Reading => PollFlags::IN,
             State::Writing { .. } if self.is_listening() => PollFlags::IN,
             State::Writing { .. } => PollFlags::OUT,
-            State::Pending { .. } | State::Closed => PollFlags::empty(),
+            State::Pending { .. } | State::Checking { .. } | State::Closed => PollFlags::empty(),
         }
     }
 
@@ -100,8 +100,9 @@ impl Connection {
     /// How long `poll` may sleep for this one.
     pub(in crate::web) fn patience(&self, now: Instant) -> Duration {
         match self.state {
-            State::Pending { .. } => PENDING_POLL,
             State::Writing { .. } if self.is_listening() => LIVE_POLL,
+            State::Pending { .. } | State::Checking { .. } => PENDING_POLL,
+            State::Reading if self.wire.has_text() => Duration::ZERO,
             _ => self.deadline.saturating_duration_since(now),
         }
     }
@@ -115,7 +116,7 @@ impl Connection {
             State::Reading => 2,
             State::Writing { .. } if self.is_listening() => 1,
             State::Writing { .. } => 3,
-            State::Pending { .. } => 4,
+            State::Pending { .. } | State::Checking { .. } => 4,
         };
         (kind, self.since)
     }
@@ -141,7 +142,7 @@ impl Connection {
         times: Times,
         responder: &mut dyn Responder,
     ) {
-        if is_ready && matches!(self.state, State::Reading) {
+        if (is_ready || self.wire.has_text()) && matches!(self.state, State::Reading) {
             self.read(now, times);
         }
         if is_ready && self.is_listening() {
@@ -152,7 +153,8 @@ impl Connection {
             if matches!(self.state, State::Reading) && !self.input.is_empty() {
                 self.parse(now, times, responder);
             }
-            self.collect_answer(now, times);
+            self.collect_verdict(now, times, responder);
+            self.collect_answer(now, times, responder);
             if !matches!(self.state, State::Writing { .. }) {
                 break;
             }
@@ -161,14 +163,14 @@ impl Connection {
                 break;
             }
         }
-        if now >= self.deadline && !matches!(self.state, State::Pending { .. }) {
+        if now >= self.deadline && !matches!(self.state, State::Pending { .. } | State::Checking { .. }) {
             self.state = State::Closed;
         }
     }
 
     fn read(&mut self, now: Instant, times: Times) {
         let mut chunk = [0; 2048];
-        match self.socket.read(&mut chunk) {
+        match self.wire.read(&mut chunk) {
             Ok(0) => self.state = State::Closed,
             Ok(n) => {
                 if self.input.is_empty() {
@@ -179,13 +181,16 @@ impl Connection {
                 self.input.extend_from_slice(chunk.get(..n).unwrap_or_default());
             }
             Err(err) if is_transient(&err) => {}
-            Err(_) => self.state = State::Closed,
+            Err(err) => {
+                log::debug!("a client of the web server is let go: {err}");
+                self.state = State::Closed;
+            }
         }
     }
 
     /// Who listens has nothing more to say.
     fn notice_end(&mut self) {
-        match self.socket.read(&mut [0; 256]) {
+        match self.wire.read(&mut [0; 256]) {
             Ok(0) => self.state = State::Closed,
             Err(err) if !is_transient(&err) => self.state = State::Closed,
             _ => {}
@@ -193,26 +198,49 @@ impl Connection {
     }
 
     fn parse(&mut self, now: Instant, times: Times, responder: &mut dyn Responder) {
-        let (request, reply) = match parse_head(&self.input) {
-            Head::Partial => return,
+        match parse_head(&self.input) {
+            Head::Partial => {}
             Head::Complete(request, head_bytes) => {
                 self.input.drain(..head_bytes);
                 let request = Request { is_loopback: self.is_loopback, ..request };
                 let reply = responder.respond(&request);
-                (Some(request), reply)
+                self.follow(request, reply, now, times, responder);
             }
-            Head::Refused(response) => (None, Reply::Now(response)),
-        };
-        match (request, reply) {
-            (request, Reply::Now(response)) => self.answer(request.as_ref(), response, now, times),
-            (Some(request), Reply::Later { outcome, render, account }) => {
-                self.state = State::Pending { request, outcome, render, account };
-            }
-            (None, Reply::Later { .. }) => self.state = State::Closed,
+            Head::Refused(response) => self.answer(None, responder.finish(response), now, times),
         }
     }
 
-    fn collect_answer(&mut self, now: Instant, times: Times) {
+    fn follow(
+        &mut self,
+        request: Request,
+        reply: Reply,
+        now: Instant,
+        times: Times,
+        responder: &mut dyn Responder,
+    ) {
+        match reply {
+            Reply::Now(response) => self.answer(Some(&request), responder.finish(response), now, times),
+            Reply::Later { outcome, render, account } => {
+                self.state = State::Pending { request, outcome, render, account };
+            }
+            Reply::Checking(verdict) => self.state = State::Checking { request, verdict },
+        }
+    }
+
+    fn collect_verdict(&mut self, now: Instant, times: Times, responder: &mut dyn Responder) {
+        let State::Checking { request, verdict } = &self.state else { return };
+        let reply = match verdict.try_recv() {
+            Ok(verdict) => responder.respond_to_checked(request, verdict),
+            Err(TryRecvError::Empty) => return,
+            Err(TryRecvError::Disconnected) => {
+                Reply::Now(Response::text(500, "the password could not be checked\n"))
+            }
+        };
+        let request = request.clone();
+        self.follow(request, reply, now, times, responder);
+    }
+
+    fn collect_answer(&mut self, now: Instant, times: Times, responder: &mut dyn Responder) {
         let State::Pending { request, outcome, render, account } = &mut self.state else { return };
         let mut response = match outcome.try_recv() {
             Ok(outcome) => render(outcome),
@@ -221,7 +249,7 @@ impl Connection {
         };
         response.account = account.take();
         let request = request.clone();
-        self.answer(Some(&request), response, now, times);
+        self.answer(Some(&request), responder.finish(response), now, times);
     }
 
     fn answer(&mut self, request: Option<&Request>, response: Response, now: Instant, times: Times) {
@@ -244,14 +272,16 @@ impl Connection {
             let is_live = outgoing.is_live();
             let ready = outgoing.ready();
             if ready.is_empty() && is_live {
-                // News may come whenever they like.
-                self.deadline = now + times.request;
+                // News may come whenever they like, unless those before them are not read.
+                if self.wire.flush().is_ok() {
+                    self.deadline = now + times.request;
+                }
                 return;
             }
             if ready.is_empty() {
                 break;
             }
-            match self.socket.write(ready) {
+            match self.wire.write(ready) {
                 Ok(0) => {
                     self.state = State::Closed;
                     return;
@@ -273,7 +303,20 @@ impl Connection {
             }
             is_at_piece = outgoing.n_unread() == 0;
         }
-        self.state = if outgoing.keeps_alive() { State::Reading } else { State::Closed };
+        match self.wire.flush() {
+            Ok(()) => {}
+            Err(err) if is_transient(&err) => return,
+            Err(_) => {
+                self.state = State::Closed;
+                return;
+            }
+        }
+        if outgoing.keeps_alive() {
+            self.state = State::Reading;
+        } else {
+            self.wire.close();
+            self.state = State::Closed;
+        }
         self.deadline = now + times.idle;
         self.since = now;
         self.was_served = true;

@@ -1,5 +1,6 @@
 //! HTTP/1.1 on the server's side: request heads in, response bytes out. No socket, no thread.
 
+use crate::config::client::secret::Secret;
 use crate::percent::{Piece, pieces};
 use crate::web::metrics::Account;
 use std::fmt::{self, Write as _};
@@ -13,13 +14,17 @@ const MAX_HEADERS: usize = 64;
 /// A body that is made in pieces is sent in pieces of this size; a shorter one is sent as a whole.
 pub const PIECE_BYTES: usize = 32 * 1024;
 
-/// What every answer carries. Pages are HTML and one stylesheet: nothing in them may run, be framed or send anything.
-const SECURITY_HEADERS: &str = "\
-    Content-Security-Policy: default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; \
-    frame-ancestors 'none'\r\n\
-    X-Content-Type-Options: nosniff\r\n\
-    X-Frame-Options: DENY\r\n\
-    Referrer-Policy: no-referrer\r\n";
+/// What every answer carries that says nothing else. Pages are HTML and one stylesheet: nothing in them may run, be
+/// framed or send anything.
+const SECURITY_HEADERS: [(&str, &str); 4] = [
+    (
+        "Content-Security-Policy",
+        "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    ),
+    ("X-Content-Type-Options", "nosniff"),
+    ("X-Frame-Options", "DENY"),
+    ("Referrer-Policy", "no-referrer"),
+];
 
 /// The part of a request that a page is chosen by.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,6 +43,8 @@ pub struct Request {
     pub origin: Option<String>,
     /// Header `Sec-Fetch-Site`: how far that site is from this one, if a browser says so.
     pub fetch_site: Option<String>,
+    /// Header `Authorization`.
+    pub authorization: Option<Secret>,
     /// Whether the connection may serve another request.
     pub keep_alive: bool,
     /// Whether the client understands pieces: HTTP/1.1.
@@ -179,7 +186,11 @@ impl Response {
             Framing::Chunks => write!(head, "Transfer-Encoding: chunked\r\n"),
             Framing::UntilEnd => Ok(()),
         };
-        head.push_str(SECURITY_HEADERS);
+        for (name, value) in SECURITY_HEADERS {
+            if !self.headers.iter().any(|(own, _)| *own == name) {
+                let _ = write!(head, "{name}: {value}\r\n");
+            }
+        }
         for (name, value) in &self.headers {
             let _ = write!(head, "{name}: {value}\r\n");
         }
@@ -356,6 +367,7 @@ pub fn parse_head(bytes: &[u8]) -> Head {
         host: header("host"),
         origin: header("origin"),
         fetch_site: header("sec-fetch-site"),
+        authorization: header("authorization").map(Secret::new),
         keep_alive,
         takes_chunks: minor > 0,
         is_loopback: false,
@@ -398,12 +410,14 @@ fn reason(status: u16) -> &'static str {
         302 => "Found",
         307 => "Temporary Redirect",
         400 => "Bad Request",
+        401 => "Unauthorized",
         403 => "Forbidden",
         404 => "Not Found",
         405 => "Method Not Allowed",
         413 => "Content Too Large",
         421 => "Misdirected Request",
         422 => "Unprocessable Entity",
+        429 => "Too Many Requests",
         431 => "Request Header Fields Too Large",
         500 => "Internal Server Error",
         503 => "Service Unavailable",

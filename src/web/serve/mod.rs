@@ -5,3 +5,4 @@ pub mod http;
 pub mod listen;
 pub mod reply;
 pub mod server;
+mod wire;

@@ -11,6 +11,7 @@ use crate::web::metrics::{OpenConnection, WebMetrics};
 use crate::web::serve::connection::Connection;
 use crate::web::serve::listen::listener::Listener;
 use crate::web::serve::reply::{Responder, Times};
+use crate::web::serve::wire::Wire;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::Socket;
 use std::io::{self, ErrorKind};
@@ -68,7 +69,7 @@ pub(in crate::web) fn serve(
         connections.retain(|connection| !connection.is_closed());
         for (listener, is_ready) in listeners.iter().zip(ready.iter().skip(1)) {
             if *is_ready {
-                places.accept(listener, now, times, metrics);
+                places.accept(listener, now, times, metrics, responder);
             }
         }
         places.shed();
@@ -93,15 +94,24 @@ struct Places {
 }
 
 impl Places {
-    fn accept(&mut self, listener: &Listener, now: Instant, times: Times, metrics: &Arc<WebMetrics>) {
+    fn accept(
+        &mut self,
+        listener: &Listener,
+        now: Instant,
+        times: Times,
+        metrics: &Arc<WebMetrics>,
+        responder: &mut dyn Responder,
+    ) {
         loop {
             match listener.accept() {
                 Ok(socket) => {
                     let counted = OpenConnection::new(metrics);
-                    let socket = self.with_room(socket);
-                    let connection = socket.and_then(|socket| {
-                        Connection::new(socket, counted, listener.is_loopback(), now, times)
+                    let wire = self.with_room(socket).and_then(|socket| {
+                        let acceptor = responder.acceptor()?;
+                        Wire::new(socket, acceptor.as_ref())
                     });
+                    let connection =
+                        wire.map(|wire| Connection::new(wire, counted, listener.is_loopback(), now, times));
                     self.connections.extend(connection);
                 }
                 Err(err) if err.kind() == ErrorKind::WouldBlock => return,

@@ -151,7 +151,6 @@ fn what_would_be_dangerous_to_ignore_stops_the_start() {
         assert_eq!(finished.code, Some(1), "{finished:?}");
         assert!(finished.stderr.contains(words), "{finished:?}");
     };
-    check("--web.config.file=/etc/prometheus/web.yml", "TLS and passwords of the web server are not built");
     check("--web.enable-remote-write-receiver", "would be lost");
     check("--web.enable-otlp-receiver", "would be lost");
     check("--web.external-url=1.2.3.4:9090", "first path segment in URL cannot contain colon");

@@ -360,7 +360,7 @@ fn check_config_counts_and_names_mistakes() {
     let usage = scraped(&["check", "config"]);
     check_refusal(
         &usage,
-        "usage: scraped check config [--syntax-only] FILE, or scraped check metrics < PAGE",
+        "usage: scraped check config [--syntax-only] FILE, scraped check web-config FILE... or scraped check metrics < PAGE",
     );
 }
 

@@ -2,6 +2,7 @@
 
 mod api_paths;
 mod certificates;
+mod door;
 mod heads;
 mod negotiation;
 mod proxy;

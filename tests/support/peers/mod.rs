@@ -62,6 +62,19 @@ impl Peer {
         })
     }
 
+    /// `prometheus --agent` behind a `--web.config.file`; it is there as soon as it listens.
+    pub fn locked_agent(config: &Path, dir: &Path, web_config: &Path) -> Peer {
+        Self::start("prometheus", "PROMETHEUS", dir, "", |address| {
+            vec![
+                "--agent".to_owned(),
+                format!("--config.file={}", config.display()),
+                format!("--storage.agent.path={}", dir.display()),
+                format!("--web.listen-address={address}"),
+                format!("--web.config.file={}", web_config.display()),
+            ]
+        })
+    }
+
     /// A `prometheus` that takes remote write, with this configuration and its data in `dir`.
     pub fn server(config: &str, dir: &Path, arguments: &[&str]) -> Peer {
         fs::create_dir_all(dir).expect("writable");
@@ -91,8 +104,8 @@ impl Peer {
         })
     }
 
-    /// Starts a program with `arguments` made for its address and waits until `ready_path` answers 200. Its log goes
-    /// to `dir`.
+    /// Starts a program with `arguments` made for its address and waits until `ready_path` answers 200, or until it listens
+    /// if that is empty. Its log goes to `dir`.
     pub fn start(
         name: &str,
         variable: &str,
@@ -124,7 +137,11 @@ impl Peer {
     /// False if its port was taken.
     fn becomes_ready(&mut self, ready_path: &str) -> bool {
         let start = Instant::now();
-        while self.try_request("GET", ready_path).is_none_or(|(status, _)| status != 200) {
+        let is_ready = |peer: &Self| match ready_path {
+            "" => TcpStream::connect(&peer.address).is_ok(),
+            path => peer.try_request("GET", path).is_some_and(|(status, _)| status == 200),
+        };
+        while !is_ready(self) {
             if self.child.try_wait().expect("a child").is_some() {
                 let log = self.log();
                 assert!(log.contains("address already in use"), "it ended:\n{log}");

@@ -2,6 +2,7 @@
 //!
 //! Plain threads over real sockets on loopback. No key is ever committed: each run makes its own.
 
+pub mod asker;
 pub mod endpoint;
 pub mod proxy;
 pub mod setup;
