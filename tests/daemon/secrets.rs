@@ -187,6 +187,8 @@ fn a_secret_in_any_key_is_printed_nowhere() {
         });
         let mut all = vec![("the log", scraped.stderr())];
         for path in [
+            "/",
+            "/flags",
             "/targets",
             "/status",
             "/config",

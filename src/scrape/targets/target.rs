@@ -14,7 +14,7 @@ use scraped_engine::labels::Labels;
 use scraped_engine::labels::builder::LabelsBuilder;
 use scraped_engine::labels::quote::Quoted;
 use scraped_engine::labels::relabel::origin::written_by_rule;
-use scraped_engine::labels::relabel::{Verdict, relabel};
+use scraped_engine::labels::relabel::{RelabelRule, Verdict, relabel};
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -102,6 +102,11 @@ pub struct Discovered {
 }
 
 impl Discovered {
+    /// The rules that have made a target of it, or dropped it.
+    pub fn relabel_configs(&self) -> &[RelabelRule] {
+        &self.config.relabel_configs
+    }
+
     /// The target's labels before `relabel_configs`.
     pub fn labels(&self) -> Labels {
         let mut builder = LabelsBuilder::new();

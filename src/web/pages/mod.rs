@@ -1,7 +1,10 @@
 //! The pages: server-rendered, no script. This is what surrounds each of them.
 
 pub(in crate::web) mod debug;
+pub(in crate::web) mod discovery;
+mod filter;
 pub(in crate::web) mod overview;
+pub(in crate::web) mod settings;
 pub(in crate::web) mod status;
 pub(in crate::web) mod targets;
 

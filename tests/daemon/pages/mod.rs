@@ -1,4 +1,5 @@
 //! The pages: what they say of a box where all is well, and of one where something is not.
 
+mod discovery;
 mod overview;
 mod targets;

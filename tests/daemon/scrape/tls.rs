@@ -151,7 +151,17 @@ fn scrapes_over_tls_follow_new_files_and_print_no_secret() {
     assert!(plain.requests().iter().any(|request| request.head.contains("ZWRnZTpodW50ZXIy")), "{asked}");
 
     let mut printed = scraped.stderr();
-    for path in ["/api/v1/status/config", "/api/v1/targets", "/config", "/targets", "/status", "/metrics"] {
+    for path in [
+        "/api/v1/status/config",
+        "/api/v1/targets",
+        "/",
+        "/config",
+        "/flags",
+        "/service-discovery",
+        "/targets",
+        "/status",
+        "/metrics",
+    ] {
         printed.push_str(&scraped.get(path).body);
     }
     assert!(printed.contains("secret"), "{printed}");

@@ -1,12 +1,11 @@
 //! The targets page: server-rendered, no script, readable in a text browser and on a phone.
 
-mod filter;
 mod row;
 mod strip;
 
 use crate::discovery::complaints::{Complaints, OpenComplaint};
-use crate::scrape::targets::status::{Health, PoolStatus};
-use crate::web::pages::targets::filter::{Filter, PAGE_ROWS};
+use crate::scrape::targets::status::{ActiveTarget, Health, PoolStatus};
+use crate::web::pages::filter::Filter;
 use crate::web::pages::targets::row::row;
 use crate::web::pages::{ago, escape, page};
 use crate::web::serve::http::{Request, Response};
@@ -20,10 +19,16 @@ use std::sync::Arc;
 /// Failing sources that are shown: of thousands of files the first say enough.
 const MAX_COMPLAINTS: usize = 50;
 
+/// Rows of one page: a target with all it says takes some 1.3 kB, and the whole page has to be small.
+const PAGE_ROWS: usize = 36;
+
+/// [`Health`], as the page has it.
+const STATES: &[&str] = &["up", "down", "unknown"];
+
 /// `/targets`: failing sources, then the targets that the form asks for, by job: state and since when, last attempts, labels,
 /// error and a piece of the answer. At most [`PAGE_ROWS`] of them.
 pub(in crate::web) fn targets(state: &WebState, request: &Request) -> Response {
-    let filter = Filter::of(request);
+    let filter = Filter::of(request, STATES);
     let jobs = state.board.jobs();
     let mut content = String::new();
     if let Some(bound) = state.board.series_bound().filter(|bound| bound.is_reached()) {
@@ -34,14 +39,13 @@ pub(in crate::web) fn targets(state: &WebState, request: &Request) -> Response {
         content.push_str("<p>No jobs yet. The configuration names none, or discovery has not answered.</p>");
         return page(&state.site, "targets", once(content));
     }
-    content.push_str(&filter.form(&jobs));
-    let shown_jobs: Vec<String> =
-        jobs.into_iter().filter(|job| filter.job.is_empty() || *job == filter.job).collect();
+    content.push_str(&filter.form(&jobs, "in URL, labels or error"));
+    let shown_jobs = filter.jobs(jobs);
     let rows = || rows(state, shown_jobs.clone(), filter.clone());
     let (n_rows, n_targets) = rows().fold((0, 0), |(rows, targets), row| {
         (rows + 1, targets + usize::from(matches!(row, Row::Target { .. })))
     });
-    content.push_str(&steps(&filter, n_rows, n_targets));
+    content.push_str(&filter.steps(n_rows, n_targets, PAGE_ROWS));
     let mut open_job: Option<Rc<str>> = None;
     let mut shown = rows().skip(filter.from).take(PAGE_ROWS).fuse();
     let tables = std::iter::from_fn(move || match shown.next() {
@@ -101,32 +105,20 @@ fn rows(state: &WebState, jobs: Vec<String>, filter: Filter) -> impl Iterator<It
         let filter = filter.clone();
         std::iter::from_fn(move || {
             empty.take().or_else(|| {
-                let idx = place.find(|idx| pool.active.get(*idx).is_some_and(|it| filter.takes(it)))?;
+                let idx = place.find(|idx| pool.active.get(*idx).is_some_and(|it| takes(&filter, it)))?;
                 Some(Row::Target { job: Rc::clone(&job), pool: Arc::clone(&pool), idx })
             })
         })
     })
 }
 
-/// How many there are, which of them are shown, and the way to the others.
-fn steps(filter: &Filter, n_rows: usize, n_targets: usize) -> String {
-    let mut out = match n_targets {
-        0 if n_rows == 0 => "<p>No target is like that.".to_owned(),
-        1 => "<p>1 target".to_owned(),
-        n => format!("<p>{n} targets"),
-    };
-    let to = filter.from.saturating_add(PAGE_ROWS).min(n_rows);
-    if n_rows > PAGE_ROWS {
-        let _ = write!(out, ", here {} to {to} ", (filter.from + 1).min(n_rows));
-        if filter.from > 0 {
-            out.push_str(&filter.step(filter.from.saturating_sub(PAGE_ROWS), "previous"));
-        }
-        if to < n_rows {
-            out.push_str(&filter.step(to, "next"));
-        }
-    }
-    out.push_str("</p>\n");
-    out
+fn takes(filter: &Filter, active: &ActiveTarget) -> bool {
+    let is_in_error =
+        || active.status.last().and_then(|last| last.error).is_some_and(|error| filter.is_in(&error));
+    filter.takes_state(active.status.health().as_str())
+        && (filter.is_in(&active.target.url.to_string())
+            || filter.is_in_labels(&active.target.labels)
+            || is_in_error())
 }
 
 /// Sources that fail: what their jobs have is what they said last, which may be nothing.
