@@ -196,6 +196,7 @@ fn a_refusal_of_everything_costs_two_requests_in_eight_seconds() {
                     targets.address()
                 );
                 let scraped = Scraped::start(&config);
+                // Requests that do not come: there is no event to wait for.
                 std::thread::sleep(Duration::from_secs(8));
                 assert!(scraped.stop().success());
                 let n_requests = receiver.n_requests();

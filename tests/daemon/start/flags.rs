@@ -173,6 +173,7 @@ fn changed_files_are_loaded_by_themselves() {
     wait_until("the new file is loaded", || jobs().contains("first"));
     scraped.write("more1.yml", "scrape_configs: [\n");
     wait_until("the broken file is refused", || n_said("continuing with the previous") == 1);
+    // Nothing more is said at the next looks: there is no event to wait for.
     std::thread::sleep(std::time::Duration::from_secs(3));
     assert_eq!(n_said("continuing with the previous"), 1);
     assert!(jobs().contains("first"));
@@ -184,6 +185,7 @@ fn changed_files_are_loaded_by_themselves() {
     let n_loaded = n_said("configuration loaded");
     scraped.reload_with(&format!("scrape_configs:\n{}", target("fourth")));
     wait_until("the reload by hand", || jobs().contains("fourth"));
+    // The same for loads: a look may have been under way, and then there are no more.
     std::thread::sleep(std::time::Duration::from_secs(2));
     assert!(n_said("configuration loaded") <= n_loaded + 2);
     let n_loaded = n_said("configuration loaded");
@@ -203,6 +205,7 @@ fn the_feature_of_older_ones_does_the_same() {
 fn without_the_flag_nothing_is_loaded_by_itself() {
     let scraped = Scraped::start_with(CONFIG, &["--config.auto-reload-interval=1s"]);
     scraped.write("scraped.yml", "scrape_configs:\n- job_name: new\n");
+    // What does not happen has no event.
     std::thread::sleep(std::time::Duration::from_secs(3));
     assert!(!scraped.get("/api/v1/scrape_pools").body.contains("new"));
     assert!(!scraped.stderr().contains("configuration loaded"));

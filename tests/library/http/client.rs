@@ -1,7 +1,7 @@
 //! The HTTP client's settings over real sockets: credentials, headers, redirects, posts.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -54,6 +54,7 @@ fn credentials_are_sent_once_and_re_read() {
     // Emptied before it is written anew, or gone: the last one is good until then.
     setup.write("password", "");
     setup.remove("token");
+    // Longer than a look at the files is good for: that the next one changes nothing has no event.
     thread::sleep(Duration::from_millis(1100));
     wait_for("Basic b25lOm90aGVy");
     setup.write("token", "two");
@@ -230,16 +231,20 @@ fn answers_are_bounded_and_early_ones_are_heard() {
         assert_eq!(post(&mut client, &body, PATIENCE).expect("an answer").status(), 413);
     }
     // And one that takes nothing and says nothing.
-    endpoint.answer(|_| {
+    let (asked, asks) = mpsc::channel();
+    endpoint.answer(move |_| {
+        let _ = asked.send(());
+        // It is slow, no one waits for it.
         thread::sleep(10 * SHORT);
         Reply::Hang
     });
     let error = post(&mut client, &body, SHORT).expect_err("no answer");
+    asks.recv_timeout(PATIENCE).expect("it was asked");
     assert!(error.ends_with("context deadline exceeded (while sending the request)"), "{error}");
     let canceller = client.canceller();
     thread::scope(|scope| {
         let running = scope.spawn(|| post(&mut client, &body, 10 * PATIENCE));
-        thread::sleep(Duration::from_millis(100));
+        asks.recv_timeout(PATIENCE).expect("it is asked again");
         canceller.cancel();
         let error = running.join().expect("no panic").expect_err("cancelled");
         assert!(error.ends_with(": context canceled"), "{error}");
