@@ -272,6 +272,10 @@ impl Refusals {
     pub fn refused_alone(&self, key: Key, now: Instant) {
         self.is_plain.store(false, Ordering::Relaxed);
         let mut state = self.state.lock();
+        // Requests of a search run side by side: others may just have shown that it is not about the series.
+        if !self.is_proven() {
+            return;
+        }
         state.second_chances.retain(|(_, since)| now.duration_since(*since) < SECOND_CHANCE_AGE);
         let n_before = state.second_chances.len();
         state.second_chances.retain(|(known, _)| *known != key);
@@ -409,6 +413,7 @@ mod tests {
     fn beyond_the_second_chances_and_up_to_the_bound_series_are_set_aside_at_once() {
         let now = Instant::now();
         let refusals = refusals(now);
+        refusals.taken(&[]);
         refusals.refused();
         for idx in 0..MAX_SET_ASIDE as u32 + 100 {
             refusals.refused_alone((handle(idx), Kind::Float), now);
@@ -422,6 +427,7 @@ mod tests {
     fn rounds_ask_for_a_few_and_then_for_all() {
         let now = Instant::now();
         let refusals = refusals(now);
+        refusals.taken(&[]);
         refusals.refused();
         for idx in 0..108 {
             refusals.refused_alone((handle(idx), Kind::Float), now);
@@ -458,6 +464,11 @@ mod tests {
             assert_eq!(refusals.refused(), idx == MAX_REFUSALS_IN_ROW);
         }
         assert!(refusals.refuses_all() && refusals.set_aside().is_empty());
+        // Nor are those that were asked for beside the last one.
+        for idx in 0..2 * SECOND_CHANCES as u32 {
+            refusals.refused_alone((handle(idx), Kind::Float), now);
+        }
+        assert_eq!(sift(&refusals, 20, now), (20, 0, vec![], 0));
         assert!(refusals.may_ask_for_proof(now, Duration::from_secs(5)));
         assert!(!refusals.may_ask_for_proof(now + Duration::from_secs(4), Duration::from_secs(5)));
         for _ in 0..MAX_VAIN_PROOFS {
