@@ -62,7 +62,7 @@ impl Page {
     }
 }
 
-/// A float as Go's `strconv.FormatFloat(v, 'g', -1, 64)` prints it: exponents below -4 and from 21 on.
+/// A float as Go's `strconv.FormatFloat(v, 'g', -1, 64)` prints it: exponents below -4 and from 6 on.
 pub fn go_float(value: f64) -> String {
     if value.is_nan() {
         return "NaN".to_owned();
@@ -73,7 +73,7 @@ pub fn go_float(value: f64) -> String {
     let scientific = format!("{value:e}");
     let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
     let exponent: i32 = exponent.parse().unwrap_or(0);
-    if (-4..21).contains(&exponent) {
+    if (-4..6).contains(&exponent) {
         return format!("{value}");
     }
     let sign = if exponent < 0 { '-' } else { '+' };
@@ -91,7 +91,11 @@ mod tests {
         check(0.0, "0");
         check(1.0, "1");
         check(0.1, "0.1");
-        check(1e20, "100000000000000000000");
+        check(123_456.0, "123456");
+        check(100_000.0, "100000");
+        check(1e6, "1e+06");
+        check(1_234_567.5, "1.2345675e+06");
+        check(1e20, "1e+20");
         check(1e21, "1e+21");
         check(1.5e-7, "1.5e-07");
         check(0.0001, "0.0001");

@@ -310,6 +310,14 @@ fn the_same_is_counted_of_requests() {
         assert!(!theirs.is_empty(), "{prefix}");
         assert_eq!(theirs, ours, "{prefix}");
     }
+    // Bounds are spelled alike.
+    both.prometheus.get("/version");
+    both.scraped.get("/version");
+    let [theirs, ours] = [both.prometheus.get("/metrics"), both.scraped.get("/metrics").body].map(|page| {
+        let buckets = page.lines().filter(|line| line.contains("_bucket{handler=\"/version\","));
+        buckets.filter_map(|line| Some(line.split_once(' ')?.0.to_owned())).collect::<BTreeSet<String>>()
+    });
+    assert_eq!((theirs.len(), &theirs), (19, &ours));
 }
 
 /// A request of remote read for `a="bcd"` from 1 to 2 ms, packed as one literal.
