@@ -44,8 +44,14 @@ fn write_pair(dir: &Path, name: &str, pair: &Pair) {
 }
 
 fn start(dir: &Arc<TempDir>) -> Scraped {
-    let file = format!("--web.config.file={}", dir.path().join("web.yml").display());
-    let scraped = Scraped::spawn_in(Arc::clone(dir), &[&file]);
+    listening(Scraped::spawn_in(Arc::clone(dir), &[&argument(dir)]))
+}
+
+fn argument(dir: &TempDir) -> String {
+    format!("--web.config.file={}", dir.path().join("web.yml").display())
+}
+
+fn listening(scraped: Scraped) -> Scraped {
     wait_until("it listens", || {
         assert!(!scraped.has_ended(), "{}", scraped.stderr());
         TcpStream::connect(scraped.address()).is_ok()
@@ -98,6 +104,20 @@ fn whoever_has_no_password_gets_nothing() {
     assert!(answer.head.contains("WWW-Authenticate: Basic\r\n"), "{}", answer.head);
     assert!(!scraped.stderr().contains("m0CrhHm10q"), "{}", scraped.stderr());
     assert!(scraped.stop().success());
+}
+
+#[test]
+fn a_thread_that_dies_checks_passwords_again() {
+    let dir = dir(&format!("basic_auth_users: {{eve: {HASH}}}\n"), &Authority::new("anyone"));
+    let fault = ("SCRAPED_FAULT_PANIC", "web-password");
+    let scraped = listening(Scraped::spawn_under_in(fault, Arc::clone(&dir), &[&argument(&dir)]));
+    let headers = format!("Host: localhost\r\n{}", authorization("eve", "a"));
+    let metrics = ask_with(scraped.address(), "GET", "/metrics", &headers).expect("an answer");
+    assert_eq!(metrics.status, 200);
+    for counted in ["scraped_panics_total", "scraped_thread_restarts_total"] {
+        let line = format!("{counted}{{thread=\"web-password\"}} 1\n");
+        assert!(metrics.body.contains(&line), "{line}");
+    }
 }
 
 #[test]
@@ -260,7 +280,7 @@ fn an_open_door_is_said_to_be_open() {
     let users = format!("basic_auth_users: {{eve: {HASH}}}\n");
     let check = |config: &str, want: &str| {
         let dir = dir(config, &authority);
-        let file = format!("--web.config.file={}", dir.path().join("web.yml").display());
+        let file = argument(&dir);
         let port = support::scraped::free_address().rsplit(':').next().expect("a port").to_owned();
         let scraped = Scraped::spawn_in(dir, &[&file, &format!("--web.listen-address=0.0.0.0:{port}")]);
         wait_until("it listens", || TcpStream::connect(scraped.address()).is_ok());

@@ -70,7 +70,12 @@ impl Scraped {
     pub fn spawn_under(variable: (&str, &str), config: &str) -> Self {
         let dir = TempDir::with_prefix("scraped-test-").expect("a directory");
         fs::write(dir.path().join("scraped.yml"), config).expect("writable");
-        Self::spawn(Arc::new(dir), &[], &[variable], None)
+        Self::spawn_under_in(variable, Arc::new(dir), &[])
+    }
+
+    /// The same on a directory that holds a `scraped.yml`, with more arguments.
+    pub fn spawn_under_in(variable: (&str, &str), dir: Arc<TempDir>, arguments: &[&str]) -> Self {
+        Self::spawn(dir, arguments, &[variable], None)
     }
 
     /// Starts where the kernel answers `syscall` with `errno`, and waits until it is ready.
