@@ -147,6 +147,9 @@ fn clients_are_let_in_and_refused_alike() {
         verified,
         &format!("{verified}, client_allowed_sans: [box.example]"),
         &format!("{verified}, client_allowed_sans: [other.example]"),
+        "client_auth_type: RequestClientCert, client_allowed_sans: [box.example]",
+        "client_ca_file: client_selfsigned.pem, client_auth_type: VerifyClientCertIfGiven, client_allowed_sans: [box.example]",
+        "client_allowed_sans: [box.example]",
     ] {
         compare(&certificates, &format!("tls_server_config: {{{server}, {more}}}\n"), &ask);
     }
