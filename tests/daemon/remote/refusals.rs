@@ -86,9 +86,12 @@ fn check_search(n_good: usize, n_bad: usize, answer: Answer, most_requests: f64)
     let receiver = Receiver::start();
     receiver.answer(Answer::After(LATENCY, Box::new(answer)));
     let scraped = start(&targets, &receiver, "");
+    let start = Instant::now();
     wait_for_long("all bad series are known", || set_aside(&scraped) as usize == n_bad);
     let n_search = metric_sum(&scraped, "scraped_remote_search_requests_total");
-    assert!(n_search <= most_requests, "{n_search} requests");
+    // A search may ask more where it takes longer, as on a busy machine.
+    let most_requests = most_requests + 20.0 * (start.elapsed().as_secs_f64() - 10.0).max(0.0);
+    assert!(n_search <= most_requests, "{n_search} of {most_requests} requests in {:?}", start.elapsed());
     wait_until("the good samples are not late", || lag_seconds(&receiver) < 3.0);
     // From now on a batch is a request, and no more.
     let (n_requests, n_scrapes) = (receiver.n_requests(), targets.n_requests("/metrics"));
@@ -138,7 +141,11 @@ fn an_endpoint_that_refuses_everything_costs_two_requests_a_batch_deadline() {
         // Requests that do not come: there is no event to wait for.
         thread::sleep(Duration::from_secs(8).saturating_sub(first.elapsed()));
         let n_requests = receiver.n_requests();
-        assert!(n_requests <= 18, "{status}: {n_requests} requests in {:?}", first.elapsed());
+        let took = first.elapsed();
+        assert!(
+            n_requests <= 2 * (took.as_secs() as usize + 1),
+            "{status}: {n_requests} requests in {took:?}"
+        );
         let n_failed = metric_sum(&scraped, "prometheus_remote_storage_samples_failed_total");
         assert!(n_failed > 100.0, "{status}: {n_failed}");
         // As soon as it takes something it gets everything.
