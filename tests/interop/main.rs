@@ -9,11 +9,13 @@
 //! - [`formats`]: the same samples of the same pages.
 //! - [`wal`]: they read our log.
 //! - [`remote`]: they store what we send, and count what we count.
+//! - [`browser`]: our pages in Chromium, where it is installed.
 //! - [`node_exporter`]: a whole chain of real programs.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot be set up has to fail")]
 #![allow(clippy::print_stdout, reason = "a test says what it could not do")]
 
+mod browser;
 mod config;
 mod discovery;
 mod formats;
