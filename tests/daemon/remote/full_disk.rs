@@ -53,6 +53,9 @@ fn outage_on(size: &str, filled_bytes: u64, n_series: u64, n_samples: f64) {
     let url = format!("http://{away}/api/v1/write");
     let text = config(&targets.address(), "/metrics", &url, "name: main", "");
     fs::write(disk.dir().path().join("scraped.yml"), text.replace("500ms", "200ms")).unwrap();
+    // Written now: there will be no room for it.
+    let sections = text.split_once("remote_write:").unwrap().1;
+    fs::write(disk.dir().path().join("later.yml"), format!("remote_write:{sections}")).unwrap();
     let flags = ["--storage.remote.flush-deadline=20s", "--wal.fsync-interval=1s"];
     let scraped = Scraped::start_in(disk.dir(), &flags);
     let mut n_deleted = 0;
@@ -68,8 +71,8 @@ fn outage_on(size: &str, filled_bytes: u64, n_series: u64, n_samples: f64) {
     assert!(stderr.contains("were removed from the log before they could be sent"), "{stderr}");
     assert!(stderr.matches("were removed from the log before they could be sent").count() < 5, "{stderr}");
     // Nothing is scraped any more: the numbers stand still.
-    let sections = text.split_once("remote_write:").unwrap().1;
-    scraped.reload_with(&format!("remote_write:{sections}"));
+    fs::rename(disk.dir().path().join("later.yml"), disk.dir().path().join("scraped.yml")).unwrap();
+    scraped.signal("HUP");
     wait_until("the reload", || scraped.stderr().contains("configuration loaded"));
     let receiver = Receiver::start_on(&away);
     let arrived = || receiver.state().series.values().map(Vec::len).sum::<usize>() as f64;
