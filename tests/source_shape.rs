@@ -67,6 +67,7 @@ const DAEMON_MAY_IMPORT: &[(&str, &[&str])] = &[
             "percent",
             "remote::metrics",
             "remote::settle::ledger",
+            "remote::traffic",
             "scrape::targets",
         ],
     ),

@@ -263,6 +263,7 @@ impl Shared {
     pub fn lost(&self, what: impl FnOnce() -> String, error: &str) {
         if self.lost.lock().is_due(Instant::now()) {
             let last = (what(), error.to_owned());
+            *self.metrics.last_refusal.lock() = format!("{}: {}", last.0, last.1);
             self.lost.lock().last = Some(last);
         }
     }

@@ -17,6 +17,7 @@ use crate::remote::queue::{Endpoint, Queue};
 use crate::remote::read::claims::{Claim, Claims};
 use crate::remote::send::shard_count::UPDATE_SECONDS;
 use crate::remote::settle::position::Remembered;
+use crate::remote::traffic::TrafficMeter;
 use scraped_engine::families::MetadataStore;
 use scraped_engine::threads::{Thread, ThreadKind};
 use scraped_engine::wal::head::LogReader;
@@ -81,6 +82,7 @@ impl Handle {
             last_save: None,
             positions_place: None,
             last_reshard: now,
+            log_meter: TrafficMeter::new(now),
         };
         // Here and not on the thread: a new endpoint's present is before the first scrape.
         manager.apply(&config);
@@ -122,6 +124,7 @@ struct Manager {
     /// The directory of positions when it was last written.
     positions_place: Option<(u64, u64)>,
     last_reshard: Instant,
+    log_meter: TrafficMeter,
 }
 
 impl Manager {
@@ -141,7 +144,7 @@ impl Manager {
     fn tick(&mut self, now: Instant) {
         for queue in &mut self.queues {
             queue.revive();
-            queue.measure();
+            queue.measure(now);
             // At every tick: what an fsync made durable is saved at the next save, not at the one after it.
             queue.count_gone();
             queue.note_settled();
@@ -155,6 +158,9 @@ impl Manager {
         for (n_in, n) in self.metrics.kinds_in.iter().zip(self.log.appended()) {
             n_in.set(n as f64);
         }
+        let log_traffic = self.log_meter.read(now, self.log.bytes_written());
+        *self.metrics.log_traffic.lock() = log_traffic;
+        self.metrics.log_limit_bytes.set(self.log.limit_bytes());
         if self.last_save.is_none_or(|last| now.duration_since(last) >= SAVE_INTERVAL) {
             self.last_save = Some(now);
             self.start_waiting();

@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use crate::remote::answers::Answers;
 use crate::remote::settle::ledger::{DropReason, Fate, Kind, Ledger};
+use crate::remote::traffic::Traffic;
 use scraped_engine::metrics::kind::Metric;
 use scraped_engine::metrics::page::Page;
 use scraped_engine::metrics::{Collect, Counter, Family, Gauge, Histogram};
@@ -90,6 +92,15 @@ pub struct EndpointMetrics {
     pub last_send_ms: Gauge,
     /// What happened last while the endpoint fails; empty while it works.
     pub last_error: Mutex<String>,
+    /// What was refused last, and why; empty before. Of refusals in quick succession, one a minute.
+    pub last_refusal: Mutex<String>,
+    pub answers: Answers,
+    /// Samples that were taken; set by the manager.
+    pub sample_traffic: Mutex<Traffic>,
+    /// Bytes sent, repetitions included; set by the manager.
+    pub byte_traffic: Mutex<Traffic>,
+    /// Timestamp in milliseconds of the oldest sample that is read and waits; 0 if none is known. Set by the manager.
+    pub oldest_pending_ms: Gauge,
     pub watcher_records_read: Family<Counter>,
     pub watcher_decode_failures: Counter,
     pub watcher_current_segment: Gauge,
@@ -131,6 +142,11 @@ impl EndpointMetrics {
             send_ns: Counter::default(),
             last_send_ms: Gauge::default(),
             last_error: Mutex::default(),
+            last_refusal: Mutex::default(),
+            answers: Answers::default(),
+            sample_traffic: Mutex::default(),
+            byte_traffic: Mutex::default(),
+            oldest_pending_ms: Gauge::default(),
             watcher_records_read: Family::new(&["type"]),
             watcher_decode_failures: Counter::default(),
             watcher_current_segment: Gauge::default(),
@@ -185,6 +201,10 @@ pub struct RemoteMetrics {
     endpoints: Mutex<Vec<Arc<EndpointMetrics>>>,
     /// Written to the log since the start, in the order of `Kind::ALL`.
     pub kinds_in: [Gauge; Kind::ALL.len()],
+    /// Bytes written to the log; set by the manager.
+    pub log_traffic: Mutex<Traffic>,
+    /// Bytes of the data directory above which the oldest segments go; 0 before it is known.
+    pub log_limit_bytes: Gauge,
 }
 
 type Value = fn(&EndpointMetrics) -> f64;

@@ -14,6 +14,7 @@
 //!
 //! An *item* is a float, a native histogram or an exemplar. The first two are samples and stand in the ledger.
 
+pub mod answers;
 pub mod endpoint_name;
 pub mod endpoint_state;
 pub mod manager;
@@ -23,3 +24,4 @@ pub mod read;
 pub mod refuse;
 pub mod send;
 pub mod settle;
+pub mod traffic;

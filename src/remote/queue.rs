@@ -25,6 +25,7 @@ use crate::remote::settle::ledger::{DropReason, Fate, Kind, Ledger};
 use crate::remote::settle::losses;
 use crate::remote::settle::position::{Known, Positions};
 use crate::remote::settle::progress::{Progress, Saved};
+use crate::remote::traffic::TrafficMeter;
 use scraped_engine::encode::series_labels::SeriesLabels;
 use scraped_engine::families::MetadataStore;
 use scraped_engine::labels::Labels;
@@ -71,6 +72,8 @@ pub struct Queue {
     settled: VecDeque<Saved>,
     is_save_failing: bool,
     rates: [EwmaRate; 4],
+    sample_meter: TrafficMeter,
+    byte_meter: TrafficMeter,
     running: Option<Running>,
     /// Of all its threads: when one dies, the others end.
     restarts: Restarts,
@@ -98,7 +101,7 @@ impl Queue {
         families: Arc<MetadataStore>,
         (Place { saved, before, .. }, mark): (Place, ReaderMark),
     ) -> Self {
-        let config = &endpoint.config;
+        let (config, now) = (&endpoint.config, Instant::now());
         let metrics = Arc::new(EndpointMetrics::new(name_of(config), config.shown_url()));
         Self {
             mark,
@@ -113,6 +116,8 @@ impl Queue {
             settled: VecDeque::new(),
             is_save_failing: false,
             rates: [EwmaRate::default(); 4],
+            sample_meter: TrafficMeter::new(now),
+            byte_meter: TrafficMeter::new(now),
             running: None,
             restarts: Restarts::of(THREAD.name),
             restart_at: None,
@@ -325,12 +330,20 @@ impl Queue {
     }
 
     /// Brings the gauges up to date.
-    pub fn measure(&self) {
+    pub fn measure(&mut self, now: Instant) {
         let ledger = self.progress.ledger();
         for (kind, n) in self.metrics.kinds.iter().zip(self.progress.pending()) {
             kind.pending.set(n as f64);
         }
         *self.metrics.ledger.lock() = ledger;
+        self.metrics.oldest_pending_ms.set(self.progress.oldest_pending_ms().unwrap_or_default() as f64);
+        let n_samples =
+            [Kind::Float, Kind::Histogram].map(|kind| self.metrics.kind(kind).sent.get()).iter().sum();
+        let samples = self.sample_meter.read(now, n_samples);
+        *self.metrics.sample_traffic.lock() = samples;
+        let n_bytes = self.metrics.bytes.get() + self.metrics.metadata.bytes.get();
+        let bytes = self.byte_meter.read(now, n_bytes);
+        *self.metrics.byte_traffic.lock() = bytes;
         if let Some(running) = &self.running {
             self.metrics.max_request_bytes.set(running.shared.size_bound.shown().bytes as f64);
         }

@@ -58,6 +58,12 @@ metrics_table! {
             "Write log segment index that TSDB is currently writing to.";
         /// Bytes of segments and checkpoints.
         storage_size: Gauge => "prometheus_tsdb_wal_storage_size_bytes", "Size of the write log directory.";
+        limit: Gauge => "scraped_wal_limit_bytes",
+            "Bytes of the data directory above which the oldest segments are removed, sent or not.";
+        segment_first: Gauge => "scraped_wal_segment_first", "Number of the oldest segment of the log.";
+        /// 0 without one.
+        segment_first_timestamp: Gauge => "scraped_wal_segment_first_timestamp_seconds",
+            "Timestamp of the newest sample in the oldest segment, in seconds since epoch: the log reaches back as far.";
         poisoned: Gauge => "scraped_wal_poisoned",
             "1 while the disk refuses writes to the log: samples are lost and counted until it is 0.";
         /// Samples of commits that the disk refused.

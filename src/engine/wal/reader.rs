@@ -94,6 +94,16 @@ impl LogReader {
             .map(|counter| counter.get())
     }
 
+    /// Bytes of records written since the start.
+    pub fn bytes_written(&self) -> u64 {
+        self.wal.metrics().record_parts_bytes_written.get()
+    }
+
+    /// Bytes of the data directory above which the oldest segments go; 0 before maintenance has measured it.
+    pub fn limit_bytes(&self) -> f64 {
+        self.wal.metrics().limit.get()
+    }
+
     /// From now on `follower`, a channel with room for one, gets a message after each commit; `skipped` counts the
     /// commits without a message, because the one before was still in the channel.
     pub fn notify(&self, follower: Sender<()>, skipped: Arc<Counter>) {

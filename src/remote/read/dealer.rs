@@ -225,7 +225,7 @@ impl Dealer {
         );
         shared.metrics.panics_set_aside.inc();
         let fate = Fate::Dropped(DropReason::Panicked);
-        match shared.progress.open(self.lane, kind, end, n) {
+        match shared.progress.open(self.lane, kind, end, n, self.record.oldest_ms) {
             Some(seq) => {
                 shared.count(kind, n, fate);
                 shared.progress.settle((0..n).map(|_| seq), fate);
@@ -253,7 +253,8 @@ impl Dealer {
     fn deal(&mut self, end: Mark) -> bool {
         let shared = Arc::clone(&self.shared);
         let kind = self.record.kind;
-        let Some(seq) = shared.progress.open(self.lane, kind, end, self.record.items.len() as u64) else {
+        let (n, oldest_ms) = (self.record.items.len() as u64, self.record.oldest_ms);
+        let Some(seq) = shared.progress.open(self.lane, kind, end, n, oldest_ms) else {
             self.is_truncated = true;
             return false;
         };

@@ -18,6 +18,8 @@ pub struct RecordItems {
     pub refs: Vec<u64>,
     /// Milliseconds since the Unix epoch, and the rest.
     pub items: Vec<(i64, Content)>,
+    /// The least timestamp in `items`; `None` of exemplars, whose times are those of their page.
+    pub oldest_ms: Option<i64>,
     /// The record ends inside an item; those before it are there.
     pub is_damaged: bool,
 }
@@ -27,6 +29,7 @@ impl RecordItems {
     pub fn read(&mut self, bytes: &[u8], is_sent: impl Fn(Kind) -> bool) -> bool {
         self.refs.clear();
         self.items.clear();
+        self.oldest_ms = None;
         self.is_damaged = false;
         let record = record::decode(bytes);
         self.kind = match &record {
@@ -64,6 +67,9 @@ impl RecordItems {
     fn push(&mut self, item: Result<(u64, i64, Content), DecodeError>) {
         match item {
             Ok((series_ref, ts_ms, content)) => {
+                if self.kind != Kind::Exemplar {
+                    self.oldest_ms = Some(self.oldest_ms.map_or(ts_ms, |oldest_ms| oldest_ms.min(ts_ms)));
+                }
                 self.refs.push(series_ref);
                 self.items.push((ts_ms, content));
             }

@@ -43,6 +43,8 @@ pub struct Written {
 pub enum SendOutcome {
     /// The endpoint has it, or as much of it as it says.
     Accepted {
+        /// The status code.
+        status: u16,
         /// `None` without a word on it.
         written: Option<Written>,
     },
@@ -76,6 +78,20 @@ pub enum SendOutcome {
     },
     /// Cancelled: no one knows whether the endpoint has it.
     Cancelled,
+}
+
+impl SendOutcome {
+    /// The status of a request that was taken, or what happened; `None` without an answer.
+    pub fn answer(&self) -> Option<Result<u16, &str>> {
+        match self {
+            SendOutcome::Accepted { status, .. } => Some(Ok(*status)),
+            SendOutcome::Later { error, .. }
+            | SendOutcome::Refused { error, .. }
+            | SendOutcome::WrongEndpoint { error, .. }
+            | SendOutcome::OnlyV1 { error } => Some(Err(error)),
+            SendOutcome::Cancelled => None,
+        }
+    }
 }
 
 /// A connection to an endpoint.
@@ -157,7 +173,7 @@ fn outcome(answer: &Answer, message: Message, retry_on_http_429: Option<bool>) -
         200..=299 if message == Message::V2 && written.is_none() => SendOutcome::OnlyV1 {
             error: format!("{status}{space}{reason} without the header {SAMPLES_WRITTEN_HEADER}"),
         },
-        200..=299 => SendOutcome::Accepted { written },
+        200..=299 => SendOutcome::Accepted { status, written },
         415 if message == Message::V2 => SendOutcome::OnlyV1 { error },
         429 if retry_on_http_429 == Some(true) => SendOutcome::Later { error, retry_after },
         429 if retry_on_http_429 == Some(false) => SendOutcome::Refused { status, error, written },

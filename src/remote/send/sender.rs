@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::remote::answers::Answer;
 use crate::remote::endpoint_state::Shared;
 use crate::remote::refuse::pause::Pass;
 use crate::remote::refuse::size_bound::Size;
@@ -158,7 +159,12 @@ impl Sender {
             let outcome = self.client.send(self.shared.message(), self.packer.bytes(), attempt);
             let took = start.elapsed();
             metrics.sent_batch_duration.observe(took.as_secs_f64());
-            metrics.bytes.add(self.packer.bytes().len() as u64);
+            metrics.bytes.add(size.bytes as u64);
+            if let Some(outcome) = outcome.answer() {
+                let outcome = outcome.map_err(str::to_owned);
+                let at_ms = self.shared.clock.wall_ms();
+                metrics.answers.push(Answer { at_ms, took, size, outcome });
+            }
             attempt += 1;
             let is_answered = matches!(outcome, SendOutcome::Accepted { .. } | SendOutcome::Refused { .. });
             let newest_ms = part.iter().map(|item| item.ts_ms).max().unwrap_or_default();
@@ -169,7 +175,7 @@ impl Sender {
                 metrics.send_ns.add(if self.is_beside { 0 } else { took.as_nanos() as u64 });
             }
             match outcome {
-                SendOutcome::Accepted { written } => {
+                SendOutcome::Accepted { written, .. } => {
                     raise(&metrics.highest_sent_timestamp, newest_s);
                     self.backoff.reset();
                     self.shared.size_bound.taken(size, Instant::now());

@@ -80,6 +80,8 @@ pub(in crate::remote) struct Tally {
     /// Of all that it holds.
     pub(in crate::remote) kind: Kind,
     pub(in crate::remote) ledger: Ledger,
+    /// Timestamp of its oldest sample; `None` of exemplars, whose times are those of their page.
+    pub(in crate::remote) oldest_ms: Option<i64>,
     /// No record, but what was lost between two: it is not met again.
     is_loss: bool,
 }
@@ -98,7 +100,13 @@ impl Lane {
     }
 
     /// Takes a record of `n` items; `None` if its segment is gone and that is counted.
-    pub(in crate::remote) fn take(&mut self, kind: Kind, end: Mark, n: u64) -> Option<RecordSeq> {
+    pub(in crate::remote) fn take(
+        &mut self,
+        kind: Kind,
+        end: Mark,
+        n: u64,
+        oldest_ms: Option<i64>,
+    ) -> Option<RecordSeq> {
         if end.position <= self.read.position {
             return None;
         }
@@ -111,7 +119,8 @@ impl Lane {
         }
         let ledger = Ledger { taken: n, ..Ledger::default() };
         let before_end = self.read.samples;
-        self.open.push_back(Tally { end, before_end, is_closed: false, kind, ledger, is_loss: false });
+        let (is_closed, is_loss) = (false, false);
+        self.open.push_back(Tally { end, before_end, is_closed, kind, ledger, oldest_ms, is_loss });
         Some(RecordSeq::new(self.id, number))
     }
 
@@ -187,7 +196,8 @@ impl Lane {
             ledger.settle(Fate::Dropped(DropReason::WalTruncated), n_lost);
             let before_end = self.read.samples;
             let kind = Kind::Float;
-            self.open.push_back(Tally { end, before_end, is_closed: true, kind, ledger, is_loss: true });
+            let (is_closed, is_loss, oldest_ms) = (true, true, None);
+            self.open.push_back(Tally { end, before_end, is_closed, kind, ledger, oldest_ms, is_loss });
         }
         lost
     }

@@ -108,9 +108,17 @@ impl Progress {
         state.lanes.last().map(|lane| (lane.id, lane.read.position)).unwrap_or_default()
     }
 
-    /// A record of `n` items of this kind is being taken; it ends at `end`. `None` if it is counted as lost already.
-    pub fn open(&self, lane: LaneId, kind: Kind, end: Mark, n: u64) -> Option<RecordSeq> {
-        self.0.lock().lane(lane)?.take(kind, end, n)
+    /// A record of `n` items of this kind is being taken; it ends at `end`, and `oldest_ms` is the timestamp of its oldest
+    /// sample. `None` if it is counted as lost already.
+    pub fn open(
+        &self,
+        lane: LaneId,
+        kind: Kind,
+        end: Mark,
+        n: u64,
+        oldest_ms: Option<i64>,
+    ) -> Option<RecordSeq> {
+        self.0.lock().lane(lane)?.take(kind, end, n, oldest_ms)
     }
 
     /// How far a lane is read, or where to go on behind what is gone.
@@ -258,6 +266,15 @@ impl Progress {
             lane.open.iter().for_each(|tally| tally.add_to(&mut ledger));
         }
         ledger
+    }
+
+    /// Timestamp of the oldest sample in a record that is not settled. `None` if none is, or if an older part of the log
+    /// is still to be read.
+    pub fn oldest_pending_ms(&self) -> Option<i64> {
+        let state = self.0.lock();
+        let oldest_lane = state.lanes.first()?;
+        let waiting = oldest_lane.open.iter().filter(|tally| tally.ledger.pending() > 0);
+        waiting.filter_map(|tally| tally.oldest_ms).min()
     }
 
     /// Items taken that are neither sent nor dropped, in the order of [`Kind::ALL`].

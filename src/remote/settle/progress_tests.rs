@@ -13,7 +13,7 @@ fn at_start() -> Progress {
 
 /// Takes a record of `n` samples that ends at `end`; the fates of its samples come later.
 fn take(progress: &Progress, end: Mark, n: u64) -> super::RecordSeq {
-    let seq = progress.open(progress.newest_lane().0, Kind::Float, end, n).unwrap();
+    let seq = progress.open(progress.newest_lane().0, Kind::Float, end, n, None).unwrap();
     progress.close(seq);
     seq
 }
@@ -26,7 +26,7 @@ fn all_sent(n: u64) -> Ledger {
 fn the_watermark_waits_for_the_oldest_record() {
     let progress = at_start();
     let first = take(&progress, mark(10), 2);
-    let second = progress.open(first.lane(), Kind::Float, mark(20), 1).unwrap();
+    let second = progress.open(first.lane(), Kind::Float, mark(20), 1, None).unwrap();
     progress.settle([second].into_iter(), Fate::Sent);
     assert_eq!(progress.settled().mark, mark(0));
     progress.close(second);
@@ -41,9 +41,36 @@ fn the_watermark_waits_for_the_oldest_record() {
 }
 
 #[test]
+fn the_oldest_that_waits_is_known() {
+    let progress = at_start();
+    let (lane, _) = progress.newest_lane();
+    assert_eq!(progress.oldest_pending_ms(), None);
+    let open = |kind, offset, oldest_ms| {
+        let seq = progress.open(lane, kind, mark(offset), 1, oldest_ms).unwrap();
+        progress.close(seq);
+        seq
+    };
+    let first = open(Kind::Float, 10, Some(7000));
+    let second = open(Kind::Histogram, 20, Some(8000));
+    open(Kind::Exemplar, 30, None);
+    assert_eq!(progress.oldest_pending_ms(), Some(7000));
+    progress.settle([second].into_iter(), Fate::Sent);
+    assert_eq!(progress.oldest_pending_ms(), Some(7000));
+    progress.settle([first].into_iter(), Fate::Sent);
+    assert_eq!(progress.oldest_pending_ms(), None, "an exemplar is no sample");
+
+    // What was left out to send the newest first is older, and has not been read.
+    progress.split(2).unwrap();
+    let (newest, _) = progress.newest_lane();
+    let end = Mark { position: Position { segment: 2, offset: 10 }, fingerprint: 1 };
+    progress.open(newest, Kind::Float, end, 1, Some(9000)).unwrap();
+    assert_eq!(progress.oldest_pending_ms(), None);
+}
+
+#[test]
 fn a_record_being_taken_is_not_settled_however_fast_its_samples_are() {
     let progress = at_start();
-    let seq = progress.open(progress.newest_lane().0, Kind::Float, mark(10), 1).unwrap();
+    let seq = progress.open(progress.newest_lane().0, Kind::Float, mark(10), 1, None).unwrap();
     progress.settle([seq].into_iter(), Fate::Sent);
     assert_eq!(progress.settled().mark, mark(0));
     progress.close(seq);
@@ -81,8 +108,8 @@ fn what_is_taken_again_is_counted_once() {
 fn exemplars_hold_the_watermark_and_are_no_samples() {
     let progress = at_start();
     let (lane, _) = progress.newest_lane();
-    let histograms = progress.open(lane, Kind::Histogram, mark(10), 2).unwrap();
-    let exemplars = progress.open(lane, Kind::Exemplar, mark(20), 2).unwrap();
+    let histograms = progress.open(lane, Kind::Histogram, mark(10), 2, None).unwrap();
+    let exemplars = progress.open(lane, Kind::Exemplar, mark(20), 2, None).unwrap();
     for seq in [histograms, exemplars] {
         progress.close(seq);
     }
@@ -131,7 +158,7 @@ fn a_gap_keeps_its_watermark_until_it_is_settled() {
     assert_eq!(progress.newest_lane().1, newest.position);
     let gap = progress.gap().unwrap();
     assert_eq!((gap.from, gap.until), (mark(0).position, 5));
-    let old = progress.open(gap.lane, Kind::Float, mark(10), 2).unwrap();
+    let old = progress.open(gap.lane, Kind::Float, mark(10), 2, None).unwrap();
     progress.close(old);
     progress.finish(gap);
     assert_eq!(progress.gap(), None);
@@ -186,7 +213,7 @@ fn what_goes_before_it_is_read_is_lost_at_once_and_once() {
     assert_eq!(progress.read_to(lane), Some(Position { segment: 3, offset: 0 }));
     assert_eq!(progress.needed_from(), 3);
     // The reader was about to take another record of it.
-    assert_eq!(progress.open(lane, Kind::Float, mark(20), 3), None);
+    assert_eq!(progress.open(lane, Kind::Float, mark(20), 3, None), None);
     progress.pass(lane, mark(30));
     assert_eq!(progress.ledger(), Ledger { taken: 12, ..lost(10) });
     assert_eq!(progress.ledger().pending(), 2);

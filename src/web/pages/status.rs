@@ -1,62 +1,124 @@
-//! The status page: each remote write endpoint's lag, last error and ledger, and what it gets beside floats.
+//! The remote write page: of each endpoint how far it is behind, what it takes, what it refuses and what it said last.
 
-use crate::remote::metrics::EndpointMetrics;
+use crate::duration::format_duration;
+use crate::remote::metrics::{EndpointMetrics, RemoteMetrics};
 use crate::remote::settle::ledger::{DropReason, Kind, Ledger};
-use crate::web::pages::{ago, escape, page};
+use crate::remote::traffic::Growth;
+use crate::web::pages::{ago, bytes, escape, page};
 use crate::web::serve::http::Response;
 use crate::web::state::WebState;
 use std::fmt::Write as _;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// `/status`.
 pub(in crate::web) fn status(state: &WebState) -> Response {
     let endpoints = state.remote.endpoints();
-    let mut content = String::from("<section><h2>Remote write</h2>");
+    let mut content = String::new();
     if endpoints.is_empty() {
-        content.push_str("<p>No remote_write endpoint is configured; samples stay in the log.</p>");
-    } else {
         content.push_str(
-            "<table><thead><tr><th>Endpoint<th>Behind<th>Shards<th>Last answer<th>Ledger<th>Error</tr></thead><tbody>",
+            "<h2>Remote write</h2><p>No remote_write endpoint is configured; samples stay in the log.</p>",
         );
-        for endpoint in &endpoints {
-            write_endpoint(&mut content, endpoint);
-        }
-        content.push_str("</tbody></table>");
     }
-    content.push_str("</section>");
+    for endpoint in &endpoints {
+        write_endpoint(&mut content, endpoint, &state.remote);
+    }
     if let Some(bound) = state.board.series_bound() {
         let _ = write!(content, "<section><h2>Series</h2><p>{}</p></section>", escape(&bound.to_string()));
     }
-    page(&state.site, "status", std::iter::once(content))
+    page(&state.site, "remote write", std::iter::once(content))
 }
 
-fn write_endpoint(out: &mut String, endpoint: &EndpointMetrics) {
-    let ledger = *endpoint.ledger.lock();
-    let error = endpoint.last_error.lock().clone();
+fn write_endpoint(out: &mut String, endpoint: &EndpointMetrics, remote: &RemoteMetrics) {
+    let (name, url) = (escape(&endpoint.name), escape(&endpoint.url));
+    let _ = write!(out, "<section><h2>Remote write to {name} <small>{url}</small></h2>{}", trouble(endpoint));
+    out.push_str("<dl class=figures>");
+    let (samples, sent) = (*endpoint.sample_traffic.lock(), *endpoint.byte_traffic.lock());
+    let rate = |growth: Growth| growth.per_second().unwrap_or_default();
     let last_send_ms = endpoint.last_send_ms.get() as i64;
-    let last_answer = if last_send_ms > 0 { ago(last_send_ms) } else { "never".to_owned() };
-    let paused = match endpoint.paused_until_ms.get() {
+    let figures = [
+        ("Behind", behind(endpoint)),
+        ("Oldest sample that waits", oldest(endpoint)),
+        ("Unsent part of the log", bytes(endpoint.lag_bytes.get())),
+        (
+            "Until the log is full",
+            until_full(
+                endpoint.lag_bytes.get(),
+                remote.log_limit_bytes.get(),
+                remote.log_traffic.lock().hour,
+            ),
+        ),
+        (
+            "In the last minute",
+            format!("{:.1} samples and {} per second", rate(samples.minute), bytes(rate(sent.minute))),
+        ),
+        ("Sent in the last hour", sent_in(samples.hour, sent.hour)),
+        ("Sent in the last day", sent_in(samples.day, sent.day)),
+        ("Last answer", if last_send_ms > 0 { ago(last_send_ms) } else { "never".to_owned() }),
+        (
+            "Shards",
+            format!(
+                "{}, wanted {:.1}, at least {} and at most {}",
+                endpoint.shards.get(),
+                endpoint.shards_desired.get(),
+                endpoint.shards_min.get(),
+                endpoint.shards_max.get()
+            ),
+        ),
+        (
+            "Largest request",
+            match endpoint.max_request_bytes.get() {
+                0.0 => "without a bound: the endpoint has not answered 413".to_owned(),
+                n_bytes => format!("{}, since the endpoint answered 413", bytes(n_bytes)),
+            },
+        ),
+        ("Refused series", refused(endpoint)),
+        ("Ledger", format!("{}{}", ledger_text(&endpoint.ledger.lock()), beside(endpoint))),
+    ];
+    for (name, text) in figures {
+        let _ = write!(out, "<div><dt>{name}<dd>{text}</div>");
+    }
+    out.push_str("</dl>");
+    write_answers(out, endpoint);
+    out.push_str("</section>");
+}
+
+/// What is wrong with the endpoint, and when it is asked again.
+fn trouble(endpoint: &EndpointMetrics) -> String {
+    let error = escape(&endpoint.last_error.lock());
+    let pause = match endpoint.paused_until_ms.get() {
         0.0 => String::new(),
-        until_ms => {
-            let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as f64;
-            format!("paused, asked again in {:.0} s: ", ((until_ms - now_ms) / 1000.0).max(0.0))
-        }
+        until_ms => format!("paused, asked again in {:.0} s: ", ((until_ms - now_ms()) / 1000.0).max(0.0)),
     };
-    let class = if error.is_empty() { "up" } else { "down" };
-    let _ = write!(
-        out,
-        "<tr><td data-label=Endpoint class={class}>{} <small>{}</small>\
-         <td data-label=Behind>{}, {} bytes of the log<td data-label=Shards>{}\
-         <td data-label=\"Last answer\">{last_answer}<td data-label=Ledger>{}{}<td data-label=Error>{paused}{}</tr>",
-        escape(&endpoint.name),
-        escape(&endpoint.url),
-        behind(endpoint),
-        endpoint.lag_bytes.get(),
-        endpoint.shards.get(),
-        ledger_text(&ledger),
-        beside(endpoint),
-        escape(&error)
+    match error.is_empty() && pause.is_empty() {
+        true => String::new(),
+        false => format!("<p class=down>{pause}{error}</p>"),
+    }
+}
+
+fn write_answers(out: &mut String, endpoint: &EndpointMetrics) {
+    let answers = endpoint.answers.newest_first();
+    if answers.is_empty() {
+        return;
+    }
+    out.push_str(
+        "<h3>Last answers</h3><table><thead><tr><th>When<th>Answer<th>Took<th>Items<th>Size</tr></thead><tbody>",
     );
+    for answer in answers {
+        let outcome = match answer.outcome {
+            Ok(status) => format!("<b class=up>{status}</b>"),
+            Err(error) => format!("<span class=down>{}</span>", escape(&error)),
+        };
+        let _ = write!(
+            out,
+            "<tr><td data-label=When>{}<td data-label=Answer>{outcome}<td data-label=Took>{:.3} s\
+             <td data-label=Items>{}<td data-label=Size>{}</tr>",
+            ago(answer.at_ms),
+            answer.took.as_secs_f64(),
+            answer.size.items,
+            bytes(answer.size.bytes as f64)
+        );
+    }
+    out.push_str("</tbody></table>");
 }
 
 /// How far an endpoint is behind, in time and samples.
@@ -69,6 +131,56 @@ pub(in crate::web::pages) fn behind(endpoint: &EndpointMetrics) -> String {
         (_, false) => format!("nothing was taken yet, {n_waiting} samples wait"),
         _ => format!("{:.1} s, {n_waiting} samples behind", (newest - sent).max(0.0)),
     }
+}
+
+/// Since when the oldest sample waits that is read from the log.
+fn oldest(endpoint: &EndpointMetrics) -> String {
+    match (endpoint.oldest_pending_ms.get() as i64, endpoint.ledger.lock().pending()) {
+        (0, 0) => "none waits".to_owned(),
+        (0, _) => "not known".to_owned(),
+        (oldest_ms, _) => format!("of {}", ago(oldest_ms)),
+    }
+}
+
+/// How long the log keeps what is not sent when nothing more is: it grows as in the last hour.
+fn until_full(lag_bytes: f64, limit_bytes: f64, written: Growth) -> String {
+    let rate = written.per_second().filter(|rate| *rate > 0.0);
+    match rate.filter(|_| limit_bytes > 0.0) {
+        None => "not known yet".to_owned(),
+        Some(rate) => {
+            let left = Duration::from_secs_f64(((limit_bytes - lag_bytes).max(0.0) / rate).min(MOST_S));
+            format!("about {} if nothing were sent: it may have {}", coarse(left), bytes(limit_bytes))
+        }
+    }
+}
+
+/// Ten years are for ever.
+const MOST_S: f64 = 10.0 * 365.0 * 86_400.0;
+
+/// In the two largest units.
+fn coarse(time: Duration) -> String {
+    let unit_s = match time.as_secs() {
+        0..3_600 => 1,
+        3_600..86_400 => 60,
+        86_400..604_800 => 3_600,
+        _ => 86_400,
+    };
+    format_duration(Duration::from_secs(time.as_secs() / unit_s * unit_s))
+}
+
+fn sent_in(samples: Growth, sent: Growth) -> String {
+    format!("{}, {} samples taken", bytes(sent.n as f64), samples.n)
+}
+
+/// Series that are set aside, and what the endpoint said of the last one that it refused.
+fn refused(endpoint: &EndpointMetrics) -> String {
+    let last = endpoint.last_refusal.lock();
+    let last = if last.is_empty() { String::new() } else { format!(" <small>{}</small>", escape(&last)) };
+    format!("{} set aside{last}", endpoint.set_aside.get())
+}
+
+fn now_ms() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as f64
 }
 
 /// `taken 12 = sent 9 + pending 2 + dropped 1 (rejected 1)`.
@@ -121,6 +233,32 @@ mod tests {
         ledger.settle(Fate::Sent, 9);
         ledger.settle(Fate::Dropped(DropReason::Rejected), 1);
         assert_eq!(ledger_text(&ledger), "taken 12 = sent 9 + pending 2 + dropped 1 (rejected 1)");
+    }
+
+    #[test]
+    fn the_log_is_full_some_day() {
+        let check = |lag_bytes: f64, n_per_hour: u64, want: &str| {
+            let written = Growth { n: n_per_hour, over: Duration::from_secs(3600) };
+            let got = until_full(lag_bytes, 1e9, written);
+            assert!(got.starts_with(want), "{got}");
+        };
+        check(0.0, 10_000_000, "about 4d4h if nothing were sent: it may have 1.0 GB");
+        check(1e9 - 5e6, 10_000_000, "about 30m if");
+        check(2e9, 10_000_000, "about 0s if");
+        check(0.0, 1, "about 10y if");
+        check(0.0, 0, "not known yet");
+        let written = Growth { n: 5, over: Duration::from_secs(10) };
+        assert_eq!(until_full(0.0, 0.0, written), "not known yet");
+    }
+
+    #[test]
+    fn what_waits_is_as_old_as_is_known() {
+        let endpoint = EndpointMetrics::new("a".to_owned(), "http://b".to_owned());
+        assert_eq!(oldest(&endpoint), "none waits");
+        endpoint.ledger.lock().taken = 3;
+        assert_eq!(oldest(&endpoint), "not known");
+        endpoint.oldest_pending_ms.set(now_ms() - 90_000.0);
+        assert_eq!(oldest(&endpoint), "of 1m30s ago");
     }
 
     #[test]

@@ -2,4 +2,5 @@
 
 mod discovery;
 mod overview;
+mod remote_write;
 mod targets;

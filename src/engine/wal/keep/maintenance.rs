@@ -367,6 +367,11 @@ impl Maintenance {
             }
         }
         let bounds = Bounds { max_bytes: max_bytes.max(floor_bytes), ..self.bounds };
+        let metrics = self.wal.metrics();
+        let first = self.closed.first().unwrap_or(&current);
+        metrics.limit.set(bounds.max_bytes as f64);
+        metrics.segment_first.set(f64::from(first.number));
+        metrics.segment_first_timestamp.set(first.newest_ts_ms.unwrap_or_default() as f64 / 1000.0);
         let usage = self.usage(current, total_bytes);
         if let Some(truncation) = retention::due(bounds, usage) {
             self.truncate(truncation, Cause::Due);
