@@ -1,5 +1,5 @@
-//! The unit for systemd fits the program: its flags exist, it gives a stop the time that it needs, and it forbids nothing
-//! that is done.
+//! The units for systemd fit the program: its flags exist, a stop has the time that it needs, nothing that is done is
+//! forbidden, and the socket is where the pages are without it.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,10 +13,13 @@ use support::scraped::{free_address, write_whole};
 use support::system::deny::allow_families;
 use tempfile::TempDir;
 
+fn text_of(name: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("etc").join(name)).expect("the unit")
+}
+
 /// Key → values, in the order of the file.
-fn unit() -> BTreeMap<String, Vec<String>> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("etc/scraped.service");
-    let text = fs::read_to_string(path).expect("the unit");
+fn unit(name: &str) -> BTreeMap<String, Vec<String>> {
+    let text = text_of(name);
     let mut unit: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for line in text.lines().filter(|line| !line.starts_with(['#', '[']) && !line.is_empty()) {
         let (key, value) = line.split_once('=').expect("a key and a value");
@@ -26,9 +29,15 @@ fn unit() -> BTreeMap<String, Vec<String>> {
 }
 
 fn value(key: &str) -> String {
-    let values = unit().remove(key).unwrap_or_default();
+    let values = unit("scraped.service").remove(key).unwrap_or_default();
     assert_eq!(values.len(), 1, "{key}");
     values.concat()
+}
+
+/// Flags that a text names.
+fn flags_in(text: &str) -> Vec<&str> {
+    let words = text.split(|c: char| c.is_whitespace() || "=()`".contains(c));
+    words.filter(|word| word.starts_with("--") && word.contains('.')).collect()
 }
 
 fn seconds(text: &str) -> u64 {
@@ -53,6 +62,25 @@ fn what_it_starts_exists_and_a_stop_has_time() {
     let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("etc/scraped.yml");
     let checked = scraped(&["check", "config", sample.to_str().expect("text")]);
     assert_eq!(checked.code, Some(0), "{checked:?}");
+}
+
+#[test]
+fn the_socket_is_where_the_pages_are_without_it() {
+    let mut socket = unit("scraped.socket");
+    let help = scraped(&["--help"]).stdout;
+    let addresses = socket.remove("ListenStream").expect("an address");
+    assert_eq!(addresses.len(), 1, "{addresses:?}");
+    assert!(help.contains(&format!("(default {})", addresses[0])), "{addresses:?}: {help}");
+    assert_eq!(socket.remove("WantedBy").expect("a target"), ["sockets.target"]);
+    // By its name it belongs to the service; what its text says to add is there.
+    let text = text_of("scraped.socket");
+    assert!(text.contains("scraped.service"), "{text}");
+    let flags = flags_in(&text);
+    assert!(flags.contains(&"--web.systemd-socket"), "{flags:?}");
+    for flag in flags {
+        let name = flag.trim_start_matches("--");
+        assert!(help.contains(&format!("--{name}")) || help.contains(&format!("--[no-]{name}")), "{flag}");
+    }
 }
 
 #[test]
