@@ -63,6 +63,7 @@ const ROUTES: &[Route] = &[
     page("/agent", pages::overview::overview),
     page("/targets", pages::targets::targets),
     page("/status", |state, _| pages::status::status(state)),
+    page("/storage", |state, _| pages::storage::storage(state)),
     page("/service-discovery", pages::discovery::discovery),
     page("/config", |state, _| pages::settings::config(state)),
     page("/flags", |state, _| pages::settings::flags(state)),

@@ -29,7 +29,7 @@ fn a_disk_that_hangs_makes_it_unhealthy_and_all_pages_are_answered() {
 
     disk.freeze();
     wait_for_long("unhealthy", || scraped.get("/-/healthy").status == 503);
-    for path in ["/metrics", "/status", "/targets", "/api/v1/targets", "/-/ready"] {
+    for path in ["/metrics", "/status", "/storage", "/targets", "/api/v1/targets", "/-/ready"] {
         let answer = scraped.get(path);
         assert!([200, 503].contains(&answer.status), "{path}: {}", answer.head);
     }

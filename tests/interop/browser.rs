@@ -19,6 +19,7 @@ const PAGES: &[(&str, &str, &str)] = &[
     ("targets-found", "/targets?q=parse&state=down", "1 target"),
     ("discovery", "/service-discovery", "5 targets"),
     ("status", "/status", "Remote write"),
+    ("storage", "/storage", "Log on disk"),
     ("config", "/config", "scrape_configs:"),
     ("flags", "/flags", "--config.file"),
 ];

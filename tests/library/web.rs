@@ -299,7 +299,7 @@ fn every_answer_forbids_what_pages_do_not_need() {
         }
     }
     // Nothing in the pages needs what is forbidden.
-    for path in ["/targets", "/status"] {
+    for path in ["/targets", "/status", "/storage"] {
         let page = ask(server.address, "GET", path).1;
         for inline in ["<script", "style=", "<style", "onclick", "<img", "<form"] {
             assert!(!page.contains(inline), "{path} holds {inline}");

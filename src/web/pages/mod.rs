@@ -2,10 +2,12 @@
 
 pub(in crate::web) mod debug;
 pub(in crate::web) mod discovery;
+mod figures;
 mod filter;
 pub(in crate::web) mod overview;
 pub(in crate::web) mod settings;
 pub(in crate::web) mod status;
+pub(in crate::web) mod storage;
 pub(in crate::web) mod targets;
 
 use crate::duration::format_duration;

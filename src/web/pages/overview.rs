@@ -1,36 +1,18 @@
 //! The first page: one screen that says that all is well, or what is not and where to look.
-//!
-//! Its figures are those of `/metrics`, read there, so that no figure is counted twice.
 
 use crate::remote::metrics::EndpointMetrics;
 use crate::scrape::targets::status::Health;
+use crate::web::pages::figures::Figures;
 use crate::web::pages::status::behind;
 use crate::web::pages::{ago, bytes, escape, page, utc};
 use crate::web::serve::http::{Request, Response};
 use crate::web::state::WebState;
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::iter::once;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// An endpoint that is further behind is a finding.
 const MAX_LAG_S: f64 = 120.0;
-
-/// Families of `/metrics` that are summed up for the page.
-const FAMILIES: &[&str] = &[
-    "process_resident_memory_bytes",
-    "process_open_fds",
-    "process_max_fds",
-    "prometheus_agent_active_series",
-    "prometheus_agent_samples_appended_total",
-    "prometheus_tsdb_wal_storage_size_bytes",
-    "prometheus_remote_storage_bytes_total",
-    "prometheus_remote_storage_samples_dropped_total",
-    "scraped_clock_steps_total",
-    "scraped_panics_total",
-    "scraped_wal_fsyncs_failed_total",
-    "scraped_wal_samples_lost_total",
-];
 
 /// How many targets there are of each health.
 #[derive(Clone, Copy, Debug, Default)]
@@ -82,7 +64,7 @@ pub(in crate::web) fn overview(state: &WebState, _: &Request) -> Response {
     figure("Samples", format!("{n_taken} taken since the start, {} lost", figures.n_lost()));
     figure("Series", format!("{}", figures.of("prometheus_agent_active_series")));
     let log_bytes = figures.of("prometheus_tsdb_wal_storage_size_bytes");
-    figure("Log on disk", bytes(log_bytes));
+    figure("Log on disk", format!("<a href=\"{base}/storage\">{}</a>", bytes(log_bytes)));
     figure("Memory", bytes(figures.of("process_resident_memory_bytes")));
     let n_sent_bytes = figures.of("prometheus_remote_storage_bytes_total");
     figure("Uplink", format!("{} since the start, repetitions included", bytes(n_sent_bytes)));
@@ -146,7 +128,7 @@ fn findings(
         find("/targets#failing", &format!("{n_complaints} sources of targets fail."));
     }
     if let Some(bound) = state.board.series_bound().filter(|bound| bound.is_reached()) {
-        find("/status", &bound.to_string());
+        find("/storage", &bound.to_string());
     }
     if state.running.last_reload().failed_since.is_some() {
         find("", "The last reload failed; the configuration before it is in force. The log says why.");
@@ -185,55 +167,4 @@ fn targets(state: &WebState) -> Targets {
 
 fn ms(at: SystemTime) -> i64 {
     at.duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
-}
-
-/// Sums of the families that the page shows.
-#[derive(Debug, Default)]
-struct Figures(BTreeMap<&'static str, f64>);
-
-impl Figures {
-    fn read(state: &WebState) -> Self {
-        let mut figures = Self::default();
-        state.registry.pieces().for_each(|piece| figures.take(&piece));
-        figures
-    }
-
-    /// Adds what a page of metrics has of them.
-    fn take(&mut self, page: &str) {
-        for line in page.lines() {
-            let name = line.split(['{', ' ']).next().unwrap_or_default();
-            let Some(known) = FAMILIES.iter().find(|known| **known == name) else { continue };
-            let value = line.rsplit(' ').next().and_then(|value| value.parse::<f64>().ok());
-            *self.0.entry(known).or_default() += value.filter(|value| value.is_finite()).unwrap_or(0.0);
-        }
-    }
-
-    /// Zero where there is no such family.
-    fn of(&self, family: &str) -> f64 {
-        debug_assert!(FAMILIES.contains(&family), "BUG: {family} is not read");
-        self.0.get(family).copied().unwrap_or(0.0)
-    }
-
-    /// Samples that were taken and reach nobody.
-    fn n_lost(&self) -> f64 {
-        self.of("prometheus_remote_storage_samples_dropped_total") + self.of("scraped_wal_samples_lost_total")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn figures_are_sums_over_series() {
-        let mut figures = Figures::default();
-        figures.take(
-            "# TYPE scraped_panics_total counter\nscraped_panics_total{thread=\"a b\"} 1\n\
-             scraped_panics_total{thread=\"c\"} 2\nscraped_panics_total_more 9\n",
-        );
-        figures.take("process_open_fds 7\nprocess_max_fds +Inf\nunknown 4\n");
-        let got =
-            ["scraped_panics_total", "process_open_fds", "process_max_fds"].map(|name| figures.of(name));
-        assert_eq!(got, [3.0, 7.0, 0.0]);
-    }
 }

@@ -22,9 +22,6 @@ pub(in crate::web) fn status(state: &WebState) -> Response {
     for endpoint in &endpoints {
         write_endpoint(&mut content, endpoint, &state.remote);
     }
-    if let Some(bound) = state.board.series_bound() {
-        let _ = write!(content, "<section><h2>Series</h2><p>{}</p></section>", escape(&bound.to_string()));
-    }
     page(&state.site, "remote write", std::iter::once(content))
 }
 

@@ -3,4 +3,5 @@
 mod discovery;
 mod overview;
 mod remote_write;
+mod storage;
 mod targets;

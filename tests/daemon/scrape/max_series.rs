@@ -72,11 +72,11 @@ fn new_series_are_left_out_and_known_ones_go_on() {
     });
     assert!(query(&data, "good").values().flatten().all(|(_, value)| value == "1"), "no gap");
 
-    let (shown, status) = (scraped.get("/targets").body, scraped.get("/status").body);
+    let (shown, storage) = (scraped.get("/targets").body, scraped.get("/storage").body);
     assert!(shown.contains("of new series left out: --storage.agent.max-series"), "{shown}");
     assert!(
-        status.contains("of at most 300 series (--storage.agent.max-series): new series are left out"),
-        "{status}"
+        storage.contains("of at most 300 series (--storage.agent.max-series): new series are left out"),
+        "{storage}"
     );
     let told = scraped.stderr().matches("new ones are left out until some are gone").count();
     assert_eq!(told, 1, "{}", scraped.stderr());
