@@ -19,6 +19,7 @@ use crate::remote::metrics::RemoteMetrics;
 use crate::scrape::manager::ManagerOptions;
 use crate::scrape::metrics::ScrapeMetrics;
 use crate::scrape::schedule::scheduler::FirstScrape;
+use crate::scrape::targets::on_demand::OnDemand;
 use crate::scrape::targets::status::StatusBoard;
 use crate::web;
 use crate::web::door::terms::Terms;
@@ -43,6 +44,8 @@ pub(super) struct Shown {
     pub(super) scrape: Arc<ScrapeMetrics>,
     pub(super) discovery: Arc<DiscoveryMetrics>,
     pub(super) remote: Arc<RemoteMetrics>,
+    /// The way of the web to the scheduler.
+    pub(super) on_demand: Arc<OnDemand>,
     /// Of all targets, for remote write.
     pub(super) families: Arc<MetadataStore>,
 }
@@ -57,6 +60,7 @@ impl Shown {
             scrape: Arc::default(),
             discovery: Arc::default(),
             remote: Arc::default(),
+            on_demand: Arc::default(),
             families: Arc::new(MetadataStore::new()),
         };
         shown.registry.register(Arc::clone(&shown.running) as _);
@@ -109,7 +113,14 @@ pub(super) fn start_web(
     let port =
         listeners.iter().find_map(|listener| listener.address().tcp()).map_or(0, |address| address.port());
     let prefix = flags.route_prefix.as_deref();
-    let site = Site::new(flags.external_url.clone(), prefix, flags.cors.clone(), &hostname, port);
+    let site = Site::new(
+        flags.external_url.clone(),
+        prefix,
+        flags.cors.clone(),
+        &hostname,
+        port,
+        terms.config().tls.is_some(),
+    );
     announce_pages(&listeners, &site, terms.config());
     let metrics = Arc::new(WebMetrics::default());
     shown.registry.register(Arc::clone(&metrics) as _);
@@ -133,6 +144,7 @@ pub(super) fn start_web(
         board: Arc::clone(&shown.board),
         complaints: Arc::clone(&shown.discovery.complaints),
         remote: Arc::clone(&shown.remote),
+        on_demand: Arc::clone(&shown.on_demand),
         site: Arc::new(site),
         config_text: ConfigText::default(),
         storage_retention: format!(
@@ -202,5 +214,6 @@ pub(super) fn scrape_options(
             true => MetadataRecords::Written,
             false => MetadataRecords::NotWritten,
         },
+        on_demand: Arc::clone(&shown.on_demand),
     }
 }

@@ -12,7 +12,9 @@ use crate::scrape::metrics::ScrapeMetrics;
 use crate::scrape::schedule::scheduler;
 use crate::scrape::schedule::scheduler::{Changes, FirstScrape, SchedulerOptions};
 use crate::scrape::scrape_loop::{ScrapeLoop, Worker};
-use crate::scrape::targets::pool::{FailureLogs, LoopChanges, LoopKeys, PoolsShare, ScrapePool};
+use crate::scrape::targets::loop_key::LoopKeys;
+use crate::scrape::targets::on_demand::OnDemand;
+use crate::scrape::targets::pool::{FailureLogs, LoopChanges, PoolsShare, ScrapePool};
 use crate::scrape::targets::status::{PoolStatus, StatusBoard};
 use crate::scrape::targets::target::offset_seed;
 use crossbeam_channel::{Receiver, RecvError, Sender, bounded, never, select, tick};
@@ -74,6 +76,8 @@ pub struct ManagerOptions {
     pub metadata: Arc<MetadataStore>,
     /// `--enable-feature=metadata-wal-records`.
     pub metadata_records: MetadataRecords,
+    /// Where requests for a scrape at once come from.
+    pub on_demand: Arc<OnDemand>,
 }
 
 /// The scraping side: manager, scheduler and workers.
@@ -107,6 +111,7 @@ impl Handle {
             make_worker: Box::new(make_worker),
             restart_order_check: Box::new(move || wal.restart_order_check()),
         })?;
+        options.on_demand.open(scheduler.requests());
         let manager = ManagerHandle::spawn(Inputs {
             config: options.config,
             board: options.board,

@@ -67,6 +67,10 @@ impl Router {
             Page::Api(handler) => {
                 Reply::Now(self.state.site.with_cors(request, handler(&self.state, request)))
             }
+            Page::Change(handler) => match self.state.site.refusal(request, true) {
+                Some(refusal) => Reply::Now(refusal),
+                None => handler(&self.state, request),
+            },
             Page::Reload => self.if_allowed(request, Self::reload),
             Page::Quit => self.if_allowed(request, Self::quit),
         }
@@ -88,11 +92,10 @@ impl Router {
     fn reload(&self) -> Reply {
         let (reply, outcome) = bounded(RELOAD_REPLY_CAPACITY);
         let _ = self.state.daemon_events.send(DaemonEvent::Reload { reply: Some(reply) });
-        let render = |outcome: Result<(), String>| match outcome {
+        Reply::later(outcome, |outcome: Result<(), String>| match outcome {
             Ok(()) => Response::text(200, ""),
             Err(why) => Response::text(500, format!("failed to reload config: {why}\n")),
-        };
-        Reply::Later { outcome, render, account: None }
+        })
     }
 
     fn quit(&self) -> Reply {

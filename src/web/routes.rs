@@ -3,6 +3,7 @@
 
 use crate::web::api::{features, metadata, notifications, relabel, self_metrics, status, targets};
 use crate::web::serve::http::{Request, Response};
+use crate::web::serve::reply::Reply;
 use crate::web::state::WebState;
 use crate::web::{api, pages, probes};
 
@@ -32,6 +33,8 @@ pub(in crate::web) enum Page {
     Shown(Handler),
     /// The same; other sites may read it if they are allowed to.
     Api(Handler),
+    /// What changes something, for pages of this server alone.
+    Change(fn(&WebState, &Request) -> Reply),
     Reload,
     Quit,
 }
@@ -62,6 +65,11 @@ const ROUTES: &[Route] = &[
     page("/", pages::overview::overview),
     page("/agent", pages::overview::overview),
     page("/targets", pages::targets::targets),
+    Route {
+        path: "/targets/scrape",
+        methods: POST,
+        page: Page::Change(pages::targets::scrape_now::scrape_now),
+    },
     page("/status", |state, _| pages::status::status(state)),
     page("/storage", |state, _| pages::storage::storage(state)),
     page("/service-discovery", pages::discovery::discovery),
@@ -216,6 +224,7 @@ mod tests {
         check("GET", "/api/v1/label/a", "404");
         check("GET", "/api/v1/label/a/values/b", "404");
         check("POST", "/debug/pprof/symbol", "/debug/*subpath");
+        check("GET", "/targets/scrape", "405 OPTIONS, POST");
         check("POST", "/api/v1/targets", "405 GET, HEAD, OPTIONS");
         check("GET", "/api/v1/read", "405 OPTIONS, POST");
         check("OPTIONS", "/-/reload", "200 GET, HEAD, OPTIONS, POST, PUT");

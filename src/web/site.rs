@@ -121,18 +121,20 @@ pub(in crate::web) enum Place<'a> {
 }
 
 impl Site {
-    /// `route_prefix` is the path of the external URL if it is not given; `port` is the first listener's.
+    /// `route_prefix` is the path of the external URL if it is not given; `port` is the first listener's. Without an
+    /// external URL it is this machine's name, by `https` if `is_tls`.
     pub fn new(
         external: Option<ExternalUrl>,
         route_prefix: Option<&str>,
         cors: Option<Cors>,
         hostname: &str,
         port: u16,
+        is_tls: bool,
     ) -> Self {
         let is_named = external.as_ref().is_some_and(|external| !external.authority.is_empty());
         let port = port.to_string();
         let external = external.unwrap_or_else(|| ExternalUrl {
-            scheme: "http".to_owned(),
+            scheme: if is_tls { "https" } else { "http" }.to_owned(),
             authority: format!("{hostname}:{port}"),
             path: String::new(),
         });
@@ -257,7 +259,7 @@ mod tests {
 
     fn site(external: Option<&str>, route_prefix: Option<&str>) -> Site {
         let external = external.map(|text| ExternalUrl::parse(text).unwrap());
-        Site::new(external, route_prefix, None, "Box", 9090)
+        Site::new(external, route_prefix, None, "Box", 9090, false)
     }
 
     #[test]
@@ -297,6 +299,17 @@ mod tests {
         check("/metrics", Place::Outside);
         assert_eq!(self::site(None, None).place("/metrics"), Place::Inside("/metrics"));
         assert_eq!(self::site(None, None).place("/"), Place::Inside("/"));
+    }
+
+    #[test]
+    fn without_an_external_url_it_is_this_machine_by_what_the_server_speaks() {
+        for (is_tls, scheme) in [(false, "http"), (true, "https")] {
+            let site = Site::new(None, None, None, "box", 9090, is_tls);
+            assert_eq!(site.global_authority(Some("9090")), (Some(scheme), "box:9090".to_owned()));
+        }
+        let external = ExternalUrl::parse("http://proxy.example").unwrap();
+        let site = Site::new(Some(external), None, None, "box", 9090, true);
+        assert_eq!(site.global_authority(Some("9090")), (Some("http"), "proxy.example".to_owned()));
     }
 
     #[test]

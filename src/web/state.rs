@@ -5,6 +5,7 @@ use crate::discovery::complaints::Complaints;
 use crate::lifecycle::DaemonEvent;
 use crate::lifecycle::Running;
 use crate::remote::metrics::RemoteMetrics;
+use crate::scrape::targets::on_demand::OnDemand;
 use crate::scrape::targets::status::StatusBoard;
 use crate::web::metrics::WebMetrics;
 use crate::web::site::Site;
@@ -34,6 +35,8 @@ pub struct WebState {
     pub complaints: Arc<Complaints>,
     /// All remote write endpoints.
     pub remote: Arc<RemoteMetrics>,
+    /// Where requests for a scrape at once go.
+    pub on_demand: Arc<OnDemand>,
     /// Where the pages are and who may ask.
     pub site: Arc<Site>,
     /// Text of the configuration while somebody reads it.

@@ -152,6 +152,17 @@ fn tls_carries_every_answer_and_refuses_what_is_not_spoken() {
     plain.read_to_string(&mut answer).expect("an answer");
     assert_eq!(answer, "HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n");
     assert!(scraped.stderr().contains(&format!("pages at https://{}/targets", scraped.address())));
+    // Its own URL for others is by https.
+    let own = format!(
+        "scrape_configs: [{{job_name: own, static_configs: [{{targets: ['{}']}}]}}]\n",
+        scraped.address()
+    );
+    scraped.write("scraped.yml", &own);
+    scraped.signal("HUP");
+    wait_until("the target is listed by https", || {
+        let answer = asker.get(scraped.address(), "/api/v1/targets", "").expect("an answer");
+        answer.body.contains("\"globalUrl\":\"https://")
+    });
     assert!(scraped.stop().success());
 }
 

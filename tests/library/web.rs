@@ -29,7 +29,7 @@ struct Server {
 }
 
 fn serve(lifecycle_enabled: bool) -> Server {
-    serve_as(lifecycle_enabled, |port| Site::new(None, None, None, "box", port))
+    serve_as(lifecycle_enabled, |port| Site::new(None, None, None, "box", port, false))
 }
 
 fn serve_as(lifecycle_enabled: bool, site: impl FnOnce(u16) -> Site) -> Server {
@@ -55,6 +55,7 @@ fn serve_as(lifecycle_enabled: bool, site: impl FnOnce(u16) -> Site) -> Server {
         board: Arc::new(StatusBoard::default()),
         complaints: Arc::default(),
         remote: Arc::new(RemoteMetrics::default()),
+        on_demand: Arc::default(),
         site: Arc::new(site(address.port())),
         config_text: ConfigText::default(),
         flags: vec![("config.file", "a.yml".to_owned())],
@@ -289,11 +290,11 @@ fn every_answer_forbids_what_pages_do_not_need() {
         let (found, head, _) = ask_with(server.address, method, path, headers);
         assert_eq!(found, status, "{method} {path}");
         for line in [
-            "Content-Security-Policy: default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; \
+            "Content-Security-Policy: default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'self'; \
              frame-ancestors 'none'",
             "X-Content-Type-Options: nosniff",
             "X-Frame-Options: DENY",
-            "Referrer-Policy: no-referrer",
+            "Referrer-Policy: same-origin",
         ] {
             assert!(head.lines().any(|it| it == line), "{method} {path}: no {line} in {head}");
         }
@@ -342,7 +343,7 @@ fn only_pages_of_this_server_change_anything() {
 #[test]
 fn names_of_other_hosts_are_refused_on_a_loopback_address() {
     let external = || Some(ExternalUrl::parse("https://proxy.example/x/").unwrap());
-    let server = serve_as(false, |port| Site::new(external(), None, None, "Box", port));
+    let server = serve_as(false, |port| Site::new(external(), None, None, "Box", port, false));
     let status = |host: &str| {
         let (status, _, body) =
             ask_with(server.address, "GET", "/x/api/v1/targets", &format!("Host: {host}\r\n"));
@@ -363,7 +364,7 @@ fn names_of_other_hosts_are_refused_on_a_loopback_address() {
 #[test]
 fn everything_is_under_the_prefix() {
     let external = Some(ExternalUrl::parse("http://proxy.example/outer/").unwrap());
-    let server = serve_as(true, |port| Site::new(external, Some("/inner/"), None, "box", port));
+    let server = serve_as(true, |port| Site::new(external, Some("/inner/"), None, "box", port, false));
     let check = |method: &str, path: &str, status: u16, location: Option<&str>| {
         let (found, head, body) = ask_with(server.address, method, path, "Host: localhost\r\n");
         assert_eq!(found, status, "{path}: {body}");
@@ -392,7 +393,7 @@ fn everything_is_under_the_prefix() {
 #[test]
 fn other_sites_read_the_api_if_they_may() {
     let cors = Cors::parse("https?://(a|b)\\.example").unwrap();
-    let server = serve_as(false, |port| Site::new(None, None, Some(cors), "box", port));
+    let server = serve_as(false, |port| Site::new(None, None, Some(cors), "box", port, false));
     let head = |path: &str, method: &str, origin: &str| {
         let headers = format!("Host: localhost\r\nOrigin: {origin}\r\n");
         let (status, head, _) = ask_with(server.address, method, path, &headers);

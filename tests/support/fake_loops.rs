@@ -14,7 +14,9 @@ use scraped::scrape::metrics::ScrapeMetrics;
 use scraped::scrape::schedule::scheduler::{Changes, FirstScrape, Handle, SchedulerOptions};
 use scraped::scrape::schedule::workers::Scrapeable;
 use scraped::scrape::scrape_loop::{Answered, ScrapeTime};
-use scraped::scrape::targets::pool::{LoopChanges, LoopKey, LoopKeys, LoopSettings};
+use scraped::scrape::targets::loop_key::{LoopKey, LoopKeys};
+use scraped::scrape::targets::on_demand::{OnDemand, Outcome};
+use scraped::scrape::targets::pool::{LoopChanges, LoopSettings};
 use scraped::scrape::targets::target::Target;
 use scraped::scrape::targets::target_url::TargetUrl;
 use scraped_engine::labels::Labels;
@@ -199,6 +201,7 @@ pub struct Fixture {
     pub order_restarts: Arc<Mutex<u32>>,
     /// Where keys of loops come from.
     pub keys: LoopKeys,
+    on_demand: OnDemand,
     scheduler: Handle<FakeLoop>,
 }
 
@@ -225,7 +228,9 @@ impl Fixture {
             },
         })
         .expect("a scheduler");
-        Self { journal, metrics, clock, order_restarts, keys: LoopKeys::default(), scheduler }
+        let on_demand = OnDemand::default();
+        on_demand.open(scheduler.requests());
+        Self { journal, metrics, clock, order_restarts, keys: LoopKeys::default(), on_demand, scheduler }
     }
 
     /// Adds targets of job `job` and returns their keys.
@@ -246,6 +251,11 @@ impl Fixture {
     /// Tells the scheduler of any changes.
     pub fn apply(&self, changes: Changes) {
         (self.scheduler.changes())(changes);
+    }
+
+    /// Asks for a scrape at once.
+    pub fn scrape_now(&self, key: LoopKey) -> Receiver<Outcome> {
+        self.on_demand.ask(key).expect("few ask")
     }
 
     /// Stops the scheduler and its workers.

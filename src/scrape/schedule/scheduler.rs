@@ -18,7 +18,9 @@ use crate::scrape::schedule::workers::{
     Done, Job, Scrapeable, Slot, Task, TaskOutcome, WorkerContext, Workers,
 };
 use crate::scrape::scrape_loop::Answered;
-use crate::scrape::targets::pool::{LoopChanges, LoopKey, LoopSettings};
+use crate::scrape::targets::loop_key::LoopKey;
+use crate::scrape::targets::on_demand::{Forward, Refusal, ScrapeRequest};
+use crate::scrape::targets::pool::{LoopChanges, LoopSettings};
 use crossbeam_channel::{Receiver, RecvTimeoutError, unbounded};
 use scraped_engine::threads::{STACK_BYTES, Thread, ThreadKind};
 use std::io;
@@ -69,6 +71,7 @@ pub struct Changes {
 enum Message<L> {
     Apply(Changes),
     Done(Done<L>),
+    ScrapeNow(ScrapeRequest),
     Stop,
 }
 
@@ -102,7 +105,8 @@ impl<L: Scrapeable> Handle<L> {
     /// # Errors
     /// The system refuses a thread.
     pub fn spawn(options: SchedulerOptions<L>) -> io::Result<Self> {
-        // Unbounded: a worker must never block when it gives a loop back. Cannot grow past loops and reloads.
+        // Unbounded: a worker must never block when it gives a loop back. Cannot grow past loops, reloads and
+        // requests for a scrape.
         let (sender, inbox) = unbounded();
         let timing = Timing::new(options.clock.clone());
         let scheduler = {
@@ -118,6 +122,13 @@ impl<L: Scrapeable> Handle<L> {
         let inbox = self.inbox.clone();
         // A closed inbox means that the scheduler has stopped.
         Box::new(move |changes| drop(inbox.send(Message::Apply(changes))))
+    }
+
+    /// A sender for requests; it never blocks.
+    pub fn requests(&self) -> Forward {
+        let inbox = self.inbox.clone();
+        // A closed inbox means that the scheduler has stopped; the request is dropped with the message.
+        Box::new(move |request| drop(inbox.send(Message::ScrapeNow(request))))
     }
 
     /// Cancels what runs and ends all threads but those that hang in a scrape after `STOP_WAIT`.
@@ -184,6 +195,7 @@ impl<L: Scrapeable> Scheduler<L> {
             match mailbox::recv(&self.inbox, next_wake) {
                 Ok(Message::Apply(changes)) => self.apply(changes),
                 Ok(Message::Done(done)) => self.on_done(done),
+                Ok(Message::ScrapeNow(request)) => self.scrape_now(request),
                 Ok(Message::Stop) => return self.stop(),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
@@ -266,6 +278,24 @@ impl<L: Scrapeable> Scheduler<L> {
             self.check_clock();
             self.dispatch(slot_idx, Lane::Suspect, now, Task::Scrape);
         }
+    }
+
+    /// Someone wants a scrape between the slots; `next_due` stays.
+    fn scrape_now(&mut self, request: ScrapeRequest) {
+        self.check_clock();
+        let now = self.timing.now();
+        let Some(slot_idx) = self.slots.find(request.key) else { return request.answer(Err(Refusal::Gone)) };
+        let Some(tenant) = self.slots.get_mut(slot_idx) else { return };
+        if let Some(outcome) = tenant.answer_at_once(now) {
+            return request.answer(outcome);
+        }
+        let lane = match tenant.suspicion {
+            None => Lane::Proven,
+            Some(_) if self.suspects.enter() => Lane::Suspect,
+            Some(_) => return request.answer(Err(Refusal::NoWorker)),
+        };
+        tenant.request = Some(request);
+        self.dispatch(slot_idx, lane, now, Task::Scrape);
     }
 
     /// Moves `next_due` one slot on and returns the slot that has come.
@@ -364,6 +394,7 @@ impl<L: Scrapeable> Scheduler<L> {
             let is_suspect = answered != Answered::Yes;
             tenant.suspicion = is_suspect.then(|| Suspicion::new(&self.metrics));
         }
+        tenant.answer_request(now);
         if lane == Lane::Suspect {
             self.suspects.leave();
         }
@@ -436,6 +467,7 @@ impl<L: Scrapeable> Scheduler<L> {
             is_on_grid: self.first_scrape == FirstScrape::OnGrid,
             next_due,
             running_due: next_due,
+            request: None,
             last_start: None,
             has_written: false,
             clock_epoch: self.clock_epoch,
@@ -537,7 +569,7 @@ impl<L: Scrapeable> Scheduler<L> {
                     n_running -= 1;
                     self.workers.returned(done.worker_idx, until);
                 }
-                Ok(Message::Apply(_) | Message::Stop) => {}
+                Ok(Message::Apply(_) | Message::ScrapeNow(_) | Message::Stop) => {}
                 Err(_) => {
                     log::warn!(
                         "{n_running} scrapes did not end within {STOP_WAIT:?} of being cancelled; leaving them"

@@ -6,12 +6,17 @@
 use crate::scrape::schedule::end_of_run::EndOfRun;
 use crate::scrape::schedule::set_aside::Panics;
 use crate::scrape::schedule::suspects::Suspicion;
-use crate::scrape::targets::pool::{LoopKey, LoopSettings};
+use crate::scrape::targets::loop_key::LoopKey;
+use crate::scrape::targets::on_demand::{Outcome, Refusal, ScrapeRequest};
+use crate::scrape::targets::pool::LoopSettings;
 use scraped_engine::metrics::Summary;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// Between a scrape on demand and others of its target: timestamps are whole milliseconds, and each needs its own.
+const ON_DEMAND_GAP: Duration = Duration::from_millis(10);
 
 /// All loops, those that run included.
 pub(in crate::scrape) struct Slots<L> {
@@ -52,6 +57,8 @@ pub(in crate::scrape) struct Tenant<L> {
     pub(in crate::scrape) next_due: Instant,
     /// The slot that is running.
     pub(in crate::scrape) running_due: Instant,
+    /// Who waits for the scrape that is running, which is none of a slot.
+    pub(in crate::scrape) request: Option<ScrapeRequest>,
     /// The last time the target was asked.
     pub(in crate::scrape) last_start: Option<Instant>,
     /// Something was written for it, so its end has to be.
@@ -98,6 +105,34 @@ pub(in crate::scrape) enum AfterRun {
     Retire,
     /// Its job is gone, or its markers are written.
     Free,
+}
+
+impl<L> Tenant<L> {
+    /// The answer to a request for a scrape that begins at `now`; `None` if it may begin.
+    pub(in crate::scrape) fn answer_at_once(&self, now: Instant) -> Option<Outcome> {
+        match &self.state {
+            State::Running(..) | State::Retired(..) => {
+                Some(Err(Refusal::Running(now.saturating_duration_since(self.running_due))))
+            }
+            State::Waiting(_) => Some(Err(Refusal::NoWorker)),
+            State::Idle(_) if self.panics.is_set_aside(now) => Some(Err(Refusal::SetAside)),
+            // The request came while it was being scraped.
+            State::Idle(_) if self.last_start.is_some_and(|start| now < start + ON_DEMAND_GAP) => {
+                Some(Ok(()))
+            }
+            State::Idle(_) => None,
+        }
+    }
+
+    /// A scrape has ended. If it was a request's, a slot that has come meanwhile was its slot, too: a second scrape would
+    /// get a timestamp that is not newer.
+    pub(in crate::scrape) fn answer_request(&mut self, now: Instant) {
+        let Some(request) = self.request.take() else { return };
+        if self.next_due <= now + ON_DEMAND_GAP {
+            self.next_due += self.settings.target.scrape_interval;
+        }
+        request.answer(Ok(()));
+    }
 }
 
 impl<L> Slots<L> {

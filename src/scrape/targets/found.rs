@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::config::ScrapeConfig;
 use crate::discovery::target_group::TargetGroup;
 use crate::scrape::metrics::ScrapeMetrics;
+use crate::scrape::targets::loop_key::LoopKey;
 use crate::scrape::targets::status::{ActiveTarget, TargetStatus};
 use crate::scrape::targets::target::{Discovered, Target, targets_from_group};
 use scraped_engine::labels::builder::LabelsBuilder;
@@ -25,8 +26,8 @@ pub struct Found {
 
 impl Found {
     /// As the pages list it.
-    pub fn listed(self, target: Arc<Target>, status: Arc<TargetStatus>) -> ActiveTarget {
-        ActiveTarget { target, discovered: self.discovered, status }
+    pub fn listed(self, key: LoopKey, target: Arc<Target>, status: Arc<TargetStatus>) -> ActiveTarget {
+        ActiveTarget { key, target, discovered: self.discovered, status }
     }
 }
 

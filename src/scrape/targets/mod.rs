@@ -4,6 +4,8 @@ pub mod bad_answer;
 pub mod found;
 pub mod history;
 pub mod local_access;
+pub mod loop_key;
+pub mod on_demand;
 pub mod pool;
 pub mod reuse;
 pub mod status;

@@ -8,30 +8,15 @@ use crate::discovery::target_group::TargetGroup;
 use crate::scrape::fetch::failure_log::FailureLog;
 use crate::scrape::metrics::{ScrapeMetrics, go_duration};
 use crate::scrape::targets::found::{Found, FoundTargets};
+use crate::scrape::targets::loop_key::{LoopKey, LoopKeys};
 use crate::scrape::targets::reuse::{Reuse, reuse};
 use crate::scrape::targets::status::{ActiveTarget, PoolStatus, TargetStatus};
 use crate::scrape::targets::target::Target;
 use crate::scrape::targets::target_limit::TargetLimit;
-use portable_atomic::{AtomicU64, Ordering};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
-
-/// Name of a scrape loop, given by its pool: the slots of the scheduler are no one else's business.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct LoopKey(u64);
-
-/// Where keys come from; all pools share it.
-#[derive(Debug, Default)]
-pub struct LoopKeys(AtomicU64);
-
-impl LoopKeys {
-    /// A key that was never given before.
-    pub fn next(&self) -> LoopKey {
-        LoopKey(self.0.fetch_add(1, Ordering::Relaxed))
-    }
-}
 
 /// What a loop needs to know.
 #[derive(Clone, Debug)]
@@ -208,7 +193,7 @@ impl ScrapePool {
     ) -> ActiveTarget {
         match reuse {
             Reuse::Untouched => {
-                let active = found.listed(Arc::clone(&known.target), Arc::clone(&known.status));
+                let active = found.listed(known.key, Arc::clone(&known.target), Arc::clone(&known.status));
                 self.active.insert(known.target.hash, known);
                 active
             }
@@ -216,7 +201,7 @@ impl ScrapePool {
                 let target = Arc::clone(&found.target);
                 let known = ActiveLoop { target: Arc::clone(&target), ..known };
                 changes.replace.push((known.key, self.settings(&known)));
-                let active = found.listed(Arc::clone(&target), Arc::clone(&known.status));
+                let active = found.listed(known.key, Arc::clone(&target), Arc::clone(&known.status));
                 self.active.insert(target.hash, known);
                 active
             }
@@ -236,9 +221,10 @@ impl ScrapePool {
     ) -> ActiveTarget {
         let target = Arc::clone(&found.target);
         let added = ActiveLoop { key: keys.next(), target: Arc::clone(&target), status: Arc::clone(&status) };
-        changes.add.push((added.key, self.settings(&added)));
+        let key = added.key;
+        changes.add.push((key, self.settings(&added)));
         self.active.insert(target.hash, added);
-        found.listed(target, status)
+        found.listed(key, target, status)
     }
 
     fn settings(&self, active: &ActiveLoop) -> LoopSettings {

@@ -5,6 +5,7 @@
 
 use crate::scrape::targets::bad_answer::BadAnswer;
 use crate::scrape::targets::history::{Attempt, History, ScrapeStage};
+use crate::scrape::targets::loop_key::LoopKey;
 use crate::scrape::targets::target::{Discovered, Target};
 use parking_lot::{Mutex, RwLock};
 use scraped_engine::families::FamilyList;
@@ -157,6 +158,8 @@ impl TargetStatus {
 /// A target that is scraped.
 #[derive(Clone, Debug)]
 pub struct ActiveTarget {
+    /// Its loop.
+    pub key: LoopKey,
     /// The target.
     pub target: Arc<Target>,
     /// Where it came from.

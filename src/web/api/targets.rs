@@ -151,8 +151,14 @@ mod tests {
 
     #[test]
     fn loopback_addresses_get_the_hosts_name() {
-        let site =
-            Site::new(Some(ExternalUrl::parse("https://proxy:81/x").unwrap()), None, None, "box", 9090);
+        let site = Site::new(
+            Some(ExternalUrl::parse("https://proxy:81/x").unwrap()),
+            None,
+            None,
+            "box",
+            9090,
+            false,
+        );
         let check = |authority: &str, expected: &str| {
             let path_and_query = "/metrics".to_owned();
             let url = TargetUrl { scheme: UrlScheme::Http, authority: authority.to_owned(), path_and_query };

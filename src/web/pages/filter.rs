@@ -19,6 +19,8 @@ pub(super) struct Filter {
     pub job: String,
     /// In lower case; empty: whatever there is.
     pub text: String,
+    /// This target alone, by its hash: the one that was just scraped on demand.
+    pub target: Option<u64>,
     /// After so many.
     pub from: usize,
 }
@@ -33,13 +35,14 @@ impl Filter {
             state: states.iter().find(|known| **known == state).copied().unwrap_or_default(),
             job: value("job"),
             text: value("q").trim().to_lowercase(),
+            target: value("target").parse().ok(),
             from: value("from").parse().unwrap_or(0),
         }
     }
 
     /// Whether it lets all targets of a job through.
     pub(super) fn is_open(&self) -> bool {
-        self.state.is_empty() && self.text.is_empty()
+        self.state.is_empty() && self.text.is_empty() && self.target.is_none()
     }
 
     /// Of all jobs those that are shown.

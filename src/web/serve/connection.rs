@@ -2,7 +2,7 @@
 
 use crate::web::metrics::{Account, OpenConnection};
 use crate::web::serve::http::{Head, Outgoing, Request, Response, parse_head};
-use crate::web::serve::reply::{Reply, Responder, Times, Verdict};
+use crate::web::serve::reply::{Awaited, Reply, Responder, Times, Verdict};
 use crate::web::serve::wire::Wire;
 use crossbeam_channel::{Receiver, TryRecvError};
 use rustix::event::PollFlags;
@@ -39,8 +39,7 @@ enum State {
     Reading,
     Pending {
         request: Request,
-        outcome: Receiver<Result<(), String>>,
-        render: fn(Result<(), String>) -> Response,
+        answer: Awaited,
         account: Option<Account>,
     },
     /// The password of a request is being checked.
@@ -220,9 +219,7 @@ impl Connection {
     ) {
         match reply {
             Reply::Now(response) => self.answer(Some(&request), responder.finish(response), now, times),
-            Reply::Later { outcome, render, account } => {
-                self.state = State::Pending { request, outcome, render, account };
-            }
+            Reply::Later { answer, account } => self.state = State::Pending { request, answer, account },
             Reply::Checking(verdict) => self.state = State::Checking { request, verdict },
         }
     }
@@ -241,12 +238,8 @@ impl Connection {
     }
 
     fn collect_answer(&mut self, now: Instant, times: Times, responder: &mut dyn Responder) {
-        let State::Pending { request, outcome, render, account } = &mut self.state else { return };
-        let mut response = match outcome.try_recv() {
-            Ok(outcome) => render(outcome),
-            Err(TryRecvError::Empty) => return,
-            Err(TryRecvError::Disconnected) => Response::text(500, "the daemon is stopping\n"),
-        };
+        let State::Pending { request, answer, account } = &mut self.state else { return };
+        let Some(mut response) = answer() else { return };
         response.account = account.take();
         let request = request.clone();
         self.answer(Some(&request), responder.finish(response), now, times);

@@ -4,9 +4,9 @@ use crate::http::tls::server::Acceptor;
 use crate::web::metrics::Account;
 use crate::web::serve::http::Request;
 use crate::web::serve::http::Response;
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, TryRecvError};
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a client may take.
 #[derive(Clone, Copy, Debug)]
@@ -33,21 +33,49 @@ pub trait Responder {
 }
 
 /// An answer, or where it will come from.
-#[derive(Debug)]
 pub enum Reply {
     /// Ready.
     Now(Response),
-    /// Comes from another thread; a closed channel is a 500.
+    /// Comes from another thread.
     Later {
-        /// Where it comes from.
-        outcome: Receiver<Result<(), String>>,
-        /// What it looks like.
-        render: fn(Result<(), String>) -> Response,
+        /// Gives the answer when it is there.
+        answer: Awaited,
         /// What the request is counted by.
         account: Option<Account>,
     },
     /// The password is being checked by another thread: [`Responder::respond_to_checked`] is next.
     Checking(Receiver<Verdict>),
+}
+
+/// An answer that another thread works for; called again until it gives one, and never after that.
+pub type Awaited = Box<dyn FnMut() -> Option<Response>>;
+
+impl Reply {
+    /// What `render` makes of what comes over `outcome`; a closed channel is a 500.
+    pub fn later<T: 'static>(outcome: Receiver<T>, render: impl Fn(T) -> Response + 'static) -> Self {
+        let answer = move || match outcome.try_recv() {
+            Ok(outcome) => Some(render(outcome)),
+            Err(TryRecvError::Empty) => None,
+            Err(TryRecvError::Disconnected) => Some(Response::text(500, "the daemon is stopping\n")),
+        };
+        Self::Later { answer: Box::new(answer), account: None }
+    }
+
+    /// The same with an end: if nothing has come by `deadline`, `give_up` is the answer.
+    pub fn later_until<T: 'static>(
+        outcome: Receiver<T>,
+        render: impl Fn(T) -> Response + 'static,
+        deadline: Instant,
+        give_up: fn() -> Response,
+    ) -> Self {
+        match Self::later(outcome, render) {
+            Self::Later { mut answer, account } => {
+                let bounded = move || answer().or_else(|| (Instant::now() >= deadline).then(give_up));
+                Self::Later { answer: Box::new(bounded), account }
+            }
+            other => other,
+        }
+    }
 }
 
 /// A user with a password, in a form that no one gets them out of.

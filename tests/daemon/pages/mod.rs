@@ -3,5 +3,6 @@
 mod discovery;
 mod overview;
 mod remote_write;
+mod scrape_now;
 mod storage;
 mod targets;

@@ -47,6 +47,7 @@ fn every_scrape_is_in_the_log_whatever_the_wall_clock_does() {
             max_workers: 4,
             metadata: Arc::default(),
             metadata_records: MetadataRecords::default(),
+            on_demand: Arc::default(),
         },
         target_sets_receiver,
     )

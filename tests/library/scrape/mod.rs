@@ -3,6 +3,7 @@
 mod clock_step;
 mod fetch;
 mod hung_targets;
+mod on_demand;
 mod reload_order;
 mod schedule;
 mod staleness;

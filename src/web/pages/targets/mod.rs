@@ -1,6 +1,7 @@
 //! The targets page: server-rendered, no script, readable in a text browser and on a phone.
 
 mod row;
+pub(in crate::web) mod scrape_now;
 mod strip;
 
 use crate::discovery::complaints::{Complaints, OpenComplaint};
@@ -19,7 +20,7 @@ use std::sync::Arc;
 /// Failing sources that are shown: of thousands of files the first say enough.
 const MAX_COMPLAINTS: usize = 50;
 
-/// Rows of one page: a target with all it says takes some 1.3 kB, and the whole page has to be small.
+/// Rows of one page: a target with all it says takes some 1.5 kB, and the whole page has to be small.
 const PAGE_ROWS: usize = 36;
 
 /// [`Health`], as the page has it.
@@ -61,7 +62,7 @@ pub(in crate::web) fn targets(state: &WebState, request: &Request) -> Response {
                 out.push_str(if pool.active.is_empty() { NO_TABLE } else { row::HEAD });
             }
             if let Row::Target { pool, idx, .. } = &next {
-                out.push_str(&pool.active.get(*idx).map(row).unwrap_or_default());
+                out.push_str(&pool.active.get(*idx).map(|active| row(job, active)).unwrap_or_default());
             }
             Some(out)
         }
@@ -115,7 +116,8 @@ fn rows(state: &WebState, jobs: Vec<String>, filter: Filter) -> impl Iterator<It
 fn takes(filter: &Filter, active: &ActiveTarget) -> bool {
     let is_in_error =
         || active.status.last().and_then(|last| last.error).is_some_and(|error| filter.is_in(&error));
-    filter.takes_state(active.status.health().as_str())
+    filter.target.is_none_or(|hash| hash == active.target.hash)
+        && filter.takes_state(active.status.health().as_str())
         && (filter.is_in(&active.target.url.to_string())
             || filter.is_in_labels(&active.target.labels)
             || is_in_error())

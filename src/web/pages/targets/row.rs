@@ -14,8 +14,8 @@ use std::fmt::Write as _;
 /// The head of a table of such rows.
 pub(super) const HEAD: &str = "<table class=targets><thead><tr><th>Endpoint<th>State<th>Last attempts<th>Last scrape<th>Labels<th>Error</tr></thead><tbody>";
 
-/// The row.
-pub(super) fn row(active: &ActiveTarget) -> String {
+/// The row of one of a job's targets.
+pub(super) fn row(job: &str, active: &ActiveTarget) -> String {
     let mut out = String::new();
     let health = active.status.health().as_str();
     let _ = write!(
@@ -39,6 +39,7 @@ pub(super) fn row(active: &ActiveTarget) -> String {
     } else {
         out.push_str("<td><td data-label=\"Last scrape\">never");
     }
+    out.push_str(&button(job, active.target.hash));
     let _ = write!(out, "<td data-label=Labels>{}", labels(&active.target.labels));
     match last {
         Some(LastScrape { error: Some(error), failed_in, answer, .. }) => {
@@ -68,6 +69,15 @@ fn since(history: &History, last: &LastScrape) -> String {
     }
     text.push_str("</small>");
     text
+}
+
+/// "Scrape now".
+fn button(job: &str, hash: u64) -> String {
+    format!(
+        "<form method=post action=targets/scrape><input type=hidden name=job value=\"{}\"><button name=target value={hash}>\
+         Scrape now</button></form>",
+        escape(job)
+    )
 }
 
 fn last_scrape(active: &ActiveTarget, last: &LastScrape) -> String {
