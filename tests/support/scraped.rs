@@ -236,16 +236,21 @@ pub fn write_whole(dir: &Path, name: &str, content: &str) -> PathBuf {
     path
 }
 
-/// A port that no one listens on now, and that the system gives to no one who does not ask for it.
+/// An address that no one listens on now, and that the system gives to no one who does not ask for it.
 pub fn free_address() -> String {
+    free_listener().local_addr().expect("a bound socket").to_string()
+}
+
+/// A listener on such an address. None is given twice: a daemon may still ask for the server that a test has ended, and must
+/// not meet another test's.
+pub fn free_listener() -> TcpListener {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     loop {
         let turn = NEXT.fetch_add(1, Ordering::Relaxed);
         // Two processes that run beside each other begin far apart.
         let port = PORTS.start + (process::id() as usize * 641 + turn) % PORTS.len();
-        let address = format!("127.0.0.1:{port}");
-        if TcpListener::bind(&address).is_ok() {
-            return address;
+        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port as u16)) {
+            return listener;
         }
     }
 }

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use crate::scraped::free_listener;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
@@ -112,12 +113,15 @@ struct Path {
 impl FakeTargets {
     /// Listens on a free port of 127.0.0.1.
     pub fn start() -> Self {
-        Self::start_on("127.0.0.1:0")
+        Self::listen(free_listener())
     }
 
     /// Listens on `address`.
     pub fn start_on(address: &str) -> Self {
-        let listener = TcpListener::bind(address).expect("a free port");
+        Self::listen(TcpListener::bind(address).expect("a free port"))
+    }
+
+    fn listen(listener: TcpListener) -> Self {
         let address = listener.local_addr().expect("a bound socket");
         let shared = Arc::new(Shared::default());
         let accepting = Arc::clone(&shared);

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use socket2::SockRef;
 
 use super::message::{Exemplar, Histogram, Message, Metadata, Protocol, Series};
+use crate::scraped::free_listener;
 
 /// Where the endpoint is asked.
 pub const WRITE_PATH: &str = "/api/v1/write";
@@ -148,12 +149,15 @@ pub struct State {
 impl Receiver {
     /// Listens on a free port of 127.0.0.1 and stores what comes.
     pub fn start() -> Self {
-        Self::start_on("127.0.0.1:0")
+        Self::listen(free_listener())
     }
 
     /// Listens on `address`.
     pub fn start_on(address: &str) -> Self {
-        let listener = TcpListener::bind(address).expect("a free port");
+        Self::listen(TcpListener::bind(address).expect("a free port"))
+    }
+
+    fn listen(listener: TcpListener) -> Self {
         let address = listener.local_addr().expect("a bound socket");
         let shared = Arc::new(Shared {
             script: Mutex::new(Box::new(|_| Answer::Stores(204))),

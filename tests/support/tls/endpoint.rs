@@ -16,6 +16,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned, SupportedProtocolVersion};
 
 use super::{Authority, Pair};
+use crate::scraped::free_listener;
 
 /// What the server was asked.
 #[derive(Clone, Debug, Default)]
@@ -93,7 +94,7 @@ impl Endpoint {
     }
 
     fn start(tls: Option<Arc<ServerConfig>>, answer: Arc<Answering>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let listener = free_listener();
         let port = listener.local_addr().expect("a bound socket").port();
         let shared = Arc::new(Shared {
             answer: Mutex::new(answer),

@@ -3,7 +3,7 @@
 //! It knows one target, whatever name it is asked for.
 
 use std::io::{self, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -12,6 +12,7 @@ use std::time::Duration;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use super::endpoint::read_head;
+use crate::scraped::free_listener;
 
 /// A listener; its threads end with the test.
 pub struct Proxy {
@@ -37,7 +38,7 @@ pub enum Manner {
 impl Proxy {
     /// One that leads to `target`, a `host:port`.
     pub fn new(manner: Manner, tls: Option<Arc<ServerConfig>>, target: String) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let listener = free_listener();
         let port = listener.local_addr().expect("a bound socket").port();
         let asked = Arc::new(Mutex::new(Vec::new()));
         let keeping = Arc::clone(&asked);
