@@ -470,7 +470,8 @@ fn targets_that_go_leave_the_same_marks() {
         });
     }
     assert_eq!(scraped.stop().code(), Some(0));
-    agent.stop();
+    // Killed: one that stops may count a scrape that is under way as failed.
+    drop(agent);
     let mut differences = Vec::new();
     compare("runs", &runs(&data), &runs(&agent_data), &mut differences);
     assert!(differences.is_empty(), "{}", differences.join("\n"));
