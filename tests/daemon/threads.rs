@@ -37,6 +37,17 @@ fn n_restarts(scraped: &Scraped, kind: &str) -> Option<f64> {
     metric(scraped, &format!("scraped_thread_restarts_total{{thread=\"{kind}\"}}"))
 }
 
+/// The daemon stops in order, says which thread has died, and has the exit status of a bug.
+fn check_ends_by_a_bug(mut scraped: Scraped, kind: &str) {
+    let status = scraped.wait();
+    let stderr = scraped.stderr();
+    assert_eq!(status.code(), Some(EXIT_BUG), "{kind}: {stderr}");
+    check_said_once(&stderr, kind);
+    assert!(stderr.contains("stopped in "), "{kind}: {stderr}");
+    // What was held is free.
+    assert!(Scraped::start_in(scraped.dir(), &[]).stop().success(), "{kind}");
+}
+
 /// The panic was counted, and said in one line with its place.
 fn check_said_once(stderr: &str, kind: &str) {
     let said: Vec<&str> = stderr.lines().filter(|line| line.contains("a fault that was asked for")).collect();
@@ -67,14 +78,7 @@ fn without_an_essential_thread_the_daemon_stops_in_order_with_the_exit_status_of
         for kind in kinds {
             let config = &config;
             scope.spawn(move || {
-                let mut scraped = Scraped::spawn_under((FAULTS, kind), config);
-                let status = scraped.wait();
-                let stderr = scraped.stderr();
-                assert_eq!(status.code(), Some(EXIT_BUG), "{kind}: {stderr}");
-                check_said_once(&stderr, kind);
-                assert!(stderr.contains("stopped in "), "{kind}: {stderr}");
-                // What was held is free.
-                assert!(Scraped::start_in(scraped.dir(), &[]).stop().success(), "{kind}");
+                check_ends_by_a_bug(Scraped::spawn_under((FAULTS, kind), config), kind);
             });
         }
     });
@@ -89,14 +93,9 @@ fn a_thread_that_dies_while_the_daemon_stops_gives_it_the_exit_status_of_a_bug()
         for kind in kinds {
             let config = &config;
             scope.spawn(move || {
-                let mut scraped = start(&format!("end={kind}"), config);
+                let scraped = start(&format!("end={kind}"), config);
                 scraped.signal("TERM");
-                let status = scraped.wait();
-                let stderr = scraped.stderr();
-                assert_eq!(status.code(), Some(EXIT_BUG), "{kind}: {stderr}");
-                check_said_once(&stderr, kind);
-                assert!(stderr.contains("stopped in "), "{kind}: {stderr}");
-                assert!(Scraped::start_in(scraped.dir(), &[]).stop().success(), "{kind}");
+                check_ends_by_a_bug(scraped, kind);
             });
         }
     });

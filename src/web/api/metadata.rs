@@ -36,14 +36,14 @@ struct OfMetric<'a> {
 /// Answers `/api/v1/targets/metadata`.
 pub(in crate::web) fn of_targets(board: &Arc<StatusBoard>, request: &Request) -> Response {
     let answer = limit(request, "limit").and_then(|limit| {
-        let matched = first_value(request, "match_target");
+        let matched = request.query_value("match_target");
         let selector = match matched.as_str() {
             "" => None,
             text => Some(
                 Selector::parse(text).map_err(|why| format!("invalid parameter \"match_target\": {why}"))?,
             ),
         };
-        Ok(list_of_targets(board, selector, first_value(request, "metric"), limit))
+        Ok(list_of_targets(board, selector, request.query_value("metric"), limit))
     });
     answer.unwrap_or_else(|why| failure(400, "bad_data", &why))
 }
@@ -53,7 +53,7 @@ pub(in crate::web) fn of_metrics(board: &StatusBoard, request: &Request) -> Resp
     let limits = limit(request, "limit").and_then(|all| Ok((all, limit(request, "limit_per_metric")?)));
     match limits {
         Ok((limit, limit_per_metric)) => {
-            list_of_metrics(board, &first_value(request, "metric"), limit, limit_per_metric)
+            list_of_metrics(board, &request.query_value("metric"), limit, limit_per_metric)
         }
         Err(why) => failure(400, "bad_data", &why),
     }
@@ -207,13 +207,9 @@ impl Merge {
     }
 }
 
-fn first_value(request: &Request, name: &str) -> String {
-    request.query_values(name).into_iter().next().unwrap_or_default()
-}
-
 /// Less than 0 is no limit.
 fn limit(request: &Request, name: &str) -> Result<Option<usize>, String> {
-    match first_value(request, name).as_str() {
+    match request.query_value(name).as_str() {
         "" => Ok(None),
         text => match text.parse::<i64>() {
             Ok(limit) => Ok(usize::try_from(limit).ok()),

@@ -71,8 +71,8 @@ pub(in crate::web) fn scrape_pools(board: &StatusBoard) -> Response {
 
 /// Answers `/api/v1/targets`, one target a piece.
 pub(in crate::web) fn targets(state: &WebState, request: &Request) -> Response {
-    let wanted_state = request.query_values("state").into_iter().next().unwrap_or_default().to_lowercase();
-    let wanted_pool = request.query_values("scrapePool").into_iter().next().unwrap_or_default();
+    let wanted_state = request.query_value("state").to_lowercase();
+    let wanted_pool = request.query_value("scrapePool");
     let shows = |which: &str| wanted_state.is_empty() || wanted_state == "any" || wanted_state == which;
     let jobs_if = |is_shown: bool| match is_shown {
         true => {

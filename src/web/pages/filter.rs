@@ -28,15 +28,14 @@ pub(super) struct Filter {
 impl Filter {
     /// What `request` asks of a page whose targets have these `states`.
     pub(super) fn of(request: &Request, states: &'static [&'static str]) -> Self {
-        let value = |name: &str| request.query_values(name).into_iter().next().unwrap_or_default();
-        let state = value("state");
+        let state = request.query_value("state");
         Self {
             states,
             state: states.iter().find(|known| **known == state).copied().unwrap_or_default(),
-            job: value("job"),
-            text: value("q").trim().to_lowercase(),
-            target: value("target").parse().ok(),
-            from: value("from").parse().unwrap_or(0),
+            job: request.query_value("job"),
+            text: request.query_value("q").trim().to_lowercase(),
+            target: request.query_value("target").parse().ok(),
+            from: request.query_value("from").parse().unwrap_or(0),
         }
     }
 

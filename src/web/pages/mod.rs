@@ -39,13 +39,25 @@ pub(in crate::web) fn page(
     Response::in_pieces("text/html; charset=utf-8", pieces.map(String::into_bytes))
 }
 
+/// A time in milliseconds since the Unix epoch.
+fn time_of(ts_ms: i64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_millis(u64::try_from(ts_ms).unwrap_or(0))
+}
+
 fn ago(ts_ms: i64) -> String {
-    let then = UNIX_EPOCH + Duration::from_millis(u64::try_from(ts_ms).unwrap_or(0));
-    match SystemTime::now().duration_since(then) {
-        Ok(since) if since < Duration::from_secs(60) => format!("{:.1} s ago", since.as_secs_f64()),
-        Ok(since) => format!("{} ago", format_duration(Duration::from_secs(since.as_secs()))),
-        Err(_) => "just now".to_owned(),
-    }
+    passed(ts_ms).map_or_else(|| NOW.to_owned(), |passed| passed + " ago")
+}
+
+/// What is said of a time that is ahead of the clock.
+const NOW: &str = "just now";
+
+/// The time that has passed; `None` if the clock is behind.
+fn passed(since_ms: i64) -> Option<String> {
+    let passed = SystemTime::now().duration_since(time_of(since_ms)).ok()?;
+    Some(match passed < Duration::from_secs(60) {
+        true => format!("{:.1} s", passed.as_secs_f64()),
+        false => format_duration(Duration::from_secs(passed.as_secs())),
+    })
 }
 
 /// A size, for people.
@@ -64,13 +76,12 @@ fn bytes(n_bytes: f64) -> String {
 
 /// How long it has been.
 fn lasts(since_ms: i64) -> String {
-    ago(since_ms).trim_end_matches(" ago").to_owned()
+    passed(since_ms).unwrap_or_else(|| NOW.to_owned())
 }
 
 /// The time of day, with the date unless it is today.
 fn utc(ts_ms: i64) -> String {
-    let then = UNIX_EPOCH + Duration::from_millis(u64::try_from(ts_ms).unwrap_or(0));
-    let (then, now) = (rfc3339_ms(then), rfc3339_ms(SystemTime::now()));
+    let (then, now) = (rfc3339_ms(time_of(ts_ms)), rfc3339_ms(SystemTime::now()));
     match (then.split_once('T'), now.split_once('T')) {
         (Some((day, time)), Some((today, _))) => {
             let time = time.split('.').next().unwrap_or(time);

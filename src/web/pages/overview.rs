@@ -3,7 +3,7 @@
 use crate::remote::metrics::EndpointMetrics;
 use crate::scrape::targets::status::Health;
 use crate::web::pages::figures::Figures;
-use crate::web::pages::status::behind;
+use crate::web::pages::status::{behind, lag_s};
 use crate::web::pages::{ago, bytes, escape, page, utc};
 use crate::web::serve::http::{Request, Response};
 use crate::web::state::WebState;
@@ -112,11 +112,8 @@ fn findings(
         let error = endpoint.last_error.lock().clone();
         if !error.is_empty() {
             find("/status", &format!("Remote write to {}: {error}", endpoint.name));
-        } else if lag_s(endpoint) > MAX_LAG_S {
-            find(
-                "/status",
-                &format!("Remote write to {} is {:.0} s behind.", endpoint.name, lag_s(endpoint)),
-            );
+        } else if let Some(lag_s) = lag_s(endpoint).filter(|lag_s| *lag_s > MAX_LAG_S) {
+            find("/status", &format!("Remote write to {} is {lag_s:.0} s behind.", endpoint.name));
         }
     }
     let n_targets = targets.n_up + targets.n_down + targets.n_unknown;
@@ -143,12 +140,6 @@ fn findings(
         }
     }
     found
-}
-
-/// How far the newest sample that an endpoint has taken is behind the newest there is.
-fn lag_s(endpoint: &EndpointMetrics) -> f64 {
-    let (newest, sent) = (endpoint.highest_timestamp.get(), endpoint.highest_sent_timestamp.get());
-    if sent > 0.0 { newest - sent } else { 0.0 }
 }
 
 fn targets(state: &WebState) -> Targets {

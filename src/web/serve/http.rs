@@ -382,6 +382,11 @@ impl Request {
         values(&self.query, name).collect()
     }
 
+    /// The first of them; empty if there is none.
+    pub fn query_value(&self, name: &str) -> String {
+        values(&self.query, name).next().unwrap_or_default()
+    }
+
     /// The first value of a parameter in the form, or else in the query; empty if there is none (Go's `FormValue`).
     pub fn form_value(&self, name: &str) -> String {
         values(&self.form, name).chain(values(&self.query, name)).next().unwrap_or_default()
