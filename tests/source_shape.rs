@@ -24,7 +24,20 @@ const ENGINE_MAY_IMPORT: &[(&str, &[&str])] = &[
         "wal",
         &["data_dir", "histogram", "labels", "metric_type", "metrics", "metrics_table", "series", "threads"],
     ),
-    ("store", &["exposition", "families", "histogram", "labels", "metric_type", "series", "threads", "wal"]),
+    (
+        "store",
+        &[
+            "exposition",
+            "families",
+            "float",
+            "histogram",
+            "labels",
+            "metric_type",
+            "series",
+            "threads",
+            "wal",
+        ],
+    ),
     ("encode", &["histogram", "labels", "metric_type", "series", "threads", "wal"]),
 ];
 

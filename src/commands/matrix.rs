@@ -6,11 +6,11 @@ use std::fmt;
 use std::io::{self, Write};
 
 use crate::calendar::civil_from_days;
+use scraped_engine::float::STALE_NAN_BITS;
 use scraped_engine::histogram::Histogram;
 use scraped_engine::labels::quote::Quoted;
 use scraped_engine::labels::selector;
 use scraped_engine::labels::{Labels, METRIC_NAME, is_legacy_label_name};
-use scraped_engine::wal::STALE_NAN_BITS;
 
 /// One series of an answer.
 #[derive(Debug)]

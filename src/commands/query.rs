@@ -362,7 +362,7 @@ impl Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use scraped_engine::wal::STALE_NAN_BITS;
+    use scraped_engine::float::STALE_NAN_BITS;
     use scraped_engine::wal::format::record::samples::{Sample, SamplesEncoder};
     use scraped_engine::wal::format::record::series::SeriesEncoder;
     use scraped_engine::wal::options::Compression;

@@ -9,6 +9,9 @@ use std::fmt::Write;
 /// (`model/value/value.go`: `NormalNaN`).
 pub const NORMAL_NAN_BITS: u64 = 0x7ff8_0000_0000_0001;
 
+/// Bits of the NaN that says "this series ended" (`model/value/value.go`: `StaleNaN`).
+pub const STALE_NAN_BITS: u64 = 0x7ff0_0000_0000_0002;
+
 /// Powers of ten that a double holds exactly.
 const EXACT_POWERS_OF_TEN: [f64; 23] = [
     1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18,
@@ -33,6 +36,16 @@ pub enum FloatError {
     Syntax,
     /// Larger than the largest double.
     Range,
+}
+
+/// The staleness marker.
+pub fn stale_nan() -> f64 {
+    f64::from_bits(STALE_NAN_BITS)
+}
+
+/// True for the stale marker, which no other NaN is.
+pub fn is_stale_nan(value: f64) -> bool {
+    value.to_bits() == STALE_NAN_BITS
 }
 
 /// A value of a page (`model/textparse/promparse.go`: `parseFloat`).

@@ -19,6 +19,7 @@ use crate::scrape::targets::status::{LastScrape, TargetStatus};
 use crate::scrape::targets::target::Target;
 use crate::scrape::targets::target_limit::TargetLimit;
 use scraped_engine::families::MetadataStore;
+use scraped_engine::float::stale_nan;
 use scraped_engine::metrics::Counter;
 use scraped_engine::store::append::tally::{LeftOut, Tally};
 use scraped_engine::store::append::{LastPages, Page, PageAppend, Sink};
@@ -32,7 +33,6 @@ use scraped_engine::store::permits::{Permits, Scratch};
 use scraped_engine::store::report::{ExtraReport, PageCounts, Report, ReportSeries, SeriesUse};
 use scraped_engine::store::rules::{LabelLimits, MetadataRecords, PageRules};
 use scraped_engine::wal::error::WalError;
-use scraped_engine::wal::stale_nan;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

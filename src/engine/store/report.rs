@@ -1,12 +1,12 @@
 //! The series that every scrape writes about itself: `up` and its companions (Prometheus' `scrapeLoop.report`), and
 //! those that a setting asks for.
 
+use crate::float::stale_nan;
 use crate::labels::builder::LabelsBuilder;
 use crate::labels::{Labels, METRIC_NAME};
 use crate::series::SeriesHandle;
 use crate::wal::appender::Appender;
 use crate::wal::error::WalError;
-use crate::wal::stale_nan;
 use std::time::Duration;
 
 /// In the order in which they are written.

@@ -7,13 +7,13 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use scraped_engine::float::stale_nan;
 use scraped_engine::wal::appender::Appender;
 use scraped_engine::wal::format::segment;
 use scraped_engine::wal::head::Wal;
 use scraped_engine::wal::keep::checkpoint;
 use scraped_engine::wal::keep::maintenance::Maintenance;
 use scraped_engine::wal::options::{Compression, WalOptions};
-use scraped_engine::wal::stale_nan;
 use support::wal::peers::{Server, dump, run_agent};
 use support::wal::{
     Answer, MIB, ask, ask_all, check_log, commit, copy_dir, open, open_with, options, series, stage,

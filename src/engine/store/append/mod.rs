@@ -12,6 +12,7 @@ use crate::exposition::Entry;
 use crate::exposition::options::ParserOptions;
 use crate::exposition::parser::{Parser, ParserBuffers};
 use crate::exposition::recall::{KnownLine, Recall};
+use crate::float::is_stale_nan;
 use crate::histogram::resolution::{FitError, schema_of_bucket_factor};
 use crate::labels::METRIC_NAME;
 use crate::series::SeriesHandle;
@@ -26,7 +27,6 @@ use crate::store::page_format::format_of_page;
 use crate::store::rules::{MetadataRecords, PageRules};
 use crate::wal::appender::Appender;
 use crate::wal::error::WalError;
-use crate::wal::is_stale_nan;
 use std::mem;
 
 /// What a target gave, unpacked.

@@ -8,9 +8,9 @@ use super::record_type::{DecodeError, RecordType};
 use super::samples::{Sample, SamplesEncoder};
 use super::series::SeriesEncoder;
 use super::{Record, decode};
+use crate::float::{STALE_NAN_BITS, stale_nan};
 use crate::histogram::{CUSTOM_BUCKETS_SCHEMA, CounterResetHint, Counts, Histogram, Span};
 use crate::metric_type::MetricType;
-use crate::wal::{STALE_NAN_BITS, stale_nan};
 use proptest::collection::vec;
 use proptest::prelude::{Just, Strategy, any, prop_oneof, proptest};
 
