@@ -17,6 +17,7 @@ const ENGINE_MAY_IMPORT: &[(&str, &[&str])] = &[
     ("threads", &["metrics", "metrics_table"]),
     ("labels", &[]),
     ("histogram", &["float"]),
+    ("chunk", &["float", "histogram"]),
     ("exposition", &["float", "histogram", "metric_type"]),
     ("families", &["exposition::recall", "metric_type"]),
     ("series", &["labels", "metric_type"]),

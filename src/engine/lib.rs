@@ -22,6 +22,7 @@ pub mod wal;
 
 pub mod store;
 
+pub mod chunk;
 pub mod encode;
 
 #[cfg(test)]
