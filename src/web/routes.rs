@@ -76,6 +76,7 @@ const ROUTES: &[Route] = &[
     page("/config", |state, _| pages::settings::config(state)),
     page("/flags", |state, _| pages::settings::flags(state)),
     page("/style.css", |_, _| pages::style()),
+    page("/script.js", |_, _| pages::script()),
     page("/metrics", |state, _| probes::metrics(state)),
     page("/version", |_, _| status::version()),
     page("/federate", |state, _| api::federate(state)),

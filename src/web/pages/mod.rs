@@ -1,4 +1,4 @@
-//! The pages: server-rendered, no script. This is what surrounds each of them.
+//! The pages: server-rendered, whole without script. This is what surrounds each of them.
 
 pub(in crate::web) mod debug;
 pub(in crate::web) mod discovery;
@@ -19,11 +19,18 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The one stylesheet.
 const STYLE: &str = include_str!("style.css");
+/// The one script: it refreshes pages and filters rows.
+const SCRIPT: &str = include_str!("script.js");
 const PAGE: &str = include_str!("page.html");
 
 /// `/style.css`.
 pub(in crate::web) fn style() -> Response {
     Response::new(200, "text/css; charset=utf-8", STYLE.as_bytes().to_vec())
+}
+
+/// `/script.js`.
+pub(in crate::web) fn script() -> Response {
+    Response::new(200, "text/javascript; charset=utf-8", SCRIPT.as_bytes().to_vec())
 }
 
 /// A page around its content, which is HTML already and made as far as the page is read.
@@ -32,8 +39,22 @@ pub(in crate::web) fn page(
     title: &str,
     content: impl Iterator<Item = String> + 'static,
 ) -> Response {
-    let page = PAGE.replace("{{version}}", env!("CARGO_PKG_VERSION")).replace("{{title}}", title);
-    let page = page.replace("{{base}}", &escape(site.base()));
+    framed(site, title, "<main>", content)
+}
+
+/// A page that the script fetches again every few seconds.
+pub(in crate::web) fn live_page(
+    site: &Site,
+    title: &str,
+    every_s: u8,
+    content: impl Iterator<Item = String> + 'static,
+) -> Response {
+    framed(site, title, &format!("<main data-refresh={every_s}>"), content)
+}
+
+fn framed(site: &Site, title: &str, main: &str, content: impl Iterator<Item = String> + 'static) -> Response {
+    let page = PAGE.replace("{{main}}", main).replace("{{version}}", env!("CARGO_PKG_VERSION"));
+    let page = page.replace("{{title}}", title).replace("{{base}}", &escape(site.base()));
     let (head, foot) = page.split_once("{{content}}").unwrap_or((&page, ""));
     let pieces = once(head.to_owned()).chain(content).chain(once(foot.to_owned()));
     Response::in_pieces("text/html; charset=utf-8", pieces.map(String::into_bytes))

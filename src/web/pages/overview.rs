@@ -4,7 +4,7 @@ use crate::remote::metrics::EndpointMetrics;
 use crate::scrape::targets::status::Health;
 use crate::web::pages::figures::Figures;
 use crate::web::pages::status::{behind, lag_s};
-use crate::web::pages::{ago, bytes, escape, page, utc};
+use crate::web::pages::{ago, bytes, escape, live_page, utc};
 use crate::web::serve::http::{Request, Response};
 use crate::web::state::WebState;
 use std::fmt::Write as _;
@@ -79,7 +79,7 @@ pub(in crate::web) fn overview(state: &WebState, _: &Request) -> Response {
     figure("Started", ago(ms(state.running.started())));
     figure("Configuration", format!("loaded {}", ago(ms(state.running.last_reload().last_success))));
     content.push_str("</dl>");
-    page(&state.site, "overview", once(content))
+    live_page(&state.site, "overview", 5, once(content))
 }
 
 /// What is not well, the worst first: items of a list, each with the way to more.

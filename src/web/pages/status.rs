@@ -4,7 +4,7 @@ use crate::duration::format_duration;
 use crate::remote::metrics::{EndpointMetrics, RemoteMetrics};
 use crate::remote::settle::ledger::{DropReason, Kind, Ledger};
 use crate::remote::traffic::Growth;
-use crate::web::pages::{ago, bytes, escape, page};
+use crate::web::pages::{ago, bytes, escape, live_page};
 use crate::web::serve::http::Response;
 use crate::web::state::WebState;
 use std::fmt::Write as _;
@@ -22,7 +22,7 @@ pub(in crate::web) fn status(state: &WebState) -> Response {
     for endpoint in &endpoints {
         write_endpoint(&mut content, endpoint, &state.remote);
     }
-    page(&state.site, "remote write", std::iter::once(content))
+    live_page(&state.site, "remote write", 5, std::iter::once(content))
 }
 
 fn write_endpoint(out: &mut String, endpoint: &EndpointMetrics, remote: &RemoteMetrics) {

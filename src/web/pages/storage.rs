@@ -3,7 +3,7 @@
 //! Made of `/metrics` and of what is in memory: nothing on disk is looked at.
 
 use crate::web::pages::figures::Figures;
-use crate::web::pages::{ago, bytes, escape, page};
+use crate::web::pages::{ago, bytes, escape, live_page};
 use crate::web::serve::http::Response;
 use crate::web::state::WebState;
 use std::fmt::Write as _;
@@ -74,7 +74,7 @@ pub(in crate::web) fn storage(state: &WebState) -> Response {
         let _ = write!(content, "<p>{}</p>", escape(&bound.to_string()));
     }
     write_losses(&mut content, &losses(state.registry.pieces()));
-    page(&state.site, "storage", std::iter::once(content))
+    live_page(&state.site, "storage", 15, std::iter::once(content))
 }
 
 /// A bound of bytes that is 0 before it is known.

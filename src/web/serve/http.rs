@@ -14,12 +14,13 @@ const MAX_HEADERS: usize = 64;
 /// A body that is made in pieces is sent in pieces of this size; a shorter one is sent as a whole.
 pub const PIECE_BYTES: usize = 32 * 1024;
 
-/// What every answer carries that says nothing else. Pages are HTML and one stylesheet: nothing in them may run, be
-/// framed or send anything but a form to this server.
+/// What every answer carries that says nothing else. Pages are HTML, one stylesheet and one script: nothing that stands
+/// in a page may run, be framed, or ask another server.
 const SECURITY_HEADERS: [(&str, &str); 4] = [
     (
         "Content-Security-Policy",
-        "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+        "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; base-uri 'none'; form-action \
+         'self'; frame-ancestors 'none'",
     ),
     ("X-Content-Type-Options", "nosniff"),
     ("X-Frame-Options", "DENY"),

@@ -8,7 +8,7 @@ use crate::discovery::complaints::{Complaints, OpenComplaint};
 use crate::scrape::targets::status::{ActiveTarget, Health, PoolStatus};
 use crate::web::pages::filter::Filter;
 use crate::web::pages::targets::row::row;
-use crate::web::pages::{ago, escape, page};
+use crate::web::pages::{ago, escape, live_page};
 use crate::web::serve::http::{Request, Response};
 use crate::web::state::WebState;
 use crate::web::walk;
@@ -38,7 +38,7 @@ pub(in crate::web) fn targets(state: &WebState, request: &Request) -> Response {
     write_complaints(&mut content, &state.complaints);
     if jobs.is_empty() {
         content.push_str("<p>No jobs yet. The configuration names none, or discovery has not answered.</p>");
-        return page(&state.site, "targets", once(content));
+        return live_page(&state.site, "targets", 10, once(content));
     }
     content.push_str(&filter.form(&jobs, "in URL, labels or error"));
     let shown_jobs = filter.jobs(jobs);
@@ -68,7 +68,7 @@ pub(in crate::web) fn targets(state: &WebState, request: &Request) -> Response {
         }
         None => open_job.take().map(|_| FOOT.to_owned()),
     });
-    page(&state.site, "targets", once(content).chain(tables))
+    live_page(&state.site, "targets", 10, once(content).chain(tables))
 }
 
 /// The end of a job.
