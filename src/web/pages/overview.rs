@@ -118,11 +118,14 @@ fn findings(
     }
     let n_targets = targets.n_up + targets.n_down + targets.n_unknown;
     if targets.n_down > 0 {
-        find("/targets?state=down", &format!("{} of {n_targets} targets are down.", targets.n_down));
+        let are = if targets.n_down == 1 { "is" } else { "are" };
+        find("/targets?state=down", &format!("{} of {n_targets} targets {are} down.", targets.n_down));
     }
     let (_, n_complaints) = state.complaints.oldest(0);
-    if n_complaints > 0 {
-        find("/targets#failing", &format!("{n_complaints} sources of targets fail."));
+    match n_complaints {
+        0 => {}
+        1 => find("/targets#failing", "1 source of targets fails."),
+        n => find("/targets#failing", &format!("{n} sources of targets fail.")),
     }
     if let Some(bound) = state.board.series_bound().filter(|bound| bound.is_reached()) {
         find("/storage", &bound.to_string());

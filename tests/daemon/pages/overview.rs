@@ -31,7 +31,7 @@ fn it_says_that_all_is_well_until_something_is_not() {
     }
 
     targets.set("/metrics", Behaviour::Status(500));
-    let down = "<a href=\"/targets?state=down\">1 of 1 targets are down.</a>";
+    let down = "<a href=\"/targets?state=down\">1 of 1 targets is down.</a>";
     wait_until("the target is missed", || shown().contains(down) && !shown().contains(WELL));
     targets.set("/metrics", Behaviour::Healthy(support::targets::page("a 1\n")));
     wait_until("all is well again", || shown().contains(WELL));

@@ -33,7 +33,7 @@ const ARGUMENTS: &[&str] = &[
 #[derive(Clone, Copy)]
 pub(super) struct Look {
     pub(super) name: &'static str,
-    width: u32,
+    pub(super) width: u32,
     height: u32,
     is_phone: bool,
     is_dark: bool,
