@@ -24,6 +24,7 @@ pub mod http;
 pub mod remote;
 pub mod scrape;
 
+pub mod query;
 pub mod web;
 
 pub mod commands;

@@ -40,6 +40,7 @@ const ENGINE_MAY_IMPORT: &[(&str, &[&str])] = &[
         ],
     ),
     ("encode", &["histogram", "labels", "metric_type", "series", "threads", "wal"]),
+    ("history", &["histogram", "labels", "series", "wal"]),
 ];
 
 /// The daemon: module → modules that it may import; a path like `scrape::targets` allows only that part. `daemon` may
@@ -64,9 +65,12 @@ const DAEMON_MAY_IMPORT: &[(&str, &[&str])] = &[
     ("discovery", &["config", "exec", "http", "names"]),
     ("scrape", &["calendar", "clock", "config", "discovery::target_group", "duration", "exec", "http"]),
     ("remote", &["clock", "config", "duration", "http"]),
+    // The log is the engine's; no one else here is asked.
+    ("query", &[]),
     (
         "web",
         &[
+            "calendar",
             "config",
             "descriptors",
             "discovery::complaints",
@@ -79,6 +83,7 @@ const DAEMON_MAY_IMPORT: &[(&str, &[&str])] = &[
             "log",
             "names::listen",
             "percent",
+            "query",
             "remote::metrics",
             "remote::settle::ledger",
             "remote::traffic",

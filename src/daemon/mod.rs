@@ -30,6 +30,7 @@ use crate::scrape::manager;
 use crate::scrape::targets::status::StatusBoard;
 use crate::signals;
 use crate::web;
+use scraped_engine::wal::head::Wal;
 
 /// Target sets on their way to the scrape manager. Full: the discovery manager keeps the newest and offers it again.
 const TARGET_SETS_CAPACITY: usize = 1;
@@ -75,9 +76,10 @@ impl Daemon {
         let (sender, events) = unbounded();
         stop_when_a_thread_dies(sender.clone());
         let signals = signals::Handle::spawn(sender.clone()).map_err(StartError::Thread)?;
-        let web = start_web(&flags, &shown, sender)?;
+        let wal = Wal::unopened(flags.wal.clone());
+        let web = start_web(&flags, &shown, &wal, sender)?;
         let clock = Clock::system();
-        let storage = Storage::start(&flags, clock.clone(), &shown)?;
+        let storage = Storage::start(&flags, wal, clock.clone(), &shown)?;
         let (target_sets_sender, target_sets) = bounded(TARGET_SETS_CAPACITY);
         let options = scrape_options(&flags, clock, storage.wal(), Arc::clone(&config), &shown);
         let scrape = manager::Handle::spawn(options, target_sets).map_err(StartError::Thread)?;

@@ -15,6 +15,7 @@ use crate::discovery::metrics::DiscoveryMetrics;
 use crate::flags::Flags;
 use crate::lifecycle::{DaemonEvent, Running};
 use crate::process_metrics::ProcessMetrics;
+use crate::query::Queries;
 use crate::remote::metrics::RemoteMetrics;
 use crate::scrape::manager::ManagerOptions;
 use crate::scrape::metrics::ScrapeMetrics;
@@ -98,6 +99,7 @@ pub(super) fn stop_when_a_thread_dies(daemon_events: Sender<DaemonEvent>) {
 pub(super) fn start_web(
     flags: &Flags,
     shown: &Shown,
+    wal: &Wal,
     daemon_events: Sender<DaemonEvent>,
 ) -> Result<web::Handle, StartError> {
     let terms = match &flags.web_config_file {
@@ -145,6 +147,7 @@ pub(super) fn start_web(
         complaints: Arc::clone(&shown.discovery.complaints),
         remote: Arc::clone(&shown.remote),
         on_demand: Arc::clone(&shown.on_demand),
+        queries: Queries::new(wal.reader()),
         site: Arc::new(site),
         config_text: ConfigText::default(),
         storage_retention: format!(

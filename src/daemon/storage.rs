@@ -66,9 +66,8 @@ struct Users {
 }
 
 impl Storage {
-    /// Opens the log, and starts its users; or leaves that for [`Storage::look`] if the disk does not let it now.
-    pub(super) fn start(flags: &Flags, clock: Clock, shown: &Shown) -> Result<Storage, StartError> {
-        let wal = Wal::unopened(flags.wal.clone());
+    /// Opens `wal`, and starts its users; or leaves that for [`Storage::look`] if the disk does not let it now.
+    pub(super) fn start(flags: &Flags, wal: Wal, clock: Clock, shown: &Shown) -> Result<Storage, StartError> {
         shown.registry.register(Arc::new(wal.clone()));
         shown.running.watch_log(wal.trouble());
         let bound = Arc::new(series_bound(flags.max_series));

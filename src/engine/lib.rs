@@ -25,6 +25,8 @@ pub mod store;
 pub mod chunk;
 pub mod encode;
 
+pub mod history;
+
 #[cfg(test)]
 #[path = "../../tests/support/cases.rs"]
 pub mod cases;

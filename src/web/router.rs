@@ -67,6 +67,10 @@ impl Router {
             Page::Api(handler) => {
                 Reply::Now(self.state.site.with_cors(request, handler(&self.state, request)))
             }
+            Page::Query(handler) => {
+                let (site, asked) = (Arc::clone(&self.state.site), request.clone());
+                handler(&self.state, request).map(move |response| site.with_cors(&asked, response))
+            }
             Page::Change(handler) => match self.state.site.refusal(request, true) {
                 Some(refusal) => Reply::Now(refusal),
                 None => handler(&self.state, request),

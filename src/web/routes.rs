@@ -1,7 +1,7 @@
 //! The routes: which paths there are, which methods each takes, and what answers it. Paths and methods are those of
 //! Prometheus' router in agent mode (`web/web.go`, `web/api/v1/api.go`).
 
-use crate::web::api::{features, metadata, notifications, relabel, self_metrics, status, targets};
+use crate::web::api::{features, metadata, notifications, query, relabel, self_metrics, status, targets};
 use crate::web::serve::http::{Request, Response};
 use crate::web::serve::reply::Reply;
 use crate::web::state::WebState;
@@ -33,6 +33,8 @@ pub(in crate::web) enum Page {
     Shown(Handler),
     /// The same; other sites may read it if they are allowed to.
     Api(Handler),
+    /// The same of what the query thread answers.
+    Query(fn(&WebState, &Request) -> Reply),
     /// What changes something, for pages of this server alone.
     Change(fn(&WebState, &Request) -> Reply),
     Reload,
@@ -59,6 +61,14 @@ const fn page(path: &'static str, handler: Handler) -> Route {
 
 const fn api(path: &'static str, methods: &'static [&'static str], handler: Handler) -> Route {
     Route { path, methods, page: Page::Api(handler) }
+}
+
+const fn answered(
+    path: &'static str,
+    methods: &'static [&'static str],
+    handler: fn(&WebState, &Request) -> Reply,
+) -> Route {
+    Route { path, methods, page: Page::Query(handler) }
 }
 
 const ROUTES: &[Route] = &[
@@ -92,7 +102,7 @@ const ROUTES: &[Route] = &[
     api("/api/v1/parse_query", GET_POST, api::needs_a_server),
     api("/api/v1/labels", GET_POST, api::needs_a_server),
     api("/api/v1/label/:name/values", GET, api::needs_a_server),
-    api("/api/v1/series", GET_POST, api::needs_a_server),
+    answered("/api/v1/series", GET_POST, query::series::series),
     api("/api/v1/scrape_pools", GET, |state, _| targets::scrape_pools(&state.board)),
     api("/api/v1/scrape_pools/config", GET, status::scrape_pool_config),
     api("/api/v1/targets", GET, targets::targets),

@@ -4,6 +4,7 @@ use crate::config::Config;
 use crate::discovery::complaints::Complaints;
 use crate::lifecycle::DaemonEvent;
 use crate::lifecycle::Running;
+use crate::query::Queries;
 use crate::remote::metrics::RemoteMetrics;
 use crate::scrape::targets::on_demand::OnDemand;
 use crate::scrape::targets::status::StatusBoard;
@@ -37,6 +38,8 @@ pub struct WebState {
     pub remote: Arc<RemoteMetrics>,
     /// Where requests for a scrape at once go.
     pub on_demand: Arc<OnDemand>,
+    /// Where questions to the log go.
+    pub queries: Queries,
     /// Where the pages are and who may ask.
     pub site: Arc<Site>,
     /// Text of the configuration while somebody reads it.

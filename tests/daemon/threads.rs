@@ -126,6 +126,18 @@ fn a_watch_of_kubernetes_lists_everything_again() {
 }
 
 #[test]
+fn the_thread_of_queries_starts_again() {
+    let (targets, receiver) = counting();
+    let scraped = start("query", &config(&targets.address(), "/metrics", &receiver.url(), "", ""));
+    // Waits while the thread is away.
+    let answer = scraped.get("/api/v1/series?match[]=up");
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    assert_eq!((n_panics(&scraped, "query"), n_restarts(&scraped, "query")), (Some(1.0), Some(1.0)));
+    check_said_once(&scraped.stderr(), "query");
+    assert!(scraped.stop().success());
+}
+
+#[test]
 fn the_sender_of_metadata_starts_again() {
     let (targets, receiver) = counting();
     let section = "name: main\nmetadata_config: {send_interval: 200ms}";

@@ -2,6 +2,7 @@
 
 use crossbeam_channel::{Receiver, unbounded};
 use scraped::lifecycle::{DaemonEvent, Running};
+use scraped::query::Queries;
 use scraped::remote::metrics::RemoteMetrics;
 use scraped::scrape::targets::status::StatusBoard;
 use scraped::web::Handle;
@@ -12,6 +13,8 @@ use scraped::web::serve::server::Limits;
 use scraped::web::site::{Cors, ExternalUrl, Site};
 use scraped::web::state::{ConfigText, Switches, WebState};
 use scraped_engine::metrics::Registry;
+use scraped_engine::wal::head::Wal;
+use scraped_engine::wal::options::WalOptions;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -57,6 +60,7 @@ fn serve_as(lifecycle_enabled: bool, site: impl FnOnce(u16) -> Site) -> Server {
         complaints: Arc::default(),
         remote: Arc::new(RemoteMetrics::default()),
         on_demand: Arc::default(),
+        queries: Queries::new(Wal::unopened(WalOptions::at(dir.path())).reader()),
         site: Arc::new(site(address.port())),
         config_text: ConfigText::default(),
         flags: vec![("config.file", "a.yml".to_owned())],

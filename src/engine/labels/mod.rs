@@ -68,6 +68,12 @@ impl Labels {
         self.0.is_empty()
     }
 
+    /// About what it takes in memory.
+    pub fn memory_bytes(&self) -> usize {
+        let texts = self.iter().map(|(name, value)| name.len() + value.len());
+        self.0.capacity() * size_of::<(Box<str>, Box<str>)>() + texts.sum::<usize>()
+    }
+
     /// xxhash64 over name, 0xff, value, 0xff of every label, the same in every process and on every machine
     /// (Prometheus' `labels.StableHash`, `model/labels/sharding.go`).
     pub fn hash(&self) -> u64 {

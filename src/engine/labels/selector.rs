@@ -6,7 +6,7 @@
 use std::fmt;
 
 use crate::labels::METRIC_NAME;
-use crate::labels::pattern::Pattern;
+use crate::labels::pattern::{Pattern, PatternError};
 
 /// A parsed selector: a series matches if every matcher does.
 #[derive(Debug)]
@@ -16,9 +16,22 @@ pub struct Selector {
 
 /// One condition on one label; an absent label has the empty value.
 #[derive(Debug)]
-struct Matcher {
+pub struct Matcher {
     name: String,
     test: Test,
+}
+
+/// The operator of a matcher.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MatchType {
+    /// `=`
+    Equal,
+    /// `!=`
+    NotEqual,
+    /// `=~`
+    Like,
+    /// `!~`
+    NotLike,
 }
 
 #[derive(Debug)]
@@ -27,6 +40,50 @@ enum Test {
     NotEqual(String),
     Like(Pattern),
     NotLike(Pattern),
+}
+
+impl Matcher {
+    /// A matcher of label `name`.
+    ///
+    /// # Errors
+    /// `value` is no regular expression where one is needed.
+    pub fn new(
+        match_type: MatchType,
+        name: impl Into<String>,
+        value: impl Into<String>,
+    ) -> Result<Self, PatternError> {
+        let value = value.into();
+        let test = match match_type {
+            MatchType::Equal => Test::Equal(value),
+            MatchType::NotEqual => Test::NotEqual(value),
+            MatchType::Like => Test::Like(Pattern::of_matcher(&value)?),
+            MatchType::NotLike => Test::NotLike(Pattern::of_matcher(&value)?),
+        };
+        Ok(Self { name: name.into(), test })
+    }
+
+    /// The label's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether a label with this value passes; an absent label has the empty value.
+    pub fn passes(&self, value: &str) -> bool {
+        self.test.passes(value)
+    }
+
+    /// Whether it has a pattern, which takes longer than a comparison.
+    pub fn has_pattern(&self) -> bool {
+        matches!(self.test, Test::Like(_) | Test::NotLike(_))
+    }
+
+    /// True if a look at `value` could take the better part of a second.
+    pub fn is_too_costly(&self, value: &str) -> bool {
+        match &self.test {
+            Test::Like(pattern) | Test::NotLike(pattern) => pattern.is_too_costly(value),
+            Test::Equal(_) | Test::NotEqual(_) => false,
+        }
+    }
 }
 
 /// Why a selector was not understood.
@@ -66,9 +123,19 @@ impl Selector {
         })
     }
 
+    /// A selector of matchers, none of them for every series.
+    pub fn of(matchers: Vec<Matcher>) -> Selector {
+        Selector { matchers }
+    }
+
+    /// What a series must pass.
+    pub fn matchers(&self) -> &[Matcher] {
+        &self.matchers
+    }
+
     /// Whether a series matches; `value_of` gives a label's value, empty if it is absent.
     pub fn matches<'a>(&self, value_of: impl Fn(&str) -> &'a str) -> bool {
-        self.matchers.iter().all(|matcher| matcher.test.passes(value_of(&matcher.name)))
+        self.matchers.iter().all(|matcher| matcher.passes(value_of(&matcher.name)))
     }
 }
 
@@ -107,7 +174,7 @@ impl Parser<'_> {
         if !self.rest.is_empty() {
             return Err("expected the end of the selector".to_owned());
         }
-        if matchers.iter().all(|matcher| matcher.test.passes("")) {
+        if matchers.iter().all(|matcher| matcher.passes("")) {
             self.rest = self.text;
             return Err("a selector must contain at least one non-empty matcher \
                         ({__name__=~\".+\"} is every series)"
@@ -139,8 +206,7 @@ impl Parser<'_> {
                 }
                 matchers.push(Matcher { name: METRIC_NAME.to_owned(), test: Test::Equal(name) });
             } else {
-                let test = self.test(&name)?;
-                matchers.push(Matcher { name, test });
+                matchers.push(self.matcher(&name)?);
             }
             self.skip_space();
             if !self.take(",") && !self.rest.starts_with('}') {
@@ -149,7 +215,7 @@ impl Parser<'_> {
         }
     }
 
-    fn test(&mut self, name: &str) -> Result<Test, String> {
+    fn matcher(&mut self, name: &str) -> Result<Matcher, String> {
         let operator = ["=~", "!~", "!=", "="].into_iter().find(|operator| self.take(operator));
         let Some(operator) = operator else {
             return Err(format!("expected =, !=, =~ or !~ after {name}"));
@@ -159,17 +225,15 @@ impl Parser<'_> {
         let Some(value) = self.string()? else {
             return Err(format!("expected a quoted value after {name}{operator}"));
         };
-        let mut pattern = |value: &str| {
-            Pattern::of_matcher(value).map_err(|error| {
-                self.rest = start;
-                error.to_string()
-            })
+        let match_type = match operator {
+            "=~" => MatchType::Like,
+            "!~" => MatchType::NotLike,
+            "!=" => MatchType::NotEqual,
+            _ => MatchType::Equal,
         };
-        Ok(match operator {
-            "=~" => Test::Like(pattern(&value)?),
-            "!~" => Test::NotLike(pattern(&value)?),
-            "!=" => Test::NotEqual(value),
-            _ => Test::Equal(value),
+        Matcher::new(match_type, name, value).map_err(|error| {
+            self.rest = start;
+            error.to_string()
         })
     }
 

@@ -7,6 +7,7 @@
 use crate::labels::packed;
 use crate::labels::packed::Pairs;
 use crate::series::table::SeriesState;
+use std::ops::Range;
 
 /// Slots in a chunk: 128 KiB, of which only touched pages are resident.
 const CHUNK_SLOTS: usize = 1 << CHUNK_SHIFT;
@@ -256,6 +257,21 @@ impl Slots {
                 },
             )
         })
+    }
+
+    /// Slots side by side, the first that were ever used from `first` on, at most `limit` of them; `None` behind the last.
+    pub(super) fn run_from(&self, first: u32, limit: usize) -> Option<Range<u32>> {
+        let (mut chunk_idx, mut in_chunk) = split(first);
+        loop {
+            let n_slots = self.chunks.get(chunk_idx)?.as_ref().map_or(0, |chunk| chunk.slots.len());
+            if in_chunk < n_slots {
+                let start = (chunk_idx << CHUNK_SHIFT) | in_chunk;
+                let end = start + limit.min(n_slots - in_chunk);
+                return Some(u32::try_from(start).ok()?..u32::try_from(end).ok()?);
+            }
+            chunk_idx += 1;
+            in_chunk = 0;
+        }
     }
 
     /// States of all live slots.

@@ -388,6 +388,11 @@ impl Request {
         values(&self.query, name).next().unwrap_or_default()
     }
 
+    /// Values of a parameter, those of the form before those of the query (Go's `Form`).
+    pub fn form_values(&self, name: &str) -> Vec<String> {
+        values(&self.form, name).chain(values(&self.query, name)).collect()
+    }
+
     /// The first value of a parameter in the form, or else in the query; empty if there is none (Go's `FormValue`).
     pub fn form_value(&self, name: &str) -> String {
         values(&self.form, name).chain(values(&self.query, name)).next().unwrap_or_default()

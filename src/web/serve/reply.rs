@@ -53,12 +53,32 @@ pub type Awaited = Box<dyn FnMut() -> Option<Response>>;
 impl Reply {
     /// What `render` makes of what comes over `outcome`; a closed channel is a 500.
     pub fn later<T: 'static>(outcome: Receiver<T>, render: impl Fn(T) -> Response + 'static) -> Self {
+        Self::later_or(outcome, || Response::text(500, "the daemon is stopping\n"), render)
+    }
+
+    /// The same with another answer for a closed channel.
+    pub fn later_or<T: 'static>(
+        outcome: Receiver<T>,
+        lost: fn() -> Response,
+        render: impl Fn(T) -> Response + 'static,
+    ) -> Self {
         let answer = move || match outcome.try_recv() {
             Ok(outcome) => Some(render(outcome)),
             Err(TryRecvError::Empty) => None,
-            Err(TryRecvError::Disconnected) => Some(Response::text(500, "the daemon is stopping\n")),
+            Err(TryRecvError::Disconnected) => Some(lost()),
         };
         Self::Later { answer: Box::new(answer), account: None }
+    }
+
+    /// What `change` makes of the answer.
+    pub fn map(self, change: impl Fn(Response) -> Response + 'static) -> Self {
+        match self {
+            Self::Now(response) => Self::Now(change(response)),
+            Self::Later { mut answer, account } => {
+                Self::Later { answer: Box::new(move || answer().map(&change)), account }
+            }
+            Self::Checking(verdict) => Self::Checking(verdict),
+        }
     }
 
     /// The same with an end: if nothing has come by `deadline`, `give_up` is the answer.

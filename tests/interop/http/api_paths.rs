@@ -280,7 +280,7 @@ fn no_route_of_a_real_agent_is_forgotten() {
             "same" if target.starts_with("/consoles") => assert_eq!(status, 404),
             "newer" if target.ends_with("/otlp/v1/metrics") => assert_eq!(status, 404),
             "same" if target == "/api/v1/write" => assert_eq!(status, 404),
-            "same" | "newer" | "page" | "beyond" => {
+            "same" | "newer" | "server" | "page" | "beyond" => {
                 assert!(![404, 405].contains(&status), "{} {target}: {status}", route.method);
             }
             verdict => panic!("{} {target}: {verdict}", route.method),

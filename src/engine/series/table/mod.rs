@@ -322,6 +322,24 @@ impl SeriesTable {
             .collect()
     }
 
+    /// Calls `visit` with the live series in the slots from `first` on, in order of ref, having looked at no more than
+    /// `limit` slots. The slot to go on from; `None` behind the last.
+    pub fn visit_from(
+        &self,
+        first: u32,
+        limit: usize,
+        mut visit: impl FnMut(SeriesHandle, LabelPairs<'_>),
+    ) -> Option<u32> {
+        let run = self.slots.run_from(first, limit)?;
+        let next = run.end;
+        for slot_idx in run {
+            if let (Some(handle), Some(labels)) = (self.handle_at(slot_idx), self.pairs_at(slot_idx)) {
+                visit(handle, labels);
+            }
+        }
+        Some(next)
+    }
+
     /// Sets every series' `last_ts_ms` to `i64::MIN`: the order check starts again after a step of the wall clock.
     pub fn restart_order_check(&mut self) {
         for state in self.slots.states_mut() {

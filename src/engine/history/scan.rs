@@ -1,0 +1,164 @@
+//! Goes through the log and gives the samples of some series, segment by segment.
+//!
+//! Holds one record in memory. A segment that is removed meanwhile is passed over; one that cannot hold the range is not
+//! opened.
+
+use crate::history::error::HistoryError;
+use crate::history::spans::Spans;
+use crate::series::SeriesHandle;
+use crate::wal::follow::{Ended, Follower, Next};
+use crate::wal::format::position::Position;
+use crate::wal::format::record;
+use crate::wal::format::record::Record;
+use crate::wal::format::record::histograms::EncodedHistogram;
+use crate::wal::head::LogReader;
+use foldhash::fast::RandomState;
+use std::collections::HashMap;
+use std::ops::{ControlFlow, RangeInclusive};
+use std::time::Instant;
+
+/// A sample as it stands in the log.
+#[derive(Clone, Copy, Debug)]
+pub struct SeenSample<'a> {
+    /// Which of the series it is of.
+    pub series_idx: usize,
+    /// Milliseconds since the Unix epoch.
+    pub ts_ms: i64,
+    /// What it says.
+    pub value: SeenValue<'a>,
+}
+
+/// A value as it stands in the log.
+#[derive(Clone, Copy, Debug)]
+pub enum SeenValue<'a> {
+    /// A number.
+    Float(f64),
+    /// A native histogram.
+    Histogram(EncodedHistogram<'a>),
+}
+
+/// Series of one moment, and the part of the log that speaks of them.
+///
+/// **Invariant:** no segment that was removed before the series were found is read, and nothing that was written since:
+/// all refs in between are of these series.
+#[derive(Debug)]
+pub struct Matched {
+    pub(super) handles: Vec<SeriesHandle>,
+    first_segment: u32,
+    end: Position,
+}
+
+impl Matched {
+    /// `find` gives the series.
+    pub(super) fn of(
+        log: &LogReader,
+        find: impl FnOnce() -> Result<Vec<SeriesHandle>, HistoryError>,
+    ) -> Result<Self, HistoryError> {
+        let end = log.committed_end().ok_or(HistoryError::NotOpen)?;
+        let handles = find()?;
+        // A ref is given to another series only after the segments that spoke of it were marked as gone.
+        let first_segment = log.oldest_position()?.segment;
+        Ok(Self { handles, first_segment, end })
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.handles.len()
+    }
+
+    /// True if no series matched.
+    pub fn is_empty(&self) -> bool {
+        self.handles.is_empty()
+    }
+}
+
+/// Why no more records are read.
+enum Stop {
+    ByVisitor,
+    ByDeadline,
+}
+
+/// Calls `visit` with each sample of `series` in the range, as it stands in the log.
+pub(super) fn scan(
+    log: &LogReader,
+    spans: &Spans,
+    series: &Matched,
+    range_ms: &RangeInclusive<i64>,
+    deadline: Instant,
+    visit: &mut dyn FnMut(SeenSample<'_>) -> ControlFlow<()>,
+) -> Result<(), HistoryError> {
+    if series.is_empty() {
+        return Ok(());
+    }
+    let refs = series.handles.iter().map(|handle| u64::from(handle.series_ref.0.get()));
+    let wanted: HashMap<u64, usize, RandomState> = refs.zip(0..).collect();
+    let Matched { first_segment, end, .. } = *series;
+    let mut follower = Follower::new(log.clone(), Position { segment: first_segment, offset: 0 });
+    for number in first_segment..=end.segment {
+        let is_complete = number < end.segment;
+        if is_complete && !spans.may_hold(log, number, range_ms) {
+            continue;
+        }
+        follower.go_to(Position { segment: number, offset: 0 });
+        let mut span = None;
+        let mut stop = None;
+        let mut is_damaged = false;
+        let ended = follower.read(
+            &mut |at, _, bytes| {
+                if at.segment > number || at >= end {
+                    return Next::Keep;
+                }
+                if Instant::now() > deadline {
+                    stop = Some(Stop::ByDeadline);
+                    return Next::Keep;
+                }
+                let flow = visit_record(bytes, &wanted, range_ms, &mut span, visit);
+                if flow.is_break() {
+                    stop = Some(Stop::ByVisitor);
+                    return Next::Keep;
+                }
+                Next::Record
+            },
+            &mut |_| is_damaged = true,
+        )?;
+        match stop {
+            Some(Stop::ByVisitor) => return Ok(()),
+            Some(Stop::ByDeadline) => return Err(HistoryError::TimedOut),
+            None => {}
+        }
+        let is_whole = is_complete && !is_damaged && !matches!(ended, Ended::Truncated);
+        if let Some(span) = span.filter(|_| is_whole) {
+            spans.note(number, span, first_segment);
+        }
+    }
+    Ok(())
+}
+
+fn visit_record(
+    bytes: &[u8],
+    wanted: &HashMap<u64, usize, RandomState>,
+    range_ms: &RangeInclusive<i64>,
+    span: &mut Option<RangeInclusive<i64>>,
+    visit: &mut dyn FnMut(SeenSample<'_>) -> ControlFlow<()>,
+) -> ControlFlow<()> {
+    let mut see = |series_ref: u64, ts_ms: i64, value: SeenValue<'_>| {
+        let known = span.get_or_insert(ts_ms..=ts_ms);
+        if !known.contains(&ts_ms) {
+            *known = ts_ms.min(*known.start())..=ts_ms.max(*known.end());
+        }
+        match wanted.get(&series_ref).filter(|_| range_ms.contains(&ts_ms)) {
+            Some(series_idx) => visit(SeenSample { series_idx: *series_idx, ts_ms, value }),
+            None => ControlFlow::Continue(()),
+        }
+    };
+    // What is damaged inside a record ends it; the log's other readers count it.
+    match record::decode(bytes) {
+        Record::Samples(samples) => {
+            samples.flatten().try_for_each(|it| see(it.series_ref, it.ts_ms, SeenValue::Float(it.value)))
+        }
+        Record::Histograms(entries) => entries
+            .flatten()
+            .try_for_each(|it| see(it.series_ref, it.ts_ms, SeenValue::Histogram(it.histogram))),
+        _ => ControlFlow::Continue(()),
+    }
+}

@@ -1,0 +1,55 @@
+//! What asks the log of this box: `query`, `series`, `labels`, `/federate`. The `web` thread reads the request and writes the
+//! answer; what is found in the log is the query thread's.
+
+mod params;
+pub(in crate::web) mod series;
+
+use crate::query::Queries;
+use crate::query::error::QueryError;
+use crate::query::{Answer, Found};
+use crate::web::api::json::{failure, json_in_pieces, with_commas};
+use crate::web::serve::http::Response;
+use crate::web::serve::reply::Reply;
+use scraped_engine::history::error::HistoryError;
+use scraped_engine::history::{Bounds, History};
+use std::time::Instant;
+
+/// The answer of the query thread, as `render` shows it.
+fn ask<T: Found>(
+    queries: &Queries,
+    deadline: Instant,
+    work: impl FnOnce(&History, &Bounds) -> Result<T, QueryError> + Send + 'static,
+    render: impl Fn(Answer<T>) -> Response + 'static,
+) -> Reply {
+    let outcome = queries.ask(deadline, work);
+    let lost =
+        || failure(500, "internal", "the query has ended by a fault of this program; its log says which");
+    Reply::later_or(outcome, lost, move |outcome| match outcome {
+        Ok(answer) => render(answer),
+        Err(error) => refused(&error),
+    })
+}
+
+/// Why there is no answer, with Prometheus' statuses.
+fn refused(error: &QueryError) -> Response {
+    let (status, error_type) = match error {
+        QueryError::QueueFull { .. }
+        | QueryError::TimedOutInQueue
+        | QueryError::AnswersUnread { .. }
+        | QueryError::History(HistoryError::TimedOut) => (503, "timeout"),
+        QueryError::NoThread(_) | QueryError::History(HistoryError::NotOpen) => (503, "unavailable"),
+        QueryError::History(HistoryError::Wal(_)) => (500, "internal"),
+        QueryError::History(_) => (422, "execution"),
+    };
+    failure(status, error_type, &error.to_string())
+}
+
+/// A list in pieces, with a warning if it was longer.
+fn listed(members: impl Iterator<Item = Vec<u8>> + 'static, is_cut: bool) -> Response {
+    let end: &[u8] = match is_cut {
+        true => br#"],"warnings":["results truncated due to limit"]}"#,
+        false => b"]}",
+    };
+    let begin = std::iter::once(br#"{"status":"success","data":["#.to_vec());
+    json_in_pieces(begin.chain(with_commas(members)).chain(std::iter::once(end.to_vec())))
+}
