@@ -25,7 +25,7 @@ use crate::discovery::providers::provider;
 use crate::discovery::target_group::{TargetGroup, TargetSets};
 use crate::http::Canceller;
 use scraped_engine::threads::stop::{Stopper, stop_pair};
-use scraped_engine::threads::{STACK_BYTES, ThreadKind};
+use scraped_engine::threads::{STACK_BYTES, Thread, ThreadKind};
 
 const THREAD: ThreadKind = ThreadKind { name: "sd-manager", stack_bytes: STACK_BYTES };
 
@@ -116,9 +116,8 @@ pub(in crate::discovery) fn spawn(
     manager: Manager,
     orders: Receiver<Apply>,
     received: Receiver<Update>,
-) -> io::Result<()> {
-    THREAD.spawn_essential("", move || manager.run(&orders, &received))?;
-    Ok(())
+) -> io::Result<Thread> {
+    THREAD.spawn_essential("", move || manager.run(&orders, &received))
 }
 
 impl Manager {

@@ -27,6 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
+use scraped_engine::threads::Thread;
 
 use crate::config::Config;
 use crate::discovery::keeper::KeptDir;
@@ -48,6 +49,7 @@ const STOP_PATIENCE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Handle {
     control: Sender<Apply>,
+    manager: Thread,
     /// Closed when the last thread has ended.
     alive: Receiver<Infallible>,
 }
@@ -69,8 +71,8 @@ impl Handle {
         let (alive_token, alive) = bounded(0);
         let outbox = Outbox::new(target_sets, Arc::clone(&metrics));
         let manager = Manager::new(updates, alive_token, outbox, metrics, config, KeptDir::new(data_dir));
-        manager::spawn(manager, orders, received)?;
-        Ok(Self { control, alive })
+        let manager = manager::spawn(manager, orders, received)?;
+        Ok(Self { control, manager, alive })
     }
 
     /// Takes over a new configuration; providers with equal settings go on. All sets are sent again.
@@ -85,6 +87,9 @@ impl Handle {
     /// Stops every thread and waits for them, a second at most: what hangs in the system is left behind.
     pub fn stop(self) {
         drop(self.control);
-        let _ = self.alive.recv_timeout(STOP_PATIENCE);
+        if self.alive.recv_timeout(STOP_PATIENCE).is_err_and(|error| error.is_disconnected()) {
+            // What it died of, if it did, is known when this returns.
+            self.manager.join();
+        }
     }
 }
