@@ -15,10 +15,11 @@ const ENGINE_MAY_IMPORT: &[(&str, &[&str])] = &[
     // A macro of `metrics::table`, which stands at the root of the crate as all exported macros do.
     ("metrics", &["metrics_table"]),
     ("threads", &["metrics", "metrics_table"]),
+    ("protobuf", &[]),
     ("labels", &[]),
     ("histogram", &["float"]),
     ("chunk", &["float", "histogram"]),
-    ("exposition", &["float", "histogram", "metric_type"]),
+    ("exposition", &["float", "histogram", "metric_type", "protobuf"]),
     ("families", &["exposition::recall", "metric_type"]),
     ("series", &["labels", "metric_type"]),
     (
@@ -39,7 +40,7 @@ const ENGINE_MAY_IMPORT: &[(&str, &[&str])] = &[
             "wal",
         ],
     ),
-    ("encode", &["histogram", "labels", "metric_type", "series", "threads", "wal"]),
+    ("encode", &["histogram", "labels", "metric_type", "protobuf", "series", "threads", "wal"]),
     ("history", &["histogram", "labels", "series", "wal"]),
 ];
 

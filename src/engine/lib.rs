@@ -7,6 +7,7 @@ pub mod data_dir;
 pub mod float;
 pub mod metric_type;
 pub mod metrics;
+pub mod protobuf;
 pub mod threads;
 
 pub mod labels;

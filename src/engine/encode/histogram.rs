@@ -3,25 +3,25 @@
 //! After `Histogram` of `prompb/types.proto`. Fields come in the order of their numbers; what is empty or zero is left
 //! out, except the two counts, whose presence says which flavour it is.
 
-use crate::encode::wire::{
-    I64, LEN, VARINT, number_len, push_bytes, push_double, push_long_tag, push_number, push_varint, tag,
-    zigzag,
-};
 use crate::histogram::{CounterResetHint, Counts, Histogram, Span};
+use crate::protobuf::write::{
+    number_len, push_bytes, push_double, push_long_tag, push_number, push_varint, tag, zigzag,
+};
+use crate::protobuf::{BYTES, FIXED64, VARINT};
 
 const COUNT_INT: u8 = tag(1, VARINT);
-const COUNT_FLOAT: u8 = tag(2, I64);
-const SUM: u8 = tag(3, I64);
+const COUNT_FLOAT: u8 = tag(2, FIXED64);
+const SUM: u8 = tag(3, FIXED64);
 const SCHEMA: u8 = tag(4, VARINT);
-const ZERO_THRESHOLD: u8 = tag(5, I64);
+const ZERO_THRESHOLD: u8 = tag(5, FIXED64);
 const ZERO_COUNT_INT: u8 = tag(6, VARINT);
-const ZERO_COUNT_FLOAT: u8 = tag(7, I64);
-const NEGATIVE_SPANS: u8 = tag(8, LEN);
-const NEGATIVE_DELTAS: u8 = tag(9, LEN);
-const NEGATIVE_COUNTS: u8 = tag(10, LEN);
-const POSITIVE_SPANS: u8 = tag(11, LEN);
-const POSITIVE_DELTAS: u8 = tag(12, LEN);
-const POSITIVE_COUNTS: u8 = tag(13, LEN);
+const ZERO_COUNT_FLOAT: u8 = tag(7, FIXED64);
+const NEGATIVE_SPANS: u8 = tag(8, BYTES);
+const NEGATIVE_DELTAS: u8 = tag(9, BYTES);
+const NEGATIVE_COUNTS: u8 = tag(10, BYTES);
+const POSITIVE_SPANS: u8 = tag(11, BYTES);
+const POSITIVE_DELTAS: u8 = tag(12, BYTES);
+const POSITIVE_COUNTS: u8 = tag(13, BYTES);
 const RESET_HINT: u8 = tag(14, VARINT);
 const TIMESTAMP: u8 = tag(15, VARINT);
 /// Its tag takes two bytes.
@@ -68,7 +68,7 @@ pub(in crate::encode) fn write(out: &mut Vec<u8>, scratch: &mut Vec<u8>, ts_ms: 
     push_number(out, RESET_HINT, reset_hint(histogram.counter_reset_hint));
     push_number(out, TIMESTAMP, ts_ms as u64);
     if !custom_values.is_empty() {
-        push_long_tag(out, CUSTOM_VALUES_FIELD, LEN);
+        push_long_tag(out, CUSTOM_VALUES_FIELD, BYTES);
         push_doubles(out, custom_values);
     }
 }

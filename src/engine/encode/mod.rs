@@ -8,7 +8,6 @@ mod histogram;
 pub mod known;
 pub mod packer;
 pub mod series_labels;
-mod wire;
 
 use std::hash::BuildHasher;
 
@@ -16,36 +15,36 @@ use foldhash::quality::RandomState;
 use hashbrown::HashTable;
 
 use crate::encode::known::{KnownLabels, LabelKey};
-use crate::encode::wire::{
-    I64, LEN, VARINT, bytes_len, double_len, number_len, push_bytes, push_double, push_number, push_varint,
-    tag,
-};
 use crate::histogram::Histogram;
+use crate::protobuf::write::{
+    bytes_len, double_len, number_len, push_bytes, push_double, push_number, push_varint, tag,
+};
+use crate::protobuf::{BYTES, FIXED64, VARINT};
 
 /// Field numbers with their wire types.
-const WRITE_REQUEST_TIMESERIES: u8 = tag(1, LEN);
-const WRITE_REQUEST_METADATA: u8 = tag(3, LEN);
-const TIMESERIES_LABELS: u8 = tag(1, LEN);
-const TIMESERIES_SAMPLES: u8 = tag(2, LEN);
-const TIMESERIES_EXEMPLARS: u8 = tag(3, LEN);
-const TIMESERIES_HISTOGRAMS: u8 = tag(4, LEN);
-const LABEL_NAME: u8 = tag(1, LEN);
-const LABEL_VALUE: u8 = tag(2, LEN);
-const SAMPLE_VALUE: u8 = tag(1, I64);
+const WRITE_REQUEST_TIMESERIES: u8 = tag(1, BYTES);
+const WRITE_REQUEST_METADATA: u8 = tag(3, BYTES);
+const TIMESERIES_LABELS: u8 = tag(1, BYTES);
+const TIMESERIES_SAMPLES: u8 = tag(2, BYTES);
+const TIMESERIES_EXEMPLARS: u8 = tag(3, BYTES);
+const TIMESERIES_HISTOGRAMS: u8 = tag(4, BYTES);
+const LABEL_NAME: u8 = tag(1, BYTES);
+const LABEL_VALUE: u8 = tag(2, BYTES);
+const SAMPLE_VALUE: u8 = tag(1, FIXED64);
 const SAMPLE_TIMESTAMP: u8 = tag(2, VARINT);
-const EXEMPLAR_LABELS: u8 = tag(1, LEN);
-const EXEMPLAR_VALUE: u8 = tag(2, I64);
+const EXEMPLAR_LABELS: u8 = tag(1, BYTES);
+const EXEMPLAR_VALUE: u8 = tag(2, FIXED64);
 const EXEMPLAR_TIMESTAMP: u8 = tag(3, VARINT);
 const METADATA_TYPE: u8 = tag(1, VARINT);
-const METADATA_FAMILY: u8 = tag(2, LEN);
-const METADATA_HELP: u8 = tag(4, LEN);
-const METADATA_UNIT: u8 = tag(5, LEN);
-const V2_REQUEST_SYMBOLS: u8 = tag(4, LEN);
-const V2_REQUEST_TIMESERIES: u8 = tag(5, LEN);
-const V2_TIMESERIES_LABELS_REFS: u8 = tag(1, LEN);
-const V2_TIMESERIES_HISTOGRAMS: u8 = tag(3, LEN);
-const V2_TIMESERIES_EXEMPLARS: u8 = tag(4, LEN);
-const V2_TIMESERIES_METADATA: u8 = tag(5, LEN);
+const METADATA_FAMILY: u8 = tag(2, BYTES);
+const METADATA_HELP: u8 = tag(4, BYTES);
+const METADATA_UNIT: u8 = tag(5, BYTES);
+const V2_REQUEST_SYMBOLS: u8 = tag(4, BYTES);
+const V2_REQUEST_TIMESERIES: u8 = tag(5, BYTES);
+const V2_TIMESERIES_LABELS_REFS: u8 = tag(1, BYTES);
+const V2_TIMESERIES_HISTOGRAMS: u8 = tag(3, BYTES);
+const V2_TIMESERIES_EXEMPLARS: u8 = tag(4, BYTES);
+const V2_TIMESERIES_METADATA: u8 = tag(5, BYTES);
 const V2_METADATA_HELP_REF: u8 = tag(3, VARINT);
 const V2_METADATA_UNIT_REF: u8 = tag(4, VARINT);
 

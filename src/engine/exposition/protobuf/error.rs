@@ -1,18 +1,15 @@
 //! What is wrong with a protobuf page, in the words of Prometheus and of the decoder that it uses.
 
 use crate::exposition::excerpt::Excerpt;
+use crate::protobuf::error::Mistake;
 use std::fmt;
 
 /// Why a protobuf page was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ProtobufError {
-    /// A field or a message goes on behind its end.
-    UnexpectedEnd,
-    /// A number of more than ten bytes.
-    VarintTooLong,
-    /// A length that is negative as a signed number.
-    NegativeLength,
+    /// What is there is no message at all.
+    Wire(Mistake),
     /// What stands before a family is no length.
     InvalidFamilyLength,
     /// A family is longer than the rest of the page.
@@ -22,26 +19,6 @@ pub enum ProtobufError {
         /// Bytes there are.
         found: u64,
     },
-    /// A field of another kind than the format has.
-    WrongWireType {
-        /// What is there.
-        wire_type: u8,
-        /// The field's name.
-        field: &'static str,
-    },
-    /// A kind of field that protobuf does not have.
-    UnknownWireType(u8),
-    /// A field with the number 0 or a negative one.
-    IllegalTag {
-        /// Its number.
-        number: i32,
-        /// The tag as written.
-        tag: u64,
-        /// The message it is in.
-        message: &'static str,
-    },
-    /// The end of a group that has not begun, in this message.
-    GroupEnd(&'static str),
     /// A family without a name, or with one that is not UTF-8.
     InvalidMetricName(Excerpt),
     /// A help text that is not UTF-8.
@@ -85,22 +62,12 @@ pub enum ProtobufError {
 impl fmt::Display for ProtobufError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::UnexpectedEnd => f.write_str("unexpected EOF"),
-            Self::VarintTooLong => f.write_str("proto: integer overflow"),
-            Self::NegativeLength => f.write_str("proto: negative length found during unmarshaling"),
+            Self::Wire(mistake) => mistake.fmt(f),
             Self::InvalidFamilyLength => f.write_str("clientpb: invalid varint encountered"),
             Self::FamilyBeyondPage { needed, found } => write!(
                 f,
                 "clientpb: insufficient length of buffer, expected at least {needed} bytes, got {found} bytes"
             ),
-            Self::WrongWireType { wire_type, field } => {
-                write!(f, "proto: wrong wireType = {wire_type} for field {field}")
-            }
-            Self::UnknownWireType(wire_type) => write!(f, "proto: illegal wireType {wire_type}"),
-            Self::IllegalTag { number, tag, message } => {
-                write!(f, "proto: {message}: illegal tag {number} (wire type {tag})")
-            }
-            Self::GroupEnd(message) => write!(f, "proto: {message}: wiretype end group for non-group"),
             Self::InvalidMetricName(name) => write!(f, "invalid metric name: {name}"),
             Self::InvalidHelp { name, help } => write!(f, "invalid help for metric {name}: {help}"),
             Self::UnknownMetricType { name, metric_type } => {

@@ -6,7 +6,8 @@
 use crate::exposition::exemplar::Exemplar;
 use crate::exposition::protobuf::histogram::{bucket, exact_timestamp_ms};
 use crate::exposition::protobuf::metric::{LabelPair, Metric, Parts};
-use crate::exposition::protobuf::wire::{Message, Result};
+use crate::exposition::protobuf::place::Result;
+use crate::protobuf::read::Message;
 
 /// Number of the exemplars of a `Histogram`.
 const EXEMPLARS: i32 = 16;

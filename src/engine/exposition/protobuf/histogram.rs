@@ -3,8 +3,9 @@
 
 use crate::exposition::excerpt::Excerpt;
 use crate::exposition::protobuf::error::ProtobufError;
-use crate::exposition::protobuf::wire::{Field, Message, Packed, Result, unzigzag};
+use crate::exposition::protobuf::place::Result;
 use crate::histogram::{CounterResetHint, Counts, Flavour, Histogram, Span};
+use crate::protobuf::read::{Field, Message, Packed, unzigzag};
 
 /// The finest resolution has 537 088 buckets between the smallest double and the largest; more on one side of zero
 /// are an attack on memory.
@@ -172,7 +173,7 @@ pub(super) fn read_native<'page>(
             && let Some(field) = last_field
         {
             let name = Excerpt::new(family);
-            return Err(field.error(ProtobufError::SpansMismatch { name, side, described, found }));
+            return Err(ProtobufError::SpansMismatch { name, side, described, found }.at(field.place()));
         }
     }
     histogram.compact();
@@ -217,7 +218,7 @@ fn doubles(field: &Field<'_>, name: &'static str, out: &mut Vec<f64>) -> Result<
 
 fn push<T>(out: &mut Vec<T>, it: T, field: &Field<'_>) -> Result<()> {
     if out.len() >= MAX_BUCKETS_A_SIDE {
-        return Err(field.error(ProtobufError::TooManyBuckets { limit: MAX_BUCKETS_A_SIDE }));
+        return Err(ProtobufError::TooManyBuckets { limit: MAX_BUCKETS_A_SIDE }.at(field.place()));
     }
     out.push(it);
     Ok(())

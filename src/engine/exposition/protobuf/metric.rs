@@ -3,13 +3,13 @@
 //! A family is walked twice: once for its own fields, which may stand behind its metrics, once metric by metric.
 //! Nothing is kept of a metric but where it is, so a family of any size costs no memory.
 
-use crate::exposition::error::ExpositionError;
 use crate::exposition::excerpt::Excerpt;
 use crate::exposition::protobuf::error::ProtobufError;
 use crate::exposition::protobuf::histogram::{Head, timestamp_ms};
-use crate::exposition::protobuf::wire::{Field, Message, Result};
+use crate::exposition::protobuf::place::Result;
 use crate::histogram::CounterResetHint;
 use crate::metric_type::MetricType;
+use crate::protobuf::read::{Field, Message};
 
 /// Number of a `Metric`'s labels.
 const LABEL: i32 = 1;
@@ -108,13 +108,14 @@ impl<'page> Family<'page> {
         }
         let valid_name = std::str::from_utf8(name).ok().filter(|name| !name.is_empty());
         let name = valid_name
-            .ok_or_else(|| message.error(ProtobufError::InvalidMetricName(Excerpt::unquoted(name))))?;
+            .ok_or_else(|| ProtobufError::InvalidMetricName(Excerpt::unquoted(name)).at(message.place()))?;
         let shown_name = || Excerpt::new(name.as_bytes());
         let help = std::str::from_utf8(help).map_err(|_| {
-            message.error(ProtobufError::InvalidHelp { name: shown_name(), help: Excerpt::unquoted(help) })
+            ProtobufError::InvalidHelp { name: shown_name(), help: Excerpt::unquoted(help) }
+                .at(message.place())
         })?;
         let kind = Kind::new(metric_type).ok_or_else(|| {
-            message.error(ProtobufError::UnknownMetricType { name: shown_name(), metric_type })
+            ProtobufError::UnknownMetricType { name: shown_name(), metric_type }.at(message.place())
         })?;
         // Prometheus looks at no unit; one that cannot be shown is none.
         let unit = std::str::from_utf8(unit).unwrap_or_default();
@@ -125,7 +126,7 @@ impl<'page> Family<'page> {
     pub(super) fn next_metric(&mut self) -> Result<Option<Message<'page>>> {
         while let Some(field) = self.metrics.field()? {
             if field.number == 4 {
-                return field.message("Metric", "Metric").map(Some);
+                return Ok(Some(field.message("Metric", "Metric")?));
             }
         }
         Ok(None)
@@ -250,9 +251,9 @@ impl<'page> Metric<'page> {
         Ok(())
     }
 
-    /// An error in it.
-    pub(super) fn error(&self, error: ProtobufError) -> ExpositionError {
-        self.message.error(error)
+    /// Where it is.
+    pub(super) fn place(&self) -> (u64, &'static str) {
+        self.message.place()
     }
 
     /// The quantiles of its summary.
@@ -313,7 +314,7 @@ impl<'page> Parts<'page> {
     ) -> Result<Option<Message<'page>>> {
         while let Some(field) = self.next()? {
             if field.number == number {
-                return field.message(field_name, name).map(Some);
+                return Ok(Some(field.message(field_name, name)?));
             }
         }
         Ok(None)
@@ -352,12 +353,12 @@ impl<'page> LabelPair<'page> {
             None => "",
             Some(name) => {
                 std::str::from_utf8(name).ok().filter(|name| !name.is_empty()).ok_or_else(|| {
-                    self.message.error(ProtobufError::InvalidLabelName(Excerpt::unquoted(name)))
+                    ProtobufError::InvalidLabelName(Excerpt::unquoted(name)).at(self.message.place())
                 })?
             }
         };
         let value = std::str::from_utf8(self.value).map_err(|_| {
-            self.message.error(ProtobufError::InvalidLabelValue(Excerpt::unquoted(self.value)))
+            ProtobufError::InvalidLabelValue(Excerpt::unquoted(self.value)).at(self.message.place())
         })?;
         Ok((name, value))
     }

@@ -8,7 +8,7 @@ pub mod error;
 mod exemplars;
 mod histogram;
 mod metric;
-mod wire;
+mod place;
 
 use crate::exposition::Entry;
 use crate::exposition::error::ExpositionError;
@@ -17,12 +17,16 @@ use crate::exposition::options::ParserOptions;
 use crate::exposition::protobuf::error::ProtobufError;
 use crate::exposition::protobuf::exemplars::Exemplars;
 use crate::exposition::protobuf::metric::{Family, Kind, Metric, Parts, quantile};
-use crate::exposition::protobuf::wire::{Message, Result};
+use crate::exposition::protobuf::place::Result;
 use crate::exposition::recall::Recall;
 use crate::float;
 use crate::histogram::Histogram;
 use crate::histogram::nhcb::ClassicHistogram;
 use crate::metric_type::MetricType;
+use crate::protobuf::read::Message;
+
+/// The length in front of a family is spread over at most this many bytes (`binary.MaxVarintLen32`).
+const MAX_LENGTH_BYTES: usize = 5;
 
 /// Ends the name in a key, and the labels: no UTF-8 text has it.
 const SEPARATOR: u8 = 0xff;
@@ -113,7 +117,7 @@ impl<'page> ProtobufParser<'page> {
     /// A parser at the start of `page`.
     pub fn new(page: &'page [u8], options: ParserOptions, buffers: ProtobufBuffers) -> Self {
         Self {
-            families: Message::page(page, "the page"),
+            families: Message::new(page, "the page"),
             options,
             family: Family::none(),
             metric: Metric::none(),
@@ -206,7 +210,7 @@ impl<'page> ProtobufParser<'page> {
         loop {
             match self.step {
                 Step::Family => {
-                    let Some(message) = self.families.delimited("MetricFamily")? else { return Ok(None) };
+                    let Some(message) = next_family(&mut self.families)? else { return Ok(None) };
                     let Some(family) = Family::read(message)? else { continue };
                     self.family = family;
                     self.step = if family.unit.is_empty() { Step::Type } else { Step::Unit };
@@ -321,7 +325,7 @@ impl<'page> ProtobufParser<'page> {
         }
         classic
             .convert(histogram)
-            .map_err(|error| metric.error(ProtobufError::Convert(error.to_string().into())))?;
+            .map_err(|error| ProtobufError::Convert(error.to_string().into()).at(metric.place()))?;
         histogram.counter_reset_hint = family.kind.counter_reset_hint();
         let exemplars = Exemplars::of_native(metric);
         let timestamp_ms = metric.timestamp_ms;
@@ -385,4 +389,27 @@ impl<'page> ProtobufParser<'page> {
         }
         Ok(is_known)
     }
+}
+
+/// The next family of a page in which each stands behind its length.
+///
+/// # Errors
+/// There is no length, or one beyond the end of the page.
+fn next_family<'page>(page: &mut Message<'page>) -> Result<Option<Message<'page>>> {
+    let rest = *page;
+    if rest.is_empty() {
+        return Ok(None);
+    }
+    let mut body = rest;
+    let length = body.varint().ok().filter(|_| rest.len() - body.len() <= MAX_LENGTH_BYTES);
+    let length = length.ok_or_else(|| ProtobufError::InvalidFamilyLength.at(rest.place()))?;
+    let found = rest.len() as u64;
+    // At most 35 bits.
+    let needed = (rest.len() - body.len()) as u64 + length;
+    if needed > found {
+        return Err(ProtobufError::FamilyBeyondPage { needed, found }.at(rest.place()));
+    }
+    let family = body.take(length as usize, "MetricFamily");
+    *page = body;
+    Ok(Some(family))
 }

@@ -1,30 +1,20 @@
-//! Protobuf's wire format: fields of a message, borrowed from the page.
+//! Fields of a message, borrowed from its bytes.
 //!
-//! Knows no message but its name, and looks at every byte of a page at most as often as its caller does: what is
-//! skipped costs its header. Nothing here recurses or allocates.
+//! Knows no message but its name, and looks at every byte at most as often as its caller does: what is skipped costs its
+//! header. Nothing here recurses or allocates.
 
-use crate::exposition::error::{ErrorKind, ExpositionError, Place};
-use crate::exposition::protobuf::error::ProtobufError;
+use crate::protobuf::error::{Mistake, WireError};
+use crate::protobuf::{BYTES, FIXED32, FIXED64, GROUP_END, GROUP_START, VARINT};
 
-pub(super) type Result<T> = std::result::Result<T, ExpositionError>;
+pub(crate) type Result<T> = std::result::Result<T, WireError>;
 
 /// A number is spread over at most this many bytes.
 const MAX_VARINT_BYTES: usize = 10;
 
-/// The length in front of a family is spread over at most this many bytes (`binary.MaxVarintLen32`).
-const MAX_FAMILY_LENGTH_BYTES: usize = 5;
-
-const VARINT: u8 = 0;
-const FIXED64: u8 = 1;
-const BYTES: u8 = 2;
-const GROUP_START: u8 = 3;
-const GROUP_END: u8 = 4;
-const FIXED32: u8 = 5;
-
 /// The rest of a message.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Message<'page> {
-    page: &'page [u8],
+pub(crate) struct Message<'bytes> {
+    bytes: &'bytes [u8],
     pos: usize,
     end: usize,
     name: &'static str,
@@ -32,77 +22,63 @@ pub(super) struct Message<'page> {
 
 /// One field.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Field<'page> {
+pub(crate) struct Field<'bytes> {
     /// What it is called in the message.
-    pub(super) number: i32,
+    pub(crate) number: i32,
     /// Where its tag is.
-    pub(super) start: usize,
+    pub(crate) start: usize,
     /// Behind it.
-    pub(super) end: usize,
-    value: Value<'page>,
+    pub(crate) end: usize,
+    value: Value<'bytes>,
     /// Name of the message that it is of.
     message: &'static str,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Value<'page> {
+enum Value<'bytes> {
     Varint(u64),
     Fixed64(u64),
-    Bytes(Message<'page>),
+    Bytes(Message<'bytes>),
     Group,
     Fixed32,
 }
 
-impl<'page> Message<'page> {
-    /// All of a page.
-    pub(super) fn page(page: &'page [u8], name: &'static str) -> Self {
-        Self { page, pos: 0, end: page.len(), name }
+impl<'bytes> Message<'bytes> {
+    /// All of some bytes.
+    pub(crate) fn new(bytes: &'bytes [u8], name: &'static str) -> Self {
+        Self { bytes, pos: 0, end: bytes.len(), name }
     }
 
     /// A message without fields.
-    pub(super) fn empty() -> Self {
-        Self { page: b"", pos: 0, end: 0, name: "" }
+    pub(crate) fn empty() -> Self {
+        Self { bytes: b"", pos: 0, end: 0, name: "" }
     }
 
     /// True if nothing is left.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.pos >= self.end
     }
 
     /// Its rest.
-    pub(super) fn bytes(&self) -> &'page [u8] {
-        self.page.get(self.pos..self.end).unwrap_or_default()
+    pub(crate) fn bytes(&self) -> &'bytes [u8] {
+        self.bytes.get(self.pos..self.end).unwrap_or_default()
     }
 
-    /// A piece of the page.
-    pub(super) fn piece(&self, start: usize, end: usize) -> &'page [u8] {
-        self.page.get(start..end).unwrap_or_default()
+    /// A piece of the outermost message.
+    pub(crate) fn piece(&self, start: usize, end: usize) -> &'bytes [u8] {
+        self.bytes.get(start..end).unwrap_or_default()
     }
 
-    /// The next message of a page in which each stands behind its length.
-    ///
-    /// # Errors
-    /// There is no length, or one beyond the end of the page.
-    pub(super) fn delimited(&mut self, name: &'static str) -> Result<Option<Self>> {
-        if self.is_empty() {
-            return Ok(None);
-        }
-        let start = self.pos;
-        let length = self.varint().ok().filter(|_| self.pos - start <= MAX_FAMILY_LENGTH_BYTES);
-        let Some(length) = length else {
-            self.pos = start;
-            return Err(self.error(ProtobufError::InvalidFamilyLength));
-        };
-        let found = (self.end - start) as u64;
-        // At most 35 bits.
-        let needed = (self.pos - start) as u64 + length;
-        if needed > found {
-            self.pos = start;
-            return Err(self.error(ProtobufError::FamilyBeyondPage { needed, found }));
-        }
-        let message = Self { page: self.page, pos: self.pos, end: self.pos + length as usize, name };
-        self.pos = message.end;
-        Ok(Some(message))
+    /// Bytes of its rest.
+    pub(crate) fn len(&self) -> usize {
+        self.end.saturating_sub(self.pos)
+    }
+
+    /// Cuts a message called `name` off the front of its rest.
+    pub(crate) fn take(&mut self, n_bytes: usize, name: &'static str) -> Self {
+        let taken = Self { end: self.end.min(self.pos + n_bytes), name, ..*self };
+        self.pos = taken.end;
+        taken
     }
 
     /// The next field; `None` at the end of the message.
@@ -111,7 +87,7 @@ impl<'page> Message<'page> {
     /// What is there is no field.
     // Inlined wherever fields are walked: passing one back costs more than reading it.
     #[inline(always)]
-    pub(super) fn field(&mut self) -> Result<Option<Field<'page>>> {
+    pub(crate) fn field(&mut self) -> Result<Option<Field<'bytes>>> {
         if self.is_empty() {
             return Ok(None);
         }
@@ -119,10 +95,10 @@ impl<'page> Message<'page> {
         let tag = self.varint()?;
         let (number, wire_type) = ((tag >> 3) as i32, (tag & 7) as u8);
         if wire_type == GROUP_END {
-            return Err(self.error_at(start, ProtobufError::GroupEnd(self.name)));
+            return Err(self.error_at(start, Mistake::GroupEnd(self.name)));
         }
         if number <= 0 {
-            return Err(self.error_at(start, ProtobufError::IllegalTag { number, tag, message: self.name }));
+            return Err(self.error_at(start, Mistake::IllegalTag { number, tag, message: self.name }));
         }
         let value = self.value(start, wire_type)?;
         if let Value::Group = value {
@@ -132,18 +108,18 @@ impl<'page> Message<'page> {
     }
 
     #[inline(always)]
-    fn value(&mut self, start: usize, wire_type: u8) -> Result<Value<'page>> {
+    fn value(&mut self, start: usize, wire_type: u8) -> Result<Value<'bytes>> {
         Ok(match wire_type {
             VARINT => Value::Varint(self.varint()?),
             FIXED64 => Value::Fixed64(u64::from_le_bytes(self.fixed()?)),
             BYTES => {
                 let length = self.varint()?;
                 if length > i64::MAX as u64 {
-                    return Err(self.error_at(start, ProtobufError::NegativeLength));
+                    return Err(self.error_at(start, Mistake::NegativeLength));
                 }
                 let rest = (self.end - self.pos) as u64;
                 if length > rest {
-                    return Err(self.error_at(start, ProtobufError::UnexpectedEnd));
+                    return Err(self.error_at(start, Mistake::UnexpectedEnd));
                 }
                 let message = Self { end: self.pos + length as usize, ..*self };
                 self.pos = message.end;
@@ -154,7 +130,7 @@ impl<'page> Message<'page> {
                 self.fixed::<4>()?;
                 Value::Fixed32
             }
-            _ => return Err(self.error_at(start, ProtobufError::UnknownWireType(wire_type))),
+            _ => return Err(self.error_at(start, Mistake::UnknownWireType(wire_type))),
         })
     }
 
@@ -164,7 +140,7 @@ impl<'page> Message<'page> {
         let mut depth = 1u64;
         while depth > 0 {
             if self.is_empty() {
-                return Err(self.error_at(start, ProtobufError::UnexpectedEnd));
+                return Err(self.error_at(start, Mistake::UnexpectedEnd));
             }
             let start = self.pos;
             match (self.varint()? & 7) as u8 {
@@ -181,7 +157,7 @@ impl<'page> Message<'page> {
 
     /// A number of 1 to 10 bytes, 7 bits each, the lowest first.
     #[inline]
-    pub(super) fn varint(&mut self) -> Result<u64> {
+    pub(crate) fn varint(&mut self) -> Result<u64> {
         match self.bytes().first() {
             Some(&byte) if byte < 0x80 => {
                 self.pos += 1;
@@ -203,50 +179,46 @@ impl<'page> Message<'page> {
             }
         }
         Err(self.error(match rest.len() {
-            0..MAX_VARINT_BYTES => ProtobufError::UnexpectedEnd,
-            _ => ProtobufError::VarintTooLong,
+            0..MAX_VARINT_BYTES => Mistake::UnexpectedEnd,
+            _ => Mistake::VarintTooLong,
         }))
     }
 
     /// The next bytes, as many as the number has.
     #[inline]
-    pub(super) fn fixed<const LEN: usize>(&mut self) -> Result<[u8; LEN]> {
+    pub(crate) fn fixed<const LEN: usize>(&mut self) -> Result<[u8; LEN]> {
         match self.bytes().first_chunk::<LEN>() {
             Some(bytes) => {
                 self.pos += LEN;
                 Ok(*bytes)
             }
-            None => Err(self.error(ProtobufError::UnexpectedEnd)),
+            None => Err(self.error(Mistake::UnexpectedEnd)),
         }
     }
 
-    /// An error where the rest begins.
-    pub(super) fn error(&self, error: ProtobufError) -> ExpositionError {
-        self.error_at(self.pos, error)
+    /// Where its rest begins: the byte, and the name of the message.
+    pub(crate) fn place(&self) -> (u64, &'static str) {
+        (self.pos as u64, self.name)
+    }
+
+    fn error(&self, mistake: Mistake) -> WireError {
+        self.error_at(self.pos, mistake)
     }
 
     #[cold]
-    fn error_at(&self, offset: usize, error: ProtobufError) -> ExpositionError {
-        error_in(self.name, offset, error)
+    fn error_at(&self, offset: usize, mistake: Mistake) -> WireError {
+        WireError { offset: offset as u64, message: self.name, mistake: Box::new(mistake) }
     }
 }
 
-#[cold]
-fn error_in(message: &'static str, offset: usize, error: ProtobufError) -> ExpositionError {
-    ExpositionError {
-        place: Place::Message { offset: offset as u64, message },
-        kind: Box::new(ErrorKind::Protobuf(error)),
-    }
-}
-
-impl<'page> Field<'page> {
-    /// An error at this field.
-    pub(super) fn error(&self, error: ProtobufError) -> ExpositionError {
-        error_in(self.message, self.start, error)
+impl<'bytes> Field<'bytes> {
+    /// Where it is: the byte of its tag, and the name of its message.
+    pub(crate) fn place(&self) -> (u64, &'static str) {
+        (self.start as u64, self.message)
     }
 
     #[cold]
-    fn wrong(&self, field: &'static str) -> ExpositionError {
+    fn wrong(&self, field: &'static str) -> WireError {
         let wire_type = match self.value {
             Value::Varint(_) => VARINT,
             Value::Fixed64(_) => FIXED64,
@@ -254,12 +226,13 @@ impl<'page> Field<'page> {
             Value::Group => GROUP_START,
             Value::Fixed32 => FIXED32,
         };
-        self.error(ProtobufError::WrongWireType { wire_type, field })
+        let (offset, message) = self.place();
+        WireError { offset, message, mistake: Box::new(Mistake::WrongWireType { wire_type, field }) }
     }
 
     /// An integer, zigzag ones as they are written.
     #[inline]
-    pub(super) fn integer(&self, field: &'static str) -> Result<u64> {
+    pub(crate) fn integer(&self, field: &'static str) -> Result<u64> {
         match self.value {
             Value::Varint(number) => Ok(number),
             _ => Err(self.wrong(field)),
@@ -267,7 +240,7 @@ impl<'page> Field<'page> {
     }
 
     #[inline]
-    pub(super) fn double(&self, field: &'static str) -> Result<f64> {
+    pub(crate) fn double(&self, field: &'static str) -> Result<f64> {
         match self.value {
             Value::Fixed64(bits) => Ok(f64::from_bits(bits)),
             _ => Err(self.wrong(field)),
@@ -276,7 +249,7 @@ impl<'page> Field<'page> {
 
     /// A string, which need not be UTF-8.
     #[inline]
-    pub(super) fn bytes(&self, field: &'static str) -> Result<&'page [u8]> {
+    pub(crate) fn bytes(&self, field: &'static str) -> Result<&'bytes [u8]> {
         match self.value {
             Value::Bytes(message) => Ok(message.bytes()),
             _ => Err(self.wrong(field)),
@@ -285,7 +258,7 @@ impl<'page> Field<'page> {
 
     /// A message called `name`.
     #[inline]
-    pub(super) fn message(&self, field: &'static str, name: &'static str) -> Result<Message<'page>> {
+    pub(crate) fn message(&self, field: &'static str, name: &'static str) -> Result<Message<'bytes>> {
         match self.value {
             Value::Bytes(message) => Ok(Message { name, ..message }),
             _ => Err(self.wrong(field)),
@@ -293,7 +266,7 @@ impl<'page> Field<'page> {
     }
 
     /// Repeated integers: packed, or one of several fields.
-    pub(super) fn integers(&self, field: &'static str) -> Result<Packed<'page>> {
+    pub(crate) fn integers(&self, field: &'static str) -> Result<Packed<'bytes>> {
         match self.value {
             Value::Varint(number) => Ok(Packed::One(number)),
             Value::Bytes(message) => Ok(Packed::Many(message)),
@@ -302,7 +275,7 @@ impl<'page> Field<'page> {
     }
 
     /// The bits of repeated doubles: packed, or one of several fields.
-    pub(super) fn doubles(&self, field: &'static str) -> Result<Packed<'page>> {
+    pub(crate) fn doubles(&self, field: &'static str) -> Result<Packed<'bytes>> {
         match self.value {
             Value::Fixed64(bits) => Ok(Packed::One(bits)),
             Value::Bytes(message) => Ok(Packed::Many(message)),
@@ -313,12 +286,12 @@ impl<'page> Field<'page> {
 
 /// A repeated number.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Packed<'page> {
+pub(crate) enum Packed<'bytes> {
     One(u64),
-    Many(Message<'page>),
+    Many(Message<'bytes>),
 }
 
 /// The number that protobuf writes as `zigzag`: small ones are short, negative ones too.
-pub(super) fn unzigzag(zigzag: u64) -> i64 {
+pub(crate) fn unzigzag(zigzag: u64) -> i64 {
     (zigzag >> 1) as i64 ^ -((zigzag & 1) as i64)
 }

@@ -1,26 +1,22 @@
-//! Protobuf's wire format, as far as requests need it: tags, variable-length numbers, doubles and fields of bytes.
+//! Tags, variable-length numbers, doubles and fields of bytes at the end of a buffer.
 //!
 //! Fields with their default value are left out by the caller, as Prometheus' generated code does.
-
-pub(in crate::encode) const VARINT: u8 = 0;
-pub(in crate::encode) const I64: u8 = 1;
-pub(in crate::encode) const LEN: u8 = 2;
 
 /// Bytes of a double with its tag.
 const DOUBLE_BYTES: usize = 9;
 
 /// Tag of a field; numbers from 16 on need [`push_long_tag`].
-pub(in crate::encode) const fn tag(field: u8, wire_type: u8) -> u8 {
+pub(crate) const fn tag(field: u8, wire_type: u8) -> u8 {
     assert!(field < 16);
     field << 3 | wire_type
 }
 
 /// A tag of two bytes.
-pub(in crate::encode) fn push_long_tag(out: &mut Vec<u8>, field: u8, wire_type: u8) {
+pub(crate) fn push_long_tag(out: &mut Vec<u8>, field: u8, wire_type: u8) {
     push_varint(out, u64::from(field) << 3 | u64::from(wire_type));
 }
 
-pub(in crate::encode) fn push_varint(out: &mut Vec<u8>, mut value: u64) {
+pub(crate) fn push_varint(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push(value as u8 | 0x80);
         value >>= 7;
@@ -29,16 +25,16 @@ pub(in crate::encode) fn push_varint(out: &mut Vec<u8>, mut value: u64) {
 }
 
 /// Small numbers of either sign in few bytes: `sint32`, `sint64`.
-pub(in crate::encode) fn zigzag(value: i64) -> u64 {
+pub(crate) fn zigzag(value: i64) -> u64 {
     ((value << 1) ^ (value >> 63)) as u64
 }
 
-pub(in crate::encode) fn varint_len(value: u64) -> usize {
+pub(crate) fn varint_len(value: u64) -> usize {
     (u64::BITS - (value | 1).leading_zeros()).div_ceil(7) as usize
 }
 
 /// A number; zero is the default and left out.
-pub(in crate::encode) fn push_number(out: &mut Vec<u8>, tag: u8, value: u64) {
+pub(crate) fn push_number(out: &mut Vec<u8>, tag: u8, value: u64) {
     if value != 0 {
         out.push(tag);
         push_varint(out, value);
@@ -46,12 +42,12 @@ pub(in crate::encode) fn push_number(out: &mut Vec<u8>, tag: u8, value: u64) {
 }
 
 /// Bytes of what [`push_number`] writes.
-pub(in crate::encode) fn number_len(value: u64) -> usize {
+pub(crate) fn number_len(value: u64) -> usize {
     if value == 0 { 0 } else { 1 + varint_len(value) }
 }
 
 /// A double; zero is the default and left out, and minus zero is not zero.
-pub(in crate::encode) fn push_double(out: &mut Vec<u8>, tag: u8, value: f64) {
+pub(crate) fn push_double(out: &mut Vec<u8>, tag: u8, value: f64) {
     if value.to_bits() != 0 {
         out.push(tag);
         out.extend_from_slice(&value.to_le_bytes());
@@ -59,16 +55,16 @@ pub(in crate::encode) fn push_double(out: &mut Vec<u8>, tag: u8, value: f64) {
 }
 
 /// Bytes of what [`push_double`] writes.
-pub(in crate::encode) fn double_len(value: f64) -> usize {
+pub(crate) fn double_len(value: f64) -> usize {
     if value.to_bits() == 0 { 0 } else { DOUBLE_BYTES }
 }
 
 /// Bytes of a field with this much content, tag and length included.
-pub(in crate::encode) fn bytes_len(len: usize) -> usize {
+pub(crate) fn bytes_len(len: usize) -> usize {
     1 + varint_len(len as u64) + len
 }
 
-pub(in crate::encode) fn push_bytes(out: &mut Vec<u8>, tag: u8, bytes: &[u8]) {
+pub(crate) fn push_bytes(out: &mut Vec<u8>, tag: u8, bytes: &[u8]) {
     out.push(tag);
     push_varint(out, bytes.len() as u64);
     out.extend_from_slice(bytes);

@@ -1,0 +1,25 @@
+//! Errors of protobuf pages, with their places.
+
+use crate::exposition::error::{ErrorKind, ExpositionError, Place};
+use crate::exposition::protobuf::error::ProtobufError;
+use crate::protobuf::error::WireError;
+
+pub(super) type Result<T> = std::result::Result<T, ExpositionError>;
+
+impl ProtobufError {
+    /// With its place: a byte of the page, and the name of the message there.
+    #[cold]
+    pub(super) fn at(self, (offset, message): (u64, &'static str)) -> ExpositionError {
+        ExpositionError {
+            place: Place::Message { offset, message },
+            kind: Box::new(ErrorKind::Protobuf(self)),
+        }
+    }
+}
+
+impl From<WireError> for ExpositionError {
+    #[cold]
+    fn from(error: WireError) -> Self {
+        ProtobufError::Wire(*error.mistake).at((error.offset, error.message))
+    }
+}
