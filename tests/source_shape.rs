@@ -41,7 +41,7 @@ const ENGINE_MAY_IMPORT: &[(&str, &[&str])] = &[
         ],
     ),
     ("encode", &["histogram", "labels", "metric_type", "protobuf", "series", "threads", "wal"]),
-    ("history", &["histogram", "labels", "series", "wal"]),
+    ("history", &["float", "histogram", "labels", "series", "wal"]),
 ];
 
 /// The daemon: module → modules that it may import; a path like `scrape::targets` allows only that part. `daemon` may

@@ -44,7 +44,7 @@ pub struct Sample {
 /// What a sample says.
 #[derive(Clone, Debug, PartialEq)]
 pub enum SampleValue {
-    /// A number; the stale marker is known by its bits ([`crate::wal::is_stale_nan`]).
+    /// A number; the stale marker is known by its bits ([`crate::float::is_stale_nan`]).
     Float(f64),
     /// A native histogram; the sum of a stale marker is one.
     Histogram(Box<Histogram>),
@@ -53,7 +53,7 @@ pub enum SampleValue {
 impl SampleValue {
     /// Whether it says that the series has ended.
     pub fn is_stale(&self) -> bool {
-        crate::wal::is_stale_nan(match self {
+        crate::float::is_stale_nan(match self {
             Self::Float(value) => *value,
             Self::Histogram(histogram) => histogram.sum,
         })
