@@ -41,6 +41,7 @@ const ENGINE_MAY_IMPORT: &[(&str, &[&str])] = &[
         ],
     ),
     ("encode", &["histogram", "labels", "metric_type", "protobuf", "series", "threads", "wal"]),
+    ("remote_read", &["chunk", "encode", "labels", "protobuf"]),
     ("history", &["float", "histogram", "labels", "series", "wal"]),
 ];
 

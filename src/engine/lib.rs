@@ -25,6 +25,7 @@ pub mod store;
 
 pub mod chunk;
 pub mod encode;
+pub mod remote_read;
 
 pub mod history;
 

@@ -42,6 +42,8 @@ pub struct Chunk {
     pub first_ts_ms: i64,
     /// Timestamp of the last sample.
     pub last_ts_ms: i64,
+    /// Samples in it.
+    pub n_samples: usize,
     /// The samples, as the encoding has them.
     pub data: Vec<u8>,
 }
@@ -83,7 +85,7 @@ impl<'a, I: Iterator<Item = (i64, Value<'a>)>> Chunks<I> {
             (last_ts_ms, n_samples) = (ts_ms, n_samples + 1);
         }
         let data = counted(writer.into_bytes(), n_samples);
-        Chunk { encoding: Encoding::Xor, first_ts_ms, last_ts_ms, data }
+        Chunk { encoding: Encoding::Xor, first_ts_ms, last_ts_ms, n_samples: n_samples.into(), data }
     }
 
     fn of_histograms(&mut self, first_ts_ms: i64, first: &'a Histogram) -> Chunk {
@@ -104,7 +106,7 @@ impl<'a, I: Iterator<Item = (i64, Value<'a>)>> Chunks<I> {
             (last_ts_ms, n_samples, before) = (ts_ms, n_samples + 1, next);
         }
         let data = counted(writer.into_bytes(), n_samples);
-        Chunk { encoding, first_ts_ms, last_ts_ms, data }
+        Chunk { encoding, first_ts_ms, last_ts_ms, n_samples: n_samples.into(), data }
     }
 }
 

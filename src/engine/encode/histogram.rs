@@ -30,7 +30,7 @@ const SPAN_OFFSET: u8 = tag(1, VARINT);
 const SPAN_LENGTH: u8 = tag(2, VARINT);
 
 /// Writes the content of a message at the end of `out`; `scratch` is overwritten.
-pub(in crate::encode) fn write(out: &mut Vec<u8>, scratch: &mut Vec<u8>, ts_ms: i64, histogram: &Histogram) {
+pub(crate) fn write(out: &mut Vec<u8>, scratch: &mut Vec<u8>, ts_ms: i64, histogram: &Histogram) {
     let Histogram { counts, negative_spans, positive_spans, custom_values, .. } = histogram;
     match *counts {
         Counts::Integer { count, .. } => {

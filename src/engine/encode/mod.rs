@@ -4,10 +4,11 @@
 //! that a series has in a request shares one time series, or several where floats and histograms take turns: no time
 //! series holds both. After `prompb/remote.proto`, `prompb/types.proto` and `prompb/io/prometheus/write/v2/types.proto`.
 
-mod histogram;
+pub(crate) mod histogram;
 pub mod known;
 pub mod packer;
 pub mod series_labels;
+pub(crate) mod types;
 
 use std::hash::BuildHasher;
 
@@ -16,9 +17,7 @@ use hashbrown::HashTable;
 
 use crate::encode::known::{KnownLabels, LabelKey};
 use crate::histogram::Histogram;
-use crate::protobuf::write::{
-    bytes_len, double_len, number_len, push_bytes, push_double, push_number, push_varint, tag,
-};
+use crate::protobuf::write::{bytes_len, push_bytes, push_double, push_number, push_varint, tag};
 use crate::protobuf::{BYTES, FIXED64, VARINT};
 
 /// Field numbers with their wire types.
@@ -28,10 +27,6 @@ const TIMESERIES_LABELS: u8 = tag(1, BYTES);
 const TIMESERIES_SAMPLES: u8 = tag(2, BYTES);
 const TIMESERIES_EXEMPLARS: u8 = tag(3, BYTES);
 const TIMESERIES_HISTOGRAMS: u8 = tag(4, BYTES);
-const LABEL_NAME: u8 = tag(1, BYTES);
-const LABEL_VALUE: u8 = tag(2, BYTES);
-const SAMPLE_VALUE: u8 = tag(1, FIXED64);
-const SAMPLE_TIMESTAMP: u8 = tag(2, VARINT);
 const EXEMPLAR_LABELS: u8 = tag(1, BYTES);
 const EXEMPLAR_VALUE: u8 = tag(2, FIXED64);
 const EXEMPLAR_TIMESTAMP: u8 = tag(3, VARINT);
@@ -198,13 +193,7 @@ impl RequestWriter {
         if !self.histograms.is_empty() {
             self.end_time_series();
         }
-        let ts = ts_ms as u64;
-        self.samples.push(TIMESERIES_SAMPLES);
-        push_varint(&mut self.samples, (number_len(ts) + double_len(value)) as u64);
-        // Samples of a scrape share the timestamp: behind the tags it makes one long repetition for snappy, into which
-        // the zeros run that most values start with.
-        push_number(&mut self.samples, SAMPLE_TIMESTAMP, ts);
-        push_double(&mut self.samples, SAMPLE_VALUE, value);
+        types::push_sample(&mut self.samples, TIMESERIES_SAMPLES, ts_ms, value);
     }
 
     /// A histogram of the series being written. 1.0 knows no custom buckets: receivers would take them for others.
@@ -332,11 +321,7 @@ fn push_label(message: Message, symbols: &mut Symbols, out: &mut Vec<u8>, name: 
     match message {
         Message::V1 => {
             const { assert!(TIMESERIES_LABELS == EXEMPLAR_LABELS) };
-            let len = bytes_len(name.len()) + bytes_len(value.len());
-            out.push(TIMESERIES_LABELS);
-            push_varint(out, len as u64);
-            push_bytes(out, LABEL_NAME, name.as_bytes());
-            push_bytes(out, LABEL_VALUE, value.as_bytes());
+            types::push_label(out, TIMESERIES_LABELS, name, value);
         }
         Message::V2 => {
             for text in [name, value] {

@@ -135,6 +135,14 @@ impl Pattern {
         text.len().saturating_mul(self.n_states) > MAX_STEPS
     }
 
+    /// About what its engine takes in memory; it remembers some states beside.
+    pub(in crate::labels) fn memory_bytes(&self) -> usize {
+        match &self.matcher {
+            Matcher::Anything { .. } | Matcher::OneOf(_) => 0,
+            Matcher::Engine(regex) => regex.memory_usage(),
+        }
+    }
+
     /// Names of the groups from group 1 on; empty for a group without a name.
     pub(in crate::labels) fn group_names(&self) -> &[String] {
         &self.group_names

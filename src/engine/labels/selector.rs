@@ -77,6 +77,14 @@ impl Matcher {
         matches!(self.test, Test::Like(_) | Test::NotLike(_))
     }
 
+    /// About what the engine of its pattern takes in memory.
+    pub fn pattern_bytes(&self) -> usize {
+        match &self.test {
+            Test::Like(pattern) | Test::NotLike(pattern) => pattern.memory_bytes(),
+            Test::Equal(_) | Test::NotEqual(_) => 0,
+        }
+    }
+
     /// True if a look at `value` could take the better part of a second.
     pub fn is_too_costly(&self, value: &str) -> bool {
         match &self.test {
