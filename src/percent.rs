@@ -38,6 +38,18 @@ pub fn decoded(text: &str) -> Vec<u8> {
     pieces(text).map(Piece::byte).collect()
 }
 
+/// `text` as a part of a URL: whatever could mean something there is escaped.
+pub fn encoded(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(char::from(byte)),
+            byte => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
+}
+
 fn after_percent(rest: &str) -> Piece<'_> {
     let digits = rest.get(1..3).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
     match digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
@@ -61,5 +73,6 @@ mod tests {
         want.extend([Piece::Stray("%é"), Piece::Plain(*e), Piece::Plain(*acute)]);
         assert_eq!(apart, want);
         assert_eq!(decoded("a%20b%2"), b"a b%2");
+        assert_eq!(encoded("up{a=\"é ~\"}"), "up%7Ba%3D%22%C3%A9%20~%22%7D");
     }
 }

@@ -8,9 +8,8 @@ use std::io::{self, Write};
 use crate::calendar::civil_from_days;
 use scraped_engine::float::STALE_NAN_BITS;
 use scraped_engine::histogram::Histogram;
-use scraped_engine::labels::quote::Quoted;
-use scraped_engine::labels::selector;
-use scraped_engine::labels::{Labels, METRIC_NAME, is_legacy_label_name};
+use scraped_engine::labels::Labels;
+use scraped_engine::labels::selector::of_series;
 
 /// One series of an answer.
 #[derive(Debug)]
@@ -31,7 +30,7 @@ pub fn print_table(matrix: &[Series], selector: &str, out: &mut dyn Write) -> io
     if matrix.is_empty() {
         return writeln!(out, "no samples match {selector}");
     }
-    let names: Vec<String> = matrix.iter().map(|series| series_name(&series.labels)).collect();
+    let names: Vec<String> = matrix.iter().map(|series| of_series(&series.labels)).collect();
     let width = names.iter().map(|name| name.chars().count()).max().unwrap_or_default();
     writeln!(out, "{:width$}  {:24}  VALUE", "SERIES", "TIME")?;
     for (series, name) in matrix.iter().zip(&names) {
@@ -89,28 +88,6 @@ pub fn print_json(matrix: &[Series], out: &mut dyn Write) -> io::Result<()> {
     out.write_all(b"]}}\n")
 }
 
-/// A series as a selector that finds it: `up{job="x"}`, with quoted names where PromQL wants them.
-fn series_name(labels: &Labels) -> String {
-    let metric = labels.get(METRIC_NAME);
-    let is_plain = selector::is_plain_metric_name(metric);
-    let mut parts = Vec::new();
-    if !is_plain && !metric.is_empty() {
-        parts.push(Quoted(metric).to_string());
-    }
-    for (name, value) in labels.iter().filter(|(name, _)| *name != METRIC_NAME) {
-        let value = Quoted(value);
-        parts.push(match is_legacy_label_name(name) {
-            true => format!("{name}={value}"),
-            false => format!("{}={value}", Quoted(name)),
-        });
-    }
-    match (is_plain, parts.is_empty()) {
-        (true, true) => metric.to_owned(),
-        (true, false) => format!("{metric}{{{}}}", parts.join(",")),
-        (false, _) => format!("{{{}}}", parts.join(",")),
-    }
-}
-
 /// A float as Prometheus' API writes it (`strconv.FormatFloat(v, 'f', -1, 64)`), a staleness marker as `stale`.
 struct Value(f64);
 
@@ -151,26 +128,5 @@ impl fmt::Display for UtcTime {
         let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
         let time = format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}Z");
         f.pad(&time)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use scraped_engine::labels::selector::Selector;
-
-    #[test]
-    fn names_can_be_used_as_selectors() {
-        for (pairs, expected) in [
-            (vec![("__name__", "up")], "up"),
-            (vec![("__name__", "up"), ("job", "a\"\n")], r#"up{job="a\"\n"}"#),
-            (vec![("__name__", "a.b"), ("c.d", "e")], r#"{"a.b","c.d"="e"}"#),
-            (vec![("job", "a")], r#"{job="a"}"#),
-        ] {
-            let labels = Labels::from_pairs(pairs);
-            let name = series_name(&labels);
-            assert_eq!(name, expected);
-            assert!(Selector::parse(&name).unwrap().matches(|label| labels.get(label)), "{name}");
-        }
     }
 }

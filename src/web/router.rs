@@ -67,6 +67,7 @@ impl Router {
             Page::Api(handler) => {
                 Reply::Now(self.state.site.with_cors(request, handler(&self.state, request)))
             }
+            Page::Found(handler) => handler(&self.state, request),
             Page::Query(handler) => {
                 let (site, asked) = (Arc::clone(&self.state.site), request.clone());
                 handler(&self.state, request).map(move |response| site.with_cors(&asked, response))

@@ -35,6 +35,8 @@ pub(in crate::web) enum Page {
     Api(Handler),
     /// The same of what the query thread answers.
     Query(fn(&WebState, &Request) -> Reply),
+    /// A page that the query thread looks for.
+    Found(fn(&WebState, &Request) -> Reply),
     /// What changes something, for pages of this server alone.
     Change(fn(&WebState, &Request) -> Reply),
     Reload,
@@ -63,6 +65,10 @@ const fn api(path: &'static str, methods: &'static [&'static str], handler: Hand
     Route { path, methods, page: Page::Api(handler) }
 }
 
+const fn found(path: &'static str, handler: fn(&WebState, &Request) -> Reply) -> Route {
+    Route { path, methods: GET, page: Page::Found(handler) }
+}
+
 const fn answered(
     path: &'static str,
     methods: &'static [&'static str],
@@ -80,6 +86,8 @@ const ROUTES: &[Route] = &[
         methods: POST,
         page: Page::Change(pages::targets::scrape_now::scrape_now),
     },
+    found("/graph", pages::explore::explore),
+    page("/query", pages::explore::elsewhere),
     page("/status", |state, _| pages::status::status(state)),
     page("/storage", |state, _| pages::storage::storage(state)),
     page("/service-discovery", pages::discovery::discovery),

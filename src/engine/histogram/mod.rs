@@ -148,6 +148,14 @@ impl Histogram {
         }
     }
 
+    /// Number of observations.
+    pub fn count(&self) -> f64 {
+        match &self.counts {
+            Counts::Integer { count, .. } => *count as f64,
+            Counts::Float { count, .. } => *count,
+        }
+    }
+
     /// True if its bucket bounds are listed.
     pub fn has_custom_buckets(&self) -> bool {
         self.schema == CUSTOM_BUCKETS_SCHEMA

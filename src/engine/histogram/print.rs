@@ -33,11 +33,7 @@ impl Histogram {
     /// kind of the bounds in front.
     pub fn push_json(&self, out: &mut String) {
         out.push_str("{\"count\":\"");
-        let count = match &self.counts {
-            Counts::Integer { count, .. } => *count as f64,
-            Counts::Float { count, .. } => *count,
-        };
-        push_json_float(count, out);
+        push_json_float(self.count(), out);
         out.push_str("\",\"sum\":\"");
         push_json_float(self.sum, out);
         out.push('"');

@@ -5,8 +5,9 @@
 
 use std::fmt;
 
-use crate::labels::METRIC_NAME;
 use crate::labels::pattern::{Pattern, PatternError};
+use crate::labels::quote::Quoted;
+use crate::labels::{Labels, METRIC_NAME, is_legacy_label_name};
 
 /// A parsed selector: a series matches if every matcher does.
 #[derive(Debug)]
@@ -116,6 +117,18 @@ impl fmt::Display for SelectorError {
 }
 
 impl std::error::Error for SelectorError {}
+
+impl SelectorError {
+    /// Where the mistake is: characters before it.
+    pub fn n_chars_before(&self) -> usize {
+        self.position - 1
+    }
+
+    /// What is wrong there.
+    pub fn reason(&self) -> &str {
+        &self.reason
+    }
+}
 
 impl Selector {
     /// Parses a selector.
@@ -352,6 +365,28 @@ pub fn is_plain_metric_name(name: &str) -> bool {
         && name.chars().all(is_metric_name_char)
 }
 
+/// A series as a selector that finds it: `up{job="x"}`, with quoted names where PromQL wants them.
+pub fn of_series(labels: &Labels) -> String {
+    let metric = labels.get(METRIC_NAME);
+    let is_plain = is_plain_metric_name(metric);
+    let mut parts = Vec::new();
+    if !is_plain && !metric.is_empty() {
+        parts.push(Quoted(metric).to_string());
+    }
+    for (name, value) in labels.iter().filter(|(name, _)| *name != METRIC_NAME) {
+        let value = Quoted(value);
+        parts.push(match is_legacy_label_name(name) {
+            true => format!("{name}={value}"),
+            false => format!("{}={value}", Quoted(name)),
+        });
+    }
+    match (is_plain, parts.is_empty()) {
+        (true, true) => metric.to_owned(),
+        (true, false) => format!("{metric}{{{}}}", parts.join(",")),
+        (false, _) => format!("{{{}}}", parts.join(",")),
+    }
+}
+
 fn is_label_name_char(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == '_'
 }
@@ -431,6 +466,21 @@ mod tests {
                 (place, true),
                 "{selector}: {error}"
             );
+        }
+    }
+
+    #[test]
+    fn a_series_is_found_by_its_own_selector() {
+        for (pairs, expected) in [
+            (vec![("__name__", "up")], "up"),
+            (vec![("__name__", "up"), ("job", "a\"\n")], r#"up{job="a\"\n"}"#),
+            (vec![("__name__", "a.b"), ("c.d", "e")], r#"{"a.b","c.d"="e"}"#),
+            (vec![("job", "a")], r#"{job="a"}"#),
+        ] {
+            let labels = Labels::from_pairs(pairs);
+            let name = of_series(&labels);
+            assert_eq!(name, expected);
+            assert!(Selector::parse(&name).unwrap().matches(|label| labels.get(label)), "{name}");
         }
     }
 }

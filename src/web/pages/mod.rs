@@ -1,7 +1,9 @@
 //! The pages: server-rendered, whole without script. This is what surrounds each of them.
 
+mod chart;
 pub(in crate::web) mod debug;
 pub(in crate::web) mod discovery;
+pub(in crate::web) mod explore;
 mod figures;
 mod filter;
 pub(in crate::web) mod overview;

@@ -1,7 +1,7 @@
 //! What asks the log of this box: `query`, `series`, `labels`, `/federate`. The `web` thread reads the request and writes the
 //! answer; what is found in the log is the query thread's.
 
-mod params;
+pub(in crate::web) mod params;
 pub(in crate::web) mod series;
 
 use crate::query::Queries;
@@ -30,9 +30,15 @@ fn ask<T: Found>(
     })
 }
 
-/// Why there is no answer, with Prometheus' statuses.
+/// Why there is no answer.
 fn refused(error: &QueryError) -> Response {
-    let (status, error_type) = match error {
+    let (status, error_type) = status_of(error);
+    failure(status, error_type, &error.to_string())
+}
+
+/// Prometheus' status, and its type of the error.
+pub(in crate::web) fn status_of(error: &QueryError) -> (u16, &'static str) {
+    match error {
         QueryError::QueueFull { .. }
         | QueryError::TimedOutInQueue
         | QueryError::AnswersUnread { .. }
@@ -40,8 +46,7 @@ fn refused(error: &QueryError) -> Response {
         QueryError::NoThread(_) | QueryError::History(HistoryError::NotOpen) => (503, "unavailable"),
         QueryError::History(HistoryError::Wal(_)) => (500, "internal"),
         QueryError::History(_) => (422, "execution"),
-    };
-    failure(status, error_type, &error.to_string())
+    }
 }
 
 /// A list in pieces, with a warning if it was longer.

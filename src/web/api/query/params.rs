@@ -61,7 +61,7 @@ pub(super) fn invalid(name: &str, why: &str) -> String {
 }
 
 /// Seconds with a fraction, or RFC 3339, as milliseconds.
-pub(super) fn parse_time(text: &str) -> Result<i64, String> {
+pub(in crate::web) fn parse_time(text: &str) -> Result<i64, String> {
     if let Some(seconds) = go_float(text) {
         // Go's steps, one by one, for the sake of the last bit.
         let nanos = ((seconds.fract() * 1000.0).round() / 1000.0 * 1e9) as i64;

@@ -1,0 +1,144 @@
+//! What the log has for a selector, made on the query thread: the series that are drawn, how many more there are, and how to
+//! ask on.
+
+use crate::query::Found;
+use crate::query::error::QueryError;
+use crate::web::pages::chart::{Line, MAX_LINES, n_columns};
+use crate::web::pages::explore::narrowing::{Narrowing, narrowings};
+use scraped_engine::float::{Layout, format_go};
+use scraped_engine::history::{Bounds, History, Sample, SampleValue, SelectedSeries};
+use scraped_engine::labels::selector::{MatchType, Matcher, Selector, of_series};
+use scraped_engine::labels::{Labels, METRIC_NAME};
+use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
+
+/// With more series than this the newest samples are looked for first, and those of the drawn series afterwards: all
+/// samples of all of them may be too many.
+const MAX_READ_AT_ONCE: usize = 200;
+/// A number with more digits gets an exponent.
+const MAX_DIGITS: usize = 20;
+
+/// What is shown for a selector.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    /// Series with samples in the range.
+    pub(super) n_series: usize,
+    /// The first of them, at most [`MAX_LINES`].
+    pub(super) rows: Vec<Row>,
+    /// How the selector can be made narrower.
+    pub(super) narrowings: Vec<Narrowing>,
+    /// Names of metrics, in order; empty if there are too many series to look for them.
+    pub(super) names: Vec<String>,
+}
+
+/// A series that is drawn.
+#[derive(Debug)]
+pub(super) struct Row {
+    /// As a selector has it.
+    pub(super) series: String,
+    /// The newest value, stale markers left out, and its time in milliseconds.
+    pub(super) newest: Option<(i64, String)>,
+    /// When a stale marker ended it, unless it went on.
+    pub(super) ended_ms: Option<i64>,
+    /// Of native histograms the number of observations.
+    pub(super) line: Line,
+}
+
+impl Found for Seen {
+    fn memory_bytes(&self) -> usize {
+        let rows = self.rows.iter().map(|row| row.series.len() + row.line.memory_bytes());
+        rows.sum::<usize>() + self.names.iter().map(|name| name.len() + size_of::<String>()).sum::<usize>()
+    }
+}
+
+/// Looks for series of a selector and their samples in a range.
+///
+/// # Errors
+/// Those of [`History::select`].
+pub(super) fn search(
+    history: &History,
+    selector: Selector,
+    range_ms: &RangeInclusive<i64>,
+    bounds: &Bounds,
+) -> Result<Seen, QueryError> {
+    let selectors = [selector];
+    let n_matching = history.matching(&selectors, bounds)?.len();
+    let (n_series, drawn, narrowings) = if n_matching <= MAX_READ_AT_ONCE {
+        let mut found = history.select(&selectors, range_ms.clone(), bounds)?;
+        let (n_series, narrowings) = (found.len(), narrowings(found.iter().map(|series| &series.labels)));
+        found.truncate(MAX_LINES);
+        (n_series, found, narrowings)
+    } else {
+        let found = history.newest(&selectors, range_ms.clone(), bounds)?;
+        let narrowings = narrowings(found.iter().map(|series| &series.labels));
+        let drawn: Vec<&Labels> = found.iter().take(MAX_LINES).map(|series| &series.labels).collect();
+        let mut selected = history.select(&exactly(&drawn), range_ms.clone(), bounds)?;
+        // A series with more labels passes, too.
+        selected.retain(|series| drawn.contains(&&series.labels));
+        (found.len(), selected, narrowings)
+    };
+    let n_columns = n_columns(drawn.len());
+    let rows = drawn.iter().map(|series| row(series, range_ms, n_columns)).collect();
+    Ok(Seen { n_series, rows, narrowings, names: names(history, bounds)? })
+}
+
+/// A selector for each of these label sets.
+fn exactly(label_sets: &[&Labels]) -> Vec<Selector> {
+    let of_pair = |(name, value)| Matcher::new(MatchType::Equal, name, value).ok();
+    label_sets.iter().map(|labels| Selector::of(labels.iter().filter_map(of_pair).collect())).collect()
+}
+
+/// Names of all metrics that the log knows, in order.
+///
+/// # Errors
+/// Those of [`History::matching`].
+pub(super) fn names(history: &History, bounds: &Bounds) -> Result<Vec<String>, QueryError> {
+    let any_name = Matcher::new(MatchType::NotEqual, METRIC_NAME, "").ok();
+    let series = history.matching(&[Selector::of(any_name.into_iter().collect())], bounds)?;
+    let mut names = BTreeSet::new();
+    history.visit_labels(&series, |_, labels| {
+        let name = labels.into_iter().flatten().find(|(name, _)| *name == METRIC_NAME);
+        if let Some((_, name)) = name.filter(|(_, name)| !names.contains(*name)) {
+            names.insert(name.to_owned());
+        }
+    });
+    Ok(names.into_iter().collect())
+}
+
+fn row(series: &SelectedSeries, range_ms: &RangeInclusive<i64>, n_columns: u16) -> Row {
+    let is_value = |sample: &&Sample| !sample.value.is_stale();
+    let newest = series.samples.iter().rev().find(is_value);
+    let ended = series.samples.last().filter(|last| !is_value(last));
+    let points = series.samples.iter().map(|sample| (sample.ts_ms, height(&sample.value)));
+    Row {
+        series: of_series(&series.labels),
+        newest: newest.map(|sample| (sample.ts_ms, value_text(&sample.value))),
+        ended_ms: ended.map(|sample| sample.ts_ms),
+        line: Line::trace(points, range_ms, n_columns),
+    }
+}
+
+/// What is drawn of a value.
+fn height(value: &SampleValue) -> f64 {
+    match value {
+        SampleValue::Float(value) => *value,
+        SampleValue::Histogram(histogram) if value.is_stale() => histogram.sum,
+        SampleValue::Histogram(histogram) => histogram.count(),
+    }
+}
+
+/// A value for people.
+fn value_text(value: &SampleValue) -> String {
+    match value {
+        SampleValue::Float(value) => {
+            let mut text = String::new();
+            format_go(*value, Layout::Fixed, &mut text);
+            if text.len() > MAX_DIGITS {
+                text.clear();
+                format_go(*value, Layout::General, &mut text);
+            }
+            text
+        }
+        SampleValue::Histogram(histogram) => histogram.to_string(),
+    }
+}
