@@ -35,7 +35,7 @@ pub(in crate::web) enum Page {
     Api(Handler),
     /// The same of what the query thread answers.
     Query(fn(&WebState, &Request) -> Reply),
-    /// A page that the query thread looks for.
+    /// What the query thread looks for, and no other site may read.
     Found(fn(&WebState, &Request) -> Reply),
     /// What changes something, for pages of this server alone.
     Change(fn(&WebState, &Request) -> Reply),
@@ -130,7 +130,7 @@ const ROUTES: &[Route] = &[
     api("/api/v1/notifications", GET, |state, _| notifications::list(&state.running)),
     api("/api/v1/notifications/live", GET, |state, _| notifications::live(state)),
     // What no page of another site asks for.
-    Route { path: "/api/v1/read", methods: POST, page: Page::Shown(|_, _| api::no_queries()) },
+    Route { path: "/api/v1/read", methods: POST, page: Page::Found(query::read::read) },
     Route { path: "/api/v1/write", methods: POST, page: Page::Shown(|_, _| api::no_receiver()) },
     Route { path: "/api/v1/otlp/v1/metrics", methods: POST, page: Page::Shown(|_, _| api::no_receiver()) },
     api("/api/v1/search/metric_names", GET_POST, api::no_search),

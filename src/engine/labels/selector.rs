@@ -20,6 +20,8 @@ pub struct Selector {
 pub struct Matcher {
     name: String,
     test: Test,
+    /// What stands for an absent label.
+    absent: String,
 }
 
 /// The operator of a matcher.
@@ -60,7 +62,11 @@ impl Matcher {
             MatchType::Like => Test::Like(Pattern::of_matcher(&value)?),
             MatchType::NotLike => Test::NotLike(Pattern::of_matcher(&value)?),
         };
-        Ok(Self { name: name.into(), test })
+        Ok(Self { name: name.into(), test, absent: String::new() })
+    }
+
+    fn metric(name: String) -> Self {
+        Self { name: METRIC_NAME.to_owned(), test: Test::Equal(name), absent: String::new() }
     }
 
     /// The label's name.
@@ -68,9 +74,14 @@ impl Matcher {
         &self.name
     }
 
+    /// The same for series whose label of this name has another value where it is absent, as external labels are seen.
+    pub fn with_absent(self, value: impl Into<String>) -> Self {
+        Self { absent: value.into(), ..self }
+    }
+
     /// Whether a label with this value passes; an absent label has the empty value.
     pub fn passes(&self, value: &str) -> bool {
-        self.test.passes(value)
+        self.test.passes(if value.is_empty() { &self.absent } else { value })
     }
 
     /// Whether it has a pattern, which takes longer than a comparison.
@@ -183,7 +194,7 @@ impl Parser<'_> {
         self.skip_space();
         let name = self.identifier(is_metric_name_char);
         if !name.is_empty() {
-            matchers.push(Matcher { name: METRIC_NAME.to_owned(), test: Test::Equal(name) });
+            matchers.push(Matcher::metric(name));
         }
         self.skip_space();
         if self.take("{") {
@@ -225,7 +236,7 @@ impl Parser<'_> {
                     self.rest = start;
                     return Err("metric name must not be set twice".to_owned());
                 }
-                matchers.push(Matcher { name: METRIC_NAME.to_owned(), test: Test::Equal(name) });
+                matchers.push(Matcher::metric(name));
             } else {
                 matchers.push(self.matcher(&name)?);
             }

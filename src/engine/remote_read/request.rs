@@ -147,9 +147,9 @@ impl QueryReader<'_> {
         };
         let text = |bytes| std::str::from_utf8(bytes).map_err(|_| RequestError::NotUtf8);
         let (name, value) = (text(name)?, text(value)?);
-        // An external label that is asked for stands at no series here (`filterExtLabelsFromMatchers`).
-        let is_external = match_type == MatchType::Equal && self.external_labels.get(name) == value;
-        let matcher = Matcher::new(match_type, name, if is_external { "" } else { value })?;
+        // The reader sees this value at each series without one of its own. Prometheus takes care of that for equality alone
+        // (`filterExtLabelsFromMatchers`).
+        let matcher = Matcher::new(match_type, name, value)?.with_absent(self.external_labels.get(name));
         self.pattern_bytes += matcher.pattern_bytes();
         if self.pattern_bytes > MAX_PATTERN_BYTES {
             return Err(RequestError::PatternsTooLarge { limit: MAX_PATTERN_BYTES });
@@ -186,7 +186,7 @@ mod tests {
     fn query(matchers: &[Vec<u8>], function: &str) -> Vec<u8> {
         let mut out = Vec::new();
         push_number(&mut out, tag(1, VARINT), 1000);
-        push_number(&mut out, tag(2, VARINT), -1_i64 as u64);
+        push_number(&mut out, tag(2, VARINT), 2000);
         matchers.iter().for_each(|matcher| push_bytes(&mut out, tag(3, BYTES), matcher));
         let mut hints = Vec::new();
         push_number(&mut hints, tag(1, VARINT), 15_000);
@@ -214,7 +214,7 @@ mod tests {
         let asked = read(&request(&[up, query(&[matcher(1, "x", "y")], "series")], &[1, 0])).unwrap();
         assert_eq!(asked.answer, AnswerType::Chunks);
         let [up, series] = &asked.queries[..] else { panic!("{asked:?}") };
-        assert_eq!((&up.range_ms, up.is_for_series, series.is_for_series), (&(1000..=-1), false, true));
+        assert_eq!((&up.range_ms, up.is_for_series, series.is_for_series), (&(1000..=2000), false, true));
         let matches = |query: &ReadQuery, labels: &[(&str, &'static str)]| {
             query.selector.matches(|name| labels.iter().find(|(it, _)| *it == name).map_or("", |it| it.1))
         };
@@ -224,16 +224,21 @@ mod tests {
     }
 
     #[test]
-    fn an_external_label_that_is_asked_for_stands_at_no_series() {
+    fn matchers_are_for_series_as_the_reader_sees_them() {
         let check = |matcher: Vec<u8>, site: &'static str, want: bool| {
             let asked = read(&request(&[query(&[matcher], "")], &[])).unwrap();
             assert_eq!(asked.queries[0].selector.matches(|_| site), want, "{site:?}");
         };
         check(matcher(0, "site", "box"), "", true);
-        check(matcher(0, "site", "box"), "box", false);
+        check(matcher(0, "site", "box"), "box", true);
         check(matcher(0, "site", "other"), "", false);
-        // Only equality, as Prometheus does it.
-        check(matcher(2, "site", "box"), "", false);
+        check(matcher(0, "site", "other"), "other", true);
+        check(matcher(0, "site", ""), "", false);
+        check(matcher(1, "site", ""), "", true);
+        check(matcher(1, "site", "box"), "", false);
+        check(matcher(2, "site", "box|other"), "", true);
+        check(matcher(3, "site", "b.*"), "", false);
+        check(matcher(3, "site", "b.*"), "other", true);
     }
 
     #[test]

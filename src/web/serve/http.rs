@@ -7,7 +7,7 @@ use std::fmt::{self, Write as _};
 
 /// Most bytes of a request head; a longer one gets 431.
 pub const MAX_HEAD_BYTES: usize = 8 * 1024;
-/// Most bytes of a request's body: the form of a query. A longer one gets 413.
+/// Most bytes of a request's body: the form of a query, or a request of remote read as it is packed. A longer one gets 413.
 pub const MAX_BODY_BYTES: usize = 16 * 1024;
 /// Most header lines; httparse needs the room ahead.
 const MAX_HEADERS: usize = 64;
@@ -39,6 +39,8 @@ pub struct Request {
     pub query: String,
     /// The body if it is a form, as sent.
     pub form: String,
+    /// The body if it is no form, as sent.
+    pub body: Vec<u8>,
     /// Header `Host`; none in HTTP/1.0.
     pub host: Option<String>,
     /// Header `Origin`: the site whose page sends the request, if a browser says so.
@@ -366,6 +368,7 @@ pub fn parse_head(bytes: &[u8]) -> Head {
         path: path.to_owned(),
         query: query.to_owned(),
         form: if is_form { String::from_utf8_lossy(body).into_owned() } else { String::new() },
+        body: if is_form { Vec::new() } else { body.to_vec() },
         host: header("host"),
         origin: header("origin"),
         fetch_site: header("sec-fetch-site"),

@@ -266,7 +266,7 @@ fn no_route_of_a_real_agent_is_forgotten() {
     for route in &routes {
         let is_asked = requests.iter().any(|request| route.covers(request));
         // The first ends what is asked, the others have tests of their own.
-        let elsewhere = ["/-/quit", "/api/v1/*path", "/api/v1/read", "/api/v1/notifications/live"];
+        let elsewhere = ["/-/quit", "/api/v1/*path", "/api/v1/notifications/live"];
         if route.verdict == "same" && !elsewhere.contains(&route.path.as_str()) {
             assert!(is_asked, "{} {}: no request in requests.txt", route.method, route.path);
         }
@@ -318,22 +318,6 @@ fn the_same_is_counted_of_requests() {
         buckets.filter_map(|line| Some(line.split_once(' ')?.0.to_owned())).collect::<BTreeSet<String>>()
     });
     assert_eq!((theirs.len(), &theirs), (19, &ours));
-}
-
-/// A request of remote read for `a="bcd"` from 1 to 2 ms, packed as one literal.
-const READ: &[u8] = &[16, 60, 10, 14, 8, 1, 16, 2, 26, 8, 18, 1, 97, 26, 3, 98, 99, 100];
-
-#[test]
-fn what_reads_the_log_is_refused_alike() {
-    let both = Both::start();
-    let [theirs, ours] = [both.prometheus.address(), both.scraped.address()].map(|address| {
-        let headers = format!(
-            "Host: {address}\r\nContent-Encoding: snappy\r\nContent-Type: application/x-protobuf\r\n"
-        );
-        send(address, "POST", "/api/v1/read", &headers, READ).unwrap()
-    });
-    assert_eq!((ours.status, &ours.body), (theirs.status, &theirs.body));
-    assert_eq!(header(&ours, "Content-Type"), header(&theirs, "Content-Type"));
 }
 
 #[test]

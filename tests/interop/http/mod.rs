@@ -6,4 +6,5 @@ mod door;
 mod heads;
 mod negotiation;
 mod proxy;
+mod remote_read;
 mod tls;

@@ -2,6 +2,7 @@
 //! answer; what is found in the log is the query thread's.
 
 pub(in crate::web) mod params;
+pub(in crate::web) mod read;
 pub(in crate::web) mod series;
 
 use crate::query::Queries;
@@ -14,6 +15,9 @@ use scraped_engine::history::error::HistoryError;
 use scraped_engine::history::{Bounds, History};
 use std::time::Instant;
 
+/// What is said if there is no answer at all.
+const LOST: &str = "the query has ended by a fault of this program; its log says which";
+
 /// The answer of the query thread, as `render` shows it.
 fn ask<T: Found>(
     queries: &Queries,
@@ -22,8 +26,7 @@ fn ask<T: Found>(
     render: impl Fn(Answer<T>) -> Response + 'static,
 ) -> Reply {
     let outcome = queries.ask(deadline, work);
-    let lost =
-        || failure(500, "internal", "the query has ended by a fault of this program; its log says which");
+    let lost = || failure(500, "internal", LOST);
     Reply::later_or(outcome, lost, move |outcome| match outcome {
         Ok(answer) => render(answer),
         Err(error) => refused(&error),
