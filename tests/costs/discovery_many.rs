@@ -37,7 +37,7 @@ fn a_new_target_among_ten_thousand() {
     let address = targets.address();
     let config = format!(
         "scrape_configs:\n\
-         - job_name: live\n  scrape_interval: 2s\n  scrape_timeout: 2s\n  metrics_path: /live\n  \
+         - job_name: live\n  scrape_interval: 5s\n  scrape_timeout: 5s\n  metrics_path: /live\n  \
          static_configs: [{{targets: ['{address}']}}]\n\
          - job_name: files\n  scrape_interval: 1h\n  file_sd_configs: [{{files: ['targets/*.yml']}}]\n"
     );
@@ -99,7 +99,7 @@ fn a_changed_file_is_heard_of() {
 #[test]
 fn a_list_that_changes_every_second_disturbs_nobody() {
     let _alone = alone();
-    const N_CHANGES: usize = 8;
+    const N_CHANGES: usize = 16;
     let targets = FakeTargets::start();
     targets.set("/live", Behaviour::Counter);
     let address = targets.address().to_owned();
@@ -115,7 +115,7 @@ fn a_list_that_changes_every_second_disturbs_nobody() {
     });
     let url = format!("http://{}/", endpoint.at("127.0.0.1"));
     let config = format!(
-        "scrape_configs:\n- job_name: http\n  scrape_interval: 1s\n  scrape_timeout: 1s\n  \
+        "scrape_configs:\n- job_name: http\n  scrape_interval: 3s\n  scrape_timeout: 3s\n  \
          metrics_path: /live\n  http_sd_configs: [{{url: '{url}', refresh_interval: 1s}}]\n"
     );
     let scraped = Scraped::start(&config);
@@ -123,7 +123,7 @@ fn a_list_that_changes_every_second_disturbs_nobody() {
     let data = scraped.data_dir();
     let live = format!("instance='{address}'");
     let counts = values(&data, &format!("fake_scrapes_total{{{live}}}"));
-    assert!(counts.len() >= N_CHANGES / 2, "{counts:?}");
+    assert!(counts.len() >= N_CHANGES / 4, "{counts:?}");
     let expected: Vec<String> = (1..=counts.len()).map(|count| count.to_string()).collect();
     assert_eq!(counts, expected, "a scrape of the live loop was lost");
     assert!(values(&data, &format!("up{{{live}}}")).iter().all(|value| value == "1"));
