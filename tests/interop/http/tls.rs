@@ -125,9 +125,13 @@ fn both_say_the_same_of_the_same_servers() {
     for path in ["/basic", "/bearer", "/headers"] {
         let requests = known.requests();
         let asked = requests.iter().filter(|request| request.head.starts_with(&format!("GET {path} ")));
+        // From its second scrape on Prometheus 3.5 sends `http_headers` once more with each.
+        let (theirs, ours): (Vec<_>, Vec<_>) =
+            asked.partition(|request| request.head.contains("User-Agent: Prometheus"));
+        let asked: Vec<_> = theirs.into_iter().take(1).chain(ours).collect();
         let sent: Vec<_> =
-            asked.map(|request| (request.values("Authorization"), request.values("X-Key"))).collect();
-        assert!(sent.len() >= 2 && sent.iter().all(|one| *one == sent[0]), "{path}: {sent:?}");
+            asked.iter().map(|request| (request.values("Authorization"), request.values("X-Key"))).collect();
+        assert!(sent.len() >= 2 && sent.iter().all(|one| *one == sent[0]), "{path}: {asked:#?}");
         assert_ne!(sent[0], (Vec::new(), Vec::new()), "{path}");
     }
     assert!(!scraped.get("/api/v1/status/config").body.contains("hunter2"));
