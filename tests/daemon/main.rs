@@ -9,7 +9,7 @@
 //! - [`pages`]: what they say of targets that are broken, and of the whole box.
 //! - [`threads`]: each kind is killed once.
 //! - [`wal`]: a log that vanishes and comes back.
-//! - [`remote`]: endpoints that are away, refuse, and come back.
+//! - [`remote`]: endpoints that are away, refuse, and come back; [`remote_read`]: who reads the log from elsewhere.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot be set up has to fail")]
 #![allow(clippy::print_stdout, reason = "a test says what it could not do")]
@@ -23,6 +23,7 @@ mod local;
 mod pages;
 mod reload;
 mod remote;
+mod remote_read;
 mod scrape;
 mod scrape_command;
 mod secrets;

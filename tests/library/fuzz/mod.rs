@@ -22,6 +22,8 @@ mod openmetrics;
 mod protobuf;
 #[path = "../../fuzz/fuzz_targets/relabel.rs"]
 mod relabel;
+#[path = "../../fuzz/fuzz_targets/remote_read.rs"]
+mod remote_read;
 #[path = "../../fuzz/fuzz_targets/text.rs"]
 mod text;
 #[path = "../../fuzz/fuzz_targets/yaml.rs"]
@@ -339,4 +341,14 @@ fn gzip() {
         "\u{0}",
     ];
     fuzz("gzip", gzip::run, &[], &words);
+}
+
+#[test]
+fn remote_read() {
+    fuzz(
+        "remote_read",
+        remote_read::run,
+        &[],
+        &["(?i)", ".*", "\\pL{9}", "__name__", "\x1a\x08", "\x12\x01\x00"],
+    );
 }
