@@ -17,7 +17,7 @@ const N_SERIES: i64 = 100;
 /// A box with samples of `noise{number="0"}` and so on, one each millisecond in turn; there is no target.
 fn start() -> Scraped {
     let dir = Arc::new(TempDir::with_prefix("scraped-test-").unwrap());
-    let options = WalOptions::at(&dir.path().join("data"));
+    let options = WalOptions::at(dir.path().join("data"));
     let (wal, _) = Wal::open(options, &mut |_, _| {}).unwrap();
     let mut handles = Vec::new();
     let mut appender = wal.appender();
