@@ -87,6 +87,7 @@ const ROUTES: &[Route] = &[
         page: Page::Change(pages::targets::scrape_now::scrape_now),
     },
     found("/graph", pages::explore::explore),
+    found("/cost", pages::cost::cost),
     page("/query", pages::explore::elsewhere),
     page("/status", |state, _| pages::status::status(state)),
     page("/storage", |state, _| pages::storage::storage(state)),

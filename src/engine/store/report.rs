@@ -26,6 +26,11 @@ const REPORT_NAMES: [&str; 11] = [
     "scrape_series_limit_samples_dropped",
 ];
 
+/// Whether a metric is one that scrapes write about themselves: no rule of `metric_relabel_configs` sees it.
+pub fn is_report_name(name: &str) -> bool {
+    REPORT_NAMES.contains(&name)
+}
+
 /// What a page had.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PageCounts {

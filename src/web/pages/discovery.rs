@@ -4,7 +4,7 @@
 use crate::scrape::targets::status::PoolStatus;
 use crate::scrape::targets::target::Discovered;
 use crate::web::pages::filter::Filter;
-use crate::web::pages::{escape, page};
+use crate::web::pages::{cut, escape, page};
 use crate::web::serve::http::{Request, Response};
 use crate::web::state::WebState;
 use crate::web::walk;
@@ -115,7 +115,7 @@ fn shown(row: &Row) -> String {
             let _ = write!(out, "<code>{}</code>", escape(&labels.to_string()));
         }
         None => {
-            let address = escape(&cut(before.get("__address__")));
+            let address = escape(&cut(before.get("__address__"), MAX_VALUE_BYTES));
             let _ = write!(out, "<code>{address}</code> <b class=down>dropped</b>");
         }
     }
@@ -160,9 +160,11 @@ fn labels_of(builder: &LabelsBuilder) -> BTreeMap<String, String> {
 
 fn changes(before: &BTreeMap<String, String>, after: &BTreeMap<String, String>) -> String {
     let set = after.iter().filter(|(name, value)| before.get(*name) != Some(*value));
-    let set = set.map(|(name, value)| format!("<b>{}</b>=\"{}\"", escape(&cut(name)), escape(&cut(value))));
+    let set = set.map(|(name, value)| {
+        format!("<b>{}</b>=\"{}\"", escape(&cut(name, MAX_VALUE_BYTES)), escape(&cut(value, MAX_VALUE_BYTES)))
+    });
     let gone = before.keys().filter(|name| !after.contains_key(*name));
-    let gone = gone.map(|name| format!("<s>{}</s>", escape(&cut(name))));
+    let gone = gone.map(|name| format!("<s>{}</s>", escape(&cut(name, MAX_VALUE_BYTES))));
     let changes: Vec<String> = set.chain(gone).take(MAX_LABELS).collect();
     if changes.is_empty() { "changes nothing".to_owned() } else { format!("&rarr; {}", changes.join(", ")) }
 }
@@ -180,7 +182,7 @@ fn text_of(rule: &RelabelConfig) -> String {
         ("replacement", &rule.replacement, "$1"),
     ] {
         if &**value != default {
-            parts.push(format!("{name}: {}", cut(value)));
+            parts.push(format!("{name}: {}", cut(value, MAX_VALUE_BYTES)));
         }
     }
     if rule.modulus != 0 {
@@ -193,20 +195,16 @@ fn table(labels: &Labels) -> String {
     let mut out = String::from("<table class=labels><tbody>");
     let n_labels = labels.iter().count();
     for (name, value) in labels.iter().take(MAX_LABELS) {
-        let _ = write!(out, "<tr><td>{}<td>{}</tr>", escape(&cut(name)), escape(&cut(value)));
+        let _ = write!(
+            out,
+            "<tr><td>{}<td>{}</tr>",
+            escape(&cut(name, MAX_VALUE_BYTES)),
+            escape(&cut(value, MAX_VALUE_BYTES))
+        );
     }
     if n_labels > MAX_LABELS {
         let _ = write!(out, "<tr><td colspan=2>and {} more</tr>", n_labels - MAX_LABELS);
     }
     out.push_str("</tbody></table>");
     out
-}
-
-/// Not more than a page has room for.
-fn cut(text: &str) -> String {
-    if text.len() <= MAX_VALUE_BYTES {
-        return text.to_owned();
-    }
-    let end = (0..=MAX_VALUE_BYTES).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
-    format!("{}…", text.get(..end).unwrap_or_default())
 }

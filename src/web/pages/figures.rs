@@ -43,7 +43,7 @@ impl Figures {
     }
 
     /// Adds what a page of metrics has of them.
-    fn take(&mut self, page: &str) {
+    pub(in crate::web::pages) fn take(&mut self, page: &str) {
         for line in page.lines() {
             let name = line.split(['{', ' ']).next().unwrap_or_default();
             let Some(known) = FAMILIES.iter().find(|known| **known == name) else { continue };

@@ -1,6 +1,7 @@
 //! The pages: server-rendered, whole without script. This is what surrounds each of them.
 
 mod chart;
+pub(in crate::web) mod cost;
 pub(in crate::web) mod debug;
 pub(in crate::web) mod discovery;
 pub(in crate::web) mod explore;
@@ -95,6 +96,36 @@ fn bytes(n_bytes: f64) -> String {
         (size, unit) = (size / 1000.0, larger);
     }
     format!("{size:.1} {unit}")
+}
+
+/// A time in its two largest units.
+fn coarse(time: Duration) -> String {
+    let unit_s = match time.as_secs() {
+        0..3_600 => 1,
+        3_600..86_400 => 60,
+        86_400..604_800 => 3_600,
+        _ => 86_400,
+    };
+    format_duration(Duration::from_secs(time.as_secs() / unit_s * unit_s))
+}
+
+/// Not more of a text than a page has room for.
+fn cut(text: &str, max_bytes: usize) -> String {
+    if text.len() <= max_bytes {
+        return text.to_owned();
+    }
+    let end = (0..=max_bytes).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    format!("{}…", text.get(..end).unwrap_or_default())
+}
+
+/// Milliseconds since the Unix epoch.
+fn ms(at: SystemTime) -> i64 {
+    at.duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// The answer where the query thread has given none.
+fn lost() -> Response {
+    Response::text(500, "the query has ended by a fault of this program; its log says which\n")
 }
 
 /// How long it has been.

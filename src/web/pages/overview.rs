@@ -4,12 +4,12 @@ use crate::remote::metrics::EndpointMetrics;
 use crate::scrape::targets::status::Health;
 use crate::web::pages::figures::Figures;
 use crate::web::pages::status::{behind, lag_s};
-use crate::web::pages::{ago, bytes, escape, live_page, utc};
+use crate::web::pages::{ago, bytes, escape, live_page, ms, utc};
 use crate::web::serve::http::{Request, Response};
 use crate::web::state::WebState;
 use std::fmt::Write as _;
 use std::iter::once;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime};
 
 /// An endpoint that is further behind is a finding.
 const MAX_LAG_S: f64 = 120.0;
@@ -157,8 +157,4 @@ fn targets(state: &WebState) -> Targets {
         }
     }
     targets
-}
-
-fn ms(at: SystemTime) -> i64 {
-    at.duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }

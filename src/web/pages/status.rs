@@ -1,10 +1,9 @@
 //! The remote write page: of each endpoint how far it is behind, what it takes, what it refuses and what it said last.
 
-use crate::duration::format_duration;
 use crate::remote::metrics::{EndpointMetrics, RemoteMetrics};
 use crate::remote::settle::ledger::{DropReason, Kind, Ledger};
 use crate::remote::traffic::Growth;
-use crate::web::pages::{ago, bytes, escape, live_page};
+use crate::web::pages::{ago, bytes, coarse, escape, live_page};
 use crate::web::serve::http::Response;
 use crate::web::state::WebState;
 use std::fmt::Write as _;
@@ -161,17 +160,6 @@ fn until_full(lag_bytes: f64, limit_bytes: f64, written: Growth) -> String {
 
 /// Ten years are for ever.
 const MOST_S: f64 = 10.0 * 365.0 * 86_400.0;
-
-/// In the two largest units.
-fn coarse(time: Duration) -> String {
-    let unit_s = match time.as_secs() {
-        0..3_600 => 1,
-        3_600..86_400 => 60,
-        86_400..604_800 => 3_600,
-        _ => 86_400,
-    };
-    format_duration(Duration::from_secs(time.as_secs() / unit_s * unit_s))
-}
 
 fn sent_in(samples: Growth, sent: Growth) -> String {
     format!("{}, {} samples taken", bytes(sent.n as f64), samples.n)

@@ -1,5 +1,6 @@
 //! The pages: what they say of a box where all is well, and of one where something is not.
 
+mod cost;
 mod discovery;
 mod explore;
 mod overview;

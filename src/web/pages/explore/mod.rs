@@ -4,7 +4,7 @@
 
 mod csv;
 mod narrowing;
-mod question;
+pub(in crate::web::pages) mod question;
 mod search;
 
 use crate::query::{Outcome, TIMEOUT};
@@ -13,7 +13,7 @@ use crate::web::pages::chart::{chart, swatch};
 use crate::web::pages::explore::narrowing::{Narrowing, narrowed};
 use crate::web::pages::explore::question::{Question, RANGES, time_text};
 use crate::web::pages::explore::search::{Row, Seen, names, search};
-use crate::web::pages::{ago, escape, live_page, page};
+use crate::web::pages::{ago, cut, escape, live_page, lost, ms, page};
 use crate::web::serve::http::{Request, Response};
 use crate::web::serve::reply::Reply;
 use crate::web::site::Site;
@@ -24,7 +24,7 @@ use std::fmt::Write as _;
 use std::iter::once;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime};
 
 /// Bytes of names that a browser completes, and of links to metrics on a page without a chart.
 const MAX_COMPLETION_BYTES: usize = 10_000;
@@ -32,7 +32,7 @@ const MAX_LINK_BYTES: usize = 25_000;
 /// Bytes of the table: fewer rows rather than shorter labels, which are there to be copied.
 const MAX_TABLE_BYTES: usize = 12_000;
 /// What is longer is cut.
-const MAX_SERIES_CHARS: usize = 1500;
+const MAX_SERIES_BYTES: usize = 1500;
 /// What is good to begin with, if it is there.
 const EXAMPLES: [&str; 4] =
     ["up", "scrape_duration_seconds", "scrape_samples_scraped", "process_resident_memory_bytes"];
@@ -69,7 +69,7 @@ pub(in crate::web) fn explore(state: &WebState, request: &Request) -> Reply {
             return Reply::Now(refused(&site, &question, 400, &sentence));
         }
     };
-    let range_ms = question.range_ms(now_ms());
+    let range_ms = question.range_ms(ms(SystemTime::now()));
     if request.query_value("format") == "csv" {
         let outcome = state
             .queries
@@ -138,7 +138,8 @@ fn shown(site: &Site, question: &Question, range_ms: &RangeInclusive<i64>, seen:
         let _ = write!(
             content,
             "<a href=\"{}\">later</a> <a href=\"{}\">now</a> ",
-            at(Some(end_ms.saturating_add(question.length_ms())).filter(|end_ms| *end_ms < now_ms())),
+            at(Some(end_ms.saturating_add(question.length_ms()))
+                .filter(|end_ms| *end_ms < ms(SystemTime::now()))),
             at(None)
         );
     }
@@ -187,7 +188,7 @@ fn write_rows(out: &mut String, range_ms: &RangeInclusive<i64>, seen: &Seen) {
 
 fn table_row(idx: usize, row: &Row) -> String {
     let (value, when) = match &row.newest {
-        Some((ts_ms, value)) => (escape(&cut(value)), ago(*ts_ms)),
+        Some((ts_ms, value)) => (escape(&cut(value, MAX_SERIES_BYTES)), ago(*ts_ms)),
         None => (String::from("none"), String::new()),
     };
     let when = match row.ended_ms {
@@ -197,7 +198,7 @@ fn table_row(idx: usize, row: &Row) -> String {
     format!(
         "<tr><td>{}<code>{}</code><td data-label=Value><b>{value}</b><td data-label=When>{when}</tr>\n",
         swatch(idx),
-        escape(&cut(&row.series))
+        escape(&cut(&row.series, MAX_SERIES_BYTES))
     )
 }
 
@@ -299,7 +300,12 @@ fn selector_mistake(site: &Site, expr: &str, error: &SelectorError) -> String {
         Some(c) => behind.split_at(c.len_utf8()),
         None => ("\u{2424}", ""),
     };
-    let place = format!("{}<mark>{}</mark>{}", escape(&cut(before)), escape(marked), escape(&cut(rest)));
+    let place = format!(
+        "{}<mark>{}</mark>{}",
+        escape(&cut(before, MAX_SERIES_BYTES)),
+        escape(marked),
+        escape(&cut(rest, MAX_SERIES_BYTES))
+    );
     let mut sentence = format!("{}<pre>{place}</pre>", escape(error.reason()));
     if needs_engine(expr) {
         let _ = write!(
@@ -323,21 +329,4 @@ fn as_selector(name: &str) -> String {
         true => name.to_owned(),
         false => format!("{{{}}}", Quoted(name)),
     }
-}
-
-/// Not more than a page has room for.
-fn cut(text: &str) -> String {
-    match text.char_indices().nth(MAX_SERIES_CHARS) {
-        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
-        None => text.to_owned(),
-    }
-}
-
-fn lost() -> Response {
-    Response::text(500, "the query has ended by a fault of this program; its log says which\n")
-}
-
-fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

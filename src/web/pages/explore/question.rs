@@ -84,6 +84,11 @@ impl Question {
     }
 }
 
+/// The link that shows a selector over the usual range, behind the site's base.
+pub(in crate::web::pages) fn link_to(expr: &str) -> String {
+    Question { expr: expr.to_owned(), range: USUAL_RANGE, end_ms: None }.link()
+}
+
 /// A time in UTC, in whole seconds.
 pub(super) fn time_text(ts_ms: i64) -> String {
     let text = crate::calendar::rfc3339_ms(ts_ms);
