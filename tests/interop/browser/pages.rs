@@ -15,6 +15,8 @@ const PAGES: &[(&str, &str, &str)] = &[
     ("targets", "/targets", "since "),
     ("targets-found", "/targets?q=parse&state=down", "1 target"),
     ("discovery", "/service-discovery", "5 targets"),
+    ("explore", "/graph?g0.expr=up", "<svg class=\"chart\""),
+    ("explore-empty", "/graph", "scrape_duration_seconds"),
     ("status", "/status", "Remote write"),
     ("storage", "/storage", "Log on disk"),
     ("config", "/config", "scrape_configs:"),
@@ -118,6 +120,54 @@ fn a_target_is_scraped_at_the_press_of_its_button() {
     let shown = browser.text();
     assert!(shown.contains("2 stored"), "{shown}");
     assert_eq!(browser.complaints(), [""; 0]);
+}
+
+#[test]
+fn rows_are_filtered_while_one_types_and_refreshed_otherwise() {
+    let Some(mut browser) = Browser::find() else { return };
+    let endpoint = Endpoint::plain(answer);
+    let scraped = start(&endpoint);
+    browser.open(&format!("http://{}/targets", scraped.address()));
+    let n_shown =
+        "[...document.querySelectorAll('.targets tbody tr')].filter(row => row.offsetHeight > 0).length";
+    assert_eq!(browser.evaluate(n_shown), 5);
+    browser.type_into("input[name=q]", "PARSE");
+    assert_eq!(browser.evaluate(n_shown), 1);
+    browser.evaluate("document.querySelector('input[name=q]').value = ''");
+    browser.evaluate(
+        "document.querySelector('input[name=q]').dispatchEvent(new Event('input', {bubbles: true}))",
+    );
+    assert_eq!(browser.evaluate(n_shown), 5);
+    browser.evaluate("document.activeElement.blur()");
+    endpoint.answer(|_| reply(503, "", "gone away"));
+    wait_until("the page shows by itself what has changed", || browser.text().contains("gone away"));
+    assert_eq!(browser.complaints(), [""; 0]);
+}
+
+#[test]
+fn a_selector_is_typed_and_drawn() {
+    let Some(mut browser) = Browser::find() else { return };
+    let endpoint = Endpoint::plain(answer);
+    let scraped = start(&endpoint);
+    browser.open(&format!("http://{}/graph", scraped.address()));
+    let offered = "[...document.querySelectorAll('datalist option')].some(it => it.value === 'up')";
+    assert_eq!(browser.evaluate(offered), true);
+    browser.type_into("input[name='g0.expr']", "up{job=~\"good|parse\"}");
+    browser.press("form.explore button");
+    let shown = browser.text();
+    assert!(shown.contains("instance=\"127.0.0.1") && shown.contains("job=\"parse\""), "{shown}");
+    assert!(!shown.contains("job=\"status\""), "{shown}");
+    assert_eq!(browser.evaluate("document.querySelectorAll('svg.chart').length"), 1);
+    let csv = browser.evaluate("[...document.querySelectorAll('a')].find(it => it.text === 'CSV').href");
+    let path = csv.as_str().expect("a link").split_once(scraped.address()).expect("a link to this box").1;
+    let csv = scraped.get(path).body;
+    assert!(csv.starts_with("metric,") && csv.contains(",parse,"), "{csv}");
+    assert_eq!(browser.complaints(), [""; 0]);
+    // Its answer is a 400, which the browser complains of.
+    browser.type_into("input[name='g0.expr']", &SCRIPT.replace('\\', ""));
+    browser.press("form.explore button");
+    assert!(browser.text().contains("<script>"), "{}", browser.text());
+    assert_ne!(browser.evaluate("document.title"), "acted");
 }
 
 #[test]
