@@ -1,5 +1,7 @@
 //! Days since the Unix epoch as dates, for everything that prints times. Knows no clock and no time zone but UTC.
 
+use std::fmt;
+
 const MS_PER_DAY: i64 = 86_400_000;
 
 /// Year, month and day of the Gregorian calendar, counted from the day 1970-01-01.
@@ -32,4 +34,18 @@ pub fn rfc3339_ms(unix_ms: i64) -> String {
     let ms = unix_ms.rem_euclid(MS_PER_DAY);
     let (hour, minute, second) = (ms / 3_600_000, ms / 60_000 % 60, ms / 1000 % 60);
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", ms % 1000)
+}
+
+/// Milliseconds printed as seconds, with a fraction only where there is one (`web/api`: `MarshalTimestamp`).
+#[derive(Clone, Copy, Debug)]
+pub struct Seconds(pub i64);
+
+impl fmt::Display for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sign = if self.0 < 0 { "-" } else { "" };
+        let ms = self.0.unsigned_abs();
+        write!(f, "{sign}{}", ms / 1000)?;
+        let fraction_ms = ms % 1000;
+        if fraction_ms > 0 { write!(f, ".{fraction_ms:03}") } else { Ok(()) }
+    }
 }

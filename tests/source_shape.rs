@@ -16,7 +16,7 @@ const ENGINE_MAY_IMPORT: &[(&str, &[&str])] = &[
     ("metrics", &["metrics_table"]),
     ("threads", &["metrics", "metrics_table"]),
     ("protobuf", &[]),
-    ("labels", &[]),
+    ("labels", &["float"]),
     ("histogram", &["float"]),
     ("chunk", &["float", "histogram"]),
     ("exposition", &["float", "histogram", "metric_type", "protobuf"]),
@@ -68,7 +68,7 @@ const DAEMON_MAY_IMPORT: &[(&str, &[&str])] = &[
     ("scrape", &["calendar", "clock", "config", "discovery::target_group", "duration", "exec", "http"]),
     ("remote", &["clock", "config", "duration", "http"]),
     // The log is the engine's; no one else here is asked.
-    ("query", &[]),
+    ("query", &["duration"]),
     (
         "web",
         &[

@@ -5,7 +5,7 @@
 use std::fmt;
 use std::io::{self, Write};
 
-use crate::calendar::civil_from_days;
+use crate::calendar::{Seconds, civil_from_days};
 use scraped_engine::float::STALE_NAN_BITS;
 use scraped_engine::histogram::Histogram;
 use scraped_engine::labels::Labels;
@@ -100,19 +100,6 @@ impl fmt::Display for Value {
             f64::NEG_INFINITY => f.write_str("-Inf"),
             value => write!(f, "{value}"),
         }
-    }
-}
-
-/// Milliseconds printed as seconds, with a fraction only where there is one (`web/api`: `MarshalTimestamp`).
-struct Seconds(i64);
-
-impl fmt::Display for Seconds {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let sign = if self.0 < 0 { "-" } else { "" };
-        let ms = self.0.unsigned_abs();
-        write!(f, "{sign}{}", ms / 1000)?;
-        let fraction_ms = ms % 1000;
-        if fraction_ms > 0 { write!(f, ".{fraction_ms:03}") } else { Ok(()) }
     }
 }
 

@@ -21,7 +21,9 @@ use crate::commands::matrix::Series;
 use scraped_engine::histogram::Histogram;
 use scraped_engine::labels::Labels;
 use scraped_engine::labels::builder::LabelsBuilder;
-use scraped_engine::labels::selector::{Selector, SelectorError};
+use scraped_engine::labels::selector::Selector;
+use scraped_engine::labels::selector::error::ParseError;
+use scraped_engine::labels::selector::parser::parse_selector;
 use scraped_engine::wal::error::WalError;
 use scraped_engine::wal::format::record;
 use scraped_engine::wal::format::record::Record;
@@ -56,7 +58,7 @@ pub enum QueryFormat {
 #[non_exhaustive]
 pub enum QueryError {
     /// The selector is none.
-    Selector(SelectorError),
+    Selector(ParseError),
     /// There is no log in the directory.
     NoData {
         /// Where it should be.
@@ -90,7 +92,9 @@ pub enum QueryError {
 impl fmt::Display for QueryError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            QueryError::Selector(error) => error.fmt(f),
+            QueryError::Selector(error) => {
+                write!(f, "selector: {error}; write it as in up{{job=\"node\",instance=~\"web.*\"}}")
+            }
             QueryError::NoData { wal_dir } => write!(
                 f,
                 "no write-ahead log in {}; start scraped first or name its data directory with --storage.agent.path",
@@ -142,7 +146,7 @@ const PRUNE_SAMPLES: usize = 64 * 1024;
 /// # Errors
 /// [`QueryError`]; a closed pipe behind `out` is none.
 pub fn run(options: QueryOptions, out: &mut dyn Write) -> Result<(), QueryError> {
-    let selector = Selector::parse(&options.selector).map_err(QueryError::Selector)?;
+    let selector = parse_selector(&options.selector).map_err(QueryError::Selector)?;
     let wal_dir = options.path.join("wal");
     look_for(&options.path, &wal_dir)?;
     let answer = read(&wal_dir, &selector, options.since)?;
@@ -498,6 +502,6 @@ up{job=\"b\"}  2000-02-29T00:00:00.000Z  0.5
             "{error}"
         );
         let error = query(dir.path(), "up{", None, QueryFormat::Table).unwrap_err();
-        assert!(error.starts_with("selector \"up{\", character 4"), "{error}");
+        assert!(error.starts_with("selector: 1:4: parse error: unexpected end of input"), "{error}");
     }
 }

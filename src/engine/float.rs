@@ -191,6 +191,14 @@ pub fn format_go(value: f64, layout: Layout, out: &mut String) {
     }
 }
 
+/// Appends `value` as the API writes it: without exponent unless it is very large or small (`jsonutil.MarshalFloat`).
+pub fn format_api(value: f64, out: &mut String) {
+    let size = value.abs();
+    let is_plain = size == 0.0 || (1e-6..1e21).contains(&size) || !value.is_finite();
+    // So large and so small it has an exponent there.
+    format_go(value, if is_plain { Layout::Fixed } else { Layout::General }, out);
+}
+
 /// Digits of a mantissa; the shortest form never has more than 17, zeros included not more than this.
 struct Digits {
     text: [u8; Digits::MAX],

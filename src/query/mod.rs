@@ -4,6 +4,8 @@
 //! a deadline, and answers that were not read yet have a bound in memory. The log itself is read by the engine.
 
 pub mod error;
+pub mod evaluate;
+pub mod expression;
 
 use crate::query::error::QueryError;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
@@ -63,7 +65,8 @@ struct Asked {
 pub struct Answer<T> {
     /// What was found.
     pub found: T,
-    _counted: Counted,
+    /// To be kept as long as what was found.
+    pub counted: Counted,
 }
 
 /// What can be an answer.
@@ -95,7 +98,7 @@ impl Queries {
             let found = Counted::begin(unread_bytes, deadline).and_then(|mut counted| {
                 let found = work(history, &bounds)?;
                 counted.add(found.memory_bytes());
-                Ok(Answer { found, _counted: counted })
+                Ok(Answer { found, counted })
             });
             let _ = answer.send(found);
         };
@@ -141,7 +144,7 @@ fn start(history: History) -> io::Result<Asked> {
 
 /// Bytes of an answer among all that are not read yet.
 #[derive(Debug)]
-struct Counted {
+pub struct Counted {
     all: Arc<AtomicUsize>,
     bytes: usize,
 }

@@ -19,6 +19,9 @@ const API: &str = "/api/v1/";
 /// What is made from snapshots of the daemon's state.
 type Handler = fn(&WebState, &Request) -> Response;
 
+/// What another thread works for.
+type Asking = fn(&WebState, &Request) -> Reply;
+
 /// One route.
 pub(in crate::web) struct Route {
     /// `:name` stands for a part between slashes, `*name` for all that follows. It is the label `handler` too.
@@ -34,11 +37,11 @@ pub(in crate::web) enum Page {
     /// The same; other sites may read it if they are allowed to.
     Api(Handler),
     /// The same of what the query thread answers.
-    Query(fn(&WebState, &Request) -> Reply),
+    Query(Asking),
     /// What the query thread looks for, and no other site may read.
-    Found(fn(&WebState, &Request) -> Reply),
+    Found(Asking),
     /// What changes something, for pages of this server alone.
-    Change(fn(&WebState, &Request) -> Reply),
+    Change(Asking),
     Reload,
     Quit,
 }
@@ -65,15 +68,11 @@ const fn api(path: &'static str, methods: &'static [&'static str], handler: Hand
     Route { path, methods, page: Page::Api(handler) }
 }
 
-const fn found(path: &'static str, handler: fn(&WebState, &Request) -> Reply) -> Route {
+const fn found(path: &'static str, handler: Asking) -> Route {
     Route { path, methods: GET, page: Page::Found(handler) }
 }
 
-const fn answered(
-    path: &'static str,
-    methods: &'static [&'static str],
-    handler: fn(&WebState, &Request) -> Reply,
-) -> Route {
+const fn asked(path: &'static str, methods: &'static [&'static str], handler: Asking) -> Route {
     Route { path, methods, page: Page::Query(handler) }
 }
 
@@ -98,20 +97,20 @@ const ROUTES: &[Route] = &[
     page("/script.js", |_, _| pages::script()),
     page("/metrics", |state, _| probes::metrics(state)),
     page("/version", |_, _| status::version()),
-    page("/federate", |state, _| api::federate(state)),
+    found("/federate", query::federate::federate),
     page("/-/healthy", |state, _| probes::healthy(state)),
     page("/-/ready", |state, _| probes::ready(state)),
     Route { path: "/-/reload", methods: GET_POST_PUT, page: Page::Reload },
     Route { path: "/-/quit", methods: GET_POST_PUT, page: Page::Quit },
     Route { path: "/debug/*subpath", methods: GET_POST, page: Page::Shown(pages::debug::answer) },
-    api("/api/v1/query", GET_POST, api::needs_a_server),
-    api("/api/v1/query_range", GET_POST, api::needs_a_server),
+    asked("/api/v1/query", GET_POST, query::expressions::query),
+    asked("/api/v1/query_range", GET_POST, query::expressions::query_range),
     api("/api/v1/query_exemplars", GET_POST, api::needs_a_server),
     api("/api/v1/format_query", GET_POST, api::needs_a_server),
     api("/api/v1/parse_query", GET_POST, api::needs_a_server),
-    api("/api/v1/labels", GET_POST, api::needs_a_server),
-    api("/api/v1/label/:name/values", GET, api::needs_a_server),
-    answered("/api/v1/series", GET_POST, query::series::series),
+    asked("/api/v1/labels", GET_POST, query::series::label_names),
+    asked("/api/v1/label/:name/values", GET, query::series::label_values),
+    asked("/api/v1/series", GET_POST, query::series::series),
     api("/api/v1/scrape_pools", GET, |state, _| targets::scrape_pools(&state.board)),
     api("/api/v1/scrape_pools/config", GET, status::scrape_pool_config),
     api("/api/v1/targets", GET, targets::targets),

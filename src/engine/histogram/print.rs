@@ -33,9 +33,9 @@ impl Histogram {
     /// kind of the bounds in front.
     pub fn push_json(&self, out: &mut String) {
         out.push_str("{\"count\":\"");
-        push_json_float(self.count(), out);
+        float::format_api(self.count(), out);
         out.push_str("\",\"sum\":\"");
-        push_json_float(self.sum, out);
+        float::format_api(self.sum, out);
         out.push('"');
         let mut is_first = true;
         self.each_bucket(|bucket| {
@@ -45,7 +45,7 @@ impl Histogram {
             let (lower, upper) = self.outside_zero_bucket(&bucket);
             for number in [lower, upper, bucket.count] {
                 out.push_str(",\"");
-                push_json_float(number, out);
+                float::format_api(number, out);
                 out.push('"');
             }
             out.push(']');
@@ -87,18 +87,6 @@ fn kind_of_bounds(bucket: &Bucket) -> char {
 
 fn push(value: f64, out: &mut String) {
     float::format_go(value, Layout::General, out);
-}
-
-/// As the API writes a float: without exponent unless it is very large or small (`jsonutil.MarshalFloat`).
-fn push_json_float(value: f64, out: &mut String) {
-    let size = value.abs();
-    let is_plain = size == 0.0 || (1e-6..1e21).contains(&size) || !value.is_finite();
-    if is_plain {
-        float::format_go(value, Layout::Fixed, out);
-    } else {
-        // So large and so small it has one there.
-        float::format_go(value, Layout::General, out);
-    }
 }
 
 #[cfg(test)]

@@ -13,6 +13,11 @@ pub enum HistoryError {
         /// The bound.
         limit: usize,
     },
+    /// More label names or values match than one answer may have.
+    TooManyTexts {
+        /// The bound.
+        limit: usize,
+    },
     /// More samples are in the range than one answer may have; a native histogram counts as one for each 16 bytes.
     TooManySamples {
         /// The bound.
@@ -39,6 +44,12 @@ impl fmt::Display for HistoryError {
                 write!(
                     f,
                     "the selector matches more than {limit} series (limit: {limit}); add matchers to it"
+                )
+            }
+            Self::TooManyTexts { limit } => {
+                write!(
+                    f,
+                    "there are more than {limit} of them (limit: {limit}); select fewer series with match[]"
                 )
             }
             Self::TooManySamples { limit } => write!(

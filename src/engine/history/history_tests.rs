@@ -2,6 +2,7 @@ use super::error::HistoryError;
 use super::{Bounds, History, SampleValue};
 use crate::labels::builder::LabelsBuilder;
 use crate::labels::selector::Selector;
+use crate::labels::selector::parser::parse_selector;
 use crate::wal::head::Wal;
 use crate::wal::keep::truncate_files::truncate;
 use crate::wal::options::WalOptions;
@@ -33,7 +34,7 @@ fn commit(wal: &Wal, name: &str, job: &str, ts_ms: i64, value: f64) {
 }
 
 fn selectors(texts: &[&str]) -> Vec<Selector> {
-    texts.iter().map(|text| Selector::parse(text).unwrap()).collect()
+    texts.iter().map(|text| parse_selector(text).unwrap()).collect()
 }
 
 /// `labels: ts=value …`, series by series.
@@ -200,4 +201,26 @@ fn label_sets_with_and_without_samples_in_the_range() {
     assert_eq!(series(Some(0..=9)), ["x", "y"]);
     assert_eq!(series(Some(0..=4)), ["y"]);
     assert_eq!(series(Some(6..=9)), [""; 0]);
+}
+
+#[test]
+fn the_extent_of_the_log_and_what_labels_there_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let wal = open(dir.path());
+    let history = History::new(wal.reader());
+    assert_eq!(history.extent().unwrap(), None);
+    for ts_ms in 3..=5 {
+        commit(&wal, "a", "x", ts_ms, 1.0);
+        assert_eq!(history.extent().unwrap(), Some(3..=ts_ms));
+    }
+    commit(&wal, "b", "y", 6, 1.0);
+    let names = history.label_names(&[], &bounds()).unwrap();
+    assert_eq!(names, ["__name__", "job"]);
+    let values = |texts: &[&str]| history.label_values("job", &selectors(texts), &bounds()).unwrap();
+    assert_eq!(values(&[]), ["x", "y"]);
+    assert_eq!(values(&[r#"{__name__=~"b|c"}"#]), ["y"]);
+    assert_eq!(values(&["c"]), [""; 0]);
+    wal.close().unwrap();
+    let wal = open(dir.path());
+    assert_eq!(History::new(wal.reader()).extent().unwrap(), Some(3..=6));
 }

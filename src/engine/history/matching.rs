@@ -2,7 +2,7 @@
 //!
 //! Patterns are looked at between two slices, once for each value of a label: under the lock there are only comparisons.
 
-use crate::history::Bounds;
+use crate::history::bounds::Bounds;
 use crate::history::error::HistoryError;
 use crate::labels::selector::{Matcher, Selector};
 use crate::series::SeriesHandle;
@@ -46,42 +46,59 @@ struct Conditions<'a> {
     edition: Option<u32>,
 }
 
-/// All series that match one of the selectors, in order of ref.
+/// All series that match one of the selectors.
 pub(super) fn matching(
     log: &LogReader,
     selectors: &[Selector],
     bounds: &Bounds,
 ) -> Result<Vec<SeriesHandle>, HistoryError> {
-    let mut conditions = Conditions::new(selectors);
     let mut found = Vec::new();
+    visit_matching(log, selectors, bounds, &mut |handle, _| {
+        found.push(handle);
+        match found.len() > bounds.max_series {
+            true => Err(HistoryError::TooManySeries { limit: bounds.max_series }),
+            false => Ok(()),
+        }
+    })?;
+    Ok(found)
+}
+
+/// Calls `visit` with each series that matches one of the selectors, or with every series if there is none, until it
+/// fails. Runs under the head lock, in slices: `visit` only copies.
+pub(super) fn visit_matching(
+    log: &LogReader,
+    selectors: &[Selector],
+    bounds: &Bounds,
+    visit: &mut dyn FnMut(SeriesHandle, LabelPairs<'_>) -> Result<(), HistoryError>,
+) -> Result<(), HistoryError> {
+    let mut conditions = Conditions::new(selectors);
     let mut first = Some(0);
     while let Some(slot) = first {
         let mut open = Vec::new();
+        let mut visited = Ok(());
         first = log.visit_table(slot, |handle, labels| match conditions.verdict(&labels) {
-            Verdict::Yes => found.push(handle),
+            Verdict::Yes if visited.is_ok() => visited = visit(handle, labels),
             Verdict::Open => open.push(handle),
-            Verdict::No => {}
+            Verdict::Yes | Verdict::No => {}
         });
-        while !open.is_empty() {
+        while visited.is_ok() && !open.is_empty() {
             conditions.compare_open(bounds.deadline)?;
             let again = std::mem::take(&mut open);
             log.visit_labels(&again, |idx, labels| {
                 let Some((labels, handle)) = labels.zip(again.get(idx)) else { return };
                 match conditions.verdict(&labels) {
-                    Verdict::Yes => found.push(*handle),
+                    Verdict::Yes if visited.is_ok() => visited = visit(*handle, labels),
                     Verdict::Open => open.push(*handle),
-                    Verdict::No => {}
+                    Verdict::Yes | Verdict::No => {}
                 }
             });
         }
-        if found.len() > bounds.max_series {
-            return Err(HistoryError::TooManySeries { limit: bounds.max_series });
-        }
+        visited?;
         if Instant::now() > bounds.deadline {
             return Err(HistoryError::TimedOut);
         }
     }
-    Ok(found)
+    Ok(())
 }
 
 impl<'a> Conditions<'a> {
@@ -95,6 +112,9 @@ impl<'a> Conditions<'a> {
             // Numbers of another edition mean other texts.
             self.selectors.iter_mut().flatten().for_each(Condition::forget);
             self.edition = Some(labels.edition());
+        }
+        if self.selectors.is_empty() {
+            return Verdict::Yes;
         }
         let mut of_any = Verdict::No;
         for conditions in &mut self.selectors {

@@ -3,12 +3,16 @@
 //! Reads beside those who commit: the head is locked for slices of some tenths of a millisecond, the log is read like a
 //! remote write endpoint reads it. Every question has bounds, and its answer is whole or an error. Knows no query language.
 
+mod bounds;
+mod distinct;
 pub mod error;
 mod matching;
 mod scan;
 mod spans;
 
 use crate::histogram::Histogram;
+pub use crate::history::bounds::Bounds;
+use crate::history::distinct::Wanted;
 use crate::history::error::HistoryError;
 pub use crate::history::scan::{Matched, SeenSample, SeenValue};
 use crate::history::spans::Spans;
@@ -85,17 +89,6 @@ impl From<SeenValue<'_>> for SampleValue {
             }
         }
     }
-}
-
-/// How much a question may cost.
-#[derive(Clone, Copy, Debug)]
-pub struct Bounds {
-    /// Series that match.
-    pub max_series: usize,
-    /// Samples of an answer; a native histogram counts as one for each 16 bytes.
-    pub max_samples: usize,
-    /// When it is given up.
-    pub deadline: Instant,
 }
 
 /// What the log knows of the past; cheap to clone.
@@ -220,6 +213,35 @@ impl History {
             ControlFlow::Continue(())
         })?;
         Ok(self.with_labels(&series, newest.into_iter().map(Vec::from_iter).collect()))
+    }
+
+    /// Names of labels of the series that match one of the selectors, or of all series without a selector; in order.
+    ///
+    /// # Errors
+    /// See [`HistoryError`].
+    pub fn label_names(&self, selectors: &[Selector], bounds: &Bounds) -> Result<Vec<String>, HistoryError> {
+        distinct::distinct(&self.log, selectors, bounds, Wanted::Names)
+    }
+
+    /// The same of the values that the label `name` has.
+    ///
+    /// # Errors
+    /// See [`HistoryError`].
+    pub fn label_values(
+        &self,
+        name: &str,
+        selectors: &[Selector],
+        bounds: &Bounds,
+    ) -> Result<Vec<String>, HistoryError> {
+        distinct::distinct(&self.log, selectors, bounds, Wanted::ValuesOf(name))
+    }
+
+    /// Timestamps of about the oldest and the newest sample of the log; `None` without samples.
+    ///
+    /// # Errors
+    /// The log is not open, or cannot be read.
+    pub fn extent(&self) -> Result<Option<RangeInclusive<i64>>, HistoryError> {
+        scan::extent(&self.log)
     }
 
     fn with_labels(&self, series: &Matched, mut samples: Vec<Vec<Sample>>) -> Vec<SelectedSeries> {

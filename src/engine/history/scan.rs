@@ -162,3 +162,42 @@ fn visit_record(
         _ => ControlFlow::Continue(()),
     }
 }
+
+/// Records of samples that are looked at for the oldest one: pages with timestamps of their own are not in order of time.
+const LOOKED_AT: usize = 256;
+
+/// Timestamps of about the oldest sample in the log, and of the newest one as far as it is known.
+pub(super) fn extent(log: &LogReader) -> Result<Option<RangeInclusive<i64>>, HistoryError> {
+    let end = log.committed_end().ok_or(HistoryError::NotOpen)?;
+    let mut follower = Follower::new(log.clone(), log.oldest_position()?);
+    let (mut oldest, mut n_left) = (None, LOOKED_AT);
+    while follower.position() < end && n_left > 0 {
+        let ended = follower.read(
+            &mut |at, _, bytes| {
+                if at >= end {
+                    return Next::Pause;
+                }
+                let of_record = match record::decode(bytes) {
+                    Record::Samples(samples) => samples.flatten().map(|it| it.ts_ms).min(),
+                    Record::Histograms(entries) => entries.flatten().map(|it| it.ts_ms).min(),
+                    _ => None,
+                };
+                n_left -= usize::from(of_record.is_some());
+                oldest = [oldest, of_record].into_iter().flatten().min();
+                if n_left > 0 { Next::Record } else { Next::Pause }
+            },
+            &mut |_| {},
+        )?;
+        match ended {
+            Ended::Truncated => {
+                let next = log.oldest_position()?.segment.max(follower.position().segment.saturating_add(1));
+                follower.go_to(Position { segment: next, offset: 0 });
+            }
+            Ended::CaughtUp => break,
+            Ended::Paused => {}
+        }
+    }
+    // Nothing was written since the start: what was found then is the newest.
+    let newest = log.newest_ts_ms().or_else(|| log.newest_at_start().filter_map(|(_, newest)| newest).max());
+    Ok(oldest.map(|oldest| oldest..=newest.unwrap_or(i64::MAX).max(oldest)))
+}

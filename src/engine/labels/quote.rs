@@ -13,24 +13,38 @@ pub struct Quoted<'a>(pub &'a str);
 impl fmt::Display for Quoted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_char('"')?;
-        for c in self.0.chars() {
-            match c {
-                '"' => f.write_str("\\\"")?,
-                '\\' => f.write_str("\\\\")?,
-                '\x07' => f.write_str("\\a")?,
-                '\x08' => f.write_str("\\b")?,
-                '\x0c' => f.write_str("\\f")?,
-                '\n' => f.write_str("\\n")?,
-                '\r' => f.write_str("\\r")?,
-                '\t' => f.write_str("\\t")?,
-                '\x0b' => f.write_str("\\v")?,
-                c if is_printable(c) => f.write_char(c)?,
-                c if c < '\u{80}' => write!(f, "\\x{:02x}", u32::from(c))?,
-                c if c < '\u{10000}' => write!(f, "\\u{:04x}", u32::from(c))?,
-                c => write!(f, "\\U{:08x}", u32::from(c))?,
-            }
-        }
+        self.0.chars().try_for_each(|c| write_escaped(f, c, '"'))?;
         f.write_char('"')
+    }
+}
+
+/// Shows a character as Go's `%q` (`strconv.QuoteRune`) does; `None` is the end of a text.
+#[derive(Clone, Copy, Debug)]
+pub struct QuotedChar(pub Option<char>);
+
+impl fmt::Display for QuotedChar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_char('\'')?;
+        write_escaped(f, self.0.unwrap_or(char::REPLACEMENT_CHARACTER), '\'')?;
+        f.write_char('\'')
+    }
+}
+
+fn write_escaped(f: &mut fmt::Formatter<'_>, c: char, quote: char) -> fmt::Result {
+    match c {
+        c if c == quote => write!(f, "\\{quote}"),
+        '\\' => f.write_str("\\\\"),
+        '\x07' => f.write_str("\\a"),
+        '\x08' => f.write_str("\\b"),
+        '\x0c' => f.write_str("\\f"),
+        '\n' => f.write_str("\\n"),
+        '\r' => f.write_str("\\r"),
+        '\t' => f.write_str("\\t"),
+        '\x0b' => f.write_str("\\v"),
+        c if is_printable(c) => f.write_char(c),
+        c if c < '\u{80}' => write!(f, "\\x{:02x}", u32::from(c)),
+        c if c < '\u{10000}' => write!(f, "\\u{:04x}", u32::from(c)),
+        c => write!(f, "\\U{:08x}", u32::from(c)),
     }
 }
 
@@ -118,6 +132,8 @@ mod tests {
         check("e\u{301}", "\"e\u{301}\"");
         check("\u{a0}\u{ad}\u{e000}\u{10ffff}", r#""\u00a0\u00ad\ue000\U0010ffff""#);
         check("\u{85}\u{fffd}", "\"\\u0085\u{fffd}\"");
+        let chars = [Some('"'), Some('\''), Some('\n'), None].map(|c| QuotedChar(c).to_string());
+        assert_eq!(chars, ["'\"'", "'\\''", "'\\n'", "'\u{fffd}'"]);
     }
 
     #[test]

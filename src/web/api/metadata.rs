@@ -8,6 +8,7 @@ use crate::web::walk;
 use scraped_engine::families::{Family, FamilyList, type_name};
 use scraped_engine::labels::Labels;
 use scraped_engine::labels::selector::Selector;
+use scraped_engine::labels::selector::parser::parse_metric_selector;
 use serde::Serialize;
 use std::cmp::{Ordering, Reverse};
 use std::collections::{BinaryHeap, HashSet};
@@ -40,7 +41,8 @@ pub(in crate::web) fn of_targets(board: &Arc<StatusBoard>, request: &Request) ->
         let selector = match matched.as_str() {
             "" => None,
             text => Some(
-                Selector::parse(text).map_err(|why| format!("invalid parameter \"match_target\": {why}"))?,
+                parse_metric_selector(text)
+                    .map_err(|why| format!("invalid parameter \"match_target\": {why}"))?,
             ),
         };
         Ok(list_of_targets(board, selector, request.query_value("metric"), limit))

@@ -24,17 +24,6 @@ pub(in crate::web) fn no_search(_: &WebState, _: &Request) -> Response {
     failure(503, "unavailable", "search API disabled")
 }
 
-/// What asks the agent's log, which answers no queries (`tsdb/agent`).
-pub(in crate::web) fn no_queries() -> Response {
-    Response::text(500, "unsupported operation with WAL-only storage\n")
-}
-
-/// Answers `/federate`.
-pub(in crate::web) fn federate(state: &WebState) -> Response {
-    state.metrics.federation_errors.inc();
-    no_queries()
-}
-
 /// Where others would send samples to.
 pub(in crate::web) fn no_receiver() -> Response {
     Response::text(404, "there is no receiver here; send to the endpoint of remote_write instead\n")

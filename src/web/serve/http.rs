@@ -47,6 +47,8 @@ pub struct Request {
     pub origin: Option<String>,
     /// Header `Sec-Fetch-Site`: how far that site is from this one, if a browser says so.
     pub fetch_site: Option<String>,
+    /// Header `Accept`.
+    pub accept: Option<String>,
     /// Header `Authorization`.
     pub authorization: Option<Secret>,
     /// Whether the connection may serve another request.
@@ -372,6 +374,7 @@ pub fn parse_head(bytes: &[u8]) -> Head {
         host: header("host"),
         origin: header("origin"),
         fetch_site: header("sec-fetch-site"),
+        accept: header("accept"),
         authorization: header("authorization").map(Secret::new),
         keep_alive,
         takes_chunks: minor > 0,

@@ -96,7 +96,7 @@ fn a_question_that_cannot_be_answered_says_where_and_why() {
         assert_eq!(answer.status, 400, "{expr}{more}: {}", answer.body);
         assert!(answer.body.contains(part), "{expr}{more}, {part}: {}", answer.body);
     };
-    check("a{b=c}", "", "expected a quoted value after b=<pre>a{b=<mark>c</mark>}</pre>");
+    check("a{b=c}", "", "in label matching, expected string<pre>a{b=<mark>c</mark>}</pre>");
     check("a{", "", "<pre>a{<mark>\u{2424}</mark></pre>");
     check("{x=\"\"}", "", "at least one non-empty matcher");
     check(

@@ -6,5 +6,6 @@ mod door;
 mod heads;
 mod negotiation;
 mod proxy;
+mod queries;
 mod remote_read;
 mod tls;

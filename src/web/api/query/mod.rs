@@ -1,8 +1,11 @@
 //! What asks the log of this box: `query`, `series`, `labels`, `/federate`. The `web` thread reads the request and writes the
 //! answer; what is found in the log is the query thread's.
 
+pub(in crate::web) mod expressions;
+pub(in crate::web) mod federate;
 pub(in crate::web) mod params;
 pub(in crate::web) mod read;
+mod result;
 pub(in crate::web) mod series;
 
 use crate::query::Queries;

@@ -1,32 +1,44 @@
 //! Parameters of questions, read as Prometheus does (`web/api/v1/api.go: parseTime, parseDuration, parseLimitParam`).
 
-use crate::calendar::days_from_civil;
+use crate::calendar::{civil_from_days, days_from_civil};
+use crate::duration::parse_duration;
 use crate::query::TIMEOUT;
 use crate::web::serve::http::Request;
 use scraped_engine::labels::quote::Quoted;
 use scraped_engine::labels::selector::Selector;
+use scraped_engine::labels::selector::parser::parse_metric_selector;
 use std::ops::RangeInclusive;
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+/// What is wrong with a request, in Prometheus' words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct BadParameter(pub(super) String);
+
+impl BadParameter {
+    pub(super) fn new(name: &str, why: &str) -> Self {
+        Self(format!("invalid parameter {}: {why}", Quoted(name)))
+    }
+}
 
 /// Milliseconds since the Unix epoch, from seconds or RFC 3339; `None` if the parameter is not given.
-pub(super) fn time(request: &Request, name: &str) -> Result<Option<i64>, String> {
+pub(super) fn time(request: &Request, name: &str) -> Result<Option<i64>, BadParameter> {
     match request.form_value(name).as_str() {
         "" => Ok(None),
         text => parse_time(text)
             .map(Some)
-            .map_err(|why| invalid(name, &format!("invalid time value for '{name}': {why}"))),
+            .map_err(|why| BadParameter::new(name, &format!("invalid time value for '{name}': {why}"))),
     }
 }
 
 /// The range that `start` and `end` leave; `None` if neither is given.
-pub(super) fn range(request: &Request) -> Result<Option<RangeInclusive<i64>>, String> {
+pub(super) fn range(request: &Request) -> Result<Option<RangeInclusive<i64>>, BadParameter> {
     let (start, end) = (time(request, "start")?, time(request, "end")?);
     let is_given = start.is_some() || end.is_some();
     Ok(is_given.then(|| start.unwrap_or(i64::MIN)..=end.unwrap_or(i64::MAX)))
 }
 
 /// At most this many results; `None` for any number.
-pub(super) fn limit(request: &Request) -> Result<Option<usize>, String> {
+pub(super) fn limit(request: &Request) -> Result<Option<usize>, BadParameter> {
     let text = request.form_value("limit");
     if text.is_empty() {
         return Ok(None);
@@ -36,18 +48,27 @@ pub(super) fn limit(request: &Request) -> Result<Option<usize>, String> {
     let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
     let limit = text.parse::<i64>().map_err(|_| {
         let why = if is_number { "value out of range" } else { "invalid syntax" };
-        invalid("limit", &format!("strconv.Atoi: parsing {}: {why}", Quoted(&text)))
+        BadParameter::new("limit", &format!("strconv.Atoi: parsing {}: {why}", Quoted(&text)))
     })?;
     match usize::try_from(limit) {
         Ok(limit) => Ok(Some(limit).filter(|limit| *limit > 0)),
-        Err(_) => Err(invalid("limit", "limit must be non-negative")),
+        Err(_) => Err(BadParameter::new("limit", "limit must be non-negative")),
+    }
+}
+
+/// The selectors of `match[]`; none of them for every series.
+pub(super) fn selectors(request: &Request) -> Result<Vec<Selector>, String> {
+    let selectors = any_selectors(request)?;
+    match selectors.iter().any(Selector::selects_all) {
+        true => Err("match[] must contain at least one non-empty matcher".to_owned()),
+        false => Ok(selectors),
     }
 }
 
 /// The selectors of `match[]`.
-pub(super) fn selectors(request: &Request) -> Result<Vec<Selector>, String> {
+pub(super) fn any_selectors(request: &Request) -> Result<Vec<Selector>, String> {
     let texts = request.form_values("match[]");
-    texts.iter().map(|text| Selector::parse(text).map_err(|error| error.to_string())).collect()
+    texts.iter().map(|text| parse_metric_selector(text).map_err(|error| error.to_string())).collect()
 }
 
 /// When a question that came now is given up.
@@ -55,9 +76,10 @@ pub(super) fn deadline() -> Instant {
     Instant::now() + TIMEOUT
 }
 
-/// What is said of a parameter.
-pub(super) fn invalid(name: &str, why: &str) -> String {
-    format!("invalid parameter {}: {why}", Quoted(name))
+/// Milliseconds since the Unix epoch.
+pub(super) fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// Seconds with a fraction, or RFC 3339, as milliseconds.
@@ -68,6 +90,20 @@ pub(in crate::web) fn parse_time(text: &str) -> Result<i64, String> {
         return Ok((seconds.trunc() as i64).saturating_mul(1000).saturating_add(nanos / 1_000_000));
     }
     parse_rfc3339(text).ok_or_else(|| format!("cannot parse {} to a valid timestamp", Quoted(text)))
+}
+
+/// Nanoseconds, from seconds with a fraction, perhaps negative, or a duration with units.
+pub(super) fn parse_nanos(text: &str) -> Result<i128, String> {
+    if let Some(seconds) = go_float(text) {
+        let nanos = seconds * 1e9;
+        if nanos > i64::MAX as f64 || nanos < i64::MIN as f64 {
+            return Err(format!("cannot parse {} to a valid duration. It overflows int64", Quoted(text)));
+        }
+        return Ok(nanos as i128);
+    }
+    let duration =
+        parse_duration(text).map_err(|_| format!("cannot parse {} to a valid duration", Quoted(text)))?;
+    Ok(duration.as_nanos() as i128)
 }
 
 /// As Go's `strconv.ParseFloat` reads the numbers that occur.
@@ -87,7 +123,7 @@ fn parse_rfc3339(text: &str) -> Option<i64> {
     let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
     let (hour, minute, second) = (number(11..13)?, number(14..16)?, number(17..19)?);
     let days = days_from_civil(year, month, day);
-    let is_date = crate::calendar::civil_from_days(days) == (year, month, day);
+    let is_date = civil_from_days(days) == (year, month, day);
     if !is_date || hour > 23 || minute > 59 || second > 59 {
         return None;
     }

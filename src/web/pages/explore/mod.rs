@@ -19,7 +19,9 @@ use crate::web::serve::reply::Reply;
 use crate::web::site::Site;
 use crate::web::state::WebState;
 use scraped_engine::labels::quote::Quoted;
-use scraped_engine::labels::selector::{Selector, SelectorError, is_plain_metric_name};
+use scraped_engine::labels::selector::error::ParseError;
+use scraped_engine::labels::selector::is_plain_metric_name;
+use scraped_engine::labels::selector::parser::parse_selector;
 use std::fmt::Write as _;
 use std::iter::once;
 use std::ops::RangeInclusive;
@@ -62,7 +64,7 @@ pub(in crate::web) fn explore(state: &WebState, request: &Request) -> Reply {
         let outcome = state.queries.ask(deadline, names);
         return answered(outcome, site, question, |site, question, names| begin(site, question, &names));
     }
-    let selector = match Selector::parse(&question.expr) {
+    let selector = match parse_selector(&question.expr) {
         Ok(selector) => selector,
         Err(error) => {
             let sentence = selector_mistake(&site, &question.expr, &error);
@@ -293,9 +295,8 @@ fn refused(site: &Site, question: &Question, status: u16, sentence: &str) -> Res
 }
 
 /// What is wrong with a selector, the place marked.
-fn selector_mistake(site: &Site, expr: &str, error: &SelectorError) -> String {
-    let at = expr.char_indices().nth(error.n_chars_before()).map_or(expr.len(), |(at, _)| at);
-    let (before, behind) = expr.split_at(at);
+fn selector_mistake(site: &Site, expr: &str, error: &ParseError) -> String {
+    let (before, behind) = expr.split_at_checked(error.offset()).unwrap_or((expr, ""));
     let (marked, rest) = match behind.chars().next() {
         Some(c) => behind.split_at(c.len_utf8()),
         None => ("\u{2424}", ""),

@@ -61,7 +61,7 @@ pub(super) fn narrowed(expr: &str, name: &str, value: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use scraped_engine::labels::selector::Selector;
+    use scraped_engine::labels::selector::parser::parse_selector;
 
     #[test]
     fn only_labels_that_differ_are_offered() {
@@ -84,7 +84,7 @@ mod tests {
         let check = |expr: &str, name: &str, value: &str, want: &str| {
             let got = narrowed(expr, name, value);
             assert_eq!(got, want);
-            Selector::parse(&got).unwrap();
+            parse_selector(&got).unwrap();
         };
         check("up", "job", "a", "up{job=\"a\"}");
         check("up{}", "job", "a", "up{job=\"a\"}");

@@ -7,9 +7,8 @@ use crate::web::pages::chart::{Line, MAX_LINES, n_columns};
 use crate::web::pages::explore::narrowing::{Narrowing, narrowings};
 use scraped_engine::float::{Layout, format_go};
 use scraped_engine::history::{Bounds, History, Sample, SampleValue, SelectedSeries};
-use scraped_engine::labels::selector::{MatchType, Matcher, Selector, of_series};
+use scraped_engine::labels::selector::{Matcher, Selector, of_series};
 use scraped_engine::labels::{Labels, METRIC_NAME};
-use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
 /// With more series than this the newest samples are looked for first, and those of the drawn series afterwards: all
@@ -84,25 +83,16 @@ pub(super) fn search(
 
 /// A selector for each of these label sets.
 fn exactly(label_sets: &[&Labels]) -> Vec<Selector> {
-    let of_pair = |(name, value)| Matcher::new(MatchType::Equal, name, value).ok();
-    label_sets.iter().map(|labels| Selector::of(labels.iter().filter_map(of_pair).collect())).collect()
+    let of_pair = |(name, value)| Matcher::equal(name, value);
+    label_sets.iter().map(|labels| Selector::of(labels.iter().map(of_pair).collect())).collect()
 }
 
 /// Names of all metrics that the log knows, in order.
 ///
 /// # Errors
-/// Those of [`History::matching`].
+/// Those of [`History::label_values`].
 pub(super) fn names(history: &History, bounds: &Bounds) -> Result<Vec<String>, QueryError> {
-    let any_name = Matcher::new(MatchType::NotEqual, METRIC_NAME, "").ok();
-    let series = history.matching(&[Selector::of(any_name.into_iter().collect())], bounds)?;
-    let mut names = BTreeSet::new();
-    history.visit_labels(&series, |_, labels| {
-        let name = labels.into_iter().flatten().find(|(name, _)| *name == METRIC_NAME);
-        if let Some((_, name)) = name.filter(|(_, name)| !names.contains(*name)) {
-            names.insert(name.to_owned());
-        }
-    });
-    Ok(names.into_iter().collect())
+    Ok(history.label_values(METRIC_NAME, &[], bounds)?)
 }
 
 fn row(series: &SelectedSeries, range_ms: &RangeInclusive<i64>, n_columns: u16) -> Row {
