@@ -150,8 +150,16 @@ fn shown(site: &Site, question: &Question, range_ms: &RangeInclusive<i64>, seen:
         write_similar(&mut content, site, question, &seen.names);
         content.push_str("</p>");
     } else {
-        let _ = write!(content, "<a href=\"{}&amp;format=csv\">CSV</a></p>", link(question));
-        write_rows(&mut content, range_ms, seen);
+        let _ = write!(content, "<a href=\"{}&amp;format=csv\">CSV</a>", link(question));
+        if seen.drawn_ms.start() > range_ms.start() {
+            let _ = write!(
+                content,
+                " <small>drawn from {} on: nothing is older</small>",
+                time_text(*seen.drawn_ms.start())
+            );
+        }
+        content.push_str("</p>");
+        write_rows(&mut content, seen);
         seen.narrowings
             .iter()
             .for_each(|narrowing| write_narrowing(&mut content, question, narrowing, &link));
@@ -163,7 +171,7 @@ fn shown(site: &Site, question: &Question, range_ms: &RangeInclusive<i64>, seen:
 }
 
 /// The chart, and the newest values as its legend.
-fn write_rows(out: &mut String, range_ms: &RangeInclusive<i64>, seen: &Seen) {
+fn write_rows(out: &mut String, seen: &Seen) {
     let mut table =
         String::from("<table class=values><thead><tr><th>Series<th>Newest value<th>When</tr></thead><tbody>");
     let rows = seen.rows.iter().enumerate().take_while(|(idx, row)| {
@@ -177,7 +185,7 @@ fn write_rows(out: &mut String, range_ms: &RangeInclusive<i64>, seen: &Seen) {
     let lines: Vec<_> = rows.map(|(_, row)| (row.series.as_str(), &row.line)).collect();
     table.push_str("</tbody></table>");
     let what = format!("chart of {} series, whose newest values are listed below", lines.len());
-    out.push_str(&chart(&lines, range_ms, &what));
+    out.push_str(&chart(&lines, &seen.drawn_ms, &what));
     out.push_str(&table);
     let n_more = seen.n_series - lines.len().min(seen.n_series);
     if n_more > 0 {

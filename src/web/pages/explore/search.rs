@@ -14,16 +14,20 @@ use std::ops::RangeInclusive;
 /// With more series than this the newest samples are looked for first, and those of the drawn series afterwards: all
 /// samples of all of them may be too many.
 const MAX_READ_AT_ONCE: usize = 200;
+/// The part of the range that is drawn takes no less than this.
+const MIN_DRAWN_MS: i64 = 60_000;
 /// A number with more digits gets an exponent.
 const MAX_DIGITS: usize = 20;
 
 /// What is shown for a selector.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Seen {
     /// Series with samples in the range.
     pub(super) n_series: usize,
     /// The first of them, at most [`MAX_LINES`].
     pub(super) rows: Vec<Row>,
+    /// The part of the range that is drawn, in milliseconds.
+    pub(super) drawn_ms: RangeInclusive<i64>,
     /// How the selector can be made narrower.
     pub(super) narrowings: Vec<Narrowing>,
     /// Names of metrics, in order; empty if there are too many series to look for them.
@@ -77,8 +81,21 @@ pub(super) fn search(
         (found.len(), selected, narrowings)
     };
     let n_columns = n_columns(drawn.len());
-    let rows = drawn.iter().map(|series| row(series, range_ms, n_columns)).collect();
-    Ok(Seen { n_series, rows, narrowings, names: names(history, bounds)? })
+    let oldest_ms = drawn.iter().filter_map(|series| Some(series.samples.first()?.ts_ms)).min();
+    let drawn_ms = drawn_part(range_ms, oldest_ms);
+    let rows = drawn.iter().map(|series| row(series, &drawn_ms, n_columns)).collect();
+    Ok(Seen { n_series, rows, drawn_ms, narrowings, names: names(history, bounds)? })
+}
+
+/// Where there are samples: those of a box that has just been started would be a dot at the edge of a chart of an hour.
+fn drawn_part(range_ms: &RangeInclusive<i64>, oldest_ms: Option<i64>) -> RangeInclusive<i64> {
+    let (start_ms, end_ms) = (*range_ms.start(), *range_ms.end());
+    let with_samples_ms = oldest_ms.map_or(i64::MAX, |oldest_ms| end_ms.saturating_sub(oldest_ms));
+    if with_samples_ms > end_ms.saturating_sub(start_ms) / 4 {
+        return range_ms.clone();
+    }
+    // A little room before the first sample shows that there was none.
+    end_ms.saturating_sub((with_samples_ms + with_samples_ms / 8).max(MIN_DRAWN_MS)).max(start_ms)..=end_ms
 }
 
 /// A selector for each of these label sets.
@@ -130,5 +147,27 @@ fn value_text(value: &SampleValue) -> String {
             text
         }
         SampleValue::Histogram(histogram) => histogram.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chart_begins_where_samples_do() {
+        let check = |oldest_ms: Option<i64>, want_start_ms: i64| {
+            assert_eq!(
+                drawn_part(&(1_000_000..=4_600_000), oldest_ms),
+                want_start_ms..=4_600_000,
+                "{oldest_ms:?}"
+            );
+        };
+        check(None, 1_000_000);
+        check(Some(1_000_000), 1_000_000);
+        check(Some(3_699_999), 1_000_000);
+        check(Some(3_700_000), 4_600_000 - 1_012_500);
+        check(Some(4_600_000), 4_540_000);
+        assert_eq!(drawn_part(&(0..=40_000), Some(39_000)), 0..=40_000, "no longer than the range");
     }
 }
