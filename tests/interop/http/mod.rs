@@ -3,6 +3,7 @@
 mod api_paths;
 mod certificates;
 mod door;
+mod grafana;
 mod heads;
 mod negotiation;
 mod proxy;

@@ -152,12 +152,12 @@ fn config(target: &str, copy: &str) -> String {
 }
 
 /// A box that has seen something, the Prometheus that has a copy of it, and one that reads the box.
-struct Scene {
-    scraped: Scraped,
-    copy: Peer,
+pub(super) struct Scene {
+    pub(super) scraped: Scraped,
+    pub(super) copy: Peer,
     reader: Peer,
     /// What is asked about lies before this, in milliseconds since the Unix epoch.
-    end_ms: u64,
+    pub(super) end_ms: u64,
     _targets: FakeTargets,
 }
 
@@ -176,7 +176,7 @@ fn answer(peer: &Peer, path: &str, parameters: &[(&str, &str)]) -> Value {
 }
 
 impl Scene {
-    fn play() -> Self {
+    pub(super) fn play() -> Self {
         let dir = Arc::new(tempfile::TempDir::with_prefix("scraped-test-").unwrap());
         let copy =
             Peer::server("global: {}\n", &dir.path().join("copy"), &["--enable-feature=native-histograms"]);
