@@ -158,7 +158,7 @@ impl Manager {
         for (n_in, n) in self.metrics.kinds_in.iter().zip(self.log.appended()) {
             n_in.set(n as f64);
         }
-        let log_traffic = self.log_meter.read(now, self.log.bytes_written());
+        let log_traffic = self.log_meter.read(now, self.clock.wall_ms(), self.log.bytes_written());
         *self.metrics.log_traffic.lock() = log_traffic;
         self.metrics.log_limit_bytes.set(self.log.limit_bytes());
         if self.last_save.is_none_or(|last| now.duration_since(last) >= SAVE_INTERVAL) {

@@ -339,10 +339,11 @@ impl Queue {
         self.metrics.oldest_pending_ms.set(self.progress.oldest_pending_ms().unwrap_or_default() as f64);
         let n_samples =
             [Kind::Float, Kind::Histogram].map(|kind| self.metrics.kind(kind).sent.get()).iter().sum();
-        let samples = self.sample_meter.read(now, n_samples);
+        let wall_ms = self.clock.wall_ms();
+        let samples = self.sample_meter.read(now, wall_ms, n_samples);
         *self.metrics.sample_traffic.lock() = samples;
         let n_bytes = self.metrics.bytes.get() + self.metrics.metadata.bytes.get();
-        let bytes = self.byte_meter.read(now, n_bytes);
+        let bytes = self.byte_meter.read(now, wall_ms, n_bytes);
         *self.metrics.byte_traffic.lock() = bytes;
         if let Some(running) = &self.running {
             self.metrics.max_request_bytes.set(running.shared.size_bound.shown().bytes as f64);

@@ -12,7 +12,6 @@ const FAMILIES: &[&str] = &[
     "prometheus_agent_checkpoint_creations_failed_total",
     "prometheus_agent_checkpoint_creations_total",
     "prometheus_agent_samples_appended_total",
-    "prometheus_remote_storage_bytes_total",
     "prometheus_remote_storage_samples_dropped_total",
     "prometheus_tsdb_wal_record_parts_bytes_written_total",
     "prometheus_tsdb_wal_segment_current",

@@ -15,6 +15,7 @@ pub(in crate::web) mod targets;
 
 use crate::duration::format_duration;
 use crate::log::rfc3339_ms;
+use crate::remote::traffic::Growth;
 use crate::web::serve::http::Response;
 use crate::web::site::Site;
 use std::iter::once;
@@ -63,6 +64,13 @@ fn framed(site: &Site, title: &str, main: &str, content: impl Iterator<Item = St
     Response::in_pieces("text/html; charset=utf-8", pieces.map(String::into_bytes))
 }
 
+/// Windows of [`Growth`].
+const HOUR: Duration = Duration::from_secs(60 * 60);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+/// Totals are read so often.
+const SECOND: Duration = Duration::from_secs(1);
+
 /// A time in milliseconds since the Unix epoch.
 fn time_of(ts_ms: i64) -> SystemTime {
     UNIX_EPOCH + Duration::from_millis(u64::try_from(ts_ms).unwrap_or(0))
@@ -107,6 +115,20 @@ fn coarse(time: Duration) -> String {
         _ => 86_400,
     };
     format_duration(Duration::from_secs(time.as_secs() / unit_s * unit_s))
+}
+
+/// How much a total has grown in a window, as `text`; and since when if that is not all of it.
+fn in_window(text: String, growth: Growth, window: Duration) -> String {
+    match growth.over + SECOND < window {
+        true => format!("{text} <small>since the start, {} ago</small>", coarse(growth.over)),
+        false => text,
+    }
+}
+
+/// The same since midnight.
+fn today(text: String, growth: Growth) -> String {
+    let of_day = Duration::from_millis(u64::try_from(ms(SystemTime::now()).rem_euclid(DAY_MS)).unwrap_or(0));
+    in_window(text, growth, of_day)
 }
 
 /// Not more of a text than a page has room for.
@@ -178,6 +200,17 @@ mod tests {
         for (n_bytes, want) in cases {
             assert_eq!(bytes(n_bytes), want);
         }
+    }
+
+    #[test]
+    fn a_window_that_is_not_full_says_since_when() {
+        let check = |over_s: u64, want: &str| {
+            let growth = Growth { n: 1, over: Duration::from_secs(over_s) };
+            assert_eq!(in_window("a".to_owned(), growth, HOUR), want);
+        };
+        check(90, "a <small>since the start, 1m30s ago</small>");
+        check(3599, "a");
+        check(3660, "a");
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! The first page: one screen that says that all is well, or what is not and where to look.
 
 use crate::remote::metrics::EndpointMetrics;
+use crate::remote::traffic::Growth;
 use crate::scrape::targets::status::Health;
 use crate::web::pages::figures::Figures;
 use crate::web::pages::status::{behind, lag_s};
-use crate::web::pages::{ago, bytes, escape, live_page, ms, utc};
+use crate::web::pages::{ago, bytes, escape, live_page, ms, today, utc};
 use crate::web::serve::http::{Request, Response};
 use crate::web::state::WebState;
 use std::fmt::Write as _;
@@ -66,8 +67,11 @@ pub(in crate::web) fn overview(state: &WebState, _: &Request) -> Response {
     let log_bytes = figures.of("prometheus_tsdb_wal_storage_size_bytes");
     figure("Log on disk", format!("<a href=\"{base}/storage\">{}</a>", bytes(log_bytes)));
     figure("Memory", bytes(figures.of("process_resident_memory_bytes")));
-    let n_sent_bytes = figures.of("prometheus_remote_storage_bytes_total");
-    figure("Uplink", format!("{} since the start, repetitions included", bytes(n_sent_bytes)));
+    let sent = endpoints.iter().map(|endpoint| endpoint.byte_traffic.lock().today);
+    let sent = sent.reduce(|a, b| Growth { n: a.n + b.n, over: a.over.max(b.over) }).unwrap_or_default();
+    if !endpoints.is_empty() {
+        figure("Uplink today", today(format!("{}, repetitions included", bytes(sent.n as f64)), sent));
+    }
     let fds = (figures.of("process_open_fds"), figures.of("process_max_fds"));
     figure("Open files", format!("{} of {}", fds.0, fds.1));
     let now_ms = ms(SystemTime::now());

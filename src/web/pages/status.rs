@@ -3,7 +3,7 @@
 use crate::remote::metrics::{EndpointMetrics, RemoteMetrics};
 use crate::remote::settle::ledger::{DropReason, Kind, Ledger};
 use crate::remote::traffic::Growth;
-use crate::web::pages::{ago, bytes, coarse, escape, live_page};
+use crate::web::pages::{DAY, HOUR, ago, bytes, coarse, escape, in_window, live_page};
 use crate::web::serve::http::Response;
 use crate::web::state::WebState;
 use std::fmt::Write as _;
@@ -47,15 +47,15 @@ fn write_endpoint(out: &mut String, endpoint: &EndpointMetrics, remote: &RemoteM
             "In the last minute",
             format!("{:.1} samples and {} per second", rate(samples.minute), bytes(rate(sent.minute))),
         ),
-        ("Sent in the last hour", sent_in(samples.hour, sent.hour)),
-        ("Sent in the last day", sent_in(samples.day, sent.day)),
-        ("Last answer", if last_send_ms > 0 { ago(last_send_ms) } else { "never".to_owned() }),
+        ("Sent in the last hour", in_window(sent_in(samples.hour, sent.hour), sent.hour, HOUR)),
+        ("Sent in the last day", in_window(sent_in(samples.day, sent.day), sent.day, DAY)),
+        ("Last success", if last_send_ms > 0 { ago(last_send_ms) } else { "none yet".to_owned() }),
         (
             "Shards",
             format!(
-                "{}, wanted {:.1}, at least {} and at most {}",
+                "{}{}, at least {} and at most {}",
                 endpoint.shards.get(),
-                endpoint.shards_desired.get(),
+                wanted(endpoint.shards_desired.get()),
                 endpoint.shards_min.get(),
                 endpoint.shards_max.get()
             ),
@@ -76,6 +76,14 @@ fn write_endpoint(out: &mut String, endpoint: &EndpointMetrics, remote: &RemoteM
     out.push_str("</dl>");
     write_answers(out, endpoint);
     out.push_str("</section>");
+}
+
+/// The number of shards that the rule asks for; it is silent as long as nothing was sent.
+fn wanted(n_shards: f64) -> String {
+    match n_shards {
+        0.0 => String::new(),
+        n_shards => format!(", wanted {n_shards:.1}"),
+    }
 }
 
 /// What is wrong with the endpoint, and when it is asked again.

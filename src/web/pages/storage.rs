@@ -3,7 +3,7 @@
 //! Made of `/metrics` and of what is in memory: nothing on disk is looked at.
 
 use crate::web::pages::figures::Figures;
-use crate::web::pages::{ago, bytes, escape, live_page};
+use crate::web::pages::{DAY, HOUR, ago, bytes, escape, in_window, live_page, today};
 use crate::web::serve::http::Response;
 use crate::web::state::WebState;
 use std::fmt::Write as _;
@@ -41,9 +41,9 @@ pub(in crate::web) fn storage(state: &WebState) -> Response {
         ("Segments", format!("{first} to {current}, which is being written")),
         ("Reaches back to", reach(of("scraped_wal_segment_first_timestamp_seconds"))),
         ("Written in the last minute", format!("{} per second", bytes(per_second))),
-        ("Written in the last hour", bytes(written.hour.n as f64)),
-        ("Written in the last day", bytes(written.day.n as f64)),
-        ("Written since the start", bytes(of("prometheus_tsdb_wal_record_parts_bytes_written_total"))),
+        ("Written in the last hour", in_window(bytes(written.hour.n as f64), written.hour, HOUR)),
+        ("Written in the last day", in_window(bytes(written.day.n as f64), written.day, DAY)),
+        ("Written today", today(bytes(written.today.n as f64), written.today)),
         (
             "Checkpoints",
             attempts(

@@ -96,13 +96,13 @@ fn a_question_that_cannot_be_answered_says_where_and_why() {
         assert_eq!(answer.status, 400, "{expr}{more}: {}", answer.body);
         assert!(answer.body.contains(part), "{expr}{more}, {part}: {}", answer.body);
     };
-    check("a{b=c}", "", "in label matching, expected string<pre>a{b=<mark>c</mark>}</pre>");
+    check("a{b=c}", "", "in label matching, expected string</p><pre>a{b=<mark>c</mark>}</pre>");
     check("a{", "", "<pre>a{<mark>\u{2424}</mark></pre>");
     check("{x=\"\"}", "", "at least one non-empty matcher");
     check(
         "rate(a[5m])",
         "",
-        "<pre>rate<mark>(</mark>a[5m])</pre>Functions and operators need PromQL&#39;s engine",
+        "<pre>rate<mark>(</mark>a[5m])</pre><p>Functions and operators need PromQL&#39;s engine",
     );
     check("rate(a[5m])", "&format=csv", "remote_read at <code>/api/v1/read</code>");
     check("<b>", "", "<mark>&lt;</mark>b&gt;");

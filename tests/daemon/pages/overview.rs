@@ -24,9 +24,15 @@ fn it_says_that_all_is_well_until_something_is_not() {
         page.contains(WELL) && page.contains(">1 up, 0 down</a>") && page.contains(" samples behind</a>")
     });
     let page = shown();
-    for part in
-        ["Remote write to home", " taken since the start, 0 lost", "<dt>Memory<dd>", "<dt>Clock<dd>", " UTC"]
-    {
+    for part in [
+        "Remote write to home",
+        " taken since the start, 0 lost",
+        "<dt>Memory<dd>",
+        "<dt>Clock<dd>",
+        " UTC",
+        "<dt>Uplink today<dd>",
+        ", repetitions included",
+    ] {
         assert!(page.contains(part), "{part}: {page}");
     }
 

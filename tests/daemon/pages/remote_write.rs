@@ -29,6 +29,8 @@ fn it_shows_what_an_endpoint_takes_and_what_it_said() {
         " samples behind<",
         "0 set aside<",
         ", at least 1 and at most 50<",
+        "<dt>Last success<dd>",
+        " samples taken <small>since the start, ",
     ];
     wait_until("it works", || has(&well) && !shown().contains("class=down"));
     wait_until("traffic is known", || {

@@ -20,6 +20,8 @@ fn it_shows_the_log_and_that_nothing_is_lost() {
         ", then the oldest segments go<",
         "<dt>Segments<dd>0 to 0, which is being written",
         "<dt>Reaches back to<dd>at least ",
+        "<dt>Written today<dd>",
+        " <small>since the start, ",
         "<dt>Checkpoints<dd>0 since the start, 0 failed",
         "<p class=up>None.</p>",
     ];

@@ -71,14 +71,18 @@ impl Line {
         Some(values.fold((first, first), |(low, high), value| (low.min(value), high.max(value))))
     }
 
-    /// Path data of the line; a sample without neighbours is a dot.
+    /// Path data of the samples without neighbours.
+    pub(super) fn dots(&self, y_of: impl Fn(f64) -> i32) -> String {
+        dots(self.runs.iter().filter(|run| run.len() == 1).flatten(), y_of)
+    }
+
+    /// Path data of the line.
     pub(super) fn path(&self, y_of: impl Fn(f64) -> i32) -> String {
         let mut out = String::new();
-        for run in &self.runs {
+        for run in self.runs.iter().filter(|run| run.len() > 1) {
             let mut points = run.iter().map(|(column, value)| (i32::from(*column), y_of(*value)));
             let Some((mut x, mut y)) = points.next() else { continue };
-            let _ = write!(out, "M{x} {y}");
-            out.push_str(if run.len() == 1 { "h0" } else { "l" });
+            let _ = write!(out, "M{x} {y}l");
             for (idx, (next_x, next_y)) in points.enumerate() {
                 let (dx, dy) = (next_x - x, next_y - y);
                 // A minus sign parts two numbers, too.
@@ -92,8 +96,13 @@ impl Line {
 
     /// Path data of the marks where the series ended.
     pub(super) fn end_marks(&self, y_of: impl Fn(f64) -> i32) -> String {
-        self.ends.iter().map(|(column, value)| format!("M{column} {}h0", y_of(*value))).collect()
+        dots(self.ends.iter(), y_of)
     }
+}
+
+/// Points as path data: lines of no length, of which the ends of the stroke are seen.
+fn dots<'a>(points: impl Iterator<Item = &'a (u16, f64)>, y_of: impl Fn(f64) -> i32) -> String {
+    points.map(|(column, value)| format!("M{column} {}h0", y_of(*value))).collect()
 }
 
 /// The median time between samples; 0 of less than two.
@@ -161,7 +170,9 @@ mod tests {
         let line = trace(&[(0, 1.0), (10_000, 2.0), (20_000, 1.0)]);
         assert_eq!(line.runs, [[(0, 1.0), (10, 2.0), (20, 1.0)]]);
         assert_eq!(line.path(|value| 10 - value as i32), "M0 9l10-1 10 1");
-        assert_eq!(trace(&[(50_000, 7.0)]).path(|_| 3), "M50 3h0");
+        let single = trace(&[(50_000, 7.0)]);
+        assert_eq!((single.path(|_| 3), single.dots(|_| 3)), (String::new(), "M50 3h0".to_owned()));
+        assert_eq!(line.dots(|_| 3), "");
         assert_eq!(trace(&[]), Line::default());
         assert_eq!(trace(&[(-1, 1.0), (99_001, 1.0)]), Line::default(), "outside the range");
     }

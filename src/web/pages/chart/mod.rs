@@ -79,10 +79,11 @@ pub(in crate::web::pages) fn chart(
     for (idx, (name, line)) in lines.iter().enumerate() {
         let _ = write!(
             out,
-            "<g class={}><title>{}</title><path d=\"{}\"/><path class=end d=\"{}\"/></g>",
+            "<g class={}><title>{}</title><path d=\"{}\"/><path class=dot d=\"{}\"/><path class=end d=\"{}\"/></g>",
             class(idx),
             escape(name),
             line.path(y_of),
+            line.dots(y_of),
             line.end_marks(y_of)
         );
     }

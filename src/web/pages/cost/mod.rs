@@ -152,7 +152,7 @@ fn write_basis(out: &mut String, costs: &Costs, prices: &Prices) {
 
 fn write_table(out: &mut String, site: &Site, kind: Kind, costs: &[Cost], scale: &Scale<'_>) {
     let (first, last) = match kind {
-        Kind::Job => ("Job", ""),
+        Kind::Job => ("Job", "<th>"),
         Kind::Metric => ("Metric", "<th>Rule"),
         Kind::Label => ("Label", "<th>Values"),
         Kind::LabelValue => ("Label", "<th>Rule"),
@@ -166,7 +166,7 @@ fn write_table(out: &mut String, site: &Site, kind: Kind, costs: &[Cost], scale:
     for cost in costs.iter().filter(|cost| cost.kind == kind) {
         let (share, sum) = (scale.share(cost.sum), cost.sum);
         let last = match kind {
-            Kind::Job => String::new(),
+            Kind::Job => "<td>".to_owned(),
             Kind::Label => format!("<td data-label=Values>{}", cost.n_values),
             Kind::Metric | Kind::LabelValue => format!("<td>{}", rule(cost, &share)),
         };

@@ -57,7 +57,12 @@ pub(in crate::web) fn explore(state: &WebState, request: &Request) -> Reply {
     let (question, mistake) = Question::of(request);
     let site = Arc::clone(&state.site);
     if let Some(mistake) = mistake {
-        return Reply::Now(refused(&site, &question, 400, &escape(&mistake)));
+        return Reply::Now(refused(
+            &site,
+            &question,
+            400,
+            &format!("<p class=down>{}</p>", escape(&mistake)),
+        ));
     }
     let deadline = Instant::now() + TIMEOUT;
     if question.expr.is_empty() {
@@ -96,7 +101,10 @@ fn answered<T: 'static>(
 ) -> Reply {
     Reply::later_or(outcome, lost, move |outcome| match outcome {
         Ok(answer) => render(&site, &question, answer.found),
-        Err(error) => refused(&site, &question, status_of(&error).0, &escape(&error.to_string())),
+        Err(error) => {
+            let sentence = format!("<p class=down>{}</p>", escape(&error.to_string()));
+            refused(&site, &question, status_of(&error).0, &sentence)
+        }
     })
 }
 
@@ -294,9 +302,9 @@ fn form(site: &Site, question: &Question, names: &[String]) -> String {
     out
 }
 
-/// The page with a sentence, which is HTML, in place of an answer.
+/// The page with some sentences, which are HTML, in place of an answer.
 fn refused(site: &Site, question: &Question, status: u16, sentence: &str) -> Response {
-    let content = format!("{}<div class=down>{sentence}</div>", form(site, question, &[]));
+    let content = format!("{}{sentence}", form(site, question, &[]));
     let mut response = page(site, TITLE, once(content));
     response.status = status;
     response
@@ -315,12 +323,12 @@ fn selector_mistake(site: &Site, expr: &str, error: &ParseError) -> String {
         escape(marked),
         escape(&cut(rest, MAX_SERIES_BYTES))
     );
-    let mut sentence = format!("{}<pre>{place}</pre>", escape(error.reason()));
+    let mut sentence = format!("<p class=down>{}</p><pre>{place}</pre>", escape(error.reason()));
     if needs_engine(expr) {
         let _ = write!(
             sentence,
-            "Functions and operators need PromQL&#39;s engine, which an agent has not: let a Prometheus read this box by \
-             remote_read at <code>{}/api/v1/read</code>, and ask it.",
+            "<p>Functions and operators need PromQL&#39;s engine, which an agent has not: let a Prometheus read this box by \
+             remote_read at <code>{}/api/v1/read</code>, and ask it.</p>",
             escape(site.base())
         );
     }
