@@ -112,3 +112,37 @@ fn a_question_that_cannot_be_answered_says_where_and_why() {
     assert_eq!(moved.status, 302);
     assert!(moved.head.contains("Location: /graph?g0.expr=up\r\n"), "{}", moved.head);
 }
+
+#[test]
+fn pages_stay_small_whatever_there_is() {
+    const MAX_PAGE_BYTES: usize = 60_000;
+
+    let targets = FakeTargets::start();
+    let long = "<\\\"&'>".repeat(40);
+    let mut text = String::new();
+    for idx in 0..1500 {
+        text.push_str(&format!("a_metric_with_rather_a_long_name_{idx}{{l{idx}=\"{long}\"}} {idx}\n"));
+    }
+    for idx in 0..300 {
+        text.push_str(&format!("b{{x=\"{long}{idx}\",y=\"{idx}\"}} {idx}e300\n"));
+    }
+    targets.set("/metrics", Behaviour::Healthy(page(&text)));
+    let scraped = start(&targets);
+    wait_until("all series are found", || {
+        let page = explore(&scraped, "b", "").body;
+        page.contains(" more series are not drawn") && page.contains("<svg class=chart")
+    });
+    for path in
+        ["/graph", "/graph?g0.expr=b", "/graph?g0.expr=a_metric", "/graph?g0.expr={__name__!=\"\"}", "/cost"]
+    {
+        let answer = scraped.get(path);
+        let n_bytes = answer.body.len();
+        assert!(answer.status == 200 && n_bytes < MAX_PAGE_BYTES, "{path}: {} {n_bytes}", answer.status);
+        assert!(answer.body.ends_with("</html>\n"), "{path}: {}", answer.body);
+    }
+    let names = scraped.get("/graph").body;
+    assert!(
+        names.contains("names</small>") && names.contains("and ") && names.contains(" more</p>"),
+        "{names}"
+    );
+}
