@@ -87,7 +87,7 @@ fn a_kubelet_that_fails_leaves_the_targets_as_they_are() {
     let url = format!("http://{}", endpoint.at("127.0.0.1"));
     let job = format!("- job_name: k\n  kubelet_sd_configs: [{{url: '{url}', refresh_interval: 100ms}}]\n");
     let discovery = Discovery::start(&job, &[]);
-    assert_eq!(addresses(&discovery.next()), PODS);
+    wait_until("its pods", || addresses(&discovery.next()) == PODS);
     let (answers, n_told) = (Mutex::new(answers.into_iter()), Arc::new(AtomicUsize::new(0)));
     let told = Arc::clone(&n_told);
     endpoint.answer(move |_| match answers.lock().expect("not poisoned").next() {

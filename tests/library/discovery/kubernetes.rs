@@ -173,7 +173,7 @@ fn pods_come_change_and_go() {
     let server = cluster();
     server.page_by(1);
     let discovery = Discovery::start(&server.job("role: pod"), &[]);
-    assert_eq!(addresses(&discovery), [READER, BACKUP]);
+    expect_addresses(&discovery, &[READER, BACKUP]);
     let pages = server.queries(Asked::Lists);
     let continues: Vec<Option<&String>> = pages.iter().map(|page| page.parameters.get("continue")).collect();
     assert_eq!(continues, [None, Some(&"1".to_owned()), Some(&"2".to_owned())]);
