@@ -16,6 +16,7 @@ use crate::flags::Flags;
 use crate::lifecycle::{DaemonEvent, Running};
 use crate::process_metrics::ProcessMetrics;
 use crate::query::Queries;
+use crate::query::metrics::QueryMetrics;
 use crate::remote::metrics::RemoteMetrics;
 use crate::scrape::manager::ManagerOptions;
 use crate::scrape::metrics::ScrapeMetrics;
@@ -126,6 +127,8 @@ pub(super) fn start_web(
     announce_pages(&listeners, &site, terms.config());
     let metrics = Arc::new(WebMetrics::default());
     shown.registry.register(Arc::clone(&metrics) as _);
+    let queries = Arc::new(QueryMetrics::default());
+    shown.registry.register(Arc::clone(&queries) as _);
     let text_of = |wanted: &str| {
         let text = flags.texts.iter().find(|(name, _)| *name == wanted);
         text.map_or("", |(_, text)| text.as_str())
@@ -147,7 +150,7 @@ pub(super) fn start_web(
         complaints: Arc::clone(&shown.discovery.complaints),
         remote: Arc::clone(&shown.remote),
         on_demand: Arc::clone(&shown.on_demand),
-        queries: Queries::new(wal.reader()),
+        queries: Queries::new(wal.reader(), queries),
         site: Arc::new(site),
         config_text: ConfigText::default(),
         storage_retention: format!(

@@ -23,6 +23,10 @@ pub enum QueryError {
     },
     /// The system refuses the thread.
     NoThread(io::Error),
+    /// A parameter is wrong, in Prometheus' words.
+    BadParameter(String),
+    /// The expression needs PromQL's engine.
+    NeedsEngine,
     /// The log has no answer.
     History(HistoryError),
 }
@@ -40,6 +44,11 @@ impl fmt::Display for QueryError {
                  later"
             ),
             Self::NoThread(error) => write!(f, "cannot start a thread for queries: {error}"),
+            Self::BadParameter(why) => f.write_str(why),
+            Self::NeedsEngine => f.write_str(
+                "this needs PromQL's engine, which an agent has not; series selectors with range, offset and @ are \
+                 answered here, everything else by a Prometheus that has this agent's /api/v1/read in its remote_read",
+            ),
             Self::History(HistoryError::TimedOut) => f.write_str("query timed out in query execution"),
             Self::History(error) => error.fmt(f),
         }

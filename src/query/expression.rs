@@ -8,10 +8,9 @@ use scraped_engine::labels::selector::Selector;
 use scraped_engine::labels::selector::error::ParseError;
 use scraped_engine::labels::selector::lexer::{Kind, Lexer, Token, number};
 use scraped_engine::labels::selector::parser::{checked_selector, end, is_metric_name};
-use std::fmt;
 
-/// Brackets within brackets; what is deeper is not looked at.
-const MAX_DEPTH: usize = 64;
+/// Brackets within brackets, and the like; what is deeper is not looked at. Each level takes some kilobytes of stack.
+const MAX_DEPTH: usize = 16;
 
 /// What is asked.
 #[derive(Debug)]
@@ -61,20 +60,6 @@ pub enum ExpressionError {
     /// Functions, operators, aggregations and the like.
     NeedsEngine,
 }
-
-impl fmt::Display for ExpressionError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Mistake(error) => error.fmt(f),
-            Self::NeedsEngine => f.write_str(
-                "this needs PromQL's engine, which an agent has not; series selectors with range, offset and @ are \
-                 answered here, everything else by a Prometheus that has this agent's /api/v1/read in its remote_read",
-            ),
-        }
-    }
-}
-
-impl std::error::Error for ExpressionError {}
 
 impl From<ParseError> for ExpressionError {
     fn from(error: ParseError) -> Self {
@@ -128,7 +113,9 @@ impl<'a> Parser<'a> {
             self.lexer.advance()?;
             let has_modifier = self.modifiers()?;
             // Powers are taken from right to left.
+            self.descend()?;
             let right = self.binary(if operator.text == "^" { strength } else { strength + 1 })?;
+            self.depth -= 1;
             left = match (known_number(&left), known_number(&right)) {
                 (Some(left), Some(right)) if !has_modifier => match computed(operator.text, left, right) {
                     Some(number) => Node::of(Expression::Number(number)),

@@ -15,7 +15,7 @@ fn shown(text: &str) -> String {
         Ok(Expression::Number(number)) => format!("{number}"),
         Ok(Expression::Text(text)) => format!("{text:?}"),
         Err(ExpressionError::NeedsEngine) => "needs an engine".to_owned(),
-        Err(error) => error.to_string(),
+        Err(ExpressionError::Mistake(error)) => error.to_string(),
     }
 }
 
@@ -109,5 +109,27 @@ fn what_needs_an_engine_is_told_from_what_is_no_promql() {
         ("a $ b", "1:3: parse error: unexpected character: '$'"),
     ] {
         assert_eq!(shown(text), want, "{text}");
+    }
+}
+
+#[test]
+fn deep_expressions_need_little_stack() {
+    let texts = [
+        "(".repeat(2000),
+        "-".repeat(2000),
+        format!("{}1{}", "(".repeat(1000), ")".repeat(1000)),
+        "a(".repeat(1000),
+        "sum by (a) (".repeat(500),
+        "1^".repeat(1000),
+        "1 or ".repeat(1000),
+        format!("{{a=~\"{}\"}}", "(a*)*".repeat(300)),
+        format!("{{a=~\"{}a{}\"}}", "(".repeat(900), ")".repeat(900)),
+        "{a=~\"((a{1,100}){1,100}){1,100}\"}".to_owned(),
+    ];
+    for text in texts {
+        // Half of what the thread of queries has.
+        let thread = std::thread::Builder::new().stack_size(256 << 10);
+        let outcome = thread.spawn(move || drop(Expression::parse(&text))).unwrap().join();
+        assert!(outcome.is_ok());
     }
 }

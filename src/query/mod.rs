@@ -6,8 +6,10 @@
 pub mod error;
 pub mod evaluate;
 pub mod expression;
+pub mod metrics;
 
 use crate::query::error::QueryError;
+use crate::query::metrics::QueryMetrics;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use scraped_engine::history::{Bounds, History, SelectedSeries};
 use scraped_engine::labels::Labels;
@@ -28,6 +30,9 @@ const NICENESS: i32 = 10;
 
 /// Questions that may wait; whoever comes then is to come again. As many as Prometheus works on at once.
 pub const MAX_WAITING: usize = 20;
+
+/// There is one thread.
+const CONCURRENT_MAX: f64 = 1.0;
 
 /// Series that a selector may match: 2.4 MB before the first sample.
 pub const MAX_SERIES: usize = 100_000;
@@ -50,6 +55,7 @@ type Job = Box<dyn FnOnce(&History) + Send>;
 /// Where questions go. Belongs to one thread, the one that asks; the thread that answers starts with the first question.
 pub struct Queries {
     history: History,
+    metrics: Arc<QueryMetrics>,
     unread_bytes: Arc<AtomicUsize>,
     thread: OnceCell<Asked>,
 }
@@ -80,8 +86,10 @@ pub type Outcome<T> = Receiver<Result<Answer<T>, QueryError>>;
 
 impl Queries {
     /// To a log, which may not be open yet.
-    pub fn new(log: LogReader) -> Self {
-        Self { history: History::new(log), unread_bytes: Arc::default(), thread: OnceCell::new() }
+    pub fn new(log: LogReader, metrics: Arc<QueryMetrics>) -> Self {
+        metrics.concurrent_max.set(CONCURRENT_MAX);
+        let history = History::new(log);
+        Self { history, metrics, unread_bytes: Arc::default(), thread: OnceCell::new() }
     }
 
     /// Has `work` done on the query thread until `deadline`.
@@ -93,7 +101,9 @@ impl Queries {
         let (answer, outcome) = bounded(ANSWER_CAPACITY);
         let unread_bytes = Arc::clone(&self.unread_bytes);
         let refusal = answer.clone();
+        let waiting = Waiting::new(&self.metrics);
         let job = move |history: &History| {
+            let _timed = waiting.begin();
             let bounds = Bounds { max_series: MAX_SERIES, max_samples: MAX_SAMPLES, deadline };
             let found = Counted::begin(unread_bytes, deadline).and_then(|mut counted| {
                 let found = work(history, &bounds)?;
@@ -142,6 +152,39 @@ fn start(history: History) -> io::Result<Asked> {
     Ok(Asked { jobs, _stopper: stopper })
 }
 
+/// A question that waits or is worked on.
+struct Waiting(Arc<QueryMetrics>);
+
+impl Waiting {
+    fn new(metrics: &Arc<QueryMetrics>) -> Self {
+        metrics.queries.add(1.0);
+        Self(Arc::clone(metrics))
+    }
+
+    /// Its turn has come.
+    fn begin(self) -> Timed {
+        Timed { waiting: self, began_at: Instant::now() }
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.queries.add(-1.0);
+    }
+}
+
+/// A question that is worked on.
+struct Timed {
+    waiting: Waiting,
+    began_at: Instant,
+}
+
+impl Drop for Timed {
+    fn drop(&mut self) {
+        self.waiting.0.durations.observe(self.began_at.elapsed().as_secs_f64());
+    }
+}
+
 /// Bytes of an answer among all that are not read yet.
 #[derive(Debug)]
 pub struct Counted {
@@ -188,5 +231,74 @@ impl Found for Vec<Labels> {
 impl Found for Vec<String> {
     fn memory_bytes(&self) -> usize {
         self.iter().map(|text| size_of::<String>() + text.capacity()).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{MAX_UNREAD_BYTES, MAX_WAITING, Outcome, Queries};
+    use crate::query::error::QueryError;
+    use crossbeam_channel::bounded;
+    use scraped_engine::wal::head::Wal;
+    use scraped_engine::wal::options::WalOptions;
+    use std::sync::Arc;
+    use std::time::{Duration, Instant};
+
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    fn queries() -> Queries {
+        let dir = tempfile::tempdir().unwrap();
+        Queries::new(Wal::unopened(WalOptions::at(dir.path())).reader(), Arc::default())
+    }
+
+    fn sentence<T: std::fmt::Debug>(outcome: &Outcome<T>) -> String {
+        outcome.recv_timeout(PATIENCE).unwrap().unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_few_wait_and_who_comes_then_is_refused() {
+        let queries = queries();
+        let (go_on, wait) = bounded::<()>(0);
+        let (begin, has_begun) = bounded(1);
+        let deadline = Instant::now() + PATIENCE;
+        let first = queries.ask(deadline, move |_, _| {
+            begin.send(()).unwrap();
+            let _ = wait.recv();
+            Ok(vec!["first".to_owned()])
+        });
+        has_begun.recv_timeout(PATIENCE).unwrap();
+        let ask = |deadline| queries.ask(deadline, |_, _| Ok(vec!["next".to_owned()]));
+        let mut waiting: Vec<_> = (1..MAX_WAITING).map(|_| ask(deadline)).collect();
+        let late = ask(Instant::now() - PATIENCE);
+        assert!(sentence(&ask(deadline)).starts_with("20 queries wait"));
+        drop(go_on);
+        waiting.push(first);
+        for outcome in waiting {
+            assert_eq!(outcome.recv_timeout(PATIENCE).unwrap().unwrap().found.len(), 1);
+        }
+        assert_eq!(sentence(&late), "query timed out in query queue");
+        assert_eq!(queries.metrics.queries.get(), 0.0);
+    }
+
+    #[test]
+    fn a_question_that_panics_is_lost_alone() {
+        let queries = queries();
+        let deadline = Instant::now() + PATIENCE;
+        let lost: Outcome<Vec<String>> = queries.ask(deadline, |_, _| panic!("on purpose"));
+        assert!(lost.recv_timeout(PATIENCE).is_err());
+        let next = queries.ask(deadline, |_, _| Ok(vec![String::new()]));
+        assert!(next.recv_timeout(PATIENCE).unwrap().is_ok());
+    }
+
+    #[test]
+    fn nothing_is_begun_while_too_much_is_not_read() {
+        let queries = queries();
+        let deadline = Instant::now() + PATIENCE;
+        let ask = |bytes| queries.ask(deadline, move |_, _| Ok(vec![String::with_capacity(bytes)]));
+        let unread = ask(MAX_UNREAD_BYTES + 1).recv_timeout(PATIENCE).unwrap().unwrap();
+        let refused = ask(1).recv_timeout(PATIENCE).unwrap();
+        assert!(matches!(refused, Err(QueryError::AnswersUnread { .. })), "{refused:?}");
+        drop(unread);
+        assert!(ask(1).recv_timeout(PATIENCE).unwrap().is_ok());
     }
 }

@@ -9,7 +9,8 @@
 //! - [`pages`]: what they say of targets that are broken, and of the whole box.
 //! - [`threads`]: each kind is killed once.
 //! - [`wal`]: a log that vanishes and comes back.
-//! - [`remote`]: endpoints that are away, refuse, and come back; [`remote_read`]: who reads the log from elsewhere.
+//! - [`remote`]: endpoints that are away, refuse, and come back; [`remote_read`]: who reads the log from elsewhere;
+//!   [`queries`]: who asks it here.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot be set up has to fail")]
 #![allow(clippy::print_stdout, reason = "a test says what it could not do")]
@@ -21,6 +22,7 @@ mod door;
 mod health;
 mod local;
 mod pages;
+mod queries;
 mod reload;
 mod remote;
 mod remote_read;

@@ -1,13 +1,11 @@
 //! Remote read of a box: long answers in frames, and questions that are too large or no questions at all.
 
-use scraped_engine::labels::builder::LabelsBuilder;
-use scraped_engine::wal::head::Wal;
-use scraped_engine::wal::options::WalOptions;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 use support::PATIENCE;
 use support::scraped::{Scraped, send};
+use support::wal::fill_with_noise;
 use tempfile::TempDir;
 
 /// One more than an answer may have.
@@ -17,27 +15,7 @@ const N_SERIES: i64 = 100;
 /// A box with samples of `noise{number="0"}` and so on, one each millisecond in turn; there is no target.
 fn start() -> Scraped {
     let dir = Arc::new(TempDir::with_prefix("scraped-test-").unwrap());
-    let options = WalOptions::at(dir.path().join("data"));
-    let (wal, _) = Wal::open(options, &mut |_, _| {}).unwrap();
-    let mut handles = Vec::new();
-    let mut appender = wal.appender();
-    for number in 0..N_SERIES {
-        let mut labels = LabelsBuilder::new();
-        labels.set("__name__", "noise");
-        labels.set("number", &number.to_string());
-        handles.push(appender.series(&labels).unwrap().handle);
-    }
-    appender.commit().unwrap();
-    for ts_ms in 0..N_SAMPLES {
-        let handle = handles[(ts_ms % N_SERIES) as usize];
-        appender.append(handle, ts_ms, (ts_ms as f64).sin());
-        if ts_ms % 50_000 == 0 {
-            appender.commit().unwrap();
-        }
-    }
-    appender.commit().unwrap();
-    drop(appender);
-    wal.close().unwrap();
+    fill_with_noise(&dir.path().join("data"), 0, N_SAMPLES, N_SERIES);
     std::fs::write(dir.path().join("scraped.yml"), "global: {external_labels: {site: edge}}\n").unwrap();
     Scraped::start_in(dir, &[])
 }

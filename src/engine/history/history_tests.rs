@@ -167,6 +167,29 @@ fn what_is_truncated_while_it_is_read_is_passed_over_and_refs_stay_whose_they_we
 }
 
 #[test]
+fn the_table_is_held_for_a_slice_of_it_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let wal = open(dir.path());
+    let mut appender = wal.appender();
+    let mut labels = LabelsBuilder::new();
+    for number in 0..5000 {
+        labels.set("number", &number.to_string());
+        appender.series(&labels).unwrap();
+    }
+    let (mut slices, mut first) = (Vec::new(), Some(0));
+    while let Some(slot) = first {
+        let mut n_series = 0;
+        first = wal.reader().visit_table(slot, |_, _| n_series += 1);
+        slices.push(n_series);
+    }
+    // A chunk of the table has 4096 slots; the last look finds nothing more.
+    assert_eq!(slices, [1024, 1024, 1024, 1024, 904, 0]);
+    let any = selectors(&[r#"{number=~"1?2?3?4?",number!=""}"#, r#"{number="7",a=~".*"}"#]);
+    let found = History::new(wal.reader()).matching(&any, &Bounds { max_series: 17, ..bounds() }).unwrap();
+    assert_eq!(found.len(), 16);
+}
+
+#[test]
 fn an_answer_is_whole_or_an_error_that_names_the_bound() {
     let dir = tempfile::tempdir().unwrap();
     let wal = open(dir.path());

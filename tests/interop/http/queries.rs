@@ -272,3 +272,46 @@ fn queries_are_answered_as_a_prometheus_with_the_same_samples_answers_them() {
     }
     assert!(differ.is_empty(), "{} (Prometheus first)\n{}", differ.len(), differ.join("\n"));
 }
+
+#[test]
+fn a_real_prometheus_scrapes_the_newest_samples() {
+    let targets = FakeTargets::start();
+    targets.set("/metrics", Behaviour::Counter);
+    targets.set("/dotted", Behaviour::Healthy(page("{\"dotted.name\",\"with.dots\"=\"a\\\"b\"} 5\n")));
+    let address = targets.address();
+    let job = |name: &str, path: &str| {
+        format!(
+            "- job_name: {name}\n  metrics_path: {path}\n  static_configs: [{{targets: ['{address}']}}]\n"
+        )
+    };
+    let scraped = Scraped::start(&format!(
+        "global: {{scrape_interval: 200ms, scrape_timeout: 200ms, external_labels: {{site: edge}}}}\nscrape_configs:\n{}{}",
+        job("counting", "/metrics"),
+        job("dotted", "/dotted")
+    ));
+    let dir = TempDir::with_prefix("scraped-test-").unwrap();
+    let config = format!(
+        "global: {{scrape_interval: 300ms, scrape_timeout: 300ms}}\nscrape_configs:\n- job_name: federate\n  honor_labels: true\n\
+         \x20 metrics_path: /federate\n  params: {{'match[]': ['{{job!=\"\"}}']}}\n  static_configs: [{{targets: ['{}']}}]\n",
+        scraped.address()
+    );
+    let prometheus = Peer::server(&config, dir.path(), &[]);
+    let rows = |query: &str| {
+        let answer = prometheus.get(&format!("/api/v1/query?query={}", encoded(query)));
+        serde_json::from_str::<Value>(&answer).unwrap()["data"]["result"].as_array().unwrap().clone()
+    };
+    wait_until("several samples", || {
+        rows("fake_scrapes_total[1m]").first().is_some_and(|row| row["values"].as_array().unwrap().len() > 2)
+    });
+    let theirs = &rows("fake_scrapes_total[1m]")[0];
+    let labels = &theirs["metric"];
+    assert_eq!((&labels["job"], &labels["site"]), (&Value::from("counting"), &Value::from("edge")));
+    assert_eq!(labels["instance"], Value::from(address.as_str()));
+    // Each is one of ours, with its time.
+    let ours = &found(&scraped, "fake_scrapes_total[1m]")[0]["values"];
+    for sample in theirs["values"].as_array().unwrap() {
+        assert!(ours.as_array().unwrap().contains(sample), "{sample} in {ours}");
+    }
+    let dotted = &rows("{\"dotted.name\"}")[0]["metric"]["with.dots"];
+    assert_eq!(dotted, &Value::from("a\"b"));
+}

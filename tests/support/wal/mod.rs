@@ -84,6 +84,30 @@ pub fn stage(appender: &mut Appender, names: &[&str], ts_ms: i64, value: f64) {
     }
 }
 
+/// Fills a new log with samples of `noise{number="0"}` and so on, one each millisecond from `first_ms` on, the series in
+/// turn.
+pub fn fill_with_noise(dir: &Path, first_ms: i64, n_samples: i64, n_series: i64) {
+    let (wal, _) = open_with(WalOptions::at(dir));
+    let mut appender = wal.appender();
+    let mut handles = Vec::new();
+    for number in 0..n_series {
+        let mut labels = LabelsBuilder::new();
+        labels.set("__name__", "noise");
+        labels.set("number", &number.to_string());
+        handles.push(appender.series(&labels).expect("the series can be made").handle);
+    }
+    appender.commit().expect("the log takes the series");
+    for idx in 0..n_samples {
+        appender.append(handles[(idx % n_series) as usize], first_ms + idx, (idx as f64).sin());
+        if idx % 50_000 == 0 {
+            appender.commit().expect("the log takes the samples");
+        }
+    }
+    appender.commit().expect("the log takes the samples");
+    drop(appender);
+    wal.close().expect("the log closes");
+}
+
 /// How [`commit`]'s series are called in an [`Answer`].
 pub fn series(name: &str) -> String {
     Labels::from_pairs([("__name__", name), ("job", "test")]).to_string()

@@ -1,5 +1,6 @@
 //! `/api/v1/query` and `/api/v1/query_range`, field for field as Prometheus (`web/api/v1/api.go: query, queryRange`).
 
+use crate::query::error::QueryError;
 use crate::query::evaluate::{Steps, instant, stepped};
 use crate::query::expression::{Expression, ExpressionError};
 use crate::query::{Answer, TIMEOUT};
@@ -31,81 +32,72 @@ pub(in crate::web) fn query_range(state: &WebState, request: &Request) -> Reply 
     prepared_range(state, request).unwrap_or_else(refused)
 }
 
-/// Why nothing is asked.
-enum Refusal {
-    Parameter(BadParameter),
-    NeedsEngine,
+fn refused(BadParameter(why): BadParameter) -> Reply {
+    Reply::Now(failure(400, "bad_data", &why))
 }
 
-impl From<BadParameter> for Refusal {
-    fn from(why: BadParameter) -> Self {
-        Self::Parameter(why)
-    }
-}
-
-fn refused(refusal: Refusal) -> Reply {
-    Reply::Now(match refusal {
-        Refusal::Parameter(BadParameter(why)) => failure(400, "bad_data", &why),
-        Refusal::NeedsEngine => failure(422, "execution", &ExpressionError::NeedsEngine.to_string()),
-    })
-}
-
-fn prepared_query(state: &WebState, request: &Request) -> Result<Reply, Refusal> {
+fn prepared_query(state: &WebState, request: &Request) -> Result<Reply, BadParameter> {
     let limit = params::limit(request)?;
     let ts_ms = params::time(request, "time")?.unwrap_or_else(params::now_ms);
     let deadline = deadline(request)?;
     let lookback_ms = lookback_ms(request)?;
-    let expression = expression(request)?;
-    let work =
-        move |history: &History, bounds: &Bounds| instant(history, bounds, expression, ts_ms, lookback_ms);
+    let text = request.form_value("query");
+    let work = move |history: &History, bounds: &Bounds| {
+        instant(history, bounds, expression(&text)?, ts_ms, lookback_ms)
+    };
     Ok(ask(&state.queries, deadline, work, move |answer: Answer<_>| render(answer, limit)))
 }
 
-fn prepared_range(state: &WebState, request: &Request) -> Result<Reply, Refusal> {
+fn prepared_range(state: &WebState, request: &Request) -> Result<Reply, BadParameter> {
     let limit = params::limit(request)?;
     let time =
         |name| params::parse_time(&request.form_value(name)).map_err(|why| BadParameter::new(name, &why));
     let (start_ms, end_ms) = (time("start")?, time("end")?);
     if end_ms < start_ms {
-        return Err(BadParameter::new("end", "end timestamp must not be before start time").into());
+        return Err(BadParameter::new("end", "end timestamp must not be before start time"));
     }
     let step_nanos =
         params::parse_nanos(&request.form_value("step")).map_err(|why| BadParameter::new("step", &why))?;
     if step_nanos <= 0 {
         let why = "zero or negative query resolution step widths are not accepted. Try a positive integer";
-        return Err(BadParameter::new("step", why).into());
+        return Err(BadParameter::new("step", why));
     }
     let length_nanos = (i128::from(end_ms) - i128::from(start_ms)) * NANOS_A_MS;
     if length_nanos / step_nanos > MAX_STEPS {
         let why = "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution \
                    (?step=XX)";
-        return Err(BadParameter(why.to_owned()).into());
+        return Err(BadParameter(why.to_owned()));
     }
     let deadline = deadline(request)?;
     let lookback_ms = lookback_ms(request)?;
-    let expression = expression(request)?;
-    let kind = match &expression {
-        Expression::Vector(_) | Expression::Number(_) => None,
-        Expression::Range { .. } => Some("range vector"),
-        Expression::Text(_) => Some("string"),
-    };
-    if let Some(kind) = kind {
-        let why =
-            format!("invalid expression type \"{kind}\" for range query, must be Scalar or instant Vector");
-        return Err(BadParameter::new("query", &why).into());
-    }
+    let text = request.form_value("query");
     let step_ms = i64::try_from(step_nanos / NANOS_A_MS).unwrap_or(i64::MAX).max(1);
     let steps = Steps { start_ms, end_ms, step_ms };
-    let work =
-        move |history: &History, bounds: &Bounds| stepped(history, bounds, expression, steps, lookback_ms);
+    let work = move |history: &History, bounds: &Bounds| {
+        let expression = expression_of_steps(&text)?;
+        stepped(history, bounds, expression, steps, lookback_ms)
+    };
     Ok(ask(&state.queries, deadline, work, move |answer: Answer<_>| render(answer, limit)))
 }
 
-fn expression(request: &Request) -> Result<Expression, Refusal> {
-    Expression::parse(&request.form_value("query")).map_err(|error| match error {
+/// Reads an expression. For the query thread: patterns take their time, and brackets their stack.
+fn expression(text: &str) -> Result<Expression, QueryError> {
+    Expression::parse(text).map_err(|error| match error {
         ExpressionError::Mistake(mistake) => BadParameter::new("query", &mistake.to_string()).into(),
-        ExpressionError::NeedsEngine => Refusal::NeedsEngine,
+        ExpressionError::NeedsEngine => QueryError::NeedsEngine,
     })
+}
+
+/// The same of one that has a value at each step.
+fn expression_of_steps(text: &str) -> Result<Expression, QueryError> {
+    let expression = expression(text)?;
+    let kind = match &expression {
+        Expression::Vector(_) | Expression::Number(_) => return Ok(expression),
+        Expression::Range { .. } => "range vector",
+        Expression::Text(_) => "string",
+    };
+    let why = format!("invalid expression type \"{kind}\" for range query, must be Scalar or instant Vector");
+    Err(BadParameter::new("query", &why).into())
 }
 
 /// `timeout`, which may be less than ours.

@@ -4,8 +4,10 @@
 //! understands that, and written with underscores for everyone else.
 
 use crate::query::Answer;
+use crate::query::error::QueryError;
 use crate::web::api::query::expressions::LOOKBACK_MS;
-use crate::web::api::query::{LOST, params, status_of};
+use crate::web::api::query::params::{self, BadParameter};
+use crate::web::api::query::{LOST, status_of};
 use crate::web::metrics::WebMetrics;
 use crate::web::serve::http::{Request, Response};
 use crate::web::serve::reply::Reply;
@@ -25,19 +27,17 @@ const INSTANCE: &str = "instance";
 
 /// Answers `/federate`.
 pub(in crate::web) fn federate(state: &WebState, request: &Request) -> Reply {
-    let selectors = match params::any_selectors(request) {
-        Ok(selectors) => selectors,
-        Err(why) => return Reply::Now(Response::text(400, format!("{why}\n"))),
-    };
+    let matches = request.form_values("match[]");
     let page = Page {
         external: state.running.config().global.external_labels.clone(),
         is_quoted: request.accept.as_deref().is_some_and(|accept| accept.contains(QUOTED)),
     };
-    if selectors.is_empty() {
+    if matches.is_empty() {
         return Reply::Now(page.of_pieces(std::iter::empty()));
     }
     let now_ms = params::now_ms();
     let work = move |history: &History, bounds: &Bounds| {
+        let selectors = params::any_selectors(&matches).map_err(BadParameter)?;
         let mut found = history.newest(&selectors, now_ms - LOOKBACK_MS..=now_ms, bounds)?;
         found.retain(|series| series.samples.iter().any(|sample| !sample.value.is_stale()));
         // Families together; within one the order stays.
@@ -51,6 +51,7 @@ pub(in crate::web) fn federate(state: &WebState, request: &Request) -> Reply {
         || Response::text(500, format!("{LOST}\n")),
         move |outcome| match outcome {
             Ok(answer) => page.render(answer),
+            Err(QueryError::BadParameter(why)) => Response::text(400, format!("{why}\n")),
             Err(error) => failed(&metrics, status_of(&error).0, &error.to_string()),
         },
     )

@@ -49,9 +49,10 @@ pub(in crate::web) fn status_of(error: &QueryError) -> (u16, &'static str) {
         | QueryError::TimedOutInQueue
         | QueryError::AnswersUnread { .. }
         | QueryError::History(HistoryError::TimedOut) => (503, "timeout"),
+        QueryError::BadParameter(_) => (400, "bad_data"),
         QueryError::NoThread(_) | QueryError::History(HistoryError::NotOpen) => (503, "unavailable"),
         QueryError::History(HistoryError::Wal(_)) => (500, "internal"),
-        QueryError::History(_) => (422, "execution"),
+        QueryError::NeedsEngine | QueryError::History(_) => (422, "execution"),
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::calendar::{civil_from_days, days_from_civil};
 use crate::duration::parse_duration;
 use crate::query::TIMEOUT;
+use crate::query::error::QueryError;
 use crate::web::serve::http::Request;
 use scraped_engine::labels::quote::Quoted;
 use scraped_engine::labels::selector::Selector;
@@ -17,6 +18,12 @@ pub(super) struct BadParameter(pub(super) String);
 impl BadParameter {
     pub(super) fn new(name: &str, why: &str) -> Self {
         Self(format!("invalid parameter {}: {why}", Quoted(name)))
+    }
+}
+
+impl From<BadParameter> for QueryError {
+    fn from(BadParameter(why): BadParameter) -> Self {
+        Self::BadParameter(why)
     }
 }
 
@@ -56,18 +63,17 @@ pub(super) fn limit(request: &Request) -> Result<Option<usize>, BadParameter> {
     }
 }
 
-/// The selectors of `match[]`; none of them for every series.
-pub(super) fn selectors(request: &Request) -> Result<Vec<Selector>, String> {
-    let selectors = any_selectors(request)?;
+/// Reads selectors; none of them is for every series. For the query thread: patterns take their time.
+pub(super) fn selectors(texts: &[String]) -> Result<Vec<Selector>, String> {
+    let selectors = any_selectors(texts)?;
     match selectors.iter().any(Selector::selects_all) {
         true => Err("match[] must contain at least one non-empty matcher".to_owned()),
         false => Ok(selectors),
     }
 }
 
-/// The selectors of `match[]`.
-pub(super) fn any_selectors(request: &Request) -> Result<Vec<Selector>, String> {
-    let texts = request.form_values("match[]");
+/// The same, for every series too.
+pub(super) fn any_selectors(texts: &[String]) -> Result<Vec<Selector>, String> {
     texts.iter().map(|text| parse_metric_selector(text).map_err(|error| error.to_string())).collect()
 }
 

@@ -19,6 +19,9 @@ use scraped_engine::labels::quote::Quoted;
 use serde::Serialize;
 use std::ops::RangeInclusive;
 
+/// The parameter with selectors.
+const MATCH: &str = "match[]";
+
 /// Digits of the largest code point in hexadecimal.
 const MAX_CODE_DIGITS: usize = 6;
 
@@ -53,13 +56,16 @@ fn reply(prepared: Result<Reply, BadParameter>) -> Reply {
 }
 
 fn prepared_series(state: &WebState, request: &Request) -> Result<Reply, BadParameter> {
-    if request.form_values("match[]").is_empty() {
+    let matches = request.form_values(MATCH);
+    if matches.is_empty() {
         return Err(BadParameter("no match[] parameter provided".to_owned()));
     }
     let limit = params::limit(request)?;
     let range_ms = params::range(request)?;
-    let selectors = params::selectors(request).map_err(|why| BadParameter::new("match[]", &why))?;
-    let work = move |history: &History, bounds: &Bounds| Ok(history.series(&selectors, range_ms, bounds)?);
+    let work = move |history: &History, bounds: &Bounds| {
+        let selectors = params::selectors(&matches).map_err(|why| BadParameter::new(MATCH, &why))?;
+        Ok(history.series(&selectors, range_ms, bounds)?)
+    };
     let render =
         move |answer: Answer<Vec<Labels>>| in_pieces(answer, limit, |labels| json_bytes(&Series(labels)));
     Ok(ask(&state.queries, params::deadline(), work, render))
@@ -69,8 +75,9 @@ fn prepared_series(state: &WebState, request: &Request) -> Result<Reply, BadPara
 fn prepared_labels(state: &WebState, request: &Request, name: Option<String>) -> Result<Reply, BadParameter> {
     let limit = params::limit(request)?;
     let range_ms = params::range(request)?;
-    let selectors = params::selectors(request).map_err(BadParameter)?;
+    let matches = request.form_values(MATCH);
     let work = move |history: &History, bounds: &Bounds| -> Result<Vec<String>, QueryError> {
+        let selectors = params::selectors(&matches).map_err(BadParameter)?;
         if !touches(history, range_ms)? {
             return Ok(Vec::new());
         }
