@@ -116,10 +116,11 @@ fn pages_and_methods() {
     check("GET", "/api/v1/targets", 200, no_targets);
     check(
         "GET",
-        "/api/v1/query?query=up",
+        "/api/v1/rules",
         422,
         r#"{"status":"error","errorType":"execution","error":"unavailable with Prometheus Agent"}"#,
     );
+    check("GET", "/api/v1/query?query=up", 503, r#""errorType":"unavailable","error":"the log is not open"#);
     check("GET", "/nosuch", 404, "404 page not found");
     check("GET", "/targets", 200, "No jobs yet");
     check("GET", "/status", 200, "No remote_write");
@@ -286,7 +287,7 @@ fn every_answer_forbids_what_pages_do_not_need() {
         ("GET", "/script.js", "Host: localhost\r\n", 200),
         ("GET", "/metrics", "Host: localhost\r\n", 200),
         ("GET", "/api/v1/targets", "Host: localhost\r\n", 200),
-        ("GET", "/api/v1/query", "Host: localhost\r\n", 422),
+        ("GET", "/api/v1/query", "Host: localhost\r\n", 400),
         ("GET", "/nosuch", "Host: localhost\r\n", 404),
         ("POST", "/metrics", "Host: localhost\r\n", 405),
         ("POST", "/metrics", refused, 413),
@@ -468,7 +469,8 @@ fn a_form_is_read_with_its_request() {
     assert_eq!(ask(server.address, "GET", "/-/healthy").0, 200);
     write!(stream, "=upGET /-/healthy HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
     let answers = read_until(&mut stream, "scraped is Healthy.\n");
-    assert!(answers.starts_with("HTTP/1.1 422 ") && answers.contains("HTTP/1.1 200 OK"), "{answers}");
+    // Of an empty query it would be 400.
+    assert!(answers.starts_with("HTTP/1.1 503 ") && answers.contains("HTTP/1.1 200 OK"), "{answers}");
     server.handle.stop();
 }
 
@@ -480,7 +482,7 @@ fn requests_are_counted_by_route() {
     }
     let page = ask(server.address, "GET", "/metrics").1;
     for line in [
-        "prometheus_http_requests_total{handler=\"/api/v1/label/:name/values\",code=\"422\"} 2\n",
+        "prometheus_http_requests_total{handler=\"/api/v1/label/:name/values\",code=\"200\"} 2\n",
         "prometheus_http_requests_total{handler=\"/*filepath\",code=\"404\"} 2\n",
         "prometheus_http_response_size_bytes_sum{handler=\"/-/healthy\"} 20\n",
         "prometheus_http_request_duration_seconds_bucket{handler=\"/-/healthy\",le=\"+Inf\"} 1\n",
