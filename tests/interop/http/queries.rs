@@ -62,15 +62,15 @@ fn floats(until_s: i64) -> String {
 fn histograms(until_s: i64) -> String {
     let mut text = String::new();
     for (name, from) in [("native", 0), ("mixed", 20)] {
-        write!(text, "name: \"{name}\"\ntype: HISTOGRAM\n").unwrap();
+        writeln!(text, "name: \"{name}\"\ntype: HISTOGRAM").unwrap();
         for idx in from..N_SAMPLES {
             let ts_ms = (until_s - (N_SAMPLES - idx) * SECONDS_A_SAMPLE) * 1000 + 123;
-            write!(
+            writeln!(
                 text,
                 "metric {{ timestamp_ms: {ts_ms} histogram {{ sample_count: {} sample_sum: 18.4 zero_threshold: 0.001 \
                  zero_count: 2 schema: 1 positive_span {{ offset: 0 length: 2 }} positive_span {{ offset: 1 length: 1 }} \
                  positive_delta: {idx} positive_delta: 1 positive_delta: -1 negative_span {{ offset: 1 length: 1 }} \
-                 negative_delta: 4 }} }}\n",
+                 negative_delta: 4 }} }}",
                 3 * idx + 7
             )
             .unwrap();
