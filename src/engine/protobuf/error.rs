@@ -9,8 +9,8 @@ pub struct WireError {
     pub offset: u64,
     /// Name of the innermost message there.
     pub message: &'static str,
-    /// What was found there. Boxed: messages are mostly right, and every field pays for the size of the result.
-    pub mistake: Box<Mistake>,
+    /// What was found there.
+    pub mistake: Mistake,
 }
 
 impl fmt::Display for WireError {

@@ -59,7 +59,17 @@ fn push_chunk(out: &mut Vec<u8>, chunk: &Chunk) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protobuf::read::Message;
+    use crate::protobuf::error::WireError;
+    use crate::protobuf::read;
+
+    type Message<'bytes> = read::Message<'bytes, Frame>;
+
+    #[derive(Clone, Copy, Debug)]
+    struct Frame;
+
+    impl read::Reader for Frame {
+        type Error = WireError;
+    }
 
     /// Query, labels and number of chunks of a frame that is whole.
     fn read(frame: &[u8]) -> (u64, Vec<String>, usize) {

@@ -2,7 +2,7 @@
 
 use crate::labels::Labels;
 use crate::labels::selector::{MatchType, Matcher, Selector};
-use crate::protobuf::read::{Message, Packed};
+use crate::protobuf::read;
 use crate::remote_read::error::RequestError;
 use std::ops::RangeInclusive;
 
@@ -20,6 +20,16 @@ const MAX_PATTERN_BYTES: usize = 16 << 20;
 
 /// What Prometheus' own `series` API says it asks for.
 const SERIES_ONLY: &[u8] = b"series";
+
+type Message<'request> = read::Message<'request, Request>;
+
+/// The reader of requests.
+#[derive(Clone, Copy, Debug)]
+struct Request;
+
+impl read::Reader for Request {
+    type Error = RequestError;
+}
 
 /// A request.
 #[derive(Debug)]
@@ -72,8 +82,8 @@ impl ReadRequest {
                 }
                 1 => queries.push(reader.query(field.message("Queries", "Query")?)?),
                 2 => match field.integers("AcceptedResponseTypes")? {
-                    Packed::One(number) => accepted.push(number as i32),
-                    Packed::Many(mut numbers) => {
+                    read::Packed::One(number) => accepted.push(number as i32),
+                    read::Packed::Many(mut numbers) => {
                         while !numbers.is_empty() {
                             accepted.push(numbers.varint()? as i32);
                         }

@@ -6,8 +6,7 @@
 use crate::exposition::exemplar::Exemplar;
 use crate::exposition::protobuf::histogram::{bucket, exact_timestamp_ms};
 use crate::exposition::protobuf::metric::{LabelPair, Metric, Parts};
-use crate::exposition::protobuf::place::Result;
-use crate::protobuf::read::Message;
+use crate::exposition::protobuf::place::{Message, Result};
 
 /// Number of the exemplars of a `Histogram`.
 const EXEMPLARS: i32 = 16;

@@ -3,9 +3,9 @@
 
 use crate::exposition::excerpt::Excerpt;
 use crate::exposition::protobuf::error::ProtobufError;
-use crate::exposition::protobuf::place::Result;
+use crate::exposition::protobuf::place::{Field, Message, Packed, Result};
 use crate::histogram::{CounterResetHint, Counts, Flavour, Histogram, Span};
-use crate::protobuf::read::{Field, Message, Packed, unzigzag};
+use crate::protobuf::read::unzigzag;
 
 /// The finest resolution has 537 088 buckets between the smallest double and the largest; more on one side of zero
 /// are an attack on memory.

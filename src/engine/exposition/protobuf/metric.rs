@@ -6,10 +6,9 @@
 use crate::exposition::excerpt::Excerpt;
 use crate::exposition::protobuf::error::ProtobufError;
 use crate::exposition::protobuf::histogram::{Head, timestamp_ms};
-use crate::exposition::protobuf::place::Result;
+use crate::exposition::protobuf::place::{Field, Message, Result};
 use crate::histogram::CounterResetHint;
 use crate::metric_type::MetricType;
-use crate::protobuf::read::{Field, Message};
 
 /// Number of a `Metric`'s labels.
 const LABEL: i32 = 1;

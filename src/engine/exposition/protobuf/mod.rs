@@ -17,13 +17,12 @@ use crate::exposition::options::ParserOptions;
 use crate::exposition::protobuf::error::ProtobufError;
 use crate::exposition::protobuf::exemplars::Exemplars;
 use crate::exposition::protobuf::metric::{Family, Kind, Metric, Parts, quantile};
-use crate::exposition::protobuf::place::Result;
+use crate::exposition::protobuf::place::{Message, Result};
 use crate::exposition::recall::Recall;
 use crate::float;
 use crate::histogram::Histogram;
 use crate::histogram::nhcb::ClassicHistogram;
 use crate::metric_type::MetricType;
-use crate::protobuf::read::Message;
 
 /// The length in front of a family is spread over at most this many bytes (`binary.MaxVarintLen32`).
 const MAX_LENGTH_BYTES: usize = 5;
@@ -395,21 +394,26 @@ impl<'page> ProtobufParser<'page> {
 ///
 /// # Errors
 /// There is no length, or one beyond the end of the page.
+#[inline]
 fn next_family<'page>(page: &mut Message<'page>) -> Result<Option<Message<'page>>> {
-    let rest = *page;
-    if rest.is_empty() {
+    if page.is_empty() {
         return Ok(None);
     }
+    let family = page.delimited(MAX_LENGTH_BYTES, "MetricFamily");
+    family.map(Some).ok_or_else(|| no_family(*page))
+}
+
+#[cold]
+fn no_family(rest: Message<'_>) -> ExpositionError {
     let mut body = rest;
     let length = body.varint().ok().filter(|_| rest.len() - body.len() <= MAX_LENGTH_BYTES);
-    let length = length.ok_or_else(|| ProtobufError::InvalidFamilyLength.at(rest.place()))?;
-    let found = rest.len() as u64;
-    // At most 35 bits.
-    let needed = (rest.len() - body.len()) as u64 + length;
-    if needed > found {
-        return Err(ProtobufError::FamilyBeyondPage { needed, found }.at(rest.place()));
-    }
-    let family = body.take(length as usize, "MetricFamily");
-    *page = body;
-    Ok(Some(family))
+    let error = match length {
+        None => ProtobufError::InvalidFamilyLength,
+        // At most 35 bits.
+        Some(length) => ProtobufError::FamilyBeyondPage {
+            needed: (rest.len() - body.len()) as u64 + length,
+            found: rest.len() as u64,
+        },
+    };
+    error.at(rest.place())
 }
