@@ -36,17 +36,21 @@ pub(super) fn shown(
         time_text(*range_ms.end()),
         at(Some(*range_ms.start())),
     );
-    if let Some(end_ms) = question.end_ms {
-        let _ = write!(
-            content,
-            "<a href=\"{}\">later</a> <a href=\"{}\">now</a> ",
-            at(Some(end_ms.saturating_add(question.length_ms()))
-                .filter(|end_ms| *end_ms < ms(SystemTime::now()))),
-            at(None)
-        );
-    }
+    let _ = match question.end_ms {
+        Some(end_ms) => {
+            let later_ms = Some(end_ms.saturating_add(question.length_ms()));
+            let later_ms = later_ms.filter(|later_ms| *later_ms < ms(SystemTime::now()));
+            write!(content, "<a href=\"{}\">later</a> <a href=\"{}\">now</a> ", at(later_ms), at(None))
+        }
+        // To be shared: what is seen here stays.
+        None => write!(content, "<a href=\"{}\">this moment</a> ", at(Some(*range_ms.end()))),
+    };
     if seen.rows.is_empty() {
-        let _ = write!(content, "</p><p>No series is like that in this time.");
+        content.push_str("</p><p>No series is like that in this time.");
+        if let Some(log_ms) = &seen.log_ms {
+            let (oldest, newest) = (time_text(*log_ms.start()), time_text(*log_ms.end()));
+            let _ = write!(content, " The log has samples from about {oldest} to {newest} UTC.");
+        }
         content.push_str(&similar(site, question, &seen.names));
         content.push_str("</p>");
     } else {

@@ -28,6 +28,8 @@ pub(super) struct Seen {
     pub(super) rows: Vec<Row>,
     /// The part of the range that is drawn, in milliseconds.
     pub(super) drawn_ms: RangeInclusive<i64>,
+    /// The time of which the log has samples, in milliseconds; looked for only where no series was found.
+    pub(super) log_ms: Option<RangeInclusive<i64>>,
     /// How the selector can be made narrower.
     pub(super) narrowings: Vec<Narrowing>,
     /// Names of metrics, in order; empty if there are too many series to look for them.
@@ -84,7 +86,8 @@ pub(super) fn search(
     let oldest_ms = drawn.iter().filter_map(|series| Some(series.samples.first()?.ts_ms)).min();
     let drawn_ms = drawn_part(range_ms, oldest_ms);
     let rows = drawn.iter().map(|series| row(series, &drawn_ms, n_columns)).collect();
-    Ok(Seen { n_series, rows, drawn_ms, narrowings, names: names(history, bounds)? })
+    let log_ms = if n_series == 0 { history.extent()? } else { None };
+    Ok(Seen { n_series, rows, drawn_ms, log_ms, narrowings, names: names(history, bounds)? })
 }
 
 /// Where there are samples: those of a box that has just been started would be a dot at the edge of a chart of an hour.
