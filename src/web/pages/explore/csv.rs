@@ -24,6 +24,8 @@ pub(super) fn csv(answer: Answer<Vec<SelectedSeries>>) -> Response {
     head.push_str(",timestamp,value\r\n");
     let (mut series_idx, mut first) = (0, 0);
     let lines = std::iter::from_fn(move || {
+        // All of the answer moves in here, so that it is counted as long as it is there.
+        let answer = &answer;
         let series = answer.found.get(series_idx)?;
         let mut labels = String::new();
         push_field(series.labels.get(METRIC_NAME), &mut labels);

@@ -1,8 +1,8 @@
 //! Which series an expression names, or why it names none: in sentences, with the place marked.
 
+use crate::query::Found;
 use crate::query::expression::{At, Expression, ExpressionError, Vector};
 use crate::web::pages::{cut, escape};
-use crate::web::site::Site;
 use scraped_engine::labels::selector::Selector;
 use scraped_engine::labels::selector::error::ParseError;
 
@@ -16,6 +16,13 @@ pub(super) struct Mistake {
     pub(super) status: u16,
     /// Sentences, as HTML.
     pub(super) html: String,
+}
+
+/// What was found, or why nothing was looked for.
+impl<T: Found> Found for Result<T, Mistake> {
+    fn memory_bytes(&self) -> usize {
+        self.as_ref().map_or_else(|mistake| mistake.html.len(), Found::memory_bytes)
+    }
 }
 
 impl Mistake {
@@ -40,23 +47,24 @@ impl Mistake {
         mistake
     }
 
-    fn of_engine(site: &Site) -> Self {
+    fn of_engine(base: &str) -> Self {
         let mut mistake =
             Self::new(422, "Functions and operators need PromQL's engine, which an agent has not.");
         mistake.html.push_str(&format!(
             "<p>Type a selector, or let a Prometheus read this box: with <code>{}/api/v1/read</code> in its remote_read it \
              answers all of PromQL over what is here.</p>",
-            escape(site.base())
+            escape(base)
         ));
         mistake
     }
 }
 
-/// The series that an expression names.
+/// The series that an expression names, where the pages begin with `base`. For the query thread: patterns take their time, and
+/// brackets their stack.
 ///
 /// # Errors
 /// What is wrong with it.
-pub(super) fn selector_of(expr: &str, site: &Site) -> Result<Selector, Mistake> {
+pub(super) fn selector_of(expr: &str, base: &str) -> Result<Selector, Mistake> {
     match Expression::parse(expr) {
         Ok(Expression::Vector(Vector { selector, offset_ms: 0, at: None::<At> })) => Ok(selector),
         Ok(Expression::Vector(_) | Expression::Range { .. }) => {
@@ -67,6 +75,6 @@ pub(super) fn selector_of(expr: &str, site: &Site) -> Result<Selector, Mistake> 
             Err(Mistake::new(422, "This names no series: type the name of a metric, or a selector."))
         }
         Err(ExpressionError::Mistake(error)) => Err(Mistake::at_its_place(expr, &error)),
-        Err(ExpressionError::NeedsEngine) => Err(Mistake::of_engine(site)),
+        Err(ExpressionError::NeedsEngine) => Err(Mistake::of_engine(base)),
     }
 }

@@ -10,7 +10,7 @@ mod narrowing;
 pub(in crate::web::pages) mod question;
 mod search;
 
-use crate::query::{Outcome, TIMEOUT};
+use crate::query::{Answer, Outcome, TIMEOUT};
 use crate::web::api::query::status_of;
 use crate::web::pages::explore::form::{REFRESH_S, TITLE, form, links};
 use crate::web::pages::explore::found::shown;
@@ -52,24 +52,28 @@ pub(in crate::web) fn explore(state: &WebState, request: &Request) -> Reply {
         let outcome = state.queries.ask(deadline, names);
         return answered(outcome, site, question, |site, question, names| begin(site, question, &names));
     }
-    let selector = match selector_of(&question.expr, &site) {
-        Ok(selector) => selector,
-        Err(mistake) => return Reply::Now(refused(&site, &question, &mistake)),
-    };
+    let (expr, base) = (question.expr.clone(), site.base().to_owned());
     let range_ms = question.range_ms(ms(SystemTime::now()));
     if request.query_value("format") == "csv" {
-        let outcome = state
-            .queries
-            .ask(deadline, move |history, bounds| Ok(history.select(&[selector], range_ms, bounds)?));
-        return Reply::later_or(outcome, lost, |outcome| match outcome {
-            Ok(answer) => csv::csv(answer),
+        let outcome = state.queries.ask(deadline, move |history, bounds| match selector_of(&expr, &base) {
+            Ok(selector) => Ok(Ok(history.select(&[selector], range_ms, bounds)?)),
+            Err(mistake) => Ok(Err(mistake)),
+        });
+        return Reply::later_or(outcome, lost, move |outcome| match outcome {
+            Ok(Answer { found: Ok(found), counted }) => csv::csv(Answer { found, counted }),
+            Ok(Answer { found: Err(mistake), .. }) => refused(&site, &question, &mistake),
             Err(error) => Response::text(status_of(&error).0, format!("{error}\n")),
         });
     }
     let searched_ms = range_ms.clone();
-    let outcome =
-        state.queries.ask(deadline, move |history, bounds| search(history, selector, &searched_ms, bounds));
-    answered(outcome, site, question, move |site, question, seen| shown(site, question, &range_ms, &seen))
+    let outcome = state.queries.ask(deadline, move |history, bounds| match selector_of(&expr, &base) {
+        Ok(selector) => Ok(Ok(search(history, selector, &searched_ms, bounds)?)),
+        Err(mistake) => Ok(Err(mistake)),
+    });
+    answered(outcome, site, question, move |site, question, found| match found {
+        Ok(seen) => shown(site, question, &range_ms, &seen),
+        Err(mistake) => refused(site, question, &mistake),
+    })
 }
 
 /// The page that `render` makes of what was found, or one that says why nothing was.
