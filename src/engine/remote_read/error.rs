@@ -1,6 +1,7 @@
 //! Why a request of remote read is refused, in Prometheus' words where it has them.
 
 use crate::labels::pattern::PatternError;
+use crate::labels::selector::PATTERNS_TOO_LARGE;
 use crate::protobuf::error::WireError;
 use std::fmt;
 
@@ -32,10 +33,7 @@ pub enum RequestError {
     /// A value that is no regular expression.
     Pattern(PatternError),
     /// Regular expressions that are too large together.
-    PatternsTooLarge {
-        /// Bytes that they may take in memory.
-        limit: usize,
-    },
+    PatternsTooLarge,
     /// It accepts no answer that there is: the numbers of those that it accepts.
     NoAnswerType(Vec<i32>),
 }
@@ -54,12 +52,7 @@ impl fmt::Display for RequestError {
             Self::UnknownMatcher => f.write_str("invalid matcher type"),
             Self::NotUtf8 => f.write_str("a matcher whose name or value is not UTF-8 matches nothing"),
             Self::Pattern(error) => error.fmt(f),
-            Self::PatternsTooLarge { limit } => write!(
-                f,
-                "the regular expressions of this request take more than {} MiB together (limit: {} MiB)",
-                limit >> 20,
-                limit >> 20
-            ),
+            Self::PatternsTooLarge => f.write_str(PATTERNS_TOO_LARGE),
             Self::NoAnswerType(accepted) => {
                 let accepted: Vec<String> = accepted.iter().map(i32::to_string).collect();
                 write!(

@@ -1,7 +1,7 @@
 //! `ReadRequest`: what is asked, and in which form the answer may come.
 
 use crate::labels::Labels;
-use crate::labels::selector::{MatchType, Matcher, Selector};
+use crate::labels::selector::{MAX_PATTERN_BYTES, MatchType, Matcher, Selector};
 use crate::protobuf::read;
 use crate::remote_read::error::RequestError;
 use std::ops::RangeInclusive;
@@ -14,9 +14,6 @@ const MAX_QUERIES: usize = 100;
 
 /// Matchers of one query.
 const MAX_MATCHERS: usize = 1000;
-
-/// What the compiled regular expressions of a request may take in memory together.
-const MAX_PATTERN_BYTES: usize = 16 << 20;
 
 /// What Prometheus' own `series` API says it asks for.
 const SERIES_ONLY: &[u8] = b"series";
@@ -162,7 +159,7 @@ impl QueryReader<'_> {
         let matcher = Matcher::new(match_type, name, value)?.with_absent(self.external_labels.get(name));
         self.pattern_bytes += matcher.pattern_bytes();
         if self.pattern_bytes > MAX_PATTERN_BYTES {
-            return Err(RequestError::PatternsTooLarge { limit: MAX_PATTERN_BYTES });
+            return Err(RequestError::PatternsTooLarge);
         }
         Ok(matcher)
     }
@@ -292,7 +289,7 @@ mod tests {
         );
         check(
             read(&request(&[query(&vec![matcher(2, "a", "\\pL{200}"); 900], "")], &[])),
-            "the regular expressions of this request take more than 16 MiB together (limit: 16 MiB)",
+            crate::labels::selector::PATTERNS_TOO_LARGE,
         );
     }
 }

@@ -10,6 +10,12 @@ use crate::labels::pattern::{Pattern, PatternError};
 use crate::labels::quote::Quoted;
 use crate::labels::{Labels, METRIC_NAME, is_legacy_label_name};
 
+/// What the compiled patterns of one question may take in memory together.
+pub const MAX_PATTERN_BYTES: usize = 16 << 20;
+
+/// What is said of patterns that take more.
+pub const PATTERNS_TOO_LARGE: &str = "the regular expressions take more than 16 MiB together; shorten them";
+
 /// A parsed selector: a series matches if every matcher does.
 #[derive(Debug)]
 pub struct Selector {
@@ -130,6 +136,11 @@ impl Selector {
     /// Whether it selects every series: each matcher passes a label that is absent.
     pub fn selects_all(&self) -> bool {
         self.matchers.iter().all(|matcher| matcher.passes(""))
+    }
+
+    /// About what the engines of its patterns take in memory.
+    pub fn pattern_bytes(&self) -> usize {
+        self.matchers.iter().map(Matcher::pattern_bytes).sum()
     }
 
     /// What a series must pass.

@@ -6,7 +6,7 @@ use crate::labels::METRIC_NAME;
 use crate::labels::quote::Quoted;
 use crate::labels::selector::error::ParseError;
 use crate::labels::selector::lexer::{Kind, Lexer, Token};
-use crate::labels::selector::{MatchType, Matcher, Selector};
+use crate::labels::selector::{MAX_PATTERN_BYTES, MatchType, Matcher, PATTERNS_TOO_LARGE, Selector};
 
 /// Reads a selector that may select anything (`ParseMetricSelector`).
 ///
@@ -99,11 +99,18 @@ fn selector<'a>(lexer: &mut Lexer<'a>) -> Result<(Selector, Option<&'a str>), Pa
 }
 
 fn braces(lexer: &mut Lexer<'_>, matchers: &mut Vec<Matcher>) -> Result<(), ParseError> {
+    let mut pattern_bytes = 0;
     loop {
         if lexer.take(Kind::RightBrace)?.is_some() {
             return Ok(());
         }
-        matchers.push(matcher(lexer)?);
+        let start = lexer.peek()?.start;
+        let matcher = matcher(lexer)?;
+        pattern_bytes += matcher.pattern_bytes();
+        if pattern_bytes > MAX_PATTERN_BYTES {
+            return Err(lexer.error_at(start, PATTERNS_TOO_LARGE));
+        }
+        matchers.push(matcher);
         if lexer.take(Kind::Comma)?.is_none() && lexer.peek()?.kind != Kind::RightBrace {
             return Err(lexer.unexpected("label matching", r#""," or "}""#));
         }
@@ -248,5 +255,13 @@ mod tests {
             assert_eq!(name, expected);
             assert!(parse_selector(&name).unwrap().matches(|label| labels.get(label)), "{name}");
         }
+    }
+
+    #[test]
+    fn patterns_that_are_too_large_together_are_refused() {
+        let matchers = |n: usize| vec![r#"a=~"\\pL{200}""#; n].join(",");
+        assert!(parse_selector(&format!("{{{}}}", matchers(1))).is_ok());
+        let error = parse_selector(&format!("{{{}}}", matchers(900))).unwrap_err();
+        assert_eq!(error.reason(), PATTERNS_TOO_LARGE);
     }
 }

@@ -6,8 +6,8 @@ use crate::query::TIMEOUT;
 use crate::query::error::QueryError;
 use crate::web::serve::http::Request;
 use scraped_engine::labels::quote::Quoted;
-use scraped_engine::labels::selector::Selector;
 use scraped_engine::labels::selector::parser::parse_metric_selector;
+use scraped_engine::labels::selector::{MAX_PATTERN_BYTES, PATTERNS_TOO_LARGE, Selector};
 use std::ops::RangeInclusive;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -74,7 +74,16 @@ pub(super) fn selectors(texts: &[String]) -> Result<Vec<Selector>, String> {
 
 /// The same, for every series too.
 pub(super) fn any_selectors(texts: &[String]) -> Result<Vec<Selector>, String> {
-    texts.iter().map(|text| parse_metric_selector(text).map_err(|error| error.to_string())).collect()
+    let mut pattern_bytes = 0;
+    let selector = |text: &String| {
+        let selector = parse_metric_selector(text).map_err(|error| error.to_string())?;
+        pattern_bytes += selector.pattern_bytes();
+        match pattern_bytes > MAX_PATTERN_BYTES {
+            true => Err(PATTERNS_TOO_LARGE.to_owned()),
+            false => Ok(selector),
+        }
+    };
+    texts.iter().map(selector).collect()
 }
 
 /// When a question that came now is given up.

@@ -65,6 +65,9 @@ fn found(
     let mut left = *bounds;
     let mut queries = Vec::new();
     for query in request.queries {
+        if left.max_samples == 0 {
+            return Err(HistoryError::TooManySamples { limit: bounds.max_samples }.into());
+        }
         let selectors = [query.selector];
         let series = match query.is_for_series {
             // Who asks which series there are reads no more than that they have a sample.
