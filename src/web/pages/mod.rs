@@ -203,6 +203,15 @@ mod tests {
     }
 
     #[test]
+    fn the_script_is_small_and_stands_in_its_file_alone() {
+        assert!(SCRIPT.len() <= 3 * 1024, "{} bytes", SCRIPT.len());
+        assert_eq!(PAGE.matches("<script").count(), 1);
+        for word in ["eval(", "innerHTML", "document.write", "http"] {
+            assert!(!SCRIPT.contains(word), "{word}");
+        }
+    }
+
+    #[test]
     fn a_window_that_is_not_full_says_since_when() {
         let check = |over_s: u64, want: &str| {
             let growth = Growth { n: 1, over: Duration::from_secs(over_s) };

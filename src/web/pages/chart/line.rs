@@ -6,8 +6,8 @@ use std::ops::RangeInclusive;
 
 /// A line is broken where samples are so much farther apart than usual, and than the two before them.
 const GAP_FACTOR: i64 = 3;
-/// Ends of a series that get a mark; one that ends more often is seen to be broken.
-const MAX_ENDS: usize = 20;
+/// An end in so many columns gets a mark; a series that ends more often is seen to be broken.
+const COLUMNS_AN_END: usize = 4;
 
 /// A series, reduced to the columns of a chart: of each column the smallest and the largest value, in the order they came.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -54,7 +54,8 @@ impl Line {
         line.runs.push(run.finish());
         line.runs.retain(|run| !run.is_empty());
         // The newest ends are those that somebody looks for.
-        line.ends.drain(..line.ends.len().saturating_sub(MAX_ENDS));
+        let max_ends = usize::from(n_columns) / COLUMNS_AN_END;
+        line.ends.drain(..line.ends.len().saturating_sub(max_ends));
         line
     }
 
@@ -210,7 +211,7 @@ mod tests {
         let broken =
             samples.iter().map(|&(ts_ms, _)| (ts_ms, if ts_ms % 2 == 0 { 1.0 } else { stale_nan() }));
         let line = Line::trace(broken, &(0..=99_999), 100);
-        assert!(line.runs.len() <= 100 && line.ends.len() == MAX_ENDS, "{line:?}");
+        assert!(line.runs.len() <= 100 && line.ends.len() == 100 / COLUMNS_AN_END, "{line:?}");
         assert_eq!(line.ends.last().map(|(column, _)| *column), Some(99));
     }
 }

@@ -12,7 +12,7 @@ pub(super) const TITLE: &str = "explore";
 /// Seconds between two refreshes of a page that ends now.
 pub(super) const REFRESH_S: u8 = 15;
 /// Bytes of names that a browser completes.
-const MAX_COMPLETION_BYTES: usize = 10_000;
+const MAX_COMPLETION_BYTES: usize = 8_000;
 /// Bytes of links to metrics on a page without a chart.
 const MAX_LINK_BYTES: usize = 25_000;
 

@@ -14,7 +14,9 @@ use std::ops::RangeInclusive;
 use std::time::SystemTime;
 
 /// Bytes of the table: fewer rows rather than shorter labels, which are there to be copied.
-const MAX_TABLE_BYTES: usize = 12_000;
+const MAX_TABLE_BYTES: usize = 10_000;
+/// Bytes of the links of one label; each has the whole selector in it.
+const MAX_NARROWING_BYTES: usize = 1500;
 /// What is longer is cut.
 const MAX_SERIES_BYTES: usize = 1500;
 
@@ -124,16 +126,19 @@ fn write_narrowing(
     link: &dyn Fn(&Question) -> String,
 ) {
     let _ = write!(out, "<p class=links>Only <b>{}</b>: ", escape(&narrowing.name));
+    let end = out.len() + MAX_NARROWING_BYTES;
+    let mut has_more = narrowing.has_more;
     for value in &narrowing.values {
         let expr = narrowed(&question.expr, &narrowing.name, value);
-        let _ = write!(
-            out,
-            "<a href=\"{}\">{}</a> ",
-            link(&Question { expr, ..question.clone() }),
-            escape(value)
-        );
+        let link =
+            format!("<a href=\"{}\">{}</a> ", link(&Question { expr, ..question.clone() }), escape(value));
+        if out.len() + link.len() > end {
+            has_more = true;
+            break;
+        }
+        out.push_str(&link);
     }
-    out.push_str(if narrowing.has_more { "…</p>" } else { "</p>" });
+    out.push_str(if has_more { "…</p>" } else { "</p>" });
 }
 
 /// Metrics whose names hold what was typed.
