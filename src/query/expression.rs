@@ -10,7 +10,7 @@ use scraped_engine::labels::selector::lexer::{Kind, Lexer, Token, number};
 use scraped_engine::labels::selector::parser::{checked_selector, end, is_metric_name};
 
 /// Brackets within brackets, and the like; what is deeper is not looked at. Each level takes some kilobytes of stack.
-const MAX_DEPTH: usize = 16;
+const MAX_DEPTH: usize = 12;
 
 /// What is asked.
 #[derive(Debug)]

@@ -127,7 +127,7 @@ fn deep_expressions_need_little_stack() {
         "{a=~\"((a{1,100}){1,100}){1,100}\"}".to_owned(),
     ];
     for text in texts {
-        // Half of what the thread of queries has.
+        // As much as the thread of pages has.
         let thread = std::thread::Builder::new().stack_size(256 << 10);
         let outcome = thread.spawn(move || drop(Expression::parse(&text))).unwrap().join();
         assert!(outcome.is_ok());

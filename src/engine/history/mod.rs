@@ -1,6 +1,6 @@
 //! What the log of this box knows of the past: series by selectors, and their samples in a range of time.
 //!
-//! Reads beside those who commit: the head is locked for slices of some tenths of a millisecond, the log is read like a
+//! Reads beside those who commit: the head is locked for slices of some tens of microseconds, the log is read like a
 //! remote write endpoint reads it. Every question has bounds, and its answer is whole or an error. Knows no query language.
 
 mod bounds;

@@ -24,8 +24,9 @@ const SLICE_REFS: usize = 1024;
 /// Label sets read under one hold of the head lock.
 const SLICE_LABELS: usize = 128;
 
-/// Series compared with a selector under one hold of the head lock: some tenths of a millisecond at most.
-const SLICE_COMPARED: usize = 1024;
+/// Series compared with a selector under one hold of the head lock: some tens of microseconds. Whoever compares has less
+/// priority than those who commit, and should not be interrupted while it holds the lock.
+const SLICE_COMPARED: usize = 256;
 
 /// What a reader does with a log; cheap to clone.
 #[derive(Clone, Debug)]
