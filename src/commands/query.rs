@@ -9,6 +9,7 @@
 //! "1"]]}]}}`. Times are seconds, values strings (`"NaN"`, `"+Inf"`, `"-Inf"`); a staleness marker, which Prometheus
 //! never shows, is `"stale"`. A series with native histograms has them under `histograms`, as objects.
 
+use scraped_engine::sorting::{sort_by, sort_by_key};
 use std::collections::HashMap;
 use std::fmt;
 use std::fs;
@@ -346,12 +347,12 @@ impl Answer {
     fn finish(&mut self) {
         self.prune();
         self.series.retain(|series| !series.samples.is_empty() || !series.histograms.is_empty());
-        self.series.sort_unstable_by(|left, right| left.labels.cmp(&right.labels));
+        sort_by(&mut self.series, |left, right| left.labels.cmp(&right.labels));
         for series in &mut self.series {
             // In order already, unless the clock was set back or another program wrote the series under two refs.
-            series.samples.sort_by_key(|(ts_ms, _)| *ts_ms);
+            sort_by_key(&mut series.samples, |(ts_ms, _)| *ts_ms);
             series.samples.dedup_by_key(|(ts_ms, _)| *ts_ms);
-            series.histograms.sort_by_key(|(ts_ms, _)| *ts_ms);
+            sort_by_key(&mut series.histograms, |(ts_ms, _)| *ts_ms);
             series.histograms.dedup_by_key(|(ts_ms, _)| *ts_ms);
         }
         if self.n_damaged > 0 {

@@ -2,6 +2,7 @@
 //!
 //! Loading goes on after a mistake, so that one run names them all.
 
+use scraped_engine::sorting::sort_by_key;
 use std::cell::RefCell;
 use std::fmt::{self, Display, Formatter};
 use std::path::{Path, PathBuf};
@@ -91,7 +92,7 @@ impl Mistakes {
     /// Mistakes by line, and notes.
     pub(in crate::config) fn into_parts(self) -> (Vec<ConfigError>, Vec<String>) {
         let mut list = self.list.into_inner();
-        list.sort_by_key(|mistake| mistake.line);
+        sort_by_key(&mut list, |mistake| mistake.line);
         (list, self.notes.into_inner())
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! After `Load`, `LoadFile` (agent mode) and `GetScrapeConfigs` of Prometheus' `config/config.go`.
 
+use scraped_engine::sorting::sort_by_key;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -113,7 +114,7 @@ pub(in crate::config) fn parse_document<T>(
             for mistake in list.iter_mut().filter(|mistake| mistake.line == 0).take(MAX_LOCATED) {
                 mistake.line = locate(text, &mistake.key);
             }
-            list.sort_by_key(|mistake| mistake.line);
+            sort_by_key(&mut list, |mistake| mistake.line);
             mistakes.extend(list);
             new_notes.retain(|note| !notes.contains(note));
             notes.extend(new_notes);

@@ -3,6 +3,7 @@
 //! After `GlobalConfig.UnmarshalYAML` and `ScrapeConfig.Validate` of Prometheus' `config/config.go`.
 
 use crate::config::text::fields::note_no_effect;
+use scraped_engine::sorting::sort;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -193,6 +194,6 @@ fn read_scheme(field: &Field<'_>) -> Scheme {
 fn read_params(field: &Field<'_>) -> Vec<(String, Vec<String>)> {
     let mut params: Vec<(String, Vec<String>)> =
         field.entries().into_iter().map(|(name, values)| (name.to_owned(), values.texts())).collect();
-    params.sort();
+    sort(&mut params);
     params
 }

@@ -8,6 +8,7 @@ pub mod float;
 pub mod metric_type;
 pub mod metrics;
 pub mod protobuf;
+pub mod sorting;
 pub mod threads;
 
 pub mod labels;

@@ -4,6 +4,7 @@
 //! time, size or inode differs. What is half written, gone or nonsense does not replace what was good before: that
 //! stays in use, and the log says so once. Knows nothing of what is in a file.
 
+use scraped_engine::sorting::sort;
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
@@ -205,7 +206,7 @@ fn read(path: &Path, metadata: &Metadata, on_failure: OnFailure) -> io::Result<V
     }
     let mut paths: Vec<PathBuf> =
         fs::read_dir(path)?.filter_map(|entry| entry.ok().map(|entry| entry.path())).collect();
-    paths.sort_unstable();
+    sort(&mut paths);
     for path in paths {
         // Links to nowhere are usual in directories of certificates.
         let Ok(metadata) = fs::metadata(&path) else { continue };

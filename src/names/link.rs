@@ -4,6 +4,7 @@
 //! speaks mDNS. Every network that the machine is in is asked, by IPv4 and IPv6; one that cannot be asked does not keep
 //! the others from it. Knows packets, not what is asked for.
 
+use scraped_engine::sorting::sort;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
 use std::time::{Duration, Instant};
@@ -127,7 +128,7 @@ fn own_networks() -> io::Result<Vec<Network>> {
         IpAddr::V6(_) => interface.index.map(Network::V6),
     };
     let mut networks: Vec<Network> = interfaces.into_iter().filter_map(network).collect();
-    networks.sort_unstable();
+    sort(&mut networks);
     networks.dedup();
     Ok(networks)
 }

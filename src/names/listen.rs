@@ -1,5 +1,6 @@
 //! Addresses to listen on, as `--web.listen-address` names them.
 
+use scraped_engine::sorting::sort_by_key;
 use std::net::{Ipv6Addr, SocketAddr};
 
 use crate::names::address::Address;
@@ -27,7 +28,7 @@ pub fn listen_addresses(text: &str) -> Result<Vec<SocketAddr>, String> {
     }
     let found = Resolver::system().look_up(host).map_err(|failure| format!("lookup {host}{failure}"))?;
     let mut addresses: Vec<SocketAddr> = found.iter().map(|address| address.at(port)).collect();
-    addresses.sort_by_key(SocketAddr::is_ipv6);
+    sort_by_key(&mut addresses, SocketAddr::is_ipv6);
     Ok(addresses)
 }
 

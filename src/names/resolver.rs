@@ -3,6 +3,7 @@
 //! Runs on whatever thread asks and keeps nothing but which servers are slow. After Go's `net/dnsclient_unix.go`, with
 //! its words, and the C library's options. Nothing here loads a library or reads `nsswitch.conf`.
 
+use scraped_engine::sorting::sort_by_key;
 use std::env;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -287,7 +288,7 @@ impl SlowServers {
     pub fn put_last(&self, servers: &mut [SocketAddr]) {
         let mut slow = self.0.lock();
         slow.retain(|(_, since)| since.elapsed() < SLOW_FOR);
-        servers.sort_by_key(|server| slow.iter().any(|(it, _)| it == server));
+        sort_by_key(servers, |server| slow.iter().any(|(it, _)| it == server));
     }
 
     /// What `server` did.

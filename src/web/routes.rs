@@ -6,6 +6,7 @@ use crate::web::serve::http::{Request, Response};
 use crate::web::serve::reply::Reply;
 use crate::web::state::WebState;
 use crate::web::{api, pages, probes};
+use scraped_engine::sorting::sort;
 
 const GET: &[&str] = &["GET"];
 const POST: &[&str] = &["POST"];
@@ -154,7 +155,7 @@ impl Route {
         if self.takes("HEAD") {
             methods.push("HEAD");
         }
-        methods.sort_unstable();
+        sort(&mut methods);
         methods.join(", ")
     }
 

@@ -7,6 +7,7 @@ use crate::config::client::header::{
     NOT_A_HEADER_VALUE, RESERVED_HEADERS, check_header_name, header_value, is_header_text,
 };
 use crate::config::client::read::{read_source, refuse_if_given, text_of};
+use scraped_engine::sorting::sort_by;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -210,7 +211,7 @@ fn read_headers(field: &Field<'_>) -> Vec<Header> {
         fields.finish(|_| false);
         headers.push(Header { name: name.to_owned(), values, secrets });
     }
-    headers.sort_by(|a: &Header, b| a.name.cmp(&b.name));
+    sort_by(&mut headers, |a: &Header, b| a.name.cmp(&b.name));
     headers
 }
 

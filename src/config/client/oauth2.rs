@@ -3,6 +3,7 @@
 //! After `OAuth2` of prometheus/common `config/http_config.go` and what `HTTPClientConfig.Validate` says of it. Tokens
 //! themselves are the business of `http`.
 
+use scraped_engine::sorting::sort;
 use std::sync::Arc;
 
 use serde_json::Value as Json;
@@ -110,7 +111,7 @@ pub(in crate::config) fn read_oauth2(field: &Field<'_>) -> Option<OAuth2Config> 
     let params = fields.take("endpoint_params").map(|field| field.entries()).unwrap_or_default();
     let text_of = |(name, value): (&str, Field<'_>)| Some((name.to_owned(), value.text()?));
     let mut endpoint_params: Vec<(String, String)> = params.into_iter().filter_map(text_of).collect();
-    endpoint_params.sort();
+    sort(&mut endpoint_params);
     let client = HttpClientConfig {
         tls: fields.take("tls_config").map(|field| read_tls(&field)).unwrap_or_default(),
         proxy: read_proxy(&mut fields),

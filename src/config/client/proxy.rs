@@ -7,6 +7,7 @@ use crate::config::client::go_url;
 use crate::config::client::header::{check_header_name, header_value};
 use crate::config::client::secret::{Secret, SecretUrl};
 use crate::config::text::fields::{Field, Fields};
+use scraped_engine::sorting::sort_by;
 
 /// Proxies that are spoken to.
 pub const SCHEMES: [&str; 4] = ["http", "https", "socks5", "socks5h"];
@@ -93,6 +94,6 @@ fn read_connect_header(field: &Field<'_>) -> Vec<(String, Vec<Secret>)> {
         let values = field.items().iter().filter_map(header_value).map(Secret::new).collect();
         headers.push((name.to_owned(), values));
     }
-    headers.sort_by(|(a, _), (b, _)| a.cmp(b));
+    sort_by(&mut headers, |(a, _), (b, _)| a.cmp(b));
     headers
 }

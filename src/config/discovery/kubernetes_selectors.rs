@@ -3,6 +3,8 @@
 //! After `pkg/labels/selector.go` and `pkg/fields/selector.go` of k8s.io/apimachinery. Nothing is matched here: the
 //! server does that, it is handed the text.
 
+use scraped_engine::sorting::sort;
+
 /// Longest name of a label, and longest value.
 const MAX_NAME_BYTES: usize = 63;
 
@@ -39,7 +41,7 @@ pub(in crate::config) fn fixes_field(selector: &str, field: &str) -> bool {
 /// Go's `fields.ParseSelector`.
 pub(in crate::config) fn check_field_selector(selector: &str) -> Result<(), String> {
     let mut parts = split_terms(selector);
-    parts.sort_unstable();
+    sort(&mut parts);
     for part in parts.into_iter().filter(|part| !part.is_empty()) {
         let term = Term::parse(part)
             .ok_or_else(|| format!("invalid selector: '{selector}'; can't understand '{part}'"))?;

@@ -2,6 +2,7 @@
 //!
 //! After `encode.go` (what is quoted) and `emitterc.go` (how it is written) of go-yaml 2.4. Knows no configuration.
 
+use scraped_engine::sorting::sort_by;
 use std::cmp::Ordering;
 
 use crate::config::text::node::Scalar;
@@ -35,7 +36,7 @@ impl Yaml {
 
     /// A mapping whose keys are data: sorted as yaml.v2 sorts them.
     pub(in crate::config) fn sorted(mut entries: Vec<(String, Yaml)>) -> Self {
-        entries.sort_by(|(a, _), (b, _)| natural_order(a, b));
+        sort_by(&mut entries, |(a, _), (b, _)| natural_order(a, b));
         Self::Map(entries)
     }
 }

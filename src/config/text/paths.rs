@@ -1,5 +1,6 @@
 //! File paths in a configuration are relative to the file they stand in; patterns match as Go's `filepath.Glob` does.
 
+use scraped_engine::sorting::sort;
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -93,7 +94,7 @@ pub fn glob(pattern: &Path) -> Result<Vec<PathBuf>, BadPattern> {
         let Ok(entries) = fs::read_dir(listed) else { continue };
         let mut names: Vec<String> =
             entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect();
-        names.sort_unstable();
+        sort(&mut names);
         for candidate in names {
             if matches_element(name, &candidate)? {
                 paths.push(dir.join(candidate));

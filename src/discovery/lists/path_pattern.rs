@@ -2,6 +2,7 @@
 //!
 //! Lists and matches names; opens no file.
 
+use scraped_engine::sorting::sort;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -43,7 +44,7 @@ pub(in crate::discovery) fn matching_files(pattern: &Path) -> io::Result<Vec<Pat
             files.push(pattern.with_file_name(name));
         }
     }
-    files.sort();
+    sort(&mut files);
     Ok(files)
 }
 

@@ -19,6 +19,7 @@ use crate::history::spans::Spans;
 use crate::labels::Labels;
 use crate::labels::selector::Selector;
 use crate::series::table::LabelPairs;
+use crate::sorting::{sort_by, sort_by_key};
 use crate::wal::head::LogReader;
 use std::ops::{ControlFlow, RangeInclusive};
 use std::sync::Arc;
@@ -157,7 +158,7 @@ impl History {
             })?;
         }
         let mut found = self.labels(&series, |series_idx| is_seen.get(series_idx) == Some(&true));
-        found.sort_unstable_by(|(_, a), (_, b)| a.cmp(b));
+        sort_by(&mut found, |(_, a), (_, b)| a.cmp(b));
         Ok(found.into_iter().map(|(_, labels)| labels).collect())
     }
 
@@ -254,7 +255,7 @@ impl History {
                 Some(SelectedSeries { labels, samples })
             })
             .collect();
-        found.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
+        sort_by(&mut found, |a, b| a.labels.cmp(&b.labels));
         found
     }
 
@@ -282,7 +283,7 @@ fn put_in_order(samples: &mut Vec<Sample>) {
     if samples.is_sorted_by(|a, b| a.ts_ms < b.ts_ms) {
         return;
     }
-    samples.sort_by_key(|sample| sample.ts_ms);
+    sort_by_key(samples, |sample| sample.ts_ms);
     let mut kept: Vec<Sample> = Vec::with_capacity(samples.len());
     for sample in samples.drain(..) {
         match kept.last_mut() {

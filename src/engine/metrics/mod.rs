@@ -8,6 +8,7 @@ pub mod page;
 mod table;
 
 use crate::metrics::page::Page;
+use crate::sorting::sort_by;
 use parking_lot::Mutex;
 use portable_atomic::{AtomicU64, Ordering};
 use std::collections::{BTreeMap, VecDeque};
@@ -168,7 +169,7 @@ impl Summary {
     pub fn snapshot(&self, quantiles: &[f64]) -> (Vec<f64>, u64, f64) {
         let state = self.0.lock();
         let mut sorted: Vec<f64> = state.newest.iter().copied().collect();
-        sorted.sort_by(f64::total_cmp);
+        sort_by(&mut sorted, f64::total_cmp);
         let at = |quantile: &f64| {
             let rank = (quantile * sorted.len() as f64).ceil() as usize;
             sorted.get(rank.saturating_sub(1)).copied().unwrap_or(f64::NAN)

@@ -4,6 +4,7 @@
 //! Asking runs on a short-lived thread `http-token`, with a deadline of its own; whoever needs the token waits as
 //! long as they have time, and can be cancelled. After Go's `golang.org/x/oauth2`, whose words failures have.
 
+use scraped_engine::sorting::sort;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -269,7 +270,7 @@ impl Tokens {
     fn post(&self, auth: Option<Auth>, mut parameters: Vec<(&str, String)>) -> Result<Answer, String> {
         let url = Url::parse(self.config.token_url.full.expose())
             .map_err(|sentence| format!("oauth2: cannot fetch token: {sentence}"))?;
-        parameters.sort();
+        sort(&mut parameters);
         let pair =
             |(name, value): &(&str, String)| format!("{}={}", query_escaped(name), query_escaped(value));
         let body = parameters.iter().map(pair).collect::<Vec<_>>().join("&");

@@ -5,6 +5,7 @@
 //! chance. An endpoint is *proven* while it takes something; one that is not proven is not searched for good samples.
 //! Shared by the shards of an endpoint; gone with a change of its section.
 
+use scraped_engine::sorting::sort_by_key;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -342,7 +343,7 @@ impl State {
                 keys.push((*asked, key));
             }
         }
-        keys.sort_by_key(|(asked, (handle, kind))| (*asked, *handle, *kind as usize));
+        sort_by_key(&mut keys, |(asked, (handle, kind))| (*asked, *handle, *kind as usize));
         keys.dedup();
         keys.truncate(n_wanted);
         let mut requests: Vec<Vec<Queued>> = Vec::new();

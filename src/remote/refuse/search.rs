@@ -5,6 +5,7 @@
 //! requests. Where many are bad, several requests are under way at once, each of other series: order per series holds.
 //! Runs on a shard's thread, and on short-lived ones beside it.
 
+use scraped_engine::sorting::sort_by_key;
 use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::thread;
@@ -125,7 +126,7 @@ impl Search {
         for unit in halves.iter().flatten().chain(&fresh) {
             items.push_from(unit, &rest);
         }
-        items.queued.sort_by_key(|item| item.handle);
+        sort_by_key(&mut items.queued, |item| item.handle);
         if items.is_empty() {
             // Connections are not kept for a search that may never come.
             self.senders.clear();
@@ -195,7 +196,7 @@ fn next_group(fresh: &mut Vec<Unit>, n: usize, max_items: usize) -> Option<Vec<U
 /// Sends a group; a series that is refused alone is looked at item by item.
 fn test(shared: &Shared, sender: &mut Sender, group: Vec<Unit>, rest: &Rest) -> Tested {
     let mut items: Vec<Queued> = group.iter().flatten().copied().collect();
-    items.sort_by_key(|item| item.handle);
+    sort_by_key(&mut items, |item| item.handle);
     let is_one = group.len() == 1;
     match sender.deliver(&mut items, rest) {
         Delivered::Yes => Tested::Taken,

@@ -4,6 +4,7 @@
 //! A failure that may pass is tried again for ever, and so is a request to an endpoint that is wrong, after a pause that
 //! all share. What is refused is handed back.
 
+use scraped_engine::sorting::sort;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -321,7 +322,7 @@ impl Sender {
             |idx| gone.extend(handles.get(idx)),
         );
         if !gone.is_empty() {
-            gone.sort_unstable();
+            sort(&mut gone);
             let lost: Vec<Queued> =
                 part.extract_if(.., |item| gone.binary_search(&item.handle).is_ok()).collect();
             shared.settle(&lost, Fate::Dropped(DropReason::WalTruncated));

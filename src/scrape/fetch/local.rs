@@ -4,6 +4,7 @@
 //! not packed. A file system that hangs, as a dead NFS does, hangs the worker: there is no system call for it that takes
 //! a deadline, and no other target waits for this one.
 
+use scraped_engine::sorting::sort;
 use std::fs::{self, OpenOptions};
 use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -75,7 +76,7 @@ impl FileTarget {
         let entries = fs::read_dir(&self.path).map_err(|error| failed(&self.path, &error.to_string()))?;
         let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
         paths.retain(|path| path.extension().is_some_and(|extension| extension == EXTENSION));
-        paths.sort();
+        sort(&mut paths);
         let mut left_out = Vec::new();
         for (n_read, path) in paths.iter().enumerate() {
             if Instant::now() >= deadline {

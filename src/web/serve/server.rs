@@ -13,6 +13,7 @@ use crate::web::serve::listen::listener::Listener;
 use crate::web::serve::reply::{Responder, Times};
 use crate::web::serve::wire::Wire;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use scraped_engine::sorting::sort_by_key;
 use socket2::Socket;
 use std::io::{self, ErrorKind};
 use std::os::unix::net::UnixStream;
@@ -177,7 +178,7 @@ impl Places {
         while unread(&self.connections) > MAX_UNREAD_BYTES {
             let writing = self.connections.iter().enumerate().filter(|(_, it)| it.n_unread() > 0);
             let mut by_age: Vec<(usize, Instant)> = writing.map(|(idx, it)| (idx, it.worth().1)).collect();
-            by_age.sort_by_key(|(_, since)| *since);
+            sort_by_key(&mut by_age, |(_, since)| *since);
             // One answer larger than the limit is allowed: somebody may be reading it.
             match by_age.as_slice() {
                 [(oldest, _), _, ..] => drop(self.connections.swap_remove(*oldest)),

@@ -18,6 +18,7 @@ mod wanted;
 mod watch;
 
 use crate::discovery::providers::kubernetes::report::{Report, ReportKind};
+use scraped_engine::sorting::sort;
 use std::env;
 use std::io;
 use std::sync::Arc;
@@ -88,7 +89,7 @@ impl KubernetesDiscoverer {
         if self.config.own_namespace {
             names.push(self.own_namespace(stop)?);
         }
-        names.sort_unstable();
+        sort(&mut names);
         names.dedup();
         // An empty name is all of them, too.
         let is_all = names.is_empty() || names.iter().any(String::is_empty);

@@ -2,6 +2,7 @@
 //!
 //! Knows no socket. Everything comes from strangers, so there is a limit on how much is remembered.
 
+use scraped_engine::sorting::sort_by;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
@@ -132,7 +133,7 @@ impl Records {
                         txt.iter_raw().map(|(key, value)| (text(key), text(value.unwrap_or_default())));
                     instance.texts = pairs.take(MAX_TEXTS).collect();
                     // Of a key that stands there twice the first counts (RFC 6763, section 6.4): the order is stable.
-                    instance.texts.sort_by(|a, b| a.0.cmp(&b.0));
+                    sort_by(&mut instance.texts, |a, b| a.0.cmp(&b.0));
                     instance.texts.dedup_by(|a, b| a.0 == b.0);
                 }
                 return;

@@ -3,6 +3,7 @@
 //! Nothing else may know whether the newest pages of a segment are in memory or in a file. Knows no record.
 
 use crate::data_dir;
+use crate::sorting::sort_by_key;
 use crate::wal::error::WalError;
 #[cfg(any(test, feature = "faults"))]
 use crate::wal::format::full_disk::FullDisk;
@@ -62,7 +63,7 @@ pub fn list(dir: &Path) -> Result<Vec<SegmentInfo>, WalError> {
             Err(err) => return Err(WalError::io("read", &path)(err)),
         }
     }
-    segments.sort_by_key(|segment| segment.number);
+    sort_by_key(&mut segments, |segment| segment.number);
     Ok(segments)
 }
 

@@ -4,6 +4,7 @@
 //! for all segments up to its number. Written under another name, fsynced, then renamed: it is there whole or not at
 //! all. Knows nothing of when one is due.
 
+use crate::sorting::sort_by_key;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -67,7 +68,7 @@ pub fn list(wal_dir: &Path) -> Result<Vec<CheckpointInfo>, WalError> {
             checkpoints.push(CheckpointInfo { number, path: entry.path() });
         }
     }
-    checkpoints.sort_by_key(|checkpoint| checkpoint.number);
+    sort_by_key(&mut checkpoints, |checkpoint| checkpoint.number);
     Ok(checkpoints)
 }
 

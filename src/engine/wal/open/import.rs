@@ -6,6 +6,7 @@
 //! `import.tmp/`. Its rename to `import/` is the moment of truth: a kill before it starts over, a kill after it is
 //! finished at the next start. The old files go last.
 
+use crate::sorting::sort;
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::Path;
@@ -374,7 +375,7 @@ fn write_series(
     let mut record = Vec::new();
     let mut series: Vec<(u32, SeriesRef)> =
         new_refs.iter().map(|(table_ref, new_ref)| (*new_ref, *table_ref)).collect();
-    series.sort_unstable();
+    sort(&mut series);
     for part in series.chunks(SERIES_PER_RECORD) {
         record.clear();
         let mut encoder = SeriesEncoder::start(&mut record);

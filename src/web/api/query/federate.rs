@@ -16,6 +16,7 @@ use scraped_engine::float::{Layout, format_go};
 use scraped_engine::history::{Bounds, History, SampleValue, SelectedSeries};
 use scraped_engine::labels::selector::is_plain_metric_name;
 use scraped_engine::labels::{Labels, METRIC_NAME, is_legacy_label_name};
+use scraped_engine::sorting::{sort, sort_by};
 use std::fmt::Write;
 use std::sync::Arc;
 
@@ -41,7 +42,7 @@ pub(in crate::web) fn federate(state: &WebState, request: &Request) -> Reply {
         let mut found = history.newest(&selectors, now_ms - LOOKBACK_MS..=now_ms, bounds)?;
         found.retain(|series| series.samples.iter().any(|sample| !sample.value.is_stale()));
         // Families together; within one the order stays.
-        found.sort_by(|a, b| a.labels.get(METRIC_NAME).cmp(b.labels.get(METRIC_NAME)));
+        sort_by(&mut found, |a, b| a.labels.get(METRIC_NAME).cmp(b.labels.get(METRIC_NAME)));
         Ok(found)
     };
     let outcome = state.queries.ask(params::deadline(), work);
@@ -133,7 +134,7 @@ impl Page {
         let instance = (self.external.get(INSTANCE).is_empty()).then_some((INSTANCE, ""));
         let mut added: Vec<(&str, &str)> = self.external.iter().chain(instance).collect();
         added.retain(|(name, _)| labels.get(name).is_empty());
-        added.sort_unstable();
+        sort(&mut added);
         for (idx, (name, value)) in own.chain(added).enumerate() {
             if idx > 0 || is_inside {
                 out.push(',');

@@ -16,6 +16,7 @@ use scraped_engine::remote_read::error::RequestError;
 use scraped_engine::remote_read::frames::frame;
 use scraped_engine::remote_read::request::{AnswerType, ReadRequest};
 use scraped_engine::remote_read::samples::ResponseWriter;
+use scraped_engine::sorting::sort;
 use std::sync::Arc;
 
 /// What a request comes to.
@@ -178,6 +179,6 @@ fn value(sample: &Sample) -> (i64, Value<'_>) {
 fn merged<'a>(labels: &'a Labels, external_labels: &'a Labels) -> Vec<(&'a str, &'a str)> {
     let missing = external_labels.iter().filter(|(name, _)| labels.get(name).is_empty());
     let mut merged: Vec<(&str, &str)> = labels.iter().chain(missing).collect();
-    merged.sort_unstable();
+    sort(&mut merged);
     merged
 }

@@ -4,6 +4,7 @@
 
 use foldhash::quality::RandomState;
 use scraped_engine::labels::METRIC_NAME;
+use scraped_engine::sorting::{sort_by, sort_by_key};
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::hash::BuildHasher;
@@ -91,7 +92,7 @@ impl Tallies {
             let of_kind = self.by_label.iter().filter(|(_, tally)| tally.kind == kind);
             let mut keys: Vec<(u64, usize, u64)> =
                 of_kind.map(|(key, tally)| (tally.sum.weight, tally.n_values, *key)).collect();
-            keys.sort_unstable_by_key(|(weight, n_values, _)| Reverse((*n_values, *weight)));
+            sort_by_key(&mut keys, |(weight, n_values, _)| Reverse((*n_values, *weight)));
             unnamed.extend(keys.iter().take(MAX_ROWS).map(|(.., key)| (*key, ())));
         }
         Largest { tallies: self, unnamed, costs: Vec::new() }
@@ -119,7 +120,7 @@ impl Largest<'_> {
 
     /// The costs, the largest of each kind first; labels by the number of their values.
     pub(super) fn costs(mut self) -> Vec<Cost> {
-        self.costs.sort_unstable_by(|a, b| {
+        sort_by(&mut self.costs, |a, b| {
             let key = |it: &Cost| Reverse((it.n_values, it.sum.weight));
             key(a).cmp(&key(b)).then_with(|| (&a.name, &a.value).cmp(&(&b.name, &b.value)))
         });
