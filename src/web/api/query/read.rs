@@ -116,6 +116,8 @@ fn rendered(answer: Answer<Read>, config: &Arc<Config>) -> Response {
 fn pieces(answer: Answer<Read>) -> impl Iterator<Item = Vec<u8>> {
     let mut n_sent = 0;
     std::iter::from_fn(move || {
+        // All of it is borrowed, or the closure would own the block alone and what it is counted by would be dropped.
+        let answer = &answer;
         let Read::Block(block) = &answer.found else { return None };
         let piece = block.get(n_sent..)?.chunks(PIECE_BYTES).next()?;
         n_sent += piece.len();
