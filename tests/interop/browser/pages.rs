@@ -17,6 +17,7 @@ const PAGES: &[(&str, &str, &str)] = &[
     ("discovery", "/service-discovery", "5 targets"),
     ("explore", "/graph?g0.expr=up", "<svg class=\"chart\""),
     ("explore-empty", "/graph", "scrape_duration_seconds"),
+    ("cost", "/cost", "Samples a day"),
     ("status", "/status", "Remote write"),
     ("storage", "/storage", "Log on disk"),
     ("config", "/config", "scrape_configs:"),
