@@ -1,9 +1,12 @@
-//! How long the head is held at a time: what small commits wait beside a page of SERIES series, and beside maintenance.
+//! How long the head is held at a time: what small commits wait beside a page of SERIES series, beside questions to the log, and
+//! beside maintenance.
 //!
 //! `cargo run --release --target-dir target/bench --manifest-path tests/bench/append/Cargo.toml --bin holds [-- SERIES]`
 //! prints for each kind of work how long it took and the longest that a commit of ten samples took meanwhile.
 
+use scraped_engine::history::{Bounds, History};
 use scraped_engine::labels::builder::LabelsBuilder;
+use scraped_engine::labels::selector::parser::parse_metric_selector;
 use scraped_engine::series::SeriesHandle;
 use scraped_engine::wal::appender::Appender;
 use scraped_engine::wal::head::Wal;
@@ -12,6 +15,9 @@ use scraped_engine::wal::options::WalOptions;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+
+/// More than any question takes.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 fn main() {
     let n_series = std::env::args().nth(1).map_or(1_000_000, |it| it.parse().expect("SERIES is a number"));
@@ -22,6 +28,18 @@ fn main() {
     beside(&wal, "a page of new series", || appender.commit().expect("it is written"));
     stage_known(&mut appender, &handles, 2);
     beside(&wal, "a page of known series", || appender.commit().expect("it is written"));
+
+    let history = History::new(wal.reader());
+    let bounds =
+        Bounds { max_series: n_series, max_samples: 4 * n_series, deadline: Instant::now() + PATIENCE };
+    for (what, selector) in [
+        ("a question with =", "http_requests_total{code=\"404\"}"),
+        ("a question with a pattern", "{path=~\".*7.*\"}"),
+    ] {
+        let selectors = [parse_metric_selector(selector).expect("a selector")];
+        let found = beside(&wal, what, || history.select(&selectors, 0..=2, &bounds).expect("an answer"));
+        assert!(!found.is_empty());
+    }
 
     // Three of four are gone by the time of the second truncation.
     let live = handles.split_off(n_series - n_series / 4);
