@@ -4,4 +4,5 @@
 
 mod broken_targets;
 mod devtools;
+mod door;
 mod pages;
