@@ -63,6 +63,12 @@ impl Figures {
     }
 }
 
+/// A figure with its name, for a list of class `figures`; `text` is HTML.
+pub(in crate::web::pages) fn figure(name: &str, text: &str) -> String {
+    // A browser for text would take what follows for a part of it without the end tag.
+    format!("<div><dt>{name}<dd>{text}</dd></div>")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,12 +3,11 @@
 use crate::remote::metrics::EndpointMetrics;
 use crate::remote::traffic::Growth;
 use crate::scrape::targets::status::Health;
-use crate::web::pages::figures::Figures;
+use crate::web::pages::figures::{Figures, figure};
 use crate::web::pages::status::{behind, lag_s};
 use crate::web::pages::{ago, bytes, escape, live_page, ms, today, utc};
 use crate::web::serve::http::{Request, Response};
 use crate::web::state::WebState;
-use std::fmt::Write as _;
 use std::iter::once;
 use std::time::{Instant, SystemTime};
 
@@ -38,11 +37,11 @@ pub(in crate::web) fn overview(state: &WebState, _: &Request) -> Response {
         content.push_str("</ul>");
     }
     content.push_str("<dl class=figures>");
-    let mut figure = |name: &str, text: String| {
-        let _ = write!(content, "<div><dt>{name}<dd>{text}</div>");
+    let mut show = |name: &str, text: String| {
+        content.push_str(&figure(name, &text));
     };
     let base = escape(state.site.base());
-    figure(
+    show(
         "Targets",
         format!(
             "<a href=\"{base}/targets\">{} up, {} down{}</a>",
@@ -56,32 +55,32 @@ pub(in crate::web) fn overview(state: &WebState, _: &Request) -> Response {
     );
     for endpoint in &endpoints {
         let name = format!("Remote write to {}", escape(&endpoint.name));
-        figure(&name, format!("<a href=\"{base}/status\">{}</a>", behind(endpoint)));
+        show(&name, format!("<a href=\"{base}/status\">{}</a>", behind(endpoint)));
     }
     if endpoints.is_empty() {
-        figure("Remote write", "none is configured; samples stay in the log".to_owned());
+        show("Remote write", "none is configured; samples stay in the log".to_owned());
     }
     let n_taken = figures.of("prometheus_agent_samples_appended_total");
-    figure("Samples", format!("{n_taken} taken since the start, {} lost", figures.n_lost()));
-    figure("Series", format!("{}", figures.of("prometheus_agent_active_series")));
+    show("Samples", format!("{n_taken} taken since the start, {} lost", figures.n_lost()));
+    show("Series", format!("{}", figures.of("prometheus_agent_active_series")));
     let log_bytes = figures.of("prometheus_tsdb_wal_storage_size_bytes");
-    figure("Log on disk", format!("<a href=\"{base}/storage\">{}</a>", bytes(log_bytes)));
-    figure("Memory", bytes(figures.of("process_resident_memory_bytes")));
+    show("Log on disk", format!("<a href=\"{base}/storage\">{}</a>", bytes(log_bytes)));
+    show("Memory", bytes(figures.of("process_resident_memory_bytes")));
     let sent = endpoints.iter().map(|endpoint| endpoint.byte_traffic.lock().today);
     let sent = sent.reduce(|a, b| Growth { n: a.n + b.n, over: a.over.max(b.over) }).unwrap_or_default();
     if !endpoints.is_empty() {
-        figure("Uplink today", today(format!("{}, repetitions included", bytes(sent.n as f64)), sent));
+        show("Uplink today", today(format!("{}, repetitions included", bytes(sent.n as f64)), sent));
     }
     let fds = (figures.of("process_open_fds"), figures.of("process_max_fds"));
-    figure("Open files", format!("{} of {}", fds.0, fds.1));
+    show("Open files", format!("{} of {}", fds.0, fds.1));
     let now_ms = ms(SystemTime::now());
     let steps = match figures.of("scraped_clock_steps_total") {
         0.0 => String::new(),
         n => format!(", stepped {n} times since the start"),
     };
-    figure("Clock", format!("{}{steps}", utc(now_ms)));
-    figure("Started", ago(ms(state.running.started())));
-    figure("Configuration", format!("loaded {}", ago(ms(state.running.last_reload().last_success))));
+    show("Clock", format!("{}{steps}", utc(now_ms)));
+    show("Started", ago(ms(state.running.started())));
+    show("Configuration", format!("loaded {}", ago(ms(state.running.last_reload().last_success))));
     content.push_str("</dl>");
     live_page(&state.site, "overview", 5, once(content))
 }

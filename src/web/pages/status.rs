@@ -3,6 +3,7 @@
 use crate::remote::metrics::{EndpointMetrics, RemoteMetrics};
 use crate::remote::settle::ledger::{DropReason, Kind, Ledger};
 use crate::remote::traffic::Growth;
+use crate::web::pages::figures::figure;
 use crate::web::pages::{DAY, HOUR, ago, bytes, coarse, escape, in_window, live_page};
 use crate::web::serve::http::Response;
 use crate::web::state::WebState;
@@ -71,7 +72,7 @@ fn write_endpoint(out: &mut String, endpoint: &EndpointMetrics, remote: &RemoteM
         ("Ledger", format!("{}{}", ledger_text(&endpoint.ledger.lock()), beside(endpoint))),
     ];
     for (name, text) in figures {
-        let _ = write!(out, "<div><dt>{name}<dd>{text}</div>");
+        out.push_str(&figure(name, &text));
     }
     out.push_str("</dl>");
     write_answers(out, endpoint);

@@ -2,7 +2,7 @@
 //!
 //! Made of `/metrics` and of what is in memory: nothing on disk is looked at.
 
-use crate::web::pages::figures::Figures;
+use crate::web::pages::figures::{Figures, figure};
 use crate::web::pages::{DAY, HOUR, ago, bytes, escape, in_window, live_page, today};
 use crate::web::serve::http::Response;
 use crate::web::state::WebState;
@@ -67,7 +67,7 @@ pub(in crate::web) fn storage(state: &WebState) -> Response {
         ),
     ];
     for (name, text) in shown {
-        let _ = write!(content, "<div><dt>{name}<dd>{text}</div>");
+        content.push_str(&figure(name, &text));
     }
     content.push_str("</dl>");
     if let Some(bound) = state.board.series_bound() {

@@ -34,7 +34,7 @@ fn what_the_log_holds_is_found_drawn_and_listed() {
     // Nothing is asked yet: what there is can be pressed.
     let empty = scraped.get("/graph").body;
     for part in [
-        "<option>a<option>b<option>scrape_",
+        "<option value=\"a\"><option value=\"b\"><option value=\"scrape_",
         "Good to begin with: <a href=\"/graph?g0.expr=up&amp;",
         ">b</a>",
     ] {

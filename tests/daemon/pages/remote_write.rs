@@ -43,7 +43,7 @@ fn it_shows_what_an_endpoint_takes_and_what_it_said() {
     let trouble = "server returned HTTP status 503 Whatever: &lt;b&gt;out of order&lt;/b&gt;";
     let line = format!("<td data-label=Answer><span class=down>{trouble}</span>");
     wait_until("the answer is shown", || has(&[&format!("<p class=down>{trouble}"), &line]));
-    wait_until("the oldest one waits", || has(&["<dt>Oldest sample that waits<dd>of ", " ago</div>"]));
+    wait_until("the oldest one waits", || has(&["<dt>Oldest sample that waits<dd>of ", " ago</dd></div>"]));
 
     receiver.answer(Answer::Stores(204));
     wait_until("it is well again", || !shown().contains("<p class=down>") && has(&["<b class=up>204</b>"]));

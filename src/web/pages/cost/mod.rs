@@ -13,7 +13,7 @@ use crate::web::pages::cost::price::Prices;
 use crate::web::pages::cost::rule::drop_rule;
 use crate::web::pages::cost::tally::{Cost, Kind, Sum};
 use crate::web::pages::explore::question::link_to;
-use crate::web::pages::figures::Figures;
+use crate::web::pages::figures::{Figures, figure};
 use crate::web::pages::{ago, bytes, coarse, cut, escape, lost, ms, page};
 use crate::web::serve::http::{Request, Response};
 use crate::web::serve::reply::Reply;
@@ -109,7 +109,7 @@ fn shown(site: &Site, costs: &Costs, prices: &Prices) -> String {
         ("Series now", costs.sum.n_series.to_string()),
         ("Series that are new in the last hour", scale.new_series(costs.sum)),
     ] {
-        let _ = write!(out, "<div><dt>{name}<dd>{text}</div>");
+        out.push_str(&figure(name, &text));
     }
     out.push_str("</dl>");
     write_basis(&mut out, costs, prices);

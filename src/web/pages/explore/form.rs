@@ -37,7 +37,7 @@ pub(super) fn form(site: &Site, question: &Question, names: &[String]) -> String
          <button>Show</button></form><datalist id=metrics>",
         escape(&question.end_text())
     );
-    let names = names.iter().map(|name| format!("<option>{}", escape(&as_selector(name))));
+    let names = names.iter().map(|name| format!("<option value=\"{}\">", escape(&as_selector(name))));
     let mut n_bytes = 0;
     out.extend(names.take_while(|option| {
         n_bytes += option.len();
