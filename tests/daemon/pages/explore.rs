@@ -35,6 +35,7 @@ fn what_the_log_holds_is_found_drawn_and_listed() {
     let empty = scraped.get("/graph").body;
     for part in [
         "<option value=\"a\"><option value=\"b\"><option value=\"scrape_",
+        "<option value=\"{job=&quot;",
         "Good to begin with: <a href=\"/graph?g0.expr=up&amp;",
         ">b</a>",
     ] {

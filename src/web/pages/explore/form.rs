@@ -1,6 +1,7 @@
 //! The form of the page, and lists of metrics that can be pressed.
 
 use crate::web::pages::escape;
+use crate::web::pages::explore::known::Known;
 use crate::web::pages::explore::question::{Question, RANGES};
 use crate::web::site::Site;
 use scraped_engine::labels::quote::Quoted;
@@ -11,13 +12,13 @@ use std::fmt::Write as _;
 pub(super) const TITLE: &str = "explore";
 /// Seconds between two refreshes of a page that ends now.
 pub(super) const REFRESH_S: u8 = 15;
-/// Bytes of names that a browser completes.
+/// Bytes of names and of labels that a browser completes, each.
 const MAX_COMPLETION_BYTES: usize = 8_000;
 /// Bytes of links to metrics on a page without a chart.
 const MAX_LINK_BYTES: usize = 25_000;
 
-/// The form, with what was asked. The browser completes names of metrics.
-pub(super) fn form(site: &Site, question: &Question, names: &[String]) -> String {
+/// The form, with what was asked. The browser completes names of metrics, and labels with their values.
+pub(super) fn form(site: &Site, question: &Question, known: &Known) -> String {
     let mut out = format!(
         "<form class=\"filter explore\" action=\"{}/graph\"><label>Selector <input name=g0.expr type=search list=metrics \
          spellcheck=false autocomplete=off placeholder='up{{job=\"node\"}}' value=\"{}\"></label> <label>Range <select \
@@ -37,14 +38,20 @@ pub(super) fn form(site: &Site, question: &Question, names: &[String]) -> String
          <button>Show</button></form><datalist id=metrics>",
         escape(&question.end_text())
     );
-    let names = names.iter().map(|name| format!("<option value=\"{}\">", escape(&as_selector(name))));
-    let mut n_bytes = 0;
-    out.extend(names.take_while(|option| {
-        n_bytes += option.len();
-        n_bytes <= MAX_COMPLETION_BYTES
-    }));
+    write_options(&mut out, known.names.iter().map(|name| as_selector(name)));
+    write_options(&mut out, known.selectors.iter().cloned());
     out.push_str("</datalist>\n");
     out
+}
+
+fn write_options(out: &mut String, selectors: impl Iterator<Item = String>) {
+    let mut n_bytes = 0;
+    out.extend(selectors.map(|selector| format!("<option value=\"{}\">", escape(&selector))).take_while(
+        |option| {
+            n_bytes += option.len();
+            n_bytes <= MAX_COMPLETION_BYTES
+        },
+    ));
 }
 
 /// Links to metrics, as many as there is room for, and how many are left out.

@@ -27,7 +27,7 @@ pub(super) fn shown(
     range_ms: &RangeInclusive<i64>,
     seen: &Seen,
 ) -> Response {
-    let mut content = form(site, question, &seen.names);
+    let mut content = form(site, question, &seen.known);
     let base = escape(site.base());
     let link = |question: &Question| format!("{base}{}", escape(&question.link()));
     let at = |end_ms: Option<i64>| link(&Question { end_ms, ..question.clone() });
@@ -53,7 +53,7 @@ pub(super) fn shown(
             let (oldest, newest) = (time_text(*log_ms.start()), time_text(*log_ms.end()));
             let _ = write!(content, " The log has samples from about {oldest} to {newest} UTC.");
         }
-        content.push_str(&similar(site, question, &seen.names));
+        content.push_str(&similar(site, question, &seen.known.names));
         content.push_str("</p>");
     } else {
         let _ = write!(content, "<a href=\"{}&amp;format=csv\">CSV</a>", link(question));

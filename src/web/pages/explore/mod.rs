@@ -5,6 +5,7 @@
 mod csv;
 mod form;
 mod found;
+mod known;
 mod mistake;
 mod narrowing;
 pub(in crate::web::pages) mod question;
@@ -14,9 +15,10 @@ use crate::query::{Answer, Outcome, TIMEOUT};
 use crate::web::api::query::status_of;
 use crate::web::pages::explore::form::{REFRESH_S, TITLE, form, links};
 use crate::web::pages::explore::found::shown;
+use crate::web::pages::explore::known::Known;
 use crate::web::pages::explore::mistake::{Mistake, selector_of};
 use crate::web::pages::explore::question::Question;
-use crate::web::pages::explore::search::{names, search};
+use crate::web::pages::explore::search::search;
 use crate::web::pages::{live_page, lost, ms, page};
 use crate::web::serve::http::{Request, Response};
 use crate::web::serve::reply::Reply;
@@ -49,8 +51,8 @@ pub(in crate::web) fn explore(state: &WebState, request: &Request) -> Reply {
     }
     let deadline = Instant::now() + TIMEOUT;
     if question.expr.is_empty() {
-        let outcome = state.queries.ask(deadline, names);
-        return answered(outcome, site, question, |site, question, names| begin(site, question, &names));
+        let outcome = state.queries.ask(deadline, Known::of);
+        return answered(outcome, site, question, |site, question, known| begin(site, question, &known));
     }
     let (expr, base) = (question.expr.clone(), site.base().to_owned());
     let range_ms = question.range_ms(ms(SystemTime::now()));
@@ -90,8 +92,9 @@ fn answered<T: 'static>(
 }
 
 /// The page before anything is asked.
-fn begin(site: &Site, question: &Question, names: &[String]) -> Response {
-    let mut content = form(site, question, names);
+fn begin(site: &Site, question: &Question, known: &Known) -> Response {
+    let mut content = form(site, question, known);
+    let names = &known.names;
     if names.is_empty() {
         content.push_str("<p>The log holds no series yet: nothing was scraped.</p>");
         return live_page(site, TITLE, REFRESH_S, once(content));
@@ -112,7 +115,7 @@ fn begin(site: &Site, question: &Question, names: &[String]) -> Response {
 
 /// The page with what is wrong in place of an answer.
 fn refused(site: &Site, question: &Question, mistake: &Mistake) -> Response {
-    let content = format!("{}{}", form(site, question, &[]), mistake.html);
+    let content = format!("{}{}", form(site, question, &Known::default()), mistake.html);
     let mut response = page(site, TITLE, once(content));
     response.status = mistake.status;
     response

@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Labels that are offered.
 const MAX_LABELS: usize = 8;
 /// Values of each label that are offered, and looked at.
-const MAX_VALUES: usize = 12;
+pub(super) const MAX_VALUES: usize = 12;
 /// A longer value is typed, not pressed.
-const MAX_VALUE_BYTES: usize = 80;
+pub(super) const MAX_VALUE_BYTES: usize = 80;
 
 /// A label and some of its values.
 #[derive(Debug, PartialEq, Eq)]

@@ -4,11 +4,12 @@
 use crate::query::Found;
 use crate::query::error::QueryError;
 use crate::web::pages::chart::{Line, MAX_LINES, n_columns};
+use crate::web::pages::explore::known::Known;
 use crate::web::pages::explore::narrowing::{Narrowing, narrowings};
 use scraped_engine::float::{Layout, format_go};
 use scraped_engine::history::{Bounds, History, Sample, SampleValue, SelectedSeries};
+use scraped_engine::labels::Labels;
 use scraped_engine::labels::selector::{Matcher, Selector, of_series};
-use scraped_engine::labels::{Labels, METRIC_NAME};
 use std::ops::RangeInclusive;
 
 /// With more series than this the newest samples are looked for first, and those of the drawn series afterwards: all
@@ -32,8 +33,7 @@ pub(super) struct Seen {
     pub(super) log_ms: Option<RangeInclusive<i64>>,
     /// How the selector can be made narrower.
     pub(super) narrowings: Vec<Narrowing>,
-    /// Names of metrics, in order; empty if there are too many series to look for them.
-    pub(super) names: Vec<String>,
+    pub(super) known: Known,
 }
 
 /// A series that is drawn.
@@ -52,7 +52,7 @@ pub(super) struct Row {
 impl Found for Seen {
     fn memory_bytes(&self) -> usize {
         let rows = self.rows.iter().map(|row| row.series.len() + row.line.memory_bytes());
-        rows.sum::<usize>() + self.names.iter().map(|name| name.len() + size_of::<String>()).sum::<usize>()
+        rows.sum::<usize>() + self.known.memory_bytes()
     }
 }
 
@@ -87,7 +87,7 @@ pub(super) fn search(
     let drawn_ms = drawn_part(range_ms, oldest_ms);
     let rows = drawn.iter().map(|series| row(series, &drawn_ms, n_columns)).collect();
     let log_ms = if n_series == 0 { history.extent()? } else { None };
-    Ok(Seen { n_series, rows, drawn_ms, log_ms, narrowings, names: names(history, bounds)? })
+    Ok(Seen { n_series, rows, drawn_ms, log_ms, narrowings, known: Known::of(history, bounds)? })
 }
 
 /// Where there are samples: those of a box that has just been started would be a dot at the edge of a chart of an hour.
@@ -105,14 +105,6 @@ fn drawn_part(range_ms: &RangeInclusive<i64>, oldest_ms: Option<i64>) -> RangeIn
 fn exactly(label_sets: &[&Labels]) -> Vec<Selector> {
     let of_pair = |(name, value)| Matcher::equal(name, value);
     label_sets.iter().map(|labels| Selector::of(labels.iter().map(of_pair).collect())).collect()
-}
-
-/// Names of all metrics that the log knows, in order.
-///
-/// # Errors
-/// Those of [`History::label_values`].
-pub(super) fn names(history: &History, bounds: &Bounds) -> Result<Vec<String>, QueryError> {
-    Ok(history.label_values(METRIC_NAME, &[], bounds)?)
 }
 
 fn row(series: &SelectedSeries, range_ms: &RangeInclusive<i64>, n_columns: u16) -> Row {
