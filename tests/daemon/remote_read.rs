@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 use support::PATIENCE;
+use support::protobuf::encode::{content, number};
 use support::scraped::{Scraped, send};
 use support::wal::fill_with_noise;
 use tempfile::TempDir;
@@ -20,27 +21,12 @@ fn start() -> Scraped {
     Scraped::start_in(dir, &[])
 }
 
-fn varint(mut number: u64) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    while number >= 0x80 {
-        bytes.push(number as u8 | 0x80);
-        number >>= 7;
-    }
-    bytes.push(number as u8);
-    bytes
-}
-
-fn content(field: u8, content: &[u8]) -> Vec<u8> {
-    [vec![field << 3 | 2], varint(content.len() as u64), content.to_vec()].concat()
-}
-
 /// A request for all of `noise` until `end_ms`, for chunks.
 fn request(end_ms: i64, function: &str) -> Vec<u8> {
     let matcher = [content(2, b"__name__"), content(3, b"noise")].concat();
-    let times = [vec![2 << 3], varint(end_ms as u64)].concat();
     let hints = content(4, &content(2, function.as_bytes()));
-    let query = [times, content(3, &matcher), hints].concat();
-    let message = [content(1, &query), vec![2 << 3, 1]].concat();
+    let query = [number(2, end_ms as u64), content(3, &matcher), hints].concat();
+    let message = [content(1, &query), number(2, 1)].concat();
     snap::raw::Encoder::new().compress_vec(&message).unwrap()
 }
 

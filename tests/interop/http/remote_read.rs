@@ -12,7 +12,7 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 use support::peers::Peer;
-use support::protobuf::encode::encode;
+use support::protobuf::encode::{content, encode, number};
 use support::remote::message::{Message, Protocol, Series};
 use support::scraped::Scraped;
 use support::targets::{Behaviour, FakeTargets, page};
@@ -275,26 +275,6 @@ fn series_and_labels_of_the_box_are_listed() {
         assert!(!sorted(&read).is_empty(), "{selector}");
         assert_eq!(sorted(&read), sorted(&copied), "{selector}");
     }
-}
-
-fn varint(mut number: u64) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    while number >= 0x80 {
-        bytes.push(number as u8 | 0x80);
-        number >>= 7;
-    }
-    bytes.push(number as u8);
-    bytes
-}
-
-/// A field with a number.
-fn number(field: u8, number: u64) -> Vec<u8> {
-    [vec![field << 3], varint(number)].concat()
-}
-
-/// A field with content.
-fn content(field: u8, content: &[u8]) -> Vec<u8> {
-    [vec![field << 3 | 2], varint(content.len() as u64), content.to_vec()].concat()
 }
 
 /// A query for what passes some matchers: number of the operator, name, value.

@@ -130,6 +130,21 @@ fn push_varint(out: &mut Vec<u8>, mut number: u64) {
     out.push(number as u8);
 }
 
+/// A field with a number.
+pub fn number(field: u64, number: u64) -> Vec<u8> {
+    let mut out = Vec::new();
+    push_varint(&mut out, field << 3);
+    push_varint(&mut out, number);
+    out
+}
+
+/// A field with content: text, or a message.
+pub fn content(field: u64, content: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    push_bytes(&mut out, field, content);
+    out
+}
+
 fn push_bytes(out: &mut Vec<u8>, number: u64, bytes: &[u8]) {
     push_varint(out, number << 3 | 2);
     push_varint(out, bytes.len() as u64);
