@@ -25,9 +25,6 @@ use std::ops::{ControlFlow, RangeInclusive};
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Bytes of a native histogram in the log that count as one sample, as a float and its timestamp take in memory.
-const HISTOGRAM_SAMPLE_BYTES: usize = 16;
-
 /// One series of an answer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SelectedSeries {
@@ -177,7 +174,7 @@ impl History {
         let mut samples = vec![Vec::new(); series.len()];
         let mut n_samples = 0;
         self.visit(&series, &range_ms, bounds.deadline, &mut |sample| {
-            n_samples += weight(sample.value);
+            n_samples += sample.value.weight();
             if n_samples > bounds.max_samples {
                 return ControlFlow::Break(());
             }
@@ -268,13 +265,6 @@ impl History {
             }
         });
         found
-    }
-}
-
-fn weight(value: SeenValue<'_>) -> usize {
-    match value {
-        SeenValue::Float(_) => 1,
-        SeenValue::Histogram(histogram) => 1 + histogram.bytes().len() / HISTOGRAM_SAMPLE_BYTES,
     }
 }
 

@@ -17,6 +17,9 @@ use std::collections::HashMap;
 use std::ops::{ControlFlow, RangeInclusive};
 use std::time::Instant;
 
+/// Bytes of a native histogram in the log that count as one sample, as a float and its timestamp take in memory.
+const HISTOGRAM_SAMPLE_BYTES: usize = 16;
+
 /// A sample as it stands in the log.
 #[derive(Clone, Copy, Debug)]
 pub struct SeenSample<'a> {
@@ -35,6 +38,16 @@ pub enum SeenValue<'a> {
     Float(f64),
     /// A native histogram.
     Histogram(EncodedHistogram<'a>),
+}
+
+impl SeenValue<'_> {
+    /// As how many samples it counts: a float as one, a native histogram by its size.
+    pub fn weight(self) -> usize {
+        match self {
+            Self::Float(_) => 1,
+            Self::Histogram(histogram) => 1 + histogram.bytes().len() / HISTOGRAM_SAMPLE_BYTES,
+        }
+    }
 }
 
 /// Series of one moment, and the part of the log that speaks of them.

@@ -24,8 +24,6 @@ pub(super) const MAX_SERIES: usize = 300_000;
 const MAX_READING: Duration = Duration::from_secs(3);
 /// How many samples are read between two looks at the clock.
 const SAMPLES_PER_LOOK: u64 = 4096;
-/// Bytes of a native histogram that cost as much as a float.
-const HISTOGRAM_SAMPLE_BYTES: u32 = 16;
 
 /// What was measured.
 #[derive(Debug)]
@@ -99,11 +97,7 @@ pub(super) fn measure(history: &History, now_ms: i64, bounds: &Bounds) -> Result
         let used = uses.get(series_idx).filter(|it| it.weight > 0);
         let Some((labels, sum)) = labels.zip(used.map(sum_of)) else { return };
         labels.for_each(|(name, value)| tallies.add(name, value, sum));
-        all = Sum {
-            n_series: all.n_series + sum.n_series,
-            n_new: all.n_new + sum.n_new,
-            weight: all.weight + sum.weight,
-        };
+        all.add(sum);
     });
     let mut largest = tallies.largest();
     history.visit_labels(&series, |_, labels| {
@@ -129,11 +123,7 @@ impl Use {
             // A native histogram would have to be decoded; it is there until its last sample is old.
             self.is_over = matches!(sample.value, SeenValue::Float(value) if is_stale_nan(value));
         }
-        self.weight = self.weight.saturating_add(match sample.value {
-            SeenValue::Float(_) => 1,
-            SeenValue::Histogram(encoded) => {
-                1 + u32::try_from(encoded.bytes().len()).unwrap_or(u32::MAX) / HISTOGRAM_SAMPLE_BYTES
-            }
-        });
+        let weight = u32::try_from(sample.value.weight()).unwrap_or(u32::MAX);
+        self.weight = self.weight.saturating_add(weight);
     }
 }

@@ -35,6 +35,14 @@ pub(super) struct Sum {
     pub(super) weight: u64,
 }
 
+impl Sum {
+    pub(super) fn add(&mut self, other: Self) {
+        self.n_series += other.n_series;
+        self.n_new += other.n_new;
+        self.weight += other.weight;
+    }
+}
+
 /// What all series with a label cost.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Cost {
@@ -80,9 +88,7 @@ impl Tallies {
     fn add_to(&mut self, key: u64, kind: Kind, n_values: usize, sum: Sum) {
         let tally = self.by_label.entry(key).or_insert(Tally { kind, n_values: 0, sum: Sum::default() });
         tally.n_values += n_values;
-        tally.sum.n_series += sum.n_series;
-        tally.sum.n_new += sum.n_new;
-        tally.sum.weight += sum.weight;
+        tally.sum.add(sum);
     }
 
     /// The largest of each kind, to be named.
