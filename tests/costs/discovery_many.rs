@@ -8,7 +8,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use support::api::{active, metric_sum};
-use support::command::values;
+use support::counts::assert_accounted;
+use support::remote::on_disk_of;
 use support::scraped::{Scraped, write_whole};
 use support::targets::{Behaviour, FakeTargets};
 use support::tls::endpoint::{Endpoint, reply};
@@ -66,10 +67,7 @@ fn a_new_target_among_ten_thousand() {
     let n_live = targets.n_requests("/live");
     wait_until("the live loop goes on", || targets.n_requests("/live") > n_live + 3);
     let data = scraped.data_dir();
-    let counts = values(&data, "fake_scrapes_total{job='live'}");
-    let expected: Vec<String> = (1..=counts.len()).map(|count| count.to_string()).collect();
-    assert_eq!(counts, expected, "a scrape of the live loop was lost");
-    assert!(values(&data, "up{job='live'}").iter().all(|value| value == "1"));
+    assert_accounted(&on_disk_of(&data, "{job='live'}"), "");
 }
 
 /// A change in a directory is heard of: nobody has to look first.
@@ -121,12 +119,8 @@ fn a_list_that_changes_every_second_disturbs_nobody() {
     let scraped = Scraped::start(&config);
     wait_until("the list has changed often", || n_asked.load(Ordering::Relaxed) > N_CHANGES);
     let data = scraped.data_dir();
-    let live = format!("instance='{address}'");
-    let counts = values(&data, &format!("fake_scrapes_total{{{live}}}"));
-    assert!(counts.len() >= N_CHANGES / 4, "{counts:?}");
-    let expected: Vec<String> = (1..=counts.len()).map(|count| count.to_string()).collect();
-    assert_eq!(counts, expected, "a scrape of the live loop was lost");
-    assert!(values(&data, &format!("up{{{live}}}")).iter().all(|value| value == "1"));
+    let counted = assert_accounted(&on_disk_of(&data, &format!("{{instance='{address}'}}")), "");
+    assert!(counted.counts.len() >= N_CHANGES / 4, "{counted:?}");
     let n_sets = metric_sum(&scraped, "prometheus_sd_updates_total");
     assert!(n_sets > 1.0, "{n_sets} sets for {N_CHANGES} changes");
 }

@@ -1,7 +1,8 @@
 //! What the tests share: targets, endpoints, sources and disks that behave as a test wants, real peers, and the real
 //! binary under a handle.
 //!
-//! Plain threads over real sockets on loopback. `scraped`, `command` and `api` run the binary and take apart what it says;
+//! Plain threads over real sockets on loopback. `scraped`, `command` and `api` run the binary and take apart what it says; `counts` finds scrapes
+//! that were lost;
 //! `targets`, `remote`, `discovery` and `tls` are what it talks to; `system` is what the kernel does to it; `peers` are the
 //! real programs that it is compared with. `exposition`, `protobuf`, `wal` and `fake_loops` put the library's own types into
 //! a form that a test can compare. `cases` says where random cases come from.
@@ -12,6 +13,7 @@
 pub mod api;
 pub mod cases;
 pub mod command;
+pub mod counts;
 pub mod discovery;
 pub mod empty_values;
 pub mod exposition;

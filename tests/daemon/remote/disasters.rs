@@ -7,9 +7,10 @@ use std::time::Instant;
 use rustls::version::{TLS12, TLS13};
 use scraped::remote::settle::ledger::{DropReason, Ledger};
 use scraped::remote::settle::position::{Positions, Remembered};
+use support::counts::accounted;
 use support::remote::message::{Message, Protocol};
 use support::remote::receiver::{Answer, Receiver};
-use support::remote::{arrived, config, missing, n_samples, on_disk, wait_until_sent};
+use support::remote::{Series, arrived, config, missing, n_samples, on_disk, wait_until_sent};
 use support::scraped::Scraped;
 use support::system::small_disk::SmallDisk;
 use support::targets::{Behaviour, FakeTargets, page};
@@ -32,14 +33,15 @@ fn a_certificate_that_ran_out_is_named_and_costs_nothing() {
     let authority = Authority::new("servers");
     let tls = |validity| server_tls(&authority.issue(&["localhost"], validity), None, &[&TLS12, &TLS13]);
     let endpoint = Endpoint::tls(tls(Validity::Past));
-    let values = Arc::new(Mutex::new(Vec::new()));
-    let seen = Arc::clone(&values);
+    let stored = Arc::new(Mutex::new(Series::new()));
+    let seen = Arc::clone(&stored);
     endpoint.answer(move |request| {
         let body = snap::raw::Decoder::new().decompress_vec(&request.body).unwrap();
         let message = Message::decode(Protocol::V1, &body).unwrap();
-        let of_counter = message.series.iter().filter(|it| it.label("__name__") == "fake_scrapes_total");
-        let samples = of_counter.flat_map(|series| series.samples.iter().map(|it| f64::from_bits(it.1)));
-        seen.lock().unwrap().extend(samples);
+        let mut seen = seen.lock().unwrap();
+        for series in &message.series {
+            seen.entry(series.key()).or_default().extend(&series.samples);
+        }
         reply(200, "", "")
     });
     let dir = Arc::new(TempDir::with_prefix("scraped-test-").unwrap());
@@ -62,12 +64,11 @@ fn a_certificate_that_ran_out_is_named_and_costs_nothing() {
     // A shard pauses up to 250 ms: 30, 60, 120, 240, 250, …
     let most = 4 + start.elapsed().as_millis() as usize / 250;
     assert!(endpoint.n_connections() <= most, "{} tries, {most} at most", endpoint.n_connections());
-    assert!(values.lock().unwrap().is_empty());
+    assert!(stored.lock().unwrap().is_empty());
     endpoint.set_tls(tls(Validity::Now));
     wait_until("all values", || {
         let n_scrapes = targets.n_requests("/metrics");
-        let values = values.lock().unwrap();
-        values.len() + 2 >= n_scrapes && values.iter().copied().eq((1..=values.len()).map(|n| n as f64))
+        accounted(&stored.lock().unwrap(), "").is_some_and(|counted| counted.n_scrapes() + 2 >= n_scrapes)
     });
     wait_until("it is told", || scraped.stderr().contains("takes samples again"));
     assert!(scraped.stop().success());

@@ -6,8 +6,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use support::api::metric_sum;
+use support::counts::assert_accounted;
 use support::remote::receiver::{Answer, Receiver};
-use support::remote::{config, wait_until_sent};
+use support::remote::{arrived, config, wait_until_sent};
 use support::scraped::Scraped;
 use support::targets::{Behaviour, FakeTargets};
 use support::tls::proxy::{Manner, Proxy};
@@ -47,9 +48,7 @@ impl Fixture {
     /// Everything arrives, from the first value on.
     fn check_complete(&self) {
         wait_until_sent(&self.scraped.data_dir(), &self.receiver);
-        let values: Vec<f64> =
-            self.receiver.samples("fake_scrapes_total", "").iter().map(|it| it.1).collect();
-        assert!(values.iter().copied().eq((1..=values.len()).map(|n| n as f64)), "{values:?}");
+        assert_accounted(&arrived(&self.receiver), "");
         assert_eq!(metric_sum(&self.scraped, "prometheus_remote_storage_samples_failed_total"), 0.0);
         assert!(!self.is_paused());
         self.receiver.check();
@@ -245,8 +244,7 @@ fn check_proxy(manner: Manner, words: &[&str]) {
     let (good, _proxy) = through(Manner::Socks { login, reply: 0 });
     scraped.reload_with(&good);
     wait_until_sent(&scraped.data_dir(), &receiver);
-    let values: Vec<f64> = receiver.samples("fake_scrapes_total", "").iter().map(|it| it.1).collect();
-    assert!(values.iter().copied().eq((1..=values.len()).map(|n| n as f64)), "{values:?}");
+    assert_accounted(&arrived(&receiver), "");
 }
 
 #[test]

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use scraped::remote::settle::ledger::{DropReason, Ledger};
 use scraped::remote::settle::position::{Positions, Remembered};
 use support::api::metric_sum;
+use support::counts::assert_accounted;
 use support::remote::receiver::{Answer, Receiver, Request};
 use support::remote::{arrived, config, missing, on_disk, wait_until_sent};
 use support::scraped::Scraped;
@@ -93,7 +94,7 @@ fn check_search(n_good: usize, n_bad: usize, answer: Answer, most_requests: f64)
     let most_requests = most_requests + 20.0 * (start.elapsed().as_secs_f64() - 10.0).max(0.0);
     assert!(n_search <= most_requests, "{n_search} of {most_requests} requests in {:?}", start.elapsed());
     wait_until("the good samples are not late", || lag_seconds(&receiver) < 3.0);
-    // From now on a batch is a request, and no more.
+    // From now on a batch is a request; a busy machine may cut a scrape in pieces. A search is dozens a scrape.
     let (n_requests, n_scrapes) = (receiver.n_requests(), targets.n_requests("/metrics"));
     let start = Instant::now();
     // That nothing comes late is seen by looking for a while.
@@ -104,7 +105,7 @@ fn check_search(n_good: usize, n_bad: usize, answer: Answer, most_requests: f64)
     }
     let n_batches = targets.n_requests("/metrics") - n_scrapes + 2;
     let n_requests = receiver.n_requests() - n_requests;
-    assert!(n_requests <= 2 * n_batches, "{n_requests} requests for {n_batches} scrapes");
+    assert!(n_requests <= 4 * n_batches, "{n_requests} requests for {n_batches} scrapes");
     let stderr = scraped.stderr();
     let told = stderr.lines().find(|line| line.contains("are dropped")).unwrap();
     assert!(told.contains(" in all since the start") && told.contains("series are set aside"), "{told}");
@@ -234,8 +235,13 @@ fn one_bad_sample_costs_one_sample() {
         receiver.values("fake_scrapes_total").into_iter().map(|value| value as u64).collect()
     };
     wait_until("later values", || values().contains(&12));
-    let expected: BTreeSet<u64> = (1..=12).filter(|value| *value != 5).collect();
-    assert!(values().is_superset(&expected) && !values().contains(&5), "{:?}", values());
+    assert!(!values().contains(&5));
+    let mut whole = arrived(&receiver);
+    for (key, samples) in on_disk(&scraped.data_dir()) {
+        whole.entry(key).or_default().extend(samples.into_iter().filter(|it| it.1 == 5_f64.to_bits()));
+    }
+    whole.values_mut().for_each(|samples| samples.sort_unstable());
+    assert_accounted(&whole, "");
     assert_eq!(metric_sum(&scraped, "prometheus_remote_storage_samples_failed_total"), 1.0);
     assert_eq!(set_aside(&scraped), 0.0);
     receiver.check();

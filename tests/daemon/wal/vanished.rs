@@ -13,7 +13,7 @@ use support::remote::{config, given_up, n_arrived, on_disk, wait_until_sent, wai
 use support::scraped::{Scraped, free_address};
 use support::targets::{Behaviour, FakeTargets, page};
 use support::wal::check_log;
-use support::{wait_for_long, wait_until};
+use support::{PATIENCE, pause, wait_for_long, wait_until};
 use tempfile::TempDir;
 
 /// What is gone is noticed within this.
@@ -56,7 +56,12 @@ fn check_that_it_goes_on(scraped: Scraped, receiver: &Receiver, flags: &[&str], 
     });
     assert!(data.join("remote/endpoints").exists() && data.join("lock").exists());
     let second = Scraped::spawn_in(Arc::clone(&dir), &[]);
-    wait_until("the directory is locked", || second.has_ended());
+    let start = Instant::now();
+    while !second.has_ended() {
+        let told = || format!("{}\nthe first one: {}", second.stderr(), scraped.stderr());
+        assert!(start.elapsed() < PATIENCE, "the directory is not locked: {}", told());
+        pause(start);
+    }
     assert!(second.stderr().contains("locked by another process"), "{}", second.stderr());
     assert!(scraped.stop().success());
     check_log(&data);

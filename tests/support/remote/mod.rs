@@ -38,7 +38,12 @@ pub fn config(target: &str, path: &str, url: &str, section: &str, queue: &str) -
 
 /// What `query` finds on disk.
 pub fn on_disk(data_dir: &Path) -> Series {
-    let samples = query(data_dir, ALL).into_iter().map(|(key, samples)| {
+    on_disk_of(data_dir, ALL)
+}
+
+/// What `query` finds on disk of these series.
+pub fn on_disk_of(data_dir: &Path, selector: &str) -> Series {
+    let samples = query(data_dir, selector).into_iter().map(|(key, samples)| {
         let samples = samples.into_iter().map(|(ts_ms, value)| (ts_ms, bits(number(&value))));
         (key, samples.collect())
     });
