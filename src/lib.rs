@@ -14,6 +14,7 @@ pub mod log;
 pub mod percent;
 pub mod process_metrics;
 pub mod signals;
+pub mod terminal;
 
 pub mod memory_limit;
 pub mod names;

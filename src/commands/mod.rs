@@ -1,9 +1,11 @@
-//! One file a sub-command; each uses the modules, none of them uses it.
+//! Sub-commands: a row of the table and a file each; each uses the modules, none of them uses it.
 
+mod about;
 pub mod check;
-mod check_files;
 pub mod matrix;
-pub mod metrics;
 pub mod query;
 pub mod scrape;
-pub mod web_config;
+mod table;
+
+pub use crate::commands::about::help;
+pub use crate::commands::table::COMMANDS;

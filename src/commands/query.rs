@@ -19,6 +19,8 @@ use std::time::Duration;
 
 use crate::commands::matrix;
 use crate::commands::matrix::Series;
+use crate::flags::{Arguments, Done, Flags, Outcome};
+use crate::terminal::Terminal;
 use scraped_engine::histogram::Histogram;
 use scraped_engine::labels::Labels;
 use scraped_engine::labels::builder::LabelsBuilder;
@@ -31,6 +33,18 @@ use scraped_engine::wal::format::record::Record;
 use scraped_engine::wal::format::segment;
 use scraped_engine::wal::format::segment_reader::{SegmentReader, Tail};
 use scraped_engine::wal::keep::checkpoint;
+
+/// `scraped query`.
+pub(in crate::commands) fn command(arguments: &Arguments, terminal: &mut Terminal) -> Done {
+    let options = QueryOptions {
+        selector: arguments.word(0),
+        since: arguments.flag_duration("since"),
+        path: arguments.flag_file("storage.agent.path").unwrap_or_else(|| Flags::default().wal.path),
+        format: if arguments.is_json() { QueryFormat::Json } else { QueryFormat::Table },
+    };
+    run(options, terminal)?;
+    Ok(Outcome::Good)
+}
 
 /// What to ask.
 #[derive(Clone, Debug)]

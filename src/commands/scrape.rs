@@ -17,6 +17,7 @@ use crate::config::discovery::{DiscoveryConfig, Provenance};
 use crate::config::error::ConfigErrors;
 use crate::config::{FeatureDefaults, ScrapeConfig, load_with};
 use crate::discovery::target_group::TargetGroup;
+use crate::flags::{Arguments, Done, Flags, Outcome};
 use crate::scrape::error::ScrapeError;
 use crate::scrape::fetch::scraper::Fetched;
 use crate::scrape::metrics::ScrapeMetrics;
@@ -24,6 +25,7 @@ use crate::scrape::scrape_loop::{PhaseWatch, ScrapeLoop, ScrapeTime, Worker};
 use crate::scrape::targets::pool::LoopSettings;
 use crate::scrape::targets::status::TargetStatus;
 use crate::scrape::targets::target::{Target, targets_from_group};
+use crate::terminal::Terminal;
 use scraped_engine::labels::Labels;
 use scraped_engine::labels::builder::LabelsBuilder;
 use scraped_engine::store::body_budget::BodyBudget;
@@ -102,6 +104,16 @@ impl From<WalError> for ScrapeCommandError {
     fn from(error: WalError) -> Self {
         Self::Log(error.to_string())
     }
+}
+
+/// `scraped scrape`.
+pub(in crate::commands) fn command(arguments: &Arguments, terminal: &mut Terminal) -> Done {
+    let options = ScrapeOptions {
+        what: arguments.word(0),
+        job: arguments.flag("job"),
+        config_file: arguments.flag_file("config.file").unwrap_or_else(|| Flags::default().config_file),
+    };
+    Ok(if run(&options, terminal)? { Outcome::Good } else { Outcome::Bad })
 }
 
 /// Scrapes and prints; true if every scrape was good.

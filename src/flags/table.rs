@@ -2,7 +2,7 @@
 //! this table.
 
 use crate::duration;
-use crate::flags::Flags;
+use crate::flags::daemon::Flags;
 use crate::flags::features::Features;
 use crate::log::LogFormat;
 use crate::web::site::{Cors, ExternalUrl};
@@ -23,15 +23,15 @@ const MIN_SEGMENT_BYTES: u64 = 1 << 20;
 const MAX_SEGMENT_BYTES: u64 = 256 << 20;
 
 /// A flag: `value` is empty for switches, which also have a `--no-…` form.
-pub(in crate::flags) struct Flag {
-    pub(in crate::flags) name: &'static str,
-    pub(in crate::flags) value: &'static str,
-    pub(in crate::flags) default: &'static str,
-    pub(in crate::flags) doc: &'static str,
+pub(crate) struct Flag {
+    pub(crate) name: &'static str,
+    pub(crate) value: &'static str,
+    pub(crate) default: &'static str,
+    pub(crate) doc: &'static str,
     pub(in crate::flags) apply: fn(&mut Flags, &str) -> Result<(), String>,
 }
 
-pub(in crate::flags) const FLAGS: &[Flag] = &[
+pub(crate) const FLAGS: &[Flag] = &[
     Flag {
         name: "config.file",
         value: "FILE",
@@ -471,7 +471,7 @@ pub(in crate::flags) const FLAGS: &[Flag] = &[
     },
 ];
 
-pub(in crate::flags) fn parse_duration(text: &str) -> Result<Duration, String> {
+fn parse_duration(text: &str) -> Result<Duration, String> {
     duration::parse_duration(text).map_err(|err| err.to_string())
 }
 

@@ -5,7 +5,8 @@
 //! - [`door`]: who may ask.
 //! - [`addresses`], [`secrets`]: what is asked is what was typed, and secrets stay where they belong.
 //! - [`api`]: what newer agents than the one that we are compared with answer.
-//! - [`scrape`]: targets that misbehave; [`scrape_command`]: `scraped scrape`.
+//! - [`scrape`]: targets that misbehave.
+//! - [`commands`]: sub-commands, and command lines that are wrong.
 //! - [`pages`]: what they say of targets that are broken, and of the whole box.
 //! - [`threads`]: each kind is killed once.
 //! - [`wal`]: a log that vanishes and comes back.
@@ -17,6 +18,7 @@
 
 mod addresses;
 mod api;
+mod commands;
 mod discovery;
 mod door;
 mod health;
@@ -27,7 +29,6 @@ mod reload;
 mod remote;
 mod remote_read;
 mod scrape;
-mod scrape_command;
 mod secrets;
 mod start;
 mod threads;

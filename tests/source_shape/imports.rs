@@ -71,7 +71,8 @@ const DAEMON_MAY_IMPORT: &[(&str, &[&str])] = &[
     ("config", &["duration", "percent"]),
     ("lifecycle", &["config"]),
     ("signals", &["lifecycle"]),
-    ("flags", &["commands::query", "commands::scrape", "duration", "log", "web::site"]),
+    ("terminal", &[]),
+    ("flags", &["duration", "log", "terminal", "web::site"]),
     ("http", &["calendar", "config", "descriptors", "names", "percent"]),
     ("discovery", &["config", "exec", "http", "names"]),
     ("scrape", &["calendar", "clock", "config", "discovery::target_group", "duration", "exec", "http"]),
@@ -111,6 +112,7 @@ const DAEMON_MAY_IMPORT: &[(&str, &[&str])] = &[
             "discovery::target_group",
             "flags",
             "scrape",
+            "terminal",
             "web::door::terms",
         ],
     ),
@@ -120,7 +122,7 @@ const DAEMON_MAY_IMPORT: &[(&str, &[&str])] = &[
 /// as good as theirs.
 const CIRCLES: &[&[&str]] = &[
     // A table of flags that fills the struct of flags.
-    &["daemon::flags", "daemon::flags::table"],
+    &["daemon::flags::daemon", "daemon::flags::table"],
     // A client may have an endpoint of tokens, which is asked by a client.
     &["daemon::config::client::http_client", "daemon::config::client::oauth2"],
     // A parser and the part of its syntax that stands in brackets.

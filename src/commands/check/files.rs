@@ -17,15 +17,15 @@ use crate::discovery::read_list;
 
 /// What was found beside the configuration itself.
 #[derive(Debug, Default)]
-pub(in crate::commands) struct Findings {
+pub(in crate::commands::check) struct Findings {
     /// The configuration is not good.
-    pub(in crate::commands) mistakes: Vec<String>,
+    pub(in crate::commands::check) mistakes: Vec<String>,
     /// It may be.
-    pub(in crate::commands) warnings: Vec<String>,
+    pub(in crate::commands::check) warnings: Vec<String>,
 }
 
 /// Looks at every file that `config` names.
-pub(in crate::commands) fn look(config: &Config) -> Findings {
+pub(in crate::commands::check) fn look(config: &Config) -> Findings {
     let mut found = Findings::default();
     for job in &config.scrape_configs {
         let owner = format!("scrape job {:?}", job.job_name);

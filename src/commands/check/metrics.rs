@@ -2,7 +2,9 @@
 
 use std::io::{self, Read, Write};
 
-use crate::commands::check::{Outcome, counted};
+use crate::commands::check::counted;
+use crate::flags::{Arguments, Done, Outcome};
+use crate::terminal::Terminal;
 use scraped_engine::exposition::Entry;
 use scraped_engine::exposition::content_type::Format;
 use scraped_engine::exposition::options::ParserOptions;
@@ -15,11 +17,15 @@ const OPENMETRICS_END: &[u8] = b"# EOF";
 /// No exporter's page is larger than what the daemon takes by default.
 const MAX_PAGE_BYTES: u64 = 256 << 20;
 
+pub(in crate::commands) fn run(_: &Arguments, terminal: &mut Terminal) -> Done {
+    Ok(check_metrics(&mut io::stdin().lock(), terminal)?)
+}
+
 /// Reads a page from `input` and writes what it is, or line, column and reason of the first mistake.
 ///
 /// # Errors
 /// Those of `input` and `out`.
-pub fn check_metrics(input: &mut dyn Read, out: &mut dyn Write) -> io::Result<Outcome> {
+fn check_metrics(input: &mut dyn Read, out: &mut dyn Write) -> io::Result<Outcome> {
     let mut page = Vec::new();
     input.take(MAX_PAGE_BYTES + 1).read_to_end(&mut page)?;
     if page.len() as u64 > MAX_PAGE_BYTES {
@@ -51,7 +57,8 @@ pub fn check_metrics(input: &mut dyn Read, out: &mut dyn Write) -> io::Result<Ou
 
 #[cfg(test)]
 mod tests {
-    use super::{Outcome, check_metrics};
+    use super::check_metrics;
+    use crate::flags::Outcome;
 
     fn check(page: &str, outcome: Outcome, want: &str) {
         let mut out = Vec::new();

@@ -3,27 +3,25 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use crate::commands::check_files;
-use crate::commands::check_files::Findings;
-use crate::config::discovery::DiscoveryConfig;
-use crate::config::{Config, load};
-
-/// What a check came to; the exit status of the command.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// Exit 0.
-    Good,
-    /// Exit 1.
-    Bad,
-}
+use crate::commands::check::files;
+use crate::commands::check::files::Findings;
+use crate::commands::check::summary;
+use crate::config::load;
+use crate::flags::{Arguments, Done, Outcome};
+use crate::terminal::Terminal;
 
 /// How far a check goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Depth {
+enum Depth {
     /// `--syntax-only`: the configuration and its `scrape_config_files`.
     Syntax,
     /// Also whether the files that it names are there, and what lists of targets say.
     Files,
+}
+
+pub(in crate::commands) fn run(arguments: &Arguments, terminal: &mut Terminal) -> Done {
+    let depth = if arguments.is_on("syntax-only") { Depth::Syntax } else { Depth::Files };
+    Ok(check_config(arguments.file(0), depth, terminal)?)
 }
 
 /// Checks the configuration in `path` and writes what it found.
@@ -31,12 +29,12 @@ pub enum Depth {
 /// # Errors
 ///
 /// Those of `out`.
-pub fn check_config(path: &Path, depth: Depth, out: &mut dyn Write) -> io::Result<Outcome> {
+fn check_config(path: &Path, depth: Depth, out: &mut dyn Write) -> io::Result<Outcome> {
     match load(path) {
         Ok(config) => {
             let found = match depth {
                 Depth::Syntax => Findings::default(),
-                Depth::Files => check_files::look(&config),
+                Depth::Files => files::look(&config),
             };
             for warning in &found.warnings {
                 writeln!(out, "{}: warning: {warning}", path.display())?;
@@ -60,36 +58,10 @@ pub fn check_config(path: &Path, depth: Depth, out: &mut dyn Write) -> io::Resul
     }
 }
 
-/// `3 jobs, 12 static targets, 1 target file pattern`.
-pub fn summary(config: &Config) -> String {
-    let (mut n_targets, mut n_patterns, mut n_others) = (0, 0, 0);
-    for provider in config.scrape_configs.iter().flat_map(|job| &job.discovery) {
-        match provider {
-            DiscoveryConfig::Static(groups) => {
-                n_targets += groups.iter().map(|group| group.targets.len()).sum::<usize>()
-            }
-            DiscoveryConfig::File(file) => n_patterns += file.files.len(),
-            _ => n_others += 1,
-        }
-    }
-    let mut parts = vec![counted(config.scrape_configs.len(), "job"), counted(n_targets, "static target")];
-    if n_patterns > 0 {
-        parts.push(counted(n_patterns, "target file pattern"));
-    }
-    if n_others > 0 {
-        parts.push(counted(n_others, "other provider"));
-    }
-    parts.join(", ")
-}
-
-/// `1 job`, `2 jobs`.
-pub fn counted(count: usize, noun: &str) -> String {
-    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Depth, Outcome, check_config};
+    use super::{Depth, check_config};
+    use crate::flags::Outcome;
 
     fn check(text: &str, outcome: Outcome, want: &[&str]) {
         let dir = tempfile::tempdir().unwrap();

@@ -3,17 +3,23 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use crate::commands::check::{Outcome, counted};
+use crate::commands::check::counted;
 use crate::config::web::WebConfig;
 use crate::config::web::server_tls::ClientAuth;
+use crate::flags::{Arguments, Done, Outcome};
+use crate::terminal::Terminal;
 use crate::web::door::terms::Terms;
+
+pub(in crate::commands) fn run(arguments: &Arguments, terminal: &mut Terminal) -> Done {
+    Ok(check_web_config(&arguments.files(), terminal)?)
+}
 
 /// Checks each of `files`, with the certificates and keys that it names, and writes what it found.
 ///
 /// # Errors
 ///
 /// Those of `out`.
-pub fn check_web_config(files: &[PathBuf], out: &mut dyn Write) -> io::Result<Outcome> {
+fn check_web_config(files: &[PathBuf], out: &mut dyn Write) -> io::Result<Outcome> {
     let mut outcome = Outcome::Good;
     for file in files {
         match Terms::of_file(file) {

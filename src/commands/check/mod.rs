@@ -1,0 +1,36 @@
+//! `scraped check …`: whether something would do, before it is used.
+
+pub(in crate::commands) mod config;
+mod files;
+pub(in crate::commands) mod metrics;
+pub(in crate::commands) mod web_config;
+
+use crate::config::Config;
+use crate::config::discovery::DiscoveryConfig;
+
+/// `3 jobs, 12 static targets, 1 target file pattern`.
+pub fn summary(config: &Config) -> String {
+    let (mut n_targets, mut n_patterns, mut n_others) = (0, 0, 0);
+    for provider in config.scrape_configs.iter().flat_map(|job| &job.discovery) {
+        match provider {
+            DiscoveryConfig::Static(groups) => {
+                n_targets += groups.iter().map(|group| group.targets.len()).sum::<usize>()
+            }
+            DiscoveryConfig::File(file) => n_patterns += file.files.len(),
+            _ => n_others += 1,
+        }
+    }
+    let mut parts = vec![counted(config.scrape_configs.len(), "job"), counted(n_targets, "static target")];
+    if n_patterns > 0 {
+        parts.push(counted(n_patterns, "target file pattern"));
+    }
+    if n_others > 0 {
+        parts.push(counted(n_others, "other provider"));
+    }
+    parts.join(", ")
+}
+
+/// `1 job`, `2 jobs`.
+pub fn counted(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}

@@ -1,0 +1,5 @@
+//! Sub-commands of the real binary.
+
+mod lines;
+mod reference;
+mod scrape;
