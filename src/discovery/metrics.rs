@@ -71,7 +71,7 @@ metrics_table! {
 /// By role and kind of event, all at zero.
 fn kubernetes_events() -> Family<Counter> {
     let events = Family::new(&["role", "event"]);
-    for role in ["node", "pod"] {
+    for role in ["endpointslice", "endpoints", "node", "pod", "service", "ingress"] {
         for event in ["add", "delete", "update"] {
             events.with(&[role, event]);
         }

@@ -1,7 +1,7 @@
-//! `kubernetes_sd_configs` (Prometheus' `discovery/kubernetes/kubernetes.go`) for the roles `pod` and `node`.
+//! `kubernetes_sd_configs` (Prometheus' `discovery/kubernetes/kubernetes.go`).
 //!
-//! One field is ours: `own_node`, by default true, keeps to the pods of the node that this runs on. Files are only named
-//! here.
+//! One field is ours: `own_node`, by default true, keeps to the node that this runs on, as far as objects name a node.
+//! Files are only named here.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,6 @@ use std::sync::Arc;
 use crate::config::client::go_url;
 use crate::config::client::http_client::{HttpClientConfig, read_client};
 use crate::config::client::secret::{Secret, SecretUrl};
-use crate::config::discovery::bridged::BRIDGE;
 use crate::config::discovery::kubernetes_selectors::{
     check_field_selector, check_label_selector, fixes_field,
 };
@@ -37,9 +36,9 @@ pub struct KubernetesSdConfig {
     pub namespaces: Vec<String>,
     /// Which objects of a kind.
     pub selectors: Vec<Selector>,
-    /// What the labels of a pod say beside the pod itself.
+    /// What the labels of a target say beside the object itself.
     pub attach_metadata: AttachMetadata,
-    /// Ours, default true: only this node, and the pods that run on it.
+    /// Ours: only this node, and what runs on it. By default true where objects name their node.
     pub own_node: bool,
 }
 
@@ -49,6 +48,10 @@ pub struct KubernetesSdConfig {
 pub enum Role {
     Node,
     Pod,
+    Service,
+    Endpoints,
+    EndpointSlice,
+    Ingress,
 }
 
 impl Role {
@@ -57,14 +60,36 @@ impl Role {
         match self {
             Self::Node => "node",
             Self::Pod => "pod",
+            Self::Service => "service",
+            Self::Endpoints => "endpoints",
+            Self::EndpointSlice => "endpointslice",
+            Self::Ingress => "ingress",
         }
     }
 
-    /// Which field of such an object names the node.
-    pub fn node_field(self) -> &'static str {
+    /// Which field of such an object names the node, for selectors.
+    pub fn node_field(self) -> Option<&'static str> {
         match self {
-            Self::Node => "metadata.name",
-            Self::Pod => "spec.nodeName",
+            Self::Node => Some("metadata.name"),
+            Self::Pod => Some("spec.nodeName"),
+            Self::Service | Self::Endpoints | Self::EndpointSlice | Self::Ingress => None,
+        }
+    }
+
+    /// Whether what is found by such objects may name its node.
+    fn knows_nodes(self) -> bool {
+        !matches!(self, Self::Service | Self::Ingress)
+    }
+
+    /// Kinds of objects that selectors may name with this role.
+    fn selectable(self) -> &'static [Self] {
+        match self {
+            Self::Node => &[Self::Node],
+            Self::Pod => &[Self::Pod, Self::Node],
+            Self::Service => &[Self::Service],
+            Self::Endpoints => &[Self::Pod, Self::Service, Self::Endpoints],
+            Self::EndpointSlice => &[Self::Pod, Self::Service, Self::EndpointSlice],
+            Self::Ingress => &[Self::Ingress],
         }
     }
 }
@@ -95,15 +120,8 @@ pub struct AttachMetadata {
     pub cronjob: bool,
 }
 
-/// Role → roles that selectors may name with it.
-const SELECTORS: [(&str, &[&str]); 6] = [
-    ("pod", &["pod", "node"]),
-    ("service", &["service"]),
-    ("endpointslice", &["pod", "service", "endpointslice"]),
-    ("endpoints", &["pod", "service", "endpoints"]),
-    ("node", &["node"]),
-    ("ingress", &["ingress"]),
-];
+const ROLES: [Role; 6] =
+    [Role::Pod, Role::Service, Role::Endpoints, Role::EndpointSlice, Role::Node, Role::Ingress];
 
 pub(in crate::config) fn read(item: &Field<'_>) -> Option<KubernetesSdConfig> {
     let mut fields = item.fields()?;
@@ -114,10 +132,10 @@ pub(in crate::config) fn read(item: &Field<'_>) -> Option<KubernetesSdConfig> {
     let api_server = api_server_field.as_ref().and_then(read_api_server);
     let kubeconfig_file = fields.secret_file("kubeconfig_file");
     let (own_namespace, namespaces) = read_namespaces(fields.take("namespaces"));
-    let selectors = read_selectors(&mut fields, role.unwrap_or_default());
+    let selectors = read_selectors(&mut fields, role);
     let attach_metadata = fields.take("attach_metadata").map(|it| read_attach_metadata(&it));
     let own_node_field = fields.take("own_node").filter(|field| !field.is_null());
-    let own_node = own_node_field.as_ref().and_then(Field::bool).unwrap_or(true);
+    let own_node = own_node_field.as_ref().and_then(Field::bool);
     fields.finish(|_| false);
     let has_own_client = client != HttpClientConfig::default() || !enable_http2;
     let refuse_both = |is_wrong: bool, sentence: &str| {
@@ -143,11 +161,10 @@ pub(in crate::config) fn read(item: &Field<'_>) -> Option<KubernetesSdConfig> {
         has_file && own_namespace,
         "cannot use 'kubeconfig_file' and 'namespaces.own_namespace' simultaneously",
     );
-    let role = match role? {
-        "node" => Role::Node,
-        "pod" => Role::Pod,
-        _ => return None,
-    };
+    let role = role?;
+    if let (false, Some(true), Some(field)) = (role.knows_nodes(), own_node, &own_node_field) {
+        field.mistake(format!("an object of role {} belongs to no node; leave own_node out", role.name()));
+    }
     let config = KubernetesSdConfig {
         api_server,
         role,
@@ -158,20 +175,31 @@ pub(in crate::config) fn read(item: &Field<'_>) -> Option<KubernetesSdConfig> {
         namespaces,
         selectors,
         attach_metadata: attach_metadata.unwrap_or_default(),
-        own_node,
+        own_node: own_node.unwrap_or(role.knows_nodes()),
     };
-    if own_node_field.is_none() && config.adds_own_node(role) {
-        // Prometheus looks at all of them.
-        item.note(format!(
-            "{}: looks at the node that this runs on and nowhere else; say own_node: true, or false for all nodes",
-            item.path()
-        ));
+    // Prometheus looks at all of them.
+    if own_node.is_none() {
+        let sentence = match (config.is_limited(), role) {
+            (true, Role::Node | Role::Pod) => {
+                "looks at the node that this runs on and nowhere else; say own_node: true, or false for all nodes"
+            }
+            (true, _) => {
+                "looks at addresses on the node that this runs on and at those without a node; say own_node: true, or \
+                 false for all nodes"
+            }
+            (false, Role::Service | Role::Ingress) => {
+                "such objects belong to no node, so every box with this configuration scrapes all of them; say \
+                 own_node: false if that is meant"
+            }
+            (false, _) => return Some(config),
+        };
+        item.note(format!("{}: {sentence}", item.path()));
     }
     Some(config)
 }
 
-/// A role that Prometheus has; `None` after a mistake.
-fn read_role(item: &Field<'_>, fields: &mut Fields<'_>) -> Option<&'static str> {
+/// `None` after a mistake.
+fn read_role(item: &Field<'_>, fields: &mut Fields<'_>) -> Option<Role> {
     let Some(field) = fields.take("role").filter(|field| !field.is_null()) else {
         item.mistake_below(
             "role",
@@ -179,18 +207,12 @@ fn read_role(item: &Field<'_>, fields: &mut Fields<'_>) -> Option<&'static str> 
         );
         return None;
     };
-    let role = known_role(&field)?;
-    if !matches!(role, "node" | "pod") {
-        field.mistake(format!(
-            "role {role} looks beyond the own node, and scraped watches pods and nodes only; {BRIDGE}"
-        ));
-    }
-    Some(role)
+    known_role(&field)
 }
 
-fn known_role(field: &Field<'_>) -> Option<&'static str> {
+fn known_role(field: &Field<'_>) -> Option<Role> {
     let text = field.text()?;
-    let role = SELECTORS.iter().map(|(role, _)| *role).find(|role| *role == text);
+    let role = ROLES.into_iter().find(|role| role.name() == text);
     if role.is_none() {
         field.mistake(format!("unknown Kubernetes SD role {text:?}"));
     }
@@ -219,10 +241,9 @@ fn read_namespaces(field: Option<Field<'_>>) -> (bool, Vec<String>) {
     (own_namespace, names)
 }
 
-fn read_selectors(fields: &mut Fields<'_>, owner: &str) -> Vec<Selector> {
+fn read_selectors(fields: &mut Fields<'_>, owner: Option<Role>) -> Vec<Selector> {
     let mut selectors = Vec::new();
     let mut seen: BTreeSet<&str> = BTreeSet::new();
-    let allowed = SELECTORS.iter().find(|(role, _)| *role == owner).map(|(_, allowed)| *allowed);
     for field in fields.items("selectors") {
         let Some(mut own) = field.fields() else { continue };
         let role_field = own.take("role").filter(|field| !field.is_null());
@@ -241,20 +262,17 @@ fn read_selectors(fields: &mut Fields<'_>, owner: &str) -> Vec<Selector> {
         if is_given && role.is_none() {
             continue;
         }
-        let role = role.unwrap_or_default();
-        if !seen.insert(role) {
-            field.mistake_below("role", format!("duplicated selector role: {role}"));
+        let name = role.map(Role::name).unwrap_or_default();
+        if !seen.insert(name) {
+            field.mistake_below("role", format!("duplicated selector role: {name}"));
         }
-        if let Some(allowed) = allowed
-            && !allowed.contains(&role)
+        if let Some(owner) = owner
+            && role.is_none_or(|role| !owner.selectable().contains(&role))
         {
-            field.mistake(format!("{owner} role supports only {} selectors", allowed.join(", ")));
+            let names: Vec<&str> = owner.selectable().iter().map(|role| role.name()).collect();
+            field.mistake(format!("{} role supports only {} selectors", owner.name(), names.join(", ")));
         }
-        let role = match role {
-            "node" => Role::Node,
-            "pod" => Role::Pod,
-            _ => continue,
-        };
+        let Some(role) = role else { continue };
         selectors.push(Selector { role, label, field: field_selector });
     }
     selectors
@@ -281,10 +299,20 @@ impl KubernetesSdConfig {
         selector.map(|selector| (selector.label.as_str(), selector.field.as_str())).unwrap_or_default()
     }
 
-    /// Whether objects are limited to our node by [`KubernetesSdConfig::own_node`]; nodes of pods elsewhere are not.
+    /// Whether targets are limited to our node by [`KubernetesSdConfig::own_node`]: no selector fixes another one.
+    pub fn is_limited(&self) -> bool {
+        let deciding = if self.role == Role::Node { Role::Node } else { Role::Pod };
+        self.own_node && self.role.knows_nodes() && self.is_free(deciding)
+    }
+
+    /// Whether objects of this kind are limited to our node by a field selector of ours.
     pub fn adds_own_node(&self, role: Role) -> bool {
-        let is_free = |role: Role| !fixes_field(self.selectors_for(role).1, role.node_field());
-        self.own_node && is_free(role) && (self.role == Role::Node || is_free(Role::Pod))
+        self.is_limited() && self.is_free(role)
+    }
+
+    /// Whether selectors say nothing of the node of such objects, though they could.
+    fn is_free(&self, role: Role) -> bool {
+        role.node_field().is_some_and(|field| !fixes_field(self.selectors_for(role).1, field))
     }
 
     pub(in crate::config) fn print(&self) -> Yaml {
@@ -305,7 +333,7 @@ impl KubernetesSdConfig {
         if self.attach_metadata != AttachMetadata::default() {
             entries.add("attach_metadata", self.attach_metadata.print());
         }
-        if !self.own_node {
+        if !self.own_node && self.role.knows_nodes() {
             entries.add("own_node", Yaml::raw(false));
         }
         entries.into_map()

@@ -94,3 +94,112 @@ fn nodes() {
     server.remove("nodes", &node);
     both.agree("it is gone", &[]);
 }
+
+#[test]
+fn services_and_ingresses() {
+    // Load balancers have only one address yet in 3.5.
+    let mut services = objects("services.json");
+    services.remove(2);
+    let server =
+        ApiServer::start(&[("services", services.clone()), ("ingresses", objects("ingresses.json"))]);
+    let both = Both::start(&job(&server, "role: service"), &[]);
+    let reader = ["reader.sensors.svc:80", "reader.sensors.svc:5683"];
+    let all = [
+        "reader.sensors.svc:80",
+        "reader.sensors.svc:5683",
+        "entry.sensors.svc:443",
+        "cloud.kube-system.svc:443",
+    ];
+    both.agree("at first", &all);
+    server.wait_for_watches(2);
+    server.remove("services", &services[1]);
+    server.remove("services", &services[2]);
+    both.agree("two are gone", &reader);
+    both.reload(&job(&server, "role: service, selectors: [{role: service, label: tier=x}]"));
+    both.agree("selected", &[]);
+    both.reload(&job(&server, "role: ingress, namespaces: {names: [sensors]}"));
+    both.agree("ingresses", &["a.box.example", "a.box.example", "plain.example", "x.a.box.example"]);
+}
+
+/// The field selector keeps us from limiting them to our node.
+const ALL_NODES: &str = "selectors: [{role: pod, field: spec.nodeName=OWN_NODE}]";
+
+fn cluster_with_services(resource: &str) -> ApiServer {
+    let server = cluster();
+    for resource in ["services", resource] {
+        for object in objects(&format!("{resource}.json")) {
+            server.put(resource, object);
+        }
+    }
+    server
+}
+
+#[test]
+fn endpoints() {
+    let server = cluster_with_services("endpoints");
+    let both = Both::start(&job(&server, &format!("role: endpoints, {ALL_NODES}")), &[]);
+    let rest = [
+        "10.42.2.5:9100",
+        "[fd00:42::9]:9100",
+        BACKUP,
+        "10.42.1.99:9100",
+        "192.168.7.20:10250",
+        "192.168.7.20:4194",
+        "192.168.7.21:10250",
+        "192.168.7.21:4194",
+        "192.168.7.200:9116",
+    ];
+    let all = ["10.42.1.17:9100", "10.42.1.17:5683"].into_iter().chain(rest).collect::<Vec<_>>();
+    both.agree("at first", &all);
+    server.wait_for_watches(6);
+    server.remove("services", &objects("services.json")[0]);
+    both.agree("without its service", &all);
+    let mut reader = objects("endpoints.json").remove(0);
+    let addresses = reader["subsets"][0]["addresses"].as_array_mut().expect("addresses");
+    addresses.remove(0);
+    server.put("endpoints", reader);
+    both.agree("one is gone", &rest);
+    both.reload(&job(&server, &format!("role: endpoints, attach_metadata: {{node: true}}, {ALL_NODES}")));
+    both.agree("with nodes", &rest);
+}
+
+#[test]
+fn endpoint_slices() {
+    let server = cluster_with_services("endpointslices");
+    // Both families of a service are targets yet in 3.5.
+    let mut service = objects("services.json").remove(0);
+    service["spec"]["ipFamilyPolicy"] = json!("SingleStack");
+    server.put("services", service);
+    let settings = format!("role: endpointslice, attach_metadata: {{node: true}}, {ALL_NODES}");
+    let both = Both::start(&job(&server, &settings), &[]);
+    let all = [
+        "10.42.1.17:9100",
+        "10.42.1.17:5684",
+        "10.42.1.17:5683",
+        "10.42.2.5:9100",
+        "10.42.2.5:5684",
+        "[fd00:42::17]:9100",
+        "192.168.7.20:10250",
+        "192.168.7.20",
+        "192.168.7.30:10250",
+        "192.168.7.30",
+        "192.168.7.21:10250",
+        "192.168.7.21",
+        "192.168.7.22:10250",
+        "192.168.7.22",
+    ];
+    both.agree("at first", &all);
+    server.wait_for_watches(8);
+    server.break_watches();
+    server.wait_for_watches(8);
+    server.remove("endpointslices", &objects("endpointslices.json")[2]);
+    both.agree("after the connection broke", &all[..6]);
+    for event in ["add", "update", "delete"] {
+        for role in ["endpointslice", "service", "pod"] {
+            let theirs =
+                format!("prometheus_sd_kubernetes_events_total{{event=\"{event}\",role=\"{role}\"}}");
+            let ours = format!("prometheus_sd_kubernetes_events_total{{role=\"{role}\",event=\"{event}\"}}");
+            assert_eq!(both.values(&theirs).0, both.values(&ours).1, "{role} {event}");
+        }
+    }
+}

@@ -8,7 +8,17 @@ use support::wait_until;
 
 /// All there is.
 fn cluster() -> ApiServer {
-    let kinds = ["pods", "nodes", "namespaces", "replicasets", "jobs"];
+    let kinds = [
+        "pods",
+        "nodes",
+        "namespaces",
+        "replicasets",
+        "jobs",
+        "services",
+        "endpoints",
+        "endpointslices",
+        "ingresses",
+    ];
     ApiServer::start(&kinds.map(|kind| (kind, objects(&format!("{kind}.json")))))
 }
 
@@ -65,6 +75,24 @@ fn labels_that_are_attached() {
 }
 
 #[test]
+fn labels_of_services_and_ingresses() {
+    check("role: service", "services.expect");
+    check("role: ingress, own_node: false", "ingresses.expect");
+    check("role: ingress, attach_metadata: {namespace: true, node: true}", "ingresses_attached.expect");
+}
+
+#[test]
+fn labels_of_endpoints() {
+    check("role: endpoints", "endpoints_own_node.expect");
+    check("role: endpoints, own_node: false", "endpoints.expect");
+    check("role: endpointslice", "endpointslices_own_node.expect");
+    check("role: endpointslice, own_node: false", "endpointslices.expect");
+    let attach = "attach_metadata: {node: true, namespace: true, deployment: true, job: true, cronjob: true}";
+    check(&format!("role: endpoints, own_node: false, {attach}"), "endpoints_attached.expect");
+    check(&format!("role: endpointslice, own_node: false, {attach}"), "endpointslices_attached.expect");
+}
+
+#[test]
 fn what_is_asked_for() {
     let node = own_node();
     let ask = |settings: &str, want: &[&str]| {
@@ -90,7 +118,7 @@ fn what_is_asked_for() {
         assert_eq!(asked, want, "{settings}");
         for query in server.queries(Asked::Watches) {
             assert_eq!(query.parameters["allowWatchBookmarks"], "true");
-            assert_eq!(query.parameters["resourceVersion"], "1010");
+            assert_eq!(query.parameters["resourceVersion"], "1025");
             let seconds: u64 = query.parameters["timeoutSeconds"].parse().expect("seconds");
             assert!((240..=300).contains(&seconds), "{seconds}");
         }
@@ -123,6 +151,21 @@ fn what_is_asked_for() {
     ask(
         "role: pod, attach_metadata: {node: true, namespace: true, job: true}, selectors: [{role: node, label: zone=b}]",
         &["namespaces", "nodes zone=b metadata.name=NODE", "pods  spec.nodeName=NODE"],
+    );
+    ask("role: service, namespaces: {names: [sensors]}", &["sensors/services"]);
+    ask(
+        "role: ingress, attach_metadata: {namespace: true, node: true, deployment: true}",
+        &["ingresses", "namespaces"],
+    );
+    ask("role: endpoints", &["endpoints", "pods  spec.nodeName=NODE", "services"]);
+    ask(
+        "role: endpointslice, own_node: false, attach_metadata: {node: true, cronjob: true}, selectors: [{role: pod, \
+         label: tier=x}, {role: service, label: tier=x}, {role: endpointslice, field: metadata.name=x}]",
+        &["endpointslices  metadata.name=x", "jobs", "nodes", "pods tier=x", "services tier=x"],
+    );
+    ask(
+        "role: endpoints, attach_metadata: {node: true}, selectors: [{role: pod, field: spec.nodeName=another-node}]",
+        &["endpoints", "nodes", "pods  spec.nodeName=another-node", "services"],
     );
 }
 
@@ -212,5 +255,45 @@ fn pods_come_change_and_go() {
         assert!(page.contains(line), "{line}{page}");
     }
     assert_eq!(server.endpoint.n_connections(), 1, "lists and the watch share a connection");
+    discovery.handle.stop();
+}
+
+#[test]
+fn endpoints_follow_services_pods_and_slices() {
+    let server = cluster();
+    let discovery = Discovery::start(&server.job("role: endpointslice"), &[]);
+    let all = |discovery: &Discovery| shown(&discovery.next());
+    let expect = |what: &str, is_there: &dyn Fn(&str) -> bool| {
+        let mut last = String::new();
+        wait_until(what, || {
+            last = all(&discovery);
+            is_there(&last)
+        });
+    };
+    expect("targets", &|it| it.contains("10.42.1.17:9100"));
+    server.wait_for_watches(3);
+    let mut service = objects("services.json").remove(0);
+    service["metadata"]["labels"]["tier"] = json!("new");
+    server.put("services", service);
+    expect("the service's label", &|it| it.contains("__meta_kubernetes_service_label_tier=\"new\""));
+    let mut pod = objects("pods.json").remove(0);
+    pod["status"]["phase"] = json!("Failed");
+    server.put("pods", pod.clone());
+    expect("the pod's phase", &|it| it.contains("__meta_kubernetes_pod_phase=\"Failed\""));
+    server.remove("pods", &pod);
+    expect("no pod", &|it| it.contains("10.42.1.17:9100") && !it.contains("__meta_kubernetes_pod_phase"));
+    let slice = objects("endpointslices.json").remove(0);
+    server.remove("endpointslices", &slice);
+    expect("no slice", &|it| !it.contains("10.42.1.17:9100"));
+    let page = discovery.page();
+    for line in [
+        "prometheus_sd_kubernetes_events_total{role=\"endpointslice\",event=\"add\"} 4\n",
+        "prometheus_sd_kubernetes_events_total{role=\"endpointslice\",event=\"delete\"} 1\n",
+        "prometheus_sd_kubernetes_events_total{role=\"service\",event=\"update\"} 1\n",
+        "prometheus_sd_kubernetes_events_total{role=\"pod\",event=\"add\"} 0\n",
+        "prometheus_sd_kubernetes_events_total{role=\"pod\",event=\"update\"} 1\n",
+    ] {
+        assert!(page.contains(line), "{line}{page}");
+    }
     discovery.handle.stop();
 }

@@ -68,12 +68,19 @@ pub struct Query {
     pub parameters: BTreeMap<String, String>,
 }
 
+const APIS: [&str; 5] = [
+    "/api/v1/",
+    "/apis/apps/v1/",
+    "/apis/batch/v1/",
+    "/apis/discovery.k8s.io/v1/",
+    "/apis/networking.k8s.io/v1/",
+];
+
 impl Query {
     fn parse(request: &Request) -> Option<Self> {
         let target = request.head.split(' ').nth(1)?;
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
-        let rest =
-            ["/api/v1/", "/apis/apps/v1/", "/apis/batch/v1/"].iter().find_map(|it| path.strip_prefix(it))?;
+        let rest = APIS.iter().find_map(|it| path.strip_prefix(it))?;
         let (namespace, resource) = match rest.strip_prefix("namespaces/") {
             None => (None, rest),
             Some(rest) => rest.split_once('/').map(|(namespace, it)| (Some(namespace.to_owned()), it))?,
@@ -257,6 +264,10 @@ fn kind_of(resource: &str) -> (&'static str, &'static str) {
         "namespaces" => ("v1", "NamespaceList"),
         "replicasets" => ("apps/v1", "ReplicaSetList"),
         "jobs" => ("batch/v1", "JobList"),
+        "services" => ("v1", "ServiceList"),
+        "endpoints" => ("v1", "EndpointsList"),
+        "endpointslices" => ("discovery.k8s.io/v1", "EndpointSliceList"),
+        "ingresses" => ("networking.k8s.io/v1", "IngressList"),
         other => panic!("{other}"),
     }
 }

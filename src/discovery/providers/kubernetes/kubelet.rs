@@ -10,7 +10,7 @@ use crate::config::discovery::kubelet::KubeletSdConfig;
 use crate::discovery::lists::tally::{Tally, Wanted};
 use crate::discovery::providers::kubernetes::api_server::server_url;
 use crate::discovery::providers::kubernetes::connection::{FIXED_HEADERS, Trouble, open};
-use crate::discovery::providers::kubernetes::labels::pod_group;
+use crate::discovery::providers::kubernetes::roles::pod::pod_group;
 use crate::discovery::refresh::Source;
 use crate::discovery::target_group::TargetGroup;
 use crate::http::{Canceller, Headers, HttpClient};

@@ -1,4 +1,4 @@
-//! `kubernetes_sd_configs` for the roles `pod` and `node` (Prometheus' `discovery/kubernetes`).
+//! `kubernetes_sd_configs` (Prometheus' `discovery/kubernetes`).
 //!
 //! Runs on the thread `sd-kubernetes-<n>`, which owns one watch for each kind of object and namespace; these are threads
 //! of their own that report over one channel. That it is closed, and that what they ask is cancelled, is how they end.
@@ -9,10 +9,10 @@ pub(crate) mod api_server;
 mod connection;
 mod kubeconfig;
 pub(in crate::discovery) mod kubelet;
-mod labels;
 mod objects;
 mod own_node;
 pub(crate) mod report;
+mod roles;
 mod store;
 mod wanted;
 mod watch;
@@ -118,33 +118,45 @@ impl KubernetesDiscoverer {
             namespace: namespace.clone(),
             label_selector: String::new(),
             field_selector: String::new(),
+            only_node: config.is_limited().then(|| own_node.to_owned()),
         };
-        let selected = |purpose, namespace: &Option<String>, role| {
-            let (label_selector, field_selector) = config.selectors_for(role);
-            let own = format!("{}={}", role.node_field(), escaped_value(own_node));
-            let field_selector = match (self.config.adds_own_node(role), field_selector) {
-                (false, given) => given.to_owned(),
-                (true, "") => own,
-                (true, given) => format!("{given},{own}"),
+        let selected = |purpose, namespace: &Option<String>, role: Role| {
+            let (label_selector, given) = config.selectors_for(role);
+            let own = role.node_field().filter(|_| config.adds_own_node(role));
+            let own = own.map(|field| format!("{field}={}", escaped_value(own_node)));
+            let field_selector = match (own, given) {
+                (None, given) => given.to_owned(),
+                (Some(own), "") => own,
+                (Some(own), given) => format!("{given},{own}"),
             };
             Wanted { label_selector: label_selector.to_owned(), field_selector, ..of(purpose, namespace) }
         };
         let nodes = |purpose| selected(purpose, &None, Role::Node);
-        if config.role == Role::Node {
-            return vec![nodes(Purpose::Nodes)];
-        }
+        let (targets, are_pods_behind) = match config.role {
+            Role::Node => return vec![nodes(Purpose::Nodes)],
+            Role::Pod => (Purpose::Pods, false),
+            Role::Service => (Purpose::Services, false),
+            Role::Ingress => (Purpose::Ingresses, false),
+            Role::Endpoints => (Purpose::Endpoints, true),
+            Role::EndpointSlice => (Purpose::EndpointSlices, true),
+        };
         let attach = config.attach_metadata;
+        let has_pods = are_pods_behind || config.role == Role::Pod;
         let mut wanted = Vec::new();
         for namespace in namespaces {
-            wanted.push(selected(Purpose::Pods, namespace, Role::Pod));
-            if attach.deployment {
+            wanted.push(selected(targets, namespace, config.role));
+            if are_pods_behind {
+                wanted.push(selected(Purpose::ServiceLabels, namespace, Role::Service));
+                wanted.push(selected(Purpose::PodLabels, namespace, Role::Pod));
+            }
+            if attach.deployment && has_pods {
                 wanted.push(of(Purpose::Deployments, namespace));
             }
-            if attach.cronjob {
+            if attach.cronjob && has_pods {
                 wanted.push(of(Purpose::CronJobs, namespace));
             }
         }
-        if attach.node {
+        if attach.node && has_pods {
             wanted.push(nodes(Purpose::NodeLabels));
         }
         if attach.namespace {
@@ -324,7 +336,9 @@ impl Session<'_> {
     /// There may be none, but its name may also be wrong.
     fn mention_no_pods(&self) {
         let Self { provider, store, node, node_source, .. } = self;
-        if provider.config.adds_own_node(Role::Pod) && store.count(Purpose::Pods) == Some(0) {
+        let is_missing = |purpose| store.count(purpose) == Some(0);
+        let is_missing = is_missing(Purpose::Pods) || is_missing(Purpose::PodLabels);
+        if is_missing && provider.config.adds_own_node(Role::Pod) {
             log::info!(
                 "discovery: kubernetes of job {:?}: no such pod runs on node {node:?} yet (that is {node_source}); if \
                  the node is called otherwise, {WAY_OUT}",

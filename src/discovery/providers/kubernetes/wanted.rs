@@ -3,8 +3,13 @@
 use std::sync::Arc;
 
 use crate::discovery::lists::tally::{Tally, memory_bytes};
-use crate::discovery::providers::kubernetes::labels::{node_group, of_metadata, of_named, pod_group};
 use crate::discovery::providers::kubernetes::objects::Object;
+use crate::discovery::providers::kubernetes::roles::endpoints::EndpointSet;
+use crate::discovery::providers::kubernetes::roles::ingress::ingress_group;
+use crate::discovery::providers::kubernetes::roles::node::node_group;
+use crate::discovery::providers::kubernetes::roles::pod::{KnownPod, pod_group};
+use crate::discovery::providers::kubernetes::roles::service::{KnownService, service_group};
+use crate::discovery::providers::kubernetes::roles::{of_metadata, of_named};
 use crate::discovery::target_group::TargetGroup;
 use crate::http::address::escape::{escape, escape_query};
 use scraped_engine::labels::Labels;
@@ -19,9 +24,21 @@ pub(in crate::discovery::providers::kubernetes) enum Purpose {
     Pods,
     /// Nodes are targets.
     Nodes,
-    /// What nodes say of the pods on them.
+    /// Services are targets.
+    Services,
+    /// Ingresses are targets.
+    Ingresses,
+    /// Addresses behind services are targets.
+    Endpoints,
+    /// The same in slices.
+    EndpointSlices,
+    /// What services say of the addresses behind them.
+    ServiceLabels,
+    /// What pods say of their addresses.
+    PodLabels,
+    /// What nodes say of what runs on them.
     NodeLabels,
-    /// What namespaces say of the pods in them.
+    /// What namespaces say of what is in them.
     NamespaceLabels,
     /// Whose replica sets are which.
     Deployments,
@@ -39,6 +56,8 @@ pub(in crate::discovery::providers::kubernetes) struct Wanted {
     pub label_selector: String,
     /// Empty: any.
     pub field_selector: String,
+    /// Addresses that are known to be on another node are left out.
+    pub only_node: Option<String>,
 }
 
 /// What is kept of an object.
@@ -46,6 +65,12 @@ pub(in crate::discovery::providers::kubernetes) struct Wanted {
 pub(in crate::discovery::providers::kubernetes) enum Kept {
     /// Targets.
     Group(Arc<TargetGroup>, Whereabouts),
+    /// Targets, to which services, pods and nodes add labels.
+    Endpoints(Box<EndpointSet>),
+    /// Labels for what is behind it.
+    Service(Box<KnownService>),
+    /// Labels for its addresses.
+    Pod(Box<KnownPod>, Whereabouts),
     /// Labels for pods.
     Labels(Labels),
     /// The name of what made it: a deployment or a cron job.
@@ -60,18 +85,38 @@ impl Kept {
                 let labels = group.targets.iter().chain([&group.labels]);
                 group.source.len() + labels.map(memory_bytes).sum::<usize>()
             }
+            Self::Endpoints(set) => set.n_bytes(),
+            Self::Service(service) => memory_bytes(&service.labels),
+            Self::Pod(pod, _) => pod.n_bytes(),
             Self::Labels(labels) => memory_bytes(labels),
             Self::Maker(name) => name.len(),
         }
     }
 }
 
-/// Where a pod is found, for what is attached to it.
+/// Where an object is found, for what is attached to it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(in crate::discovery::providers::kubernetes) struct Whereabouts {
     pub namespace: String,
-    pub node: String,
+    /// Of a pod.
+    pub node: Option<String>,
     pub maker: Option<Maker>,
+}
+
+impl Whereabouts {
+    fn of_pod(pod: &Object) -> Self {
+        let owner = pod.metadata.controller();
+        let maker = owner.and_then(|owner| match owner.kind.as_str() {
+            "ReplicaSet" => Some(Maker::ReplicaSet(owner.name.clone())),
+            "Job" => Some(Maker::Job(owner.name.clone())),
+            _ => None,
+        });
+        Self { namespace: pod.metadata.namespace.clone(), node: Some(pod.spec.node_name.clone()), maker }
+    }
+
+    fn in_namespace(object: &Object) -> Self {
+        Self { namespace: object.metadata.namespace.clone(), ..Self::default() }
+    }
 }
 
 /// What made a pod, if more can be known of that.
@@ -82,42 +127,45 @@ pub(in crate::discovery::providers::kubernetes) enum Maker {
 }
 
 impl Purpose {
-    /// The label `role` of what is counted; `None`: not counted.
-    pub(in crate::discovery::providers::kubernetes) fn role(self) -> Option<&'static str> {
+    /// The label `role` of what is counted, if `event` is.
+    pub(in crate::discovery::providers::kubernetes) fn counted_role(
+        self,
+        event: &str,
+    ) -> Option<&'static str> {
         match self {
             Self::Pods => Some("pod"),
+            Self::PodLabels => Some("pod").filter(|_| event == "update"),
             Self::Nodes => Some("node"),
+            Self::Services | Self::ServiceLabels => Some("service"),
+            Self::Ingresses => Some("ingress"),
+            Self::Endpoints => Some("endpoints"),
+            Self::EndpointSlices => Some("endpointslice"),
             Self::NodeLabels | Self::NamespaceLabels | Self::Deployments | Self::CronJobs => None,
         }
     }
 
     /// As paths have it.
     pub(in crate::discovery::providers::kubernetes) fn resource(self) -> &'static str {
-        match self {
-            Self::Pods => "pods",
-            Self::Nodes | Self::NodeLabels => "nodes",
-            Self::NamespaceLabels => "namespaces",
-            Self::Deployments => "replicasets",
-            Self::CronJobs => "jobs",
-        }
+        self.api().1
     }
 
     /// The kind of their list.
     pub(in crate::discovery::providers::kubernetes) fn list_kind(self) -> &'static str {
-        match self {
-            Self::Pods => "PodList",
-            Self::Nodes | Self::NodeLabels => "NodeList",
-            Self::NamespaceLabels => "NamespaceList",
-            Self::Deployments => "ReplicaSetList",
-            Self::CronJobs => "JobList",
-        }
+        self.api().2
     }
 
-    fn api(self) -> &'static str {
+    /// Where they are, what they are called there, and the kind of their list.
+    fn api(self) -> (&'static str, &'static str, &'static str) {
         match self {
-            Self::Deployments => "/apis/apps/v1",
-            Self::CronJobs => "/apis/batch/v1",
-            Self::Pods | Self::Nodes | Self::NodeLabels | Self::NamespaceLabels => "/api/v1",
+            Self::Pods | Self::PodLabels => ("/api/v1", "pods", "PodList"),
+            Self::Nodes | Self::NodeLabels => ("/api/v1", "nodes", "NodeList"),
+            Self::Services | Self::ServiceLabels => ("/api/v1", "services", "ServiceList"),
+            Self::Ingresses => ("/apis/networking.k8s.io/v1", "ingresses", "IngressList"),
+            Self::Endpoints => ("/api/v1", "endpoints", "EndpointsList"),
+            Self::EndpointSlices => ("/apis/discovery.k8s.io/v1", "endpointslices", "EndpointSliceList"),
+            Self::NamespaceLabels => ("/api/v1", "namespaces", "NamespaceList"),
+            Self::Deployments => ("/apis/apps/v1", "replicasets", "ReplicaSetList"),
+            Self::CronJobs => ("/apis/batch/v1", "jobs", "JobList"),
         }
     }
 }
@@ -157,7 +205,7 @@ impl Wanted {
 
     /// Ends in `?` or in a parameter.
     fn path(&self) -> String {
-        let mut path = self.purpose.api().to_owned();
+        let mut path = self.purpose.api().0.to_owned();
         if let Some(namespace) = &self.namespace {
             path.push_str("/namespaces/");
             escape(&mut path, namespace.as_bytes(), |_| false);
@@ -185,14 +233,23 @@ impl Wanted {
     ) -> Result<Option<Kept>, String> {
         let maker = object.metadata.controller();
         let maker_of_kind = |kind: &str| maker.filter(|maker| maker.kind == kind).map(|it| it.name.clone());
+        let of_group = |group: TargetGroup, at: Whereabouts| Ok(Some(Kept::Group(Arc::new(group), at)));
+        let of_set = |set: EndpointSet| Ok(Some(Kept::Endpoints(Box::new(set))));
+        let only_node = self.only_node.as_deref();
         let kept = match self.purpose {
-            Purpose::Pods => {
-                let maker = maker_of_kind("ReplicaSet")
-                    .map(Maker::ReplicaSet)
-                    .or_else(|| maker_of_kind("Job").map(Maker::Job));
-                let (namespace, node) = (object.metadata.namespace.clone(), object.spec.node_name.clone());
-                let group = Arc::new(pod_group(object, tally)?);
-                return Ok(Some(Kept::Group(group, Whereabouts { namespace, node, maker })));
+            // These count as they are made.
+            Purpose::Pods => return of_group(pod_group(object, tally)?, Whereabouts::of_pod(object)),
+            Purpose::Services => {
+                return of_group(service_group(object, tally)?, Whereabouts::in_namespace(object));
+            }
+            Purpose::Ingresses => {
+                return of_group(ingress_group(object, tally)?, Whereabouts::in_namespace(object));
+            }
+            Purpose::Endpoints => return of_set(EndpointSet::of_endpoints(object, only_node, tally)?),
+            Purpose::EndpointSlices => return of_set(EndpointSet::of_slice(object, only_node, tally)?),
+            Purpose::ServiceLabels => Some(Kept::Service(Box::new(KnownService::new(object)))),
+            Purpose::PodLabels => {
+                Some(Kept::Pod(Box::new(KnownPod::new(object)), Whereabouts::of_pod(object)))
             }
             Purpose::Nodes => {
                 let group = node_group(object);

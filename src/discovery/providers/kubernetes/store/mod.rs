@@ -2,17 +2,19 @@
 //!
 //! Runs on the provider's thread. Knows no connection.
 
+mod attach;
+mod endpoints;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::config::discovery::Provenance;
 use crate::config::discovery::kubernetes::AttachMetadata;
 use crate::discovery::complaints::Complaint;
-use crate::discovery::lists::tally::MAX_KEPT_BYTES;
+use crate::discovery::lists::tally::{MAX_KEPT_BYTES, Tally, Wanted};
 use crate::discovery::metrics::DiscoveryMetrics;
-use crate::discovery::providers::kubernetes::labels::Pairs;
-use crate::discovery::providers::kubernetes::wanted::{Kept, Maker, Purpose, Whereabouts};
+use crate::discovery::providers::kubernetes::wanted::{Kept, Purpose};
 use crate::discovery::target_group::TargetGroup;
-use scraped_engine::labels::Labels;
 
 /// What all objects of a provider may take; one list may take half of it.
 const MAX_STORE_BYTES: usize = 2 * MAX_KEPT_BYTES;
@@ -111,7 +113,10 @@ impl Store {
         let before_bytes = before.map_or(0, |kept| n_bytes((&key, kept)));
         let now_bytes = self.n_bytes - before_bytes + n_bytes((&key, &kept));
         if now_bytes > MAX_STORE_BYTES {
-            self.complain(now_bytes);
+            self.complain(&format!(
+                "its objects would take {now_bytes} bytes (limit: {MAX_STORE_BYTES}); new ones are left out until some \
+                 go or all are listed again; selectors make them fewer"
+            ));
             return Change::Nothing;
         }
         self.n_bytes = now_bytes;
@@ -140,79 +145,47 @@ impl Store {
     }
 
     /// A server that sends objects without an end.
-    fn complain(&mut self, n_bytes: usize) {
-        let sentence = format!(
-            "its objects would take {n_bytes} bytes (limit: {MAX_STORE_BYTES}); new ones are left out until some go or \
-             all are listed again; selectors make them fewer"
-        );
+    fn complain(&mut self, sentence: &str) {
         // One sentence for all that follow.
         if self.complaint.is_none() {
             log::warn!("discovery: kubernetes: {sentence}");
-            self.complaint = self.metrics.complaints.raise(None, || "kubernetes".to_owned(), &sentence);
+            self.complaint = self.metrics.complaints.raise(None, || "kubernetes".to_owned(), sentence);
         }
     }
 
     fn count_event(&self, purpose: Purpose, event: &str) {
-        if let Some(role) = purpose.role() {
+        if let Some(role) = purpose.counted_role(event) {
             self.metrics.kubernetes_events.with(&[role, event]).inc();
         }
     }
 
     /// All groups that have targets.
-    pub(in crate::discovery::providers::kubernetes) fn groups(&self) -> Vec<Arc<TargetGroup>> {
-        let objects = self.shelves.iter().flat_map(|shelf| shelf.objects.iter().flatten());
-        let groups = objects.filter_map(|(_, kept)| match kept {
-            Kept::Group(group, whereabouts) if !group.targets.is_empty() => self.attached(group, whereabouts),
-            _ => None,
-        });
-        groups.collect()
-    }
-
-    /// A group with the labels of its surroundings; `None`: it is on a node that no one asked for.
-    fn attached(&self, group: &Arc<TargetGroup>, at: &Whereabouts) -> Option<Arc<TargetGroup>> {
-        let attach = self.attach;
-        if attach == AttachMetadata::default() {
-            return Some(Arc::clone(group));
-        }
-        let mut more = Pairs::new();
-        let pairs = |labels: &Labels| {
-            labels.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect::<Pairs>()
-        };
-        if attach.node {
-            match self.find(Purpose::NodeLabels, &at.node) {
-                Some(Kept::Labels(labels)) => more.extend(pairs(labels)),
-                _ => return None,
+    pub(in crate::discovery::providers::kubernetes) fn groups(&mut self) -> Vec<Arc<TargetGroup>> {
+        let mut tally = Tally::new(Provenance::Network, Wanted::default());
+        let (mut groups, mut complaint) = (Vec::new(), None);
+        for kept in self.shelves.iter().flat_map(|shelf| shelf.objects.iter().flatten()).map(|(_, it)| it) {
+            match kept {
+                Kept::Group(group, whereabouts) if !group.targets.is_empty() => {
+                    groups.extend(self.attached(group, whereabouts));
+                }
+                Kept::Endpoints(set) => {
+                    let mut group = self.endpoints_group(set);
+                    match tally.whole(&mut group) {
+                        Ok(()) if group.targets.is_empty() => {}
+                        Ok(()) => groups.push(Arc::new(group)),
+                        Err(sentence) => {
+                            complaint = Some(sentence);
+                            break;
+                        }
+                    }
+                }
+                _ => {}
             }
         }
-        if attach.namespace
-            && let Some(Kept::Labels(labels)) = self.find(Purpose::NamespaceLabels, &at.namespace)
-        {
-            more.extend(pairs(labels));
+        if let Some(sentence) = complaint {
+            self.complain(&format!("{sentence}; endpoints behind these are left out"));
         }
-        let mut add = |name: &str, value: &str| {
-            more.push((format!("__meta_kubernetes_pod_{name}_name"), value.to_owned()));
-        };
-        match &at.maker {
-            Some(Maker::ReplicaSet(name)) => {
-                let key = format!("{}/{name}", at.namespace);
-                if let Some(Kept::Maker(deployment)) = self.find(Purpose::Deployments, &key) {
-                    add("deployment", deployment);
-                }
-            }
-            Some(Maker::Job(name)) => {
-                if attach.job {
-                    add("job", name);
-                }
-                let key = format!("{}/{name}", at.namespace);
-                if let Some(Kept::Maker(cron_job)) = self.find(Purpose::CronJobs, &key) {
-                    add("cronjob", cron_job);
-                }
-            }
-            None => {}
-        }
-        let labels = Labels::from_pairs(pairs(&group.labels).into_iter().chain(more));
-        let (source, targets) = (group.source.clone(), group.targets.clone());
-        Some(Arc::new(TargetGroup { provenance: group.provenance, source, targets, labels }))
+        groups
     }
 
     fn find(&self, purpose: Purpose, key: &str) -> Option<&Kept> {

@@ -1,42 +1,12 @@
-//! Pods and nodes as target groups (Prometheus' `discovery/kubernetes/{pod,node}.go`).
-
-use std::collections::BTreeMap;
+//! Pods as targets, and what they say of the endpoints that they are behind (Prometheus' `discovery/kubernetes/pod.go`).
 
 use crate::config::discovery::Provenance;
-use crate::discovery::lists::tally::{Fate, Tally};
-use crate::discovery::lists::target_labels::{host_port, sanitized};
-use crate::discovery::providers::kubernetes::objects::{
-    Container, ContainerStatus, Metadata, Object, Port, Status,
-};
+use crate::discovery::lists::tally::{Fate, Tally, memory_bytes};
+use crate::discovery::lists::target_labels::host_port;
+use crate::discovery::providers::kubernetes::objects::{Container, ContainerStatus, Object, Port, Status};
+use crate::discovery::providers::kubernetes::roles::{Pairs, of_named};
 use crate::discovery::target_group::{ADDRESS_LABEL, TargetGroup};
 use scraped_engine::labels::Labels;
-
-/// By which address a node is reached: the first of these that it has.
-const ADDRESS_TYPES: [&str; 6] =
-    ["InternalIP", "InternalDNS", "ExternalIP", "ExternalDNS", "LegacyHostIP", "Hostname"];
-
-/// A label set in the making.
-pub(in crate::discovery::providers::kubernetes) type Pairs = Vec<(String, String)>;
-
-/// Labels and annotations of an object, each with a label that says that it is there.
-pub(in crate::discovery::providers::kubernetes) fn of_metadata(resource: &str, metadata: &Metadata) -> Pairs {
-    let mut pairs = Pairs::new();
-    for (kind, map) in [("label", &metadata.labels), ("annotation", &metadata.annotations)] {
-        for (key, value) in map {
-            let key = sanitized(key);
-            pairs.push((format!("__meta_kubernetes_{resource}_{kind}_{key}"), value.clone()));
-            pairs.push((format!("__meta_kubernetes_{resource}_{kind}present_{key}"), "true".to_owned()));
-        }
-    }
-    pairs
-}
-
-/// The same with its name.
-pub(in crate::discovery::providers::kubernetes) fn of_named(resource: &str, metadata: &Metadata) -> Pairs {
-    let mut pairs = of_metadata(resource, metadata);
-    pairs.push((format!("__meta_kubernetes_{resource}_name"), metadata.name.clone()));
-    pairs
-}
 
 /// A target for each port of each container; without targets while the pod has no address.
 ///
@@ -46,7 +16,7 @@ pub(in crate::discovery::providers::kubernetes) fn pod_group(
     pod: &Object,
     tally: &mut Tally,
 ) -> Result<TargetGroup, String> {
-    let Object { metadata, spec, status } = pod;
+    let Object { metadata, spec, status, .. } = pod;
     let provenance = Provenance::Network;
     let source = format!("pod/{}/{}", metadata.namespace, metadata.name);
     if status.pod_ip.is_empty() {
@@ -78,7 +48,7 @@ pub(in crate::discovery::providers::kubernetes) fn pod_group(
 }
 
 fn labels_of_pod(pod: &Object) -> Pairs {
-    let Object { metadata, spec, status } = pod;
+    let Object { metadata, spec, status, .. } = pod;
     let mut pairs = of_named("pod", metadata);
     let controller = metadata.controller();
     let (kind, name) = controller.map(|owner| (owner.kind.as_str(), owner.name.as_str())).unwrap_or_default();
@@ -124,35 +94,48 @@ fn labels_of_port(port: &Port) -> Pairs {
     fixed.map(|(name, value)| (format!("__meta_kubernetes_pod_container_port_{name}"), value)).into()
 }
 
-/// The kubelet of a node; `None` if the node has no address.
-pub(in crate::discovery::providers::kubernetes) fn node_group(node: &Object) -> Option<TargetGroup> {
-    let Object { metadata, spec, status } = node;
-    // The first address of each type.
-    let mut addresses: BTreeMap<&str, &str> = BTreeMap::new();
-    for address in &status.addresses {
-        addresses.entry(&address.r#type).or_insert(&address.address);
+/// A pod, for the endpoints that it is behind.
+#[derive(Clone, Debug, PartialEq)]
+pub(in crate::discovery::providers::kubernetes) struct KnownPod {
+    pub labels: Labels,
+    /// Empty while it starts.
+    pub ip: String,
+    /// Ports of each container.
+    pub containers: Vec<Vec<KnownPort>>,
+}
+
+/// A port of a container, with labels of both.
+#[derive(Clone, Debug, PartialEq)]
+pub(in crate::discovery::providers::kubernetes) struct KnownPort {
+    pub number: u16,
+    pub labels: Labels,
+}
+
+impl KnownPod {
+    pub(in crate::discovery::providers::kubernetes) fn new(pod: &Object) -> Self {
+        let mut pairs = labels_of_pod(pod);
+        // That is their group's.
+        pairs.retain(|(name, _)| name != "__meta_kubernetes_namespace");
+        let ports = |(container, is_init): (&Container, &str)| {
+            let common = labels_of_container(container, &[], is_init);
+            let known = |port: &Port| KnownPort {
+                number: port.container_port,
+                labels: Labels::from_pairs(common.iter().cloned().chain(labels_of_port(port))),
+            };
+            container.ports.iter().map(known).collect()
+        };
+        let containers = pod.spec.containers.iter().map(|it| (it, "false"));
+        let init_containers = pod.spec.init_containers.iter().map(|it| (it, "true"));
+        Self {
+            labels: Labels::from_pairs(pairs),
+            ip: pod.status.pod_ip.clone(),
+            containers: containers.chain(init_containers).map(ports).collect(),
+        }
     }
-    let address = ADDRESS_TYPES.iter().find_map(|kind| addresses.get(kind))?;
-    let port = status.daemon_endpoints.kubelet_endpoint.port;
-    let own = [
-        (ADDRESS_LABEL.to_owned(), host_port(address, port)),
-        ("instance".to_owned(), metadata.name.clone()),
-    ];
-    let addresses = addresses.iter().map(|(kind, address)| {
-        (format!("__meta_kubernetes_node_address_{}", sanitized(kind)), (*address).to_owned())
-    });
-    let target = Labels::from_pairs(own.into_iter().chain(addresses));
-    let mut pairs = vec![("__meta_kubernetes_node_provider_id".to_owned(), spec.provider_id.clone())];
-    pairs.extend(status.conditions.iter().map(|condition| {
-        let kind = sanitized(&condition.r#type.to_lowercase());
-        (format!("__meta_kubernetes_node_condition_{kind}"), condition.status.to_lowercase())
-    }));
-    pairs.extend(of_named("node", metadata));
-    let source = format!("node/{}", metadata.name);
-    Some(TargetGroup {
-        provenance: Provenance::Network,
-        source,
-        targets: vec![target],
-        labels: Labels::from_pairs(pairs),
-    })
+
+    /// What it takes in memory, about.
+    pub(in crate::discovery::providers::kubernetes) fn n_bytes(&self) -> usize {
+        let ports = self.containers.iter().flatten().map(|port| memory_bytes(&port.labels));
+        self.ip.len() + memory_bytes(&self.labels) + ports.sum::<usize>()
+    }
 }

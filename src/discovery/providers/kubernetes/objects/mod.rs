@@ -1,15 +1,18 @@
 //! What is read of Kubernetes' objects: the few fields that become labels. Everything else is skipped as it comes.
 
+pub(in crate::discovery::providers::kubernetes) mod endpoints;
+
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
 use crate::discovery::lists::allowance::{list, map};
 use crate::discovery::lists::nullable::or_default;
+use crate::discovery::providers::kubernetes::objects::endpoints::{EndpointPort, SliceEndpoint, Subset};
 
 /// An object of any kind; fields that its kind does not have stay empty.
 #[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(rename_all = "camelCase", default)]
 pub(in crate::discovery::providers::kubernetes) struct Object {
     #[serde(deserialize_with = "or_default")]
     pub metadata: Metadata,
@@ -17,6 +20,16 @@ pub(in crate::discovery::providers::kubernetes) struct Object {
     pub spec: Spec,
     #[serde(deserialize_with = "or_default")]
     pub status: Status,
+    /// Of `Endpoints`.
+    #[serde(deserialize_with = "list")]
+    pub subsets: Vec<Subset>,
+    /// Of a slice, as the two that follow.
+    #[serde(deserialize_with = "or_default")]
+    pub address_type: String,
+    #[serde(deserialize_with = "list")]
+    pub endpoints: Vec<SliceEndpoint>,
+    #[serde(deserialize_with = "list")]
+    pub ports: Vec<EndpointPort>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -60,6 +73,57 @@ pub(in crate::discovery::providers::kubernetes) struct Spec {
     pub init_containers: Vec<Container>,
     #[serde(rename = "providerID", deserialize_with = "or_default")]
     pub provider_id: String,
+    /// Of a service, as those that follow.
+    #[serde(deserialize_with = "list")]
+    pub ports: Vec<EndpointPort>,
+    #[serde(deserialize_with = "or_default")]
+    pub r#type: String,
+    #[serde(deserialize_with = "or_default")]
+    pub external_name: String,
+    #[serde(rename = "clusterIP", deserialize_with = "or_default")]
+    pub cluster_ip: String,
+    #[serde(rename = "loadBalancerIP", deserialize_with = "or_default")]
+    pub load_balancer_ip: String,
+    #[serde(deserialize_with = "or_default")]
+    pub ip_family_policy: String,
+    #[serde(deserialize_with = "list")]
+    pub ip_families: Vec<String>,
+    /// Of an ingress, as the two that follow.
+    #[serde(deserialize_with = "or_default")]
+    pub ingress_class_name: String,
+    #[serde(deserialize_with = "list")]
+    pub rules: Vec<IngressRule>,
+    #[serde(deserialize_with = "list")]
+    pub tls: Vec<IngressTls>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(in crate::discovery::providers::kubernetes) struct IngressRule {
+    #[serde(deserialize_with = "or_default")]
+    pub host: String,
+    pub http: Option<IngressHttp>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(in crate::discovery::providers::kubernetes) struct IngressHttp {
+    #[serde(deserialize_with = "list")]
+    pub paths: Vec<IngressPath>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(in crate::discovery::providers::kubernetes) struct IngressPath {
+    #[serde(deserialize_with = "or_default")]
+    pub path: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(in crate::discovery::providers::kubernetes) struct IngressTls {
+    #[serde(deserialize_with = "list")]
+    pub hosts: Vec<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -102,6 +166,23 @@ pub(in crate::discovery::providers::kubernetes) struct Status {
     pub addresses: Vec<Address>,
     #[serde(deserialize_with = "or_default")]
     pub daemon_endpoints: DaemonEndpoints,
+    /// Of a service.
+    #[serde(deserialize_with = "or_default")]
+    pub load_balancer: LoadBalancer,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(in crate::discovery::providers::kubernetes) struct LoadBalancer {
+    #[serde(deserialize_with = "list")]
+    pub ingress: Vec<LoadBalancerIngress>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(in crate::discovery::providers::kubernetes) struct LoadBalancerIngress {
+    #[serde(deserialize_with = "or_default")]
+    pub ip: String,
 }
 
 #[derive(Debug, Default, Deserialize)]
