@@ -81,6 +81,7 @@ fn a_silent_server_is_asked_again() {
             namespace: None,
             label_selector: String::new(),
             field_selector: String::new(),
+            only_node: None,
         },
         connection: Connection::new(access, reporter.clone()),
         reporter,
