@@ -151,6 +151,7 @@ pub(super) fn start_web(
         remote: Arc::clone(&shown.remote),
         on_demand: Arc::clone(&shown.on_demand),
         queries: Queries::new(wal.reader(), queries),
+        costs: Default::default(),
         site: Arc::new(site),
         config_text: ConfigText::default(),
         storage_retention: format!(

@@ -9,6 +9,7 @@ use crate::remote::metrics::RemoteMetrics;
 use crate::scrape::targets::on_demand::OnDemand;
 use crate::scrape::targets::status::StatusBoard;
 use crate::web::metrics::WebMetrics;
+use crate::web::pages::cost::latest::LatestCosts;
 use crate::web::site::Site;
 use crossbeam_channel::Sender;
 use scraped_engine::metrics::Registry;
@@ -40,6 +41,8 @@ pub struct WebState {
     pub on_demand: Arc<OnDemand>,
     /// Where questions to the log go.
     pub queries: Queries,
+    /// What series cost, as measured last.
+    pub costs: LatestCosts,
     /// Where the pages are and who may ask.
     pub site: Arc<Site>,
     /// Text of the configuration while somebody reads it.

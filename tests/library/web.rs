@@ -61,6 +61,7 @@ fn serve_as(lifecycle_enabled: bool, site: impl FnOnce(u16) -> Site) -> Server {
         remote: Arc::new(RemoteMetrics::default()),
         on_demand: Arc::default(),
         queries: Queries::new(Wal::unopened(WalOptions::at(dir.path())).reader(), Arc::default()),
+        costs: Default::default(),
         site: Arc::new(site(address.port())),
         config_text: ConfigText::default(),
         flags: vec![("config.file", "a.yml".to_owned())],

@@ -9,6 +9,7 @@ use scraped_engine::history::{Bounds, History, SeenSample, SeenValue};
 use scraped_engine::labels::METRIC_NAME;
 use scraped_engine::labels::selector::{MatchType, Matcher, Selector};
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// What is measured, in milliseconds: the hour that counts as "new", and the one before that it is compared with.
@@ -28,6 +29,10 @@ const SAMPLES_PER_LOOK: u64 = 4096;
 /// What was measured.
 #[derive(Debug)]
 pub(super) struct Costs {
+    /// When it was measured.
+    pub(super) at: Instant,
+    /// How long that took.
+    pub(super) took: Duration,
     /// The time that was measured.
     pub(super) span: Duration,
     /// Whether reading the log was ended early.
@@ -43,7 +48,7 @@ pub(super) struct Costs {
     pub(super) n_uncounted: usize,
 }
 
-impl Found for Costs {
+impl Found for Arc<Costs> {
     fn memory_bytes(&self) -> usize {
         self.costs.iter().map(|cost| size_of::<Cost>() + cost.name.len() + cost.value.len()).sum()
     }
@@ -63,13 +68,14 @@ struct Use {
 /// # Errors
 /// Those of [`History::matching`] and [`History::visit`].
 pub(super) fn measure(history: &History, now_ms: i64, bounds: &Bounds) -> Result<Costs, QueryError> {
+    let at = Instant::now();
     let any_name = Matcher::new(MatchType::NotEqual, METRIC_NAME, "").ok();
     let selectors = [Selector::of(any_name.into_iter().collect())];
     let series = history.matching(&selectors, &Bounds { max_series: MAX_SERIES, ..*bounds })?;
     let start_ms = now_ms - WINDOW_MS;
     let mut uses = vec![Use::default(); series.len()];
     let (mut from_ms, mut to_ms, mut n_samples, mut is_cut) = (now_ms, start_ms, 0_u64, false);
-    let stop_at = Instant::now() + MAX_READING;
+    let stop_at = at + MAX_READING;
     history.visit(&series, &(start_ms..=now_ms), bounds.deadline, &mut |sample| {
         if let Some(of_series) = uses.get_mut(sample.series_idx) {
             of_series.add(&sample, start_ms);
@@ -104,6 +110,8 @@ pub(super) fn measure(history: &History, now_ms: i64, bounds: &Bounds) -> Result
         labels.into_iter().flatten().for_each(|(name, value)| largest.name(name, value));
     });
     Ok(Costs {
+        at,
+        took: at.elapsed(),
         span: Duration::from_millis(u64::try_from(to_ms - from_ms).unwrap_or(0)),
         is_cut,
         n_samples,

@@ -1,5 +1,6 @@
 //! Cost: what jobs, metrics and label values take on disk and on the wire, and what dropping them would save.
 
+pub(in crate::web) mod latest;
 mod measure;
 mod price;
 mod rule;
@@ -44,9 +45,16 @@ pub(in crate::web) fn cost(state: &WebState, _: &Request) -> Reply {
     let site = Arc::clone(&state.site);
     let started = ago(ms(state.running.started()));
     let prices = Prices::read(&Figures::read(state), &state.remote.endpoints(), &started);
+    if let Some(costs) = state.costs.fresh() {
+        return Reply::Now(page(&site, TITLE, once(shown(&site, &costs, &prices))));
+    }
     let now_ms = ms(SystemTime::now());
-    let outcome =
-        state.queries.ask(Instant::now() + TIMEOUT, move |history, bounds| measure(history, now_ms, bounds));
+    let latest = state.costs.clone();
+    let outcome = state.queries.ask(Instant::now() + TIMEOUT, move |history, bounds| {
+        let costs = Arc::new(measure(history, now_ms, bounds)?);
+        latest.keep(&costs);
+        Ok(costs)
+    });
     Reply::later_or(outcome, lost, move |outcome| match outcome {
         Ok(answer) => page(&site, TITLE, once(shown(&site, &answer.found, &prices))),
         Err(error) => refused(&site, &error),
@@ -129,11 +137,13 @@ fn shown(site: &Site, costs: &Costs, prices: &Prices) -> String {
 fn write_basis(out: &mut String, costs: &Costs, prices: &Prices) {
     let _ = write!(
         out,
-        "<p><small>Measured over {}: {} samples of the log were counted{}. A native histogram counts as several. {}{}{} Rules \
-         do not see <code>up</code> and the <code>scrape_…</code> series, which stay.</small></p>",
+        "<p><small>Measured over {}: {} samples of the log were counted{}, {} s ago in {:.2} s. A native histogram counts as \
+         several. {}{}{} Rules do not see <code>up</code> and the <code>scrape_…</code> series, which stay.</small></p>",
         coarse(costs.span),
         costs.n_samples,
-        if costs.is_cut { "; there are more, which would have taken too long to read" } else { "" },
+        if costs.is_cut { " (there are more, which would have taken too long to read)" } else { "" },
+        costs.at.elapsed().as_secs(),
+        costs.took.as_secs_f64(),
         if costs.span < LEAST_SPAN { "A day is worked out of a minute or more. " } else { "" },
         prices.basis.join(" "),
         match costs.knows_new {
