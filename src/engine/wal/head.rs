@@ -15,6 +15,7 @@ use crate::wal::log_readers::Readers;
 use crate::wal::metrics::WalMetrics;
 use crate::wal::open::lock::DirLock;
 use crate::wal::options::WalOptions;
+use crate::wal::rest::rest_before_slice;
 use crate::wal::write::commit::CommitBuffers;
 use crate::wal::write::room::Room;
 use crate::wal::write::segment_writer::SegmentWriter;
@@ -210,6 +211,15 @@ impl Wal {
         // Whoever works in slices lets others in between.
         MutexGuard::unlock_fair(head);
         done
+    }
+
+    /// The same for a walk of many slices: the thread may sleep a little before each.
+    pub(in crate::wal) fn with_next_slice<T>(
+        &self,
+        work: impl FnOnce(&mut SeriesTable, &mut TruncationMark) -> T,
+    ) -> T {
+        rest_before_slice();
+        self.with_table(work)
     }
 }
 

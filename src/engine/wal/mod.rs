@@ -13,4 +13,5 @@ mod log_readers;
 pub mod metrics;
 pub mod open;
 pub mod options;
+mod rest;
 pub mod write;

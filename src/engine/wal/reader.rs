@@ -12,6 +12,7 @@ use crate::wal::error::WalError;
 use crate::wal::format::position::Position;
 use crate::wal::format::segment;
 use crate::wal::gone::{Gone, OpenSegment};
+use crate::wal::rest::rest_before_slice;
 use crate::wal::write::segment_writer::SegmentWriter;
 use crossbeam_channel::Sender;
 use std::num::NonZeroU32;
@@ -226,6 +227,9 @@ impl LogReader {
         mut visit: impl FnMut(usize, Option<SeriesView<'_>>),
     ) {
         for (slice, first_idx) in handles.chunks(SLICE_LABELS).zip((0..).step_by(SLICE_LABELS)) {
+            if first_idx > 0 {
+                rest_before_slice();
+            }
             self.wal.with_table(|table, _| {
                 let table = &*table;
                 for (handle, idx) in slice.iter().zip(first_idx..) {
@@ -240,7 +244,7 @@ impl LogReader {
     /// Calls `visit` with some of all series: those whose slots come from `first` on, 0 to begin with. The slot to go on from;
     /// `None` when all were visited. Runs under the head lock: `visit` only compares and copies.
     pub fn visit_table(&self, first: u32, visit: impl FnMut(SeriesHandle, LabelPairs<'_>)) -> Option<u32> {
-        self.wal.with_table(|table, _| table.visit_from(first, SLICE_COMPARED, visit))
+        self.wal.with_next_slice(|table, _| table.visit_from(first, SLICE_COMPARED, visit))
     }
 
     /// Numbers of the segments that a start found, with the timestamp of the newest sample of each.

@@ -48,7 +48,8 @@ fn what_series_cost_is_shown_with_what_it_is_worked_out_of() {
     let page = shown();
     for part in [
         "Measured over 1h40m: ",
-        " samples of the log were counted, ", " s ago in ",
+        " samples of the log were counted, ",
+        " s ago in ",
         " bytes on disk: ",
         ", repetitions included: ",
         "<dt>Series now<dd>",

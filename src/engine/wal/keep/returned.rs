@@ -245,7 +245,7 @@ impl<'a> Believed<'a> {
         let behind = self.last.saturating_add(2);
         let mut after = None;
         loop {
-            after = self.wal.with_table(|table, mark| {
+            after = self.wal.with_next_slice(|table, mark| {
                 let truncated = mark.truncated.max(self.current.checked_sub(1));
                 *mark = TruncationMark { truncated, ..TruncationMark::default() };
                 let slice = table.slice(after, SLICE_SERIES);

@@ -70,7 +70,7 @@ impl<'a> SeriesTruncation<'a> {
         let mut n_removed = 0;
         let mut after = None;
         loop {
-            after = self.wal.with_table(|table, mark| {
+            after = self.wal.with_next_slice(|table, mark| {
                 mark.truncated = mark.truncated.max(Some(self.last));
                 let slice = table.slice(after, SLICE_SERIES);
                 for (handle, state) in &slice {
@@ -100,9 +100,10 @@ impl<'a> SeriesTruncation<'a> {
             *mark = TruncationMark { truncated: mark.truncated, ..TruncationMark::default() };
         });
         let mut compaction = Compaction::default();
-        while !matches!(self.wal.with_table(|table, _| table.compact_slice(&mut compaction)), Compacted::All)
-        {
-        }
+        while !matches!(
+            self.wal.with_next_slice(|table, _| table.compact_slice(&mut compaction)),
+            Compacted::All
+        ) {}
         n_removed
     }
 
@@ -125,7 +126,7 @@ impl Drop for SeriesTruncation<'_> {
 /// that were refused.
 pub(in crate::wal) fn compact_symbols(wal: &Wal) {
     let mut compaction = Compaction::default();
-    while !matches!(wal.with_table(|table, _| table.compact_slice(&mut compaction)), Compacted::All) {}
+    while !matches!(wal.with_next_slice(|table, _| table.compact_slice(&mut compaction)), Compacted::All) {}
 }
 
 /// Writes the records of those series that `is_wanted` says, with their metadata; returns their number. There is a record
@@ -148,7 +149,7 @@ pub(in crate::wal) fn write_series(
         metadata_record.clear();
         let mut metadata_encoder = None;
         let n_before = n_series;
-        after = wal.with_table(|table, _| {
+        after = wal.with_next_slice(|table, _| {
             let slice = table.slice(after, SLICE_SERIES);
             for (handle, state) in &slice {
                 if !is_wanted(state) {
@@ -184,7 +185,7 @@ pub(in crate::wal) fn move_to_checkpoint(wal: &Wal, number: u32) {
     let logged = number.saturating_add(1);
     let mut after = None;
     loop {
-        after = wal.with_table(|table, mark| {
+        after = wal.with_next_slice(|table, mark| {
             *mark =
                 TruncationMark { truncated: mark.truncated.max(Some(number)), ..TruncationMark::default() };
             let slice = table.slice(after, SLICE_SERIES);

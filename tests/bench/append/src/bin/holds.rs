@@ -2,7 +2,8 @@
 //! beside maintenance.
 //!
 //! `cargo run --release --target-dir target/bench --manifest-path tests/bench/append/Cargo.toml --bin holds [-- SERIES]`
-//! prints for each kind of work how long it took and the longest that a commit of ten samples took meanwhile.
+//! prints for each kind of work how long it took and the longest that a commit of ten samples took meanwhile; two rows of it
+//! have no work on the log, and say what the machine does.
 
 use scraped_engine::history::{Bounds, History};
 use scraped_engine::labels::builder::LabelsBuilder;
@@ -18,6 +19,10 @@ use std::time::{Duration, Instant};
 
 /// More than any question takes.
 const PATIENCE: Duration = Duration::from_secs(600);
+/// How long small commits are looked at with nothing of the log beside them.
+const CONTROL: Duration = Duration::from_secs(2);
+/// What reading may delay a commit by.
+const ALLOWED: Duration = Duration::from_millis(5);
 
 fn main() {
     let n_series = std::env::args().nth(1).map_or(1_000_000, |it| it.parse().expect("SERIES is a number"));
@@ -28,6 +33,15 @@ fn main() {
     beside(&wal, "a page of new series", || appender.commit().expect("it is written"));
     stage_known(&mut appender, &handles, 2);
     beside(&wal, "a page of known series", || appender.commit().expect("it is written"));
+
+    // What the machine itself makes a commit wait, with one core at rest and with one at work.
+    beside(&wal, "nothing", || std::thread::sleep(CONTROL));
+    beside(&wal, "work that does not know the log", || {
+        let start = Instant::now();
+        while start.elapsed() < CONTROL {
+            std::hint::black_box(vec![1_u8; 64 << 20]);
+        }
+    });
 
     let history = History::new(wal.reader());
     let bounds =
@@ -94,7 +108,7 @@ fn beside<T>(wal: &Wal, what: &str, work: impl FnOnce() -> T) -> T {
         let small = scope.spawn(|| {
             let mut appender = wal.appender();
             let mut handles = Vec::new();
-            let (mut longest, mut n_commits) = (Duration::ZERO, 0);
+            let (mut longest, mut n_commits, mut n_late) = (Duration::ZERO, 0, 0);
             for ts_ms in 1_000_000.. {
                 let start = Instant::now();
                 if handles.is_empty() {
@@ -110,23 +124,25 @@ fn beside<T>(wal: &Wal, what: &str, work: impl FnOnce() -> T) -> T {
                 if appender.commit().is_err() {
                     handles.clear();
                 }
-                longest = longest.max(start.elapsed());
+                let took = start.elapsed();
+                longest = longest.max(took);
+                n_late += usize::from(took > ALLOWED);
                 n_commits += 1;
                 if is_done.load(Ordering::Relaxed) {
                     break;
                 }
                 std::thread::sleep(Duration::from_millis(1));
             }
-            (longest, n_commits)
+            (longest, n_commits, n_late)
         });
         std::thread::sleep(Duration::from_millis(20));
         let start = Instant::now();
         let done = work();
         let took = start.elapsed();
         is_done.store(true, Ordering::Relaxed);
-        let (longest, n_commits) = small.join().expect("it ends");
+        let (longest, n_commits, n_late) = small.join().expect("it ends");
         println!(
-            "{what:<40} {:7.1} ms, longest of {n_commits} small commits beside it {:7.1} ms",
+            "{what:<40} {:7.1} ms, longest of {n_commits} small commits beside it {:7.1} ms, {n_late} over {ALLOWED:?}",
             took.as_secs_f64() * 1e3,
             longest.as_secs_f64() * 1e3
         );
