@@ -84,7 +84,7 @@ const DB_TARGETS: &str = concat!(
 fn all_services() {
     let (endpoint, _pages) = consul();
     let discovery = Discovery::start(&job(&endpoint, "token: hunter2"), &[]);
-    assert_eq!(discovery.next(), format!("consul: {DB_TARGETS} {WEB_TARGETS}"));
+    assert_eq!(discovery.answered(), format!("consul: {DB_TARGETS} {WEB_TARGETS}"));
     assert_eq!(endpoint.last().values("X-Consul-Token"), ["hunter2"]);
     assert_eq!(
         asked(&endpoint),
@@ -107,7 +107,7 @@ fn some_services() {
                     node_meta: {rack: '7 8'}, health_filter: 'Service.Port > 1', username: u, password: p";
     let discovery = Discovery::start(&job(&endpoint, settings), &[]);
     // `other` has no page: its error does not keep `web` back.
-    assert_eq!(discovery.next(), format!("consul: {WEB_TARGETS}"));
+    assert_eq!(discovery.answered(), format!("consul: {WEB_TARGETS}"));
     let rest = "dc=dc1&node-meta=rack%3A7+8&filter=Service.Port+%3E+1";
     assert_eq!(
         asked(&endpoint),
@@ -123,7 +123,7 @@ fn services_by_tag() {
     let (endpoint, _pages) = consul();
     let discovery = Discovery::start(&job(&endpoint, "tags: [a, b], tag_separator: ';'"), &[]);
     assert_eq!(
-        discovery.next(),
+        discovery.answered(),
         format!("consul: {}", WEB_TARGETS.replace(",a,b,", ";a;b;").replace(",,", ";;"))
     );
     assert_eq!(
@@ -137,7 +137,7 @@ fn services_by_tag() {
 fn services_come_go_and_fail() {
     let (endpoint, pages) = consul();
     let discovery = Discovery::start(&job(&endpoint, "refresh_interval: 100ms"), &[]);
-    assert_eq!(discovery.next(), format!("consul: {DB_TARGETS} {WEB_TARGETS}"));
+    assert_eq!(discovery.answered(), format!("consul: {DB_TARGETS} {WEB_TARGETS}"));
     // Half an answer, and an error: both services keep what they had while a third one comes.
     let half = Reply::Close(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n[{".to_vec());
     pages.lock().expect("not poisoned").insert("/v1/health/service/db", half);

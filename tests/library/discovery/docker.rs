@@ -55,7 +55,7 @@ fn containers_are_targets() {
         format!("[fd00::2]:80{{{side}{net}}}"),
         format!("localhost{{{alone}{host_net}}}"),
     ];
-    assert_eq!(lines(&discovery.next()), want);
+    assert_eq!(lines(&discovery.answered()), want);
     let asked = endpoint.requests();
     let asked: Vec<&str> = asked.iter().filter_map(|request| request.head.split(' ').nth(1)).collect();
     let filters = "%7B%22label%22%3A%7B%22a%3Db%22%3Atrue%2C%22c%22%3Atrue%7D%2C%22status%22%3A%7B%22running%22%3Atrue%7D%7D";
@@ -69,7 +69,7 @@ fn every_network_and_another_port() {
     let host = format!("http://{}", endpoint.at("127.0.0.1"));
     let settings = "match_first_network: false, port: 9, host_networking_host: box";
     let discovery = Discovery::start(&job(&host, settings), &[]);
-    let addresses: Vec<String> = lines(&discovery.next())
+    let addresses: Vec<String> = lines(&discovery.answered())
         .iter()
         .map(|line| line.split('{').next().unwrap_or_default().to_owned())
         .collect();
@@ -96,7 +96,7 @@ fn a_newer_engine_is_spoken_to_as_we_know_it() {
     });
     let host = format!("tcp://{}", endpoint.at("127.0.0.1"));
     let discovery = Discovery::start(&job(&host, "refresh_interval: 1h"), &[]);
-    assert_eq!(lines(&discovery.next()).len(), 4);
+    assert_eq!(lines(&discovery.answered()).len(), 4);
     discovery.handle.stop();
 }
 
@@ -127,7 +127,7 @@ fn an_engine_that_fails_leaves_the_targets_as_they_are() {
     });
     let host = format!("tcp://{}", endpoint.at("127.0.0.1"));
     let discovery = Discovery::start(&job(&host, "refresh_interval: 200ms"), &[]);
-    let good = discovery.next();
+    let good = discovery.answered();
     let failures = || {
         let page = discovery.page();
         let line = page

@@ -21,7 +21,7 @@ fn what_it_prints_are_the_targets_while_it_works() {
     let discovery = Discovery::start(&job("refresh_interval: 100ms, timeout: 300ms"), &[("targets", &first)]);
     let command = "__meta_exec_command=\"/bin/sh\"";
     let targets = format!("exec: a:1{{{command}, rack=\"x\"}} b:2{{{command}}}");
-    assert_eq!(discovery.next(), targets);
+    assert_eq!(discovery.answered(), targets);
     let failures = || {
         let page = discovery.page();
         let line =

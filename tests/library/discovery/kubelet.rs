@@ -44,7 +44,7 @@ fn pods_of_a_kubelet() {
     let job = format!("- job_name: k\n  kubelet_sd_configs: [{{url: '{url}', {settings}}}]\n");
     let files = [("ca.crt", ca.pem.as_str()), ("token", "abc")];
     let discovery = Discovery::start(&job, &files);
-    let sets = discovery.next();
+    let sets = discovery.answered();
     assert_eq!(addresses(&sets), PODS);
     // The labels are those of the role pod.
     let annotation = "__meta_kubernetes_pod_annotation_kubernetes_io_config_source=\"api\", ";

@@ -46,7 +46,7 @@ fn shown(sets: &str) -> String {
 fn check(settings: &str, file: &str) {
     let server = cluster();
     let discovery = Discovery::start(&server.job(settings), &[]);
-    let got = shown(&discovery.next());
+    let got = shown(&discovery.answered());
     if std::env::var_os("SCRAPED_BLESS").is_some() {
         let path = format!("{}/tests/data/discovery/kubernetes/{file}", env!("CARGO_MANIFEST_DIR"));
         std::fs::write(path, got.replace(&own_node(), "OWN_NODE")).expect("writable");
@@ -198,7 +198,7 @@ const BACKUP: &str = "[fd00:42::9]:8080";
 
 /// Addresses only, of the targets with a port that has a name or is alone.
 fn addresses(discovery: &Discovery) -> Vec<String> {
-    let sets = shown(&discovery.next());
+    let sets = shown(&discovery.answered());
     let lines = sets.lines().filter(|line| !line.starts_with(' ') && line.contains(':'));
     lines.filter(|line| !line.ends_with(":5683")).map(str::to_owned).collect()
 }
@@ -262,7 +262,7 @@ fn pods_come_change_and_go() {
 fn endpoints_follow_services_pods_and_slices() {
     let server = cluster();
     let discovery = Discovery::start(&server.job("role: endpointslice"), &[]);
-    let all = |discovery: &Discovery| shown(&discovery.next());
+    let all = |discovery: &Discovery| shown(&discovery.answered());
     let expect = |what: &str, is_there: &dyn Fn(&str) -> bool| {
         let mut last = String::new();
         wait_until(what, || {

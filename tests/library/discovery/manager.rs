@@ -102,7 +102,7 @@ fn a_source_that_repeats_itself_slows_nobody_down() {
     let url = url(&endpoint, "/");
     let job = format!("- job_name: http\n  http_sd_configs: [{{url: '{url}', refresh_interval: 50ms}}]\n");
     let discovery = Discovery::start(&job, &[]);
-    assert_eq!(discovery.next(), format!("http: a:1{{__meta_url={url:?}}}"));
+    assert_eq!(discovery.answered(), format!("http: a:1{{__meta_url={url:?}}}"));
     wait_until("it has repeated itself", || discovery.metrics.received_updates.get() > 50);
     assert_eq!(discovery.metrics.sent_updates.get(), 1);
     discovery.handle.stop();

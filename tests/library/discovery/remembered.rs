@@ -20,7 +20,7 @@ fn a_start_without_the_source_has_the_targets_of_before() {
     let discovery = Discovery::start(&job, &[]);
     let fresh = format!("http: a:1{{__meta_url={url:?}}}");
     let remembered = format!("http: a:1{{__meta_url={url:?}, __remembered__=\"true\"}}");
-    assert_eq!(discovery.next(), fresh);
+    assert_eq!(discovery.answered(), fresh);
     endpoint.answer(|_| reply(503, "", ""));
     let discovery = discovery.restart(&job);
     assert_eq!(discovery.next(), remembered);
@@ -65,7 +65,7 @@ fn what_differs_in_a_secret_is_not_mixed_up_and_the_secret_is_not_on_disk() {
     endpoint.answer(|_| Reply::Hang);
     let discovery = discovery.restart(&tenants(&url));
     let old = format!("{{__meta_url={url:?}, __remembered__=\"true\"}}");
-    assert_eq!(discovery.next(), format!("one: one:1{old}; two: two:1{old}"));
+    assert_eq!(discovery.answered(), format!("one: one:1{old}; two: two:1{old}"));
     let kept = fs::read_dir(discovery.dir.path().join("discovery")).expect("a directory");
     for path in kept.map(|entry| entry.expect("readable").path()) {
         let text = fs::read_to_string(&path).expect("readable");
@@ -98,7 +98,7 @@ fn a_directory_that_cannot_be_written_costs_only_the_memory() {
     discovery.reload(&job);
     discovery.expect(&format!("http: a:1{{__meta_url={url:?}}}"));
     let discovery = discovery.restart(&job);
-    assert_eq!(discovery.next(), format!("http: a:1{{__meta_url={url:?}}}"));
+    assert_eq!(discovery.answered(), format!("http: a:1{{__meta_url={url:?}}}"));
     discovery.handle.stop();
 }
 

@@ -75,6 +75,17 @@ impl Discovery {
         self.render(&sets)
     }
 
+    /// The first sets that have targets: a manager waits for its sources for some seconds, and on a busy machine the first sets
+    /// may be empty.
+    pub fn answered(&self) -> String {
+        loop {
+            let sets = self.next();
+            if sets.contains('{') {
+                return sets;
+            }
+        }
+    }
+
     /// Waits for sets that read as `want`; others before them are skipped.
     pub fn expect(&self, want: &str) {
         let deadline = Instant::now() + PATIENCE;
