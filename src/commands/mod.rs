@@ -2,10 +2,14 @@
 
 mod about;
 pub mod check;
-pub mod matrix;
+mod data_dir;
+mod log_files;
 pub mod query;
+mod relabel_test;
 pub mod scrape;
+mod service;
 mod table;
+mod wal;
 
 pub use crate::commands::about::help;
 pub use crate::commands::table::COMMANDS;

@@ -13,11 +13,12 @@ use std::time::Instant;
 use crate::clock::Clock;
 use crate::commands::query;
 use crate::commands::query::{QueryError, QueryFormat, QueryOptions};
+use crate::commands::service;
 use crate::config::discovery::{DiscoveryConfig, Provenance};
 use crate::config::error::ConfigErrors;
 use crate::config::{FeatureDefaults, ScrapeConfig, load_with};
 use crate::discovery::target_group::TargetGroup;
-use crate::flags::{Arguments, Done, Flags, Outcome};
+use crate::flags::{Arguments, Done, Outcome};
 use crate::scrape::error::ScrapeError;
 use crate::scrape::fetch::scraper::Fetched;
 use crate::scrape::metrics::ScrapeMetrics;
@@ -43,6 +44,9 @@ const SEGMENT_BYTES: u64 = 64 << 20;
 /// Memory for the page, packed and unpacked, as in the daemon by default.
 const BODY_BYTES: u64 = 256 << 20;
 
+/// Directories for the log, where there is no temporary one.
+const OTHER_PLACES: [&str; 4] = ["/dev/shm", "/run", "/var/tmp", "."];
+
 /// What to scrape, and with which settings.
 #[derive(Clone, Debug)]
 pub struct ScrapeOptions {
@@ -50,8 +54,8 @@ pub struct ScrapeOptions {
     pub what: String,
     /// `--job`: whose settings a URL is scraped with; without it, the defaults.
     pub job: Option<String>,
-    /// `--config.file`.
-    pub config_file: PathBuf,
+    /// `--config.file`, if it was given; read only if a job is asked for.
+    pub config_file: Option<PathBuf>,
 }
 
 /// Why nothing was scraped, or what was scraped is not shown.
@@ -111,7 +115,7 @@ pub(in crate::commands) fn command(arguments: &Arguments, terminal: &mut Termina
     let options = ScrapeOptions {
         what: arguments.word(0),
         job: arguments.flag("job"),
-        config_file: arguments.flag_file("config.file").unwrap_or_else(|| Flags::default().config_file),
+        config_file: arguments.flag_file("config.file"),
     };
     Ok(if run(&options, terminal)? { Outcome::Good } else { Outcome::Bad })
 }
@@ -133,10 +137,18 @@ pub fn run(options: &ScrapeOptions, out: &mut dyn Write) -> Result<bool, ScrapeC
 struct ScratchDir(PathBuf);
 
 impl ScratchDir {
+    /// Where such things belong, or anywhere else: a small system may have no `/tmp`.
     fn new() -> io::Result<Self> {
-        let dir = std::env::temp_dir().join(format!("scraped-scrape-{}", std::process::id()));
-        fs::create_dir(&dir)?;
-        Ok(Self(dir))
+        let name = format!("scraped-scrape-{}", std::process::id());
+        let mut failure = None;
+        for place in [std::env::temp_dir()].into_iter().chain(OTHER_PLACES.map(PathBuf::from)) {
+            let dir = place.join(&name);
+            match fs::create_dir(&dir) {
+                Ok(()) => return Ok(Self(dir)),
+                Err(cause) => drop(failure.get_or_insert(cause)),
+            }
+        }
+        Err(failure.unwrap_or_else(|| io::ErrorKind::NotFound.into()))
     }
 }
 
@@ -150,7 +162,7 @@ impl Drop for ScratchDir {
 fn targets(options: &ScrapeOptions) -> Result<Vec<(Arc<ScrapeConfig>, Target)>, ScrapeCommandError> {
     let what = &options.what;
     let is_local = what.starts_with("file:") || what.starts_with("exec:");
-    let is_address = is_local || what.contains("://");
+    let is_address = is_local || what.contains("://") || is_host_and_port(what);
     let job_name = if is_address { options.job.as_ref() } else { Some(what) };
     let config = match job_name {
         // A user who names the command wants it run.
@@ -160,8 +172,9 @@ fn targets(options: &ScrapeOptions) -> Result<Vec<(Arc<ScrapeConfig>, Target)>, 
             ..ScrapeConfig::default()
         }),
         Some(job) => {
+            let file = service::config_file(options.config_file.as_deref());
             let defaults = FeatureDefaults { exec_targets: true, ..FeatureDefaults::default() };
-            let config = load_with(&options.config_file, defaults).map_err(ScrapeCommandError::Config)?;
+            let config = load_with(&file, defaults).map_err(ScrapeCommandError::Config)?;
             let found = config.scrape_configs.iter().find(|it| it.job_name == *job);
             Arc::clone(found.ok_or_else(|| ScrapeCommandError::UnknownJob { job: job.clone() })?)
         }
@@ -189,6 +202,12 @@ fn targets(options: &ScrapeOptions) -> Result<Vec<(Arc<ScrapeConfig>, Target)>, 
         Some(cause) if targets.is_empty() => Err(ScrapeCommandError::NoTarget { cause }),
         _ => Ok(targets),
     }
+}
+
+/// `host:port`, with or without a path.
+fn is_host_and_port(what: &str) -> bool {
+    let authority = what.split(['/', '?']).next().unwrap_or_default();
+    authority.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
 }
 
 fn group<'a>(labels: impl IntoIterator<Item = (&'a str, &'a str)>) -> Arc<TargetGroup> {
@@ -291,7 +310,7 @@ fn scrape(
         selector: ALL_SERIES.to_owned(),
         since: None,
         path: dir.to_owned(),
-        format: QueryFormat::Table,
+        format: QueryFormat::Table { columns: None },
     };
     query::run(query, out).map_err(|error| match error {
         QueryError::Output(error) => ScrapeCommandError::Output(error),

@@ -2,8 +2,8 @@
 //! README's reference are made of it.
 
 use crate::commands::about::{completion, help, man};
-use crate::commands::check::{config, metrics, web_config};
-use crate::commands::{query, scrape};
+use crate::commands::check::{config, health, lint, metrics, service_discovery, web_config};
+use crate::commands::{query, relabel_test, scrape, wal};
 use crate::flags::{CommandFlag, Subcommand};
 
 /// Found wrong, with the sentence on the standard output.
@@ -13,12 +13,22 @@ const FAILED: (u8, &str) = (1, "it could not be done; the reason is on the error
 
 const FORMAT: CommandFlag =
     CommandFlag { name: "format", value: "table|json", doc: "For people or for programs (default table)." };
-const CONFIG_FILE: CommandFlag =
-    CommandFlag { name: "config.file", value: "FILE", doc: "Where the job stands (default prometheus.yml)." };
+const CONFIG_FILE: CommandFlag = CommandFlag {
+    name: "config.file",
+    value: "FILE",
+    doc: "The configuration (default prometheus.yml if it is there, or else that of the daemon that runs on this machine).",
+};
 const DATA_DIR: CommandFlag = CommandFlag {
     name: "storage.agent.path",
     value: "DIR",
-    doc: "The daemon's data directory (default data-agent/).",
+    doc: "The data directory (default data-agent/ if it is there, or else that of the daemon that runs on this machine).",
+};
+
+const URL: CommandFlag = CommandFlag {
+    name: "url",
+    value: "URL",
+    doc: "Where the daemon listens: http://HOST:PORT, with USER:PASSWORD@ if it asks for one, or unix:/PATH (default the one \
+          that runs on this machine).",
 };
 
 /// All of them.
@@ -32,14 +42,55 @@ pub const COMMANDS: &[Subcommand] = &[
         flags: &[
             CommandFlag { name: "syntax-only", value: "", doc: "Do not look at the files that it names." },
             CommandFlag {
+                name: "lint",
+                value: lint::CHOICES,
+                doc: "Also say what is allowed and seldom meant (default all of it; without the flag none).",
+            },
+            CommandFlag { name: "lint-fatal", value: "", doc: "Then the exit status is 3." },
+            FORMAT,
+            CommandFlag {
                 name: "agent",
                 value: "",
                 doc: "Taken for promtool's sake: there is no other mode.",
             },
         ],
         example: "scraped check config /etc/scraped/prometheus.yml",
-        exits: &[FOUND],
+        exits: &[FOUND, (3, "--lint-fatal, and --lint found something")],
         run: config::run,
+    },
+    Subcommand {
+        name: "check service-discovery",
+        arguments: "FILE JOB",
+        about: "find the targets of a job, and say what its rules make of them",
+        details: "Prints promtool's JSON: discoveredLabels, labels (none if the target is dropped) and error of each.",
+        flags: &[CommandFlag {
+            name: "timeout",
+            value: "DURATION",
+            doc: "How long a source may find nothing (default 30s).",
+        }],
+        example: "scraped check service-discovery prometheus.yml node",
+        exits: &[(1, "a source fails, or there is no such job")],
+        run: service_discovery::run,
+    },
+    Subcommand {
+        name: "check healthy",
+        arguments: "",
+        about: "ask the daemon whether scraping goes on",
+        details: "",
+        flags: &[URL, FORMAT],
+        example: "scraped check healthy --url=http://box:9090",
+        exits: &[(1, "it is not, or it does not answer")],
+        run: health::run_healthy,
+    },
+    Subcommand {
+        name: "check ready",
+        arguments: "",
+        about: "ask the daemon whether the log can be written",
+        details: "",
+        flags: &[URL, FORMAT],
+        example: "scraped check ready",
+        exits: &[(1, "it is not, or it does not answer")],
+        run: health::run_ready,
     },
     Subcommand {
         name: "check metrics",
@@ -62,6 +113,22 @@ pub const COMMANDS: &[Subcommand] = &[
         run: web_config::run,
     },
     Subcommand {
+        name: "relabel test",
+        arguments: "LABELS...",
+        about: "show what each relabel rule makes of a set of labels",
+        details: "Labels are name=value, a set as up{a=\"b\"}, or JSON. The rules are those of a job, or a file with a list.",
+        flags: &[
+            CommandFlag { name: "rules", value: "FILE", doc: "A list of rules, as relabel_configs has it." },
+            CommandFlag { name: "job", value: "JOB", doc: "The job whose relabel_configs are tested." },
+            CommandFlag { name: "metrics", value: "", doc: "Its metric_relabel_configs instead." },
+            CONFIG_FILE,
+            FORMAT,
+        ],
+        example: "scraped relabel test --job=node __address__=10.0.0.7:9100 __meta_host=box7",
+        exits: &[FAILED],
+        run: relabel_test::run,
+    },
+    Subcommand {
         name: "scrape",
         arguments: "URL|JOB",
         about: "show one scrape as it would be stored, and what each phase took",
@@ -75,7 +142,7 @@ pub const COMMANDS: &[Subcommand] = &[
             },
             CONFIG_FILE,
         ],
-        example: "scraped scrape http://127.0.0.1:9100/metrics",
+        example: "scraped scrape 127.0.0.1:9100/metrics\nscraped scrape node",
         exits: &[(1, "a scrape failed, or there was nothing to scrape")],
         run: scrape::command,
     },
@@ -90,12 +157,58 @@ pub const COMMANDS: &[Subcommand] = &[
                 value: "DURATION",
                 doc: "How far back from the newest sample (default all there is).",
             },
+            CommandFlag { name: "plot", value: "", doc: "Draw a chart of each series." },
+            CommandFlag {
+                name: "follow",
+                value: "",
+                doc: "Go on with what is written, until it is interrupted.",
+            },
             DATA_DIR,
             FORMAT,
         ],
         example: "scraped query 'node_load1{job=\"node\"}' --since 10m",
         exits: &[FAILED],
         run: query::command,
+    },
+    Subcommand {
+        name: "wal verify",
+        arguments: "[DIR]",
+        about: "check every record of a log",
+        details: "DIR is a data directory, by default the daemon's that runs here. Reads only, also while a daemon writes.",
+        flags: &[FORMAT],
+        example: "scraped wal verify /var/lib/scraped",
+        exits: &[(1, "it is damaged")],
+        run: wal::verify::run,
+    },
+    Subcommand {
+        name: "wal stat",
+        arguments: "[DIR]",
+        about: "say what each file of a log has",
+        details: "DIR is a data directory, by default the daemon's that runs here. Reads only, also while a daemon writes.",
+        flags: &[FORMAT],
+        example: "scraped wal stat",
+        exits: &[FAILED],
+        run: wal::stat::run,
+    },
+    Subcommand {
+        name: "wal dump",
+        arguments: "[DIR]",
+        about: "print every entry of a log",
+        details: "DIR is a data directory, by default the daemon's that runs here. Reads only, also while a daemon writes.",
+        flags: &[CommandFlag { name: "segment", value: "N", doc: "This segment alone." }, FORMAT],
+        example: "scraped wal dump --segment=12 /var/lib/scraped",
+        exits: &[FAILED],
+        run: wal::dump::run,
+    },
+    Subcommand {
+        name: "wal repair",
+        arguments: "[DIR]",
+        about: "repair a damaged log, and say what is lost",
+        details: "As the start of the daemon does it. A directory that a daemon has is refused.",
+        flags: &[FORMAT],
+        example: "scraped wal repair /var/lib/scraped",
+        exits: &[FAILED],
+        run: wal::repair::run,
     },
     Subcommand {
         name: "completion",

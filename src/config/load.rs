@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::config::error::{ConfigError, ConfigErrors};
+use crate::config::relabel::read_rules;
 use crate::config::remote_write;
 use crate::config::remote_write::RemoteWriteConfig;
 use crate::config::scrape::{read_global, read_job};
@@ -20,6 +21,7 @@ use crate::config::text::paths::glob;
 use crate::config::text::yaml;
 use crate::config::{Config, FeatureDefaults, GlobalConfig, ScrapeConfig};
 use scraped_engine::labels::Labels;
+use scraped_engine::labels::relabel::{NameScheme, RelabelRule};
 
 /// Finding the line of a value that the parser keeps none of reads the file once more; after this many we stop looking.
 const MAX_LOCATED: usize = 50;
@@ -60,6 +62,14 @@ pub(in crate::config) fn load(
         scrape_config_files: main.scrape_config_files,
         notes,
     })
+}
+
+/// Reads a file that is a list of relabel rules and nothing else.
+pub(in crate::config) fn load_rules(path: &Path) -> Result<Vec<RelabelRule>, ConfigErrors> {
+    let (mut mistakes, mut notes) = (Vec::new(), Vec::new());
+    let read = |root: &Field<'_>| read_rules(root, "relabel config", NameScheme::default());
+    let rules = read_document(path, &mut mistakes, &mut notes, read).unwrap_or_default();
+    if mistakes.is_empty() { Ok(rules) } else { Err(ConfigErrors { mistakes }) }
 }
 
 /// What the main file says.

@@ -182,3 +182,12 @@ pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
 pub fn load_with(path: &Path, defaults: FeatureDefaults) -> Result<Config, ConfigErrors> {
     load::load(path, defaults, &|variable| std::env::var(variable).ok())
 }
+
+/// Reads a file that is a list of relabel rules and nothing else, as `scraped relabel test --rules` takes it.
+///
+/// # Errors
+///
+/// Every mistake in it.
+pub fn load_rules(path: &Path) -> Result<Vec<RelabelRule>, ConfigErrors> {
+    load::load_rules(path)
+}

@@ -7,7 +7,7 @@ use crate::commands::about::help;
 use crate::flags::{Arguments, Done, FLAGS, Outcome, Subcommand};
 use crate::terminal::Terminal;
 
-const OPENING: &str = ".SH NAME\nscraped \\- scrapes Prometheus targets on edge hosts and loses nothing\n.SH SYNOPSIS\n.B scraped\n\
+const OPENING: &str = ".ad l\n.SH NAME\nscraped \\- scrapes Prometheus targets on edge hosts and loses nothing\n.SH SYNOPSIS\n.B scraped\n\
 [run] [flags]\n.br\n.B scraped\nCOMMAND [flags] [arguments]\n.SH DESCRIPTION\nReads an ordinary prometheus.yml, discovers targets, \
 scrapes them on time, keeps their samples in a write\\-ahead log in Prometheus\\(cq own format, and forwards them by remote \
 write. Without a command it is the daemon.\n";

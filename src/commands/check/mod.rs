@@ -2,7 +2,10 @@
 
 pub(in crate::commands) mod config;
 mod files;
+pub(in crate::commands) mod health;
+pub(in crate::commands) mod lint;
 pub(in crate::commands) mod metrics;
+pub(in crate::commands) mod service_discovery;
 pub(in crate::commands) mod web_config;
 
 use crate::config::Config;

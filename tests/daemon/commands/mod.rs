@@ -1,5 +1,7 @@
 //! Sub-commands of the real binary.
 
+mod check;
 mod lines;
 mod reference;
 mod scrape;
+mod wal;

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Write;
 use std::process::Stdio;
 
-use support::command::scraped;
+use support::command::{finish, scraped};
 use support::targets::{Behaviour, FakeTargets, packed_page, page};
 use tempfile::TempDir;
 
@@ -49,6 +49,19 @@ fn a_url_is_scraped() {
     ] {
         assert!(lines.contains(&series), "{series} is not in\n{printed}");
     }
+}
+
+#[test]
+fn an_address_needs_no_scheme_and_no_tmp() {
+    let targets = FakeTargets::start();
+    targets.set("/m", Behaviour::Healthy(page(PAGE)));
+    let dir = TempDir::new().unwrap();
+    let mut command = std::process::Command::new(support::program());
+    command.args(["scrape", &format!("{}/m", targets.address())]);
+    let finished = finish(command.current_dir(dir.path()).env("TMPDIR", "/no/such/directory"));
+    assert_eq!((finished.code, finished.stderr.as_str()), (Some(0), ""));
+    assert!(finished.stdout.contains("stored 3 of 3 samples"), "{}", finished.stdout);
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "nothing is left behind");
 }
 
 #[test]

@@ -11,49 +11,84 @@ use scraped_engine::histogram::Histogram;
 use scraped_engine::labels::Labels;
 use scraped_engine::labels::selector::of_series;
 
+/// Two gaps, a time, and the value of most samples.
+const TIME_AND_VALUE_COLUMNS: usize = 2 + 24 + 2 + 12;
+
 /// One series of an answer.
 #[derive(Debug)]
-pub struct Series {
+pub(in crate::commands::query) struct Series {
     /// Its labels.
-    pub labels: Labels,
+    pub(in crate::commands::query) labels: Labels,
     /// Milliseconds since the Unix epoch and value, in order of time.
-    pub samples: Vec<(i64, f64)>,
+    pub(in crate::commands::query) samples: Vec<(i64, f64)>,
     /// Native histograms, likewise.
-    pub histograms: Vec<(i64, Histogram)>,
+    pub(in crate::commands::query) histograms: Vec<(i64, Histogram)>,
 }
 
-/// A line a sample: series, time, value or histogram.
+/// A line a sample: series, time, value or histogram. Where lines would be wider than `columns`, a series stands once above
+/// its samples.
 ///
 /// # Errors
 /// `out` refuses.
-pub fn print_table(matrix: &[Series], selector: &str, out: &mut dyn Write) -> io::Result<()> {
+pub(in crate::commands::query) fn print_table(
+    matrix: &[&Series],
+    selector: &str,
+    columns: Option<usize>,
+    out: &mut dyn Write,
+) -> io::Result<()> {
     if matrix.is_empty() {
         return writeln!(out, "no samples match {selector}");
     }
     let names: Vec<String> = matrix.iter().map(|series| of_series(&series.labels)).collect();
     let width = names.iter().map(|name| name.chars().count()).max().unwrap_or_default();
-    writeln!(out, "{:width$}  {:24}  VALUE", "SERIES", "TIME")?;
+    let is_too_wide = columns.is_some_and(|columns| width + TIME_AND_VALUE_COLUMNS > columns);
+    if !is_too_wide {
+        writeln!(out, "{:width$}  {:24}  VALUE", "SERIES", "TIME")?;
+    }
     for (series, name) in matrix.iter().zip(&names) {
-        let mut histograms = series.histograms.iter().peekable();
-        let mut print = |ts_ms: i64, value: &dyn fmt::Display| {
-            writeln!(out, "{name:width$}  {:24}  {value}", UtcTime(ts_ms))
-        };
-        for (ts_ms, value) in &series.samples {
-            while let Some((ts_ms, histogram)) = histograms.next_if(|(before_ms, _)| before_ms < ts_ms) {
-                print(*ts_ms, histogram)?;
-            }
-            print(*ts_ms, &Value(*value))?;
+        if is_too_wide {
+            writeln!(out, "{name}")?;
         }
-        histograms.try_for_each(|(ts_ms, histogram)| print(*ts_ms, histogram))?;
+        print_samples(series, &mut |ts_ms, value| match is_too_wide {
+            true => writeln!(out, "  {:24}  {value}", UtcTime(ts_ms)),
+            false => writeln!(out, "{name:width$}  {:24}  {value}", UtcTime(ts_ms)),
+        })?;
     }
     Ok(())
+}
+
+/// A line a sample, without a head, for what is followed.
+///
+/// # Errors
+/// `out` refuses.
+pub(in crate::commands::query) fn print_lines(matrix: &[&Series], out: &mut dyn Write) -> io::Result<()> {
+    for series in matrix {
+        let name = of_series(&series.labels);
+        print_samples(series, &mut |ts_ms, value| writeln!(out, "{}  {name}  {value}", UtcTime(ts_ms)))?;
+    }
+    Ok(())
+}
+
+/// Floats and histograms in the order of time.
+fn print_samples(
+    series: &Series,
+    print: &mut dyn FnMut(i64, &dyn fmt::Display) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut histograms = series.histograms.iter().peekable();
+    for (ts_ms, value) in &series.samples {
+        while let Some((ts_ms, histogram)) = histograms.next_if(|(before_ms, _)| before_ms < ts_ms) {
+            print(*ts_ms, histogram)?;
+        }
+        print(*ts_ms, &Value(*value))?;
+    }
+    histograms.try_for_each(|(ts_ms, histogram)| print(*ts_ms, histogram))
 }
 
 /// What Prometheus answers to a range selector; `query` says how it looks.
 ///
 /// # Errors
 /// `out` refuses.
-pub fn print_json(matrix: &[Series], out: &mut dyn Write) -> io::Result<()> {
+pub(in crate::commands::query) fn print_json(matrix: &[&Series], out: &mut dyn Write) -> io::Result<()> {
     out.write_all(br#"{"status":"success","data":{"resultType":"matrix","result":["#)?;
     for (idx, series) in matrix.iter().enumerate() {
         out.write_all(if idx == 0 { br#"{"metric":{"# } else { br#",{"metric":{"# })?;
@@ -89,7 +124,7 @@ pub fn print_json(matrix: &[Series], out: &mut dyn Write) -> io::Result<()> {
 }
 
 /// A float as Prometheus' API writes it (`strconv.FormatFloat(v, 'f', -1, 64)`), a staleness marker as `stale`.
-struct Value(f64);
+pub(in crate::commands) struct Value(pub(in crate::commands) f64);
 
 impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -104,7 +139,7 @@ impl fmt::Display for Value {
 }
 
 /// Milliseconds since the Unix epoch as `2026-01-31T12:00:00.000Z`.
-struct UtcTime(i64);
+pub(in crate::commands) struct UtcTime(pub(in crate::commands) i64);
 
 impl fmt::Display for UtcTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
