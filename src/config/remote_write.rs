@@ -14,16 +14,11 @@ use crate::config::client::secret_names::{shown_value, without_secret_parameters
 use crate::config::print::emit::{Yaml, emit};
 use crate::config::print::entries::{Entries, duration, rule};
 use crate::config::relabel::read_rules;
-use crate::config::schema::{Shape, refuse_if_set};
 use crate::config::text::fields::{Field, Fields};
 use scraped_engine::labels::relabel::{NameScheme, RelabelRule};
 use xxhash_rust::xxh64::xxh64;
 
 const DEFAULT_REMOTE_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// What Prometheus has and this release does not.
-const UNBUILT: [(&str, Shape); 3] =
-    [("sigv4", Shape::Any), ("azuread", Shape::Any), ("google_iam", Shape::Any)];
 
 /// One entry of `remote_write`.
 #[derive(Clone, Debug, PartialEq)]
@@ -176,6 +171,7 @@ impl RemoteWriteConfig {
         entries.add_list("write_relabel_configs", self.write_relabel_configs.iter().map(rule));
         entries.add("user", Yaml::text(self.shown_url()));
         self.http_client.print(&mut entries, false);
+        self.print_cloud(&mut entries);
         emit(&entries.into_map())
     }
 
@@ -237,7 +233,14 @@ impl RemoteWriteConfig {
         metadata.add("send_interval", duration(self.metadata.send_interval));
         metadata.add("max_samples_per_send", Yaml::raw(self.metadata.max_samples_per_send));
         entries.add("metadata_config", metadata.into_map());
+        self.print_cloud(&mut entries);
         entries.into_map()
+    }
+
+    fn print_cloud(&self, entries: &mut Entries) {
+        if let Some(auth) = &self.http_client.auth {
+            auth.print_of_cloud(entries);
+        }
     }
 }
 
@@ -328,15 +331,10 @@ fn read_section(fields: &mut Fields<'_>, names: NameScheme) -> RemoteWriteConfig
             .unwrap_or_default(),
         round_robin_dns: fields.bool("round_robin_dns").unwrap_or(false),
         failed_request_logging: fields.bool("failed_request_logging").unwrap_or(false),
-        http_client: Arc::new(http_client::read_client(fields)),
+        http_client: Arc::new(http_client::read_client_of_endpoint(fields)),
         queue: fields.take("queue_config").map(|field| read_queue(&field)).unwrap_or_default(),
         metadata: fields.take("metadata_config").map(|field| read_metadata(&field)).unwrap_or_default(),
     };
-    for (name, shape) in &UNBUILT {
-        if let Some(field) = fields.take(name) {
-            refuse_if_set(&field, shape);
-        }
-    }
     if let Some(field) = fields.take("enable_http2") {
         // Requests are HTTP/1.1 either way.
         field.bool();

@@ -28,8 +28,6 @@ pub(in crate::config) enum Shape {
     Section(&'static [(&'static str, Shape)]),
     /// A mapping of these fields that means something as soon as it is there.
     Object(&'static [(&'static str, Shape)]),
-    /// Anything at all; not looked into.
-    Any,
 }
 
 const TLS_VERSIONS: Shape = Shape::Choice(&["", "TLS10", "TLS11", "TLS12", "TLS13"]);
@@ -84,13 +82,6 @@ pub(in crate::config) const OTLP: [(&str, Shape); 9] = [
     ("label_name_underscore_sanitization", Shape::Flag(true)),
     ("label_name_preserve_multiple_underscores", Shape::Flag(true)),
 ];
-
-/// Refuses `field` if it has another value than its default.
-pub(in crate::config) fn refuse_if_set(field: &Field<'_>, shape: &'static Shape) {
-    if is_set(field, shape) {
-        refuse(field);
-    }
-}
 
 /// Says that `field` has no effect if it has another value than its default.
 pub(in crate::config) fn note_if_set(field: &Field<'_>, shape: &'static Shape) {
@@ -151,6 +142,5 @@ fn is_set(field: &Field<'_>, shape: &'static Shape) -> bool {
             fields.finish(|_| false);
             !field.is_null()
         }
-        Shape::Any => !field.is_null(),
     }
 }

@@ -26,6 +26,18 @@ pub struct HttpError {
 pub enum Method {
     Get,
     Post,
+    Put,
+}
+
+impl Method {
+    /// As it is sent.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+        }
+    }
 }
 
 /// How far an exchange has come.

@@ -30,7 +30,9 @@ use crate::config::client::http_client::HttpClientConfig;
 use crate::config::client::secret::Secret;
 use crate::http::address::escape::escape;
 use crate::http::address::url::{Url, without_password};
+use crate::http::auth::aws::signing::Unsigned;
 use crate::http::auth::credentials::{Audience, Line};
+use crate::http::auth::once::Once;
 use crate::http::dial::connect::{NetConnector, NoResolver, Route};
 use crate::http::dial::dialer::{Dialer, Turn};
 use crate::http::dial::name_cache::Names;
@@ -52,8 +54,8 @@ const MAX_IDLE_AGE: Duration = Duration::from_secs(5 * 60);
 /// Header of every request, to whomever.
 pub const USER_AGENT: (&str, &str) = ("User-Agent", concat!("scraped/", env!("CARGO_PKG_VERSION")));
 
-/// Of a request for a token.
-const FORM_HEADERS: [(&str, &str); 2] = [USER_AGENT, ("Content-Type", "application/x-www-form-urlencoded")];
+/// Of a request that is made once.
+const PLAIN_HEADERS: [(&str, &str); 1] = [USER_AGENT];
 
 /// An answer with a token (`golang.org/x/oauth2`: the same).
 const TOKEN_ANSWER_BYTES: usize = 1 << 20;
@@ -142,7 +144,7 @@ impl HttpClient {
 
     fn by(route: Route, url: Url, headers: Headers, config: &Arc<HttpClientConfig>) -> Self {
         let exchange = Arc::new(Exchange::default());
-        let profile = ClientProfile::of(config, post_form);
+        let profile = ClientProfile::of(config, ask_once);
         let agent = new_agent(&route, &exchange, &profile);
         Self { url, headers, route, profile, agent, exchange, tls: None }
     }
@@ -214,19 +216,6 @@ impl HttpClient {
         Ok(Answer::read(Response::new(url, response, &self.exchange)))
     }
 
-    /// The same of a body that only the host of the client's URL may see, and reads all of the answer.
-    fn post_for(
-        &mut self,
-        limit_bytes: usize,
-        headers: &[(&str, &str)],
-        body: &[u8],
-        deadline: Instant,
-    ) -> Result<Answer, HttpError> {
-        let ask = Ask { method: Method::Post, headers, body, is_private: true };
-        let (url, response) = self.exchange(self.url.clone(), ask, deadline)?;
-        Answer::read_all(Response::new(url, response, &self.exchange), limit_bytes)
-    }
-
     fn exchange(
         &mut self,
         mut url: Url,
@@ -255,7 +244,7 @@ impl HttpClient {
                 HttpError { method, url: url.to_string(), kind }
             })?;
             let status = response.status().as_u16();
-            if method == Method::Post && matches!(status, 301..=303) {
+            if method != Method::Get && matches!(status, 301..=303) {
                 let kind = HttpErrorKind::PostRedirected { status, location: next.to_string() };
                 return Err(HttpError { method, url: url.to_string(), kind });
             }
@@ -291,7 +280,7 @@ impl HttpClient {
         if url.site().is_empty() {
             return Err(HttpErrorKind::Refused("http: no Host in request URL".to_owned()));
         }
-        let mut lines = self.lines(url, audience, deadline)?;
+        let mut lines = self.lines(url, audience, ask, deadline)?;
         let mut is_renewed = false;
         loop {
             self.exchange.begin();
@@ -306,9 +295,13 @@ impl HttpClient {
                     let request = self.with_headers(self.agent.get(uri), url, audience, ask, &lines);
                     request.config().timeout_global(Some(left)).build().call()
                 }
-                Method::Post => {
+                Method::Post | Method::Put => {
                     let length = ask.body.len().to_string();
-                    let request = self.with_headers(self.agent.post(uri), url, audience, ask, &lines);
+                    let request = match ask.method {
+                        Method::Put => self.agent.put(uri),
+                        _ => self.agent.post(uri),
+                    };
+                    let request = self.with_headers(request, url, audience, ask, &lines);
                     let request = request.header_raw("Content-Length", length.as_bytes());
                     request.config().timeout_global(Some(left)).build().send(ask.body)
                 }
@@ -321,7 +314,7 @@ impl HttpClient {
                 {
                     is_renewed = true;
                     read_away(response);
-                    lines = self.lines(url, audience, deadline)?;
+                    lines = self.lines(url, audience, ask, deadline)?;
                 }
                 Ok(response) => return Ok(response),
                 // The peer closed the kept connection while the request was under way. A GET may be repeated, and so
@@ -332,8 +325,23 @@ impl HttpClient {
         }
     }
 
-    fn lines(&self, url: &Url, audience: Audience, deadline: Instant) -> Result<Vec<Line>, HttpErrorKind> {
-        self.profile.credentials.lines(audience, url.userinfo(), deadline, &self.exchange)
+    fn lines(
+        &self,
+        url: &Url,
+        audience: Audience,
+        ask: Ask<'_>,
+        deadline: Instant,
+    ) -> Result<Vec<Line>, HttpErrorKind> {
+        let headers: Vec<(&str, &str)> =
+            self.headers.fixed.iter().copied().chain(ask.headers.iter().copied()).collect();
+        let request = Unsigned {
+            method: ask.method.name(),
+            host: url.site().header(),
+            path_and_query: &url.path_and_query,
+            headers: &headers,
+            body: ask.body,
+        };
+        self.profile.credentials.lines(&request, audience, url.userinfo(), deadline, &self.exchange)
     }
 
     /// Certificates have changed: connections that were made with the old ones are given up.
@@ -374,15 +382,16 @@ impl HttpClient {
     }
 }
 
-/// Asks an endpoint of OAuth 2 for a token, by a client that is used once.
-fn post_form(
-    url: Url,
-    config: &Arc<HttpClientConfig>,
-    form: &[u8],
-    deadline: Instant,
-) -> Result<Answer, String> {
-    let mut client = HttpClient::new(url, Headers { fixed: &FORM_HEADERS, ..Headers::default() }, config);
-    client.post_for(TOKEN_ANSWER_BYTES, &[], form, deadline).map_err(|error| error.to_string())
+/// Asks for a token or for keys, by a client that is used once, and reads all of the answer.
+fn ask_once(once: Once<'_>) -> Result<Answer, String> {
+    let Once { method, url, headers, body, config, deadline } = once;
+    let mut client =
+        HttpClient::new(url.clone(), Headers { fixed: &PLAIN_HEADERS, ..Headers::default() }, config);
+    let ask = Ask { method, headers, body, is_private: true };
+    let answer = client.exchange(url, ask, deadline).and_then(|(url, response)| {
+        Answer::read_all(Response::new(url, response, &client.exchange), TOKEN_ANSWER_BYTES)
+    });
+    answer.map_err(|error| error.to_string())
 }
 
 /// The connection is kept if the body ends soon; otherwise it is closed.

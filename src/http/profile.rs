@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 
 use crate::config::client::http_client::HttpClientConfig;
 use crate::http::auth::credentials::Credentials;
-use crate::http::auth::oauth2::PostForm;
+use crate::http::auth::once::AskOnce;
 use crate::http::dial::proxy::Proxies;
 use crate::http::tls::material::TlsMaterial;
 
@@ -28,7 +28,7 @@ pub(in crate::http) struct ClientProfile {
 
 impl ClientProfile {
     /// The profile of `config`; nothing is read yet.
-    pub(in crate::http) fn of(config: &Arc<HttpClientConfig>, post_form: PostForm) -> Arc<Self> {
+    pub(in crate::http) fn of(config: &Arc<HttpClientConfig>, ask_once: AskOnce) -> Arc<Self> {
         let mut profiles = PROFILES.lock();
         let is_same = |profile: &Arc<Self>| Arc::ptr_eq(&profile.config, config) || profile.config == *config;
         if let Some(profile) = profiles.iter().filter_map(Weak::upgrade).find(is_same) {
@@ -37,7 +37,7 @@ impl ClientProfile {
         profiles.retain(|profile| profile.strong_count() > 0);
         let profile = Arc::new(Self {
             config: Arc::clone(config),
-            credentials: Credentials::new(config, post_form),
+            credentials: Credentials::new(config, ask_once),
             tls: TlsMaterial::new(&config.tls),
             proxies: Proxies::new(&config.proxy, |name| env::var(name).unwrap_or_default()),
         });
@@ -55,7 +55,7 @@ impl ClientProfile {
 mod tests {
     use super::*;
 
-    const NO_TOKENS: PostForm = |_, _, _, _| Err("no test asks for a token".to_owned());
+    const NO_TOKENS: AskOnce = |_| Err("no test asks for a token".to_owned());
 
     #[test]
     fn equal_settings_share_a_profile_as_long_as_somebody_has_it() {

@@ -72,8 +72,8 @@ const OUR_FIELDS: [&str; 7] = [
     "series_limit",
 ];
 
-/// Providers that Debian builds Prometheus without.
-const FIELDS_NOT_IN_DEBIAN: [&str; 1] = ["consul_sd_configs"];
+/// Providers and clouds that Debian builds Prometheus without.
+const FIELDS_NOT_IN_DEBIAN: [&str; 3] = ["azuread", "consul_sd_configs", "google_iam"];
 
 /// Fields that Prometheus got after 3.5; an older peer calls them unknown.
 const NEWER_FIELDS: [&str; 13] = [

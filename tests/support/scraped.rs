@@ -68,9 +68,14 @@ impl Scraped {
 
     /// Starts with `config` and one more variable in its environment, and does not wait.
     pub fn spawn_under(variable: (&str, &str), config: &str) -> Self {
+        Self::spawn_in_environment(&[variable], config)
+    }
+
+    /// The same with some variables.
+    pub fn spawn_in_environment(variables: &[(&str, &str)], config: &str) -> Self {
         let dir = TempDir::with_prefix("scraped-test-").expect("a directory");
         fs::write(dir.path().join("scraped.yml"), config).expect("writable");
-        Self::spawn_under_in(variable, Arc::new(dir), &[])
+        Self::spawn(Arc::new(dir), &[], variables, None)
     }
 
     /// The same on a directory that holds a `scraped.yml`, with more arguments.

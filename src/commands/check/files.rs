@@ -47,7 +47,8 @@ impl Findings {
     /// `promtool_looks`: promtool looks at the job's own client, and there at credentials and certificates.
     fn look_at_client(&mut self, client: &HttpClientConfig, owner: &str, promtool_looks: bool) {
         match &client.auth {
-            None => {}
+            // Clouds have files where their own tools put them.
+            None | Some(Auth::SigV4(_) | Auth::AzureAd(_)) => {}
             Some(Auth::Credentials { credentials, .. }) => {
                 let what = "authorization credentials or bearer token";
                 self.look_at_source(credentials.as_ref(), what, owner, promtool_looks);
@@ -60,6 +61,9 @@ impl Findings {
                 match &oauth2.grant {
                     Grant::ClientCredentials { secret, .. } => {
                         self.look_at_source(secret.as_ref(), "oauth2 client secret", owner, false);
+                    }
+                    Grant::ClientAssertion { assertion } => {
+                        self.look_at_source(Some(assertion), "client assertion", owner, false);
                     }
                     Grant::JwtBearer { key, .. } => {
                         self.look_at_source(key.as_ref(), "oauth2 client certificate key", owner, false);

@@ -11,10 +11,13 @@ use scraped_engine::sorting::sort_by;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::config::client::azuread::{AzureAdConfig, read_azuread};
 use crate::config::client::oauth2::{OAuth2Config, read_oauth2};
 use crate::config::client::proxy::{ProxyConfig, read_proxy};
 use crate::config::client::secret::{Secret, Source};
+use crate::config::client::sigv4::{SigV4Config, read_sigv4};
 use crate::config::client::tls::{TlsConfig, read_tls};
+use crate::config::schema::refuse;
 use crate::config::text::fields::{Field, Fields};
 
 /// How requests are made; the same for every request of a job or an endpoint.
@@ -63,6 +66,10 @@ pub enum Auth {
     },
     /// `oauth2`: a token that is asked for.
     OAuth2(Arc<OAuth2Config>),
+    /// `sigv4` of remote write: a signature over each request.
+    SigV4(Arc<SigV4Config>),
+    /// `azuread` of remote write: a token that is asked for.
+    AzureAd(Arc<AzureAdConfig>),
 }
 
 /// One name of `http_headers`; each value is a header line of its own, in this order.
@@ -101,6 +108,9 @@ const EXCLUSIVE: [(&str, &[&str], &str); 5] = [
     ),
 ];
 
+/// Credentials that only endpoints of remote write have.
+const OF_CLOUDS: [&str; 3] = ["sigv4", "azuread", "google_iam"];
+
 /// Reads every setting of the client that stands in `fields`, but for `enable_http2`.
 pub(in crate::config) fn read_client(fields: &mut Fields<'_>) -> HttpClientConfig {
     let basic = fields.take("basic_auth").and_then(|field| read_basic_auth(&field));
@@ -137,6 +147,39 @@ pub(in crate::config) fn read_client(fields: &mut Fields<'_>) -> HttpClientConfi
     }
     let auth = basic.or(authorization).or(oauth2).or(bearer);
     HttpClientConfig { auth, tls, follow_redirects, headers, proxy }
+}
+
+/// The same with what only endpoints of remote write have.
+pub(in crate::config) fn read_client_of_endpoint(fields: &mut Fields<'_>) -> HttpClientConfig {
+    let mut client = read_client(fields);
+    let sigv4 = fields.take("sigv4").and_then(|field| read_sigv4(&field));
+    let azuread = fields.take("azuread").and_then(|field| read_azuread(&field));
+    if let Some(field) = fields.take("google_iam").filter(|field| !field.is_null()) {
+        refuse(&field);
+    }
+    let is_set = |name: &str| is_kind_given(fields, name);
+    let mut given = vec![];
+    for (name, is_given) in [
+        ("basic_auth", is_set("basic_auth")),
+        ("authorization", ["authorization", "bearer_token", "bearer_token_file"].into_iter().any(is_set)),
+        ("oauth2", is_set("oauth2")),
+        ("sigv4", is_set("sigv4")),
+        ("azuread", is_set("azuread")),
+        ("google_iam", is_set("google_iam")),
+    ] {
+        given.extend(is_given.then_some(name));
+    }
+    if given.len() > 1 && given.iter().any(|name| OF_CLOUDS.contains(name)) {
+        fields.owner().mistake(format!(
+            "at most one of basic_auth, authorization, oauth2, sigv4, azuread or google_iam must be configured. Currently \
+             configured: [{}]",
+            given.join(" ")
+        ));
+    }
+    let of_cloud = sigv4.map(|it| Auth::SigV4(Arc::new(it)));
+    let of_cloud = of_cloud.or_else(|| azuread.map(|it| Auth::AzureAd(Arc::new(it))));
+    client.auth = client.auth.or(of_cloud);
+    client
 }
 
 /// `headers` of `remote_write`: names and values as they are sent.
@@ -218,7 +261,9 @@ fn read_headers(field: &Field<'_>) -> Vec<Header> {
 /// Credentials of these kinds exclude each other as soon as they are there, the texts as soon as they say something.
 fn is_kind_given(fields: &Fields<'_>, name: &str) -> bool {
     match name {
-        "basic_auth" | "authorization" | "oauth2" => fields.get(name).is_some_and(|field| !field.is_null()),
+        "basic_auth" | "authorization" | "oauth2" | "sigv4" | "azuread" | "google_iam" => {
+            fields.get(name).is_some_and(|field| !field.is_null())
+        }
         _ => value_of(fields, name).is_some(),
     }
 }

@@ -47,6 +47,11 @@ pub enum Grant {
         /// `client_secret`, `client_secret_file`; what is not given is empty.
         secret: Option<Source>,
     },
+    /// An assertion that somebody else has signed for it; RFC 7523, section 2.2. Only for `azuread`.
+    ClientAssertion {
+        /// Where it stands.
+        assertion: Source,
+    },
     /// An assertion that it signs with its key; RFC 7523, section 2.1.
     JwtBearer {
         /// `client_certificate_key`, `client_certificate_key_file`.

@@ -31,6 +31,8 @@ impl HttpClientConfig {
                 entries.add("authorization", auth.into_map());
             }
             Some(Auth::OAuth2(oauth2)) => entries.add("oauth2", print_oauth2(oauth2)),
+            // These stand behind the queue of their endpoint.
+            Some(Auth::SigV4(_) | Auth::AzureAd(_)) => {}
         }
         if self.tls != TlsConfig::default() {
             entries.add("tls_config", tls(&self.tls));
@@ -45,6 +47,17 @@ impl HttpClientConfig {
     }
 }
 
+impl Auth {
+    /// What only endpoints of remote write have.
+    pub(in crate::config) fn print_of_cloud(&self, entries: &mut Entries) {
+        match self {
+            Self::SigV4(sigv4) => entries.add("sigv4", sigv4.print()),
+            Self::AzureAd(azuread) => entries.add("azuread", azuread.print()),
+            Self::Basic { .. } | Self::Credentials { .. } | Self::OAuth2(_) => {}
+        }
+    }
+}
+
 fn print_oauth2(oauth2: &OAuth2Config) -> Yaml {
     let mut entries = Entries::default();
     entries.add_text("client_id", &oauth2.client_id);
@@ -53,6 +66,8 @@ fn print_oauth2(oauth2: &OAuth2Config) -> Yaml {
             entries.add_source(["client_secret", "client_secret_file"], secret.as_ref());
             entries.add_text("grant_type", typed);
         }
+        // No section says it.
+        Grant::ClientAssertion { .. } => {}
         Grant::JwtBearer { key, key_id, algorithm, iss, audience, claims } => {
             entries.add_text("client_certificate_key_id", key_id);
             entries.add_source(["client_certificate_key", "client_certificate_key_file"], key.as_ref());

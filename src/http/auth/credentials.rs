@@ -3,7 +3,7 @@
 //! Decides what of it another host may see. Texts of secrets leave this file only as header lines.
 
 use crate::http::auth::secret_text::SecretText;
-use std::sync::Arc;
+use crate::http::auth::tokens::Tokens;
 use std::time::Instant;
 
 use base64::Engine;
@@ -12,7 +12,9 @@ use base64::prelude::BASE64_STANDARD;
 use crate::config::client::header::is_header_text;
 use crate::config::client::http_client::{Auth, Header, HttpClientConfig};
 use crate::config::client::secret::{Secret, Source};
-use crate::http::auth::oauth2::{PostForm, Tokens};
+use crate::http::auth::aws::Signer;
+use crate::http::auth::aws::signing::Unsigned;
+use crate::http::auth::once::AskOnce;
 use crate::http::error::HttpErrorKind;
 use crate::http::wire::exchange::Exchange;
 use crate::percent;
@@ -46,7 +48,8 @@ pub(in crate::http) struct Credentials {
 enum AuthText {
     Basic { username: Option<SecretText>, password: Option<SecretText> },
     Credentials { kind: String, credentials: Option<SecretText> },
-    OAuth2(Arc<Tokens>),
+    Tokens(Tokens),
+    Signer(Signer),
 }
 
 #[derive(Debug)]
@@ -58,7 +61,7 @@ struct HeaderText {
 
 impl Credentials {
     /// What `config` says; no file is read yet.
-    pub(in crate::http) fn new(config: &HttpClientConfig, post_form: PostForm) -> Self {
+    pub(in crate::http) fn new(config: &HttpClientConfig, ask_once: AskOnce) -> Self {
         let text = |source: &Option<Source>| source.as_ref().map(SecretText::new);
         let auth = config.auth.as_ref().map(|auth| match auth {
             Auth::Basic { username, password } => {
@@ -67,7 +70,9 @@ impl Credentials {
             Auth::Credentials { kind, credentials } => {
                 AuthText::Credentials { kind: kind.clone(), credentials: text(credentials) }
             }
-            Auth::OAuth2(config) => AuthText::OAuth2(Tokens::new(config, post_form)),
+            Auth::OAuth2(config) => AuthText::Tokens(Tokens::of_oauth2(config, ask_once)),
+            Auth::AzureAd(config) => AuthText::Tokens(Tokens::of_azuread(config, ask_once)),
+            Auth::SigV4(config) => AuthText::Signer(Signer::new(config, ask_once)),
         });
         let header = |header: &Header| HeaderText {
             name: canonical(&header.name),
@@ -77,10 +82,11 @@ impl Credentials {
         Self { auth, headers: config.headers.iter().map(header).collect() }
     }
 
-    /// The lines of one request. `userinfo` is that of the URL: it counts where the job says nothing. Waits for a
-    /// token until `deadline` at most.
+    /// The lines of `request`. `userinfo` is that of the URL: it counts where the job says nothing. Waits for a token
+    /// until `deadline` at most.
     pub(in crate::http) fn lines(
         &self,
+        request: &Unsigned<'_>,
         audience: Audience,
         userinfo: Option<&str>,
         deadline: Instant,
@@ -88,9 +94,13 @@ impl Credentials {
     ) -> Result<Vec<Line>, HttpErrorKind> {
         let mut lines = Vec::new();
         match (&self.auth, userinfo, audience) {
-            (Some(AuthText::OAuth2(tokens)), _, Audience::Own) => {
+            (Some(AuthText::Tokens(tokens)), _, Audience::Own) => {
                 let value = tokens.line(deadline, exchange)?;
                 lines.push(Line { name: AUTHORIZATION.to_owned(), value });
+            }
+            (Some(AuthText::Signer(signer)), _, Audience::Own) => {
+                let signed = signer.lines(request, deadline, exchange)?;
+                lines.extend(signed.into_iter().map(|(name, value)| Line { name: name.to_owned(), value }));
             }
             (Some(auth), _, Audience::Own) => {
                 lines.push(authorization(auth.value().map_err(HttpErrorKind::Setup)?));
@@ -126,7 +136,7 @@ impl Credentials {
     /// A server said that it does not know who asks. True if another request may carry something better than
     /// `lines`.
     pub(in crate::http) fn refused(&self, lines: &[Line]) -> bool {
-        let Some(AuthText::OAuth2(tokens)) = &self.auth else { return false };
+        let Some(AuthText::Tokens(tokens)) = &self.auth else { return false };
         let line = lines.iter().find(|line| line.name == AUTHORIZATION);
         line.is_some_and(|line| tokens.refused(&line.value))
     }
@@ -147,7 +157,7 @@ impl AuthText {
             Self::Credentials { kind, credentials } => {
                 format!("{kind} {}", read(credentials, "authorization credentials")?.expose())
             }
-            Self::OAuth2(_) => return Err("BUG: a token is waited for".to_owned()),
+            Self::Tokens(_) | Self::Signer(_) => return Err("BUG: a token is waited for".to_owned()),
         })
     }
 }
@@ -187,8 +197,9 @@ mod tests {
     }
 
     fn check(config: &HttpClientConfig, audience: Audience, userinfo: Option<&str>, want: &[&str]) {
-        let lines = Credentials::new(config, |_, _, _, _| Err("no test asks for a token".to_owned()))
-            .lines(audience, userinfo, Instant::now(), &Exchange::default())
+        let request = Unsigned { method: "GET", host: "h", path_and_query: "/", headers: &[], body: b"" };
+        let lines = Credentials::new(config, |_| Err("no test asks for a token".to_owned()))
+            .lines(&request, audience, userinfo, Instant::now(), &Exchange::default())
             .expect("no files");
         let got: Vec<String> =
             lines.iter().map(|line| format!("{}: {}", line.name, line.value.expose())).collect();

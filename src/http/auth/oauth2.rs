@@ -1,14 +1,11 @@
-//! Tokens of OAuth 2: asked for when the first request needs one, kept until they expire, shared by all clients with
-//! the same settings.
+//! Tokens of OAuth 2: how a client shows who it is, and what it is answered.
 //!
-//! Asking runs on a short-lived thread `http-token`, with a deadline of its own; whoever needs the token waits as
-//! long as they have time, and can be cancelled. After Go's `golang.org/x/oauth2`, whose words failures have.
+//! After Go's `golang.org/x/oauth2`, whose words failures have.
 
 use scraped_engine::sorting::sort;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::config::client::header::is_header_text;
 use crate::config::client::http_client::{Auth, HttpClientConfig};
 use crate::config::client::oauth2::{Grant, JWT_BEARER, OAuth2Config};
 use crate::config::client::secret::{Secret, Source};
@@ -16,57 +13,29 @@ use crate::config::client::secret_names::SECRET_TOKEN;
 use crate::http::address::escape::escape_query;
 use crate::http::address::url::Url;
 use crate::http::auth::assertion::Assertion;
+use crate::http::auth::once::{AskOnce, Once};
 use crate::http::auth::secret_text::SecretText;
 use crate::http::auth::token_answer::{TokenAnswer, read_answer};
-use crate::http::error::{HttpErrorKind, Phase};
-use crate::http::single_flight::{Arrivals, Flight, Look, NotFetched, start};
-use crate::http::wire::buffers::OUTPUT_BYTES;
-use crate::http::wire::exchange::Exchange;
+use crate::http::error::Method;
 use crate::http::wire::response::Answer;
-use scraped_engine::threads::ThreadKind;
-
-/// A token is not used in its last moments: it would expire on the way (`golang.org/x/oauth2`: `defaultExpiryDelta`).
-const EXPIRY_MARGIN: Duration = Duration::from_secs(10);
 
 /// Over a whole request for a token; above the usual scrape timeout, so that the next scrape finds it done.
-const TOKEN_TIMEOUT: Duration = Duration::from_secs(30);
+pub(in crate::http) const TOKEN_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A server may refuse a token before it expires. One that refuses every token must not cost the endpoint of tokens
-/// a request each time.
-const RENEWAL_INTERVAL: Duration = Duration::from_secs(10);
+/// Of a request for a token.
+const FORM_HEADERS: [(&str, &str); 1] = [("Content-Type", "application/x-www-form-urlencoded")];
 
-/// It has to fit into one header line.
-const MAX_TOKEN_BYTES: usize = OUTPUT_BYTES - 256;
+/// `client_assertion_type` of RFC 7523.
+const GIVEN_ASSERTION: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
-/// TLS and its checks take most of the stack.
-const THREAD: ThreadKind = ThreadKind { name: "http-token", stack_bytes: 512 << 10 };
-
-/// The tokens of one set of settings.
+/// Asks for the tokens of one set of settings.
 #[derive(Debug)]
-pub(in crate::http) struct Tokens {
+pub(in crate::http) struct OAuth2Client {
     config: Arc<OAuth2Config>,
-    post_form: PostForm,
+    ask_once: AskOnce,
     /// The client's secret, or its key.
     secret: Option<SecretText>,
-    state: Arrivals<State>,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    token: Option<Token>,
-    fetches: Flight<String>,
-    renewed_at: Option<Instant>,
-    style: Option<Style>,
-}
-
-#[derive(Clone, Debug)]
-struct Token {
-    /// The value of `Authorization`.
-    line: Secret,
-    /// `None`: never, as far as is known.
-    expires_at: Option<Instant>,
-    /// The client's secret that it was given for.
-    secret: Secret,
+    style: OnceLock<Style>,
 }
 
 /// How a client shows its secret. Servers differ, so the first success decides.
@@ -76,121 +45,36 @@ enum Style {
     Parameters,
 }
 
-/// Sends a form to the endpoint of tokens, by a client with these settings. Handed in, since clients stand above what
-/// they show of themselves.
-pub(in crate::http) type PostForm = fn(Url, &Arc<HttpClientConfig>, &[u8], Instant) -> Result<Answer, String>;
-
-impl Tokens {
+impl OAuth2Client {
     /// Nothing is asked or read yet.
-    pub(in crate::http) fn new(config: &Arc<OAuth2Config>, post_form: PostForm) -> Arc<Self> {
-        let source = match &config.grant {
-            Grant::ClientCredentials { secret, .. } => secret.as_ref(),
-            Grant::JwtBearer { key, .. } => key.as_ref(),
+    pub(in crate::http) fn new(config: &Arc<OAuth2Config>, ask_once: AskOnce) -> Self {
+        let secret = match &config.grant {
+            Grant::ClientCredentials { secret, .. } => secret.as_ref().map(SecretText::new),
+            Grant::JwtBearer { key, .. } => key.as_ref().map(SecretText::of_lines),
+            Grant::ClientAssertion { assertion } => Some(SecretText::new(assertion)),
         };
-        let secret = source.map(|source| match config.grant {
-            Grant::ClientCredentials { .. } => SecretText::new(source),
-            Grant::JwtBearer { .. } => SecretText::of_lines(source),
-        });
-        let config = Arc::clone(config);
-        Arc::new(Self { config, post_form, secret, state: Arrivals::default() })
+        Self { config: Arc::clone(config), ask_once, secret, style: OnceLock::new() }
     }
 
-    /// The value of `Authorization`. Waits for it until `deadline` at most.
-    pub(in crate::http) fn line(
-        self: &Arc<Self>,
-        deadline: Instant,
-        exchange: &Exchange,
-    ) -> Result<Secret, HttpErrorKind> {
-        let secret = match &self.secret {
-            None => Secret::new(""),
-            Some(secret) => secret.text().map_err(|cause| {
-                HttpErrorKind::Setup(format!("unable to read oauth2 client secret: {cause}"))
-            })?,
-        };
-        let n_landed = self.state.lock().fetches.n_landed();
-        let look = |state: &mut State, now: Instant| {
-            if let Some(token) = state.token.as_ref().filter(|token| token.is_good(now, &secret)) {
-                return Look::Done(Ok(token.line.clone()));
-            }
-            if let Some(failure) = state.fetches.failure()
-                && state.fetches.answers(n_landed, now)
-            {
-                return Look::Done(Err(HttpErrorKind::Setup(failure.clone())));
-            }
-            if exchange.is_cancelled() {
-                return Look::Done(Err(HttpErrorKind::Cancelled));
-            }
-            if now >= deadline {
-                return Look::Done(Err(HttpErrorKind::Deadline(Phase::Token)));
-            }
-            if state.fetches.take_off() { Look::Fetch } else { Look::Wait }
-        };
-        self.state.wait(deadline, look, || self.start_fetch(secret.clone()))
+    /// What is shown to get a token, as it is now.
+    pub(in crate::http) fn secret(&self) -> Result<Secret, String> {
+        let unreadable = |cause| format!("unable to read oauth2 client secret: {cause}");
+        self.secret.as_ref().map_or_else(|| Ok(Secret::new("")), |it| it.text().map_err(unreadable))
     }
 
-    /// A server did not take `line`. True if it is worth to ask it again: the next token will be another one.
-    pub(in crate::http) fn refused(&self, line: &Secret) -> bool {
-        let mut state = self.state.lock();
-        match &state.token {
-            // Somebody else has seen to it.
-            None => true,
-            Some(token) if token.line != *line => true,
-            Some(_) => {
-                let now = Instant::now();
-                let is_due = state.renewed_at.is_none_or(|at| now.duration_since(at) >= RENEWAL_INTERVAL);
-                if is_due {
-                    state.token = None;
-                    state.renewed_at = Some(now);
-                }
-                is_due
-            }
-        }
-    }
-
-    fn start_fetch(self: &Arc<Self>, secret: Secret) {
-        let (tokens, asking) = (Arc::clone(self), Arc::clone(self));
-        start(THREAD, move || asking.fetch(&secret), move |outcome| tokens.take_outcome(outcome));
-    }
-
-    fn take_outcome(&self, outcome: Result<Token, NotFetched<String>>) {
-        let (token, failure) = match outcome {
-            Ok(token) => (Some(token), None),
-            Err(NotFetched::Failed(failure)) => (None, Some(failure)),
-            // Without its words: they may hold the secret.
-            Err(NotFetched::Panicked(panicked)) => {
-                log::error!("BUG: asking for a token panicked at {}", panicked.place());
-                (None, Some("oauth2: cannot fetch token: a bug, it panicked".to_owned()))
-            }
-            Err(NotFetched::NoThread(error)) => (None, Some(format!("oauth2: cannot fetch token: {error}"))),
-        };
-        self.state.land(|state, now| {
-            state.token = token;
-            state.fetches.land(failure, now);
-        });
-    }
-
-    fn fetch(&self, secret: &Secret) -> Result<Token, String> {
+    /// Asks for a token with this secret.
+    pub(in crate::http) fn fetch(&self, secret: &Secret) -> Result<TokenAnswer, String> {
         let outcome = match &self.config.grant {
             Grant::ClientCredentials { .. } => self.fetch_by_secret(secret),
             Grant::JwtBearer { .. } => self.fetch_by_assertion(secret),
+            Grant::ClientAssertion { .. } => self.fetch_by_given_assertion(secret),
         };
-        let answer = outcome.map_err(|failure| without(failure, secret))?;
-        let line = format!("{} {}", answer.kind, answer.token.expose());
-        if line.len() > MAX_TOKEN_BYTES || !is_header_text(&line) {
-            return Err(format!(
-                "oauth2: the token cannot be sent: it is longer than {MAX_TOKEN_BYTES}B or holds a control character"
-            ));
-        }
-        let expires_at = answer.expires_in.map(|good_for| {
-            // One that is good for seconds only is at least used for a part of them.
-            Instant::now() + good_for.saturating_sub(EXPIRY_MARGIN.min(good_for / 2))
-        });
-        Ok(Token { line: Secret::new(line), expires_at, secret: secret.clone() })
+        outcome.map_err(|failure| without(failure, secret))
     }
 
     fn fetch_by_secret(&self, secret: &Secret) -> Result<TokenAnswer, String> {
         let parameters = self.parameters("client_credentials", None)?;
-        let known = self.state.lock().style;
+        let known = self.style.get().copied();
         let mut outcome = self.ask(known.unwrap_or(Style::Header), secret, &parameters);
         let mut style = Style::Header;
         if known.is_none() && outcome.is_err() {
@@ -198,7 +82,7 @@ impl Tokens {
             outcome = self.ask(style, secret, &parameters);
         }
         if known.is_none() && outcome.is_ok() {
-            self.state.lock().style = Some(style);
+            self.style.get_or_init(|| style);
         }
         outcome
     }
@@ -249,6 +133,15 @@ impl Tokens {
         read_answer(&self.post(None, parameters)?)
     }
 
+    /// By what somebody else has signed for it (RFC 7523, section 2.2).
+    fn fetch_by_given_assertion(&self, assertion: &Secret) -> Result<TokenAnswer, String> {
+        let mut parameters = self.parameters("client_credentials", None)?;
+        parameters.push(("client_id", self.config.client_id.clone()));
+        parameters.push(("client_assertion_type", GIVEN_ASSERTION.to_owned()));
+        parameters.push(("client_assertion", assertion.expose().to_owned()));
+        read_answer(&self.post(None, parameters)?)
+    }
+
     /// What is asked for, by any client.
     fn parameters(&self, grant_type: &str, assertion: Option<String>) -> Result<Vec<(&str, String)>, String> {
         let mut parameters = vec![("grant_type", grant_type.to_owned())];
@@ -275,17 +168,19 @@ impl Tokens {
             |(name, value): &(&str, String)| format!("{}={}", query_escaped(name), query_escaped(value));
         let body = parameters.iter().map(pair).collect::<Vec<_>>().join("&");
         let config = HttpClientConfig { auth, ..HttpClientConfig::clone(&self.config.client) };
-        (self.post_form)(url, &Arc::new(config), body.as_bytes(), Instant::now() + TOKEN_TIMEOUT)
+        (self.ask_once)(Once {
+            method: Method::Post,
+            url,
+            headers: &FORM_HEADERS,
+            body: body.as_bytes(),
+            config: &Arc::new(config),
+            deadline: Instant::now() + TOKEN_TIMEOUT,
+        })
     }
 }
 
-impl Token {
-    fn is_good(&self, now: Instant, secret: &Secret) -> bool {
-        self.secret == *secret && self.expires_at.is_none_or(|expires_at| now < expires_at)
-    }
-}
-
-fn query_escaped(text: &str) -> String {
+/// A part of a form.
+pub(in crate::http) fn query_escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     escape_query(&mut escaped, text);
     escaped

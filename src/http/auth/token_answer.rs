@@ -4,7 +4,7 @@
 //! or that say 200 to a failure are understood as well. Failures have its words.
 
 use std::fmt::Write;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
@@ -59,6 +59,12 @@ pub(in crate::http) fn read_answer(answer: &Answer) -> Result<TokenAnswer, Strin
     };
     let seconds = fields.text("expires_in").parse::<u32>().ok().filter(|seconds| *seconds > 0);
     let expires_in = seconds.map(|seconds| Duration::from_secs(seconds.into()));
+    // Some of Azure's givers say when, and not how long.
+    let until = |at_s: u64| {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Duration::from_secs(at_s).saturating_sub(now)
+    };
+    let expires_in = expires_in.or_else(|| fields.text("expires_on").parse().ok().map(until));
     Ok(TokenAnswer { kind, token: Secret::new(token), expires_in })
 }
 

@@ -199,7 +199,8 @@ fn what_is_wrong(status: u16) -> Option<&'static str> {
     Some(match status {
         400 | 409 | 413 | 422 => return None,
         401 | 403 => {
-            "it does not accept the credentials: look at basic_auth, authorization or oauth2 of its remote_write entry"
+            "it does not accept the credentials: look at basic_auth, authorization, oauth2, sigv4 or azuread of its \
+             remote_write entry"
         }
         407 => PROXY_LOGIN,
         408 => {

@@ -3,6 +3,7 @@
 mod catch_up;
 mod chaos;
 mod claims;
+mod clouds;
 mod compliance;
 mod disasters;
 mod full_disk;

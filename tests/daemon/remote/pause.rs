@@ -88,8 +88,8 @@ fn check_pause(answer: Answer, section: &str, words: &str) {
 #[test]
 fn an_endpoint_that_is_wrong_is_left_alone_and_its_samples_are_kept() {
     let cases = [
-        (Answer::status(401), "look at basic_auth, authorization or oauth2"),
-        (Answer::status(403), "look at basic_auth, authorization or oauth2"),
+        (Answer::status(401), "look at basic_auth, authorization, oauth2, sigv4 or azuread"),
+        (Answer::status(403), "look at basic_auth, authorization, oauth2, sigv4 or azuread"),
         (Answer::status(404), "look at url"),
         (Answer::status(405), "look at url"),
         (Answer::status(407), "look at user and password in proxy_url"),

@@ -2,6 +2,7 @@
 
 pub mod message;
 pub mod receiver;
+pub mod sigv4;
 
 use std::collections::BTreeMap;
 use std::path::Path;
