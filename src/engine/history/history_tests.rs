@@ -239,7 +239,8 @@ fn the_extent_of_the_log_and_what_labels_there_are() {
     commit(&wal, "b", "y", 6, 1.0);
     let names = history.label_names(&[], &bounds()).unwrap();
     assert_eq!(names, ["__name__", "job"]);
-    let values = |texts: &[&str]| history.label_values("job", &selectors(texts), &bounds()).unwrap();
+    let values =
+        |texts: &[&str]| history.label_values(&["job"], &selectors(texts), &bounds()).unwrap().concat();
     assert_eq!(values(&[]), ["x", "y"]);
     assert_eq!(values(&[r#"{__name__=~"b|c"}"#]), ["y"]);
     assert_eq!(values(&["c"]), [""; 0]);

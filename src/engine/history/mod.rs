@@ -12,7 +12,6 @@ mod spans;
 
 use crate::histogram::Histogram;
 pub use crate::history::bounds::Bounds;
-use crate::history::distinct::Wanted;
 use crate::history::error::HistoryError;
 pub use crate::history::scan::{Matched, SeenSample, SeenValue};
 use crate::history::spans::Spans;
@@ -218,20 +217,20 @@ impl History {
     /// # Errors
     /// See [`HistoryError`].
     pub fn label_names(&self, selectors: &[Selector], bounds: &Bounds) -> Result<Vec<String>, HistoryError> {
-        distinct::distinct(&self.log, selectors, bounds, Wanted::Names)
+        distinct::names(&self.log, selectors, bounds)
     }
 
-    /// The same of the values that the label `name` has.
+    /// The same of the values that each of the labels `names` has.
     ///
     /// # Errors
     /// See [`HistoryError`].
     pub fn label_values(
         &self,
-        name: &str,
+        names: &[&str],
         selectors: &[Selector],
         bounds: &Bounds,
-    ) -> Result<Vec<String>, HistoryError> {
-        distinct::distinct(&self.log, selectors, bounds, Wanted::ValuesOf(name))
+    ) -> Result<Vec<Vec<String>>, HistoryError> {
+        distinct::values(&self.log, names, selectors, bounds)
     }
 
     /// Timestamps of about the oldest and the newest sample of the log; `None` without samples.

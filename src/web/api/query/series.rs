@@ -82,7 +82,7 @@ fn prepared_labels(state: &WebState, request: &Request, name: Option<String>) ->
             return Ok(Vec::new());
         }
         Ok(match &name {
-            Some(name) => history.label_values(name, &selectors, bounds)?,
+            Some(name) => history.label_values(&[name.as_str()], &selectors, bounds)?.concat(),
             None => history.label_names(&selectors, bounds)?,
         })
     };

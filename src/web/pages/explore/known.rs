@@ -6,7 +6,7 @@ use crate::web::pages::explore::narrowing::{MAX_VALUE_BYTES, MAX_VALUES, narrowe
 use scraped_engine::history::{Bounds, History};
 use scraped_engine::labels::METRIC_NAME;
 
-/// Labels whose values are offered: each costs a walk over all series.
+/// Labels whose values are offered.
 const MAX_LABELS: usize = 8;
 
 /// Those that every target has come first.
@@ -25,14 +25,16 @@ impl Known {
     /// # Errors
     /// Those of [`History::label_values`].
     pub(super) fn of(history: &History, bounds: &Bounds) -> Result<Self, QueryError> {
-        let names = history.label_values(METRIC_NAME, &[], bounds)?;
         let labels = history.label_names(&[], bounds)?;
         let others = labels.iter().map(String::as_str).filter(|label| !FIRST.contains(label));
         let others = others.filter(|label| *label != METRIC_NAME);
         let there = FIRST.into_iter().filter(|first| labels.iter().any(|label| label == first));
+        let offered: Vec<&str> =
+            [METRIC_NAME].into_iter().chain(there.chain(others).take(MAX_LABELS)).collect();
+        let mut values = history.label_values(&offered, &[], bounds)?.into_iter();
+        let names = values.next().unwrap_or_default();
         let mut selectors = Vec::new();
-        for label in there.chain(others).take(MAX_LABELS) {
-            let values = history.label_values(label, &[], bounds)?;
+        for (label, values) in offered.iter().skip(1).zip(values) {
             let short = values.iter().filter(|value| value.len() <= MAX_VALUE_BYTES);
             selectors.extend(short.take(MAX_VALUES).map(|value| narrowed("{}", label, value)));
         }
