@@ -12,6 +12,9 @@ use scraped_engine::metrics::{Collect, Counter};
 use std::sync::{Arc, OnceLock};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+/// Of the reasons for a refusal, which pages show; the log has all of them.
+const MAX_REFUSAL_CHARS: usize = 4000;
+
 /// One event for the main thread.
 #[derive(Debug)]
 pub enum DaemonEvent {
@@ -45,12 +48,20 @@ pub struct Running {
 }
 
 /// How the newest reload went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LastReload {
     /// Since when an older configuration goes on.
     pub failed_since: Option<SystemTime>,
+    /// Why it does: what is wrong with the newer one, a line a mistake.
+    pub refusal: Arc<str>,
     /// When a configuration was last applied.
     pub last_success: SystemTime,
+}
+
+impl LastReload {
+    fn good(last_success: SystemTime) -> Self {
+        Self { failed_since: None, refusal: Arc::default(), last_success }
+    }
 }
 
 /// How far replay is.
@@ -71,7 +82,7 @@ impl Running {
             ready: AtomicBool::new(false),
             stopping: OnceLock::new(),
             config: RwLock::new(config),
-            last_reload: Mutex::new(LastReload { failed_since: None, last_success: now }),
+            last_reload: Mutex::new(LastReload::good(now)),
             loaded: Mutex::new(Instant::now()),
             replay: Mutex::default(),
             log_trouble: OnceLock::new(),
@@ -131,13 +142,16 @@ impl Running {
     /// A new configuration is in force.
     pub fn applied(&self, config: Arc<Config>) {
         *self.config.write() = config;
-        *self.last_reload.lock() = LastReload { failed_since: None, last_success: SystemTime::now() };
+        *self.last_reload.lock() = LastReload::good(SystemTime::now());
         *self.loaded.lock() = Instant::now();
     }
 
-    /// A new configuration was refused.
-    pub fn refused(&self) {
-        self.last_reload.lock().failed_since = Some(SystemTime::now());
+    /// A new configuration was refused, for these reasons.
+    pub fn refused(&self, reasons: &str) {
+        let refusal: String = reasons.chars().take(MAX_REFUSAL_CHARS).collect();
+        let mut last_reload = self.last_reload.lock();
+        last_reload.failed_since = Some(SystemTime::now());
+        last_reload.refusal = refusal.into();
     }
 
     /// When the configuration in force was applied.
@@ -147,7 +161,7 @@ impl Running {
 
     /// How the newest reload went.
     pub fn last_reload(&self) -> LastReload {
-        *self.last_reload.lock()
+        self.last_reload.lock().clone()
     }
 
     /// Replay got this far.

@@ -66,6 +66,12 @@ impl Terminal {
         self.columns
     }
 
+    /// Its height in lines, likewise.
+    pub fn rows(&self) -> Option<usize> {
+        let size = rustix::termios::tcgetwinsize(io::stdout()).ok().filter(|_| self.is_terminal)?;
+        Some(usize::from(size.ws_row)).filter(|rows| *rows > 0)
+    }
+
     /// The text in a colour, where there are colours.
     pub fn coloured(&self, colour: Colour, text: &str) -> String {
         let code = match colour {

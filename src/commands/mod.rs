@@ -2,13 +2,17 @@
 
 mod about;
 pub mod check;
+mod cost;
 mod data_dir;
+mod explain;
 mod log_files;
 pub mod query;
 mod relabel_test;
 pub mod scrape;
 mod service;
+mod support_bundle;
 mod table;
+mod top;
 mod wal;
 
 pub use crate::commands::about::help;

@@ -24,7 +24,7 @@ use crate::scrape::fetch::scraper::Fetched;
 use crate::scrape::metrics::ScrapeMetrics;
 use crate::scrape::scrape_loop::{PhaseWatch, ScrapeLoop, ScrapeTime, Worker};
 use crate::scrape::targets::pool::LoopSettings;
-use crate::scrape::targets::status::TargetStatus;
+use crate::scrape::targets::status::{LastScrape, TargetStatus};
 use crate::scrape::targets::target::{Target, targets_from_group};
 use crate::terminal::Terminal;
 use scraped_engine::labels::Labels;
@@ -134,11 +134,11 @@ pub fn run(options: &ScrapeOptions, out: &mut dyn Write) -> Result<bool, ScrapeC
 }
 
 /// A directory that is gone afterwards.
-struct ScratchDir(PathBuf);
+pub(in crate::commands) struct ScratchDir(pub(in crate::commands) PathBuf);
 
 impl ScratchDir {
     /// Where such things belong, or anywhere else: a small system may have no `/tmp`.
-    fn new() -> io::Result<Self> {
+    pub(in crate::commands) fn new() -> io::Result<Self> {
         let name = format!("scraped-scrape-{}", std::process::id());
         let mut failure = None;
         for place in [std::env::temp_dir()].into_iter().chain(OTHER_PLACES.map(PathBuf::from)) {
@@ -245,13 +245,18 @@ fn static_groups(config: &ScrapeConfig) -> Vec<Arc<TargetGroup>> {
 }
 
 /// What each phase brought and took, a line per phase.
-struct Phases {
+pub(in crate::commands) struct Phases {
     /// When the phase began that is running.
     began: Instant,
     lines: Vec<String>,
 }
 
 impl Phases {
+    /// Of a scrape that begins now.
+    pub(in crate::commands) fn new() -> Self {
+        Self { began: Instant::now(), lines: Vec::new() }
+    }
+
     fn end(&mut self, line: impl FnOnce(&str) -> String) {
         let took = format!("{:.1} ms", self.began.elapsed().as_secs_f64() * 1e3);
         self.lines.push(line(&took));
@@ -281,22 +286,11 @@ fn scrape(
     dir: &Path,
     out: &mut dyn Write,
 ) -> Result<bool, ScrapeCommandError> {
-    let wal = open_log(dir)?;
-    let clock = Clock::system();
-    let budget = BodyBudget::new(BODY_BYTES, BODY_BYTES);
-    let metrics = Arc::new(ScrapeMetrics::default());
-    let mut worker = Worker::new(Permits::new(1, &wal), Arc::clone(&budget), metrics, clock.clone());
-    let (target, status) = (Arc::new(target), Arc::new(TargetStatus::default()));
-    let settings = LoopSettings::alone(Arc::clone(&target), Arc::clone(config), Arc::clone(&status));
-    let start = Instant::now();
-    let at = ScrapeTime { start, ts_ms: clock.wall_ms(), deadline: start + target.scrape_timeout };
-    let mut phases = Phases { began: start, lines: Vec::new() };
-    ScrapeLoop::new(&settings).scrape_watched(&mut worker, at, &mut phases);
-    let last = status.last().unwrap_or_default();
+    let target = Arc::new(target);
+    let mut phases = Phases::new();
+    let last = store(config, &target, dir, &mut phases)?;
     let (n_kept, n_scraped) = (last.samples_post_metric_relabeling, last.samples_scraped);
     phases.end(|took| format!("stored {n_kept} of {n_scraped} samples in {took}"));
-    drop(worker);
-    wal.close()?;
 
     let mut print = || -> io::Result<()> {
         writeln!(out, "{} {}", target.url, target.labels)?;
@@ -319,10 +313,35 @@ fn scrape(
     Ok(last.error.is_none())
 }
 
+/// Scrapes a target into a log of its own in `dir`.
+///
+/// # Errors
+/// The log cannot be written. A scrape that fails is no error.
+pub(in crate::commands) fn store(
+    config: &Arc<ScrapeConfig>,
+    target: &Arc<Target>,
+    dir: &Path,
+    phases: &mut Phases,
+) -> Result<LastScrape, ScrapeCommandError> {
+    let wal = open_log(dir)?;
+    let clock = Clock::system();
+    let budget = BodyBudget::new(BODY_BYTES, BODY_BYTES);
+    let metrics = Arc::new(ScrapeMetrics::default());
+    let mut worker = Worker::new(Permits::new(1, &wal), Arc::clone(&budget), metrics, clock.clone());
+    let status = Arc::new(TargetStatus::default());
+    let settings = LoopSettings::alone(Arc::clone(target), Arc::clone(config), Arc::clone(&status));
+    let start = Instant::now();
+    let at = ScrapeTime { start, ts_ms: clock.wall_ms(), deadline: start + target.scrape_timeout };
+    ScrapeLoop::new(&settings).scrape_watched(&mut worker, at, phases);
+    drop(worker);
+    wal.close()?;
+    Ok(status.last().unwrap_or_default())
+}
+
 fn open_log(dir: &Path) -> Result<Wal, WalError> {
     let options = WalOptions {
         segment_size_bytes: Some(SEGMENT_BYTES),
-        compression: Compression::None,
+        compression: Compression::Snappy,
         lock_file: false,
         ..WalOptions::at(dir)
     };

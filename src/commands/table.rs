@@ -3,7 +3,7 @@
 
 use crate::commands::about::{completion, help, man};
 use crate::commands::check::{config, health, lint, metrics, service_discovery, web_config};
-use crate::commands::{query, relabel_test, scrape, wal};
+use crate::commands::{cost, explain, query, relabel_test, scrape, support_bundle, top, wal};
 use crate::flags::{CommandFlag, Subcommand};
 
 /// Found wrong, with the sentence on the standard output.
@@ -169,6 +169,69 @@ pub const COMMANDS: &[Subcommand] = &[
         example: "scraped query 'node_load1{job=\"node\"}' --since 10m",
         exits: &[FAILED],
         run: query::command,
+    },
+    Subcommand {
+        name: "explain",
+        arguments: "TARGET|SERIES",
+        about: "say why a target is as it is",
+        details: "Who found it, what each relabel rule made of it, its last attempts, its limits, where it stands in the queue, and \
+                  what it costs a day. A target is a URL, an address, an instance or a job; a series is a selector. Asks the daemon.",
+        flags: &[URL, FORMAT],
+        example: "scraped explain 10.0.0.7:9100\nscraped explain 'node_load1{job=\"node\"}'",
+        exits: &[FAILED],
+        run: explain::run,
+    },
+    Subcommand {
+        name: "top",
+        arguments: "",
+        about: "show how the daemon is doing, again and again",
+        details: "Targets that are down first, then those that take longest; the stage in which a scrape failed; how far endpoints \
+                  are behind; bytes. Once where the output is no terminal.",
+        flags: &[
+            CommandFlag { name: "every", value: "DURATION", doc: "Between two looks (default 2s)." },
+            URL,
+            FORMAT,
+        ],
+        example: "scraped top",
+        exits: &[FAILED],
+        run: top::run,
+    },
+    Subcommand {
+        name: "cost",
+        arguments: "FILE",
+        about: "say what a configuration would cost, before anything is sent",
+        details: "Scrapes each target once and says series, bytes a day on disk and on the wire, and a month on the wire. On the wire \
+                  is what a request of remote write 1.0 takes, for each endpoint, before write_relabel_configs.",
+        flags: &[
+            CommandFlag {
+                name: "timeout",
+                value: "DURATION",
+                doc: "How long a source of targets may find nothing (default 10s).",
+            },
+            FORMAT,
+        ],
+        example: "scraped cost prometheus.yml",
+        exits: &[(1, "a target did not answer, so that its cost is not known, or it could not be done")],
+        run: cost::run,
+    },
+    Subcommand {
+        name: "support-bundle",
+        arguments: "[FILE]",
+        about: "write an archive for somebody who helps, without secrets",
+        details: "A tar archive of configuration, flags, state, targets, attempts, metrics and pages, as the daemon shows them: secrets \
+                  are left out. FILE is scraped-support-TIME.tar by default and must not be there yet.",
+        flags: &[
+            CommandFlag {
+                name: "log",
+                value: "FILE",
+                doc: "Also the last MiB of this log file (default none).",
+            },
+            CONFIG_FILE,
+            URL,
+        ],
+        example: "scraped support-bundle --log=/var/log/scraped.log box7.tar",
+        exits: &[FAILED],
+        run: support_bundle::run,
     },
     Subcommand {
         name: "wal verify",

@@ -215,7 +215,7 @@ impl Daemon {
                 Ok(())
             }
             Err(err) => {
-                self.running.refused();
+                self.running.refused(&err.to_string());
                 let why = format!(
                     "cannot load {}: {err}; continuing with the previous configuration",
                     self.config_file.display()

@@ -1,7 +1,9 @@
 //! The routes: which paths there are, which methods each takes, and what answers it. Paths and methods are those of
 //! Prometheus' router in agent mode (`web/web.go`, `web/api/v1/api.go`).
 
-use crate::web::api::{features, metadata, notifications, query, relabel, self_metrics, status, targets};
+use crate::web::api::{
+    attempts, features, metadata, notifications, query, relabel, self_metrics, status, targets,
+};
 use crate::web::serve::http::{Request, Response};
 use crate::web::serve::reply::Reply;
 use crate::web::state::WebState;
@@ -115,6 +117,7 @@ const ROUTES: &[Route] = &[
     api("/api/v1/scrape_pools", GET, |state, _| targets::scrape_pools(&state.board)),
     api("/api/v1/scrape_pools/config", GET, status::scrape_pool_config),
     api("/api/v1/targets", GET, targets::targets),
+    api("/api/v1/targets/attempts", GET, attempts::attempts),
     api("/api/v1/targets/metadata", GET, |state, request| metadata::of_targets(&state.board, request)),
     api("/api/v1/targets/relabel_steps", GET, relabel::steps),
     api("/api/v1/alertmanagers", GET, api::needs_a_server),

@@ -203,6 +203,19 @@ fn a_secret_in_any_key_is_printed_nowhere() {
         ] {
             all.push((path, scraped.get(path).body));
         }
+        let bundle = |name: &str, arguments: &[&str]| {
+            let file = dir.path().join(name);
+            let mut command = std::process::Command::new(support::program());
+            let made = finish(command.arg("support-bundle").args(arguments).arg(&file));
+            assert_eq!(made.code, Some(0), "{made:?}");
+            let archive = String::from_utf8_lossy(&fs::read(file).expect("an archive")).into_owned();
+            archive + &format!("{made:?}")
+        };
+        let url = format!("--url=http://{}", scraped.address());
+        all.push(("a bundle", bundle("running.tar", &[&url])));
+        let nobody = format!("--url=http://{}", free_address());
+        let file = format!("--config.file={}", path.display());
+        all.push(("a bundle of a file", bundle("stopped.tar", &[&nobody, &file])));
         for (what, text) in all {
             for line in text.lines().filter(|line| line.contains(MARK)) {
                 let at = line.find(MARK).unwrap_or(0);

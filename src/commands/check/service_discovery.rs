@@ -33,7 +33,7 @@ const MAX_COMPLAINTS: usize = 20;
 
 /// Why nothing was discovered.
 #[derive(Debug)]
-enum DiscoveryError {
+pub(in crate::commands) enum DiscoveryError {
     Config(ConfigErrors),
     UnknownJob { job: String, jobs: Vec<String> },
     Thread(io::Error),
@@ -80,8 +80,8 @@ fn find_job(config: &Config, name: &str) -> Result<Arc<ScrapeConfig>, DiscoveryE
     })
 }
 
-/// All groups of the job, and what its sources complain of.
-fn discover(
+/// All groups of the job, within the time, and what its sources complain of.
+pub(in crate::commands) fn discover(
     config: &Config,
     job: &ScrapeConfig,
     timeout: Duration,

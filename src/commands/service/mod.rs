@@ -1,5 +1,6 @@
 //! The daemon that runs on this machine, asked over its API.
 
+pub(in crate::commands) mod figures;
 pub(in crate::commands) mod running;
 
 use std::fmt;

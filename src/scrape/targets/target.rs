@@ -107,6 +107,11 @@ impl Discovered {
         &self.config.relabel_configs
     }
 
+    /// Which group of its source it is in: an index, or a file and an index.
+    pub fn source(&self) -> &str {
+        &self.group.source
+    }
+
     /// The target's labels before `relabel_configs`.
     pub fn labels(&self) -> Labels {
         let mut builder = LabelsBuilder::new();

@@ -1,5 +1,6 @@
 //! `/api/v1`: Prometheus' JSON, field for field (`web/api/v1/api.go`), from the agent's part of the API.
 
+pub(in crate::web) mod attempts;
 pub(in crate::web) mod features;
 mod json;
 pub(in crate::web) mod metadata;

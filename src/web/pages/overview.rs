@@ -133,8 +133,17 @@ fn findings(
     if let Some(bound) = state.board.series_bound().filter(|bound| bound.is_reached()) {
         find("/storage", &bound.to_string());
     }
-    if state.running.last_reload().failed_since.is_some() {
-        find("", "The last reload failed; the configuration before it is in force. The log says why.");
+    let last_reload = state.running.last_reload();
+    if last_reload.failed_since.is_some() {
+        let first = last_reload.refusal.lines().next().unwrap_or_default();
+        let more = match last_reload.refusal.lines().count() {
+            0 | 1 => String::new(),
+            n => format!(" And {} more.", n - 1),
+        };
+        find(
+            "/config",
+            &format!("The last reload failed; the configuration before it is in force. {first}{more}"),
+        );
     }
     for (family, what) in [
         ("scraped_wal_fsyncs_failed_total", "times the disk did not take the log (fsync failed)."),

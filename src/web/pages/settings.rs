@@ -1,6 +1,6 @@
 //! What the daemon was started with: the configuration in force, and the flags.
 
-use crate::web::pages::{escape, page};
+use crate::web::pages::{ago, escape, ms, page};
 use crate::web::serve::http::Response;
 use crate::web::state::WebState;
 use std::fmt::Write as _;
@@ -15,7 +15,19 @@ pub(in crate::web) fn config(state: &WebState) -> Response {
         start += line.len();
         Some(escape(line))
     });
-    page(&state.site, "config", once("<pre>".to_owned()).chain(lines).chain(once("</pre>".to_owned())))
+    let start = format!("{}<pre>", refusal(state));
+    page(&state.site, "config", once(start).chain(lines).chain(once("</pre>".to_owned())))
+}
+
+/// Why the file on disk is not what is in force, if a reload was refused.
+fn refusal(state: &WebState) -> String {
+    let last_reload = state.running.last_reload();
+    let Some(since) = last_reload.failed_since else { return String::new() };
+    format!(
+        "<p class=down>This is not what is on disk: the reload {} was refused.</p><pre class=down>{}</pre>",
+        ago(ms(since)),
+        escape(&last_reload.refusal)
+    )
 }
 
 /// `/flags`.

@@ -3,5 +3,6 @@
 mod check;
 mod lines;
 mod reference;
+mod running;
 mod scrape;
 mod wal;

@@ -53,5 +53,14 @@ fn it_says_that_all_is_well_until_something_is_not() {
     });
     scraped.write("scraped.yml", "nonsense");
     scraped.signal("HUP");
-    wait_until("the reload is missed", || shown().contains("<li class=down>The last reload failed; "));
+    let failed = "<li class=down><a href=\"/config\">The last reload failed; the configuration before it is in force. ";
+    wait_until("the reload is missed", || shown().contains(failed));
+    // Why, on both pages, until another one is taken.
+    let reason = "scraped.yml";
+    assert!(shown().split_once(failed).is_some_and(|(_, rest)| rest.contains(reason)), "{}", shown());
+    let refused = "<p class=down>This is not what is on disk: the reload ";
+    let page = || scraped.get("/config").body;
+    assert!(page().contains(refused) && page().contains("<pre class=down>"), "{}", page());
+    scraped.reload_with(&config.replace("URL", &away));
+    wait_until("the next one is taken", || !page().contains(refused) && !shown().contains(failed));
 }
