@@ -107,7 +107,7 @@ pub(crate) const FLAGS: &[Flag] = &[
         value: "SIZE",
         default: "auto",
         doc: "Most bytes under the data directory, oldest go first; auto: 1GB or a tenth of the file system, \
-              whichever is less.",
+              whichever is less,\n        and up to half of a small one where so many series need it.",
         apply: |flags, text| {
             flags.wal.retention_max_bytes = match text {
                 "auto" => None,

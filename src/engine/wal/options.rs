@@ -39,7 +39,8 @@ pub struct WalOptions {
     pub retention_min_time: Duration,
     /// `--storage.agent.retention.max-time`; zero means none.
     pub retention_max_time: Duration,
-    /// `--storage.agent.retention.max-bytes`; `None` means 1 GiB or a tenth of the file system, whichever is less.
+    /// `--storage.agent.retention.max-bytes`; `None` means 1 GiB or a tenth of the file system, whichever is less, or
+    /// up to half of a small one where its series need that.
     pub retention_max_bytes: Option<u64>,
     /// `--wal.fsync-interval`.
     pub fsync_interval: Duration,

@@ -4,6 +4,7 @@ mod data_dir;
 mod flags;
 mod listen;
 mod open_files;
+mod small_disks;
 mod sockets;
 mod start_disk;
 mod startup;

@@ -4,9 +4,8 @@
 //! that deletes segments once the log is open. Knows the head and its files, nothing of who writes or reads the log.
 //! What may go is decided in `retention`, how it goes in `truncate`.
 
-use std::io;
-use std::path::Path;
 use std::time::{Duration, Instant};
+use std::{io, mem};
 
 use crossbeam_channel::{bounded, select};
 
@@ -16,9 +15,10 @@ use crate::wal::error::WalError;
 use crate::wal::format::closed_segment::ClosedSegment;
 use crate::wal::format::segment;
 use crate::wal::head::{ReadersKnown, Wal};
+use crate::wal::keep::byte_bound::{ByteBound, Complaint};
 use crate::wal::keep::checkpoint::checkpoint_bytes;
 use crate::wal::keep::disk;
-use crate::wal::keep::disk::{FileSystem, Reserve};
+use crate::wal::keep::disk::Reserve;
 use crate::wal::keep::place;
 use crate::wal::keep::place::{Place, Restored};
 use crate::wal::keep::retention;
@@ -38,10 +38,6 @@ const WAKES: usize = 1;
 /// whether the log is still where it was.
 const MIN_ROUND: Duration = Duration::from_secs(1);
 const MAX_ROUND: Duration = Duration::from_secs(5);
-
-/// Default of `--storage.agent.retention.max-bytes`, unless a tenth of the file system is less.
-const DEFAULT_MAX_BYTES: u64 = 1024 * 1024 * 1024;
-const DEFAULT_MAX_SHARE: u64 = 10;
 
 /// Guess at a series' bytes in a checkpoint, compressed: node_exporter's take about 40.
 const CHECKPOINT_BYTES_PER_SERIES: u64 = 64;
@@ -115,6 +111,7 @@ enum Cause {
 pub struct Maintenance {
     wal: Wal,
     bounds: Bounds,
+    byte_bound: ByteBound,
     /// Segments that are no longer written, oldest first.
     closed: Vec<ClosedSegment>,
     checkpoint_bytes: u64,
@@ -124,6 +121,8 @@ pub struct Maintenance {
     current_since: Option<(u32, i64)>,
     /// The bound in bytes cannot be kept; said once.
     is_below_floor: bool,
+    /// Bounds take samples that are younger than their least age; said once.
+    is_losing: bool,
     /// The reserve cannot be filled; said once.
     is_without_reserve: bool,
     /// The last fsync failed; said once.
@@ -142,10 +141,11 @@ impl Maintenance {
     /// Takes over where replay ended, once all readers are registered.
     pub fn new(wal: Wal, _: ReadersKnown) -> Maintenance {
         let options = wal.options();
+        let byte_bound = ByteBound::new(options.retention_max_bytes, wal.path());
         let bounds = Bounds {
             min_age_ms: retention::to_ms(options.retention_min_time),
             max_age_ms: Some(retention::to_ms(options.retention_max_time)).filter(|max_ms| *max_ms > 0),
-            max_bytes: options.retention_max_bytes.unwrap_or_else(|| default_max_bytes(wal.path())),
+            max_bytes: byte_bound.bytes(0),
         };
         let closed = wal.upkeep().segments_at_start().to_vec();
         let checkpoint_bytes = wal.upkeep().checkpoint_at_start().map_or(0, |(_, bytes)| bytes);
@@ -154,12 +154,14 @@ impl Maintenance {
         Maintenance {
             wal,
             bounds,
+            byte_bound,
             closed,
             checkpoint_bytes,
             reserve,
             last_fsync: None,
             current_since: None,
             is_below_floor: false,
+            is_losing: false,
             is_without_reserve: false,
             is_unsynced: false,
             is_displaced: false,
@@ -348,25 +350,8 @@ impl Maintenance {
             self.checkpoint_bytes,
             self.wanted_reserve_bytes(),
         );
-        let max_bytes = self.bounds.max_bytes;
-        if max_bytes >= floor_bytes {
-            self.is_below_floor = false;
-        } else if !self.is_below_floor {
-            self.is_below_floor = true;
-            if self.wal.options().retention_max_bytes.is_some() {
-                log::error!(
-                    "storage.agent.retention.max-bytes cannot be kept (max-bytes: {max_bytes}, least: {floor_bytes}); \
-                     {floor_bytes} bytes are used instead; raise it, or lower --storage.agent.wal-segment-size"
-                );
-            } else {
-                log::warn!(
-                    "a tenth of the file system of {} is too little for a log of this many series (a tenth: \
-                     {max_bytes}, least: {floor_bytes}); {floor_bytes} bytes are used",
-                    self.wal.path().display()
-                );
-            }
-        }
-        let bounds = Bounds { max_bytes: max_bytes.max(floor_bytes), ..self.bounds };
+        self.note_bound(self.byte_bound.complaint(floor_bytes, self.wal.path()));
+        let bounds = Bounds { max_bytes: self.byte_bound.bytes(floor_bytes), ..self.bounds };
         let metrics = self.wal.metrics();
         let first = self.closed.first().unwrap_or(&current);
         metrics.limit.set(bounds.max_bytes as f64);
@@ -375,6 +360,16 @@ impl Maintenance {
         let usage = self.usage(current, total_bytes);
         if let Some(truncation) = retention::due(bounds, usage) {
             self.truncate(truncation, Cause::Due);
+        }
+    }
+
+    fn note_bound(&mut self, complaint: Option<Complaint>) {
+        let was_below_floor = mem::replace(&mut self.is_below_floor, complaint.is_some());
+        match complaint {
+            _ if was_below_floor => {}
+            Some(Complaint::Chosen(why)) => log::error!("{why}"),
+            Some(Complaint::SmallDisk(why)) => log::warn!("{why}"),
+            None => {}
         }
     }
 
@@ -406,12 +401,15 @@ impl Maintenance {
         is_truncated
     }
 
+    /// What there will be until segments can go again: the current one is full then, and a second checkpoint is written
+    /// beside the first.
     fn usage(&self, current: ClosedSegment, total_bytes: u64) -> Usage<'_> {
+        let growth_bytes = self.wal.segment_size_bytes().saturating_sub(current.bytes);
         Usage {
             closed: &self.closed,
             current,
             checkpoint_bytes: self.checkpoint_bytes,
-            total_bytes,
+            total_bytes: total_bytes.saturating_add(growth_bytes).saturating_add(self.checkpoint_bytes),
             needed_from: self.wal.readers().needed_from(),
         }
     }
@@ -438,7 +436,25 @@ impl Maintenance {
         metrics.samples_lost_to_retention.add(truncation.lost_samples);
         self.closed.retain(|segment| segment.number > truncated.last);
         self.checkpoint_bytes = truncated.checkpoint_bytes;
-        if truncation.lost_samples > 0 {
+        self.note_lost(truncation);
+        log::info!(
+            "write-ahead log truncated up to segment {:08} in {:.3} s: {} bytes removed, {} series in the checkpoint \
+             ({} bytes), {} series ended, {} samples younger than storage.agent.retention.min-time lost",
+            truncated.last,
+            start.elapsed().as_secs_f64(),
+            truncation.bytes,
+            truncated.checkpoint_series,
+            truncated.checkpoint_bytes,
+            truncated.removed_series,
+            truncation.lost_samples
+        );
+        true
+    }
+
+    /// Said once, with the way out; every truncation says how many they were.
+    fn note_lost(&mut self, truncation: Truncation) {
+        let had_lost = mem::replace(&mut self.is_losing, truncation.lost_samples > 0);
+        if self.is_losing && !had_lost {
             log::warn!(
                 "write-ahead log: {} samples in {} segments younger than storage.agent.retention.min-time were \
                  removed; raise storage.agent.retention.max-bytes or make room on the disk to keep them",
@@ -446,17 +462,6 @@ impl Maintenance {
                 truncation.lost_segments
             );
         }
-        log::info!(
-            "write-ahead log truncated up to segment {:08} in {:.3} s: {} bytes removed, {} series in the checkpoint \
-             ({} bytes), {} series ended",
-            truncated.last,
-            start.elapsed().as_secs_f64(),
-            truncation.bytes,
-            truncated.checkpoint_series,
-            truncated.checkpoint_bytes,
-            truncated.removed_series
-        );
-        true
     }
 
     /// Bytes of everything under the data directory.
@@ -487,9 +492,4 @@ impl Maintenance {
             Err(_) => {}
         }
     }
-}
-
-fn default_max_bytes(data_dir: &Path) -> u64 {
-    let share = FileSystem::of(data_dir).map(|file_system| file_system.total_bytes / DEFAULT_MAX_SHARE);
-    share.map_or(DEFAULT_MAX_BYTES, |share| share.min(DEFAULT_MAX_BYTES))
 }

@@ -1,5 +1,6 @@
 //! What keeps the log short and whole while it is written: the thread `wal-maintenance` and its tools.
 
+mod byte_bound;
 pub mod checkpoint;
 pub mod disk;
 pub(in crate::wal) mod durable;

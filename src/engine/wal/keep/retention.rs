@@ -36,7 +36,7 @@ pub struct Usage<'a> {
     pub current: ClosedSegment,
     /// Size of the newest checkpoint; zero without one.
     pub checkpoint_bytes: u64,
-    /// Bytes of everything under the data directory.
+    /// Bytes of everything under the data directory, by the time when segments can go again.
     pub total_bytes: u64,
     /// The first segment that a reader still needs: it stays unless a bound is broken. `None` without readers.
     pub needed_from: Option<u32>,
