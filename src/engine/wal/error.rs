@@ -27,6 +27,24 @@ pub enum WalError {
         /// The lock file.
         path: PathBuf,
     },
+    /// The data directory is of a newer program.
+    NewerFormat {
+        /// The file that says so.
+        path: PathBuf,
+        /// What it says.
+        text: String,
+        /// This program and its version.
+        this: &'static str,
+    },
+    /// The data directory is of nobody knows whom.
+    UnknownFormat {
+        /// The file that says so.
+        path: PathBuf,
+        /// What it says.
+        text: String,
+        /// This program and its version.
+        this: &'static str,
+    },
     /// A segment's fsync failed: it is closed, and a new one begun.
     Unsynced {
         /// Its file.
@@ -116,6 +134,18 @@ impl fmt::Display for WalError {
                 write!(f, "data directory is locked by another process ({}); ", path.display())?;
                 f.write_str("stop the other process or choose another --storage.agent.path")
             }
+            WalError::NewerFormat { path, text, this } => write!(
+                f,
+                "{} says {text:?}, a newer format than {this} knows; nothing was touched: start the newer program again, \
+                 or choose another --storage.agent.path",
+                path.display()
+            ),
+            WalError::UnknownFormat { path, text, this } => write!(
+                f,
+                "{} says {text:?}, which is no version of a data directory; nothing was touched: remove that file if the \
+                 directory was written by {this} or by a Prometheus agent, or choose another --storage.agent.path",
+                path.display()
+            ),
             WalError::Unsynced { path, n_samples, cause } => {
                 write!(
                     f,

@@ -23,6 +23,7 @@ use crate::wal::open::lock::{CleanStart, DirLock};
 use crate::wal::open::replay;
 use crate::wal::open::replay::Replayed;
 use crate::wal::open::replay_summary::ReplaySummary;
+use crate::wal::open::version;
 use crate::wal::options::WalOptions;
 use crate::wal::write::commit::CommitBuffers;
 use crate::wal::write::room::Room;
@@ -122,6 +123,7 @@ impl Wal {
         let Shared { options, metrics, wal_dir, .. } = &*self.shared;
         data_dir::create_dirs(&options.path).map_err(WalError::io("create data directory", &options.path))?;
         self.lock()?;
+        version::take_over(&options.path)?;
         let segment_size_bytes =
             options.segment_size_bytes.unwrap_or_else(|| disk::segment_size_bytes(&options.path));
         let replay_start = Instant::now();

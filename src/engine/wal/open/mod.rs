@@ -6,3 +6,4 @@ pub mod lock;
 pub mod repair;
 pub mod replay;
 pub mod replay_summary;
+pub mod version;
