@@ -13,7 +13,9 @@ pub mod lifecycle;
 pub mod log;
 pub mod percent;
 pub mod process_metrics;
+pub mod sd_notify;
 pub mod signals;
+pub mod stdio;
 pub mod terminal;
 
 pub mod memory_limit;

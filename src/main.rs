@@ -5,6 +5,7 @@ use scraped::daemon::Daemon;
 use scraped::flags;
 use scraped::flags::{Arguments, Command, FlagError, Flags, Outcome, Subcommand};
 use scraped::log;
+use scraped::stdio;
 use scraped::terminal::Terminal;
 use std::error::Error;
 use std::io::{self, Write};
@@ -18,6 +19,12 @@ const EXIT_BUG: u8 = 2;
 const EXIT_SERVER_ONLY: u8 = 3;
 /// Nothing is wrong, but not all is well; promtool's.
 const EXIT_DUBIOUS: u8 = 3;
+
+/// Before the standard library starts.
+#[used]
+#[unsafe(link_section = ".init_array")]
+#[allow(unsafe_code, reason = "there is no other place before main")]
+static TAKE_CLOSED: extern "C" fn() = stdio::take_closed;
 
 fn main() -> ExitCode {
     scraped::allocator::tune();
@@ -38,7 +45,10 @@ fn main() -> ExitCode {
 }
 
 fn run(flags: Flags) -> ExitCode {
-    log::init(flags.log_level, flags.log_format);
+    if let Err(why) = log::init(flags.log_level, flags.log_format, &flags.log_output()) {
+        complain(&format!("the file of --log.file cannot be written: {why}"));
+        return ExitCode::from(EXIT_FAILED);
+    }
     let mut daemon = match Daemon::start(flags) {
         Ok(daemon) => daemon,
         Err(why) => {

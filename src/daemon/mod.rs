@@ -6,6 +6,7 @@ mod auto_reload;
 mod start;
 pub mod start_error;
 mod storage;
+mod supervisor;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,10 +23,12 @@ use crate::daemon::auto_reload::AutoReload;
 use crate::daemon::start::{Shown, announce_start, scrape_options, start_web, stop_when_a_thread_dies};
 use crate::daemon::start_error::StartError;
 use crate::daemon::storage::Storage;
+use crate::daemon::supervisor::Supervisor;
 use crate::descriptors::Shortage;
 use crate::discovery;
 use crate::flags::Flags;
 use crate::lifecycle::{DaemonEvent, Running};
+use crate::remote::metrics::RemoteMetrics;
 use crate::scrape::manager;
 use crate::scrape::targets::status::StatusBoard;
 use crate::signals;
@@ -47,7 +50,9 @@ pub struct Daemon {
     defaults: FeatureDefaults,
     auto_reload: Option<AutoReload>,
     board: Arc<StatusBoard>,
+    remote: Arc<RemoteMetrics>,
     shortage: Shortage,
+    supervisor: Supervisor,
     running: Arc<Running>,
     events: Receiver<DaemonEvent>,
     signals: signals::Handle,
@@ -64,6 +69,7 @@ impl Daemon {
     /// See [`StartError`]; what was started is stopped again by the end of the process.
     pub fn start(flags: Flags) -> Result<Daemon, StartError> {
         announce_start(&flags);
+        let supervisor = Supervisor::new();
         let defaults = FeatureDefaults {
             extra_scrape_metrics: flags.features.extra_scrape_metrics,
             exec_targets: flags.features.exec_targets,
@@ -79,7 +85,7 @@ impl Daemon {
         let wal = Wal::unopened(flags.wal.clone());
         let web = start_web(&flags, &shown, &wal, sender)?;
         let clock = Clock::system();
-        let storage = Storage::start(&flags, wal, clock.clone(), &shown)?;
+        let storage = Storage::start(&flags, wal, clock.clone(), &shown, &supervisor)?;
         let (target_sets_sender, target_sets) = bounded(TARGET_SETS_CAPACITY);
         let options = scrape_options(&flags, clock, storage.wal(), Arc::clone(&config), &shown);
         let scrape = manager::Handle::spawn(options, target_sets).map_err(StartError::Thread)?;
@@ -88,12 +94,15 @@ impl Daemon {
             discovery::Handle::spawn(config, data_dir, target_sets_sender, Arc::clone(&shown.discovery))
                 .map_err(StartError::Thread)?;
         shown.running.announce_ready();
+        supervisor.ready();
         Ok(Daemon {
             config_file: flags.config_file,
             defaults,
             auto_reload,
             board: shown.board,
+            remote: shown.remote,
             shortage: Shortage::default(),
+            supervisor,
             running: shown.running,
             events,
             signals,
@@ -141,13 +150,16 @@ impl Daemon {
 
     /// Until something is to be looked at.
     fn pause(&self) -> Duration {
-        let pauses = [self.auto_reload.as_ref().map(AutoReload::pause), self.storage.pause()];
+        let pauses =
+            [self.auto_reload.as_ref().map(AutoReload::pause), self.storage.pause(), self.supervisor.pause()];
         pauses.into_iter().flatten().fold(MEMORY_CHECK_PAUSE, Duration::min)
     }
 
     /// What is looked at now and then.
     fn look_around(&mut self) {
-        self.storage.look(&self.running);
+        log::logger().flush();
+        self.storage.look(&self.running, &self.supervisor);
+        self.supervisor.look(&self.board, &self.remote, &self.running);
         if let Some(sentence) = self.shortage.look(self.board.n_active()) {
             log::warn!("{sentence}");
         }
@@ -202,6 +214,14 @@ impl Daemon {
 
     fn reload(&self) -> Result<(), String> {
         let started = Instant::now();
+        self.supervisor.reloading();
+        let outcome = self.load_and_apply(started);
+        // Also after one that was refused: the old configuration goes on.
+        self.supervisor.ready();
+        outcome
+    }
+
+    fn load_and_apply(&self, started: Instant) -> Result<(), String> {
         match load(&self.config_file, self.defaults.clone()) {
             Ok(config) => {
                 let config = Arc::new(config);
@@ -231,6 +251,7 @@ impl Daemon {
     pub fn shutdown(self) -> bool {
         let started = Instant::now();
         self.running.announce_stop();
+        self.supervisor.stopping();
         let step = |name: &str| log::debug!("stopped {name} after {:.3} s", started.elapsed().as_secs_f64());
         self.discovery.stop();
         step("discovery");

@@ -1,5 +1,6 @@
 //! The steps of a start, in their order, and what they share.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -87,6 +88,9 @@ pub(super) fn announce_start(flags: &Flags) {
         log::info!("{note}");
     }
     let (found, limit) = descriptors::raise();
+    if !Path::new("/proc/self/stat").exists() {
+        log::info!("no /proc is mounted here: /metrics has no process_* and memory has no known bound");
+    }
     log::debug!("limit of open files: {limit}, {found} at the start");
 }
 

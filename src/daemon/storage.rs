@@ -8,6 +8,7 @@ use crate::commands::check;
 use crate::config::Config;
 use crate::daemon::start::Shown;
 use crate::daemon::start_error::StartError;
+use crate::daemon::supervisor::Supervisor;
 use crate::flags::Flags;
 use crate::lifecycle::{ReplayProgress, Running};
 use crate::memory_limit::{MemoryLimit, memory_limit};
@@ -67,7 +68,13 @@ struct Users {
 
 impl Storage {
     /// Opens `wal`, and starts its users; or leaves that for [`Storage::look`] if the disk does not let it now.
-    pub(super) fn start(flags: &Flags, wal: Wal, clock: Clock, shown: &Shown) -> Result<Storage, StartError> {
+    pub(super) fn start(
+        flags: &Flags,
+        wal: Wal,
+        clock: Clock,
+        shown: &Shown,
+        supervisor: &Supervisor,
+    ) -> Result<Storage, StartError> {
         shown.registry.register(Arc::new(wal.clone()));
         shown.running.watch_log(wal.trouble());
         let bound = Arc::new(series_bound(flags.max_series));
@@ -83,7 +90,7 @@ impl Storage {
             retry_at: Instant::now(),
             said: String::new(),
         };
-        match storage.open(&shown.running) {
+        match storage.open(&shown.running, supervisor) {
             Err(StartError::Wal(error)) if error.may_pass() => storage.note_trouble(&error),
             opened => opened?,
         }
@@ -103,12 +110,12 @@ impl Storage {
     }
 
     /// Tries again to open the log, if that is due.
-    pub(super) fn look(&mut self, running: &Running) {
+    pub(super) fn look(&mut self, running: &Running, supervisor: &Supervisor) {
         let started = Instant::now();
         if self.users.is_some() || started < self.retry_at {
             return;
         }
-        match self.open(running) {
+        match self.open(running, supervisor) {
             Ok(()) => {
                 log::info!("the write-ahead log in {} is open and can be written", self.wal.path().display())
             }
@@ -154,10 +161,10 @@ impl Storage {
         self.said = sentence;
     }
 
-    fn open(&mut self, running: &Running) -> Result<(), StartError> {
+    fn open(&mut self, running: &Running, supervisor: &Supervisor) -> Result<(), StartError> {
         let has_data = match self.has_data {
             Some(has_data) => has_data,
-            None => self.take_up(running)?,
+            None => self.take_up(running, supervisor)?,
         };
         let config = running.config();
         let (claims, readers_known) =
@@ -183,13 +190,14 @@ impl Storage {
     }
 
     /// Opens the log; true if it holds samples.
-    fn take_up(&mut self, running: &Running) -> Result<bool, WalError> {
+    fn take_up(&mut self, running: &Running, supervisor: &Supervisor) -> Result<bool, WalError> {
         let mut said_at = Instant::now();
         let summary = self.wal.take_up(&mut |current, max| {
             running.replayed(ReplayProgress { current, max });
             if said_at.elapsed() > QUIET_REPLAY {
                 said_at = Instant::now();
                 log::info!("replaying the log: segment {current} of {max}");
+                supervisor.replaying(current, max);
             }
         })?;
         announce_replay(&self.wal, &summary, running);

@@ -8,7 +8,7 @@ use crate::flags::nearest::nearest;
 use crate::flags::neighbours;
 use crate::flags::table::{FLAGS, Flag};
 use crate::flags::word::{Word, Words};
-use crate::log::LogFormat;
+use crate::log::{LogFormat, LogOutput};
 use crate::web::site::{Cors, ExternalUrl};
 use log::LevelFilter;
 use scraped_engine::wal::options::WalOptions;
@@ -54,6 +54,9 @@ pub struct Flags {
     pub local_target_dirs: Vec<PathBuf>,
     pub log_level: LevelFilter,
     pub log_format: LogFormat,
+    pub log_syslog: bool,
+    pub log_file: Option<PathBuf>,
+    pub log_file_max_bytes: u64,
     /// Sentences about flags that were given and change nothing.
     pub notes: Vec<String>,
     /// Flag name → text as given or by default, for the API.
@@ -91,6 +94,9 @@ impl Default for Flags {
             local_target_dirs: Vec::new(),
             log_level: LevelFilter::Info,
             log_format: LogFormat::Logfmt,
+            log_syslog: false,
+            log_file: None,
+            log_file_max_bytes: 0,
             notes: Vec::new(),
             texts: Vec::with_capacity(FLAGS.len()),
         };
@@ -101,6 +107,17 @@ impl Default for Flags {
             flags.texts.push((flag.name, flag.default.to_owned()));
         }
         flags
+    }
+}
+
+impl Flags {
+    /// Where the log goes: a file before the system's log daemon before the standard error output.
+    pub fn log_output(&self) -> LogOutput {
+        match &self.log_file {
+            Some(path) => LogOutput::File { path: path.clone(), max_bytes: self.log_file_max_bytes },
+            None if self.log_syslog => LogOutput::Syslog,
+            None => LogOutput::Stderr,
+        }
     }
 }
 

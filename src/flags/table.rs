@@ -19,6 +19,8 @@ const MIN_AUTO_RELOAD_INTERVAL: Duration = Duration::from_secs(1);
 const NO_READ_TIMEOUT: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 /// Smaller segments cost more headers and checkpoints than they free.
 const MIN_SEGMENT_BYTES: u64 = 1 << 20;
+/// A few lines at least.
+const MIN_LOG_FILE_BYTES: u64 = 16 << 10;
 /// Prometheus' upper limit of a segment.
 const MAX_SEGMENT_BYTES: u64 = 256 << 20;
 
@@ -465,6 +467,39 @@ pub(crate) const FLAGS: &[Flag] = &[
                 "logfmt" => LogFormat::Logfmt,
                 "json" => LogFormat::Json,
                 _ => return Err("must be logfmt or json".to_owned()),
+            };
+            Ok(())
+        },
+    },
+    Flag {
+        name: "log.syslog",
+        value: "",
+        default: "false",
+        doc: "Log by the system's log daemon (/dev/log), not on the error output. systemd's journal needs no flag.",
+        apply: |flags, text| {
+            flags.log_syslog = switch(text)?;
+            Ok(())
+        },
+    },
+    Flag {
+        name: "log.file",
+        value: "FILE",
+        default: "",
+        doc: "Log into this file, for boxes without a log daemon; what was there before it stands beside it as FILE.1.",
+        apply: |flags, text| {
+            flags.log_file = (!text.is_empty()).then(|| PathBuf::from(text));
+            Ok(())
+        },
+    },
+    Flag {
+        name: "log.file-max-bytes",
+        value: "SIZE",
+        default: "1MB",
+        doc: "Most bytes of both files together.",
+        apply: |flags, text| {
+            flags.log_file_max_bytes = match parse_size(text)? {
+                bytes if bytes < MIN_LOG_FILE_BYTES => return Err("must be at least 16KB".to_owned()),
+                bytes => bytes,
             };
             Ok(())
         },

@@ -6,9 +6,10 @@
 use scraped_engine::sorting::sort_by_key;
 use std::env;
 use std::fmt;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -84,6 +85,8 @@ pub struct Resolver {
     resolv_conf: PathBuf,
     server_port: u16,
     turn: AtomicUsize,
+    /// That there is no `resolv_conf` was said.
+    has_missed: AtomicBool,
     slow: SlowServers,
 }
 
@@ -95,7 +98,14 @@ impl Resolver {
 
     /// By other files; servers are asked at `server_port`.
     pub(in crate::names) fn of_files(hosts: PathBuf, resolv_conf: PathBuf, server_port: u16) -> Self {
-        Self { hosts, resolv_conf, server_port, turn: AtomicUsize::new(0), slow: SlowServers::default() }
+        Self {
+            hosts,
+            resolv_conf,
+            server_port,
+            turn: AtomicUsize::new(0),
+            has_missed: AtomicBool::new(false),
+            slow: SlowServers::default(),
+        }
     }
 
     /// Addresses of `host`, at least one, the best first.
@@ -137,10 +147,21 @@ impl Resolver {
         }
     }
 
+    /// Says once that nothing says whom to ask.
+    fn miss(&self, error: &io::Error) {
+        if !self.has_missed.swap(true, Ordering::Relaxed) {
+            let file = self.resolv_conf.display();
+            log::warn!("{file} cannot be read ({error}): names are asked of a server on this machine");
+        }
+    }
+
     /// (`goLookupIPCNAMEOrder`.)
     fn by_servers(&self, host: &str) -> Result<Vec<Address>, Failure> {
         let conf = ResolvConf::read(&self.resolv_conf, self.server_port);
-        let conf = conf.unwrap_or_else(|_| ResolvConf::parse("", self.server_port));
+        let conf = conf.unwrap_or_else(|error| {
+            self.miss(&error);
+            ResolvConf::parse("", self.server_port)
+        });
         let mut conf = conf.with_environment(|name| env::var(name).ok()).with_defaults(self.server_port);
         conf.servers.truncate(MAX_SERVERS);
         if conf.is_rotated {

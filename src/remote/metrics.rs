@@ -155,6 +155,14 @@ impl EndpointMetrics {
         }
     }
 
+    /// How far the newest sample that the endpoint has taken is behind the newest there is, in seconds; `None` if it has
+    /// taken none.
+    pub fn lag_s(&self) -> Option<f64> {
+        // Both are a sample's time in seconds; 0 while nothing was read or sent.
+        let (newest, sent) = (self.highest_timestamp.get(), self.highest_sent_timestamp.get());
+        (sent > 0.0).then(|| (newest - sent).max(0.0))
+    }
+
     /// Metrics of one kind.
     pub fn kind(&self, kind: Kind) -> &KindMetrics {
         let [floats, histograms, exemplars] = &self.kinds;

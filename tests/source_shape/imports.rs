@@ -68,6 +68,8 @@ const DAEMON_MAY_IMPORT: &[(&str, &[&str])] = &[
     ("names", &[]),
     ("percent", &[]),
     ("process_metrics", &[]),
+    ("sd_notify", &[]),
+    ("stdio", &[]),
     ("config", &["duration", "percent"]),
     ("lifecycle", &["config"]),
     ("signals", &["lifecycle"]),

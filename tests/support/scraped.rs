@@ -83,6 +83,16 @@ impl Scraped {
         Self::spawn(dir, arguments, &[variable], None)
     }
 
+    /// Starts with more variables in its environment, and does not wait.
+    pub fn spawn_with(dir: Arc<TempDir>, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
+        Self::spawn(dir, arguments, variables, None)
+    }
+
+    /// Starts another file of the program, and waits until it is ready.
+    pub fn start_program(program: &Path, dir: Arc<TempDir>, arguments: &[&str]) -> Self {
+        Self::spawn_by(Command::new(program), dir, arguments, &[]).ready()
+    }
+
     /// Starts where the kernel answers `syscall` with `errno`, and waits until it is ready.
     pub fn start_denied(dir: Arc<TempDir>, arguments: &[&str], (syscall, errno): (i64, i32)) -> Self {
         Self::spawn(dir, arguments, &[], Some((syscall, errno))).ready()
@@ -263,7 +273,8 @@ pub fn free_listener() -> TcpListener {
 /// Below those that Linux gives to connections and to listeners on port 0.
 const PORTS: Range<usize> = 12_000..32_000;
 
-fn ask(address: &str, method: &str, path: &str) -> Option<Answer> {
+/// One request on a connection of its own; `None` when nobody answers.
+pub fn ask(address: &str, method: &str, path: &str) -> Option<Answer> {
     ask_with(address, method, path, &format!("Host: {address}\r\n"))
 }
 

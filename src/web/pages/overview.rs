@@ -4,7 +4,7 @@ use crate::remote::metrics::EndpointMetrics;
 use crate::remote::traffic::Growth;
 use crate::scrape::targets::status::Health;
 use crate::web::pages::figures::{Figures, figure};
-use crate::web::pages::status::{behind, lag_s};
+use crate::web::pages::status::behind;
 use crate::web::pages::{ago, bytes, escape, live_page, ms, today, utc};
 use crate::web::serve::http::{Request, Response};
 use crate::web::state::WebState;
@@ -115,7 +115,7 @@ fn findings(
         let error = endpoint.last_error.lock().clone();
         if !error.is_empty() {
             find("/status", &format!("Remote write to {}: {error}", endpoint.name));
-        } else if let Some(lag_s) = lag_s(endpoint).filter(|lag_s| *lag_s > MAX_LAG_S) {
+        } else if let Some(lag_s) = endpoint.lag_s().filter(|lag_s| *lag_s > MAX_LAG_S) {
             find("/status", &format!("Remote write to {} is {lag_s:.0} s behind.", endpoint.name));
         }
     }

@@ -129,21 +129,13 @@ fn write_answers(out: &mut String, endpoint: &EndpointMetrics) {
 /// How far an endpoint is behind, in time and samples.
 pub(in crate::web::pages) fn behind(endpoint: &EndpointMetrics) -> String {
     let n_waiting = endpoint.ledger.lock().pending();
-    match lag_s(endpoint) {
+    match endpoint.lag_s() {
         Some(lag_s) => format!("{lag_s:.1} s, {n_waiting} samples behind"),
         None if endpoint.highest_timestamp.get() > 0.0 => {
             format!("nothing was taken yet, {n_waiting} samples wait")
         }
         None => "nothing was sent yet".to_owned(),
     }
-}
-
-/// How far the newest sample that an endpoint has taken is behind the newest there is, in seconds; `None` if it has taken
-/// none.
-pub(in crate::web::pages) fn lag_s(endpoint: &EndpointMetrics) -> Option<f64> {
-    // Both are a sample's time in seconds; 0 while nothing was read or sent.
-    let (newest, sent) = (endpoint.highest_timestamp.get(), endpoint.highest_sent_timestamp.get());
-    (sent > 0.0).then(|| (newest - sent).max(0.0))
 }
 
 /// Since when the oldest sample waits that is read from the log.

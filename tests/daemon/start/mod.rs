@@ -1,11 +1,16 @@
 //! From the command line to a daemon that is ready, and to its end.
 
 mod data_dir;
+mod empty_world;
 mod flags;
 mod listen;
+mod logs;
+mod notify;
 mod open_files;
+mod services;
 mod small_disks;
 mod sockets;
 mod start_disk;
 mod startup;
 mod unit;
+mod upgrade;

@@ -3,14 +3,20 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use support::command::{finish, scraped};
-use support::scraped::{free_address, write_whole};
+use support::remote::receiver::Receiver;
+use support::remote::{config, n_arrived, n_samples, on_disk, wait_until_sent};
+use support::scraped::{Scraped, free_address, write_whole};
 use support::system::deny::allow_families;
+use support::targets::{Behaviour, FakeTargets, page};
+use support::wait_until;
 use tempfile::TempDir;
 
 fn text_of(name: &str) -> String {
@@ -165,4 +171,35 @@ fn the_families_that_it_allows_are_all_that_is_needed() {
     let fewer: Vec<i32> = families.into_iter().filter(|family| *family != libc::AF_NETLINK).collect();
     let log = log_with(&fewer);
     assert!(log.contains("cannot ask the link: Address family not supported"), "{log}");
+}
+
+/// An endpoint that hangs: what it has not had stays in the log, and the stop is over before systemd loses its patience.
+#[test]
+fn a_stop_in_an_outage_keeps_the_units_time_and_loses_nothing() {
+    let start = value("ExecStart");
+    let flush =
+        start.split(' ').find(|flag| flag.starts_with("--storage.remote.flush-deadline=")).expect("the flag");
+    let dir = Arc::new(TempDir::with_prefix("scraped-test-").expect("a directory"));
+    let targets = FakeTargets::start();
+    targets.set("/metrics", Behaviour::Healthy(page("m 1\n")));
+    // It takes connections and answers nothing.
+    let address = free_address();
+    let hung = TcpListener::bind(&address).expect("a free port");
+    let text = config(&targets.address(), "/metrics", &format!("http://{address}/write"), "name: main", "");
+    write_whole(dir.path(), "scraped.yml", &text);
+    let scraped = Scraped::start_in(Arc::clone(&dir), &[flush]);
+    wait_until("samples that wait", || targets.n_requests("/metrics") > 4);
+    let data_dir = scraped.data_dir();
+    let stopping = Instant::now();
+    assert!(scraped.stop().success());
+    let took = stopping.elapsed();
+    assert!(took < Duration::from_secs(seconds(&value("TimeoutStopSec"))), "{took:?}");
+    let n_kept = n_samples(&on_disk(&data_dir));
+    drop(hung);
+    let receiver = Receiver::start_on(&address);
+    let scraped = Scraped::start_in(dir, &[flush]);
+    wait_until_sent(&data_dir, &receiver);
+    assert!(n_arrived(&receiver) >= n_kept && n_kept > 4, "{n_kept}");
+    assert!(scraped.stop().success());
+    receiver.check();
 }
