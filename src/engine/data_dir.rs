@@ -14,7 +14,7 @@ const FILE_MODE: u32 = 0o600;
 const DIR_MODE: u32 = 0o700;
 
 /// What may stand in the data directory; anything else there is somebody else's.
-const OUR_NAMES: [&str; 5] = ["wal", "remote", "discovery", "lock", "reserve"];
+const OUR_NAMES: [&str; 6] = ["wal", "remote", "discovery", "lock", "reserve", "version"];
 
 /// Bits of a mode that say what others may do.
 const OTHERS: u32 = 0o077;

@@ -25,7 +25,7 @@ const THIS: &str = concat!("scraped ", env!("CARGO_PKG_VERSION"));
 /// Checks the file of `data_dir`, and makes it this program's.
 ///
 /// # Errors
-/// It is of a newer format, says nothing that can be read, or the disk refuses.
+/// It is of a newer format, says nothing that is a version, or cannot be read.
 pub fn take_over(data_dir: &Path) -> Result<(), WalError> {
     let path = data_dir.join(VERSION_FILE_NAME);
     let bytes = match fs::read(&path) {
@@ -46,7 +46,12 @@ pub fn take_over(data_dir: &Path) -> Result<(), WalError> {
         }
         log::info!("data directory {}: written last by {text:?}, taken over by {THIS}", data_dir.display());
     }
-    data_dir::replace(&path, ours.as_bytes()).map_err(WalError::io("write", &path))
+    // A disk that refuses it will be heard of by the log; the next start tries again.
+    if let Err(error) = data_dir::replace(&path, ours.as_bytes()) {
+        log::debug!("cannot write {}: {error}", path.display());
+        let _ = fs::remove_file(path.with_extension("tmp"));
+    }
+    Ok(())
 }
 
 #[cfg(test)]
