@@ -6,6 +6,7 @@ mod cost;
 mod data_dir;
 mod explain;
 mod log_files;
+mod migrate;
 pub mod query;
 mod relabel_test;
 pub mod scrape;

@@ -3,7 +3,7 @@
 
 use crate::commands::about::{completion, help, man};
 use crate::commands::check::{config, health, lint, metrics, service_discovery, web_config};
-use crate::commands::{cost, explain, query, relabel_test, scrape, support_bundle, top, wal};
+use crate::commands::{cost, explain, migrate, query, relabel_test, scrape, support_bundle, top, wal};
 use crate::flags::{CommandFlag, Subcommand};
 
 /// Found wrong, with the sentence on the standard output.
@@ -23,6 +23,10 @@ const DATA_DIR: CommandFlag = CommandFlag {
     value: "DIR",
     doc: "The data directory (default data-agent/ if it is there, or else that of the daemon that runs on this machine).",
 };
+
+/// What all of `migrate` have in common.
+const MIGRATED: &str = "Prints a prometheus.yml that scraped check config finds good. What has no counterpart is said in \
+                        comments at its top.";
 
 const URL: CommandFlag = CommandFlag {
     name: "url",
@@ -272,6 +276,47 @@ pub const COMMANDS: &[Subcommand] = &[
         example: "scraped wal repair /var/lib/scraped",
         exits: &[FAILED],
         run: wal::repair::run,
+    },
+    Subcommand {
+        name: "migrate vmagent",
+        arguments: "FILE...",
+        about: "print what vmagent does as a prometheus.yml",
+        details: MIGRATED,
+        flags: &[],
+        example: "scraped migrate vmagent /etc/systemd/system/vmagent.service\n\
+                  scraped migrate vmagent promscrape.yml > prometheus.yml",
+        exits: &[FAILED],
+        run: migrate::from_vmagent,
+    },
+    Subcommand {
+        name: "migrate alloy",
+        arguments: "FILE...",
+        about: "print what Alloy scrapes and sends as a prometheus.yml",
+        details: MIGRATED,
+        flags: &[],
+        example: "scraped migrate alloy /etc/alloy/config.alloy > prometheus.yml",
+        exits: &[FAILED],
+        run: migrate::from_alloy,
+    },
+    Subcommand {
+        name: "migrate telegraf",
+        arguments: "FILE...",
+        about: "print what Telegraf scrapes and sends as a prometheus.yml",
+        details: MIGRATED,
+        flags: &[],
+        example: "scraped migrate telegraf /etc/telegraf/telegraf.conf > prometheus.yml",
+        exits: &[FAILED],
+        run: migrate::from_telegraf,
+    },
+    Subcommand {
+        name: "migrate grafana-agent",
+        arguments: "FILE...",
+        about: "print what Grafana Agent in static mode does as a prometheus.yml",
+        details: MIGRATED,
+        flags: &[],
+        example: "scraped migrate grafana-agent /etc/grafana-agent.yaml > prometheus.yml",
+        exits: &[FAILED],
+        run: migrate::from_grafana_agent,
     },
     Subcommand {
         name: "completion",

@@ -64,6 +64,14 @@ pub(in crate::config) fn load(
     })
 }
 
+/// What is wrong with the text of a main file, without a look at the files that it names.
+pub(in crate::config) fn mistakes_of(text: &str) -> Vec<ConfigError> {
+    let (mut mistakes, mut notes) = (Vec::new(), Vec::new());
+    let read = |root: &Field<'_>| read_main(root, FeatureDefaults::default(), &|_| None);
+    parse_document(Path::new(""), text.as_bytes(), &mut mistakes, &mut notes, read);
+    mistakes
+}
+
 /// Reads a file that is a list of relabel rules and nothing else.
 pub(in crate::config) fn load_rules(path: &Path) -> Result<Vec<RelabelRule>, ConfigErrors> {
     let (mut mistakes, mut notes) = (Vec::new(), Vec::new());

@@ -25,9 +25,11 @@ use std::time::Duration;
 
 use crate::config::client::http_client::HttpClientConfig;
 use crate::config::discovery::DiscoveryConfig;
-use crate::config::error::ConfigErrors;
+use crate::config::error::{ConfigError, ConfigErrors};
+use crate::config::print::emit::{Yaml, emit};
 use crate::config::remote_write::RemoteWriteConfig;
 use crate::config::scrape_options::{ScrapeLimits, ScrapeOptions, ScrapeProtocol, TypedScrapeOptions};
+use crate::config::text::node::Node;
 use scraped_engine::labels::Labels;
 use scraped_engine::labels::relabel::RelabelRule;
 
@@ -181,6 +183,16 @@ pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
 /// As for [`load()`].
 pub fn load_with(path: &Path, defaults: FeatureDefaults) -> Result<Config, ConfigErrors> {
     load::load(path, defaults, &|variable| std::env::var(variable).ok())
+}
+
+/// What is wrong with the text of a configuration, without a look at the files that it names.
+pub fn mistakes_of(text: &str) -> Vec<ConfigError> {
+    load::mistakes_of(text)
+}
+
+/// A tree as YAML.
+pub fn printed(node: &Node) -> String {
+    emit(&Yaml::of(node))
 }
 
 /// Reads a file that is a list of relabel rules and nothing else, as `scraped relabel test --rules` takes it.

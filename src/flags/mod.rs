@@ -20,6 +20,11 @@ pub use crate::flags::subcommand::{Arguments, CommandFlag, Done, Outcome, Subcom
 pub(crate) use crate::flags::table::FLAGS;
 use std::ffi::OsString;
 
+/// What one of ours does for a flag of vmagent or of Prometheus 1, without its dashes.
+pub fn foreign_sentence(name: &str) -> Option<String> {
+    neighbours::find(name)
+}
+
 /// What a command line asks for.
 pub enum Command {
     /// Run the daemon.

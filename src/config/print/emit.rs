@@ -5,7 +5,7 @@
 use scraped_engine::sorting::sort_by;
 use std::cmp::Ordering;
 
-use crate::config::text::node::Scalar;
+use crate::config::text::node::{Node, Scalar, Value};
 
 /// Lines are folded at the first space after this column (`best_width`).
 const BEST_WIDTH: usize = 80;
@@ -32,6 +32,19 @@ impl Yaml {
 
     pub(in crate::config) fn raw(value: impl ToString) -> Self {
         Self::Raw(value.to_string())
+    }
+
+    /// What was typed, as it was.
+    pub(in crate::config) fn of(node: &Node) -> Self {
+        match &node.value {
+            Value::Null => Self::raw("null"),
+            Value::Scalar(scalar) if scalar.plain => Self::raw(&scalar.text),
+            Value::Scalar(scalar) => Self::text(&scalar.text),
+            Value::List(items) => Self::List(items.iter().map(Self::of).collect()),
+            Value::Map(entries) => {
+                Self::Map(entries.iter().map(|entry| (entry.key.clone(), Self::of(&entry.node))).collect())
+            }
+        }
     }
 
     /// A mapping whose keys are data: sorted as yaml.v2 sorts them.

@@ -2,6 +2,7 @@
 
 mod check;
 mod lines;
+mod migrate;
 mod reference;
 mod running;
 mod scrape;
