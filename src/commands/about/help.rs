@@ -3,12 +3,14 @@
 use std::fmt::Write as _;
 use std::io::Write as _;
 
-use crate::flags::{Arguments, Done, FLAGS, FOREIGN, Outcome, Subcommand, Verdict};
+use crate::flags::{Arguments, CommandFlag, Done, FLAGS, FOREIGN, Outcome, Subcommand, Verdict};
 use crate::flags::{parse, version};
 use crate::terminal::Terminal;
 
 /// Width of a page of help.
 const COLUMNS: usize = 100;
+/// Longer lists of words stand below their flag.
+const MANY_WORDS_BYTES: usize = 40;
 /// Exit statuses of the daemon.
 pub(in crate::commands::about) const EXITS: &[(u8, &str)] = &[
     (0, "stopped by a signal, or by /-/quit"),
@@ -84,9 +86,9 @@ pub fn of_command(row: &Subcommand) -> String {
     push_wrapped(&mut text, "", &row.sentences());
     text.push_str("\nflags:\n");
     for flag in row.flags {
-        let value = if flag.value.is_empty() { String::new() } else { with_equals(flag.value) };
-        let _ = writeln!(text, "  --{}{value}", flag.name);
-        push_wrapped(&mut text, "        ", flag.doc);
+        let (form, doc) = form_and_doc(flag);
+        let _ = writeln!(text, "  {form}");
+        push_wrapped(&mut text, "        ", &doc);
     }
     text.push_str("  --help, -h\n        Print this.\n\nexample:\n");
     for line in row.example.lines() {
@@ -98,12 +100,22 @@ pub fn of_command(row: &Subcommand) -> String {
     text
 }
 
-/// `=FILE`, or `[=WORD]` where the value may be left out.
-pub(in crate::commands::about) fn with_equals(value: &str) -> String {
-    match value.strip_prefix('[') {
-        Some(optional) => format!("[={optional}"),
-        None => format!("={value}"),
-    }
+/// A flag as it is typed, with `=FILE`, or `[=WORD]` where the value may be left out; and what it does, with the words that
+/// it may be where they are many.
+pub(in crate::commands::about) fn form_and_doc(flag: &CommandFlag) -> (String, String) {
+    let words = flag.value.trim_matches(['[', ']']);
+    let has_many = words.len() > MANY_WORDS_BYTES;
+    let value = if has_many { "WORD" } else { words };
+    let form = match (flag.value, flag.value.starts_with('[')) {
+        ("", _) => format!("--{}", flag.name),
+        (_, true) => format!("--{}[={value}]", flag.name),
+        (_, false) => format!("--{}={value}", flag.name),
+    };
+    let doc = match has_many {
+        true => format!("{} WORD is one of: {}.", flag.doc, words.replace('|', ", ")),
+        false => flag.doc.to_owned(),
+    };
+    (form, doc)
 }
 
 fn push_exits(text: &mut String, exits: &[(u8, &str)]) {

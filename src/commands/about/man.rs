@@ -31,8 +31,8 @@ fn page(table: &[Subcommand]) -> String {
         let _ = writeln!(text, ".SS \"{}\"", escaped(&row.usage()));
         let _ = writeln!(text, "{}", escaped(&row.sentences()));
         for flag in row.flags {
-            let value = if flag.value.is_empty() { String::new() } else { help::with_equals(flag.value) };
-            push_entry(&mut text, &format!("--{}{value}", flag.name), flag.doc);
+            let (form, doc) = help::form_and_doc(flag);
+            push_entry(&mut text, &form, &doc);
         }
         text.push_str(".PP\nExample:\n.PP\n.nf\n");
         for line in row.example.lines() {

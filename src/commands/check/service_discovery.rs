@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::bounded;
+use crossbeam_channel::{RecvTimeoutError, bounded};
 use serde_json::{Map, Value, json};
 
 use crate::config::error::ConfigErrors;
@@ -19,13 +19,15 @@ use crate::discovery::metrics::DiscoveryMetrics;
 use crate::discovery::target_group::{TargetGroup, TargetSets};
 use crate::flags::{Arguments, Done, Outcome};
 use crate::scrape::targets::target::{Discovered, targets_from_group};
-use crate::terminal::Terminal;
+use crate::terminal::{Progress, Terminal};
 use scraped_engine::labels::Labels;
 use scraped_engine::labels::builder::LabelsBuilder;
 use scraped_engine::labels::relabel::relabel;
 
 /// promtool's.
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// Between two looks at how long it takes.
+const TICK: Duration = Duration::from_millis(200);
 /// No directory: nothing is to be remembered.
 const NOWHERE: &str = "/dev/null/scraped";
 /// Complaints that are shown.
@@ -99,8 +101,15 @@ pub(in crate::commands) fn discover(
     let deadline = Instant::now() + timeout;
     let mut newest = TargetSets::new();
     let complaints = || metrics.complaints.oldest(MAX_COMPLAINTS).0;
-    while let Ok(set) = sets.recv_deadline(deadline) {
-        newest = set;
+    let mut progress = Progress::new("waiting for sources", timeout.as_secs());
+    let began = Instant::now();
+    while Instant::now() < deadline {
+        progress.at(began.elapsed().as_secs());
+        match sets.recv_deadline(deadline.min(Instant::now() + TICK)) {
+            Ok(set) => newest = set,
+            Err(RecvTimeoutError::Timeout) => continue,
+            Err(RecvTimeoutError::Disconnected) => break,
+        }
         let n_silent = newest.values().filter(|groups| groups.iter().all(|it| it.targets.is_empty())).count();
         if n_silent <= complaints().len() && newest.len() == job.discovery.len() {
             break;

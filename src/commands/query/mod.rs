@@ -263,6 +263,27 @@ up{job=\"b\"}  2000-02-29T00:00:00.000Z  0.5
     }
 
     #[test]
+    fn a_narrow_table_has_each_series_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let writes = [L(1, UP_A), S(1, 1_700_000_000_123, 1.0), S(1, 1_700_000_005_000, 0.0)];
+        write_segment(&dir.path().join("wal"), 0, &writes);
+        let answer =
+            |columns| query(dir.path(), "up", None, QueryFormat::Table { columns: Some(columns) }).unwrap();
+        let wide = "\
+SERIES       TIME                      VALUE
+up{job=\"a\"}  2023-11-14T22:13:20.123Z  1
+up{job=\"a\"}  2023-11-14T22:13:25.000Z  0
+";
+        assert_eq!(answer(80), wide);
+        let narrow = "\
+up{job=\"a\"}
+  2023-11-14T22:13:20.123Z  1
+  2023-11-14T22:13:25.000Z  0
+";
+        assert_eq!(answer(40), narrow);
+    }
+
+    #[test]
     fn json_is_prometheus_json() {
         let dir = tempfile::tempdir().unwrap();
         let samples =
