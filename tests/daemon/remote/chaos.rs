@@ -14,10 +14,9 @@ use std::time::Duration;
 
 use scraped::remote::settle::ledger::Ledger;
 use scraped::remote::settle::position::{Positions, Remembered};
-use support::api::metric;
 use support::remote::message::key;
 use support::remote::receiver::{Answer, Receiver};
-use support::remote::{Series, arrived, missing, n_samples, on_disk, wait_until_sent};
+use support::remote::{Series, arrived, ledger, missing, n_samples, on_disk, wait_until_sent};
 use support::scraped::Scraped;
 use support::targets::{Behaviour, FakeTargets};
 use support::wait_until;
@@ -224,11 +223,7 @@ fn kill_again_and_again(n_kills: usize, receiver: &Receiver, queue: &str) -> Str
     receiver.answer(Answer::Stores(204));
     wait_until("all that was on disk", || missing(&disk, &arrived(receiver)).is_empty());
 
-    let states = ["taken", "sent", "pending", "dropped_series", "too_old", "rejected", "wal_truncated"];
-    let ledger = states.map(|state| {
-        let series = format!("scraped_remote_ledger_samples{{remote_name={ENDPOINT:?},state={state:?}}}");
-        metric(&scraped, &series).unwrap()
-    });
+    let ledger = ledger(&scraped, ENDPOINT);
     assert_eq!(ledger[0], ledger[1..].iter().sum::<f64>(), "{ledger:?}");
     assert!(scraped.stop().success());
 

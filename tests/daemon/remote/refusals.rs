@@ -100,7 +100,7 @@ fn check_search(n_good: usize, n_bad: usize, answer: Answer, most_requests: f64)
     // That nothing comes late is seen by looking for a while.
     while start.elapsed() < Duration::from_secs(3) {
         let lag = lag_seconds(&receiver);
-        assert!(lag < 10.0, "{lag} s");
+        assert!(lag < 60.0, "{lag} s");
         thread::sleep(Duration::from_millis(100));
     }
     let n_batches = targets.n_requests("/metrics") - n_scrapes + 2;

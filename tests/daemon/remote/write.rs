@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use support::api::{metric, metric_sum};
 use support::command::values;
+use support::remote::ledger;
 use support::remote::receiver::{Answer, Receiver, WRITE_PATH};
 use support::scraped::Scraped;
 use support::targets::{Behaviour, FakeTargets, page};
@@ -487,14 +488,6 @@ fn n_segments(data: &Path) -> usize {
     entries.into_iter().filter(|path| path.is_file()).count()
 }
 
-fn ledger_of_main(scraped: &Scraped) -> [f64; 7] {
-    let page = scraped.get("/metrics").body;
-    ["taken", "sent", "pending", "dropped_series", "too_old", "rejected", "wal_truncated"].map(|state| {
-        let series = format!("scraped_remote_ledger_samples{{remote_name=\"main\",state=\"{state}\"}} ");
-        page.lines().find_map(|line| line.strip_prefix(&series)).unwrap().parse().unwrap()
-    })
-}
-
 #[test]
 fn the_log_waits_for_an_endpoint_within_its_bounds_and_what_they_cost_is_counted() {
     let targets = FakeTargets::start();
@@ -523,16 +516,16 @@ fn the_log_waits_for_an_endpoint_within_its_bounds_and_what_they_cost_is_counted
     wait_until("the bound in bytes", || !data.join("wal/00000000").exists());
     targets.set("/a", Behaviour::Status(500));
     receiver.answer(Answer::Stores(204));
-    wait_until("the loss is counted", || ledger_of_main(&scraped)[6] > 0.0);
-    let ledger = ledger_of_main(&scraped);
-    assert_eq!(ledger[0], ledger[1..].iter().sum::<f64>(), "{ledger:?}");
+    wait_until("the loss is counted", || ledger(&scraped, "main")[6] > 0.0);
+    let counted = ledger(&scraped, "main");
+    assert_eq!(counted[0], counted[1..].iter().sum::<f64>(), "{counted:?}");
     assert!(scraped.stderr().contains("were removed from the log before they could be sent"));
     // Every sample that was stored is in the ledger: what is lost, and what is sent.
     // Hundreds of thousands of samples, by an unoptimised build.
     wait_for_long("all is settled", || {
-        let ledger = ledger_of_main(&scraped);
+        let counted = ledger(&scraped, "main");
         let n_stored = metric_sum(&scraped, "prometheus_agent_samples_appended_total");
-        (ledger[0] - n_stored).abs() < 100.0 && ledger[2] < 100.0
+        (counted[0] - n_stored).abs() < 100.0 && counted[2] < 100.0
     });
     let highest = targets.n_requests("/b") as f64;
     wait_until("old segments go by age alone", || !data.join("wal/00000002").exists());

@@ -89,6 +89,16 @@ fn missing_times<'a>(
     })
 }
 
+/// The ledger of an endpoint by one page of metrics: taken, sent, pending, and what was dropped by its reasons.
+pub fn ledger(scraped: &Scraped, endpoint: &str) -> [f64; 7] {
+    let page = scraped.get("/metrics").body;
+    ["taken", "sent", "pending", "dropped_series", "too_old", "rejected", "wal_truncated"].map(|state| {
+        let series = format!("scraped_remote_ledger_samples{{remote_name={endpoint:?},state={state:?}}} ");
+        let value = page.lines().find_map(|line| line.strip_prefix(&series));
+        value.unwrap_or_else(|| panic!("no {series}")).parse().expect("a number")
+    })
+}
+
 /// Number of samples.
 pub fn n_samples(series: &Series) -> usize {
     series.values().map(Vec::len).sum()
