@@ -448,7 +448,7 @@ fn notifications_come_as_they_change_to_as_many_as_may_listen() {
     let answer = read_until(&mut one, "\"active\":false}\n\n");
     assert!(answer.contains("data: {\"text\":\"scraped is starting"), "{answer}");
     assert!(ask(server.address, "GET", "/api/v1/notifications").1.ends_with("\"data\":[]}"));
-    server.running.refused();
+    server.running.refused("line 3: global.nonsense: unknown field");
     let answer = read_until(&mut one, "\"active\":true}\n\n");
     assert!(answer.contains("data: {\"text\":\"Configuration reload has failed.\""), "{answer}");
     assert!(

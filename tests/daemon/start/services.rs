@@ -135,7 +135,7 @@ fn configurations_of_containers_load() {
     let checked = scraped(&["check", "config", etc("container/scraped.yml").to_str().unwrap()]);
     assert_eq!(checked.code, Some(0), "{checked:?}");
     let manifest = fs::read_to_string(etc("k3s/scraped.yaml")).unwrap();
-    let documents: Vec<Value> = manifest.split("\n---\n").map(|text| yaml(text)).collect();
+    let documents: Vec<Value> = manifest.split("\n---\n").map(yaml).collect();
     let of = |kind: &str| documents.iter().find(|document| document["kind"] == kind).expect(kind);
     let dir = TempDir::with_prefix("scraped-test-").unwrap();
     let config = dir.path().join("scraped.yml");
