@@ -10,6 +10,8 @@
 //! - [`wal`]: they read our log.
 //! - [`remote`]: they store what we send, and count what we count.
 //! - [`browser`]: our pages in Chromium, where it is installed.
+//! - [`dashboards`]: a server answers what the dashboards ask, promtool takes the alerts.
+//! - [`packages`]: lintian, dpkg and a container's root take what is packed.
 //! - [`node_exporter`]: a whole chain of real programs.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot be set up has to fail")]
@@ -17,9 +19,11 @@
 
 mod browser;
 mod config;
+mod dashboards;
 mod discovery;
 mod formats;
 mod http;
 mod node_exporter;
+mod packages;
 mod remote;
 mod wal;

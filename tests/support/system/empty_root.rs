@@ -63,8 +63,8 @@ impl Default for EmptyRoot {
     }
 }
 
-/// What the dynamic linker loads; nothing of a static program.
-fn libraries(program: &Path) -> Vec<PathBuf> {
+/// What the dynamic linker loads for a program; nothing for a static one.
+pub fn libraries(program: &Path) -> Vec<PathBuf> {
     let output = Command::new("ldd").arg(program).output().expect("ldd runs");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     text.split_whitespace().filter(|word| word.starts_with('/')).map(PathBuf::from).collect()
