@@ -3,6 +3,7 @@
 //! Goes the way of every scrape, into a log of its own that is thrown away, and prints that log as `scraped query`
 //! does. Touches neither the data directory nor a daemon that runs.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::io::{self, Write};
@@ -56,6 +57,8 @@ pub struct ScrapeOptions {
     pub job: Option<String>,
     /// `--config.file`, if it was given; read only if a job is asked for.
     pub config_file: Option<PathBuf>,
+    /// How to print what was stored.
+    pub format: QueryFormat,
 }
 
 /// Why nothing was scraped, or what was scraped is not shown.
@@ -116,6 +119,10 @@ pub(in crate::commands) fn command(arguments: &Arguments, terminal: &mut Termina
         what: arguments.word(0),
         job: arguments.flag("job"),
         config_file: arguments.flag_file("config.file"),
+        format: match arguments.is_json() {
+            true => QueryFormat::Json,
+            false => QueryFormat::Table { columns: terminal.columns() },
+        },
     };
     Ok(if run(&options, terminal)? { Outcome::Good } else { Outcome::Bad })
 }
@@ -128,7 +135,7 @@ pub fn run(options: &ScrapeOptions, out: &mut dyn Write) -> Result<bool, ScrapeC
     let mut is_good = true;
     for (config, target) in targets(options)? {
         let dir = ScratchDir::new().map_err(|error| ScrapeCommandError::Log(error.to_string()))?;
-        is_good &= scrape(&config, target, &dir.0, out)?;
+        is_good &= scrape(options, &config, target, &dir.0, out)?;
     }
     Ok(is_good)
 }
@@ -281,6 +288,7 @@ impl PhaseWatch for Phases {
 
 /// One scrape.
 fn scrape(
+    options: &ScrapeOptions,
     config: &Arc<ScrapeConfig>,
     target: Target,
     dir: &Path,
@@ -292,6 +300,23 @@ fn scrape(
     let (n_kept, n_scraped) = (last.samples_post_metric_relabeling, last.samples_scraped);
     phases.end(|took| format!("stored {n_kept} of {n_scraped} samples in {took}"));
 
+    if options.format == QueryFormat::Json {
+        let mut series = Vec::new();
+        query_all(dir, QueryFormat::Json, &mut series)?;
+        let series = String::from_utf8_lossy(&series);
+        let labels: BTreeMap<&str, &str> = target.labels.iter().collect();
+        let known = serde_json::json!({"url": target.url.to_string(), "labels": labels, "phases": phases.lines, "error": last.error});
+        // One object: what is known of the scrape, and the answer of the query as it is.
+        let known = known.to_string();
+        let line = writeln!(
+            out,
+            "{},\"stored\":{}}}",
+            known.strip_suffix('}').unwrap_or_default(),
+            series.trim_end()
+        );
+        line.map_err(ScrapeCommandError::Output)?;
+        return Ok(last.error.is_none());
+    }
     let mut print = || -> io::Result<()> {
         writeln!(out, "{} {}", target.url, target.labels)?;
         for line in &phases.lines {
@@ -300,17 +325,17 @@ fn scrape(
         last.error.iter().try_for_each(|error| writeln!(out, "FAILED: {error}"))
     };
     print().map_err(ScrapeCommandError::Output)?;
-    let query = QueryOptions {
-        selector: ALL_SERIES.to_owned(),
-        since: None,
-        path: dir.to_owned(),
-        format: QueryFormat::Table { columns: None },
-    };
+    query_all(dir, options.format, out)?;
+    Ok(last.error.is_none())
+}
+
+/// Everything that the scrape has stored.
+fn query_all(dir: &Path, format: QueryFormat, out: &mut dyn Write) -> Result<(), ScrapeCommandError> {
+    let query = QueryOptions { selector: ALL_SERIES.to_owned(), since: None, path: dir.to_owned(), format };
     query::run(query, out).map_err(|error| match error {
         QueryError::Output(error) => ScrapeCommandError::Output(error),
         error => ScrapeCommandError::Log(error.to_string()),
-    })?;
-    Ok(last.error.is_none())
+    })
 }
 
 /// Scrapes a target into a log of its own in `dir`.

@@ -101,7 +101,7 @@ pub const COMMANDS: &[Subcommand] = &[
         arguments: "",
         about: "find the first mistake of a page on the standard input, with line, column and reason",
         details: "A page that ends in # EOF is read as OpenMetrics, any other as the text format.",
-        flags: &[],
+        flags: &[FORMAT],
         example: "curl -s http://127.0.0.1:9100/metrics | scraped check metrics",
         exits: &[FOUND],
         run: metrics::run,
@@ -111,7 +111,7 @@ pub const COMMANDS: &[Subcommand] = &[
         arguments: "FILE...",
         about: "find every mistake of files for --web.config.file",
         details: "The certificates and keys that they name are read as well.",
-        flags: &[],
+        flags: &[FORMAT],
         example: "scraped check web-config /etc/scraped/web.yml",
         exits: &[FOUND],
         run: web_config::run,
@@ -145,6 +145,7 @@ pub const COMMANDS: &[Subcommand] = &[
                 doc: "Whose settings a URL is scraped with (default none's).",
             },
             CONFIG_FILE,
+            FORMAT,
         ],
         example: "scraped scrape 127.0.0.1:9100/metrics\nscraped scrape node",
         exits: &[(1, "a scrape failed, or there was nothing to scrape")],
@@ -205,7 +206,8 @@ pub const COMMANDS: &[Subcommand] = &[
         arguments: "FILE",
         about: "say what a configuration would cost, before anything is sent",
         details: "Scrapes each target once and says series, bytes a day on disk and on the wire, and a month on the wire. On the wire \
-                  is what a request of remote write 1.0 takes, for each endpoint, before write_relabel_configs.",
+                  is what bodies of requests take, for each endpoint after its write_relabel_configs, if each scrape is sent by itself: where \
+                  batch_send_deadline is longer than scrape_interval it is less.",
         flags: &[
             CommandFlag {
                 name: "timeout",

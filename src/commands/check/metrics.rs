@@ -2,7 +2,7 @@
 
 use std::io::{self, Read, Write};
 
-use crate::commands::check::counted;
+use crate::commands::check::{counted, print};
 use crate::flags::{Arguments, Done, Outcome};
 use crate::terminal::Terminal;
 use scraped_engine::exposition::Entry;
@@ -17,8 +17,8 @@ const OPENMETRICS_END: &[u8] = b"# EOF";
 /// No exporter's page is larger than what the daemon takes by default.
 const MAX_PAGE_BYTES: u64 = 256 << 20;
 
-pub(in crate::commands) fn run(_: &Arguments, terminal: &mut Terminal) -> Done {
-    Ok(check_metrics(&mut io::stdin().lock(), terminal)?)
+pub(in crate::commands) fn run(arguments: &Arguments, terminal: &mut Terminal) -> Done {
+    print(arguments, terminal, |out| check_metrics(&mut io::stdin().lock(), out))
 }
 
 /// Reads a page from `input` and writes what it is, or line, column and reason of the first mistake.

@@ -8,8 +8,12 @@ pub(in crate::commands) mod metrics;
 pub(in crate::commands) mod service_discovery;
 pub(in crate::commands) mod web_config;
 
+use std::io::{self, Write};
+
 use crate::config::Config;
 use crate::config::discovery::DiscoveryConfig;
+use crate::flags::{Arguments, Done, Outcome};
+use crate::terminal::Terminal;
 
 /// `3 jobs, 12 static targets, 1 target file pattern`.
 pub fn summary(config: &Config) -> String {
@@ -36,4 +40,21 @@ pub fn summary(config: &Config) -> String {
 /// `1 job`, `2 jobs`.
 pub fn counted(count: usize, noun: &str) -> String {
     format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
+/// Prints what `check` says, for people or as JSON: whether it is good, and the lines.
+fn print(
+    arguments: &Arguments,
+    terminal: &mut Terminal,
+    check: impl FnOnce(&mut dyn Write) -> io::Result<Outcome>,
+) -> Done {
+    if !arguments.is_json() {
+        return Ok(check(terminal)?);
+    }
+    let mut said = Vec::new();
+    let outcome = check(&mut said)?;
+    let said = String::from_utf8_lossy(&said).into_owned();
+    let lines: Vec<&str> = said.lines().collect();
+    writeln!(terminal, "{}", serde_json::json!({"good": outcome == Outcome::Good, "said": lines}))?;
+    Ok(outcome)
 }

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use crate::commands::check::counted;
+use crate::commands::check::{counted, print};
 use crate::config::web::WebConfig;
 use crate::config::web::server_tls::ClientAuth;
 use crate::flags::{Arguments, Done, Outcome};
@@ -11,7 +11,7 @@ use crate::terminal::Terminal;
 use crate::web::door::terms::Terms;
 
 pub(in crate::commands) fn run(arguments: &Arguments, terminal: &mut Terminal) -> Done {
-    Ok(check_web_config(&arguments.files(), terminal)?)
+    print(arguments, terminal, |out| check_web_config(&arguments.files(), out))
 }
 
 /// Checks each of `files`, with the certificates and keys that it names, and writes what it found.

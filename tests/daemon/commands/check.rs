@@ -56,6 +56,19 @@ fn mistakes_are_json_too() {
     assert!(verdict["mistakes"][0].as_str().unwrap().starts_with(&format!("{file}:1: scrape_configs[0]")));
 }
 
+#[test]
+fn other_checks_are_json_too() {
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("web.yml").display().to_string();
+    fs::write(&file, "http_server_config: {http2: true}\n").unwrap();
+    let good: Value =
+        serde_json::from_str(&said(&["check", "web-config", "--format=json", &file], 0)).unwrap();
+    assert_eq!(good, json!({"good": true, "said": [format!("{file}: good: no TLS, 0 users, 0 headers")]}));
+    // Nothing stands on the standard input.
+    let empty: Value = serde_json::from_str(&said(&["check", "metrics", "--format=json"], 0)).unwrap();
+    assert_eq!(empty, json!({"good": true, "said": ["good: 0 samples, 0 TYPE lines, text"]}));
+}
+
 /// Without the settings that later versions show as labels.
 fn targets_of(json: &str) -> BTreeSet<String> {
     let is_later = |name: &str| name.contains("classic") || name.contains("native");

@@ -62,6 +62,10 @@ fn an_address_needs_no_scheme_and_no_tmp() {
     assert_eq!((finished.code, finished.stderr.as_str()), (Some(0), ""));
     assert!(finished.stdout.contains("stored 3 of 3 samples"), "{}", finished.stdout);
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "nothing is left behind");
+    let json = scraped(&["scrape", "--format=json", &format!("{}/m", targets.address())]);
+    let json: serde_json::Value = serde_json::from_str(&json.stdout).unwrap();
+    assert_eq!((&json["error"], &json["labels"]["job"]), (&serde_json::Value::Null, &"scrape".into()));
+    assert_eq!(json["stored"]["data"]["result"].as_array().unwrap().len(), 8, "{json}");
 }
 
 #[test]

@@ -2,6 +2,8 @@
 //!
 //! Nothing is sent anywhere, and the log of the daemon is not touched.
 
+mod wire;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::io::{self, Write};
@@ -12,6 +14,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::commands::check::service_discovery::discover;
+use crate::commands::cost::wire::{Sample, Value, request_bytes};
 use crate::commands::log_files;
 use crate::commands::scrape::{Phases, ScratchDir, store};
 use crate::commands::service::figures::bytes;
@@ -19,6 +22,7 @@ use crate::config::{Config, ScrapeConfig, load};
 use crate::flags::{Arguments, Done, Outcome};
 use crate::scrape::targets::target::{Target, targets_from_group};
 use crate::terminal::{Progress, Terminal};
+use scraped_engine::histogram::Histogram;
 use scraped_engine::labels::Labels;
 use scraped_engine::labels::builder::LabelsBuilder;
 use scraped_engine::wal::error::WalError;
@@ -29,8 +33,6 @@ const DAY_S: f64 = 86_400.0;
 const DAYS_A_MONTH: f64 = 30.4;
 /// For a source of targets.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// Samples of a request, as by default.
-const MAX_SAMPLES_PER_SEND: usize = 2000;
 
 /// What a job, or all of them, would cost.
 #[derive(Default, Serialize)]
@@ -59,7 +61,7 @@ impl Cost {
 struct Measured {
     n_series: u64,
     disk_bytes: u64,
-    /// A request of remote write for each [`MAX_SAMPLES_PER_SEND`] samples.
+    /// Bodies of requests to all endpoints.
     wire_bytes: u64,
 }
 
@@ -103,7 +105,6 @@ fn costs(
 ) -> Result<Vec<Cost>, Box<dyn std::error::Error>> {
     let of_job = |job: &Arc<ScrapeConfig>| Cost { job: job.job_name.clone(), ..Cost::default() };
     let mut costs: Vec<Cost> = config.scrape_configs.iter().map(of_job).collect();
-    let n_endpoints = config.remote_write.len() as f64;
     let mut progress = Progress::new("scraping", targets.len() as u64);
     for (n_done, (job, target)) in (0..).zip(targets) {
         progress.at(n_done);
@@ -116,23 +117,24 @@ fn costs(
             troubles.push(format!("job {:?}: {}: {error}", job.job_name, target.url));
             continue;
         }
-        let measured = measure(&dir.0.join("wal"), &config.global.external_labels)?;
+        let measured = measure(&dir.0.join("wal"), config)?;
         let a_day = DAY_S / target.scrape_interval.as_secs_f64();
         cost.series += measured.n_series;
         cost.bytes_a_day_on_disk += measured.disk_bytes as f64 * a_day;
-        cost.bytes_a_day_on_wire += measured.wire_bytes as f64 * a_day * n_endpoints;
+        cost.bytes_a_day_on_wire += measured.wire_bytes as f64 * a_day;
     }
     Ok(costs)
 }
 
 /// What is written again with each scrape: samples, not series.
-fn measure(wal_dir: &Path, external_labels: &Labels) -> Result<Measured, WalError> {
+fn measure(wal_dir: &Path, config: &Config) -> Result<Measured, WalError> {
     let mut measured = Measured::default();
     let mut by_ref: HashMap<u64, Labels> = HashMap::new();
-    let mut request = Request::default();
+    let mut samples = Vec::new();
     for file in log_files::of(wal_dir)? {
         let mut reader = file.read_from(0)?;
         while let Ok(Some(raw)) = reader.next_record() {
+            let n_bytes = raw.end - raw.start;
             match record::decode(raw.bytes) {
                 Record::Series(entries) => {
                     for entry in entries.flatten() {
@@ -141,92 +143,37 @@ fn measure(wal_dir: &Path, external_labels: &Labels) -> Result<Measured, WalErro
                     }
                 }
                 Record::Samples(entries) => {
-                    measured.disk_bytes += raw.end - raw.start;
+                    measured.disk_bytes += n_bytes;
                     for sample in entries.flatten() {
-                        let labels = by_ref.get(&sample.series_ref).into_iter().flat_map(Labels::iter);
-                        request.push(
-                            labels.chain(external_labels.iter()),
-                            &sample.value.to_le_bytes(),
-                            sample.ts_ms,
-                        );
+                        let Some(labels) = by_ref.get(&sample.series_ref).cloned() else { continue };
+                        samples.push(Sample {
+                            labels,
+                            ts_ms: sample.ts_ms,
+                            value: Value::Float(sample.value),
+                        });
                     }
                 }
                 Record::Histograms(entries) => {
-                    measured.disk_bytes += raw.end - raw.start;
+                    measured.disk_bytes += n_bytes;
                     for entry in entries.flatten() {
-                        let labels = by_ref.get(&entry.series_ref).into_iter().flat_map(Labels::iter);
-                        request.push(
-                            labels.chain(external_labels.iter()),
-                            entry.histogram.bytes(),
-                            entry.ts_ms,
-                        );
+                        let Some(labels) = by_ref.get(&entry.series_ref).cloned() else { continue };
+                        let mut histogram = Box::<Histogram>::default();
+                        entry.histogram.decode_into(&mut histogram);
+                        samples.push(Sample {
+                            labels,
+                            ts_ms: entry.ts_ms,
+                            value: Value::Histogram(histogram),
+                        });
                     }
                 }
                 Record::Exemplars(_) | Record::Metadata(_) | Record::Other(_) => {}
             }
         }
     }
-    measured.wire_bytes = request.finish();
+    for endpoint in &config.remote_write {
+        measured.wire_bytes += request_bytes(&mut samples, endpoint, &config.global.external_labels);
+    }
     Ok(measured)
-}
-
-/// Requests of remote write 1.0, of which only the size is of interest.
-#[derive(Default)]
-struct Request {
-    bytes: Vec<u8>,
-    n_samples: usize,
-    n_packed_bytes: u64,
-}
-
-impl Request {
-    fn push<'a>(&mut self, labels: impl Iterator<Item = (&'a str, &'a str)>, value: &[u8], ts_ms: i64) {
-        let mut series = Vec::new();
-        for (name, value) in labels {
-            let mut label = Vec::new();
-            put(&mut label, 1, name.as_bytes());
-            put(&mut label, 2, value.as_bytes());
-            put(&mut series, 1, &label);
-        }
-        let mut sample = value.to_vec();
-        sample.extend_from_slice(&[0x09, 0x10]);
-        put_varint(&mut sample, ts_ms as u64);
-        put(&mut series, 2, &sample);
-        put(&mut self.bytes, 1, &series);
-        self.n_samples += 1;
-        if self.n_samples == MAX_SAMPLES_PER_SEND {
-            self.pack();
-        }
-    }
-
-    fn pack(&mut self) {
-        let packed =
-            snap::raw::Encoder::new().compress_vec(&self.bytes).map_or(self.bytes.len(), |it| it.len());
-        self.n_packed_bytes += packed as u64;
-        self.bytes.clear();
-        self.n_samples = 0;
-    }
-
-    fn finish(mut self) -> u64 {
-        if self.n_samples > 0 {
-            self.pack();
-        }
-        self.n_packed_bytes
-    }
-}
-
-/// A field with a length.
-fn put(out: &mut Vec<u8>, number: u8, bytes: &[u8]) {
-    out.push(number << 3 | 2);
-    put_varint(out, bytes.len() as u64);
-    out.extend_from_slice(bytes);
-}
-
-fn put_varint(out: &mut Vec<u8>, mut n: u64) {
-    while n >= 0x80 {
-        out.push(n as u8 | 0x80);
-        n >>= 7;
-    }
-    out.push(n as u8);
 }
 
 fn print(costs: &[Cost], total: &Cost, n_endpoints: usize, out: &mut dyn Write) -> io::Result<()> {
