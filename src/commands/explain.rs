@@ -123,6 +123,10 @@ struct Explained {
     limits: Map<String, Value>,
     bytes_a_day_on_disk: Option<f64>,
     bytes_a_day_on_wire: Option<f64>,
+    /// Of one of its series.
+    bytes_a_day_of_a_series: Option<f64>,
+    /// Threads that scrape, by what they do.
+    workers: String,
     lags: Vec<Lag>,
 }
 
@@ -139,10 +143,12 @@ impl Explained {
         let attempts = attempts["targets"].as_array().and_then(|all| all.iter().find(of_target)).cloned();
         let attempts = attempts.unwrap_or_default();
         let interval_s = target["scrapeInterval"].as_str().and_then(|text| parse_duration(text).ok());
-        let samples_a_day = interval_s
-            .filter(|interval| !interval.is_zero())
-            .zip(attempts["samplesKept"].as_f64())
-            .map(|(interval, n_samples)| n_samples * DAY_S / interval.as_secs_f64());
+        let scrapes_a_day =
+            interval_s.filter(|interval| !interval.is_zero()).map(|interval| DAY_S / interval.as_secs_f64());
+        let samples_a_day =
+            scrapes_a_day.zip(attempts["samplesKept"].as_f64()).map(|(a_day, n_samples)| n_samples * a_day);
+        let workers = figures.each("scraped_scrape_workers");
+        let workers = workers.map(|(labels, n)| format!("{n} {}", Figures::label(labels, "state")));
         let day = |price: Option<f64>| samples_a_day.zip(price).map(|(n, price)| n * price);
         Ok(Self {
             attempts,
@@ -150,6 +156,8 @@ impl Explained {
             limits: limits_of(&config),
             bytes_a_day_on_disk: day(figures.disk_price()),
             bytes_a_day_on_wire: day(figures.wire_price()),
+            bytes_a_day_of_a_series: scrapes_a_day.zip(figures.disk_price()).map(|(n, price)| n * price),
+            workers: workers.collect::<Vec<String>>().join(", "),
             lags: figures.lags(),
             target,
         })
@@ -217,14 +225,11 @@ impl Explained {
         }
         let is_suspect =
             attempts.last().is_none_or(|last| last["failedIn"] != "") && error.contains("deadline");
-        line(
-            "queue",
-            if is_suspect || attempts.is_empty() {
-                "with those that have not answered yet: they never take the last quarter of the workers"
-            } else {
-                "on time, with those that answer"
-            },
-        );
+        let place = match is_suspect || attempts.is_empty() {
+            true => "with those that have not answered yet: they never take the last quarter of the workers",
+            false => "on time, with those that answer",
+        };
+        line("queue", &format!("{place}; workers: {}", self.workers));
         let limits: Vec<String> =
             self.limits.iter().map(|(name, limit)| format!("{name} {}", word(limit))).collect();
         let series = match (&target["seriesLimit"], &target["seriesCurrent"]) {
@@ -240,7 +245,13 @@ impl Explained {
         line("samples", &format!("{n_kept} of {n_scraped} kept, a page of {page}"));
         let day = |n: Option<f64>| n.map_or("not known yet".to_owned(), bytes);
         let (disk, wire) = (day(self.bytes_a_day_on_disk), day(self.bytes_a_day_on_wire));
-        line("a day", &format!("on disk {disk}, on the wire {wire}"));
+        line(
+            "a day",
+            &format!(
+                "on disk {disk}, on the wire {wire}; a series of it {} on disk",
+                day(self.bytes_a_day_of_a_series)
+            ),
+        );
         for lag in &self.lags {
             line("sent", &lag.to_string());
         }

@@ -1,12 +1,12 @@
 //! `scraped support-bundle`: what somebody needs who helps from afar, in one tar archive: configuration without its
-//! secrets, flags, state, targets, metrics, and the end of the log if its file is named.
+//! secrets, flags, state, targets, metrics, and the end of the log if it is a file.
 //!
 //! Everything but that file is what the daemon shows on its pages, where secrets are left out.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::commands::service;
@@ -47,15 +47,18 @@ pub(in crate::commands) fn run(arguments: &Arguments, terminal: &mut Terminal) -
         path => path.to_owned(),
     };
     let mut files = vec![("version.txt".to_owned(), version().into_bytes())];
-    let mut missing = Vec::new();
+    let (mut missing, mut own_log) = (Vec::new(), None);
     match Service::find(arguments).and_then(|mut service| service.get("/-/healthy").map(|_| service)) {
-        Ok(mut service) => ask(&mut service, &mut files, &mut missing),
+        Ok(mut service) => {
+            ask(&mut service, &mut files, &mut missing);
+            own_log = log_file_of(&mut service);
+        }
         Err(error) => {
             missing.push(error.to_string());
             files.push(("config.yml".to_owned(), of_file(arguments)));
         }
     }
-    if let Some(log) = arguments.flag_file("log") {
+    if let Some(log) = arguments.flag_file("log").or(own_log) {
         match tail(&log) {
             Ok(bytes) => files.push(("log.txt".to_owned(), bytes)),
             Err(cause) => missing.push(format!("{}: {cause}", log.display())),
@@ -97,6 +100,14 @@ fn ask(service: &mut Service, files: &mut Vec<(String, Vec<u8>)>, missing: &mut 
         escape_query(&mut path, pool.as_str().unwrap_or_default());
         take(service, &format!("jobs/{idx:04}.json"), &path);
     }
+}
+
+/// Where the daemon writes its log, if it was given a file.
+fn log_file_of(service: &mut Service) -> Option<PathBuf> {
+    let flags = service.data("/api/v1/status/flags").ok()?;
+    let file = flags["log.file"].as_str().filter(|file| !file.is_empty())?;
+    let info = service.data("/api/v1/status/runtimeinfo").ok()?;
+    Some(Path::new(info["CWD"].as_str()?).join(file))
 }
 
 /// The configuration on disk, if the daemon cannot be asked.

@@ -230,7 +230,7 @@ pub const COMMANDS: &[Subcommand] = &[
             CommandFlag {
                 name: "log",
                 value: "FILE",
-                doc: "Also the last MiB of this log file (default none).",
+                doc: "Also the last MiB of this log file (default the daemon's --log.file, if it has one).",
             },
             CONFIG_FILE,
             URL,

@@ -160,6 +160,10 @@ remote_write:
 - url: http://AT/other?token=MARK
   authorization: {credentials: MARK}
   queue_config: {batch_send_deadline: 1s}
+- url: http://AT/amazon
+  sigv4: {region: r, access_key: AK, secret_key: MARK}
+- url: http://AT/microsoft
+  azuread: {oauth: {client_id: 00000000-0000-0000-0000-000000000000, client_secret: MARK, tenant_id: t}}
 ";
 
 #[test]

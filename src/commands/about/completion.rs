@@ -143,7 +143,10 @@ fn zsh(table: &[Subcommand]) -> String {
         let value = if flag.value.is_empty() { "" } else { "=:value:_files" };
         let _ = write!(text, " '--{}{value}'", flag.name);
     }
-    text.push_str(" ;;\n  esac\n}\ncompdef _scraped scraped\n");
+    // A file of `fpath` is the function itself when it is called for the first time.
+    text.push_str(
+        " ;;\n  esac\n}\nif [[ ${funcstack[1]} == _scraped ]]; then\n  _scraped \"$@\"\nelse\n  compdef _scraped scraped\nfi\n",
+    );
     text
 }
 
