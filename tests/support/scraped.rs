@@ -88,6 +88,14 @@ impl Scraped {
         Self::spawn(dir, arguments, variables, None)
     }
 
+    /// Starts in the control group with this file of its processes, and waits until it is ready.
+    pub fn start_in_group(procs: &Path, dir: Arc<TempDir>, arguments: &[&str]) -> Self {
+        let mut shell = Command::new("sh");
+        let script = format!("echo $$ >{} && exec \"$@\"", procs.display());
+        shell.args(["-c", &script, "sh"]).arg(crate::program());
+        Self::spawn_by(shell, dir, arguments, &[]).ready()
+    }
+
     /// Starts another file of the program, and waits until it is ready.
     pub fn start_program(program: &Path, dir: Arc<TempDir>, arguments: &[&str]) -> Self {
         Self::spawn_by(Command::new(program), dir, arguments, &[]).ready()

@@ -9,6 +9,7 @@ mod notify;
 mod open_files;
 mod services;
 mod small_disks;
+mod small_memory;
 mod sockets;
 mod start_disk;
 mod startup;

@@ -2,6 +2,7 @@
 
 pub mod deny;
 pub mod empty_root;
+pub mod memory_group;
 pub mod own_network;
 pub mod own_process;
 pub mod small_disk;
