@@ -3,6 +3,7 @@
 //! Runs on the main thread, which waits for [`DaemonEvent`]s. Everything may be imported here and no one imports this.
 
 mod auto_reload;
+mod first_run;
 mod start;
 pub mod start_error;
 mod storage;
@@ -75,6 +76,9 @@ impl Daemon {
             exec_targets: flags.features.exec_targets,
             local_target_dirs: flags.local_target_dirs.clone().into(),
         };
+        if !flags.is_config_file_given && !flags.config_file.exists() {
+            first_run::write_config(&flags)?;
+        }
         let auto_reload = AutoReload::new(&flags);
         let config = Arc::new(load(&flags.config_file, defaults.clone())?);
         announce(&config);

@@ -17,6 +17,13 @@ pub enum StartError {
         /// Every mistake, a line each.
         mistakes: String,
     },
+    /// There is no configuration, and the one that was made cannot be kept.
+    FirstConfig {
+        /// Where it was to be.
+        file: PathBuf,
+        /// Why it is not.
+        cause: io::Error,
+    },
     /// `--web.config.file` is missing or wrong: every mistake, a line each.
     WebConfig(String),
     /// A web address cannot be bound.
@@ -36,6 +43,12 @@ impl fmt::Display for StartError {
                 file.display()
             ),
             StartError::Config { mistakes, .. } => f.write_str(mistakes),
+            StartError::FirstConfig { file, cause } => write!(
+                f,
+                "no configuration file at {}, and none can be written there: {cause}; name one with --config.file=FILE, \
+                 etc/scraped.yml is one to start from",
+                file.display()
+            ),
             StartError::WebConfig(mistakes) => f.write_str(mistakes),
             StartError::Listen(err) => err.fmt(f),
             StartError::Wal(err) => err.fmt(f),

@@ -26,6 +26,8 @@ const MAX_ARGUMENT_FILES: usize = 100;
 #[allow(missing_docs, reason = "fields are the flags of the table below, where each has its sentence")]
 pub struct Flags {
     pub config_file: PathBuf,
+    /// Whether the line names it.
+    pub is_config_file_given: bool,
     pub auto_reload: bool,
     pub auto_reload_interval: Duration,
     pub wal: WalOptions,
@@ -68,6 +70,7 @@ impl Default for Flags {
     fn default() -> Self {
         let mut flags = Flags {
             config_file: PathBuf::new(),
+            is_config_file_given: false,
             auto_reload: false,
             auto_reload_interval: Duration::ZERO,
             wal: WalOptions::at(""),
@@ -231,6 +234,7 @@ impl Line {
     }
 
     fn finish(mut self) -> Result<Flags, FlagError> {
+        self.flags.is_config_file_given = self.given.contains(&"config.file");
         // Applied in the table's order, whatever order they came in.
         for (flag, (name, text)) in FLAGS.iter().zip(self.flags.texts.clone()) {
             if let Err(why) = (flag.apply)(&mut self.flags, &text) {

@@ -2,6 +2,7 @@
 
 mod data_dir;
 mod empty_world;
+mod first_run;
 mod flags;
 mod listen;
 mod logs;
