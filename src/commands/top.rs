@@ -1,4 +1,4 @@
-//! `scraped top`: how the daemon is doing now, again and again; once where nobody looks.
+//! `scraped top`: how the daemon is doing now, again and again on a terminal, and once elsewhere.
 
 use std::io::Write;
 use std::thread;

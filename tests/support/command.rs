@@ -18,7 +18,7 @@ pub struct Finished {
     pub code: Option<i32>,
     /// All of stdout.
     pub stdout: String,
-    /// All of stderr.
+    /// All of stderr, but for lines that say how far a long command has come: on a busy machine any takes long.
     pub stderr: String,
     /// From start to end.
     pub took: Duration,
@@ -56,7 +56,16 @@ pub fn finish(command: &mut Command) -> Finished {
     };
     let took = start.elapsed();
     let text = |pipe: thread::JoinHandle<String>| pipe.join().expect("no panic");
-    Finished { code, stdout: text(stdout), stderr: text(stderr), took }
+    let stderr: String = text(stderr).split_inclusive('\n').filter(|line| !is_progress(line)).collect();
+    Finished { code, stdout: text(stdout), stderr, took }
+}
+
+/// `reading the log: 2027245 of 3104189 (65 %)`.
+fn is_progress(line: &str) -> bool {
+    let figures =
+        line.trim_end().strip_suffix(" %)").and_then(|line| line.rsplit_once(": ")).map(|(_, it)| it);
+    let is_figure = |word: &str| word.trim_start_matches('(').parse::<u64>().is_ok() || word == "of";
+    figures.is_some_and(|figures| figures.split(' ').all(is_figure))
 }
 
 fn collect(mut pipe: impl Read + Send + 'static) -> thread::JoinHandle<String> {

@@ -134,7 +134,7 @@ pub fn run(options: QueryOptions, out: &mut dyn Write) -> Result<(), QueryError>
     print(&mut answer, &options, out)
 }
 
-/// Answers it, and goes on with what is written from then on, until nobody reads any more.
+/// Answers it, and goes on with what is written from then on, until its reader goes away.
 fn follow(options: QueryOptions, out: &mut dyn Write) -> Result<(), QueryError> {
     let selector = parse_selector(&options.selector).map_err(QueryError::Selector)?;
     let wal_dir = data_dir::wal_dir(&options.path).map_err(QueryError::DataDir)?;

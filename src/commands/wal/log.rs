@@ -35,7 +35,7 @@ impl Log {
         let is_in_use = is_locked(&path.join(LOCK_FILE));
         let mut files = log_files::of(&wal_dir)?;
         for file in files.iter_mut().filter(|_| !is_in_use) {
-            // Nobody writes it any more.
+            // No daemon writes it any more.
             file.tail = Tail::Closed;
         }
         Ok(Self { path, is_in_use, files })
