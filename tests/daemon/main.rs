@@ -1,12 +1,12 @@
 //! The real program: started with a configuration, asked over HTTP, signalled, killed.
 //!
-//! - [`start`]: flags, the unit, the data directory, how it refuses and how it ends; [`reload`], [`health`].
+//! - [`start`]: the unit, the data directory, how it refuses and how it ends; [`reload`], [`health`].
 //! - [`discovery`]: sources that fail, names of the link; [`local`]: files, commands and sockets of this machine.
 //! - [`door`]: who may ask.
 //! - [`addresses`], [`secrets`]: what is asked is what was typed, and secrets stay where they belong.
 //! - [`api`]: what newer agents than the one that we are compared with answer.
 //! - [`scrape`]: targets that misbehave.
-//! - [`commands`]: sub-commands, and command lines that are wrong.
+//! - [`commands`]: sub-commands, flags, and command lines that are wrong.
 //! - [`pages`]: what they say of targets that are broken, and of the whole box.
 //! - [`threads`]: each kind is killed once.
 //! - [`wal`]: a log that vanishes and comes back.

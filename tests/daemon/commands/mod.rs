@@ -1,6 +1,7 @@
 //! Sub-commands of the real binary.
 
 mod check;
+mod flags;
 mod lines;
 mod migrate;
 mod reference;

@@ -3,7 +3,6 @@
 mod data_dir;
 mod empty_world;
 mod first_run;
-mod flags;
 mod listen;
 mod logs;
 mod notify;
