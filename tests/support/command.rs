@@ -83,7 +83,10 @@ pub fn query(data_dir: &Path, selector: &str) -> Samples {
     let path = format!("--storage.agent.path={}", data_dir.display());
     let finished = scraped(&["query", selector, &path, "--format=json"]);
     assert_eq!(finished.code, Some(0), "{finished:?}");
-    assert_eq!(finished.stderr, "", "a query has nothing to complain about");
+    // On a busy machine it takes more than a second, and then says how far it is.
+    let complaints: Vec<&str> =
+        finished.stderr.lines().filter(|line| !line.starts_with("reading the log: ")).collect();
+    assert_eq!(complaints, Vec::<&str>::new(), "a query has nothing to complain about");
     matrix(&finished.stdout)
 }
 
