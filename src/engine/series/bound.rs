@@ -1,6 +1,6 @@
 //! How many series there may be in all: a soft bound. Those that are known go on, new ones are left out.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use portable_atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// The bound is over once this part of it is free again, in percent.
 const FREE_AGAIN_PERCENT: u64 = 5;
