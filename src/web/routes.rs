@@ -1,6 +1,7 @@
 //! The routes: which paths there are, which methods each takes, and what answers it. Paths and methods are those of
 //! Prometheus' router in agent mode (`web/web.go`, `web/api/v1/api.go`).
 
+use crate::url_path;
 use crate::web::api::{
     attempts, features, metadata, notifications, query, relabel, self_metrics, status, targets,
 };
@@ -205,22 +206,8 @@ pub(in crate::web) fn find(path: &str, method: &str) -> Found {
 
 /// A path without doubled slashes and steps through directories, if it has any (Go's `cleanPath`).
 pub(in crate::web) fn cleaned(path: &str) -> Option<String> {
-    if !path.starts_with('/') {
-        return None;
-    }
-    let mut parts: Vec<&str> = Vec::new();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => drop(parts.pop()),
-            part => parts.push(part),
-        }
-    }
-    let mut cleaned = format!("/{}", parts.join("/"));
-    if path.ends_with('/') && cleaned != "/" {
-        cleaned.push('/');
-    }
-    (cleaned != path).then_some(cleaned)
+    let cleaned = url_path::cleaned(path);
+    (path.starts_with('/') && cleaned != path).then_some(cleaned)
 }
 
 #[cfg(test)]

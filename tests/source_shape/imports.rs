@@ -74,8 +74,9 @@ const DAEMON_MAY_IMPORT: &[(&str, &[&str])] = &[
     ("lifecycle", &["config"]),
     ("signals", &["lifecycle"]),
     ("terminal", &[]),
+    ("url_path", &[]),
     ("flags", &["duration", "log", "terminal", "web::site"]),
-    ("http", &["calendar", "config", "descriptors", "names", "percent"]),
+    ("http", &["calendar", "config", "descriptors", "names", "percent", "url_path"]),
     ("discovery", &["config", "exec", "http", "names"]),
     ("scrape", &["calendar", "clock", "config", "discovery::target_group", "duration", "exec", "http"]),
     ("remote", &["clock", "config", "duration", "http"]),
@@ -102,6 +103,7 @@ const DAEMON_MAY_IMPORT: &[(&str, &[&str])] = &[
             "remote::settle::ledger",
             "remote::traffic",
             "scrape::targets",
+            "url_path",
         ],
     ),
     (

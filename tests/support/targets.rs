@@ -116,6 +116,16 @@ impl FakeTargets {
         Self::listen(free_listener())
     }
 
+    /// A target at `/metrics` with this many series, whose values cannot be packed.
+    pub fn noisy(n_series: u64) -> Self {
+        let noise = |idx: u64| idx.wrapping_mul(6_364_136_223_846_793_005) >> 11;
+        let content: String =
+            (1..=n_series).map(|idx| format!("m{{idx=\"{idx}\"}} {}\n", noise(idx))).collect();
+        let targets = Self::start();
+        targets.set("/metrics", Behaviour::Healthy(page(&content)));
+        targets
+    }
+
     /// Listens on `address`.
     pub fn start_on(address: &str) -> Self {
         Self::listen(TcpListener::bind(address).expect("a free port"))

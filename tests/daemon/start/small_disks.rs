@@ -9,18 +9,9 @@ use scraped_engine::wal::keep::disk::bytes_under;
 use support::api::metric;
 use support::scraped::Scraped;
 use support::system::small_disk::SmallDisk;
-use support::targets::{Behaviour, FakeTargets, page};
+use support::targets::FakeTargets;
 use support::wal::check_log;
 use support::{wait_for_long, wait_until};
-
-/// A target with this many series, whose values cannot be packed.
-fn target(n_series: u64) -> FakeTargets {
-    let targets = FakeTargets::start();
-    let noise = |idx: u64| idx.wrapping_mul(6_364_136_223_846_793_005) >> 11;
-    let content: String = (1..=n_series).map(|idx| format!("m{{idx=\"{idx}\"}} {}\n", noise(idx))).collect();
-    targets.set("/metrics", Behaviour::Healthy(page(&content)));
-    targets
-}
 
 /// With nothing chosen.
 fn start(disk: &SmallDisk, targets: &FakeTargets) -> Scraped {
@@ -35,7 +26,7 @@ fn start(disk: &SmallDisk, targets: &FakeTargets) -> Scraped {
 
 fn check(size_mib: u64, n_series: u64) {
     let Some(disk) = SmallDisk::mount(&format!("{size_mib}m")) else { return };
-    let targets = target(n_series);
+    let targets = FakeTargets::noisy(n_series);
     let scraped = start(&disk, &targets);
     let (mut most_bytes, mut limit_bytes) = (0, 0.0);
     wait_for_long("segments go by the bound", || {
@@ -76,7 +67,7 @@ fn a_file_system_of_64_mib() {
 #[test]
 fn a_file_system_of_200_mib() {
     let Some(disk) = SmallDisk::mount("200m") else { return };
-    let targets = target(1_000);
+    let targets = FakeTargets::noisy(1_000);
     let scraped = start(&disk, &targets);
     wait_until("samples", || {
         metric(&scraped, "prometheus_agent_samples_appended_total{type=\"float\"}") > Some(0.0)

@@ -12,20 +12,12 @@ use support::remote::receiver::{Answer, Receiver};
 use support::remote::{config, given_up, n_arrived, n_samples, on_disk, wait_until_sent};
 use support::scraped::{Scraped, free_address};
 use support::system::small_disk::SmallDisk;
-use support::targets::{Behaviour, FakeTargets, page};
+use support::targets::FakeTargets;
 use support::wal::check_log;
 use support::{wait_for_long, wait_until};
 
 /// Positions are on disk soon, so that a kill repeats little.
 const QUICK_SYNC: &str = "--wal.fsync-interval=1s";
-
-fn target(n_series: u64) -> FakeTargets {
-    let targets = FakeTargets::start();
-    let noise = |idx: u64| idx.wrapping_mul(6_364_136_223_846_793_005) >> 11;
-    let content: String = (1..=n_series).map(|idx| format!("m{{idx=\"{idx}\"}} {}\n", noise(idx))).collect();
-    targets.set("/metrics", Behaviour::Healthy(page(&content)));
-    targets
-}
 
 fn write_config(disk: &SmallDisk, targets: &FakeTargets, url: &str) -> String {
     let text = config(&targets.address(), "/metrics", url, "name: main", "").replace("500ms", "1s");
@@ -87,7 +79,7 @@ fn check_that_it_goes_on(scraped: Scraped, receiver: &Receiver) {
 #[test]
 fn a_log_on_a_disk_that_is_read_only_at_first() {
     let Some(disk) = SmallDisk::mount("20m") else { return };
-    let targets = target(50);
+    let targets = FakeTargets::noisy(50);
     let receiver = Receiver::start();
     write_config(&disk, &targets, &receiver.url());
     let scraped = Scraped::start_in(disk.dir(), &[QUICK_SYNC]);
@@ -120,7 +112,7 @@ fn a_log_on_a_disk_that_is_read_only_at_first() {
 #[test]
 fn a_first_start_on_a_disk_that_is_read_only() {
     let Some(disk) = SmallDisk::mount("20m") else { return };
-    let targets = target(50);
+    let targets = FakeTargets::noisy(50);
     let receiver = Receiver::start();
     write_config(&disk, &targets, &receiver.url());
     disk.remount("ro");
@@ -138,7 +130,7 @@ fn a_first_start_on_a_disk_that_is_read_only() {
 #[test]
 fn a_disk_that_is_mounted_after_the_start() {
     let Some(disk) = SmallDisk::mount("20m") else { return };
-    let targets = target(50);
+    let targets = FakeTargets::noisy(50);
     let receiver = Receiver::start();
     write_config(&disk, &targets, &receiver.url());
     let place = disk.data_dir();
@@ -158,7 +150,7 @@ fn a_disk_that_is_mounted_after_the_start() {
 #[test]
 fn a_first_start_on_a_disk_that_is_full() {
     let Some(disk) = SmallDisk::mount("8m,nr_inodes=60") else { return };
-    let targets = target(50);
+    let targets = FakeTargets::noisy(50);
     let receiver = Receiver::start();
     write_config(&disk, &targets, &receiver.url());
     disk.fill(0);
@@ -192,7 +184,7 @@ fn leave_a_log(disk: &SmallDisk, targets: &FakeTargets, away: &str) -> usize {
 #[test]
 fn a_log_on_a_disk_that_is_full_gives_up_its_oldest_segments() {
     let Some(disk) = SmallDisk::mount("20m") else { return };
-    let targets = target(10_000);
+    let targets = FakeTargets::noisy(10_000);
     let away = free_address();
     let n_on_disk = leave_a_log(&disk, &targets, &away);
     assert!(disk.data_dir().join("reserve").exists());
@@ -217,7 +209,7 @@ fn a_log_on_a_disk_that_is_full_gives_up_its_oldest_segments() {
 #[test]
 fn a_log_on_a_disk_that_takes_no_more_files() {
     let Some(disk) = SmallDisk::mount("40m,nr_inodes=80") else { return };
-    let targets = target(10_000);
+    let targets = FakeTargets::noisy(10_000);
     let away = free_address();
     let n_on_disk = leave_a_log(&disk, &targets, &away);
     let _ = fs::remove_file(disk.data_dir().join("lock"));
@@ -241,7 +233,7 @@ fn a_log_on_a_disk_that_takes_no_more_files() {
 #[test]
 fn a_directory_that_another_process_has_locked_is_refused_on_a_read_only_disk_too() {
     let Some(disk) = SmallDisk::mount("20m") else { return };
-    let targets = target(1);
+    let targets = FakeTargets::noisy(1);
     write_config(&disk, &targets, "http://127.0.0.1:9/api/v1/write");
     fs::create_dir(disk.data_dir()).unwrap();
     fs::write(disk.data_dir().join("lock"), "").unwrap();

@@ -11,21 +11,13 @@ use support::api::{metric, metric_sum};
 use support::remote::receiver::Receiver;
 use support::remote::{config, given_up, n_arrived, on_disk, wait_until_sent, wait_until_sent_but};
 use support::scraped::{Scraped, free_address};
-use support::targets::{Behaviour, FakeTargets, page};
+use support::targets::FakeTargets;
 use support::wal::check_log;
 use support::{PATIENCE, pause, wait_for_long, wait_until};
 use tempfile::TempDir;
 
 /// What is gone is noticed within this.
 const NOTICED: Duration = Duration::from_secs(10);
-
-fn target(n_series: u64) -> FakeTargets {
-    let targets = FakeTargets::start();
-    let noise = |idx: u64| idx.wrapping_mul(6_364_136_223_846_793_005) >> 11;
-    let content: String = (1..=n_series).map(|idx| format!("m{{idx=\"{idx}\"}} {}\n", noise(idx))).collect();
-    targets.set("/metrics", Behaviour::Healthy(page(&content)));
-    targets
-}
 
 /// Waits for a 503 with a reason that has `word`, and then for readiness.
 fn await_notice(scraped: &Scraped, word: &str) {
@@ -81,7 +73,7 @@ fn check_that_it_goes_on(scraped: Scraped, receiver: &Receiver, flags: &[&str], 
 }
 
 fn removed(what: &str, prepare: impl Fn(&Path)) {
-    let targets = target(50);
+    let targets = FakeTargets::noisy(50);
     let receiver = Receiver::start();
     let text = config(&targets.address(), "/metrics", &receiver.url(), "name: main", "");
     let scraped = Scraped::start(&text.replace("500ms", "200ms"));
@@ -117,7 +109,7 @@ fn the_directory_is_replaced_by_another() {
 /// A place where no directory can be made again: a file has its name.
 #[test]
 fn what_cannot_be_made_again_is_counted_until_it_can() {
-    let targets = target(50);
+    let targets = FakeTargets::noisy(50);
     let receiver = Receiver::start();
     let text = config(&targets.address(), "/metrics", &receiver.url(), "name: main", "");
     let scraped = Scraped::start(&text.replace("500ms", "200ms"));
@@ -148,7 +140,7 @@ const SMALL: [&str; 3] = [
 #[test]
 fn single_segments_are_removed_and_the_rest_arrives() {
     for which in [&[0][..], &[1], &[0, 2], &[3], &[1, 3]] {
-        let targets = target(3000);
+        let targets = FakeTargets::noisy(3000);
         let away = free_address();
         let text =
             config(&targets.address(), "/metrics", &format!("http://{away}/api/v1/write"), "name: main", "");
@@ -236,7 +228,7 @@ impl Drop for Disk {
 #[test]
 fn a_disk_becomes_read_only_and_is_mounted_again() {
     let Some(disk) = Disk::mount() else { return };
-    let targets = target(50);
+    let targets = FakeTargets::noisy(50);
     let receiver = Receiver::start();
     let text = config(&targets.address(), "/metrics", &receiver.url(), "name: main", "");
     fs::write(disk.dir.path().join("scraped.yml"), text.replace("500ms", "200ms")).unwrap();
@@ -267,7 +259,7 @@ fn a_disk_is_away_for_a_while_and_comes_back_with_what_it_had() {
         println!("nothing can be mounted here: nothing was tested");
         return;
     }
-    let targets = target(50);
+    let targets = FakeTargets::noisy(50);
     let receiver = Receiver::start();
     let text = config(&targets.address(), "/metrics", &receiver.url(), "name: main", "");
     fs::write(dir.path().join("scraped.yml"), text.replace("500ms", "200ms")).unwrap();
@@ -297,7 +289,7 @@ fn a_disk_is_away_for_a_while_and_comes_back_with_what_it_had() {
 /// Another file system, which cannot be written, is mounted over the directory, and taken away again.
 #[test]
 fn a_read_only_file_system_is_mounted_over_it() {
-    let targets = target(50);
+    let targets = FakeTargets::noisy(50);
     let receiver = Receiver::start();
     let text = config(&targets.address(), "/metrics", &receiver.url(), "name: main", "");
     let scraped = Scraped::start(&text.replace("500ms", "200ms"));

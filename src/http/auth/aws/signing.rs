@@ -12,6 +12,7 @@ use crate::calendar::civil_from_days;
 use crate::config::client::secret::Secret;
 use crate::http::address::escape::{escape, escape_query};
 use crate::percent;
+use crate::url_path;
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 
@@ -115,22 +116,8 @@ fn day_and_time(at_s: i64) -> (String, String) {
 /// Escaped once more, as all services but one want it; a path of nothing is the root.
 fn canonical_path(path: &str) -> String {
     let mut canonical = String::new();
-    escape(&mut canonical, clean_path(path).as_bytes(), |byte| byte == b'/');
+    escape(&mut canonical, url_path::cleaned(path).as_bytes(), |byte| byte == b'/');
     canonical
-}
-
-/// Go's `path.Clean`, with the slash at the end: no empty parts, no dots.
-fn clean_path(path: &str) -> String {
-    let mut parts: Vec<&str> = Vec::new();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => drop(parts.pop()),
-            part => parts.push(part),
-        }
-    }
-    let end = if path.ends_with('/') && !parts.is_empty() { "/" } else { "" };
-    format!("/{}{end}", parts.join("/"))
 }
 
 /// Sorted by name, then by value.
