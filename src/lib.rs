@@ -17,7 +17,6 @@ pub mod sd_notify;
 pub mod signals;
 pub mod stdio;
 pub mod terminal;
-pub mod url_path;
 
 pub mod memory_limit;
 pub mod names;

@@ -1,7 +1,7 @@
 //! The routes: which paths there are, which methods each takes, and what answers it. Paths and methods are those of
 //! Prometheus' router in agent mode (`web/web.go`, `web/api/v1/api.go`).
 
-use crate::url_path;
+use crate::http::address::path as url_path;
 use crate::web::api::{
     attempts, features, metadata, notifications, query, relabel, self_metrics, status, targets,
 };

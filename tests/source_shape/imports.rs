@@ -74,9 +74,8 @@ const DAEMON_MAY_IMPORT: &[(&str, &[&str])] = &[
     ("lifecycle", &["config"]),
     ("signals", &["lifecycle"]),
     ("terminal", &[]),
-    ("url_path", &[]),
     ("flags", &["duration", "log", "terminal", "web::site"]),
-    ("http", &["calendar", "config", "descriptors", "names", "percent", "url_path"]),
+    ("http", &["calendar", "config", "descriptors", "names", "percent"]),
     ("discovery", &["config", "exec", "http", "names"]),
     ("scrape", &["calendar", "clock", "config", "discovery::target_group", "duration", "exec", "http"]),
     ("remote", &["clock", "config", "duration", "http"]),
@@ -92,6 +91,7 @@ const DAEMON_MAY_IMPORT: &[(&str, &[&str])] = &[
             "discovery::keeper",
             "duration",
             // TLS and the files that it is built of, for the server as for the client.
+            "http::address::path",
             "http::tls::server",
             "http::watched",
             "lifecycle",
@@ -103,7 +103,6 @@ const DAEMON_MAY_IMPORT: &[(&str, &[&str])] = &[
             "remote::settle::ledger",
             "remote::traffic",
             "scrape::targets",
-            "url_path",
         ],
     ),
     (

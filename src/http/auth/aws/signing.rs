@@ -11,8 +11,8 @@ use scraped_engine::sorting::sort;
 use crate::calendar::civil_from_days;
 use crate::config::client::secret::Secret;
 use crate::http::address::escape::{escape, escape_query};
+use crate::http::address::path::cleaned;
 use crate::percent;
-use crate::url_path;
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 
@@ -116,7 +116,7 @@ fn day_and_time(at_s: i64) -> (String, String) {
 /// Escaped once more, as all services but one want it; a path of nothing is the root.
 fn canonical_path(path: &str) -> String {
     let mut canonical = String::new();
-    escape(&mut canonical, url_path::cleaned(path).as_bytes(), |byte| byte == b'/');
+    escape(&mut canonical, cleaned(path).as_bytes(), |byte| byte == b'/');
     canonical
 }
 
