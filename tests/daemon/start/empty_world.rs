@@ -6,12 +6,13 @@
 use std::fs;
 use std::os::unix::net::UnixDatagram;
 use std::process::{Child, Command, Stdio};
+use std::time::Instant;
 
 use support::command::finish;
 use support::scraped::{ask, free_address};
 use support::system::empty_root::EmptyRoot;
 use support::targets::{Behaviour, FakeTargets, page};
-use support::wait_until;
+use support::{PATIENCE, pause, wait_until};
 
 /// Killed when dropped.
 struct Running(Child);
@@ -40,8 +41,16 @@ fn start(root: &EmptyRoot, redirections: &str, address: &str, arguments: &[&str]
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(fs::File::create(root.path().join("stderr")).unwrap());
-    let running = Running(command.spawn().expect("unshare runs"));
-    wait_until("it is ready", || ask(address, "GET", "/-/ready").is_some_and(|answer| answer.status == 200));
+    let mut running = Running(command.spawn().expect("unshare runs"));
+    let log = || fs::read_to_string(root.path().join("stderr")).unwrap_or_default();
+    let begun_at = Instant::now();
+    while ask(address, "GET", "/-/ready").is_none_or(|answer| answer.status != 200) {
+        if let Some(status) = running.0.try_wait().expect("a child") {
+            panic!("it ended, {status}: {}", log());
+        }
+        assert!(begun_at.elapsed() < PATIENCE, "it is not ready: {}", log());
+        pause(begun_at);
+    }
     running
 }
 
