@@ -257,7 +257,8 @@ impl History {
 
     /// Indices and labels of the series that are wanted and still there.
     fn labels(&self, series: &Matched, is_wanted: impl Fn(usize) -> bool) -> Vec<(usize, Labels)> {
-        let mut found = Vec::new();
+        // Room for all: a list that grows is copied, and here the head is locked.
+        let mut found = Vec::with_capacity(series.len());
         self.visit_labels(series, |series_idx, labels| {
             if let Some(labels) = labels.filter(|_| is_wanted(series_idx)) {
                 found.push((series_idx, Labels::from_pairs(labels)));
