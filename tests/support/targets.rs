@@ -3,8 +3,10 @@
 //! Thousands of targets are thousands of paths of one [`FakeTargets`]; a path without a behaviour answers 404.
 
 use std::collections::HashMap;
+use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::path::Path as FilePath;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -114,6 +116,19 @@ impl FakeTargets {
     /// Listens on a free port of 127.0.0.1.
     pub fn start() -> Self {
         Self::listen(free_listener())
+    }
+
+    /// A target at `/metrics` with one sample, and in `dir` the configuration that scrapes it every second.
+    pub fn scraped_by(dir: &FilePath) -> Self {
+        let targets = Self::start();
+        targets.set("/metrics", Behaviour::Healthy(page("m 1\n")));
+        let config = format!(
+            "global: {{scrape_interval: 1s, scrape_timeout: 1s}}\n\
+             scrape_configs:\n- job_name: fake\n  static_configs: [{{targets: ['{}']}}]\n",
+            targets.address()
+        );
+        fs::write(dir.join("scraped.yml"), config).expect("writable");
+        targets
     }
 
     /// A target at `/metrics` with this many series, whose values cannot be packed.

@@ -82,7 +82,7 @@ impl Parser<'_> {
         rest.is_some()
     }
 
-    fn expect(&mut self, token: &str) -> Result<(), String> {
+    fn require(&mut self, token: &str) -> Result<(), String> {
         if self.eat(token) { Ok(()) } else { self.fail(&format!("expected {token}")) }
     }
 
@@ -117,9 +117,9 @@ impl Parser<'_> {
             if self.rest.starts_with('"') {
                 inner.label = self.quoted()?;
             }
-            self.expect("{")?;
+            self.require("{")?;
             self.body(&mut inner)?;
-            self.expect("}")?;
+            self.require("}")?;
             block.blocks.push(inner);
         }
     }
@@ -177,7 +177,7 @@ impl Parser<'_> {
             let mut fields = Vec::new();
             while !self.eat("}") {
                 let key = if self.rest.starts_with('"') { self.quoted()? } else { self.name()? };
-                self.expect("=")?;
+                self.require("=")?;
                 fields.push((key, self.expression()?));
                 self.eat(",");
             }

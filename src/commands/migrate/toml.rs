@@ -18,15 +18,15 @@ pub(in crate::commands::migrate) fn parse(content: &str) -> Result<Node, String>
         }
         if parser.eat("[[") {
             path = parser.keys()?;
-            parser.expect("]]")?;
+            parser.require("]]")?;
             append(&mut root, &path);
         } else if parser.eat("[") {
             path = parser.keys()?;
-            parser.expect("]")?;
+            parser.require("]")?;
             table(&mut root, &path);
         } else {
             let keys = parser.keys()?;
-            parser.expect("=")?;
+            parser.require("=")?;
             let value = parser.value()?;
             set(table(&mut root, &path), &keys, value);
         }
@@ -112,7 +112,7 @@ impl<'a> Parser<'a> {
         rest.is_some()
     }
 
-    fn expect(&mut self, token: &str) -> Result<(), String> {
+    fn require(&mut self, token: &str) -> Result<(), String> {
         self.skip_blanks();
         if self.eat(token) { Ok(()) } else { self.fail(&format!("expected {token:?}")) }
     }
@@ -191,7 +191,7 @@ impl<'a> Parser<'a> {
                     return Ok(node);
                 }
                 let keys = self.keys()?;
-                self.expect("=")?;
+                self.require("=")?;
                 let value = self.value()?;
                 set(&mut node, &keys, value);
                 self.skip_lines();

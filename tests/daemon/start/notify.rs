@@ -94,14 +94,7 @@ fn a_daemon_whose_scrapes_stand_still_is_not_fed() {
     let dir = TempDir::with_prefix("scraped-test-").unwrap();
     let Some(disk) = HangingDisk::mount(dir.path().join("data")) else { return };
     let supervisor = Supervisor::bind(&dir.path().join("notify"));
-    let targets = FakeTargets::start();
-    targets.set("/metrics", Behaviour::Healthy(page("m 1\n")));
-    let config = format!(
-        "global: {{scrape_interval: 1s, scrape_timeout: 1s}}\n\
-         scrape_configs:\n- job_name: fake\n  static_configs: [{{targets: ['{}']}}]\n",
-        targets.address()
-    );
-    fs::write(dir.path().join("scraped.yml"), config).unwrap();
+    let _targets = FakeTargets::scraped_by(dir.path());
     let socket = dir.path().join("notify");
     let variables = [("NOTIFY_SOCKET", socket.to_str().unwrap()), ("WATCHDOG_USEC", "600000")];
     let scraped = Scraped::spawn_with(Arc::new(dir), &[], &variables);

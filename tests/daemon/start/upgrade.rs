@@ -6,28 +6,16 @@ use std::sync::Arc;
 
 use support::remote::on_disk_of;
 use support::scraped::Scraped;
-use support::targets::{Behaviour, FakeTargets, page};
+use support::targets::FakeTargets;
 use support::wait_until;
 use tempfile::TempDir;
 
 const INTERVAL_MS: i64 = 1000;
 
-fn write_config(dir: &TempDir) -> FakeTargets {
-    let targets = FakeTargets::start();
-    targets.set("/metrics", Behaviour::Healthy(page("m 1\n")));
-    let config = format!(
-        "global: {{scrape_interval: 1s, scrape_timeout: 1s}}\n\
-         scrape_configs:\n- job_name: fake\n  static_configs: [{{targets: ['{}']}}]\n",
-        targets.address()
-    );
-    fs::write(dir.path().join("scraped.yml"), config).unwrap();
-    targets
-}
-
 #[test]
 fn a_directory_of_a_newer_program_is_refused_and_one_of_an_older_is_taken_over() {
     let dir = Arc::new(TempDir::with_prefix("scraped-test-").unwrap());
-    let _targets = write_config(&dir);
+    let _targets = FakeTargets::scraped_by(dir.path());
     let scraped = Scraped::start_in(Arc::clone(&dir), &[]);
     let version = scraped.data_dir().join("version");
     wait_until("a sample", || scraped.stderr().contains("first samples written"));
@@ -75,7 +63,7 @@ fn scrapes_ms(dir: &TempDir) -> Vec<i64> {
 #[test]
 fn a_program_that_is_replaced_while_it_runs_goes_on_and_its_restart_loses_no_scrape() {
     let dir = Arc::new(TempDir::with_prefix("scraped-test-").unwrap());
-    let targets = write_config(&dir);
+    let targets = FakeTargets::scraped_by(dir.path());
     let program = dir.path().join("scraped");
     let install = || {
         let new = dir.path().join("scraped.new");
