@@ -19,6 +19,9 @@ use crate::commands::migrate::draft::Draft;
 use crate::flags::{Arguments, Done, Outcome};
 use crate::terminal::Terminal;
 
+/// Levels of a file: no tool's configuration has more, and each takes a piece of the stack.
+const MAX_DEPTH: usize = 50;
+
 /// Why nothing was made of the files.
 #[derive(Debug)]
 enum MigrateError {

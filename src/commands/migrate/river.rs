@@ -1,6 +1,8 @@
 //! The language of Alloy's files: blocks with labels, attributes, and expressions as far as a reader without a machine for
 //! them can take them apart.
 
+use crate::commands::migrate::MAX_DEPTH;
+
 /// `name "label" { … }`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(in crate::commands::migrate) struct Block {
@@ -45,7 +47,7 @@ impl Block {
 /// # Errors
 /// A sentence with a line.
 pub(in crate::commands::migrate) fn parse(content: &str) -> Result<Block, String> {
-    let mut parser = Parser { rest: content, whole: content };
+    let mut parser = Parser { rest: content, whole: content, depth: 0 };
     let mut root = Block::default();
     parser.body(&mut root)?;
     if parser.rest.is_empty() { Ok(root) } else { parser.fail("unexpected }") }
@@ -54,6 +56,8 @@ pub(in crate::commands::migrate) fn parse(content: &str) -> Result<Block, String
 struct Parser<'a> {
     rest: &'a str,
     whole: &'a str,
+    /// Blocks, lists and objects around what is read.
+    depth: usize,
 }
 
 impl Parser<'_> {
@@ -84,6 +88,17 @@ impl Parser<'_> {
 
     fn require(&mut self, token: &str) -> Result<(), String> {
         if self.eat(token) { Ok(()) } else { self.fail(&format!("expected {token}")) }
+    }
+
+    /// Reads what stands inside of something.
+    fn inside<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T, String>) -> Result<T, String> {
+        if self.depth == MAX_DEPTH {
+            return self.fail(&format!("more than {MAX_DEPTH} levels"));
+        }
+        self.depth += 1;
+        let done = read(self);
+        self.depth -= 1;
+        done
     }
 
     /// Letters, digits, dots.
@@ -118,7 +133,7 @@ impl Parser<'_> {
                 inner.label = self.quoted()?;
             }
             self.require("{")?;
-            self.body(&mut inner)?;
+            self.inside(|parser| parser.body(&mut inner))?;
             self.require("}")?;
             block.blocks.push(inner);
         }
@@ -178,7 +193,7 @@ impl Parser<'_> {
             while !self.eat("}") {
                 let key = if self.rest.starts_with('"') { self.quoted()? } else { self.name()? };
                 self.require("=")?;
-                fields.push((key, self.expression()?));
+                fields.push((key, self.inside(Self::expression)?));
                 self.eat(",");
             }
             return Ok(Expression::Object(fields));
@@ -206,7 +221,7 @@ impl Parser<'_> {
             if self.rest.is_empty() {
                 return self.fail(&format!("expected {end}"));
             }
-            all.push(self.expression()?);
+            all.push(self.inside(Self::expression)?);
             self.eat(",");
         }
         Ok(all)
@@ -239,6 +254,8 @@ mod tests {
             ("a = \n\"x", "line 2: a text has no end"),
             ("a = [1", "line 1: expected ]"),
             ("}", "line 1: unexpected }"),
+            (&format!("a =\n{}", "[".repeat(100_000)), "line 2: more than 50 levels"),
+            (&"a {\n".repeat(100_000), "line 51: more than 50 levels"),
         ] {
             assert_eq!(parse(bad).expect_err(bad), sentence);
         }

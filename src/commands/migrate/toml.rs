@@ -1,5 +1,6 @@
 //! TOML as far as configurations of Telegraf use it, as a tree: tables, arrays of tables, dotted keys, texts of each kind.
 
+use crate::commands::migrate::MAX_DEPTH;
 use crate::commands::migrate::tree::{get, list, map, plain, put, text};
 use crate::config::text::node::{Node, Value};
 
@@ -8,7 +9,7 @@ use crate::config::text::node::{Node, Value};
 /// # Errors
 /// A sentence with a line.
 pub(in crate::commands::migrate) fn parse(content: &str) -> Result<Node, String> {
-    let mut parser = Parser { rest: content, whole: content };
+    let mut parser = Parser { rest: content, whole: content, depth: 0 };
     let mut root = map([]);
     let mut path: Vec<String> = Vec::new();
     loop {
@@ -83,6 +84,8 @@ fn last(node: &mut Node) -> &mut Node {
 struct Parser<'a> {
     rest: &'a str,
     whole: &'a str,
+    /// Lists and tables around what is read.
+    depth: usize,
 }
 
 impl<'a> Parser<'a> {
@@ -117,6 +120,17 @@ impl<'a> Parser<'a> {
         if self.eat(token) { Ok(()) } else { self.fail(&format!("expected {token:?}")) }
     }
 
+    /// Reads what stands inside of something.
+    fn inside<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T, String>) -> Result<T, String> {
+        if self.depth == MAX_DEPTH {
+            return self.fail(&format!("more than {MAX_DEPTH} levels"));
+        }
+        self.depth += 1;
+        let done = read(self);
+        self.depth -= 1;
+        done
+    }
+
     /// `a.b."c d"`.
     fn keys(&mut self) -> Result<Vec<String>, String> {
         let mut keys = Vec::new();
@@ -137,6 +151,9 @@ impl<'a> Parser<'a> {
             self.skip_blanks();
             if !self.eat(".") {
                 return Ok(keys);
+            }
+            if keys.len() == MAX_DEPTH {
+                return self.fail(&format!("more than {MAX_DEPTH} levels"));
             }
         }
     }
@@ -178,7 +195,7 @@ impl<'a> Parser<'a> {
                 if self.eat("]") {
                     return Ok(list(all));
                 }
-                all.push(self.value()?);
+                all.push(self.inside(Self::value)?);
                 self.skip_lines();
                 self.eat(",");
             }
@@ -192,7 +209,7 @@ impl<'a> Parser<'a> {
                 }
                 let keys = self.keys()?;
                 self.require("=")?;
-                let value = self.value()?;
+                let value = self.inside(Self::value)?;
                 set(&mut node, &keys, value);
                 self.skip_lines();
                 self.eat(",");
@@ -242,6 +259,9 @@ mod tests {
             ("a = \"x", "line 1: a text has no end"),
             ("= 1", "line 1: expected a key"),
             ("\n\na =\n", "line 3: expected a value"),
+            (&format!("a = {}", "[".repeat(100_000)), "line 1: more than 50 levels"),
+            (&format!("a = {}", "{b = ".repeat(100_000)), "line 1: more than 50 levels"),
+            (&format!("[{}", "a.".repeat(100_000)), "line 1: more than 50 levels"),
         ] {
             assert_eq!(parse(bad).expect_err(bad), sentence);
         }
