@@ -14,9 +14,7 @@ use crate::wal::format::segment_reader::{
 };
 use crate::wal::gone::{OpenSegment, SegmentSamples};
 use crate::wal::head::LogReader;
-use std::fs::File;
 use std::io::{self, Read};
-use std::path::Path;
 use std::sync::Arc;
 
 /// What to do after a record.
@@ -147,8 +145,8 @@ impl Follower {
     ) -> (Stopped, u64) {
         let Position { segment, offset } = self.position;
         let source = Pages {
+            log: &self.log,
             segment: &self.open,
-            wal_dir: self.log.wal_dir(),
             number: segment,
             at: offset - offset % PAGE_BYTES as u64,
             limit: limit.unwrap_or(u64::MAX),
@@ -201,8 +199,8 @@ fn is_damage(cause: &io::Error) -> bool {
 
 /// A segment's bytes from a page's start on up to `limit` bytes from the segment's start.
 struct Pages<'a> {
+    log: &'a LogReader,
     segment: &'a OpenSegment,
-    wal_dir: &'a Path,
     number: u32,
     at: u64,
     limit: u64,
@@ -213,7 +211,10 @@ impl Read for Pages<'_> {
         let left = usize::try_from(self.limit.saturating_sub(self.at)).unwrap_or(usize::MAX);
         let n_wanted = buf.len().min(left);
         let Some(buf) = buf.get_mut(..n_wanted).filter(|buf| !buf.is_empty()) else { return Ok(0) };
-        let n_read = self.segment.read_at(self.wal_dir, self.number, buf, self.at)?;
+        let n_read = match self.log.read_memory(self.number, buf, self.at) {
+            Some(n_read) => n_read,
+            None => self.segment.read_at(self.log.wal_dir(), self.number, buf, self.at)?,
+        };
         self.at += n_read as u64;
         Ok(n_read)
     }
@@ -230,12 +231,11 @@ pub fn fingerprint(record: &[u8]) -> u32 {
 /// # Errors
 /// The segment cannot be read for another reason than that it is not there.
 pub fn record_before(log: &LogReader, position: Position) -> Result<Option<(u32, SegmentSamples)>, WalError> {
-    let path = segment::segment_path(log.wal_dir(), position.segment);
-    let file = match File::open(&path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        opened => opened.map_err(WalError::io("read segment", &path))?,
-    };
-    let mut reader = SegmentReader::new(file.take(position.offset), position.segment, Tail::Live);
+    let Position { segment, offset: limit } = position;
+    let path = segment::segment_path(log.wal_dir(), segment);
+    let open = log.open_segment();
+    let source = Pages { log, segment: &open, number: segment, at: 0, limit };
+    let mut reader = SegmentReader::new(source, segment, Tail::Live);
     let mut last = None;
     let mut samples = SegmentSamples::default();
     loop {
@@ -249,6 +249,11 @@ pub fn record_before(log: &LogReader, position: Position) -> Result<Option<(u32,
                 }
             }
             Ok(None) => break,
+            Err(CorruptionError { cause: CorruptionCause::Read(cause), .. })
+                if cause.kind() == io::ErrorKind::NotFound =>
+            {
+                return Ok(None);
+            }
             Err(CorruptionError { cause: CorruptionCause::Read(cause), .. }) if !is_damage(&cause) => {
                 return Err(WalError::io("read segment", &path)(cause));
             }

@@ -10,8 +10,11 @@ use crate::series::table::SeriesTable;
 use crate::wal::appender::Appender;
 use crate::wal::error::WalError;
 use crate::wal::format::closed_segment::ClosedSegment;
+use crate::wal::format::position::Position;
 use crate::wal::keep::durable::Durable;
 use crate::wal::log_readers::Readers;
+use crate::wal::memory::FlushRequest;
+use crate::wal::memory::ring::Ring;
 use crate::wal::metrics::WalMetrics;
 use crate::wal::open::lock::DirLock;
 use crate::wal::options::WalOptions;
@@ -55,6 +58,11 @@ struct Shared {
     readers: Readers,
     /// The same holds of this one.
     durable: Durable,
+    /// The memory end of the log; `None`: there is none.
+    ring: Option<Ring>,
+    /// The end of the log on the disk; `None` before the log is open, and once it is closed. A commit locks it under the head
+    /// lock, unless it goes to the ring: then nothing that is locked for a commit waits for a disk.
+    writer: Mutex<Option<SegmentWriter>>,
     /// The head lock. Nothing is sent on a channel that could block, fsynced or logged at length while it is held.
     head: Mutex<Head>,
 }
@@ -75,8 +83,7 @@ struct Found {
 #[derive(Debug)]
 struct Head {
     table: SeriesTable,
-    /// `None` before the log is open, and once it is closed.
-    writer: Option<SegmentWriter>,
+    is_open: bool,
     /// What the system said when the log could not be opened; `None` once it was.
     unopened: Option<i32>,
     truncation: TruncationMark,
@@ -87,6 +94,8 @@ struct Head {
     refusal: String,
     /// Wakes wal-maintenance: a file waits for its fsync, or the disk refused a write.
     waker: Option<Sender<()>>,
+    /// Asks wal-maintenance to write what is in memory.
+    flusher: Option<Sender<FlushRequest>>,
     /// These get a message after each commit; each channel has room for one, and beside it what counts those it had no room for.
     followers: Vec<(Sender<()>, Arc<Counter>)>,
     lock: Option<DirLock>,
@@ -139,17 +148,22 @@ impl Wal {
         self.shared.head.lock().table.len()
     }
 
-    /// Flushes, fsyncs and closes; later commits fail with [`WalError::Closed`]. The lock file is removed, so the
+    /// Fsyncs and closes; what is in memory was written by the maintenance thread. Later commits fail with [`WalError::Closed`]. The lock file is removed, so the
     /// maintenance thread must have stopped. A second call does nothing.
     ///
     /// # Errors
     /// The last fsync failed.
     pub fn close(&self) -> Result<(), WalError> {
-        let (writer, lock) = {
+        let lock = {
             let mut head = self.shared.head.lock();
             head.unopened = None;
-            (head.writer.take(), head.lock.take())
+            head.is_open = false;
+            head.lock.take()
         };
+        if let Some(ring) = &self.shared.ring {
+            ring.clear();
+        }
+        let writer = self.shared.writer.lock().take();
         let closed = writer.map_or(Ok(()), |mut writer| writer.close());
         if let Some(lock) = lock {
             lock.release();
@@ -194,9 +208,25 @@ impl Wal {
         Arc::clone(&self.shared.trouble)
     }
 
-    /// The segment being written so far; `None` once closed.
+    /// The end of the newest commit; `None` before the log is open, and once it is closed.
+    pub(in crate::wal) fn end(&self) -> Option<Position> {
+        let in_memory = self.shared.ring.as_ref().and_then(Ring::end);
+        in_memory.or_else(|| self.shared.writer.lock().as_ref().map(SegmentWriter::end))
+    }
+
+    /// The memory end of the log.
+    pub(in crate::wal) fn ring(&self) -> Option<&Ring> {
+        self.shared.ring.as_ref()
+    }
+
+    /// How far the log survives a loss of power.
+    pub(in crate::wal) fn durable(&self) -> &Durable {
+        &self.shared.durable
+    }
+
+    /// The segment being written on the disk so far; `None` once closed.
     pub(in crate::wal) fn current(&self) -> Option<ClosedSegment> {
-        self.shared.head.lock().writer.as_ref().map(SegmentWriter::current)
+        self.shared.writer.lock().as_ref().map(SegmentWriter::current)
     }
 
     /// Runs `work` on the table and the truncation mark under the head lock: commits wait, so it must be a slice of
@@ -239,10 +269,16 @@ impl Collect for Wal {
 impl Wal {
     /// From now on the disk has room for this many bytes; `None` for any number.
     pub fn limit_disk(&self, room_bytes: Option<u64>) {
-        if let Some(writer) = &self.shared.head.lock().writer {
+        if let Some(writer) = &*self.shared.writer.lock() {
             let state = crate::wal::format::full_disk::DiskState { room_bytes, ..Default::default() };
             writer.disk().set(state);
         }
+    }
+
+    /// The disk that its segments are on.
+    #[cfg(test)]
+    pub(in crate::wal) fn disk_of_tests(&self) -> crate::wal::format::full_disk::FullDisk {
+        self.shared.writer.lock().as_ref().map(SegmentWriter::disk).unwrap_or_default()
     }
 
     /// Takes a series away as truncation does with one that had no sample for long.

@@ -36,7 +36,7 @@ fn open_compressed(dir: &Path, compression: Compression) -> Wal {
 }
 
 fn disk(wal: &Wal) -> FullDisk {
-    wal.shared.head.lock().writer.as_ref().unwrap().disk()
+    wal.disk_of_tests()
 }
 
 /// Drops every clone and, as a crash, leaves the files as they are.
@@ -356,7 +356,7 @@ fn an_fsync_needs_no_descriptor() {
     // Others open files meanwhile: their number is compared until no one does.
     let is_steady = (0..1000).any(|_| {
         let before = count();
-        let (_, handle) = wal.upkeep().to_sync().unwrap();
+        let handle = wal.upkeep().to_sync().unwrap().file;
         let during = count();
         handle.sync().unwrap();
         before == during

@@ -18,6 +18,8 @@ pub(in crate::wal) struct Readers(Mutex<State>);
 struct State {
     last_id: u64,
     kept: BTreeMap<u64, Position>,
+    /// How far each has settled the log, which is further than what is kept for it: that is remembered on the disk.
+    settled: BTreeMap<u64, Position>,
     /// What segments that went held although a reader needed it, and those that are about to go.
     gone: BTreeMap<u32, SegmentSamples>,
     /// Numbers in `gone` of segments whose content has vanished while they stay in the log.
@@ -31,6 +33,16 @@ impl Readers {
     /// The first segment that a reader needs; `None` without readers.
     pub(in crate::wal) fn needed_from(&self) -> Option<u32> {
         self.0.lock().kept.values().map(|position| position.segment).min()
+    }
+
+    /// Where the reader that is the last has settled everything; `None` without readers.
+    pub(in crate::wal) fn settled(&self) -> Option<Position> {
+        self.0.lock().settled.values().min().copied()
+    }
+
+    /// The claim `id` has settled everything before `position`.
+    pub(in crate::wal) fn settle(&self, id: u64, position: Position) {
+        self.0.lock().settled.insert(id, position);
     }
 
     /// These segments are about to go: what they hold is remembered for readers that have not come so far.
@@ -83,6 +95,7 @@ impl Readers {
         state.last_id += 1;
         let id = state.last_id;
         state.kept.insert(id, position);
+        state.settled.insert(id, position);
         state.forget_gone();
         id
     }
@@ -105,6 +118,7 @@ impl Readers {
     pub(in crate::wal) fn release(&self, id: u64) {
         let mut state = self.0.lock();
         state.kept.remove(&id);
+        state.settled.remove(&id);
         state.forget_gone();
     }
 

@@ -29,12 +29,10 @@ impl Wal {
         is_bounded: bool,
     ) -> Result<Option<(Lookup, i64)>, WalError> {
         let mut head = self.shared.head.lock();
-        let Head { table, writer, unopened, .. } = &mut *head;
-        let segment = match writer {
-            Some(writer) => writer.number(),
-            None if unopened.is_some() => 0,
-            None => return Err(WalError::Closed),
-        };
+        let Head { table, is_open, unopened, .. } = &mut *head;
+        if !*is_open && unopened.is_none() {
+            return Err(WalError::Closed);
+        }
         let bound = self.shared.series_bound.get().filter(|_| is_bounded);
         let has_room = bound.is_none_or(|bound| bound.admits(table.len() as u64, table.counted_bytes()));
         let found = match has_room {
@@ -52,7 +50,7 @@ impl Wal {
         let state = table.state_mut(lookup.handle).ok_or(WalError::TooManySeries)?;
         if lookup.created {
             // Truncation takes it for a series of this segment until it is written, and removes it if it never is.
-            state.last_segment = segment;
+            state.last_segment = self.end().unwrap_or_default().segment;
         }
         Ok(Some((lookup, state.last_ts_ms)))
     }

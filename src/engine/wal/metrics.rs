@@ -73,6 +73,10 @@ metrics_table! {
         samples_lost_to_retention: Counter => "scraped_wal_samples_lost_total" ["reason" = "retention"];
         /// Samples in segments that vanished: somebody removed them, or the disk went away.
         samples_lost_to_vanishing: Counter => "scraped_wal_samples_lost_total" ["reason" = "vanished"];
+        /// Samples in memory that went for newer ones, while the disk took none.
+        samples_lost_to_full_memory: Counter => "scraped_wal_samples_lost_total" ["reason" = "memory_full"];
+        memory_bytes: Gauge => "scraped_wal_memory_bytes",
+            "Bytes of the log that are in memory: not sent yet, or not written yet.";
         unusable: Gauge => "scraped_wal_unusable",
             "1 while the log's directory is gone or read-only; see also /-/ready.";
         records_skipped: Family<Counter> = Family::new(&["type"]) => "scraped_wal_records_skipped_total",

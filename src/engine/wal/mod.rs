@@ -10,6 +10,7 @@ pub mod gone;
 pub mod head;
 pub mod keep;
 mod log_readers;
+mod memory;
 pub mod metrics;
 pub mod open;
 pub mod options;

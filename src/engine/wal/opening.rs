@@ -18,6 +18,7 @@ use crate::wal::keep::disk;
 use crate::wal::keep::disk::Reserve;
 use crate::wal::keep::durable::Durable;
 use crate::wal::log_readers::Readers;
+use crate::wal::memory::ring::Ring;
 use crate::wal::metrics::WalMetrics;
 use crate::wal::open::lock::{CleanStart, DirLock};
 use crate::wal::open::replay;
@@ -42,19 +43,19 @@ impl Wal {
         metrics.clean_start.set(CleanStart::LockFileDisabled.gauge_value());
         let head = Head {
             table: SeriesTable::provisional(),
-            writer: None,
+            is_open: false,
             unopened: Some(NOT_TRIED),
             truncation: TruncationMark::default(),
             commit: CommitBuffers::new(options.compression),
             poisoned: None,
             refusal: String::new(),
             waker: None,
+            flusher: None,
             followers: Vec::new(),
             lock: None,
         };
         let shared = Shared {
             wal_dir: options.path.join(WAL_DIR),
-            options,
             metrics: Arc::new(metrics),
             found: OnceLock::new(),
             trouble: Arc::default(),
@@ -63,7 +64,10 @@ impl Wal {
             series_bound: OnceLock::new(),
             readers: Readers::default(),
             durable: Durable::default(),
+            ring: options.memory_bytes.map(Ring::new),
+            writer: Mutex::default(),
             head: Mutex::new(head),
+            options,
         };
         Wal { shared: Arc::new(shared) }
     }
@@ -172,7 +176,8 @@ impl Wal {
         writer.set_lost(refused);
         head.table = table;
         head.truncation.truncated = truncated;
-        head.writer = Some(writer);
+        head.is_open = true;
+        *self.shared.writer.lock() = Some(writer);
         summary
     }
 }

@@ -44,6 +44,11 @@ pub struct WalOptions {
     pub retention_max_bytes: Option<u64>,
     /// `--wal.fsync-interval`.
     pub fsync_interval: Duration,
+    /// `--storage.agent.memory-first` in bytes: commits stay in memory until there is a reason to write them. `None`: each
+    /// is written at once.
+    pub memory_bytes: Option<u64>,
+    /// `--storage.agent.flush-after`: what is in memory and not settled is written when it is as old.
+    pub flush_after: Duration,
     /// `--storage.agent.no-lockfile` is false.
     pub lock_file: bool,
 }
@@ -59,6 +64,8 @@ impl WalOptions {
             retention_max_time: Duration::ZERO,
             retention_max_bytes: None,
             fsync_interval: Duration::from_secs(15),
+            memory_bytes: None,
+            flush_after: Duration::from_secs(300),
             lock_file: true,
         }
     }

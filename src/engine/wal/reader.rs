@@ -3,7 +3,7 @@
 //!
 //! No sample is written and no segment removed through it. [`crate::wal::follow`] reads the records themselves.
 
-use super::{Head, Wal, wake};
+use super::{Wal, wake};
 use crate::metric_type::MetricType;
 use crate::metrics::Counter;
 use crate::series::table::{LabelPairs, SeriesTable};
@@ -12,8 +12,8 @@ use crate::wal::error::WalError;
 use crate::wal::format::position::Position;
 use crate::wal::format::segment;
 use crate::wal::gone::{Gone, OpenSegment};
+use crate::wal::memory::ring::Ring;
 use crate::wal::rest::rest_before_slice;
-use crate::wal::write::segment_writer::SegmentWriter;
 use crossbeam_channel::Sender;
 use std::num::NonZeroU32;
 use std::path::Path;
@@ -47,6 +47,12 @@ impl ReaderMark {
     pub fn keep_from(&self, position: Position) {
         self.wal.readers().keep(self.id, position);
     }
+
+    /// Everything before `position` is settled, which need not be remembered on the disk yet: what is in memory before it
+    /// may go.
+    pub fn settle(&self, position: Position) {
+        self.wal.readers().settle(self.id, position);
+    }
 }
 
 impl Drop for ReaderMark {
@@ -79,6 +85,9 @@ impl LogReader {
 
     /// From now on truncation by age leaves what stands behind `position`.
     pub fn claim(&self, position: Position) -> ReaderMark {
+        if let Some(ring) = self.wal.ring() {
+            ring.note_readers();
+        }
         ReaderMark { wal: self.wal.clone(), id: self.wal.readers().register(position) }
     }
 
@@ -117,12 +126,15 @@ impl LogReader {
 
     /// The end of the newest commit; `None` once closed.
     pub fn committed_end(&self) -> Option<Position> {
-        self.wal.shared.head.lock().writer.as_ref().map(SegmentWriter::end)
+        self.wal.end()
     }
 
     /// Timestamp of the newest sample in the segment being written; `None` once closed or while that is empty.
     pub fn newest_ts_ms(&self) -> Option<i64> {
-        self.wal.current()?.newest_ts_ms
+        match self.wal.ring().filter(|ring| !ring.is_empty()) {
+            Some(ring) => ring.newest_ts_ms(),
+            None => self.wal.current()?.newest_ts_ms,
+        }
     }
 
     /// From now on commits go to a segment of which nothing is written yet; its number.
@@ -130,11 +142,14 @@ impl LogReader {
     /// # Errors
     /// The segment cannot be made; [`WalError::Closed`].
     pub fn start_segment(&self) -> Result<u32, WalError> {
-        let mut head = self.wal.shared.head.lock();
-        let Head { writer, waker, .. } = &mut *head;
+        let head = self.wal.shared.head.lock();
+        if let Some(number) = self.wal.ring().and_then(Ring::rotate) {
+            return Ok(number);
+        }
+        let mut writer = self.wal.shared.writer.lock();
         let writer = writer.as_mut().ok_or(WalError::Closed)?;
         writer.rotate()?;
-        wake(waker);
+        wake(&head.waker);
         Ok(writer.number())
     }
 
@@ -151,6 +166,20 @@ impl LogReader {
         self.wal.upkeep().sync()
     }
 
+    /// The last record that survives a loss of power: its end and its checksum; `None` where that is not known.
+    pub fn last_durable(&self) -> Option<(Position, u32)> {
+        self.wal.shared.durable.last_record()
+    }
+
+    pub(in crate::wal) fn wal(&self) -> &Wal {
+        &self.wal
+    }
+
+    /// Copies from place `at` of a segment that is in memory; `None` if it is not.
+    pub(in crate::wal) fn read_memory(&self, number: u32, buf: &mut [u8], at: u64) -> Option<usize> {
+        self.wal.ring()?.read_at(number, buf, at)
+    }
+
     /// The start of the oldest segment.
     ///
     /// # Errors
@@ -159,7 +188,9 @@ impl LogReader {
         let segments = segment::list(self.wal_dir())?;
         let truncated = self.truncated();
         let is_kept = |number: u32| truncated.is_none_or(|last| number > last);
-        let oldest = segments.into_iter().map(|segment| segment.number).find(|number| is_kept(*number));
+        let on_disk = segments.into_iter().map(|segment| segment.number).find(|number| is_kept(*number));
+        let in_memory = self.wal.ring().and_then(Ring::first_number);
+        let oldest = on_disk.into_iter().chain(in_memory).min();
         Ok(Position { segment: oldest.unwrap_or_default(), offset: 0 })
     }
 

@@ -8,8 +8,10 @@ use crate::series::table::SeriesTable;
 use crate::wal::error::WalError;
 use crate::wal::head::{Head, Wal, wake};
 use crate::wal::keep::disk;
+use crate::wal::memory::ring::Ring;
 use crate::wal::write::commit::CommitReport;
 use crate::wal::write::commit::{Refused, SLICE_ENTRIES};
+use crate::wal::write::log_end::LogEnd;
 use crate::wal::write::staged::{Progress, Staged};
 use crossbeam_channel::TrySendError;
 use parking_lot::MutexGuard;
@@ -39,10 +41,7 @@ impl Wal {
                     }
                     between();
                 }
-                Err(Refused { cause, .. })
-                    if !has_asked && disk::is_full(&cause) && self.shared.room.ask(|| self.wake()) =>
-                {
-                    has_asked = true;
+                Err(Refused { cause, .. }) if disk::is_full(&cause) && self.has_made_room(&mut has_asked) => {
                 }
                 Err(Refused { samples, cause }) => {
                     let is_first = self.note_refused(samples as u64, &cause);
@@ -65,22 +64,33 @@ impl Wal {
         let staged = pins.staged;
         let mut guard = self.shared.head.lock();
         let head = &mut *guard;
-        let Head { table, writer, unopened, truncation, commit, poisoned, waker, .. } = head;
+        let Head { table, is_open, unopened, truncation, commit, poisoned, waker, .. } = head;
         if let Some(errno) = *unopened {
             let cause = io::Error::from_raw_os_error(errno);
             return Ok(Err(Refused { samples: staged.n_samples(), cause }));
         }
-        let writer = writer.as_mut().ok_or(WalError::Closed)?;
+        if !*is_open {
+            return Err(WalError::Closed);
+        }
         // Pinned ones only get stale all at once: where the log was opened since, there is another table.
         let n_to_check = if pins.n_pinned == 0 { usize::MAX } else { 1 };
         if staged.handles().take(n_to_check).any(|handle| table.state(handle).is_none()) {
             return Err(WalError::StaleSeries);
         }
-        let segment_before = writer.number();
-        let committed = commit.commit(table, writer, truncation.running, staged, progress);
-        if writer.number() != segment_before {
+        let mut writer = None;
+        let mut end = match self.ring_for_commits() {
+            Some(ring) => LogEnd::in_memory(ring, self.segment_size_bytes()),
+            None => {
+                let writer = writer.insert(self.shared.writer.lock());
+                LogEnd::Disk(writer.as_mut().ok_or(WalError::Closed)?)
+            }
+        };
+        let segment_before = end.number();
+        let committed = commit.commit(table, &mut end, truncation.running, staged, progress);
+        if end.needs_upkeep(segment_before) {
             wake(waker);
         }
+        drop(writer);
         let Ok(report) = &committed else { return Ok(committed) };
         metrics.float_samples_appended.add((report.appended - report.histograms) as u64);
         metrics.histograms_appended.add(report.histograms as u64);
@@ -118,6 +128,32 @@ impl Wal {
             log::info!("the write-ahead log is written again; {samples} samples were lost meanwhile");
         }
         Ok(committed)
+    }
+
+    /// The memory end of the log, while there is somebody to read from it or something in it.
+    fn ring_for_commits(&self) -> Option<&Ring> {
+        let ring = self.shared.ring.as_ref()?;
+        if ring.is_empty() {
+            self.readers().settled()?;
+            ring.begin(self.current()?);
+        }
+        Some(ring)
+    }
+
+    /// True if it is worth trying to commit again. The oldest segments go before new samples do: those on the disk first,
+    /// and where that does not help, those in memory.
+    fn has_made_room(&self, has_asked: &mut bool) -> bool {
+        if !std::mem::replace(has_asked, true) && self.shared.room.ask(|| self.wake()) {
+            return true;
+        }
+        let Some(segment) = self.shared.ring.as_ref().and_then(Ring::drop_oldest) else { return false };
+        self.readers().note_hollow(&segment);
+        self.shared.metrics.samples_lost_to_full_memory.add(segment.samples);
+        log::warn!(
+            "the memory for the write-ahead log is full and the disk does not take it: the oldest samples in memory are \
+             dropped; raise storage.agent.memory-first or mend the disk to keep them"
+        );
+        true
     }
 
     /// Remembers lost samples; true if the write before worked.

@@ -24,6 +24,17 @@ pub struct ClosedSegment {
     pub head: Head,
 }
 
+/// What a batch holds, for truncation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BatchSamples {
+    /// Number of samples, native histograms among them.
+    pub samples: u64,
+    /// Number of native histograms.
+    pub histograms: u64,
+    /// Newest timestamp in milliseconds.
+    pub newest_ts_ms: Option<i64>,
+}
+
 /// How a file begins, by which it is known again: the samples of a log's first commits have times that no other has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Head {

@@ -17,6 +17,7 @@ const PIECE_BYTES: usize = 1024 * 1024;
 #[derive(Debug)]
 pub struct RecordBatch {
     compressor: Compressor,
+    compression: Compression,
     scratch: Vec<u8>,
     payloads: Vec<u8>,
     records: Vec<BatchRecord>,
@@ -35,10 +36,19 @@ impl RecordBatch {
     pub fn new(compression: Compression) -> Self {
         Self {
             compressor: Compressor::new(compression),
+            compression,
             scratch: Vec::new(),
             payloads: Vec::new(),
             records: Vec::new(),
             saved_bytes: 0,
+        }
+    }
+
+    /// How the records to come are compressed.
+    pub fn compress_with(&mut self, compression: Compression) {
+        if self.compression != compression {
+            self.compression = compression;
+            self.compressor = Compressor::new(compression);
         }
     }
 
@@ -73,6 +83,11 @@ impl RecordBatch {
     /// Bytes that compression saved.
     pub fn saved_bytes(&self) -> u64 {
         self.saved_bytes
+    }
+
+    /// The last record as it will stand in the log.
+    pub fn last_payload(&self) -> Option<&[u8]> {
+        self.payloads().last().map(|(payload, _)| payload)
     }
 
     /// At most this many bytes of a segment hold the records, wherever they start.

@@ -15,6 +15,8 @@ struct State {
     end: Position,
     /// Samples of the segment at `end` that are before it.
     samples: u64,
+    /// Checksum of the record that ends there, where that is known.
+    fingerprint: Option<u32>,
     /// Segments of which an fsync failed, and from where on they are not durable. A later fsync that works says nothing:
     /// the system may have thrown away what it could not write.
     given_up: BTreeMap<u32, u64>,
@@ -30,17 +32,24 @@ impl Durable {
         position <= state.end && given_up.is_none_or(|from| position.offset <= *from)
     }
 
+    /// Up to where everything is durable, with the checksum of the record that ends there; `None` where that is not known.
+    pub(in crate::wal) fn last_record(&self) -> Option<(Position, u32)> {
+        let state = self.0.lock();
+        let is_given_up = state.given_up.contains_key(&state.end.segment);
+        state.fingerprint.filter(|_| !is_given_up).map(|fingerprint| (state.end, fingerprint))
+    }
+
     /// Whether an fsync of this segment failed.
     pub(in crate::wal) fn is_given_up(&self, segment: u32) -> bool {
         self.0.lock().given_up.contains_key(&segment)
     }
 
-    /// All that `segment` held was fsynced.
-    pub(in crate::wal) fn note_synced(&self, segment: &ClosedSegment) {
+    /// All that `segment` held was fsynced, up to a record with this checksum where that is known.
+    pub(in crate::wal) fn note_synced(&self, segment: &ClosedSegment, fingerprint: Option<u32>) {
         let mut state = self.0.lock();
         let end = Position { segment: segment.number, offset: segment.bytes };
-        if state.end <= end {
-            (state.end, state.samples) = (end, segment.samples);
+        if state.end < end || (state.end == end && fingerprint.is_some()) {
+            (state.end, state.samples, state.fingerprint) = (end, segment.samples, fingerprint);
         }
     }
 
@@ -51,6 +60,17 @@ impl Durable {
         let (from, before) = if is_begun { (state.end.offset, state.samples) } else { (0, 0) };
         state.given_up.entry(segment).or_insert(from);
         samples.saturating_sub(before)
+    }
+
+    /// Bytes of a segment of which an fsync failed that are durable all the same, and samples in them.
+    pub(in crate::wal) fn before_given_up(&self, segment: u32) -> (u64, u64) {
+        let state = self.0.lock();
+        if state.end.segment == segment { (state.end.offset, state.samples) } else { (0, 0) }
+    }
+
+    /// The file of this segment is another one, without what was given up.
+    pub(in crate::wal) fn begin_again(&self, segment: u32) {
+        self.0.lock().given_up.remove(&segment);
     }
 
     /// Whether what the start found was fsynced.

@@ -9,6 +9,7 @@ use std::{io, mem};
 
 use crossbeam_channel::{bounded, select};
 
+use crate::sorting::sort_by_key;
 use crate::threads::stop::{Stopper, stop_pair};
 use crate::threads::{Thread, ThreadKind};
 use crate::wal::error::WalError;
@@ -19,13 +20,16 @@ use crate::wal::keep::byte_bound::{ByteBound, Complaint};
 use crate::wal::keep::checkpoint::checkpoint_bytes;
 use crate::wal::keep::disk;
 use crate::wal::keep::disk::Reserve;
+use crate::wal::keep::flush;
 use crate::wal::keep::place;
 use crate::wal::keep::place::{Place, Restored};
 use crate::wal::keep::retention;
 use crate::wal::keep::retention::{Bounds, Truncation, Usage};
 use crate::wal::keep::returned::Returned;
 use crate::wal::keep::truncate_files::{delete_files, truncate};
-use crate::wal::keep::truncate_series::compact_symbols;
+use crate::wal::keep::truncate_series::{SeriesTruncation, compact_symbols};
+use crate::wal::memory::FlushRequest;
+use crate::wal::memory::ring::Ring;
 use crate::wal::write::segment_writer::Rotated;
 
 /// It walks files and encodes records, nothing is deep.
@@ -33,6 +37,12 @@ const THREAD: ThreadKind = ThreadKind { name: "wal-maintenance", stack_bytes: 25
 
 /// Capacity of the wake-up channel: one is enough to be awake. The head drops what does not fit.
 const WAKES: usize = 1;
+
+/// Capacity of the channel of requests to write what is in memory. Full: who asks waits its turn.
+const FLUSHES: usize = 4;
+
+/// Time between two looks at series that nothing in memory speaks of any more.
+const FORGET_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Bounds of the time between two rounds, whatever `--wal.fsync-interval` says: age and bytes are looked at too, and
 /// whether the log is still where it was.
@@ -63,10 +73,12 @@ impl Handle {
     pub fn spawn(wal: Wal, readers_known: ReadersKnown) -> io::Result<Handle> {
         let (stopper, stop) = stop_pair();
         let (waker, wakes) = bounded(WAKES);
+        let (flusher, flushes) = bounded(FLUSHES);
         let round = wal.options().fsync_interval.clamp(MIN_ROUND, MAX_ROUND);
         let thread = THREAD.spawn_essential("", move || {
             let _served = Served(wal.clone());
             wal.upkeep().wake_with(waker);
+            wal.upkeep().flush_with(flusher);
             wal.upkeep().room().serve();
             let mut maintenance = Maintenance::new(wal, readers_known);
             loop {
@@ -74,9 +86,12 @@ impl Handle {
                 select! {
                     recv(stop.receiver()) -> _ => break,
                     recv(wakes) -> _ => {}
+                    recv(flushes) -> request => maintenance.answer(request.ok()),
                     default(round) => {}
                 }
             }
+            let written = maintenance.write_memory();
+            maintenance.note_sync(written);
         })?;
         Ok(Handle { stopper, thread })
     }
@@ -117,6 +132,8 @@ pub struct Maintenance {
     checkpoint_bytes: u64,
     reserve: Reserve,
     last_fsync: Option<Instant>,
+    /// When series were last forgotten that had no samples but in memory, and up to which segment.
+    last_forget: Option<(Instant, u32)>,
     /// The segment being written and the newest timestamp when it was first seen.
     current_since: Option<(u32, i64)>,
     /// The bound in bytes cannot be kept; said once.
@@ -159,6 +176,7 @@ impl Maintenance {
             checkpoint_bytes,
             reserve,
             last_fsync: None,
+            last_forget: None,
             current_since: None,
             is_below_floor: false,
             is_losing: false,
@@ -176,6 +194,7 @@ impl Maintenance {
         self.take_rotated();
         let is_in_place = self.is_in_place();
         self.remove_covered();
+        self.free_memory();
         if !is_in_place {
             if let Some(question) = self.wal.upkeep().room().asked() {
                 self.wal.upkeep().room().answer(question, false);
@@ -189,14 +208,75 @@ impl Maintenance {
             let synced = self.sync_current();
             self.note_sync(synced);
         }
+        let written = self.write_memory_if_due(now);
+        self.note_sync(written);
+        self.forget_series(now);
         if let Some(question) = self.wal.upkeep().room().asked() {
-            let has_gained = self.make_room();
+            let has_gained = match self.wal.ring().filter(|ring| !ring.is_empty()) {
+                Some(_) => self.write_memory().is_ok(),
+                None => self.make_room(),
+            };
             self.wal.upkeep().room().answer(question, has_gained);
         }
         self.rotate_for_max_time();
         self.truncate_if_due();
         compact_symbols(&self.wal);
         self.fill_reserve();
+    }
+
+    /// Somebody wants what is in memory to be on the disk.
+    fn answer(&mut self, request: Option<FlushRequest>) {
+        let Some(FlushRequest { done }) = request else { return };
+        // It has room for the one message, and who asked may be gone.
+        let _ = done.send(self.write_memory());
+    }
+
+    /// Lets go of memory what is settled, or on the disk for good.
+    fn free_memory(&self) {
+        let Some(ring) = self.wal.ring() else { return };
+        ring.free(self.wal.readers().settled(), |position| self.wal.durable().reaches(position));
+        self.wal.metrics().memory_bytes.set(ring.bytes() as f64);
+    }
+
+    /// Writes what is in memory if it is old, if there is little room left, or if there is no reader to wait for.
+    fn write_memory_if_due(&mut self, now: Instant) -> Result<(), WalError> {
+        let Some(ring) = self.wal.ring().filter(|ring| !ring.is_empty()) else { return Ok(()) };
+        let settled = self.wal.readers().settled();
+        if settled.is_some() && !ring.is_due(settled, self.wal.options().flush_after, now) {
+            return Ok(());
+        }
+        self.write_memory()?;
+        if settled.is_none()
+            && let Some(ring) = self.wal.ring()
+        {
+            ring.leave(self.wal.upkeep().disk_end()?);
+        }
+        Ok(())
+    }
+
+    /// Writes what is in memory and not settled, and makes it durable; where the disk is full, the oldest segments go.
+    pub(super) fn write_memory(&mut self) -> Result<(), WalError> {
+        let mut written = flush::write_unsettled(&self.wal, &mut self.closed);
+        if written.as_ref().is_err_and(|error| error.cause().is_some_and(disk::is_full)) && self.make_room() {
+            written = flush::write_unsettled(&self.wal, &mut self.closed);
+        }
+        self.take_rotated();
+        let synced = self.sync_current();
+        self.free_memory();
+        written.and(synced)
+    }
+
+    /// Forgets series without samples in what is kept, where segments have left the memory unwritten.
+    fn forget_series(&mut self, now: Instant) {
+        let Some(skipped) = self.wal.ring().and_then(Ring::skipped) else { return };
+        let is_settled = self.wal.readers().settled().is_some_and(|settled| settled.segment > skipped);
+        let is_due = self.last_forget.is_none_or(|(last, up_to)| {
+            up_to < skipped && now.saturating_duration_since(last) >= FORGET_INTERVAL
+        });
+        if is_settled && is_due {
+            self.last_forget = Some((now, skipped));
+            SeriesTruncation::begin(&self.wal, skipped).finish();
+        }
     }
 
     /// Whether the log is where it was, or is there again; logs it, and changes readiness.
@@ -296,6 +376,7 @@ impl Maintenance {
             self.wal.upkeep().forget_rotated(closed.number);
         }
         if has_rotated {
+            sort_by_key(&mut self.closed, |segment| segment.number);
             let synced =
                 segment::sync_dir(self.wal.wal_dir()).inspect_err(|_| self.wal.upkeep().give_up_name());
             self.note_sync(synced);
@@ -343,7 +424,9 @@ impl Maintenance {
     }
 
     fn truncate_if_due(&mut self) {
-        let Some(current) = self.wal.current() else { return };
+        let Some(mut current) = self.wal.current() else { return };
+        // Age is that in the whole log.
+        current.newest_ts_ms = self.wal.reader().newest_ts_ms().or(current.newest_ts_ms);
         let total_bytes = self.measure();
         let floor_bytes = retention::floor_bytes(
             self.wal.segment_size_bytes(),
@@ -416,6 +499,7 @@ impl Maintenance {
 
     /// True if the segments are gone.
     fn truncate(&mut self, truncation: Truncation, cause: Cause) -> bool {
+        let Some(current) = self.wal.current().map(|current| current.number) else { return false };
         let start = Instant::now();
         let metrics = self.wal.metrics();
         metrics.truncations.inc();
@@ -423,7 +507,13 @@ impl Maintenance {
             Cause::Due => None,
             Cause::FullDisk => Some(&self.reserve),
         };
-        let truncated = truncate(&self.wal, truncation.last, &self.closed, reserve);
+        let truncated = match self.wal.ring().and_then(Ring::skipped) {
+            // What is on the disk is settled as a whole, and its series may be forgotten.
+            Some(skipped) if skipped >= current => {
+                flush::begin_behind(&self.wal, &mut self.closed, skipped, reserve)
+            }
+            _ => truncate(&self.wal, truncation.last, &self.closed, reserve),
+        };
         metrics.truncate_duration.observe_duration(start.elapsed());
         let truncated = match truncated {
             Ok(truncated) => truncated,

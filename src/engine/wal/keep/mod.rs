@@ -4,6 +4,7 @@ mod byte_bound;
 pub mod checkpoint;
 pub mod disk;
 pub(in crate::wal) mod durable;
+pub mod flush;
 pub mod maintenance;
 pub(crate) mod place;
 pub mod retention;

@@ -187,7 +187,7 @@ fn fill_up(
 }
 
 /// A file with the number of a segment that is missing and the series that it named.
-fn write_hollow(wal: &Wal, number: u32) -> Result<ClosedSegment, WalError> {
+pub(super) fn write_hollow(wal: &Wal, number: u32) -> Result<ClosedSegment, WalError> {
     let path = segment_path(wal.wal_dir(), number);
     let beside = path.with_extension("tmp");
     checkpoint::remove(&beside)?;

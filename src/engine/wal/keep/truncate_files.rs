@@ -42,6 +42,21 @@ pub fn truncate(
     closed: &[ClosedSegment],
     reserve: Option<&Reserve>,
 ) -> Result<Truncated, WalError> {
+    let truncated = checkpoint_up_to(wal, last, closed, reserve)?;
+    delete_files(wal, truncated.last)?;
+    Ok(truncated)
+}
+
+/// A checkpoint of the series that go on behind segment `last`, and the others are forgotten; its segments are still there.
+///
+/// # Errors
+/// The checkpoint could not be written: nothing has changed.
+pub(in crate::wal) fn checkpoint_up_to(
+    wal: &Wal,
+    last: u32,
+    closed: &[ClosedSegment],
+    reserve: Option<&Reserve>,
+) -> Result<Truncated, WalError> {
     let series = SeriesTruncation::begin(wal, last);
     let last = series.last();
     wal.readers().note_going(closed.iter().filter(|segment| segment.number <= last));
@@ -62,7 +77,6 @@ pub fn truncate(
     };
     let mut truncated = written.inspect_err(|_| metrics.checkpoint_creations_failed.inc())?;
     truncated.removed_series = series.finish();
-    delete_files(wal, last)?;
     Ok(truncated)
 }
 

@@ -7,12 +7,13 @@ use crate::metric_type::MetricType;
 use crate::series::annotations::LatestExemplar;
 use crate::series::table::{SeriesState, SeriesTable};
 use crate::series::{SeriesHandle, SeriesRef};
+use crate::wal::format::closed_segment::BatchSamples;
 use crate::wal::format::record::exemplars::ExemplarEntry;
 use crate::wal::format::record::metadata::MetadataEntry;
 use crate::wal::format::record::samples::Sample;
 use crate::wal::options::Compression;
 use crate::wal::write::encoded_records::Records;
-use crate::wal::write::segment_writer::{BatchSamples, SegmentWriter};
+use crate::wal::write::log_end::LogEnd;
 use crate::wal::write::staged::ExemplarTime;
 use crate::wal::write::staged::{Progress, Staged, StagedExemplar, StagedMetadata};
 use std::io;
@@ -31,6 +32,8 @@ const KEPT_OTHERS: usize = 1024;
 #[derive(Debug)]
 pub(in crate::wal) struct CommitBuffers {
     records: Records,
+    /// Of what goes to the disk.
+    compression: Compression,
     kept: Vec<KeptSample>,
     logged: Vec<LoggedSeries>,
     exemplars: Vec<KeptExemplar>,
@@ -76,6 +79,7 @@ impl CommitBuffers {
     pub(in crate::wal) fn new(compression: Compression) -> Self {
         Self {
             records: Records::new(compression),
+            compression,
             kept: Vec::new(),
             logged: Vec::new(),
             exemplars: Vec::new(),
@@ -90,7 +94,7 @@ impl CommitBuffers {
     pub(in crate::wal) fn commit(
         &mut self,
         table: &mut SeriesTable,
-        writer: &mut SegmentWriter,
+        end: &mut LogEnd<'_>,
         truncating: Option<u32>,
         staged: &Staged,
         progress: &mut Progress,
@@ -100,7 +104,8 @@ impl CommitBuffers {
             self.take_back(table);
             self.clear();
         }
-        let segment = writer.number();
+        let segment = end.number();
+        self.records.compress_with(end.compression(self.compression));
         let holds = self.encode(table, (segment, truncating), staged, *progress);
         let appended = self.kept.len();
         let report = CommitReport {
@@ -114,7 +119,7 @@ impl CommitBuffers {
             *progress = holds.end;
             return Ok(report);
         }
-        let written = writer.append(batch, holds.batch);
+        let written = end.append(batch, holds.batch);
         match &written {
             Ok(written) => self.mark_written(table, segment, *written),
             Err(_) => self.take_back(table),

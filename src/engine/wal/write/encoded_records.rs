@@ -70,6 +70,11 @@ impl Records {
         }
     }
 
+    /// How the records to come are compressed.
+    pub(in crate::wal) fn compress_with(&mut self, compression: Compression) {
+        self.batch.compress_with(compression);
+    }
+
     /// Adds a series before everything that is added later; `labels` are in order of name.
     pub(in crate::wal) fn push_series<'a>(
         &mut self,

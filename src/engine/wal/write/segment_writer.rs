@@ -4,10 +4,11 @@
 //! take. Knows no record type and no series.
 
 use crate::wal::error::WalError;
-use crate::wal::format::closed_segment::{ClosedSegment, Head};
+use crate::wal::format::closed_segment::{BatchSamples, ClosedSegment, Head};
 use crate::wal::format::position::Position;
 use crate::wal::format::record_batch::{RecordBatch, shrink};
 use crate::wal::format::segment::{Segment, SyncHandle, segment_path, sync_dir};
+use crate::wal::memory::piece::Piece;
 use crate::wal::metrics::WalMetrics;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -22,17 +23,6 @@ pub struct Rotated {
     pub file: SyncHandle,
 }
 
-/// What a batch holds, for truncation.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct BatchSamples {
-    /// Number of samples, native histograms among them.
-    pub samples: u64,
-    /// Number of native histograms.
-    pub histograms: u64,
-    /// Newest timestamp in milliseconds.
-    pub newest_ts_ms: Option<i64>,
-}
-
 /// The end of the log.
 #[derive(Debug)]
 pub struct SegmentWriter {
@@ -40,6 +30,8 @@ pub struct SegmentWriter {
     segment_size_bytes: u64,
     segment: Segment,
     current: ClosedSegment,
+    /// Checksum of the record that it ends with, where that is known.
+    fingerprint: Option<u32>,
     rotated: Vec<Rotated>,
     /// Bytes of a failed write may stand behind the last whole record.
     torn: bool,
@@ -77,6 +69,7 @@ impl SegmentWriter {
             #[cfg(not(any(test, feature = "faults")))]
             segment,
             current: ClosedSegment { number, ..ClosedSegment::default() },
+            fingerprint: None,
             rotated: Vec::new(),
             torn: false,
             overlong: false,
@@ -107,6 +100,11 @@ impl SegmentWriter {
     /// What the segment being written holds so far.
     pub fn current(&self) -> ClosedSegment {
         self.current
+    }
+
+    /// Checksum of the record that it ends with, where that is known.
+    pub fn fingerprint(&self) -> Option<u32> {
+        self.fingerprint
     }
 
     /// The file being written, for an fsync.
@@ -142,19 +140,54 @@ impl SegmentWriter {
         appended
     }
 
+    /// Writes a piece of the segment from memory, where it belongs.
+    ///
+    /// # Errors
+    /// The disk refused: nothing of it is in the log.
+    pub(in crate::wal) fn append_piece(&mut self, piece: &Piece) -> io::Result<()> {
+        let appended = self.try_append_piece(piece);
+        if appended.is_err() {
+            self.metrics.writes_failed.inc();
+        }
+        appended
+    }
+
+    /// Takes back what stands behind the first `bytes` bytes of the segment, with `samples` before them, though they were
+    /// handed to the disk: into a file of its own, for the disk has said that it lost some of them.
+    ///
+    /// # Errors
+    /// The disk refused.
+    pub(in crate::wal) fn rewind(&mut self, bytes: u64, samples: u64) -> io::Result<()> {
+        self.segment.rewrite(bytes)?;
+        self.torn = false;
+        self.current.bytes = bytes;
+        self.current.samples = samples;
+        self.fingerprint = None;
+        if bytes == 0 {
+            self.current = ClosedSegment { number: self.current.number, ..ClosedSegment::default() };
+        }
+        Ok(())
+    }
+
     /// Leaves the segment for the next one, unless it is empty. Its last page is not padded: no reader asks for that,
     /// and a crash leaves it so anyway.
     ///
     /// # Errors
     /// The next file cannot be made; the segment stays in use.
     pub fn rotate(&mut self) -> Result<(), WalError> {
-        if self.current.bytes == 0 {
-            return Ok(());
-        }
+        let next = self.current.number.checked_add(1).ok_or(WalError::TooManySegments)?;
+        if self.current.bytes == 0 { Ok(()) } else { self.rotate_to(next) }
+    }
+
+    /// Leaves the segment for segment `number`.
+    ///
+    /// # Errors
+    /// As [`SegmentWriter::rotate`].
+    pub fn rotate_to(&mut self, number: u32) -> Result<(), WalError> {
         self.heal().map_err(WalError::io("write segment", self.segment.path()))?;
-        let number = self.current.number.checked_add(1).ok_or(WalError::TooManySegments)?;
         let next = self.create_segment(number)?;
         let closed = self.current;
+        self.fingerprint = None;
         let file = std::mem::replace(&mut self.segment, next).sync_handle();
         self.rotated.push(Rotated { closed, file });
         self.current = ClosedSegment { number, ..ClosedSegment::default() };
@@ -178,6 +211,7 @@ impl SegmentWriter {
         self.torn = false;
         self.overlong = false;
         self.lost = None;
+        self.fingerprint = None;
         self.metrics.segment_current.set(f64::from(number));
         let left = std::mem::replace(&mut self.current, ClosedSegment { number, ..ClosedSegment::default() });
         Ok(self.rotated.drain(..).map(|rotated| rotated.closed).chain([left]).collect())
@@ -229,13 +263,37 @@ impl SegmentWriter {
                 return Err(error);
             }
         };
-        self.current.bytes = self.segment.bytes();
         self.current.head = head.unwrap_or(self.current.head);
+        self.fingerprint = None;
+        self.note_appended(holds);
+        self.count_pages(start, fragments, batch.saved_bytes());
+        Ok(self.current.number)
+    }
+
+    fn try_append_piece(&mut self, piece: &Piece) -> io::Result<()> {
+        if let Some(errno) = self.lost {
+            return Err(io::Error::from_raw_os_error(errno));
+        }
+        self.heal()?;
+        let start = self.current.bytes;
+        if let Err(error) = self.segment.append(&piece.bytes) {
+            self.torn = self.take_back().is_err();
+            return Err(error);
+        }
+        if start == 0 {
+            self.current.head = Head::of(&piece.bytes);
+        }
+        self.fingerprint = Some(piece.fingerprint);
+        self.note_appended(piece.holds);
+        self.count_pages(start, piece.n_fragments, 0);
+        Ok(())
+    }
+
+    fn note_appended(&mut self, holds: BatchSamples) {
+        self.current.bytes = self.segment.bytes();
         self.current.samples += holds.samples;
         self.current.histograms += holds.histograms;
         self.current.newest_ts_ms = self.current.newest_ts_ms.max(holds.newest_ts_ms);
-        self.count_pages(start, fragments, batch.saved_bytes());
-        Ok(self.current.number)
     }
 
     /// Takes back the bytes of an earlier failed write, if they are still there.

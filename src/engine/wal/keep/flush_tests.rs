@@ -1,0 +1,334 @@
+//! A log whose newest part is in memory: what reaches the disk and when, and what a start finds there.
+
+use crate::labels::builder::LabelsBuilder;
+use crate::wal::follow::{Follower, Next, fingerprint};
+use crate::wal::format::full_disk::DiskState;
+use crate::wal::format::position::Position;
+use crate::wal::format::record::{Record, decode};
+use crate::wal::format::segment;
+use crate::wal::head::{ReaderMark, Wal};
+use crate::wal::keep::checkpoint;
+use crate::wal::keep::maintenance::Maintenance;
+use crate::wal::options::WalOptions;
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// A log with 64 KiB of memory, and an endpoint.
+struct Fixture {
+    dir: tempfile::TempDir,
+    wal: Wal,
+    mark: ReaderMark,
+    maintenance: Maintenance,
+    /// Of the last commit.
+    ts_ms: i64,
+    now: Instant,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        Self::on(tempfile::tempdir().unwrap())
+    }
+
+    fn on(dir: tempfile::TempDir) -> Self {
+        let wal = open(dir.path());
+        let mark = wal.reader().claim(wal.end().unwrap());
+        let maintenance = Maintenance::new(wal.clone(), wal.reader().are_all_known());
+        let mut fixture = Self { dir, wal, mark, maintenance, ts_ms: 0, now: Instant::now() };
+        fixture.round();
+        fixture
+    }
+
+    fn round(&mut self) {
+        self.maintenance.cycle(self.now);
+    }
+
+    /// `n` commits of a page with twenty series; some of them are new in each tenth.
+    fn scrape(&mut self, n: usize) {
+        let mut appender = self.wal.appender();
+        for _ in 0..n {
+            self.ts_ms += 1000;
+            for idx in 0..20 {
+                let mut labels = LabelsBuilder::new();
+                labels.set("__name__", "some_metric_of_a_page_total");
+                let generation = if idx < 2 { self.ts_ms / 10_000 } else { 0 };
+                labels.set("idx", &format!("{idx}-{generation}"));
+                let handle = appender.series(&labels).unwrap().handle;
+                appender.append(handle, self.ts_ms, self.ts_ms as f64);
+            }
+            appender.commit().unwrap();
+        }
+    }
+
+    /// The endpoint has everything.
+    fn acknowledge(&mut self) -> Position {
+        let end = self.wal.end().unwrap();
+        self.mark.settle(end);
+        end
+    }
+
+    fn later(&mut self, by: Duration) {
+        self.now += by;
+        self.round();
+    }
+
+    /// Bytes of all segments and checkpoints.
+    fn bytes_on_disk(&self) -> u64 {
+        let wal_dir = self.wal.wal_dir();
+        let segments: u64 = segment::list(wal_dir).unwrap().iter().map(|file| file.bytes).sum();
+        let checkpoints = checkpoint::list(wal_dir).unwrap();
+        let files = checkpoints.iter().flat_map(|it| it.segments().unwrap());
+        segments + files.map(|file| file.bytes).sum::<u64>()
+    }
+
+    /// As after `kill -9`: what the next process has, and where an endpoint goes on that has remembered `settled`.
+    fn killed(self) -> (tempfile::TempDir, Wal) {
+        let Self { dir, wal, mark, maintenance, .. } = self;
+        // A mark that ends changes nothing on the disk.
+        drop((maintenance, mark, wal));
+        let wal = open(dir.path());
+        (dir, wal)
+    }
+}
+
+fn open(dir: &Path) -> Wal {
+    let options = WalOptions {
+        segment_size_bytes: Some(1 << 20),
+        lock_file: false,
+        memory_bytes: Some(64 << 10),
+        flush_after: 5 * MINUTE,
+        ..WalOptions::at(dir)
+    };
+    Wal::open(options, &mut |_, _| {}).unwrap().0
+}
+
+/// Timestamps of all samples from a place on; each of them has a series.
+fn timestamps(wal: &Wal, from: Position) -> BTreeSet<i64> {
+    let mut found = BTreeSet::new();
+    let mut refs = Vec::new();
+    let mut follower = Follower::new(wal.reader(), from);
+    follower
+        .read(
+            &mut |at, _, bytes| {
+                if let Record::Samples(samples) = decode(bytes) {
+                    for sample in samples.map(Result::unwrap) {
+                        refs.push((at.segment, sample.series_ref));
+                        found.insert(sample.ts_ms);
+                    }
+                }
+                Next::Record
+            },
+            &mut |error| panic!("{error}"),
+        )
+        .unwrap();
+    let mut handles = Vec::new();
+    for (number, series_ref) in refs {
+        wal.reader().handles(number, &[series_ref], &mut handles).unwrap();
+        assert!(handles[0].is_some(), "a sample without its series");
+    }
+    found
+}
+
+#[test]
+fn what_is_acknowledged_never_touches_the_disk() {
+    let mut log = Fixture::new();
+    for _ in 0..200 {
+        log.scrape(10);
+        log.acknowledge();
+        log.later(10 * MINUTE);
+    }
+    assert_eq!(log.bytes_on_disk(), 0);
+    let ring = log.wal.ring().unwrap();
+    assert!(ring.end().unwrap().segment > 5 && ring.bytes() <= 32 << 10, "{} bytes", ring.bytes());
+    // Those that vanished are forgotten all the same.
+    assert!(log.wal.active_series() < 200, "{}", log.wal.active_series());
+}
+
+#[test]
+fn what_waits_too_long_is_written_and_comes_back_after_a_kill() {
+    let mut log = Fixture::new();
+    log.scrape(5);
+    let settled = log.acknowledge();
+    log.round();
+    log.scrape(20);
+    log.later(4 * MINUTE);
+    assert_eq!(log.bytes_on_disk(), 0);
+    log.later(2 * MINUTE);
+    assert!(log.bytes_on_disk() > 0 && log.wal.reader().is_durable(log.wal.end().unwrap()));
+    assert_eq!(log.wal.ring().unwrap().bytes(), 0, "it need not be in memory any more");
+    log.scrape(3);
+    let all: BTreeSet<i64> = (1..=28).map(|n| n * 1000).collect();
+    assert_eq!(timestamps(&log.wal, Position::default()), all, "from the disk, then from memory");
+    let (_dir, wal) = log.killed();
+    let kept: BTreeSet<i64> = (6..=25).map(|n| n * 1000).collect();
+    assert_eq!(timestamps(&wal, settled), kept, "what was younger than flush-after is lost");
+}
+
+#[test]
+fn an_outage_after_a_long_time_without_one_begins_with_a_checkpoint() {
+    let mut log = Fixture::new();
+    for n_outages in 1..4 {
+        for _ in 0..80 {
+            log.scrape(10);
+            log.acknowledge();
+            log.later(MINUTE);
+        }
+        let first = log.ts_ms + 1000;
+        let settled = log.wal.end().unwrap();
+        log.scrape(30);
+        log.later(6 * MINUTE);
+        log.scrape(10);
+        log.later(6 * MINUTE);
+        let wal_dir = log.wal.wal_dir();
+        let segments = segment::list(wal_dir).unwrap();
+        let checkpoints = checkpoint::list(wal_dir).unwrap();
+        assert_eq!(checkpoints.len(), 1, "{n_outages}");
+        assert_eq!(segments[0].number, checkpoints[0].number + 1);
+        assert_eq!(segment::first_gap(&segments), None);
+        // Another process finds the same.
+        let copy = tempfile::tempdir().unwrap();
+        copy_dir(log.dir.path(), copy.path());
+        let wal = open(copy.path());
+        let unsent: BTreeSet<i64> = (first..=log.ts_ms).step_by(1000).collect();
+        assert_eq!(timestamps(&wal, settled), unsent);
+        assert_eq!(timestamps(&log.wal, settled), unsent);
+    }
+}
+
+fn copy_dir(from: &Path, to: &Path) {
+    for entry in std::fs::read_dir(from).unwrap().flatten() {
+        let to = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            std::fs::create_dir(&to).unwrap();
+            copy_dir(&entry.path(), &to);
+        } else {
+            std::fs::copy(entry.path(), to).unwrap();
+        }
+    }
+}
+
+#[test]
+fn without_room_in_memory_it_is_written_early_and_the_segment_goes_on() {
+    let mut log = Fixture::new();
+    let settled = log.wal.end().unwrap();
+    for _ in 0..40 {
+        log.scrape(50);
+        log.round();
+        assert!(log.wal.ring().unwrap().bytes() <= 64 << 10);
+    }
+    let all: BTreeSet<i64> = (1..=2000).map(|n| n * 1000).collect();
+    assert_eq!(timestamps(&log.wal, settled), all);
+    log.maintenance.write_memory().unwrap();
+    let (_dir, wal) = log.killed();
+    assert_eq!(timestamps(&wal, settled), all);
+}
+
+#[test]
+fn a_stop_writes_what_is_not_acknowledged_and_nothing_else() {
+    for n_unsent in [0, 7] {
+        let mut log = Fixture::new();
+        log.scrape(20);
+        let settled = log.acknowledge();
+        log.scrape(n_unsent);
+        log.maintenance.write_memory().unwrap();
+        super::finish(&log.wal.reader()).unwrap();
+        let bytes = log.bytes_on_disk();
+        assert_eq!(bytes > 0, n_unsent > 0);
+        log.round();
+        let Fixture { dir, wal, mark, mut maintenance, .. } = log;
+        drop(mark);
+        maintenance.write_memory().unwrap();
+        drop(maintenance);
+        wal.close().unwrap();
+        let bytes_after: u64 = segment::list(wal.wal_dir()).unwrap().iter().map(|file| file.bytes).sum();
+        assert_eq!(bytes_after, bytes);
+        let wal = open(dir.path());
+        let unsent: BTreeSet<i64> = (21..21 + n_unsent as i64).map(|n| n * 1000).collect();
+        assert_eq!(timestamps(&wal, if n_unsent > 0 { settled } else { Position::default() }), unsent);
+    }
+}
+
+#[test]
+fn the_last_record_on_the_disk_is_known() {
+    let mut log = Fixture::new();
+    log.scrape(20);
+    log.maintenance.write_memory().unwrap();
+    let (end, checksum) = log.wal.reader().last_durable().unwrap();
+    assert_eq!(end, log.wal.end().unwrap());
+    let mut last = 0;
+    let visit = &mut |_, _, bytes: &[u8]| {
+        last = fingerprint(bytes);
+        Next::Record
+    };
+    Follower::new(log.wal.reader(), Position::default()).read(visit, &mut |error| panic!("{error}")).unwrap();
+    assert_eq!(checksum, last);
+}
+
+#[test]
+fn a_disk_that_takes_nothing_costs_nothing_until_the_memory_is_full() {
+    let mut log = Fixture::new();
+    let settled = log.wal.end().unwrap();
+    log.wal.limit_disk(Some(0));
+    log.scrape(30);
+    log.later(6 * MINUTE);
+    assert!(log.maintenance.write_memory().is_err());
+    let all: BTreeSet<i64> = (1..=30).map(|n| n * 1000).collect();
+    assert_eq!(timestamps(&log.wal, settled), all);
+    // Commits never fail: what is oldest goes, and that is counted.
+    log.scrape(400);
+    let lost = log.wal.metrics().samples_lost_to_full_memory.get();
+    assert!(lost > 0 && log.wal.ring().unwrap().bytes() <= 64 << 10);
+    assert_eq!(log.wal.reader().gone_from(0).segments.values().map(|gone| gone.total()).sum::<u64>(), lost);
+    // When it takes something again, the rest is written, and a process that comes finds it.
+    log.wal.limit_disk(None);
+    let first = 431 - (430 * 20 - lost as i64) / 20;
+    let rest: BTreeSet<i64> = (first..=430).map(|n| n * 1000).collect();
+    log.later(MINUTE);
+    log.maintenance.write_memory().unwrap();
+    let (_dir, wal) = log.killed();
+    assert_eq!(timestamps(&wal, wal.reader().oldest_position().unwrap()), rest);
+}
+
+#[test]
+fn what_an_fsync_could_not_make_durable_is_written_again() {
+    let mut log = Fixture::new();
+    log.scrape(10);
+    log.maintenance.write_memory().unwrap();
+    let durable = log.wal.end().unwrap();
+    log.scrape(10);
+    let disk = log.wal.disk_of_tests();
+    disk.set(DiskState { refuses_fsyncs: true, ..DiskState::default() });
+    log.later(6 * MINUTE);
+    assert!(!log.wal.reader().is_durable(log.wal.end().unwrap()));
+    assert!(log.wal.ring().unwrap().bytes() > 0);
+    disk.set(DiskState::default());
+    log.later(MINUTE);
+    assert!(log.wal.reader().is_durable(log.wal.end().unwrap()));
+    assert!(durable < log.wal.end().unwrap());
+    let (_dir, wal) = log.killed();
+    assert_eq!(timestamps(&wal, Position::default()), (1..=20).map(|n| n * 1000).collect());
+}
+
+#[test]
+fn without_an_endpoint_commits_go_to_the_disk() {
+    let mut log = Fixture::new();
+    log.scrape(10);
+    log.acknowledge();
+    let Fixture { dir, wal, mark, mut maintenance, now, .. } = log;
+    drop(mark);
+    maintenance.cycle(now);
+    assert!(wal.ring().unwrap().is_empty());
+    let before = segment::list(wal.wal_dir()).unwrap().iter().map(|file| file.bytes).sum::<u64>();
+    let mut appender = wal.appender();
+    let mut labels = LabelsBuilder::new();
+    labels.set("__name__", "a");
+    let handle = appender.series(&labels).unwrap().handle;
+    appender.append(handle, 99_000, 1.0);
+    appender.commit().unwrap();
+    assert!(segment::list(wal.wal_dir()).unwrap().iter().map(|file| file.bytes).sum::<u64>() > before);
+    drop((maintenance, appender, wal));
+    let wal = open(dir.path());
+    assert!(timestamps(&wal, Position::default()).contains(&99_000));
+}

@@ -1,0 +1,373 @@
+//! Segments, or the newer parts of them, in memory.
+//!
+//! A commit adds to it under the head's lock, followers copy from it, wal-maintenance writes and empties it. Its own lock is a
+//! leaf, held for as long as it takes to copy a batch or a page. Segments are small against the ring, so that what is
+//! settled leaves it early.
+//!
+//! **Invariant:** the log is contiguous: what stands before the first piece of a segment is on the disk, or the segment was
+//! settled as a whole.
+
+use crate::wal::format::closed_segment::BatchSamples;
+use crate::wal::format::closed_segment::ClosedSegment;
+use crate::wal::format::position::Position;
+use crate::wal::format::record_batch::RecordBatch;
+use crate::wal::memory::piece::Piece;
+use parking_lot::Mutex;
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+/// A segment takes no more than this part of the ring.
+const SEGMENT_PART: u64 = 4;
+
+/// Fuller than this part, it is written though nothing in it is old.
+const WRITE_PART: u64 = 2;
+
+/// The newest part of the log.
+#[derive(Debug)]
+pub(in crate::wal) struct Ring {
+    max_bytes: u64,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Oldest first; the last one is being written to. Empty while commits go to the disk.
+    segments: VecDeque<Held>,
+    /// In all pieces.
+    n_bytes: u64,
+    /// The last segment that left it without being on the disk as a whole.
+    skipped: Option<u32>,
+    /// What is left is settled, and is not written any more.
+    is_final: bool,
+}
+
+#[derive(Debug)]
+struct Held {
+    /// All that was committed to it.
+    segment: ClosedSegment,
+    pieces: VecDeque<Piece>,
+    /// Bytes of it that were handed to the disk.
+    written_bytes: u64,
+    /// Its file has gone with what stands before the first piece: it is sent, and never written.
+    is_unwritable: bool,
+}
+
+/// The next piece to write.
+#[derive(Debug)]
+pub(in crate::wal) struct Unwritten {
+    /// Its segment.
+    pub(in crate::wal) number: u32,
+    /// The piece, which does not change any more.
+    pub(in crate::wal) piece: Piece,
+}
+
+/// There is no room for a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::wal) struct Full;
+
+/// A batch is in the ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::wal) struct Appended {
+    /// The segment that it is in.
+    pub(in crate::wal) segment: u32,
+    /// The ring has just become so full that it is to be written.
+    pub(in crate::wal) is_filling: bool,
+}
+
+impl Ring {
+    /// An empty one.
+    pub(in crate::wal) fn new(max_bytes: u64) -> Self {
+        Self { max_bytes, state: Mutex::default() }
+    }
+
+    /// Whether commits go to the disk.
+    pub(in crate::wal) fn is_empty(&self) -> bool {
+        self.state.lock().segments.is_empty()
+    }
+
+    /// From now on commits go here: behind what is on the disk, which `current` says.
+    pub(in crate::wal) fn begin(&self, current: ClosedSegment) {
+        let mut state = self.state.lock();
+        if state.segments.is_empty() {
+            let written_bytes = current.bytes;
+            state.segments.push_back(Held { written_bytes, ..Held::new(current) });
+        }
+    }
+
+    /// The end of the log; `None` while it is empty.
+    pub(in crate::wal) fn end(&self) -> Option<Position> {
+        self.state.lock().segments.back().map(Held::end)
+    }
+
+    /// Timestamp of the newest sample in the segment being written to.
+    pub(in crate::wal) fn newest_ts_ms(&self) -> Option<i64> {
+        self.state.lock().segments.iter().rev().find_map(|held| held.segment.newest_ts_ms)
+    }
+
+    /// The oldest segment of which something is here.
+    pub(in crate::wal) fn first_number(&self) -> Option<u32> {
+        self.state.lock().segments.front().map(|held| held.segment.number)
+    }
+
+    /// Bytes in it.
+    pub(in crate::wal) fn bytes(&self) -> u64 {
+        self.state.lock().n_bytes
+    }
+
+    /// Adds a batch at the end of the log, in the next segment if this one is full.
+    ///
+    /// # Errors
+    /// Nothing was added.
+    pub(in crate::wal) fn append(
+        &self,
+        batch: &RecordBatch,
+        holds: BatchSamples,
+        segment_size_bytes: u64,
+        now: Instant,
+    ) -> Result<Appended, Full> {
+        let mut state = self.state.lock();
+        let batch_bytes = batch.max_bytes();
+        if state.n_bytes > 0 && state.n_bytes + batch_bytes > self.max_bytes {
+            return Err(Full);
+        }
+        let part_bytes = self.max_bytes / SEGMENT_PART;
+        let is_segment_full = state.segments.back().is_some_and(|held| {
+            held.segment.bytes > 0
+                && (held.segment.bytes + batch_bytes > segment_size_bytes
+                    || held.bytes_here() > 0 && held.bytes_here() + batch_bytes > part_bytes)
+        });
+        if is_segment_full {
+            state.rotate();
+        }
+        let was_filling = self.is_filling(state.n_bytes);
+        let Some(held) = state.segments.back_mut() else { return Err(Full) };
+        let n_bytes = held.append(batch, holds, now);
+        let segment = held.segment.number;
+        state.n_bytes += n_bytes;
+        Ok(Appended { segment, is_filling: !was_filling && self.is_filling(state.n_bytes) })
+    }
+
+    /// The next commit goes to a segment of which there is nothing yet; its number.
+    pub(in crate::wal) fn rotate(&self) -> Option<u32> {
+        let mut state = self.state.lock();
+        state.rotate();
+        state.segments.back().map(|held| held.segment.number)
+    }
+
+    /// Copies from place `at` of a segment; `None` if that is not here.
+    pub(in crate::wal) fn read_at(&self, number: u32, buf: &mut [u8], at: u64) -> Option<usize> {
+        let state = self.state.lock();
+        let held = state.segments.iter().find(|held| held.segment.number == number)?;
+        held.read_at(buf, at)
+    }
+
+    /// Whether something is to be written: commits in front of which nothing is settled are older than `max_age`, or there
+    /// is little room left. `settled` is how far all readers have come.
+    pub(in crate::wal) fn is_due(&self, settled: Option<Position>, max_age: Duration, now: Instant) -> bool {
+        let state = self.state.lock();
+        if state.is_final {
+            return false;
+        }
+        let is_old = |held: &Held| {
+            let number = held.segment.number;
+            let is_unsettled = |piece: &&Piece| {
+                piece.end() > held.written_bytes
+                    && settled
+                        .is_none_or(|settled| settled < Position { segment: number, offset: piece.end() })
+            };
+            let oldest = held.pieces.iter().find(is_unsettled);
+            oldest.is_some_and(|piece| now.saturating_duration_since(piece.since) >= max_age)
+        };
+        self.is_filling(state.n_bytes) || state.segments.iter().any(is_old)
+    }
+
+    /// Whether all that readers have not settled is on its way to the disk.
+    pub(in crate::wal) fn has_unsettled(&self, settled: Option<Position>) -> bool {
+        let state = self.state.lock();
+        let end = state.segments.back().map(Held::end);
+        !state.is_final && end.is_some_and(|end| settled.is_none_or(|settled| settled < end))
+    }
+
+    /// The oldest piece that was not handed to the disk.
+    pub(in crate::wal) fn next_unwritten(&self) -> Option<Unwritten> {
+        let mut state = self.state.lock();
+        state.segments.iter_mut().filter(|held| !held.is_unwritable).find_map(|held| {
+            let written_bytes = held.written_bytes;
+            let piece = held.pieces.iter_mut().find(|piece| piece.end() > written_bytes)?;
+            piece.seal();
+            Some(Unwritten { number: held.segment.number, piece: piece.clone() })
+        })
+    }
+
+    /// This segment was handed to the disk up to `bytes`; less than before if the disk has lost it.
+    pub(in crate::wal) fn note_written(&self, number: u32, bytes: u64) {
+        let mut state = self.state.lock();
+        if let Some(held) = state.segments.iter_mut().find(|held| held.segment.number == number) {
+            held.written_bytes = bytes;
+        }
+    }
+
+    /// The file of this segment has gone: what is here of it is not written.
+    pub(in crate::wal) fn give_up(&self, number: u32) {
+        let mut state = self.state.lock();
+        if let Some(held) = state.segments.iter_mut().find(|held| held.segment.number == number) {
+            held.is_unwritable = true;
+        }
+    }
+
+    /// Lets go what is on the disk for good, which `is_durable` says of a place in the log, and whole segments that are settled.
+    pub(in crate::wal) fn free(&self, settled: Option<Position>, is_durable: impl Fn(Position) -> bool) {
+        let mut state = self.state.lock();
+        while state.segments.len() > 1
+            && let Some(oldest) = state.segments.front()
+        {
+            let end = oldest.end();
+            let is_on_disk = oldest.is_written_to(end.offset) && is_durable(end);
+            if !is_on_disk && settled.is_none_or(|settled| settled < end) {
+                break;
+            }
+            if !is_on_disk {
+                state.skipped = Some(end.segment);
+            }
+            state.let_go_oldest();
+        }
+        let State { segments, n_bytes, .. } = &mut *state;
+        for held in segments {
+            while let Some(piece) = held.pieces.front() {
+                let end = Position { segment: held.segment.number, offset: piece.end() };
+                if !held.is_written_to(end.offset) || !is_durable(end) {
+                    break;
+                }
+                *n_bytes -= piece.bytes.len() as u64;
+                held.pieces.pop_front();
+            }
+        }
+    }
+
+    /// Lets the oldest segment go though it was neither sent nor written, so that there is room; what it held.
+    pub(in crate::wal) fn drop_oldest(&self) -> Option<ClosedSegment> {
+        let mut state = self.state.lock();
+        if state.segments.len() < 2 {
+            state.rotate();
+        }
+        if state.segments.len() < 2 {
+            return None;
+        }
+        state.skipped = state.segments.front().map(|held| held.segment.number);
+        state.let_go_oldest()
+    }
+
+    /// The last segment that left without being on the disk as a whole.
+    pub(in crate::wal) fn skipped(&self) -> Option<u32> {
+        self.state.lock().skipped
+    }
+
+    /// Nothing is written any more: what matters has been.
+    pub(in crate::wal) fn note_final(&self) {
+        self.state.lock().is_final = true;
+    }
+
+    /// There are readers again.
+    pub(in crate::wal) fn note_readers(&self) {
+        self.state.lock().is_final = false;
+    }
+
+    /// Commits go to the disk again, if all that is here was written up to `end`, the end on the disk.
+    pub(in crate::wal) fn leave(&self, end: Position) {
+        let mut state = self.state.lock();
+        if state.segments.len() == 1 && state.segments.back().is_some_and(|held| held.end() == end) {
+            state.segments.clear();
+            state.n_bytes = 0;
+        }
+    }
+
+    /// The log is closed.
+    pub(in crate::wal) fn clear(&self) {
+        let mut state = self.state.lock();
+        state.segments.clear();
+        state.n_bytes = 0;
+    }
+
+    fn is_filling(&self, n_bytes: u64) -> bool {
+        n_bytes > self.max_bytes / WRITE_PART
+    }
+}
+
+impl State {
+    fn rotate(&mut self) {
+        let Some(held) = self.segments.back_mut().filter(|held| held.segment.bytes > 0) else { return };
+        let Some(number) = held.segment.number.checked_add(1) else { return };
+        if let Some(piece) = held.pieces.back_mut() {
+            piece.seal();
+        }
+        let segment = ClosedSegment { number, ..ClosedSegment::default() };
+        self.segments.push_back(Held::new(segment));
+    }
+
+    fn let_go_oldest(&mut self) -> Option<ClosedSegment> {
+        let held = self.segments.pop_front()?;
+        self.n_bytes -= held.bytes_here();
+        Some(held.segment)
+    }
+}
+
+impl Held {
+    fn new(segment: ClosedSegment) -> Self {
+        Self { segment, pieces: VecDeque::new(), written_bytes: 0, is_unwritable: false }
+    }
+
+    fn end(&self) -> Position {
+        Position { segment: self.segment.number, offset: self.segment.bytes }
+    }
+
+    fn is_written_to(&self, offset: u64) -> bool {
+        !self.is_unwritable && offset <= self.written_bytes
+    }
+
+    fn bytes_here(&self) -> u64 {
+        self.pieces.front().map_or(0, |first| self.segment.bytes - first.start)
+    }
+
+    fn append(&mut self, batch: &RecordBatch, holds: BatchSamples, now: Instant) -> u64 {
+        let before = self.segment.bytes;
+        let is_in = self.pieces.back_mut().is_some_and(|piece| piece.append(batch, holds, now));
+        if !is_in {
+            if let Some(piece) = self.pieces.back_mut() {
+                piece.seal();
+            }
+            let mut piece = Piece::new(before, now);
+            piece.append(batch, holds, now);
+            self.pieces.push_back(piece);
+        }
+        self.segment.bytes = self.pieces.back().map_or(before, Piece::end);
+        self.segment.samples += holds.samples;
+        self.segment.histograms += holds.histograms;
+        self.segment.newest_ts_ms = self.segment.newest_ts_ms.max(holds.newest_ts_ms);
+        self.segment.bytes - before
+    }
+
+    fn read_at(&self, buf: &mut [u8], at: u64) -> Option<usize> {
+        if at >= self.segment.bytes {
+            return Some(0);
+        }
+        if self.pieces.front().is_none_or(|first| at < first.start) {
+            return None;
+        }
+        let first = self.pieces.partition_point(|piece| piece.end() <= at);
+        let mut n_read = 0;
+        for piece in self.pieces.iter().skip(first) {
+            let from = (at + n_read as u64).saturating_sub(piece.start) as usize;
+            let (Some(from), Some(to)) = (piece.bytes.get(from..), buf.get_mut(n_read..)) else { break };
+            let n = from.len().min(to.len());
+            if let (Some(from), Some(to)) = (from.get(..n), to.get_mut(..n)) {
+                to.copy_from_slice(from);
+            }
+            n_read += n;
+        }
+        Some(n_read)
+    }
+}
+
+#[cfg(test)]
+#[path = "ring_tests.rs"]
+mod tests;
