@@ -9,9 +9,10 @@ use crate::config::Config;
 use crate::daemon::start::Shown;
 use crate::daemon::start_error::StartError;
 use crate::daemon::supervisor::Supervisor;
-use crate::flags::Flags;
+use crate::flags::{Flags, MemoryFirst};
+
 use crate::lifecycle::{ReplayProgress, Running};
-use crate::memory_limit::{MemoryLimit, memory_limit};
+use crate::memory_limit::MemoryLimit;
 use crate::remote;
 use crate::remote::metrics::RemoteMetrics;
 use crate::remote::read::claims::Claims;
@@ -21,6 +22,7 @@ use scraped_engine::wal::error::WalError;
 use scraped_engine::wal::head::Wal;
 use scraped_engine::wal::keep::maintenance;
 use scraped_engine::wal::open::replay_summary::ReplaySummary;
+use scraped_engine::wal::options::WalOptions;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -41,6 +43,11 @@ const BYTES_A_SERIES: u64 = 256;
 /// again for a moment, and pages have 64 MiB.
 const TABLE_PART: u64 = 3;
 
+/// Part of the memory that the newest part of the log may take, and the most and least it takes by itself.
+const MEMORY_FIRST_PART: u64 = 16;
+const MOST_MEMORY_FIRST: u64 = 32 << 20;
+const LEAST_MEMORY_FIRST: u64 = 1 << 20;
+
 /// However little memory there is.
 const LEAST_MAX_SERIES: u64 = 10_000;
 
@@ -53,6 +60,7 @@ pub(super) struct Storage {
     /// Of all targets, for remote write.
     families: Arc<MetadataStore>,
     metrics: Arc<RemoteMetrics>,
+    memory_bytes: Option<u64>,
     /// Whether the log held samples when it was opened; `None` until then.
     has_data: Option<bool>,
     users: Option<Users>,
@@ -72,12 +80,14 @@ impl Storage {
         flags: &Flags,
         wal: Wal,
         clock: Clock,
+        memory: Option<MemoryLimit>,
         shown: &Shown,
         supervisor: &Supervisor,
     ) -> Result<Storage, StartError> {
         shown.registry.register(Arc::new(wal.clone()));
         shown.running.watch_log(wal.trouble());
-        let bound = Arc::new(series_bound(flags.max_series));
+        let memory_bytes = memory.as_ref().map(|limit| limit.bytes);
+        let bound = Arc::new(series_bound(flags.max_series, memory));
         let mut storage = Storage {
             wal,
             clock,
@@ -85,6 +95,7 @@ impl Storage {
             metadata_records: flags.features.metadata_wal_records,
             families: Arc::clone(&shown.families),
             metrics: Arc::clone(&shown.remote),
+            memory_bytes,
             has_data: None,
             users: None,
             retry_at: Instant::now(),
@@ -179,6 +190,7 @@ impl Storage {
             claims,
             flush_deadline: self.flush_deadline,
             families: Arc::clone(&self.families),
+            memory_bytes: self.memory_bytes,
             metrics: Arc::clone(&self.metrics),
         };
         let remote = remote::manager::Handle::spawn(options).map_err(StartError::Thread)?;
@@ -234,9 +246,22 @@ fn announce_replay(wal: &Wal, summary: &ReplaySummary, running: &Running) {
     }
 }
 
+/// How the log is kept, with as much of it in memory as fits.
+pub(super) fn log_options(flags: &Flags, memory: Option<&MemoryLimit>) -> WalOptions {
+    let memory_bytes = match flags.memory_first {
+        MemoryFirst::Off => None,
+        MemoryFirst::Bytes(bytes) => Some(bytes),
+        MemoryFirst::Auto => {
+            let part = memory.map_or(MOST_MEMORY_FIRST, |limit| limit.bytes / MEMORY_FIRST_PART);
+            Some(part.clamp(LEAST_MEMORY_FIRST, MOST_MEMORY_FIRST))
+        }
+    };
+    WalOptions { memory_bytes, ..flags.wal.clone() }
+}
+
 /// How many series there may be: as the flag says, or as many as fit the memory twice, with all that belongs to them.
-fn series_bound(max_series: Option<u64>) -> SeriesBound {
-    match (max_series, memory_limit()) {
+fn series_bound(max_series: Option<u64>, memory: Option<MemoryLimit>) -> SeriesBound {
+    match (max_series, memory) {
         (Some(0), _) => SeriesBound::new(0, "--storage.agent.max-series=0"),
         (Some(max), _) => SeriesBound::new(max, "--storage.agent.max-series"),
         (None, Some(MemoryLimit { bytes, file })) => {

@@ -21,6 +21,17 @@ const LISTS: [&str; 3] = ["enable-feature", "local-targets.dir", "web.listen-add
 /// Files of arguments within each other: more is a file that names itself.
 const MAX_ARGUMENT_FILES: usize = 100;
 
+/// `--storage.agent.memory-first`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemoryFirst {
+    /// Each scrape is written at once.
+    Off,
+    /// From the memory that there may be.
+    Auto,
+    /// This many bytes.
+    Bytes(u64),
+}
+
 /// Everything that the command line says.
 #[derive(Clone, Debug)]
 #[allow(missing_docs, reason = "fields are the flags of the table below, where each has its sentence")]
@@ -31,6 +42,7 @@ pub struct Flags {
     pub auto_reload: bool,
     pub auto_reload_interval: Duration,
     pub wal: WalOptions,
+    pub memory_first: MemoryFirst,
     /// `None`: from the memory that there may be; 0: no bound.
     pub max_series: Option<u64>,
     pub flush_deadline: Duration,
@@ -74,6 +86,7 @@ impl Default for Flags {
             auto_reload: false,
             auto_reload_interval: Duration::ZERO,
             wal: WalOptions::at(""),
+            memory_first: MemoryFirst::Off,
             max_series: None,
             flush_deadline: Duration::ZERO,
             discovery_reload_interval: Duration::ZERO,

@@ -13,7 +13,7 @@ mod subcommand;
 mod table;
 mod word;
 
-pub use crate::flags::daemon::Flags;
+pub use crate::flags::daemon::{Flags, MemoryFirst};
 pub use crate::flags::error::FlagError;
 pub(crate) use crate::flags::foreign::{FOREIGN, Verdict};
 pub use crate::flags::subcommand::{Arguments, CommandFlag, Done, Outcome, Subcommand};

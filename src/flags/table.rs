@@ -2,7 +2,7 @@
 //! this table.
 
 use crate::duration;
-use crate::flags::daemon::Flags;
+use crate::flags::daemon::{Flags, MemoryFirst};
 use crate::flags::features::Features;
 use crate::log::LogFormat;
 use crate::web::site::{Cors, ExternalUrl};
@@ -17,6 +17,8 @@ const MIN_DISCOVERY_RELOAD_INTERVAL: Duration = Duration::from_secs(5);
 const MIN_AUTO_RELOAD_INTERVAL: Duration = Duration::from_secs(1);
 /// Longer than any box runs.
 const NO_READ_TIMEOUT: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+/// Less memory for the newest part of the log holds too little for a slow endpoint.
+const MIN_MEMORY_BYTES: u64 = 256 << 10;
 /// Smaller segments cost more headers and checkpoints than they free.
 const MIN_SEGMENT_BYTES: u64 = 1 << 20;
 /// A few lines at least.
@@ -163,6 +165,41 @@ pub(crate) const FLAGS: &[Flag] = &[
             if flags.wal.compression != Compression::None {
                 flags.wal.compression = compression;
             }
+            Ok(())
+        },
+    },
+    Flag {
+        name: "storage.agent.memory-first",
+        value: "SIZE",
+        default: "off",
+        doc: "Keep the newest part of the log in memory, and write only what no endpoint has taken by the time of \
+              flush-after,\n        or what has no room there; auto: a sixteenth of the memory limit, at most 32MB; off: \
+              write each scrape at once.",
+        apply: |flags, text| {
+            flags.memory_first = match text {
+                "off" => MemoryFirst::Off,
+                "auto" => MemoryFirst::Auto,
+                size => match parse_size(size)? {
+                    bytes if bytes < MIN_MEMORY_BYTES => {
+                        return Err("must be off, auto, or at least 256KB".to_owned());
+                    }
+                    bytes => MemoryFirst::Bytes(bytes),
+                },
+            };
+            Ok(())
+        },
+    },
+    Flag {
+        name: "storage.agent.flush-after",
+        value: "DURATION",
+        default: "5m",
+        doc: "With memory-first, write to the disk what is as old and not acknowledged by all endpoints: what a power \
+              cut\n        may take while an endpoint is away.",
+        apply: |flags, text| {
+            flags.wal.flush_after = match parse_duration(text)? {
+                Duration::ZERO => return Err("must be more than 0s".to_owned()),
+                age => age,
+            };
             Ok(())
         },
     },

@@ -45,6 +45,8 @@ pub struct Shared {
     pub progress: Arc<Progress>,
     /// Counters.
     pub metrics: Arc<EndpointMetrics>,
+    /// Shards there may be.
+    pub max_shards: usize,
     /// For `round_robin_dns`.
     pub turn: Turn,
     /// What it refuses.
@@ -93,6 +95,7 @@ impl Shared {
         clock: Clock,
         config: Arc<RemoteWriteConfig>,
         labels: SeriesLabels,
+        max_shards: usize,
         progress: Arc<Progress>,
         metrics: Arc<EndpointMetrics>,
     ) -> Self {
@@ -104,6 +107,7 @@ impl Shared {
             labels,
             progress,
             metrics,
+            max_shards,
             turn: Turn::default(),
             refusals,
             panicking: PanickingSeries::default(),

@@ -21,6 +21,7 @@ use crate::remote::traffic::TrafficMeter;
 use scraped_engine::families::MetadataStore;
 use scraped_engine::threads::{Thread, ThreadKind};
 use scraped_engine::wal::head::LogReader;
+use scraped_engine::wal::keep::flush;
 
 const THREAD: ThreadKind = ThreadKind { name: "remote-manager", stack_bytes: 256 << 10 };
 
@@ -44,6 +45,8 @@ pub struct ManagerOptions {
     pub flush_deadline: Duration,
     /// Families of all targets, for `metadata_config`.
     pub families: Arc<MetadataStore>,
+    /// Memory there may be; `None`: nothing says how much.
+    pub memory_bytes: Option<u64>,
     /// What is shown.
     pub metrics: Arc<RemoteMetrics>,
 }
@@ -69,13 +72,15 @@ impl Handle {
     /// # Errors
     /// The system refuses a thread.
     pub fn spawn(options: ManagerOptions) -> io::Result<Handle> {
-        let ManagerOptions { log, clock, config, claims, flush_deadline, families, metrics } = options;
+        let ManagerOptions { log, clock, config, claims, flush_deadline, families, memory_bytes, metrics } =
+            options;
         let now = Instant::now();
         let mut manager = Manager {
             claims,
             log,
             clock,
             families,
+            memory_bytes,
             metrics,
             queues: Vec::new(),
             waiting: Vec::new(),
@@ -114,6 +119,7 @@ struct Manager {
     clock: Clock,
     claims: Claims,
     families: Arc<MetadataStore>,
+    memory_bytes: Option<u64>,
     metrics: Arc<RemoteMetrics>,
     /// In the order of the configuration.
     queues: Vec<Queue>,
@@ -258,7 +264,8 @@ impl Manager {
                 let whence = if place.0.is_new { ", from now on" } else { "" };
                 let url = endpoint.config.shown_url();
                 let (clock, families) = (self.clock.clone(), Arc::clone(&self.families));
-                let mut queue = Queue::new(endpoint, self.log.clone(), clock, families, place);
+                let mut queue =
+                    Queue::new(endpoint, self.log.clone(), clock, families, self.memory_bytes, place);
                 log::info!("remote_write {}: sends to {url}{whence}", queue.metrics().name);
                 queue.revive();
                 self.queues.push(queue);
@@ -335,8 +342,9 @@ impl Manager {
         }
         for queue in &mut self.queues {
             queue.halt(deadline);
+            queue.note_settled();
         }
-        if let Err(error) = self.log.sync() {
+        if let Err(error) = flush::finish(&self.log) {
             log::error!("{error}");
         }
         self.save();

@@ -23,6 +23,7 @@ use crate::remote::send::shard_count;
 use crate::remote::send::shard_count::{EwmaRate, Situation, UPDATE_SECONDS};
 use crate::remote::settle::ledger::{DropReason, Fate, Kind, Ledger};
 use crate::remote::settle::losses;
+use crate::remote::settle::mark::Mark;
 use crate::remote::settle::position::{Known, Positions};
 use crate::remote::settle::progress::{Progress, Saved};
 use crate::remote::traffic::TrafficMeter;
@@ -61,6 +62,8 @@ pub struct Queue {
     clock: Clock,
     /// Families of all targets.
     families: Arc<MetadataStore>,
+    /// Memory there may be; `None`: nothing says how much.
+    memory_bytes: Option<u64>,
     progress: Arc<Progress>,
     metrics: Arc<EndpointMetrics>,
     mark: ReaderMark,
@@ -99,6 +102,7 @@ impl Queue {
         log: LogReader,
         clock: Clock,
         families: Arc<MetadataStore>,
+        memory_bytes: Option<u64>,
         (Place { saved, before, .. }, mark): (Place, ReaderMark),
     ) -> Self {
         let (config, now) = (&endpoint.config, Instant::now());
@@ -111,6 +115,7 @@ impl Queue {
             log,
             clock,
             families,
+            memory_bytes,
             saved: None,
             durable: saved,
             settled: VecDeque::new(),
@@ -154,7 +159,8 @@ impl Queue {
         }
         let config = Arc::clone(&self.endpoint.config);
         let queue = &config.queue;
-        self.metrics.shards_max.set(queue.max_shards as f64);
+        let max_shards = shard_count::most_shards(queue, self.memory_bytes);
+        self.metrics.shards_max.set(max_shards as f64);
         self.metrics.shards_min.set(queue.min_shards as f64);
         self.metrics.shards_desired.set(queue.min_shards as f64);
         self.metrics.shard_capacity.set(queue.capacity as f64);
@@ -166,6 +172,7 @@ impl Queue {
             self.clock.clone(),
             config,
             labels,
+            max_shards,
             Arc::clone(&self.progress),
             Arc::clone(&self.metrics),
         ));
@@ -281,6 +288,7 @@ impl Queue {
     /// What is settled now may be saved once it is durable.
     pub fn note_settled(&mut self) {
         let now = self.progress.settled();
+        self.mark.settle(now.mark.position);
         if self.settled.back().unwrap_or(&self.durable) != &now {
             self.settled.push_back(now);
         }
@@ -303,6 +311,7 @@ impl Queue {
         if let Some(newest) = self.settled.iter().rposition(is_durable) {
             self.durable = self.settled.drain(..=newest).next_back().unwrap_or_default();
         }
+        self.note_settled_in_memory();
         if self.saved.as_ref() == Some(&self.durable) {
             return;
         }
@@ -326,6 +335,16 @@ impl Queue {
                     );
                 }
             }
+        }
+    }
+
+    /// What is settled behind the end of the log on the disk is never written, so that is the place to go on from.
+    fn note_settled_in_memory(&mut self) {
+        let Some((end, fingerprint)) = self.log.last_durable() else { return };
+        let Some(now) = self.settled.back().filter(|now| now.ahead.is_empty()) else { return };
+        if now.mark.position > end && self.durable.mark.position < end {
+            let mark = Mark { position: end, fingerprint };
+            self.durable = Saved { mark, ledger: now.ledger, ahead: Vec::new() };
         }
     }
 
@@ -387,7 +406,7 @@ impl Queue {
         let situation = Situation {
             shards: metrics.shards.get() as usize,
             min: queue.min_shards,
-            max: queue.max_shards,
+            max: running.shared.max_shards,
             samples_in,
             samples_out,
             samples_dropped,

@@ -144,9 +144,9 @@ impl Dealer {
     fn want_more_shards(&mut self) {
         let queue = &self.shared.config.queue;
         let n_shards = self.shared.metrics.shards.get() as usize;
-        if self.shared.last_error().is_empty() && self.until.is_none() && n_shards < queue.max_shards {
+        if self.shared.last_error().is_empty() && self.until.is_none() && n_shards < self.shared.max_shards {
             self.orders.wanted_shards =
-                Some((n_shards * MORE_SHARDS).clamp(queue.min_shards, queue.max_shards));
+                Some((n_shards * MORE_SHARDS).clamp(queue.min_shards, self.shared.max_shards));
         }
     }
 

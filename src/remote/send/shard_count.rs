@@ -1,6 +1,8 @@
 //! How many shards an endpoint should have: Prometheus' rule (`storage/remote/queue_manager.go`:
 //! `calculateDesiredShards`, `shouldReshard`).
 
+use crate::config::remote_write::QueueConfig;
+
 /// Seconds between two looks (`shardUpdateDuration`).
 pub const UPDATE_SECONDS: f64 = 10.0;
 
@@ -13,8 +15,30 @@ const TOLERANCE: f64 = 0.3;
 /// Share of the backlog that is to be worked off a second.
 const BACKLOG_CATCHUP: f64 = 0.05;
 
+/// Part of the memory that there may be which the shards of one endpoint may take.
+const MEMORY_PART: u64 = 8;
+
+/// An item that waits for its shard takes this many bytes, and this many more while it is in a request: its labels, and
+/// the request once more as it goes over the wire.
+const WAITING_ITEM_BYTES: u64 = 40;
+const SENT_ITEM_BYTES: u64 = 256;
+
+/// A shard's thread, its connection and what TLS keeps of it.
+const CONNECTION_BYTES: u64 = 128 << 10;
+
 /// Further behind than this, shards do not get fewer, in seconds.
 const MAX_DELAY_TO_SHRINK: f64 = 10.0;
+
+/// `max_shards`, or as many as fit the memory that there may be: a backlog is no reason to be killed for its shards.
+pub fn most_shards(queue: &QueueConfig, memory_bytes: Option<u64>) -> usize {
+    let Some(memory_bytes) = memory_bytes else { return queue.max_shards };
+    let of_items = |n: usize, bytes: u64| (n as u64).saturating_mul(bytes);
+    let shard_bytes = of_items(queue.capacity, WAITING_ITEM_BYTES)
+        .saturating_add(of_items(queue.max_samples_per_send, SENT_ITEM_BYTES))
+        .saturating_add(CONNECTION_BYTES);
+    let fitting = usize::try_from(memory_bytes / MEMORY_PART / shard_bytes).unwrap_or(usize::MAX);
+    queue.max_shards.min(fitting.max(queue.min_shards))
+}
 
 /// A rate a second that forgets.
 #[derive(Clone, Copy, Debug, Default)]
@@ -44,7 +68,7 @@ pub struct Situation {
     pub shards: usize,
     /// `min_shards`.
     pub min: usize,
-    /// `max_shards`.
+    /// See [`most_shards`].
     pub max: usize,
     /// Samples read from the log a second.
     pub samples_in: f64,
@@ -82,7 +106,8 @@ pub fn desired(it: Situation) -> (f64, usize) {
 
 #[cfg(test)]
 mod tests {
-    use super::{EwmaRate, Situation, desired};
+    use super::{EwmaRate, Situation, desired, most_shards};
+    use crate::config::remote_write::QueueConfig;
 
     const CALM: Situation = Situation {
         shards: 1,
@@ -117,6 +142,19 @@ mod tests {
         // What is dropped needs no shards.
         check(Situation { samples_dropped: 3000.0, samples_in: 4000.0, send_seconds: 0.9, ..CALM }, 1);
         check(Situation { min: 4, shards: 8, send_seconds: 0.1, ..CALM }, 4);
+    }
+
+    #[test]
+    fn little_memory_has_few_shards() {
+        let queue = QueueConfig::default();
+        let most = |mib: u64| most_shards(&queue, Some(mib << 20));
+        assert_eq!((most(1), most(16), most(64), most(1 << 10)), (1, 2, 8, queue.max_shards));
+        assert_eq!(most_shards(&queue, None), queue.max_shards);
+        let few_samples = QueueConfig { capacity: 500, max_samples_per_send: 100, ..queue };
+        assert!(most_shards(&few_samples, Some(16 << 20)) > 8);
+        // What is asked for is given.
+        let many = QueueConfig { min_shards: 5, ..queue };
+        assert_eq!(most_shards(&many, Some(1 << 20)), 5);
     }
 
     #[test]

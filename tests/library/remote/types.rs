@@ -66,6 +66,7 @@ impl Fixture {
             config: Arc::clone(&self.config),
             claims: Claims::make(&self.wal.reader(), &self.config, false).unwrap().0,
             flush_deadline: Duration::from_millis(200),
+            memory_bytes: None,
             families: Arc::clone(&self.families),
             metrics: Arc::clone(&self.metrics),
         };
