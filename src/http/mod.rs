@@ -280,6 +280,9 @@ impl HttpClient {
         if url.site().is_empty() {
             return Err(HttpErrorKind::Refused("http: no Host in request URL".to_owned()));
         }
+        // What is signed is sent.
+        let cleaned = self.profile.credentials.signs(audience).then(|| url.with_clean_path());
+        let url = cleaned.as_ref().unwrap_or(url);
         let mut lines = self.lines(url, audience, ask, deadline)?;
         let mut is_renewed = false;
         loop {

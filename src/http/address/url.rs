@@ -9,6 +9,7 @@ use crate::config::client::go_url::{complaint, is_host_byte, redacted};
 use crate::config::client::secret::Secret;
 use crate::config::client::secret_names::without_secret_parameters;
 use crate::http::address::escape::escape;
+use crate::http::address::path::cleaned;
 use crate::http::address::site::Site;
 use crate::percent;
 
@@ -60,6 +61,13 @@ impl Url {
     /// The same with `user:password`, which are sent as credentials and not shown.
     pub fn with_userinfo(&self, userinfo: &Secret) -> Self {
         Self { userinfo: Some(userinfo.clone()), ..self.clone() }
+    }
+
+    /// The same with the path that signatures of Amazon's cloud are over: no doubled slash, no step through directories.
+    pub(in crate::http) fn with_clean_path(&self) -> Self {
+        let end_idx = self.path_and_query.find('?').unwrap_or(self.path_and_query.len());
+        let (path, query) = self.path_and_query.split_at(end_idx);
+        Self { path_and_query: format!("{}{query}", cleaned(path)), ..self.clone() }
     }
 
     /// `user:password` as typed.
@@ -314,6 +322,14 @@ mod tests {
         }
         assert_eq!(Url::parse("http://box?my db").expect("a URL").path_and_query, "?my%20db");
         check("?my ü", "http://box:9100/a/b/metrics?my%20%C3%BC");
+    }
+
+    #[test]
+    fn a_clean_path_keeps_the_query_and_the_slash_at_the_end() {
+        for (typed, clean) in [("", "/"), ("?a=//b", "/?a=//b"), ("//a/./b/../c//?d/../e", "/a/c/?d/../e")] {
+            let url = Url::parse(&format!("http://u:p@box{typed}")).expect("a URL").with_clean_path();
+            assert_eq!((url.path_and_query.as_str(), url.userinfo()), (clean, Some("u:p")), "{typed}");
+        }
     }
 
     #[test]

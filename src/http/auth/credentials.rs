@@ -133,6 +133,11 @@ impl Credentials {
         }
     }
 
+    /// Whether requests are signed, path and all.
+    pub(in crate::http) fn signs(&self, audience: Audience) -> bool {
+        matches!((&self.auth, audience), (Some(AuthText::Signer(_)), Audience::Own))
+    }
+
     /// A server said that it does not know who asks. True if another request may carry something better than
     /// `lines`.
     pub(in crate::http) fn refused(&self, lines: &[Line]) -> bool {

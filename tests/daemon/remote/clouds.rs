@@ -24,10 +24,14 @@ struct Fixture {
 
 impl Fixture {
     fn start(section: &str, variables: &[(&str, &str)]) -> Self {
+        Self::start_with(Receiver::url, section, variables)
+    }
+
+    fn start_with(url: fn(&Receiver) -> String, section: &str, variables: &[(&str, &str)]) -> Self {
         let targets = FakeTargets::start();
         targets.set("/metrics", Behaviour::Healthy(page("a 1\n")));
         let receiver = Receiver::start();
-        let config = config(&targets.address(), "/metrics", &receiver.url(), section, "");
+        let config = config(&targets.address(), "/metrics", &url(&receiver), section, "");
         // Neither files nor machines of whoever runs the test.
         let closed = [
             ("AWS_CONFIG_FILE", "/dev/null"),
@@ -93,6 +97,14 @@ fn keys_of_the_configuration_sign_each_request() {
     }
     let page = fixture.scraped.get("/config").body;
     assert!(page.contains("secret_key: &lt;secret&gt;") && !page.contains("SK/secret"), "{page}");
+}
+
+#[test]
+fn the_path_that_is_signed_is_sent() {
+    let url = |receiver: &Receiver| receiver.url().replace("/api/", "//prom/../api/./");
+    let section = "sigv4: {region: eu-north-1, access_key: AK, secret_key: SK/secret+}";
+    let request = Fixture::start_with(url, section, &[]).check_signature("");
+    assert!(request.line.starts_with("POST /api/v1/write"), "{}", request.line);
 }
 
 #[test]

@@ -137,7 +137,7 @@ impl Givers {
         let end = if region.starts_with("cn-") { ".cn" } else { "" };
         let given = env_text("AWS_ENDPOINT_URL_STS").or_else(|| env_text("AWS_ENDPOINT_URL"));
         let base = given.unwrap_or_else(|| format!("https://sts{fips}.{region}.amazonaws.com{end}"));
-        let url = Url::parse(&format!("{}/", base.trim_end_matches('/')))?;
+        let url = Url::parse(&format!("{}/", base.trim_end_matches('/')))?.with_clean_path();
         let host = url.site().header().to_owned();
         let lines = keys.map(|keys| {
             let request = Unsigned {
