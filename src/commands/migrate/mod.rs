@@ -1,6 +1,7 @@
 //! `scraped migrate vmagent|alloy|telegraf|grafana-agent FILE…`: another tool's configuration as a `prometheus.yml`.
 
 mod alloy;
+mod cursor;
 mod draft;
 mod grafana_agent;
 mod river;
@@ -18,9 +19,6 @@ use std::path::{Path, PathBuf};
 use crate::commands::migrate::draft::Draft;
 use crate::flags::{Arguments, Done, Outcome};
 use crate::terminal::Terminal;
-
-/// Levels of a file: no tool's configuration has more, and each takes a piece of the stack.
-const MAX_DEPTH: usize = 50;
 
 /// Why nothing was made of the files.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! The language of Alloy's files: blocks with labels, attributes, and expressions as far as a reader without a machine for
 //! them can take them apart.
 
-use crate::commands::migrate::MAX_DEPTH;
+use crate::commands::migrate::cursor::{Cursor, unescaped};
 
 /// `name "label" { … }`.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -47,185 +47,118 @@ impl Block {
 /// # Errors
 /// A sentence with a line.
 pub(in crate::commands::migrate) fn parse(content: &str) -> Result<Block, String> {
-    let mut parser = Parser { rest: content, whole: content, depth: 0 };
+    let mut at = Cursor::new(content, &[("//", "\n"), ("/*", "*/")]);
     let mut root = Block::default();
-    parser.body(&mut root)?;
-    if parser.rest.is_empty() { Ok(root) } else { parser.fail("unexpected }") }
+    body(&mut at, &mut root)?;
+    if at.rest.is_empty() { Ok(root) } else { at.fail("unexpected }") }
 }
 
-struct Parser<'a> {
-    rest: &'a str,
-    whole: &'a str,
-    /// Blocks, lists and objects around what is read.
-    depth: usize,
+fn eat(at: &mut Cursor<'_>, token: &str) -> bool {
+    at.skip();
+    at.eat(token)
 }
 
-impl Parser<'_> {
-    fn fail<T>(&self, what: &str) -> Result<T, String> {
-        let n_read = self.whole.len() - self.rest.len();
-        Err(format!("line {}: {what}", 1 + self.whole[..n_read].matches('\n').count()))
-    }
+fn require(at: &mut Cursor<'_>, token: &str) -> Result<(), String> {
+    if eat(at, token) { Ok(()) } else { at.fail(&format!("expected {token}")) }
+}
 
-    /// Line ends and comments, too.
-    fn skip(&mut self) {
-        loop {
-            self.rest = self.rest.trim_start();
-            let end = match self.rest {
-                rest if rest.starts_with("//") => "\n",
-                rest if rest.starts_with("/*") => "*/",
-                _ => return,
-            };
-            self.rest = self.rest.split_once(end).map_or("", |(_, rest)| rest);
-        }
+/// Letters, digits, dots.
+fn name(at: &mut Cursor<'_>) -> Result<String, String> {
+    at.skip();
+    match at.take_until(|c| !(c.is_ascii_alphanumeric() || c == '_' || c == '.')) {
+        "" => at.fail("expected a name"),
+        name => Ok(name.to_owned()),
     }
+}
 
-    fn eat(&mut self, token: &str) -> bool {
-        self.skip();
-        let rest = self.rest.strip_prefix(token);
-        self.rest = rest.unwrap_or(self.rest);
-        rest.is_some()
+/// Until its closing brace, or the end of the file.
+fn body(at: &mut Cursor<'_>, block: &mut Block) -> Result<(), String> {
+    loop {
+        at.skip();
+        if at.rest.is_empty() || at.rest.starts_with('}') {
+            return Ok(());
+        }
+        let name = name(at)?;
+        if eat(at, "=") {
+            let value = expression(at)?;
+            block.attributes.push((name, value));
+            continue;
+        }
+        let mut inner = Block { name, ..Block::default() };
+        at.skip();
+        if at.rest.starts_with('"') {
+            inner.label = quoted(at)?;
+        }
+        require(at, "{")?;
+        at.inside(|at| body(at, &mut inner))?;
+        require(at, "}")?;
+        block.blocks.push(inner);
     }
+}
 
-    fn require(&mut self, token: &str) -> Result<(), String> {
-        if self.eat(token) { Ok(()) } else { self.fail(&format!("expected {token}")) }
+fn quoted(at: &mut Cursor<'_>) -> Result<String, String> {
+    if at.eat("`") {
+        return at.fenced("`", false).map(str::to_owned);
     }
+    at.eat("\"");
+    at.fenced("\"", true).map(unescaped)
+}
 
-    /// Reads what stands inside of something.
-    fn inside<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T, String>) -> Result<T, String> {
-        if self.depth == MAX_DEPTH {
-            return self.fail(&format!("more than {MAX_DEPTH} levels"));
-        }
-        self.depth += 1;
-        let done = read(self);
-        self.depth -= 1;
-        done
+fn expression(at: &mut Cursor<'_>) -> Result<Expression, String> {
+    at.skip();
+    let start = at.rest;
+    let value = operand(at)?;
+    // On the same line an operator or an index makes more of it.
+    let blank = at.rest.trim_start_matches([' ', '\t']);
+    let is_more = ["+", "-", "*", "/ ", "%", "==", "!=", "<", ">", "&&", "||", "[", "."];
+    if !blank.starts_with("//") && is_more.iter().any(|operator| blank.starts_with(operator)) {
+        at.take_until(|c| c == '\n' || c == '}');
+        let whole = &start[..start.len() - at.rest.len()];
+        return Ok(Expression::Other(whole.trim().trim_end_matches(',').to_owned()));
     }
+    Ok(value)
+}
 
-    /// Letters, digits, dots.
-    fn name(&mut self) -> Result<String, String> {
-        self.skip();
-        let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '.';
-        let end = self.rest.find(|c| !is_part(c)).unwrap_or(self.rest.len());
-        if end == 0 {
-            return self.fail("expected a name");
-        }
-        let (name, rest) = self.rest.split_at(end);
-        self.rest = rest;
-        Ok(name.to_owned())
+fn operand(at: &mut Cursor<'_>) -> Result<Expression, String> {
+    if at.rest.starts_with(['"', '`']) {
+        return quoted(at).map(Expression::Text);
     }
+    if eat(at, "[") {
+        return until(at, "]").map(Expression::List);
+    }
+    if eat(at, "{") {
+        let mut fields = Vec::new();
+        while !eat(at, "}") {
+            let key = if at.rest.starts_with('"') { quoted(at)? } else { name(at)? };
+            require(at, "=")?;
+            fields.push((key, at.inside(expression)?));
+            eat(at, ",");
+        }
+        return Ok(Expression::Object(fields));
+    }
+    let sign = if eat(at, "-") { "-" } else { "" };
+    if at.rest.starts_with(['!', '(']) {
+        return Ok(Expression::Other(at.take_until(|c| c == '\n').trim().to_owned()));
+    }
+    let name = name(at)?;
+    if at.eat("(") {
+        return until(at, ")").map(|arguments| Expression::Call(name, arguments));
+    }
+    let is_plain =
+        name.starts_with(|c: char| c.is_ascii_digit()) || ["true", "false", "null"].contains(&name.as_str());
+    Ok(if is_plain { Expression::Plain(format!("{sign}{name}")) } else { Expression::Reference(name) })
+}
 
-    /// Until its closing brace, or the end of the file.
-    fn body(&mut self, block: &mut Block) -> Result<(), String> {
-        loop {
-            self.skip();
-            if self.rest.is_empty() || self.rest.starts_with('}') {
-                return Ok(());
-            }
-            let name = self.name()?;
-            if self.eat("=") {
-                let value = self.expression()?;
-                block.attributes.push((name, value));
-                continue;
-            }
-            let mut inner = Block { name, ..Block::default() };
-            self.skip();
-            if self.rest.starts_with('"') {
-                inner.label = self.quoted()?;
-            }
-            self.require("{")?;
-            self.inside(|parser| parser.body(&mut inner))?;
-            self.require("}")?;
-            block.blocks.push(inner);
+fn until(at: &mut Cursor<'_>, end: &str) -> Result<Vec<Expression>, String> {
+    let mut all = Vec::new();
+    while !eat(at, end) {
+        if at.rest.is_empty() {
+            return at.fail(&format!("expected {end}"));
         }
+        all.push(at.inside(expression)?);
+        eat(at, ",");
     }
-
-    fn quoted(&mut self) -> Result<String, String> {
-        if let Some(rest) = self.rest.strip_prefix('`') {
-            let Some((text, rest)) = rest.split_once('`') else { return self.fail("a text has no end") };
-            self.rest = rest;
-            return Ok(text.to_owned());
-        }
-        let mut text = String::new();
-        let mut chars = self.rest.char_indices().skip(1);
-        while let Some((idx, character)) = chars.next() {
-            match character {
-                '"' => {
-                    self.rest = &self.rest[idx + 1..];
-                    return Ok(text);
-                }
-                '\\' => match chars.next() {
-                    Some((_, 'n')) => text.push('\n'),
-                    Some((_, 't')) => text.push('\t'),
-                    Some((_, other)) => text.push(other),
-                    None => break,
-                },
-                other => text.push(other),
-            }
-        }
-        self.fail("a text has no end")
-    }
-
-    fn expression(&mut self) -> Result<Expression, String> {
-        self.skip();
-        let start = self.rest;
-        let value = self.operand()?;
-        // On the same line an operator or an index makes more of it.
-        let blank = self.rest.trim_start_matches([' ', '\t']);
-        let is_more = ["+", "-", "*", "/ ", "%", "==", "!=", "<", ">", "&&", "||", "[", "."];
-        if !blank.starts_with("//") && is_more.iter().any(|operator| blank.starts_with(operator)) {
-            let end = self.rest.find(['\n', '}']).unwrap_or(self.rest.len());
-            self.rest = &self.rest[end..];
-            let whole = &start[..start.len() - self.rest.len()];
-            return Ok(Expression::Other(whole.trim().trim_end_matches(',').to_owned()));
-        }
-        Ok(value)
-    }
-
-    fn operand(&mut self) -> Result<Expression, String> {
-        if self.rest.starts_with(['"', '`']) {
-            return self.quoted().map(Expression::Text);
-        }
-        if self.eat("[") {
-            return self.until("]").map(Expression::List);
-        }
-        if self.eat("{") {
-            let mut fields = Vec::new();
-            while !self.eat("}") {
-                let key = if self.rest.starts_with('"') { self.quoted()? } else { self.name()? };
-                self.require("=")?;
-                fields.push((key, self.inside(Self::expression)?));
-                self.eat(",");
-            }
-            return Ok(Expression::Object(fields));
-        }
-        let sign = if self.eat("-") { "-" } else { "" };
-        if self.rest.starts_with(['!', '(']) {
-            let end = self.rest.find('\n').unwrap_or(self.rest.len());
-            let (other, rest) = self.rest.split_at(end);
-            self.rest = rest;
-            return Ok(Expression::Other(other.trim().to_owned()));
-        }
-        let name = self.name()?;
-        if self.rest.starts_with('(') {
-            self.eat("(");
-            return self.until(")").map(|arguments| Expression::Call(name, arguments));
-        }
-        let is_plain = name.starts_with(|c: char| c.is_ascii_digit())
-            || ["true", "false", "null"].contains(&name.as_str());
-        Ok(if is_plain { Expression::Plain(format!("{sign}{name}")) } else { Expression::Reference(name) })
-    }
-
-    fn until(&mut self, end: &str) -> Result<Vec<Expression>, String> {
-        let mut all = Vec::new();
-        while !self.eat(end) {
-            if self.rest.is_empty() {
-                return self.fail(&format!("expected {end}"));
-            }
-            all.push(self.inside(Self::expression)?);
-            self.eat(",");
-        }
-        Ok(all)
-    }
+    Ok(all)
 }
 
 #[cfg(test)]

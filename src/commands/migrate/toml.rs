@@ -1,6 +1,6 @@
 //! TOML as far as configurations of Telegraf use it, as a tree: tables, arrays of tables, dotted keys, texts of each kind.
 
-use crate::commands::migrate::MAX_DEPTH;
+use crate::commands::migrate::cursor::{Cursor, MAX_DEPTH, unescaped};
 use crate::commands::migrate::tree::{get, list, map, plain, put, text};
 use crate::config::text::node::{Node, Value};
 
@@ -9,26 +9,24 @@ use crate::config::text::node::{Node, Value};
 /// # Errors
 /// A sentence with a line.
 pub(in crate::commands::migrate) fn parse(content: &str) -> Result<Node, String> {
-    let mut parser = Parser { rest: content, whole: content, depth: 0 };
+    let mut at = Cursor::new(content, &[("#", "\n")]);
     let mut root = map([]);
     let mut path: Vec<String> = Vec::new();
     loop {
-        parser.skip_lines();
-        if parser.rest.is_empty() {
+        at.skip();
+        if at.rest.is_empty() {
             return Ok(root);
         }
-        if parser.eat("[[") {
-            path = parser.keys()?;
-            parser.require("]]")?;
+        if at.eat("[[") {
+            path = keys(&mut at)?;
+            require(&mut at, "]]")?;
             append(&mut root, &path);
-        } else if parser.eat("[") {
-            path = parser.keys()?;
-            parser.require("]")?;
+        } else if at.eat("[") {
+            path = keys(&mut at)?;
+            require(&mut at, "]")?;
             table(&mut root, &path);
         } else {
-            let keys = parser.keys()?;
-            parser.require("=")?;
-            let value = parser.value()?;
+            let (keys, value) = entry(&mut at)?;
             set(table(&mut root, &path), &keys, value);
         }
     }
@@ -81,165 +79,87 @@ fn last(node: &mut Node) -> &mut Node {
     node
 }
 
-struct Parser<'a> {
-    rest: &'a str,
-    whole: &'a str,
-    /// Lists and tables around what is read.
-    depth: usize,
+fn require(at: &mut Cursor<'_>, token: &str) -> Result<(), String> {
+    at.skip_blanks();
+    if at.eat(token) { Ok(()) } else { at.fail(&format!("expected {token:?}")) }
 }
 
-impl<'a> Parser<'a> {
-    fn fail<T>(&self, what: &str) -> Result<T, String> {
-        let n_read = self.whole.len() - self.rest.len();
-        Err(format!("line {}: {what}", 1 + self.whole[..n_read].matches('\n').count()))
-    }
+/// `a.b = 1`.
+fn entry(at: &mut Cursor<'_>) -> Result<(Vec<String>, Node), String> {
+    let keys = keys(at)?;
+    require(at, "=")?;
+    Ok((keys, value(at)?))
+}
 
-    fn skip_blanks(&mut self) {
-        self.rest = self.rest.trim_start_matches([' ', '\t']);
-    }
-
-    /// Line ends and comments, too.
-    fn skip_lines(&mut self) {
-        loop {
-            self.rest = self.rest.trim_start();
-            if !self.rest.starts_with('#') {
-                return;
-            }
-            self.rest = self.rest.split_once('\n').map_or("", |(_, rest)| rest);
-        }
-    }
-
-    fn eat(&mut self, token: &str) -> bool {
-        let rest = self.rest.strip_prefix(token);
-        self.rest = rest.unwrap_or(self.rest);
-        rest.is_some()
-    }
-
-    fn require(&mut self, token: &str) -> Result<(), String> {
-        self.skip_blanks();
-        if self.eat(token) { Ok(()) } else { self.fail(&format!("expected {token:?}")) }
-    }
-
-    /// Reads what stands inside of something.
-    fn inside<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T, String>) -> Result<T, String> {
-        if self.depth == MAX_DEPTH {
-            return self.fail(&format!("more than {MAX_DEPTH} levels"));
-        }
-        self.depth += 1;
-        let done = read(self);
-        self.depth -= 1;
-        done
-    }
-
-    /// `a.b."c d"`.
-    fn keys(&mut self) -> Result<Vec<String>, String> {
-        let mut keys = Vec::new();
-        loop {
-            self.skip_blanks();
-            if self.rest.starts_with(['"', '\'']) {
-                keys.push(self.quoted()?);
-            } else {
-                let is_bare = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-                let end = self.rest.find(|c| !is_bare(c)).unwrap_or(self.rest.len());
-                if end == 0 {
-                    return self.fail("expected a key");
-                }
-                let (key, rest) = self.rest.split_at(end);
-                self.rest = rest;
-                keys.push(key.to_owned());
-            }
-            self.skip_blanks();
-            if !self.eat(".") {
-                return Ok(keys);
-            }
-            if keys.len() == MAX_DEPTH {
-                return self.fail(&format!("more than {MAX_DEPTH} levels"));
+/// `a.b."c d"`.
+fn keys(at: &mut Cursor<'_>) -> Result<Vec<String>, String> {
+    let mut keys = Vec::new();
+    loop {
+        at.skip_blanks();
+        if at.rest.starts_with(['"', '\'']) {
+            keys.push(quoted(at)?);
+        } else {
+            match at.take_until(|c| !(c.is_ascii_alphanumeric() || c == '_' || c == '-')) {
+                "" => return at.fail("expected a key"),
+                key => keys.push(key.to_owned()),
             }
         }
-    }
-
-    fn quoted(&mut self) -> Result<String, String> {
-        for (fence, has_escapes) in [("\"\"\"", true), ("'''", false), ("\"", true), ("'", false)] {
-            if !self.eat(fence) {
-                continue;
-            }
-            let mut end = 0;
-            loop {
-                let left = &self.rest[end..];
-                match left.chars().next() {
-                    None => return self.fail("a text has no end"),
-                    Some(_) if left.starts_with(fence) => break,
-                    Some('\\') if has_escapes => {
-                        end += 1 + left[1..].chars().next().map_or(0, char::len_utf8)
-                    }
-                    Some(character) => end += character.len_utf8(),
-                }
-            }
-            let (inner, rest) = self.rest.split_at(end);
-            self.rest = &rest[fence.len()..];
-            let inner = if fence.len() == 3 { inner.strip_prefix('\n').unwrap_or(inner) } else { inner };
-            return Ok(if has_escapes { unescaped(inner) } else { inner.to_owned() });
+        at.skip_blanks();
+        if !at.eat(".") {
+            return Ok(keys);
         }
-        self.fail("expected a text")
-    }
-
-    fn value(&mut self) -> Result<Node, String> {
-        self.skip_blanks();
-        if self.rest.starts_with(['"', '\'']) {
-            return self.quoted().map(text);
-        }
-        if self.eat("[") {
-            let mut all = Vec::new();
-            loop {
-                self.skip_lines();
-                if self.eat("]") {
-                    return Ok(list(all));
-                }
-                all.push(self.inside(Self::value)?);
-                self.skip_lines();
-                self.eat(",");
-            }
-        }
-        if self.eat("{") {
-            let mut node = map([]);
-            loop {
-                self.skip_lines();
-                if self.eat("}") {
-                    return Ok(node);
-                }
-                let keys = self.keys()?;
-                self.require("=")?;
-                let value = self.inside(Self::value)?;
-                set(&mut node, &keys, value);
-                self.skip_lines();
-                self.eat(",");
-            }
-        }
-        let end = self.rest.find([',', ']', '}', '#', '\n', '\r']).unwrap_or(self.rest.len());
-        let (word, rest) = self.rest.split_at(end);
-        self.rest = rest;
-        match word.trim() {
-            "" => self.fail("expected a value"),
-            word => Ok(plain(word)),
+        if keys.len() == MAX_DEPTH {
+            return at.too_deep();
         }
     }
 }
 
-fn unescaped(inner: &str) -> String {
-    let mut out = String::new();
-    let mut chars = inner.chars();
-    while let Some(character) = chars.next() {
-        match (character, character == '\\') {
-            (_, false) => out.push(character),
-            _ => match chars.next() {
-                Some('n') => out.push('\n'),
-                Some('t') => out.push('\t'),
-                Some(other) => out.push(other),
-                None => {}
-            },
+fn quoted(at: &mut Cursor<'_>) -> Result<String, String> {
+    for (fence, has_escapes) in [("\"\"\"", true), ("'''", false), ("\"", true), ("'", false)] {
+        if !at.eat(fence) {
+            continue;
+        }
+        let inner = at.fenced(fence, has_escapes)?;
+        let inner = if fence.len() == 3 { inner.strip_prefix('\n').unwrap_or(inner) } else { inner };
+        return Ok(if has_escapes { unescaped(inner) } else { inner.to_owned() });
+    }
+    at.fail("expected a text")
+}
+
+fn value(at: &mut Cursor<'_>) -> Result<Node, String> {
+    at.skip_blanks();
+    if at.rest.starts_with(['"', '\'']) {
+        return quoted(at).map(text);
+    }
+    if at.eat("[") {
+        let mut all = Vec::new();
+        loop {
+            at.skip();
+            if at.eat("]") {
+                return Ok(list(all));
+            }
+            all.push(at.inside(value)?);
+            at.skip();
+            at.eat(",");
         }
     }
-    out
+    if at.eat("{") {
+        let mut node = map([]);
+        loop {
+            at.skip();
+            if at.eat("}") {
+                return Ok(node);
+            }
+            let (keys, value) = at.inside(entry)?;
+            set(&mut node, &keys, value);
+            at.skip();
+            at.eat(",");
+        }
+    }
+    match at.take_until(|c| [',', ']', '}', '#', '\n', '\r'].contains(&c)).trim() {
+        "" => at.fail("expected a value"),
+        word => Ok(plain(word)),
+    }
 }
 
 #[cfg(test)]
