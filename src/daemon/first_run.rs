@@ -6,6 +6,7 @@
 use std::fmt::Write as _;
 use std::fs::OpenOptions;
 use std::io::Write;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,7 @@ use crate::daemon::start_error::StartError;
 use crate::flags::Flags;
 use crate::http::address::url::Url;
 use crate::http::{Headers, HttpClient, USER_AGENT};
+use crate::web::serve::listen::listener::Listener;
 
 /// Who usually listens where (the list of Prometheus' wiki, and agents that show themselves).
 const KNOWN_PORTS: [(u16, &str); 34] = [
@@ -59,11 +61,12 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Of a page, so much is looked at.
 const LOOKED_AT_BYTES: usize = 16 << 10;
 
-/// Looks for exporters, and writes the configuration that scrapes them.
+/// Looks for exporters, and writes the configuration that scrapes them. Those who listen for this process answer nothing
+/// yet, and are not asked.
 ///
 /// # Errors
 /// The file cannot be written.
-pub(super) fn write_config(flags: &Flags) -> Result<(), StartError> {
+pub(super) fn write_config(flags: &Flags, listeners: &[Listener]) -> Result<(), StartError> {
     let file = &flags.config_file;
     let own = own_address(flags);
     log::info!(
@@ -71,8 +74,8 @@ pub(super) fn write_config(flags: &Flags) -> Result<(), StartError> {
         file.display(),
         KNOWN_PORTS.len()
     );
-    let addresses = KNOWN_PORTS.iter().map(|(port, name)| (*name, format!("127.0.0.1:{port}")));
-    let others = addresses.filter(|(_, address)| Some(address) != own.as_ref());
+    let others = KNOWN_PORTS.iter().filter(|(port, _)| !listeners.iter().any(|it| has_loopback(it, *port)));
+    let others = others.map(|(port, name)| (*name, format!("127.0.0.1:{port}")));
     let found: Vec<(&str, String)> = others.filter(|(_, address)| is_exporter(address)).collect();
     let shown: Vec<String> = found.iter().map(|(name, address)| format!("{name} ({address})")).collect();
     match shown.as_slice() {
@@ -101,6 +104,12 @@ fn own_address(flags: &Flags) -> Option<String> {
         _ => return None,
     };
     (flags.web_config_file.is_none() && !flags.systemd_socket).then(|| format!("{host}:{port}"))
+}
+
+/// Whether it listens at this port of 127.0.0.1.
+fn has_loopback(listener: &Listener, port: u16) -> bool {
+    let at = listener.address().tcp();
+    at.is_some_and(|at| at.port() == port && (at.ip().is_unspecified() || at.ip() == Ipv4Addr::LOCALHOST))
 }
 
 /// Whether a page of metrics is there.

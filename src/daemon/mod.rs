@@ -21,7 +21,9 @@ use crate::commands::check;
 use crate::config;
 use crate::config::{Config, FeatureDefaults};
 use crate::daemon::auto_reload::AutoReload;
-use crate::daemon::start::{Shown, announce_start, scrape_options, start_web, stop_when_a_thread_dies};
+use crate::daemon::start::{
+    Entrance, Shown, announce_start, scrape_options, start_web, stop_when_a_thread_dies,
+};
 use crate::daemon::start_error::StartError;
 use crate::daemon::storage::Storage;
 use crate::daemon::supervisor::Supervisor;
@@ -77,8 +79,11 @@ impl Daemon {
             exec_targets: flags.features.exec_targets,
             local_target_dirs: flags.local_target_dirs.clone().into(),
         };
+        let mut entrance = None;
         if !flags.is_config_file_given && !flags.config_file.exists() {
-            first_run::write_config(&flags)?;
+            // What cannot show its pages leaves no file behind.
+            let open = entrance.insert(Entrance::open(&flags)?);
+            first_run::write_config(&flags, &open.listeners)?;
         }
         let auto_reload = AutoReload::new(&flags);
         let config = Arc::new(load(&flags.config_file, defaults.clone())?);
@@ -89,7 +94,8 @@ impl Daemon {
         let signals = signals::Handle::spawn(sender.clone()).map_err(StartError::Thread)?;
         let memory = memory_limit();
         let wal = Wal::unopened(storage::log_options(&flags, memory.as_ref()));
-        let web = start_web(&flags, &shown, &wal, sender)?;
+        let entrance = entrance.map_or_else(|| Entrance::open(&flags), Ok)?;
+        let web = start_web(&flags, entrance, &shown, &wal, sender)?;
         let clock = Clock::system();
         let storage = Storage::start(&flags, wal, clock.clone(), memory, &shown, &supervisor)?;
         let (target_sets_sender, target_sets) = bounded(TARGET_SETS_CAPACITY);

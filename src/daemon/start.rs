@@ -100,22 +100,36 @@ pub(super) fn stop_when_a_thread_dies(daemon_events: Sender<DaemonEvent>) {
     threads::stop_by(move || drop(daemon_events.send(DaemonEvent::ThreadDied)));
 }
 
-/// Binds the addresses and starts the pages.
+/// Where the pages can be asked for, and by whom.
+pub(super) struct Entrance {
+    terms: Terms,
+    pub(super) listeners: Vec<Listener>,
+}
+
+impl Entrance {
+    /// Reads the terms and binds the addresses.
+    pub(super) fn open(flags: &Flags) -> Result<Self, StartError> {
+        let terms = match &flags.web_config_file {
+            Some(file) => Terms::of_file(file).map_err(StartError::WebConfig)?,
+            None => Terms::open(),
+        };
+        let listeners = match flags.systemd_socket {
+            true => listen::handed_over(),
+            false => listen::all(&flags.listen_addresses),
+        };
+        Ok(Self { terms, listeners: listeners.map_err(StartError::Listen)? })
+    }
+}
+
+/// Starts the pages.
 pub(super) fn start_web(
     flags: &Flags,
+    entrance: Entrance,
     shown: &Shown,
     wal: &Wal,
     daemon_events: Sender<DaemonEvent>,
 ) -> Result<web::Handle, StartError> {
-    let terms = match &flags.web_config_file {
-        Some(file) => Terms::of_file(file).map_err(StartError::WebConfig)?,
-        None => Terms::open(),
-    };
-    let listeners = match flags.systemd_socket {
-        true => listen::handed_over(),
-        false => listen::all(&flags.listen_addresses),
-    };
-    let listeners = listeners.map_err(StartError::Listen)?;
+    let Entrance { terms, listeners } = entrance;
     let hostname = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let port =
         listeners.iter().find_map(|listener| listener.address().tcp()).map_or(0, |address| address.port());

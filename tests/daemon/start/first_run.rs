@@ -96,3 +96,18 @@ fn where_nothing_can_be_written_there_is_a_sentence() {
     let sentence = "no configuration file at prometheus.yml, and none can be written there: ";
     assert!(finished.stderr.contains(sentence), "{}", finished.stderr);
 }
+
+#[test]
+fn where_the_port_is_taken_no_file_is_left_behind() {
+    if runs_elsewhere(module_path!(), "where_the_port_is_taken_no_file_is_left_behind", &FILES) {
+        return;
+    }
+    let _other = FakeTargets::start_on(WEB);
+    let dir = TempDir::with_prefix("scraped-test-").unwrap();
+    let mut command = Command::new(support::program());
+    command.arg(format!("--web.listen-address={WEB}")).current_dir(dir.path());
+    let finished = support::command::finish(&mut command);
+    assert_eq!(finished.code, Some(1));
+    assert!(finished.stderr.contains(WEB), "{}", finished.stderr);
+    assert!(fs::read_dir(dir.path()).unwrap().next().is_none(), "{}", finished.stderr);
+}
