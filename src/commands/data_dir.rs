@@ -4,6 +4,7 @@ use std::fmt;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::commands::service::Service;
 use crate::commands::service::running;
@@ -93,7 +94,7 @@ fn of_running() -> Option<(PathBuf, String)> {
         let others = if found.len() > 1 { ", the oldest that runs" } else { "" };
         return Some((path, format!("process {pid}{others}")));
     }
-    let mut service = Service::running(found.first()).ok()?;
+    let mut service = Service::running(found.first(), &Arc::default()).ok()?;
     let flags = service.data("/api/v1/status/flags").ok()?;
     let info = service.data("/api/v1/status/runtimeinfo").ok()?;
     let path = Path::new(info["CWD"].as_str()?).join(flags["storage.agent.path"].as_str()?);

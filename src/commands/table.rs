@@ -35,6 +35,12 @@ const URL: CommandFlag = CommandFlag {
           that runs on this machine).",
 };
 
+const HTTP_CONFIG: CommandFlag = CommandFlag {
+    name: "http.config.file",
+    value: "FILE",
+    doc: "How the daemon is asked, with the keys of a job: tls_config, basic_auth, authorization and the like (default none).",
+};
+
 /// All of them.
 pub const COMMANDS: &[Subcommand] = &[
     Subcommand {
@@ -81,8 +87,8 @@ pub const COMMANDS: &[Subcommand] = &[
         arguments: "",
         about: "ask the daemon whether scraping goes on",
         details: "",
-        flags: &[URL, FORMAT],
-        example: "scraped check healthy --url=http://box:9090",
+        flags: &[URL, HTTP_CONFIG, FORMAT],
+        example: "scraped check healthy --url=https://box:9090 --http.config.file=ask.yml",
         exits: &[(1, "it is not, or it does not answer")],
         run: health::run_healthy,
     },
@@ -91,7 +97,7 @@ pub const COMMANDS: &[Subcommand] = &[
         arguments: "",
         about: "ask the daemon whether the log can be written",
         details: "",
-        flags: &[URL, FORMAT],
+        flags: &[URL, HTTP_CONFIG, FORMAT],
         example: "scraped check ready",
         exits: &[(1, "it is not, or it does not answer")],
         run: health::run_ready,
@@ -181,7 +187,7 @@ pub const COMMANDS: &[Subcommand] = &[
         about: "say why a target is as it is",
         details: "Who found it, what each relabel rule made of it, its last attempts, its limits, where it stands in the queue, and \
                   what it costs a day. A target is a URL, an address, an instance or a job; a series is a selector. Asks the daemon.",
-        flags: &[URL, FORMAT],
+        flags: &[URL, HTTP_CONFIG, FORMAT],
         example: "scraped explain 10.0.0.7:9100\nscraped explain 'node_load1{job=\"node\"}'",
         exits: &[FAILED],
         run: explain::run,
@@ -195,6 +201,7 @@ pub const COMMANDS: &[Subcommand] = &[
         flags: &[
             CommandFlag { name: "every", value: "DURATION", doc: "Between two looks (default 2s)." },
             URL,
+            HTTP_CONFIG,
             FORMAT,
         ],
         example: "scraped top",
@@ -234,6 +241,7 @@ pub const COMMANDS: &[Subcommand] = &[
             },
             CONFIG_FILE,
             URL,
+            HTTP_CONFIG,
         ],
         example: "scraped support-bundle --log=/var/log/scraped.log box7.tar",
         exits: &[FAILED],

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::config::client::http_client::{HttpClientConfig, read_client};
 use crate::config::error::{ConfigError, ConfigErrors};
 use crate::config::relabel::read_rules;
 use crate::config::remote_write;
@@ -78,6 +79,21 @@ pub(in crate::config) fn load_rules(path: &Path) -> Result<Vec<RelabelRule>, Con
     let read = |root: &Field<'_>| read_rules(root, "relabel config", NameScheme::default());
     let rules = read_document(path, &mut mistakes, &mut notes, read).unwrap_or_default();
     if mistakes.is_empty() { Ok(rules) } else { Err(ConfigErrors { mistakes }) }
+}
+
+/// Reads a file with the settings of one client and nothing else.
+pub(in crate::config) fn load_http_client(path: &Path) -> Result<HttpClientConfig, ConfigErrors> {
+    let (mut mistakes, mut notes) = (Vec::new(), Vec::new());
+    let read = |root: &Field<'_>| {
+        let Some(mut fields) = root.fields() else { return HttpClientConfig::default() };
+        let client = read_client(&mut fields);
+        // Requests are HTTP/1.1 either way.
+        let _ = fields.bool("enable_http2");
+        fields.finish(|_| false);
+        client
+    };
+    let client = read_document(path, &mut mistakes, &mut notes, read).unwrap_or_default();
+    if mistakes.is_empty() { Ok(client) } else { Err(ConfigErrors { mistakes }) }
 }
 
 /// What the main file says.

@@ -203,3 +203,12 @@ pub fn printed(node: &Node) -> String {
 pub fn load_rules(path: &Path) -> Result<Vec<RelabelRule>, ConfigErrors> {
     load::load_rules(path)
 }
+
+/// Reads a file with the settings of one client and nothing else, as `--http.config.file` of sub-commands names it.
+///
+/// # Errors
+///
+/// Every mistake in it.
+pub fn load_http_client(path: &Path) -> Result<HttpClientConfig, ConfigErrors> {
+    load::load_http_client(path)
+}

@@ -167,6 +167,31 @@ fn tls_carries_every_answer_and_refuses_what_is_not_spoken() {
 }
 
 #[test]
+fn sub_commands_ask_as_their_file_says() {
+    let config = format!(
+        "tls_server_config: {{cert_file: server.crt, key_file: server.key}}\nbasic_auth_users: {{eve: {HASH}}}\n"
+    );
+    let dir = dir(&config, &Authority::new("ours"));
+    let scraped = start(&dir);
+    let url = format!("--url=https://{}", scraped.address());
+    let file = dir.path().join("ask.yml");
+    let by = format!("--http.config.file={}", file.display());
+    let check = |config: &str, code: i32, words: &str| {
+        fs::write(&file, config).expect("writable");
+        let asked = command::scraped(&["check", "healthy", &url, &by]);
+        let said = format!("{}{}", asked.stdout, asked.stderr);
+        assert_eq!((asked.code, said.contains(words)), (Some(code), true), "{config}: {said}");
+    };
+    let tls = "tls_config: {ca_file: ca.pem, server_name: localhost}\n";
+    check("", 1, "signed by unknown authority; name its authority");
+    check("tls_config: {ca_file: ca.pem}\n", 1, "x509: ");
+    check(tls, 1, "not healthy");
+    check(&format!("{tls}basic_auth: {{username: eve, password: a}}\n"), 0, "healthy");
+    check(&format!("{tls}basic: {{}}\n"), 1, "ask.yml:2: basic: unknown field");
+    assert!(scraped.stop().success());
+}
+
+#[test]
 fn versions_ciphers_and_curves_are_those_of_the_file() {
     let authority = Authority::new("ours");
     let check = |more: &str, version: &'static SupportedProtocolVersion, is_good: bool| {

@@ -13,6 +13,8 @@ use serde_json::Value;
 
 use crate::commands::service::running::Running;
 use crate::config::client::http_client::HttpClientConfig;
+use crate::config::error::ConfigErrors;
+use crate::config::load_http_client;
 use crate::flags::{Arguments, Flags};
 use crate::http::address::url::Url;
 use crate::http::wire::response::Answer;
@@ -60,6 +62,8 @@ pub(in crate::commands) enum ServiceError {
         /// Why.
         cause: String,
     },
+    /// `--http.config.file` is wrong: every mistake, a line each.
+    BadClient(ConfigErrors),
     /// It cannot be reached.
     Away {
         /// Where it was asked.
@@ -78,15 +82,32 @@ pub(in crate::commands) enum ServiceError {
     },
 }
 
+impl ServiceError {
+    /// It answers, and says no.
+    pub(in crate::commands) fn is_refusal(&self) -> bool {
+        matches!(self, Self::Refused { .. })
+    }
+}
+
 impl fmt::Display for ServiceError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::BadUrl { url, cause } => write!(f, "--url={url}: {cause}"),
+            Self::BadClient(mistakes) => mistakes.fmt(f),
+            Self::Away { url, cause } if cause.contains("x509: ") => write!(
+                f,
+                "no answer from scraped at {url}: {cause}; name its authority, and how else it is asked, in a file for \
+                 --http.config.file: tls_config: {{ca_file: FILE, server_name: NAME}}"
+            ),
             Self::Away { url, cause } => {
                 write!(f, "no answer from scraped at {url}: {cause}; name it with --url=http://HOST:PORT")
             }
             Self::Refused { url, status: 401, .. } => {
-                write!(f, "{url} asks for a password; name it with --url=http://USER:PASSWORD@HOST:PORT")
+                write!(
+                    f,
+                    "{url} asks for a password; name it with --url=http://USER:PASSWORD@HOST:PORT, or as basic_auth in a file for \
+                     --http.config.file"
+                )
             }
             Self::Refused { url, status, said } => write!(f, "{url} answers {status}: {}", said.trim_end()),
         }
@@ -98,19 +119,23 @@ impl std::error::Error for ServiceError {}
 impl Service {
     /// The one that `--url` names, or the one that runs here.
     pub(in crate::commands) fn find(arguments: &Arguments) -> Result<Self, ServiceError> {
+        let client = match arguments.flag_file("http.config.file") {
+            Some(file) => Arc::new(load_http_client(&file).map_err(ServiceError::BadClient)?),
+            None => Arc::default(),
+        };
         match arguments.flag("url") {
-            Some(url) => Self::at(&url),
-            None => Self::running(running::all().first()),
+            Some(url) => Self::at(&url, &client),
+            None => Self::running(running::all().first(), &client),
         }
     }
 
     /// The one at this URL.
-    pub(in crate::commands) fn at(url: &str) -> Result<Self, ServiceError> {
+    fn at(url: &str, client: &Arc<HttpClientConfig>) -> Result<Self, ServiceError> {
         if let Some(path) = url.strip_prefix("unix:") {
             let path = PathBuf::from(path);
             let at = Url::parse("http://localhost/").map_err(|cause| bad(url, cause))?;
             return Ok(Self {
-                client: HttpClient::over_unix_socket(path, at, headers(), &Arc::default()),
+                client: HttpClient::over_unix_socket(path, at, headers(), client),
                 url: url.to_owned(),
                 prefix: String::new(),
             });
@@ -118,17 +143,16 @@ impl Service {
         let with_scheme = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
         let at = Url::parse(&with_scheme).map_err(|cause| bad(url, cause))?;
         let prefix = at.path_and_query.trim_end_matches('/').to_owned();
-        let config: Arc<HttpClientConfig> = Arc::default();
         let shown = at.to_string().trim_end_matches('/').to_owned();
-        Ok(Self { client: HttpClient::new(at, headers(), &config), url: shown, prefix })
+        Ok(Self { client: HttpClient::new(at, headers(), client), url: shown, prefix })
     }
 
     /// This process, or whoever listens at the usual place.
-    pub(in crate::commands) fn running(running: Option<&Running>) -> Result<Self, ServiceError> {
-        match running.and_then(Running::url) {
-            Some(url) => Self::at(&url),
-            None => Self::at(USUAL_URL),
-        }
+    pub(in crate::commands) fn running(
+        running: Option<&Running>,
+        client: &Arc<HttpClientConfig>,
+    ) -> Result<Self, ServiceError> {
+        Self::at(running.and_then(Running::url).as_deref().unwrap_or(USUAL_URL), client)
     }
 
     /// Whatever it answers; `path` begins with a slash and is escaped.
