@@ -125,6 +125,8 @@ struct Explained {
     bytes_a_day_on_wire: Option<f64>,
     /// Of one of its series.
     bytes_a_day_of_a_series: Option<f64>,
+    /// Its turn with the scheduler; of a target that is scraped.
+    queue: Value,
     /// Threads that scrape, by what they do.
     workers: String,
     lags: Vec<Lag>,
@@ -142,6 +144,14 @@ impl Explained {
             |it: &&Value| it["scrapeUrl"] == target["scrapeUrl"] && target["scrapeUrl"].is_string();
         let attempts = attempts["targets"].as_array().and_then(|all| all.iter().find(of_target)).cloned();
         let attempts = attempts.unwrap_or_default();
+        let queue = match target["scrapeUrl"].as_str() {
+            Some(url) => {
+                let path = format!("/api/v1/targets/queue?scrapePool={pool}&scrapeUrl={}", escaped(url));
+                // It is gone by now, or scraping has not begun.
+                service.data(&path).or_else(|error| error.is_refusal().then_some(Value::Null).ok_or(error))?
+            }
+            None => Value::Null,
+        };
         let interval_s = target["scrapeInterval"].as_str().and_then(|text| parse_duration(text).ok());
         let scrapes_a_day =
             interval_s.filter(|interval| !interval.is_zero()).map(|interval| DAY_S / interval.as_secs_f64());
@@ -157,6 +167,7 @@ impl Explained {
             bytes_a_day_on_disk: day(figures.disk_price()),
             bytes_a_day_on_wire: day(figures.wire_price()),
             bytes_a_day_of_a_series: scrapes_a_day.zip(figures.disk_price()).map(|(n, price)| n * price),
+            queue,
             workers: workers.collect::<Vec<String>>().join(", "),
             lags: figures.lags(),
             target,
@@ -166,7 +177,7 @@ impl Explained {
     fn json(&self) -> Value {
         json!({
             "target": self.target, "attempts": self.attempts, "relabelSteps": self.steps, "limits": self.limits,
-            "bytesADayOnDisk": self.bytes_a_day_on_disk, "bytesADayOnWire": self.bytes_a_day_on_wire,
+            "queue": self.queue, "bytesADayOnDisk": self.bytes_a_day_on_disk, "bytesADayOnWire": self.bytes_a_day_on_wire,
             "endpoints": self.lags,
         })
     }
@@ -225,11 +236,11 @@ impl Explained {
         }
         let is_suspect =
             attempts.last().is_none_or(|last| last["failedIn"] != "") && error.contains("deadline");
-        let place = match is_suspect || attempts.is_empty() {
+        let lane = match is_suspect || attempts.is_empty() {
             true => "with those that have not answered yet: they never take the last quarter of the workers",
-            false => "on time, with those that answer",
+            false => "with those that answer",
         };
-        line("queue", &format!("{place}; workers: {}", self.workers));
+        line("queue", &format!("{}{lane}; workers: {}", turn_of(&self.queue), self.workers));
         let limits: Vec<String> =
             self.limits.iter().map(|(name, limit)| format!("{name} {}", word(limit))).collect();
         let series = match (&target["seriesLimit"], &target["seriesCurrent"]) {
@@ -297,6 +308,25 @@ fn labels_of(labels: &Value) -> String {
     let shown = |(name, value): (&String, &Value)| format!("{name}={value}");
     let labels: Vec<String> = labels.as_object().into_iter().flatten().map(shown).collect();
     format!("{{{}}}", labels.join(", "))
+}
+
+/// When it is scraped, and after how many others.
+fn turn_of(queue: &Value) -> String {
+    let seconds = |name: &str| queue[name].as_f64().unwrap_or_default();
+    let before = &queue["before"];
+    match queue["state"].as_str() {
+        Some("scheduled") => format!(
+            "due in {:.1} s, {before} of {} scheduled loops are due before it; ",
+            seconds("dueInSeconds"),
+            queue["scheduled"]
+        ),
+        Some("due") => {
+            format!("due for {:.1} s, {before} others get a worker before it; ", seconds("seconds"))
+        }
+        Some("waiting") => format!("waits for a worker, {before} others wait longer; "),
+        Some("running") => format!("being scraped for {:.1} s; ", seconds("seconds")),
+        _ => String::new(),
+    }
 }
 
 /// A rule in one line, without what is the default.

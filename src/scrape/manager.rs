@@ -111,7 +111,7 @@ impl Handle {
             make_worker: Box::new(make_worker),
             restart_order_check: Box::new(move || wal.restart_order_check()),
         })?;
-        options.on_demand.open(scheduler.requests());
+        options.on_demand.open(scheduler.orders());
         let manager = ManagerHandle::spawn(Inputs {
             config: options.config,
             board: options.board,

@@ -3,7 +3,7 @@
 
 use crate::http::address::path as url_path;
 use crate::web::api::{
-    attempts, features, metadata, notifications, query, relabel, self_metrics, status, targets,
+    attempts, features, metadata, notifications, query, queue_place, relabel, self_metrics, status, targets,
 };
 use crate::web::serve::http::{Request, Response};
 use crate::web::serve::reply::Reply;
@@ -40,7 +40,7 @@ pub(in crate::web) enum Page {
     Shown(Handler),
     /// The same; other sites may read it if they are allowed to.
     Api(Handler),
-    /// The same of what the query thread answers.
+    /// The same of what another thread answers.
     Query(Asking),
     /// What the query thread looks for, and no other site may read.
     Found(Asking),
@@ -119,6 +119,7 @@ const ROUTES: &[Route] = &[
     api("/api/v1/scrape_pools/config", GET, status::scrape_pool_config),
     api("/api/v1/targets", GET, targets::targets),
     api("/api/v1/targets/attempts", GET, attempts::attempts),
+    asked("/api/v1/targets/queue", GET, queue_place::queue_place),
     api("/api/v1/targets/metadata", GET, |state, request| metadata::of_targets(&state.board, request)),
     api("/api/v1/targets/relabel_steps", GET, relabel::steps),
     api("/api/v1/alertmanagers", GET, api::needs_a_server),

@@ -15,7 +15,7 @@ use scraped::scrape::schedule::scheduler::{Changes, FirstScrape, Handle, Schedul
 use scraped::scrape::schedule::workers::Scrapeable;
 use scraped::scrape::scrape_loop::{Answered, ScrapeTime};
 use scraped::scrape::targets::loop_key::{LoopKey, LoopKeys};
-use scraped::scrape::targets::on_demand::{OnDemand, Outcome};
+use scraped::scrape::targets::on_demand::{Located, OnDemand, Outcome};
 use scraped::scrape::targets::pool::{LoopChanges, LoopSettings};
 use scraped::scrape::targets::target::Target;
 use scraped::scrape::targets::target_url::TargetUrl;
@@ -229,7 +229,7 @@ impl Fixture {
         })
         .expect("a scheduler");
         let on_demand = OnDemand::default();
-        on_demand.open(scheduler.requests());
+        on_demand.open(scheduler.orders());
         Self { journal, metrics, clock, order_restarts, keys: LoopKeys::default(), on_demand, scheduler }
     }
 
@@ -256,6 +256,11 @@ impl Fixture {
     /// Asks for a scrape at once.
     pub fn scrape_now(&self, key: LoopKey) -> Receiver<Outcome> {
         self.on_demand.ask(key).expect("few ask")
+    }
+
+    /// Asks where a loop stands.
+    pub fn locate(&self, key: LoopKey) -> Receiver<Located> {
+        self.on_demand.locate(key).expect("few ask")
     }
 
     /// Stops the scheduler and its workers.

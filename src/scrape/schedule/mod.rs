@@ -2,6 +2,7 @@
 
 pub mod end_of_run;
 pub mod mailbox;
+pub(crate) mod queue_place;
 pub mod scheduler;
 pub(crate) mod set_aside;
 pub(crate) mod slots;

@@ -10,6 +10,7 @@ use crate::scrape::metrics::ScrapeMetrics;
 use crate::scrape::schedule::end_of_run::EndOfRun;
 use crate::scrape::schedule::mailbox;
 use crate::scrape::schedule::mailbox::Post;
+use crate::scrape::schedule::queue_place::queue_place;
 use crate::scrape::schedule::set_aside::{MAX_PANICS, Panics, SET_ASIDE_FOR};
 use crate::scrape::schedule::slots::{AfterRun, Lane, Slots, State, Tenant};
 use crate::scrape::schedule::suspects::{SuspectLane, Suspicion};
@@ -19,7 +20,7 @@ use crate::scrape::schedule::workers::{
 };
 use crate::scrape::scrape_loop::Answered;
 use crate::scrape::targets::loop_key::LoopKey;
-use crate::scrape::targets::on_demand::{Forward, Refusal, ScrapeRequest};
+use crate::scrape::targets::on_demand::{Forward, Order, Refusal, ScrapeRequest};
 use crate::scrape::targets::pool::{LoopChanges, LoopSettings};
 use crossbeam_channel::{Receiver, RecvTimeoutError, unbounded};
 use scraped_engine::threads::{STACK_BYTES, Thread, ThreadKind};
@@ -71,7 +72,7 @@ pub struct Changes {
 enum Message<L> {
     Apply(Changes),
     Done(Done<L>),
-    ScrapeNow(ScrapeRequest),
+    Ordered(Order),
     Stop,
 }
 
@@ -124,11 +125,11 @@ impl<L: Scrapeable> Handle<L> {
         Box::new(move |changes| drop(inbox.send(Message::Apply(changes))))
     }
 
-    /// A sender for requests; it never blocks.
-    pub fn requests(&self) -> Forward {
+    /// A sender for orders; it never blocks.
+    pub fn orders(&self) -> Forward {
         let inbox = self.inbox.clone();
         // A closed inbox means that the scheduler has stopped; the request is dropped with the message.
-        Box::new(move |request| drop(inbox.send(Message::ScrapeNow(request))))
+        Box::new(move |order| drop(inbox.send(Message::Ordered(order))))
     }
 
     /// Cancels what runs and ends all threads but those that hang in a scrape after `STOP_WAIT`.
@@ -195,7 +196,7 @@ impl<L: Scrapeable> Scheduler<L> {
             match mailbox::recv(&self.inbox, next_wake) {
                 Ok(Message::Apply(changes)) => self.apply(changes),
                 Ok(Message::Done(done)) => self.on_done(done),
-                Ok(Message::ScrapeNow(request)) => self.scrape_now(request),
+                Ok(Message::Ordered(order)) => self.obey(order),
                 Ok(Message::Stop) => return self.stop(),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
@@ -277,6 +278,17 @@ impl<L: Scrapeable> Scheduler<L> {
         if let Some(slot_idx) = self.suspects.enter_first(is_home) {
             self.check_clock();
             self.dispatch(slot_idx, Lane::Suspect, now, Task::Scrape);
+        }
+    }
+
+    fn obey(&mut self, order: Order) {
+        match order {
+            Order::Scrape(request) => self.scrape_now(request),
+            Order::Locate(request) => {
+                let now = self.timing.now();
+                let place = queue_place(request.key, now, &self.slots, &self.suspects, &self.workers);
+                request.answer(place);
+            }
         }
     }
 
@@ -569,7 +581,7 @@ impl<L: Scrapeable> Scheduler<L> {
                     n_running -= 1;
                     self.workers.returned(done.worker_idx, until);
                 }
-                Ok(Message::Apply(_) | Message::ScrapeNow(_) | Message::Stop) => {}
+                Ok(Message::Apply(_) | Message::Ordered(_) | Message::Stop) => {}
                 Err(_) => {
                     log::warn!(
                         "{n_running} scrapes did not end within {STOP_WAIT:?} of being cancelled; leaving them"

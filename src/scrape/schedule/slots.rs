@@ -216,11 +216,23 @@ impl<L> Slots<L> {
                 return None;
             }
             let Reverse(deadline) = self.deadlines.pop()?;
-            let slot = self.slots.get(deadline.slot_idx)?;
-            if slot.generation == deadline.generation && slot.tenant.is_some() {
+            if self.is_valid(&deadline) {
                 return Some(deadline.slot_idx);
             }
         }
+    }
+
+    /// When a slot is due, how many are due before it, and how many have a deadline at all. Looks at all of them: for
+    /// whoever asks, not for a schedule.
+    pub(in crate::scrape) fn place(&self, slot_idx: usize) -> Option<(Instant, usize, usize)> {
+        let all = || self.deadlines.iter().map(|Reverse(it)| it).filter(|it| self.is_valid(it));
+        let own = all().find(|it| it.slot_idx == slot_idx)?;
+        Some((own.due, all().filter(|it| *it < own).count(), all().count()))
+    }
+
+    fn is_valid(&self, deadline: &Deadline) -> bool {
+        let slot = self.slots.get(deadline.slot_idx);
+        slot.is_some_and(|slot| slot.generation == deadline.generation && slot.tenant.is_some())
     }
 
     /// Nothing is due any more.

@@ -50,6 +50,11 @@ impl SuspectLane {
         self.waiting.len()
     }
 
+    /// How many wait longer than this slot.
+    pub(in crate::scrape) fn n_before(&self, slot_idx: usize) -> usize {
+        self.waiting.iter().take_while(|it| **it != slot_idx).count()
+    }
+
     /// Takes a place, if there is one and no one waits for it.
     pub(in crate::scrape) fn enter(&mut self) -> bool {
         let may_enter = self.waiting.is_empty() && self.n_running < self.limit;
@@ -106,6 +111,7 @@ mod tests {
         assert_eq!(lane.enter_first(|_| true), None);
         lane.leave();
         assert!(!lane.enter());
+        assert_eq!((lane.n_before(1), lane.n_before(3)), (0, 2));
         // The first is not at home and keeps its turn.
         assert_eq!(lane.enter_first(|slot_idx| slot_idx != 1), Some(2));
         lane.leave();

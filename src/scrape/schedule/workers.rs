@@ -246,6 +246,11 @@ impl<L: Scrapeable> Workers<L> {
         [idle_exit, self.spawn_retry_at].into_iter().flatten().min()
     }
 
+    /// Of a job that no worker has yet: how many get one before it.
+    pub fn n_before(&self, slot_idx: usize) -> Option<usize> {
+        self.overflow.iter().position(|job| job.slot_idx == slot_idx)
+    }
+
     /// Throws away what has not started and returns the slots of those jobs.
     pub fn clear_overflow(&mut self) -> Vec<usize> {
         self.overflow.drain(..).map(|job| job.slot_idx).collect()

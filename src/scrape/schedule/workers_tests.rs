@@ -106,6 +106,7 @@ fn beyond_the_cap_jobs_wait_for_a_worker() {
     let now = Instant::now();
     let mut jobs: Vec<_> = (0..5).map(|_| fixture.dispatch(now)).collect();
     assert_eq!((fixture.workers.n_threads, fixture.workers.overflow.len()), (2, 3));
+    assert_eq!((fixture.workers.n_before(0), fixture.workers.n_before(1)), (Some(0), None));
     while !jobs.is_empty() {
         drop(jobs.remove(0));
         fixture.come_home(1, now);

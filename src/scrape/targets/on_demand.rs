@@ -1,4 +1,4 @@
-//! "Scrape now": how a request for one scrape gets from the web to the scheduler, and its answer back.
+//! How requests for one loop get from the web to the scheduler, and the answers back: "scrape now", and where it stands.
 
 use crate::scrape::targets::loop_key::LoopKey;
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -46,7 +46,7 @@ impl fmt::Display for Refusal {
                 "this target did not answer last time, and all workers for such targets are busy; try again later",
             ),
             Self::TooMany => {
-                write!(f, "{MAX_REQUESTS} targets are being scraped on demand already; try again later")
+                write!(f, "{MAX_REQUESTS} requests for targets wait already; try again later")
             }
             Self::NotStarted => f.write_str("scraping has not begun yet; try again later"),
         }
@@ -56,21 +56,67 @@ impl fmt::Display for Refusal {
 /// How a request ended: the target was scraped, be it in vain, or why it was not.
 pub type Outcome = Result<(), Refusal>;
 
-/// One target is to be scraped now. Dropped without an answer, it closes its channel.
+/// Where a loop stands with the scheduler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QueuePlace {
+    /// Its next slot has not come.
+    Scheduled {
+        /// Until it comes.
+        due_in: Duration,
+        /// Loops that are due before it.
+        n_before: usize,
+        /// All that are scheduled.
+        n_scheduled: usize,
+    },
+    /// It is due, and all workers are busy.
+    Due {
+        /// Since its slot came.
+        lasts: Duration,
+        /// Loops that get a worker before it.
+        n_before: usize,
+    },
+    /// It did not answer last time, and all workers for such loops are busy.
+    Waiting {
+        /// Loops that wait longer.
+        n_before: usize,
+    },
+    /// It is being scraped.
+    Running {
+        /// Since its slot came.
+        lasts: Duration,
+    },
+}
+
+/// The answer to the question where a loop stands.
+pub type Located = Result<QueuePlace, Refusal>;
+
+/// Somebody asks something of one loop. Dropped without an answer, it closes its channel.
 #[derive(Debug)]
-pub struct ScrapeRequest {
-    /// Whose scrape it is.
+pub struct Request<T> {
+    /// Which loop it is.
     pub key: LoopKey,
-    answer: Sender<Outcome>,
+    answer: Sender<T>,
     _place: Place,
 }
 
-impl ScrapeRequest {
-    /// Says how it ended.
-    pub fn answer(self, outcome: Outcome) {
+impl<T> Request<T> {
+    /// Answers it.
+    pub fn answer(self, answer: T) {
         // Closed: whoever asked has left.
-        let _ = self.answer.send(outcome);
+        let _ = self.answer.send(answer);
     }
+}
+
+/// One target is to be scraped now.
+pub type ScrapeRequest = Request<Outcome>;
+
+/// What can be asked.
+#[derive(Debug)]
+pub enum Order {
+    /// Scrape it now.
+    Scrape(ScrapeRequest),
+    /// Say where it stands.
+    Locate(Request<Located>),
 }
 
 /// One of [`MAX_REQUESTS`]; it is free again when this goes.
@@ -91,8 +137,8 @@ impl Drop for Place {
     }
 }
 
-/// Hands a request to the scheduler without blocking.
-pub type Forward = Box<dyn Fn(ScrapeRequest) + Send + Sync>;
+/// Hands an order to the scheduler without blocking.
+pub type Forward = Box<dyn Fn(Order) + Send + Sync>;
 
 /// The way to the scheduler. The web server starts before scraping does, so it opens later.
 #[derive(Default)]
@@ -113,10 +159,22 @@ impl OnDemand {
     /// # Errors
     /// [`Refusal::TooMany`], [`Refusal::NotStarted`].
     pub fn ask(&self, key: LoopKey) -> Result<Receiver<Outcome>, Refusal> {
+        self.send(key, Order::Scrape)
+    }
+
+    /// Asks where a loop stands; never blocks.
+    ///
+    /// # Errors
+    /// [`Refusal::TooMany`], [`Refusal::NotStarted`].
+    pub fn locate(&self, key: LoopKey) -> Result<Receiver<Located>, Refusal> {
+        self.send(key, Order::Locate)
+    }
+
+    fn send<T>(&self, key: LoopKey, order: fn(Request<T>) -> Order) -> Result<Receiver<T>, Refusal> {
         let scheduler = self.scheduler.get().ok_or(Refusal::NotStarted)?;
         let place = Place::take(&self.n_requests).ok_or(Refusal::TooMany)?;
         let (answer, outcome) = bounded(ANSWER_CAPACITY);
-        scheduler(ScrapeRequest { key, answer, _place: place });
+        scheduler(order(Request { key, answer, _place: place }));
         Ok(outcome)
     }
 }
@@ -136,9 +194,10 @@ mod tests {
         on_demand.open(Box::new(move |request| drop(sender.send(request))));
         let outcomes: Vec<_> = (0..MAX_REQUESTS).map(|_| on_demand.ask(key).unwrap()).collect();
         assert_eq!(on_demand.ask(key).unwrap_err(), Refusal::TooMany);
-        requests.recv().unwrap().answer(Err(Refusal::Gone));
+        let Order::Scrape(first) = requests.recv().unwrap() else { panic!("another order") };
+        first.answer(Err(Refusal::Gone));
         assert_eq!(outcomes[0].recv(), Ok(Err(Refusal::Gone)));
-        let next = on_demand.ask(key).unwrap();
+        let next = on_demand.locate(key).unwrap();
         assert_eq!(on_demand.ask(key).unwrap_err(), Refusal::TooMany);
         // The scheduler stops: all are dropped.
         requests.try_iter().for_each(drop);

@@ -6,6 +6,7 @@ mod json;
 pub(in crate::web) mod metadata;
 pub(in crate::web) mod notifications;
 pub(in crate::web) mod query;
+pub(in crate::web) mod queue_place;
 pub(in crate::web) mod relabel;
 pub(in crate::web) mod self_metrics;
 pub(in crate::web) mod status;

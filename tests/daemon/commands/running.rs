@@ -64,6 +64,14 @@ fn a_target_is_explained() {
     ] {
         assert!(good.contains(line), "{line} is not in\n{good}");
     }
+    // Now and then it is being scraped at that moment.
+    wait_until("it is scheduled", || {
+        let said = command::scraped(&["explain", &url, &at]).stdout;
+        let line = said.lines().find(|line| line.starts_with("  queue          due in "));
+        line.is_some_and(|line| {
+            line.contains(" of 2 scheduled loops are due before it; with those that answer; ")
+        })
+    });
     // By a series of it, once it is in the log.
     let by_series = || command::scraped(&["explain", &url, "good{x=\"y\"}"]).stdout;
     wait_until("the series is found", || {
@@ -80,6 +88,8 @@ fn a_target_is_explained() {
     let json: Value = serde_json::from_str(&said(&["explain", &url, &at, "--format=json"], 0)).unwrap();
     assert_eq!(json[0]["limits"]["sample_limit"], "100");
     assert_eq!(json[0]["attempts"]["samplesKept"], 3);
+    let states = ["scheduled", "running", "due"];
+    assert!(states.iter().any(|state| json[0]["queue"]["state"] == *state), "{}", json[0]["queue"]);
     let nothing = command::scraped(&["explain", &url, "nothing"]);
     assert_eq!(nothing.code, Some(1));
     assert!(nothing.stderr.contains("neither a target nor a series"), "{nothing:?}");

@@ -2,7 +2,7 @@
 
 use scraped::scrape::schedule::scheduler::FirstScrape;
 use scraped::scrape::targets::loop_key::LoopKey;
-use scraped::scrape::targets::on_demand::{Outcome, Refusal};
+use scraped::scrape::targets::on_demand::{Located, Outcome, QueuePlace, Refusal};
 use scraped::scrape::targets::pool::LoopChanges;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +16,10 @@ const ROUNDING_MS: i64 = 1;
 
 fn outcome(fixture: &Fixture, key: LoopKey) -> Outcome {
     fixture.scrape_now(key).recv_timeout(PATIENCE).expect("an answer")
+}
+
+fn located(fixture: &Fixture, key: LoopKey) -> Located {
+    fixture.locate(key).recv_timeout(PATIENCE).expect("an answer")
 }
 
 #[test]
@@ -79,4 +83,37 @@ fn what_cannot_be_scraped_now_says_why() {
     fixture.stop();
     // A stop answers nothing and keeps nobody waiting.
     assert!(hanging.recv_timeout(PATIENCE).is_err());
+}
+
+#[test]
+fn each_loop_has_its_place_in_the_heap() {
+    let fixture = Fixture::start(4, FirstScrape::OnGrid);
+    let names = ["a", "b", "c", "d"];
+    let keys = fixture.add(names.map(|name| target(name, "answers", LONG)).into());
+    let mut places: Vec<(usize, Duration)> = Vec::new();
+    for key in &keys {
+        match located(&fixture, *key) {
+            Ok(QueuePlace::Scheduled { due_in, n_before, n_scheduled: 4 }) => places.push((n_before, due_in)),
+            other => panic!("{other:?}"),
+        }
+    }
+    places.sort();
+    assert_eq!(places.iter().map(|(n_before, _)| *n_before).collect::<Vec<_>>(), [0, 1, 2, 3]);
+    assert!(places.is_sorted_by_key(|(_, due_in)| *due_in), "{places:?}");
+    fixture.change(LoopChanges { retire: vec![keys[0]], ..LoopChanges::default() });
+    assert_eq!(located(&fixture, keys[0]), Err(Refusal::Gone));
+    assert!(matches!(located(&fixture, keys[1]), Ok(QueuePlace::Scheduled { n_scheduled: 3, .. })));
+    fixture.stop();
+}
+
+#[test]
+fn loops_that_wait_for_a_worker_have_their_place_in_that_line() {
+    let fixture = Fixture::start(1, FirstScrape::AtOnce);
+    let names = ["a", "b", "c"];
+    let keys = fixture.add(names.map(|name| target(name, "hangs", LONG)).into());
+    fixture.journal.wait_for("a request in flight", |journal| journal.n_hanging() == 1);
+    assert!(matches!(located(&fixture, keys[0]), Ok(QueuePlace::Running { .. })));
+    assert_eq!(located(&fixture, keys[1]), Ok(QueuePlace::Waiting { n_before: 0 }));
+    assert_eq!(located(&fixture, keys[2]), Ok(QueuePlace::Waiting { n_before: 1 }));
+    fixture.stop();
 }
