@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
+use scraped_engine::disk::RealDisk;
 use scraped_engine::wal::error::WalError;
 use scraped_engine::wal::format::page::PAGE_BYTES;
 use scraped_engine::wal::format::segment;
@@ -27,11 +28,11 @@ pub(in crate::commands) struct LogFile {
 
 /// All of them: the newest checkpoint, then the segments that it does not stand for.
 pub(in crate::commands) fn of(wal_dir: &Path) -> Result<Vec<LogFile>, WalError> {
-    let checkpoint = checkpoint::list(wal_dir)?.pop();
-    let segments = segment::list(wal_dir)?;
+    let checkpoint = checkpoint::list(&RealDisk, wal_dir)?.pop();
+    let segments = segment::list(&RealDisk, wal_dir)?;
     let mut files = Vec::new();
     if let Some(checkpoint) = &checkpoint {
-        files.extend(checkpoint.segments()?.into_iter().map(|file| LogFile {
+        files.extend(checkpoint.segments(&RealDisk)?.into_iter().map(|file| LogFile {
             path: file.path,
             number: checkpoint.number,
             bytes: file.bytes,

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::hash::{BuildHasher, RandomState};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,6 +20,7 @@ use crate::config::discovery::{DiscoveryConfig, Provenance};
 use crate::config::text::yaml::MAX_TEXT_BYTES;
 use crate::discovery::target_group::TargetGroup;
 use scraped_engine::data_dir;
+use scraped_engine::disk::{Access, Disk, RealDisk};
 use scraped_engine::labels::Labels;
 
 /// Directory in the data directory.
@@ -206,13 +207,14 @@ fn write(path: &Path, groups: &[Arc<TargetGroup>]) -> io::Result<()> {
     let text = serde_json::to_vec(&kept)?;
     check_size(text.len())?;
     if let Some(dir) = path.parent() {
-        data_dir::create_dirs(dir)?;
+        data_dir::create_dirs(&RealDisk, dir)?;
     }
     // Another name each time: a provider that was replaced may still be writing its own.
     let beside =
         path.with_extension(format!("{HALF_PREFIX}{:08x}", RandomState::new().hash_one(path) as u32));
-    let written = data_dir::create(&beside)
-        .and_then(|mut file| file.write_all(&text).and_then(|()| file.sync_data()))
+    let written = RealDisk
+        .open(&beside, Access::Replace)
+        .and_then(|file| file.write_all(&text).and_then(|()| file.sync()))
         .and_then(|()| fs::rename(&beside, path));
     if written.is_err() {
         // Half a file is of no use, and what it lacks may be room.

@@ -1,17 +1,16 @@
-//! Files of the data directory: open to this user alone, and under names that survive a loss of power.
+//! The data directory: open to this user alone, and its names survive a loss of power.
 //!
-//! What is in there may be secret (labels, annotations of pods, addresses), so every file is made with mode 0600 and
+//! What is in there may be secret (labels, annotations of pods, addresses): a [`Disk`] makes every file with mode 0600 and
 //! every directory with 0700. Nothing is made in the data directory in another way.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::fs::{self, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use parking_lot::Mutex;
 
-const FILE_MODE: u32 = 0o600;
-const DIR_MODE: u32 = 0o700;
+use crate::disk::{Access, Disk};
 
 /// What may stand in the data directory; anything else there is somebody else's.
 const OUR_NAMES: [&str; 6] = ["wal", "remote", "discovery", "lock", "reserve", "version"];
@@ -24,30 +23,15 @@ const STICKY: u32 = 0o1000;
 /// File systems that cannot sync a directory, by device: each is mentioned once.
 static UNABLE_TO_SYNC: Mutex<Vec<u64>> = Mutex::new(Vec::new());
 
-/// Options that make a file which only this user reads.
-pub fn options() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    options.mode(FILE_MODE);
-    options
-}
-
-/// Opens a file for writing, made if it is missing and emptied if not.
-///
-/// # Errors
-/// The file cannot be made.
-pub fn create(path: &Path) -> io::Result<File> {
-    options().write(true).create(true).truncate(true).open(path)
-}
-
 /// Makes a directory, which must not exist. Its name is durable afterwards.
 ///
 /// # Errors
 /// It exists or cannot be made.
-pub fn create_dir(dir: &Path) -> io::Result<()> {
-    DirBuilder::new().mode(DIR_MODE).create(dir)?;
+pub fn create_dir(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
+    disk.create_dir(dir)?;
     match dir.parent() {
-        Some(parent) if parent.as_os_str().is_empty() => sync_dir(Path::new(".")),
-        Some(parent) => match sync_dir(parent) {
+        Some(parent) if parent.as_os_str().is_empty() => sync_dir(disk, Path::new(".")),
+        Some(parent) => match sync_dir(disk, parent) {
             // One may write into a directory without the right to open it.
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
             synced => synced,
@@ -60,16 +44,16 @@ pub fn create_dir(dir: &Path) -> io::Result<()> {
 ///
 /// # Errors
 /// One of them cannot be made.
-pub fn create_dirs(dir: &Path) -> io::Result<()> {
-    if dir.as_os_str().is_empty() || dir.is_dir() {
+pub fn create_dirs(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
+    if dir.as_os_str().is_empty() || disk.is_dir(dir) {
         return Ok(());
     }
     if let Some(parent) = dir.parent() {
-        create_dirs(parent)?;
+        create_dirs(disk, parent)?;
     }
-    match create_dir(dir) {
+    match create_dir(disk, dir) {
         // Somebody else was faster.
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && disk.is_dir(dir) => Ok(()),
         // A file is in the way, of this one or of those below.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             Err(io::Error::from_raw_os_error(libc::ENOTDIR))
@@ -83,15 +67,10 @@ pub fn create_dirs(dir: &Path) -> io::Result<()> {
 ///
 /// # Errors
 /// The directory cannot be opened or synced.
-pub fn sync_dir(dir: &Path) -> io::Result<()> {
-    sync_dir_with(dir, File::sync_all)
-}
-
-fn sync_dir_with(dir: &Path, sync: impl Fn(&File) -> io::Result<()>) -> io::Result<()> {
-    let file = File::open(dir)?;
-    match sync(&file) {
+pub fn sync_dir(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
+    match disk.sync_dir(dir) {
         Err(error) if is_unsupported(&error) => {
-            let device = file.metadata().map_or(0, |metadata| metadata.dev());
+            let device = disk.metadata(dir).map_or(0, |metadata| metadata.id.device);
             let mut unable = UNABLE_TO_SYNC.lock();
             if !unable.contains(&device) {
                 unable.push(device);
@@ -117,13 +96,13 @@ fn is_unsupported(error: &io::Error) -> bool {
 ///
 /// # Errors
 /// The disk refused; the old file is still there.
-pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub fn replace(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
     let beside = path.with_extension("tmp");
-    let mut file = create(&beside)?;
-    io::Write::write_all(&mut file, bytes)?;
-    file.sync_data()?;
-    fs::rename(&beside, path)?;
-    path.parent().map_or(Ok(()), sync_dir)
+    let file = disk.open(&beside, Access::Replace)?;
+    file.write_all(bytes)?;
+    file.sync()?;
+    disk.rename(&beside, path)?;
+    path.parent().map_or(Ok(()), |dir| sync_dir(disk, dir))
 }
 
 /// Takes from others what they may do with a data directory of an earlier version or another program, and says so. The
@@ -198,6 +177,8 @@ impl Tightened {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::disk::RealDisk;
+    use crate::disk::faulty::{Faults, FaultyDisk, Operation};
 
     fn mode(path: &Path) -> u32 {
         fs::metadata(path).unwrap().permissions().mode() & 0o7777
@@ -207,32 +188,35 @@ mod tests {
     fn what_is_made_is_for_this_user_alone() {
         let dir = tempfile::tempdir().unwrap();
         let deep = dir.path().join("a/b");
-        create_dirs(&deep).unwrap();
-        create_dirs(&deep).unwrap();
-        assert_eq!(create_dir(&deep).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        create_dirs(&RealDisk, &deep).unwrap();
+        create_dirs(&RealDisk, &deep).unwrap();
+        assert_eq!(create_dir(&RealDisk, &deep).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         assert_eq!((mode(&dir.path().join("a")), mode(&deep)), (0o700, 0o700));
-        create(&deep.join("file")).unwrap();
-        replace(&deep.join("other"), b"text").unwrap();
+        RealDisk.open(&deep.join("file"), Access::Replace).unwrap();
+        replace(&RealDisk, &deep.join("other"), b"text").unwrap();
         assert_eq!((mode(&deep.join("file")), mode(&deep.join("other"))), (0o600, 0o600));
         assert_eq!(fs::read(deep.join("other")).unwrap(), b"text");
         fs::write(dir.path().join("no-dir"), "").unwrap();
-        let error = create_dirs(&dir.path().join("no-dir/x")).unwrap_err();
+        let error = create_dirs(&RealDisk, &dir.path().join("no-dir/x")).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotADirectory);
     }
 
     #[test]
     fn a_file_system_without_a_sync_of_directories_is_mentioned_once() {
         let dir = tempfile::tempdir().unwrap();
+        let disk = FaultyDisk::default();
         for errno in [libc::EINVAL, libc::ENOTSUP, libc::ENOSYS] {
-            sync_dir_with(dir.path(), |_| Err(io::Error::from_raw_os_error(errno))).unwrap();
+            disk.set(Faults::refusing([Operation::SyncDir], errno));
+            sync_dir(&disk, dir.path()).unwrap();
         }
-        let device = fs::metadata(dir.path()).unwrap().dev();
+        let device = disk.metadata(dir.path()).unwrap().id.device;
         assert_eq!(UNABLE_TO_SYNC.lock().iter().filter(|it| **it == device).count(), 1);
         for errno in [libc::EIO, libc::ENOSPC, libc::EROFS] {
-            let error = sync_dir_with(dir.path(), |_| Err(io::Error::from_raw_os_error(errno))).unwrap_err();
+            disk.set(Faults::refusing([Operation::SyncDir], errno));
+            let error = sync_dir(&disk, dir.path()).unwrap_err();
             assert_eq!(error.raw_os_error(), Some(errno));
         }
-        assert!(sync_dir(&dir.path().join("none")).is_err());
+        assert!(sync_dir(&RealDisk, &dir.path().join("none")).is_err());
     }
 
     #[test]

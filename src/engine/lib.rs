@@ -4,6 +4,7 @@
 //! of a sample's life; `ARCHITECTURE.md` is the map.
 
 pub mod data_dir;
+pub mod disk;
 pub mod float;
 pub mod metric_type;
 pub mod metrics;

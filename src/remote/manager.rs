@@ -18,6 +18,7 @@ use crate::remote::read::claims::{Claim, Claims};
 use crate::remote::send::shard_count::UPDATE_SECONDS;
 use crate::remote::settle::position::Remembered;
 use crate::remote::traffic::TrafficMeter;
+use scraped_engine::disk::FileId;
 use scraped_engine::families::MetadataStore;
 use scraped_engine::threads::{Thread, ThreadKind};
 use scraped_engine::wal::head::LogReader;
@@ -128,7 +129,7 @@ struct Manager {
     /// `None` before the first one, which comes with the first tick: a box that is killed again and again moves on.
     last_save: Option<Instant>,
     /// The directory of positions when it was last written.
-    positions_place: Option<(u64, u64)>,
+    positions_place: Option<FileId>,
     last_reshard: Instant,
     log_meter: TrafficMeter,
 }

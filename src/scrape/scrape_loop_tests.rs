@@ -6,6 +6,7 @@ use super::*;
 use crate::commands::query;
 use crate::commands::query::{QueryFormat, QueryOptions};
 use crate::scrape::targets::target_url::{TargetUrl, UrlScheme};
+use scraped_engine::disk::faulty::{Faults, FaultyDisk};
 use scraped_engine::labels::builder::LabelsBuilder;
 use scraped_engine::labels::{Labels, METRIC_NAME};
 use scraped_engine::wal::head::Wal;
@@ -16,6 +17,7 @@ const TEXT: &str = "text/plain";
 
 struct Bench {
     dir: tempfile::TempDir,
+    disk: FaultyDisk,
     wal: Wal,
     worker: Worker,
     scrape_loop: ScrapeLoop,
@@ -24,12 +26,13 @@ struct Bench {
 impl Bench {
     fn new() -> Bench {
         let dir = tempfile::tempdir().unwrap();
-        let wal = open(dir.path());
+        let disk = FaultyDisk::default();
+        let wal = open(&disk, dir.path());
         let metrics = Arc::new(ScrapeMetrics::default());
         let budget = BodyBudget::new(1 << 20, 1 << 20);
         let worker = Worker::new(Permits::new(1, &wal), budget, metrics, Clock::system());
         let scrape_loop = ScrapeLoop::new(&LoopSettings::alone(target(), config(dir.path()), Arc::default()));
-        Bench { dir, wal, worker, scrape_loop }
+        Bench { dir, disk, wal, worker, scrape_loop }
     }
 
     fn scrape(&mut self, ts_ms: i64, page: &str) -> LastScrape {
@@ -67,8 +70,13 @@ impl Bench {
     }
 }
 
-fn open(path: &Path) -> Wal {
-    let options = WalOptions { segment_size_bytes: Some(1 << 20), lock_file: false, ..WalOptions::at(path) };
+fn open(disk: &FaultyDisk, path: &Path) -> Wal {
+    let options = WalOptions {
+        segment_size_bytes: Some(1 << 20),
+        lock_file: false,
+        disk: Arc::new(disk.clone()),
+        ..WalOptions::at(path)
+    };
     Wal::open(options, &mut |_, _| {}).unwrap().0
 }
 
@@ -162,10 +170,10 @@ fn a_malformed_page_over_stale_handles_is_up_0() {
 fn what_a_full_disk_refused_is_made_up_for_by_the_next_scrape() {
     let mut bench = Bench::new();
     bench.scrape(1000, "a 1\nb 1\n");
-    bench.wal.limit_disk(Some(0));
+    bench.disk.set(Faults::default().with_room(0));
     let last = bench.scrape(2000, "a 2\nnew 2\n");
     assert!(last.error.is_some(), "{last:?}");
-    bench.wal.limit_disk(None);
+    bench.disk.heal();
     let last = bench.scrape(3000, "a 3\nnew 3\n");
     assert_eq!((last.error, last.series_added), (None, 1));
     bench.check("a", "1:1 3:3");

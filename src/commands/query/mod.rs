@@ -190,6 +190,7 @@ fn read(wal_dir: &Path, selector: &Selector, since: Option<Duration>) -> Result<
 #[cfg(test)]
 mod tests {
     use super::*;
+    use scraped_engine::disk::RealDisk;
     use scraped_engine::float::STALE_NAN_BITS;
     use scraped_engine::wal::format::record::samples::{Sample, SamplesEncoder};
     use scraped_engine::wal::format::record::series::SeriesEncoder;
@@ -205,7 +206,7 @@ mod tests {
 
     fn write_segment(dir: &Path, number: u32, writes: &[Write]) {
         fs::create_dir_all(dir).unwrap();
-        let mut writer = BulkWriter::create(dir, number, 1 << 20, Compression::Snappy).unwrap();
+        let mut writer = BulkWriter::create(&RealDisk, dir, number, 1 << 20, Compression::Snappy).unwrap();
         for write in writes {
             let mut record = Vec::new();
             match write {

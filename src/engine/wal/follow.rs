@@ -213,7 +213,9 @@ impl Read for Pages<'_> {
         let Some(buf) = buf.get_mut(..n_wanted).filter(|buf| !buf.is_empty()) else { return Ok(0) };
         let n_read = match self.log.read_memory(self.number, buf, self.at) {
             Some(n_read) => n_read,
-            None => self.segment.read_at(self.log.wal_dir(), self.number, buf, self.at)?,
+            None => {
+                self.segment.read_at(&**self.log.disk(), self.log.wal_dir(), self.number, buf, self.at)?
+            }
         };
         self.at += n_read as u64;
         Ok(n_read)

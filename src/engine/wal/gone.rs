@@ -4,13 +4,13 @@
 //! away. Who removes a segment closes it for all readers: otherwise its room would come back with the endpoint.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use crate::disk::{Access, Disk, DiskFile};
 use crate::wal::format::closed_segment::ClosedSegment;
 use crate::wal::format::segment;
 
@@ -48,12 +48,13 @@ pub struct Gone {
 
 /// The segment that a reader has open.
 #[derive(Debug, Default)]
-pub(in crate::wal) struct OpenSegment(Mutex<Option<(u32, File)>>);
+pub(in crate::wal) struct OpenSegment(Mutex<Option<(u32, Arc<dyn DiskFile>)>>);
 
 impl OpenSegment {
     /// Reads from place `at` of a segment, which is opened if another one is open.
     pub(in crate::wal) fn read_at(
         &self,
+        disk: &dyn Disk,
         wal_dir: &Path,
         number: u32,
         buf: &mut [u8],
@@ -65,7 +66,7 @@ impl OpenSegment {
         }
         // The old one is closed first: there may be no descriptor for both.
         *open = None;
-        let file = File::open(segment::segment_path(wal_dir, number))?;
+        let file = disk.open(&segment::segment_path(wal_dir, number), Access::Read)?;
         let read = file.read_at(buf, at);
         *open = Some((number, file));
         read

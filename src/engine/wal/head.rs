@@ -3,6 +3,7 @@
 //!
 //! **Invariant:** a label set has exactly one series record in all kept WAL, and no sample stands before its series.
 
+use crate::disk::Disk;
 use crate::metrics::page::Page;
 use crate::metrics::{Collect, Counter};
 use crate::series::bound::SeriesBound;
@@ -166,7 +167,7 @@ impl Wal {
         let writer = self.shared.writer.lock().take();
         let closed = writer.map_or(Ok(()), |mut writer| writer.close());
         if let Some(lock) = lock {
-            lock.release();
+            lock.release(self.disk());
         }
         closed
     }
@@ -178,6 +179,10 @@ impl Wal {
 
     pub(in crate::wal) fn options(&self) -> &WalOptions {
         &self.shared.options
+    }
+
+    pub(in crate::wal) fn disk(&self) -> &dyn Disk {
+        &*self.shared.options.disk
     }
 
     pub(in crate::wal) fn wal_dir(&self) -> &Path {
@@ -267,20 +272,6 @@ impl Collect for Wal {
 /// What tests of those who commit do to a log.
 #[cfg(any(test, feature = "faults"))]
 impl Wal {
-    /// From now on the disk has room for this many bytes; `None` for any number.
-    pub fn limit_disk(&self, room_bytes: Option<u64>) {
-        if let Some(writer) = &*self.shared.writer.lock() {
-            let state = crate::wal::format::full_disk::DiskState { room_bytes, ..Default::default() };
-            writer.disk().set(state);
-        }
-    }
-
-    /// The disk that its segments are on.
-    #[cfg(test)]
-    pub(in crate::wal) fn disk_of_tests(&self) -> crate::wal::format::full_disk::FullDisk {
-        self.shared.writer.lock().as_ref().map(SegmentWriter::disk).unwrap_or_default()
-    }
-
     /// Takes a series away as truncation does with one that had no sample for long.
     pub fn remove_series(&self, labels: &crate::labels::builder::LabelsBuilder) {
         let mut head = self.shared.head.lock();

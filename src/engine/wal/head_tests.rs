@@ -2,6 +2,8 @@
 //! meanings; and that a disk that refuses costs only the commits it refused.
 
 use super::Wal;
+use crate::disk::faulty::{Faults, FaultyDisk, Operation};
+use crate::disk::{Access, RealDisk};
 use crate::labels::Labels;
 use crate::labels::builder::LabelsBuilder;
 use crate::metrics::Collect;
@@ -9,7 +11,6 @@ use crate::metrics::page::Page;
 use crate::series::SeriesHandle;
 use crate::wal::appender::Appender;
 use crate::wal::error::WalError;
-use crate::wal::format::full_disk::{DiskState, FullDisk};
 use crate::wal::format::record::{Record, decode};
 use crate::wal::format::segment;
 use crate::wal::format::segment_reader::{SegmentReader, Tail};
@@ -17,26 +18,30 @@ use crate::wal::options::{Compression, WalOptions};
 use crate::wal::write::commit::CommitReport;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 const SEGMENT_BYTES: u64 = 64 * 1024;
+
+const NEW_FILE: Operation = Operation::Open(Access::CreateNew);
 
 fn open(dir: &Path) -> Wal {
     open_compressed(dir, Compression::Snappy)
 }
 
 fn open_compressed(dir: &Path, compression: Compression) -> Wal {
+    open_on(&FaultyDisk::default(), dir, compression)
+}
+
+fn open_on(disk: &FaultyDisk, dir: &Path, compression: Compression) -> Wal {
     let options = WalOptions {
         segment_size_bytes: Some(SEGMENT_BYTES),
         compression,
         retention_min_time: Duration::ZERO,
+        disk: Arc::new(disk.clone()),
         ..WalOptions::at(dir)
     };
     Wal::open(options, &mut |_, _| {}).unwrap().0
-}
-
-fn disk(wal: &Wal) -> FullDisk {
-    wal.disk_of_tests()
 }
 
 /// Drops every clone and, as a crash, leaves the files as they are.
@@ -66,13 +71,14 @@ fn commit(appender: &mut Appender, names: &[&str], ts_ms: i64) -> Result<CommitR
 
 /// All samples by the metric name of their series; fails if the log breaks a promise.
 fn read(dir: &Path) -> BTreeMap<String, Vec<i64>> {
-    let segments = segment::list(&dir.join("wal")).unwrap();
+    let segments = segment::list(&RealDisk, &dir.join("wal")).unwrap();
     assert_eq!(segment::first_gap(&segments), None);
     let mut by_ref: BTreeMap<u64, Labels> = BTreeMap::new();
     let mut label_sets = BTreeSet::new();
     let mut samples: BTreeMap<String, Vec<i64>> = BTreeMap::new();
     for file in segments {
-        let mut reader = SegmentReader::new(segment::open(&file.path).unwrap(), file.number, Tail::Closed);
+        let mut reader =
+            SegmentReader::new(segment::open(&RealDisk, &file.path).unwrap(), file.number, Tail::Closed);
         while let Some(record) = reader.next_record().unwrap() {
             match decode(record.bytes) {
                 Record::Series(entries) => {
@@ -268,7 +274,8 @@ fn segments_rotate_and_a_large_commit_is_one_long_segment() {
 #[test]
 fn what_an_fsync_refused_is_never_durable_and_a_new_segment_begins() {
     let dir = tempfile::tempdir().unwrap();
-    let wal = open(dir.path());
+    let disk = FaultyDisk::default();
+    let wal = open_on(&disk, dir.path(), Compression::Snappy);
     // Nothing is truncated.
     let _mark = wal.reader().claim(crate::wal::format::position::Position::default());
     let mut appender = wal.appender();
@@ -279,7 +286,7 @@ fn what_an_fsync_refused_is_never_durable_and_a_new_segment_begins() {
     commit(&mut appender, &["a", "b", "c"], 2).unwrap();
     let refused = wal.reader().committed_end().unwrap();
 
-    disk(&wal).set(DiskState { refuses_fsyncs: true, ..DiskState::default() });
+    disk.set(Faults::refusing([Operation::Sync], libc::EIO));
     match wal.reader().sync() {
         Err(error @ WalError::Unsynced { n_samples: 3, .. }) => {
             assert!(error.to_string().contains("its newest 3 samples"), "{error}");
@@ -287,7 +294,7 @@ fn what_an_fsync_refused_is_never_durable_and_a_new_segment_begins() {
         other => panic!("{other:?}"),
     }
     assert_eq!(wal.current().unwrap().number, 1, "a new segment");
-    disk(&wal).set(DiskState::default());
+    disk.heal();
     commit(&mut appender, &["a"], 3).unwrap();
     let after = wal.reader().committed_end().unwrap();
     // The file that was left is fsynced once more by maintenance, and that works: it says nothing.
@@ -306,9 +313,9 @@ fn what_an_fsync_refused_is_never_durable_and_a_new_segment_begins() {
     commit(&mut appender, &["a"], 4).unwrap();
     let refused = wal.reader().committed_end().unwrap();
     wal.upkeep().rotate().unwrap();
-    disk(&wal).set(DiskState { refuses_fsyncs: true, ..DiskState::default() });
+    disk.set(Faults::refusing([Operation::Sync], libc::EIO));
     maintenance.cycle(std::time::Instant::now());
-    disk(&wal).set(DiskState::default());
+    disk.heal();
     commit(&mut appender, &["a"], 5).unwrap();
     maintenance.cycle(std::time::Instant::now());
     wal.reader().sync().unwrap();
@@ -323,18 +330,19 @@ fn what_an_fsync_refused_is_never_durable_and_a_new_segment_begins() {
 #[test]
 fn without_room_for_a_new_segment_the_refused_one_goes_on_and_is_not_durable() {
     let dir = tempfile::tempdir().unwrap();
-    let wal = open(dir.path());
+    let disk = FaultyDisk::default();
+    let wal = open_on(&disk, dir.path(), Compression::Snappy);
     // Nothing is truncated.
     let _mark = wal.reader().claim(crate::wal::format::position::Position::default());
     let mut appender = wal.appender();
     commit(&mut appender, &["a"], 1).unwrap();
-    disk(&wal).set(DiskState { refuses_fsyncs: true, refuses_new_files: true, ..DiskState::default() });
+    disk.set(Faults::refusing([Operation::Sync, NEW_FILE], libc::EIO));
     assert!(matches!(wal.reader().sync(), Err(WalError::Unsynced { .. })));
     commit(&mut appender, &["a"], 2).unwrap();
-    disk(&wal).set(DiskState { refuses_new_files: true, ..DiskState::default() });
+    disk.set(Faults::refusing([NEW_FILE], libc::ENOSPC));
     assert!(wal.reader().sync().is_err());
     assert!(!wal.reader().is_durable(wal.reader().committed_end().unwrap()));
-    disk(&wal).set(DiskState::default());
+    disk.heal();
     wal.reader().sync().unwrap();
     assert_eq!(wal.current().unwrap().number, 1);
     commit(&mut appender, &["a"], 3).unwrap();
@@ -381,20 +389,21 @@ fn a_commit_of_many_records_keeps_series_before_samples() {
     wal.close().unwrap();
     let samples = read(dir.path());
     assert_eq!((samples.len(), samples[&names[8999]].len()), (9000, 15));
-    let crossed = segment::list(&dir.path().join("wal")).unwrap();
+    let crossed = segment::list(&RealDisk, &dir.path().join("wal")).unwrap();
     assert!(crossed.len() > 10, "its slices are spread over segments");
 }
 
 #[test]
 fn without_room_for_a_new_segment_the_old_one_goes_on() {
     let dir = tempfile::tempdir().unwrap();
-    let wal = open_compressed(dir.path(), Compression::None);
+    let disk = FaultyDisk::default();
+    let wal = open_on(&disk, dir.path(), Compression::None);
     let mut appender = wal.appender();
     let handles: Vec<SeriesHandle> = (0..1000).map(|n| lookup(&mut appender, &format!("m{n}"))).collect();
-    disk(&wal).set(DiskState { refuses_new_files: true, ..DiskState::default() });
+    disk.set(Faults::refusing([NEW_FILE], libc::ENOSPC));
     for ts_ms in 1..=20 {
         if ts_ms == 18 {
-            disk(&wal).set(DiskState::default());
+            disk.heal();
         }
         handles.iter().for_each(|handle| appender.append(*handle, ts_ms, 0.5));
         appender.commit().unwrap();
@@ -405,12 +414,13 @@ fn without_room_for_a_new_segment_the_old_one_goes_on() {
 }
 
 /// The disk fills up at byte `room_bytes` of a commit of old and new series.
-fn fill_disk_at(room_bytes: u64, broken: DiskState, crash_while_full: bool) -> bool {
+fn fill_disk_at(room_bytes: u64, broken: &[Operation], crash_while_full: bool) -> bool {
     let dir = tempfile::tempdir().unwrap();
-    let wal = open(dir.path());
+    let disk = FaultyDisk::default();
+    let wal = open_on(&disk, dir.path(), Compression::Snappy);
     let mut appender = wal.appender();
     commit(&mut appender, &["a", "b"], 1).unwrap();
-    disk(&wal).set(DiskState { room_bytes: Some(room_bytes), ..broken });
+    disk.set(Faults::refusing(broken.iter().copied(), libc::ENOSPC).with_room(room_bytes));
     let refused = match commit(&mut appender, &["a", "new"], 2) {
         Ok(_) => false,
         Err(WalError::Poisoned { .. }) => true,
@@ -432,7 +442,7 @@ fn fill_disk_at(room_bytes: u64, broken: DiskState, crash_while_full: bool) -> b
         let appender = wal.appender();
         (wal, appender)
     } else {
-        disk(&wal).set(DiskState::default());
+        disk.heal();
         (wal, appender)
     };
     commit(&mut appender, &["a", "new"], 4).unwrap();
@@ -455,11 +465,11 @@ fn fill_disk_at(room_bytes: u64, broken: DiskState, crash_while_full: bool) -> b
 
 #[test]
 fn a_disk_that_fills_up_anywhere_costs_only_what_it_refused() {
-    let cannot_cut = DiskState { refuses_cuts: true, ..DiskState::default() };
-    let cannot_heal = DiskState { refuses_cuts: true, refuses_rewrites: true, ..DiskState::default() };
+    let cannot_cut = &[Operation::SetLen];
+    let cannot_heal = &[Operation::SetLen, Operation::Open(Access::Replace)];
     let mut room_bytes = 0;
     loop {
-        let refused = fill_disk_at(room_bytes, DiskState::default(), false);
+        let refused = fill_disk_at(room_bytes, &[], false);
         assert_eq!(fill_disk_at(room_bytes, cannot_cut, false), refused);
         assert_eq!(fill_disk_at(room_bytes, cannot_heal, false), refused);
         assert_eq!(fill_disk_at(room_bytes, cannot_heal, true), refused);
@@ -528,13 +538,14 @@ fn metrics_are_on_the_page() {
 #[test]
 fn a_large_commit_that_is_refused_late_is_taken_back_whole() {
     let dir = tempfile::tempdir().unwrap();
-    let wal = open_compressed(dir.path(), Compression::None);
+    let disk = FaultyDisk::default();
+    let wal = open_on(&disk, dir.path(), Compression::None);
     let mut appender = wal.appender();
     commit(&mut appender, &["a"], 1).unwrap();
     let end = wal.reader().committed_end().unwrap();
     let long = "x".repeat(1000);
     for round in 2..=3 {
-        disk(&wal).set(DiskState { room_bytes: (round == 2).then_some(2_500_000), ..DiskState::default() });
+        disk.set(Faults { room_bytes: (round == 2).then_some(2_500_000), ..Faults::default() });
         for n in 0..4000 {
             let handle = lookup(&mut appender, &format!("{long}_{n}"));
             appender.append(handle, round, 0.0);
@@ -542,7 +553,7 @@ fn a_large_commit_that_is_refused_late_is_taken_back_whole() {
         let refused = matches!(appender.commit(), Err(WalError::Poisoned { .. }));
         assert_eq!(refused, round == 2);
         if refused {
-            let last = segment::list(&dir.path().join("wal")).unwrap().pop().unwrap();
+            let last = segment::list(&RealDisk, &dir.path().join("wal")).unwrap().pop().unwrap();
             assert!(last.number > end.segment && last.bytes == 0, "{last:?}");
         }
     }

@@ -10,13 +10,14 @@ use std::time::Instant;
 use parking_lot::Mutex;
 
 use crate::data_dir;
+use crate::disk::is_full;
 use crate::metrics::Labelled;
 use crate::series::table::SeriesTable;
 use crate::wal::error::WalError;
 use crate::wal::head::{Found, Head, Shared, TruncationMark, WAL_DIR, Wal};
-use crate::wal::keep::disk;
-use crate::wal::keep::disk::Reserve;
 use crate::wal::keep::durable::Durable;
+use crate::wal::keep::reserve;
+use crate::wal::keep::reserve::Reserve;
 use crate::wal::log_readers::Readers;
 use crate::wal::memory::ring::Ring;
 use crate::wal::metrics::WalMetrics;
@@ -97,8 +98,8 @@ impl Wal {
         let opened = match self.try_to_open(progress) {
             // What is set aside for a checkpoint is spent on the files that a start needs.
             Err(error)
-                if error.cause().is_some_and(disk::is_full)
-                    && Reserve::in_dir(self.path(), u64::MAX).release() =>
+                if error.cause().is_some_and(is_full)
+                    && Reserve::in_dir(self.disk(), self.path(), u64::MAX).release(self.disk()) =>
             {
                 self.try_to_open(progress)
             }
@@ -125,16 +126,19 @@ impl Wal {
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<(Found, Replayed, SegmentWriter), WalError> {
         let Shared { options, metrics, wal_dir, .. } = &*self.shared;
-        data_dir::create_dirs(&options.path).map_err(WalError::io("create data directory", &options.path))?;
+        let disk = &*options.disk;
+        data_dir::create_dirs(disk, &options.path)
+            .map_err(WalError::io("create data directory", &options.path))?;
         self.lock()?;
-        version::take_over(&options.path)?;
+        version::take_over(disk, &options.path)?;
         let segment_size_bytes =
-            options.segment_size_bytes.unwrap_or_else(|| disk::segment_size_bytes(&options.path));
+            options.segment_size_bytes.unwrap_or_else(|| reserve::segment_size_bytes(disk, &options.path));
         let replay_start = Instant::now();
         let replayed = replay::replay(options, segment_size_bytes, &mut self.shared.losses.lock(), progress)?;
         metrics.replay_duration.set(replay_start.elapsed().as_secs_f64());
+        let (shared_disk, metrics) = (Arc::clone(&options.disk), Arc::clone(metrics));
         let writer =
-            SegmentWriter::create(wal_dir, replayed.next_segment, segment_size_bytes, Arc::clone(metrics))?;
+            SegmentWriter::create(shared_disk, wal_dir, replayed.next_segment, segment_size_bytes, metrics)?;
         data_dir::tighten(&options.path);
         let found = Found {
             segment_size_bytes,
@@ -149,9 +153,9 @@ impl Wal {
         if !self.shared.options.lock_file {
             return Ok(());
         }
-        let is_held = self.shared.head.lock().lock.as_ref().is_some_and(DirLock::is_in_place);
+        let is_held = self.shared.head.lock().lock.as_ref().is_some_and(|lock| lock.is_in_place(self.disk()));
         if !is_held {
-            let lock = DirLock::acquire(self.path())?;
+            let lock = DirLock::acquire(self.disk(), self.path())?;
             self.shared.metrics.clean_start.set(lock.clean_start().gauge_value());
             self.shared.head.lock().lock = Some(lock);
         }

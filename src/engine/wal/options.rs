@@ -1,6 +1,8 @@
 //! What may be chosen about a log.
 
+use crate::disk::{Disk, RealDisk};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How records are compressed.
@@ -26,7 +28,7 @@ impl Compression {
 }
 
 /// Settings of the log, from the command line.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct WalOptions {
     /// `--storage.agent.path`.
     pub path: PathBuf,
@@ -51,6 +53,8 @@ pub struct WalOptions {
     pub flush_after: Duration,
     /// `--storage.agent.no-lockfile` is false.
     pub lock_file: bool,
+    /// What the data directory is on. Tests put another one below a log.
+    pub disk: Arc<dyn Disk>,
 }
 
 impl WalOptions {
@@ -67,6 +71,7 @@ impl WalOptions {
             memory_bytes: None,
             flush_after: Duration::from_secs(300),
             lock_file: true,
+            disk: Arc::new(RealDisk),
         }
     }
 }

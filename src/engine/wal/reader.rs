@@ -4,6 +4,7 @@
 //! No sample is written and no segment removed through it. [`crate::wal::follow`] reads the records themselves.
 
 use super::{Wal, wake};
+use crate::disk::Disk;
 use crate::metric_type::MetricType;
 use crate::metrics::Counter;
 use crate::series::table::{LabelPairs, SeriesTable};
@@ -185,7 +186,7 @@ impl LogReader {
     /// # Errors
     /// The directory cannot be read.
     pub fn oldest_position(&self) -> Result<Position, WalError> {
-        let segments = segment::list(self.wal_dir())?;
+        let segments = segment::list(self.wal.disk(), self.wal_dir())?;
         let truncated = self.truncated();
         let is_kept = |number: u32| truncated.is_none_or(|last| number > last);
         let on_disk = segments.into_iter().map(|segment| segment.number).find(|number| is_kept(*number));
@@ -281,6 +282,11 @@ impl LogReader {
     /// Numbers of the segments that a start found, with the timestamp of the newest sample of each.
     pub fn newest_at_start(&self) -> impl Iterator<Item = (u32, Option<i64>)> {
         self.wal.upkeep().segments_at_start().iter().map(|segment| (segment.number, segment.newest_ts_ms))
+    }
+
+    /// What the data directory is on.
+    pub fn disk(&self) -> &Arc<dyn Disk> {
+        &self.wal.options().disk
     }
 
     pub(in crate::wal) fn wal_dir(&self) -> &Path {

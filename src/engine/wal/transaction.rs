@@ -3,11 +3,11 @@
 //! An ordinary one is a single slice. Each slice is whole: series records, then what speaks of them. What a large
 //! transaction speaks of is pinned meanwhile, so that no handle gets stale half-way.
 
+use crate::disk::is_full;
 use crate::series::SeriesHandle;
 use crate::series::table::SeriesTable;
 use crate::wal::error::WalError;
 use crate::wal::head::{Head, Wal, wake};
-use crate::wal::keep::disk;
 use crate::wal::memory::ring::Ring;
 use crate::wal::write::commit::CommitReport;
 use crate::wal::write::commit::{Refused, SLICE_ENTRIES};
@@ -41,8 +41,7 @@ impl Wal {
                     }
                     between();
                 }
-                Err(Refused { cause, .. }) if disk::is_full(&cause) && self.has_made_room(&mut has_asked) => {
-                }
+                Err(Refused { cause, .. }) if is_full(&cause) && self.has_made_room(&mut has_asked) => {}
                 Err(Refused { samples, cause }) => {
                     let is_first = self.note_refused(samples as u64, &cause);
                     let error = WalError::Poisoned { cause };

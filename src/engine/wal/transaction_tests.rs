@@ -2,6 +2,7 @@
 //! disk refuses in the middle is counted.
 
 use super::Wal;
+use crate::disk::faulty::{Faults, FaultyDisk};
 use crate::labels::builder::LabelsBuilder;
 use crate::series::SeriesHandle;
 use crate::series::bound::SeriesBound;
@@ -24,9 +25,14 @@ use std::sync::Arc;
 const MANY: usize = 3 * SLICE_ENTRIES + 100;
 
 fn open(dir: &Path) -> (Wal, ReplaySummary) {
+    open_on(&FaultyDisk::default(), dir)
+}
+
+fn open_on(disk: &FaultyDisk, dir: &Path) -> (Wal, ReplaySummary) {
     let options = WalOptions {
         segment_size_bytes: Some(64 << 20),
         compression: Compression::None,
+        disk: Arc::new(disk.clone()),
         ..WalOptions::at(dir)
     };
     Wal::open(options, &mut |_, _| {}).unwrap()
@@ -195,14 +201,15 @@ fn a_stale_handle_anywhere_leaves_nothing_written_and_nothing_pinned() {
 #[test]
 fn a_disk_that_fills_up_between_slices_costs_what_is_counted() {
     let dir = tempfile::tempdir().unwrap();
-    let (wal, _) = open(dir.path());
+    let disk = FaultyDisk::default();
+    let (wal, _) = open_on(&disk, dir.path());
     let mut appender = wal.appender();
     stage(&mut appender, "many", MANY, 1);
     // In the middle of the second slice.
     let mut is_first = true;
     let refused = appender.commit_in_turns(&mut || {
         if std::mem::take(&mut is_first) {
-            wal.limit_disk(Some(1000));
+            disk.set(Faults::default().with_room(1000));
         }
     });
     assert!(matches!(refused, Err(WalError::Poisoned { .. })), "{refused:?}");
@@ -212,7 +219,7 @@ fn a_disk_that_fills_up_between_slices_costs_what_is_counted() {
     assert_eq!(appended + lost, MANY as u64);
     assert_eq!(read(&wal, Position::default()).0.iter().sum::<usize>() as u64, appended);
 
-    wal.limit_disk(None);
+    disk.heal();
     stage(&mut appender, "many", MANY, 2);
     assert_eq!(appender.commit().unwrap().appended, MANY);
     drop((wal, appender));

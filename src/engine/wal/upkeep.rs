@@ -1,6 +1,7 @@
 //! The head as wal-maintenance sees it: what a start found, fsyncs and those that failed, and a file or a lock that has
 //! lost its name.
 
+use crate::disk::Access;
 use crate::wal::error::WalError;
 use crate::wal::format::closed_segment::ClosedSegment;
 use crate::wal::format::position::Position;
@@ -14,7 +15,6 @@ use crate::wal::open::lock::DirLock;
 use crate::wal::write::room::Room;
 use crate::wal::write::segment_writer::{Rotated, SegmentWriter};
 use crossbeam_channel::Sender;
-use std::fs::File;
 use std::io;
 
 /// The segment being written, and what an fsync of it makes durable.
@@ -86,7 +86,7 @@ impl<'a> Upkeep<'a> {
             return Ok(());
         }
         if !self.is_lock_in_place() {
-            let lock = DirLock::acquire(&self.shared.options.path)?;
+            let lock = DirLock::acquire(&*self.shared.options.disk, &self.shared.options.path)?;
             let mut head = self.shared.head.lock();
             if head.is_open {
                 head.lock = Some(lock);
@@ -97,7 +97,8 @@ impl<'a> Upkeep<'a> {
 
     /// Whether the lock file is where it was; a log that is closed or goes without has none.
     pub(in crate::wal) fn is_lock_in_place(self) -> bool {
-        self.shared.head.lock().lock.as_ref().is_none_or(DirLock::is_in_place)
+        let disk = &*self.shared.options.disk;
+        self.shared.head.lock().lock.as_ref().is_none_or(|lock| lock.is_in_place(disk))
     }
 
     /// Why writes are refused; `None` if the last one worked.
@@ -239,21 +240,21 @@ impl<'a> Upkeep<'a> {
         if self.shared.durable.is_start_synced() {
             return Ok(());
         }
-        let wal_dir = &self.shared.wal_dir;
+        let (disk, wal_dir) = (&*self.shared.options.disk, &self.shared.wal_dir);
         for found in self.segments_at_start() {
             let path = segment::segment_path(wal_dir, found.number);
-            match File::open(&path) {
+            match disk.open(&path, Access::Read) {
                 // Truncated meanwhile.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(WalError::io("open segment", &path)(error)),
                 Ok(file) => {
-                    if let Err(cause) = file.sync_data() {
+                    if let Err(cause) = file.sync() {
                         log::error!("{}", self.give_up(*found, cause));
                     }
                 }
             }
         }
-        segment::sync_dir(wal_dir)?;
+        segment::sync_dir(disk, wal_dir)?;
         self.shared.durable.note_start_synced();
         Ok(())
     }

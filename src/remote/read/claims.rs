@@ -4,8 +4,8 @@
 //! position files say where that is; the claim is made first, and looked at afterwards, so that nothing goes between.
 
 use std::collections::VecDeque;
-
 use std::io;
+use std::sync::Arc;
 
 use crate::config::Config;
 use crate::config::remote_write::RemoteWriteConfig;
@@ -99,7 +99,7 @@ impl Claims {
     /// # Errors
     /// The directory of positions cannot be made, and that is not for want of room: then it is made later.
     pub fn make(log: &LogReader, config: &Config, has_data: bool) -> io::Result<(Claims, ReadersKnown)> {
-        let positions = Positions::below(log.path());
+        let positions = Positions::below(Arc::clone(log.disk()), log.path());
         match positions.restore() {
             Err(error) if !is_of_the_disk(&error) => return Err(error),
             Err(error) => {

@@ -3,10 +3,9 @@
 //!
 //! Files are written beside, fsynced and renamed. Knows nothing of who sends.
 
-use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use md5::{Digest, Md5};
 
@@ -14,6 +13,7 @@ use crate::remote::settle::ledger::{DropReason, Ledger};
 use crate::remote::settle::mark::Mark;
 use crate::remote::settle::progress::{Ahead, Saved};
 use scraped_engine::data_dir;
+use scraped_engine::disk::{Disk, FileId};
 use scraped_engine::wal::format::position::Position;
 
 /// Directory in the data directory.
@@ -56,6 +56,7 @@ pub struct Known {
 /// The directory `remote/`.
 #[derive(Clone, Debug)]
 pub struct Positions {
+    disk: Arc<dyn Disk>,
     dir: PathBuf,
 }
 
@@ -64,15 +65,15 @@ impl Positions {
     ///
     /// # Errors
     /// It cannot be made.
-    pub fn open(data_dir: &Path) -> io::Result<Self> {
-        let positions = Self::below(data_dir);
+    pub fn open(disk: Arc<dyn Disk>, data_dir: &Path) -> io::Result<Self> {
+        let positions = Self::below(disk, data_dir);
         positions.restore()?;
         Ok(positions)
     }
 
     /// The directory, which may be missing.
-    pub fn below(data_dir: &Path) -> Self {
-        Self { dir: data_dir.join(REMOTE_DIR) }
+    pub fn below(disk: Arc<dyn Disk>, data_dir: &Path) -> Self {
+        Self { disk, dir: data_dir.join(REMOTE_DIR) }
     }
 
     /// Makes the directory if it is missing; true if it was.
@@ -80,22 +81,22 @@ impl Positions {
     /// # Errors
     /// It cannot be made.
     pub fn restore(&self) -> io::Result<bool> {
-        if self.dir.is_dir() {
+        if self.disk.is_dir(&self.dir) {
             return Ok(false);
         }
-        data_dir::create_dirs(&self.dir).map(|()| true)
+        data_dir::create_dirs(&*self.disk, &self.dir).map(|()| true)
     }
 
-    /// Which directory it is, by device and inode; another one after its disk has gone or come back.
-    pub fn place(&self) -> Option<(u64, u64)> {
-        fs::metadata(&self.dir).ok().map(|dir| (dir.dev(), dir.ino()))
+    /// Which directory it is; another one after its disk has gone or come back.
+    pub fn place(&self) -> Option<FileId> {
+        self.disk.metadata(&self.dir).ok().map(|dir| dir.id)
     }
 
     /// What is known of the endpoint `identity`. `has_data`: the log held something before this start.
     pub fn recall(&self, identity: &str, has_data: bool) -> Remembered {
         let path = self.path(identity);
         let lost = |why: String| Remembered::Lost(format!("{}: {why}", path.display()));
-        match fs::read(&path) {
+        match self.disk.read(&path) {
             Ok(bytes) => match decode(&bytes) {
                 Ok(known) if known.identity == identity => Remembered::At(known.saved),
                 Ok(_) => lost("the file belongs to another endpoint".to_owned()),
@@ -118,10 +119,10 @@ impl Positions {
 
     /// Endpoints at `url` of which a position is remembered, by whatever name.
     pub fn known_at(&self, url: &str) -> Vec<Known> {
-        let Ok(entries) = fs::read_dir(&self.dir) else { return Vec::new() };
-        let paths = entries.flatten().map(|entry| entry.path());
+        let Ok(entries) = self.disk.list(&self.dir) else { return Vec::new() };
+        let paths = entries.into_iter().map(|entry| self.dir.join(entry.name));
         let files = paths.filter(|path| path.extension().is_some_and(|it| it == POSITION_EXTENSION));
-        let known = files.filter_map(|path| decode(&fs::read(path).ok()?).ok());
+        let known = files.filter_map(|path| decode(&self.disk.read(&path).ok()?).ok());
         known.filter(|known| known.url == url).collect()
     }
 
@@ -130,7 +131,7 @@ impl Positions {
     /// # Errors
     /// The file cannot be written; the old one is still there.
     pub fn save(&self, known: &Known) -> io::Result<()> {
-        data_dir::replace(&self.path(&known.identity), &encode(known))
+        data_dir::replace(&*self.disk, &self.path(&known.identity), &encode(known))
     }
 
     /// Adds endpoints to those ever known; the list is there afterwards even if it is empty.
@@ -157,7 +158,7 @@ impl Positions {
             all.retain(|it| it != identity);
             self.write_endpoints(&all)?;
         }
-        match fs::remove_file(self.path(identity)) {
+        match self.disk.remove_file(&self.path(identity)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         }
@@ -168,12 +169,12 @@ impl Positions {
             all.iter().map(|identity| format!("{}\n", serde_json::Value::from(identity.as_str()))).collect();
         let checksum = crc32c::crc32c(text.as_bytes());
         text.push_str(&format!("{checksum:08x}\n"));
-        data_dir::replace(&self.dir.join(ENDPOINTS_FILE), text.as_bytes())
+        data_dir::replace(&*self.disk, &self.dir.join(ENDPOINTS_FILE), text.as_bytes())
     }
 
     /// `None` if the list is missing or damaged.
     fn endpoints(&self) -> Option<Vec<String>> {
-        let text = fs::read_to_string(self.dir.join(ENDPOINTS_FILE)).ok()?;
+        let text = String::from_utf8(self.disk.read(&self.dir.join(ENDPOINTS_FILE)).ok()?).ok()?;
         let body = text.strip_suffix('\n')?;
         let start = body.rfind('\n').map_or(0, |end| end + 1);
         let (lines, checksum) = text.split_at(start);
@@ -267,10 +268,17 @@ mod tests {
     use crate::remote::settle::ledger::{DropReason, Ledger};
     use crate::remote::settle::mark::Mark;
     use crate::remote::settle::progress::{Ahead, Saved};
+    use scraped_engine::disk::RealDisk;
     use scraped_engine::wal::format::position::Position;
     use std::fs;
+    use std::path::Path;
+    use std::sync::Arc;
 
     const URL: &str = "http://127.0.0.1:9090/api/v1/write";
+
+    fn open(data_dir: &Path) -> Positions {
+        Positions::open(Arc::new(RealDisk), data_dir).unwrap()
+    }
 
     fn saved() -> Saved {
         let mark = Mark { position: Position { segment: 7, offset: 1 << 33 }, fingerprint: 0xfeed_beef };
@@ -286,10 +294,10 @@ mod tests {
     #[test]
     fn a_position_comes_back() {
         let dir = tempfile::tempdir().unwrap();
-        let positions = Positions::open(dir.path()).unwrap();
+        let positions = open(dir.path());
         positions.enlist([URL].into_iter()).unwrap();
         positions.save(&known(URL)).unwrap();
-        let positions = Positions::open(dir.path()).unwrap();
+        let positions = open(dir.path());
         assert_eq!(positions.recall(URL, true), Remembered::At(saved()));
         assert_eq!(positions.recall("other", true), Remembered::New);
     }
@@ -320,7 +328,7 @@ mod tests {
     #[test]
     fn a_new_endpoint_is_never_taken_for_one_whose_file_is_lost() {
         let dir = tempfile::tempdir().unwrap();
-        let positions = Positions::open(dir.path()).unwrap();
+        let positions = open(dir.path());
         let is_lost = |has_data| matches!(positions.recall(URL, has_data), Remembered::Lost(_));
         // No list: a log with data comes from elsewhere, one without is the first start.
         assert!(is_lost(true));
@@ -338,7 +346,7 @@ mod tests {
     #[test]
     fn an_endpoint_is_found_by_its_url_and_forgotten() {
         let dir = tempfile::tempdir().unwrap();
-        let positions = Positions::open(dir.path()).unwrap();
+        let positions = open(dir.path());
         positions.enlist(["old", "other"].into_iter()).unwrap();
         positions.save(&known("old")).unwrap();
         positions.save(&Known { url: "http://elsewhere".to_owned(), ..known("other") }).unwrap();
@@ -354,7 +362,7 @@ mod tests {
     #[test]
     fn any_damage_is_seen() {
         let dir = tempfile::tempdir().unwrap();
-        let positions = Positions::open(dir.path()).unwrap();
+        let positions = open(dir.path());
         positions.save(&known(URL)).unwrap();
         let path = positions.path(URL);
         let good = fs::read(&path).unwrap();

@@ -9,11 +9,13 @@ use support::cases;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use scraped::remote::settle::ledger::Ledger;
 use scraped::remote::settle::position::{Positions, Remembered};
+use scraped_engine::disk::RealDisk;
 use support::remote::message::key;
 use support::remote::receiver::{Answer, Receiver};
 use support::remote::{Series, arrived, ledger, missing, n_samples, on_disk, wait_until_sent};
@@ -97,7 +99,7 @@ fn make_unreliable(receiver: &Receiver, seed: u64) {
 }
 
 fn saved_ledger(data: &Path) -> Ledger {
-    match Positions::open(data).unwrap().recall(ENDPOINT, true) {
+    match Positions::open(Arc::new(RealDisk), data).unwrap().recall(ENDPOINT, true) {
         Remembered::At(saved) => saved.total(),
         other => panic!("{other:?}"),
     }

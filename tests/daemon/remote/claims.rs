@@ -13,6 +13,7 @@ use scraped::remote::settle::ledger::{DropReason, Ledger};
 use scraped::remote::settle::mark::Mark;
 use scraped::remote::settle::position::{Known, Positions, Remembered};
 use scraped::remote::settle::progress::Saved;
+use scraped_engine::disk::RealDisk;
 use scraped_engine::wal::format::position::Position;
 use scraped_engine::wal::format::segment;
 use scraped_engine::wal::head::Wal;
@@ -53,7 +54,7 @@ fn sections(text: &str) -> Config {
 }
 
 fn numbers(dir: &Path) -> Vec<u32> {
-    segment::list(&dir.join("wal")).unwrap().into_iter().map(|segment| segment.number).collect()
+    segment::list(&RealDisk, &dir.join("wal")).unwrap().into_iter().map(|segment| segment.number).collect()
 }
 
 /// What is left of the log after the first round of a start with this configuration.
@@ -74,7 +75,7 @@ fn the_first_round_leaves_what_the_configured_endpoints_have_not_had() {
     let check = |what: &str, text: &str, prepare: &dyn Fn(&Path, &Positions), first: u32| {
         let dir = tempfile::tempdir().unwrap();
         write_log(dir.path());
-        let positions = Positions::open(dir.path()).unwrap();
+        let positions = Positions::open(Arc::new(RealDisk), dir.path()).unwrap();
         prepare(&dir.path().join("remote"), &positions);
         let (left, wal, claims) = after_first_round(dir.path(), &sections(text));
         assert_eq!(left.first(), Some(&first), "{what}: {left:?}");
@@ -140,7 +141,7 @@ fn a_claim_holds_while_the_place_cannot_be_read_and_counts_exactly_afterwards() 
     let dir = tempfile::tempdir().unwrap();
     write_log(dir.path());
     let (wal, _) = open_with(short_memory(dir.path()));
-    let positions = Positions::open(dir.path()).unwrap();
+    let positions = Positions::open(Arc::new(RealDisk), dir.path()).unwrap();
     positions.enlist(["a"].into_iter()).unwrap();
     let inside = Position { segment: 1, offset: 10 };
     let saved = Saved { mark: Mark { position: inside, fingerprint: 7 }, ..Saved::default() };
@@ -245,7 +246,7 @@ fn what_a_start_removes_for_the_one_before_is_counted() {
     let scraped = Scraped::start_with(&text.replace("1s", "500ms"), &FLAGS[1..]);
     let (data, dir) = (scraped.data_dir(), scraped.dir());
     wait_until("samples arrive", || n_samples(&arrived(&receiver)) > 10_000);
-    let saved = || match Positions::open(&data).unwrap().recall("main", true) {
+    let saved = || match Positions::open(Arc::new(RealDisk), &data).unwrap().recall("main", true) {
         Remembered::At(saved) => saved,
         other => panic!("{other:?}"),
     };

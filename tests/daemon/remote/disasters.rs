@@ -7,6 +7,7 @@ use std::time::Instant;
 use rustls::version::{TLS12, TLS13};
 use scraped::remote::settle::ledger::{DropReason, Ledger};
 use scraped::remote::settle::position::{Positions, Remembered};
+use scraped_engine::disk::RealDisk;
 use support::counts::accounted;
 use support::remote::message::{Message, Protocol};
 use support::remote::receiver::{Answer, Receiver};
@@ -117,7 +118,8 @@ fn a_disk_that_is_full_while_behind_costs_the_oldest_and_is_counted() {
     let dir = scraped.dir();
     assert!(scraped.stop().success());
     assert_eq!(missing(&on_disk(&data), &arrived(&receiver)), Vec::<String>::new());
-    let Remembered::At(saved) = Positions::open(&data).unwrap().recall("main", true) else {
+    let Remembered::At(saved) = Positions::open(Arc::new(RealDisk), &data).unwrap().recall("main", true)
+    else {
         panic!("no position")
     };
     let Ledger { taken, sent, dropped } = saved.total();

@@ -4,9 +4,11 @@
 //! Uses tmpfs of its own, which needs root; without it nothing is tested and the tests say so.
 
 use std::fs;
+use std::sync::Arc;
 
 use scraped::remote::settle::ledger::{DropReason, Ledger};
 use scraped::remote::settle::position::{Positions, Remembered};
+use scraped_engine::disk::RealDisk;
 use support::api::{metric, metric_sum};
 use support::remote::receiver::Receiver;
 use support::remote::{config, given_up, wait_until_sent};
@@ -91,7 +93,7 @@ fn outage_on(size: &str, filled_bytes: u64, n_series: u64, n_samples: f64) {
     let data = scraped.data_dir();
     let n_arrived = arrived() as u64;
     assert!(scraped.stop().success());
-    match Positions::open(&data).unwrap().recall("main", true) {
+    match Positions::open(Arc::new(RealDisk), &data).unwrap().recall("main", true) {
         Remembered::At(saved) => {
             let Ledger { taken, sent, dropped } = saved.total();
             assert_eq!((sent, taken), (n_arrived, sent + dropped.iter().sum::<u64>()));

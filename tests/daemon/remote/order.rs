@@ -2,11 +2,13 @@
 //! backlog beside them, all of it once, and the log says when this begins and ends.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use scraped::remote::settle::ledger::Ledger;
 use scraped::remote::settle::position::{Positions, Remembered};
 use scraped::remote::settle::progress::Saved;
+use scraped_engine::disk::RealDisk;
 use support::api::metric;
 use support::remote::receiver::{Answer, Receiver, Script};
 use support::remote::{arrived, config, missing, n_samples, on_disk, wait_until_sent};
@@ -46,7 +48,7 @@ fn await_scrapes(targets: &FakeTargets, n: usize) {
 }
 
 fn saved(data: &Path) -> Saved {
-    match Positions::open(data).unwrap().recall("main", true) {
+    match Positions::open(Arc::new(RealDisk), data).unwrap().recall("main", true) {
         Remembered::At(saved) => saved,
         other => panic!("{other:?}"),
     }

@@ -3,11 +3,13 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use scraped::remote::settle::ledger::{DropReason, Ledger};
 use scraped::remote::settle::position::{Positions, Remembered};
+use scraped_engine::disk::RealDisk;
 use support::api::metric_sum;
 use support::remote::receiver::{Answer, Receiver, WRITE_PATH};
 use support::remote::{arrived, config, missing, n_samples, on_disk, wait_until_sent};
@@ -30,7 +32,7 @@ fn await_scrapes(targets: &FakeTargets, n: usize) {
 }
 
 fn saved_ledger(data: &Path) -> Ledger {
-    match Positions::open(data).unwrap().recall("main", true) {
+    match Positions::open(Arc::new(RealDisk), data).unwrap().recall("main", true) {
         Remembered::At(saved) => saved.total(),
         other => panic!("{other:?}"),
     }

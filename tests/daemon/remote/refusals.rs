@@ -4,11 +4,13 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use scraped::remote::settle::ledger::{DropReason, Ledger};
 use scraped::remote::settle::position::{Positions, Remembered};
+use scraped_engine::disk::RealDisk;
 use support::api::metric_sum;
 use support::counts::assert_accounted;
 use support::remote::receiver::{Answer, Receiver, Request};
@@ -47,7 +49,7 @@ fn set_aside(scraped: &Scraped) -> f64 {
 }
 
 fn saved_ledger(data: &Path) -> Ledger {
-    match Positions::open(data).unwrap().recall("main", true) {
+    match Positions::open(Arc::new(RealDisk), data).unwrap().recall("main", true) {
         Remembered::At(saved) => saved.total(),
         other => panic!("{other:?}"),
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use scraped::remote::settle::position::{Positions, Remembered};
+use scraped_engine::disk::RealDisk;
 use support::remote::receiver::{Answer, Receiver, WRITE_PATH};
 use support::remote::{QUICK_QUEUE, Series, arrived, config, missing, n_samples, on_disk, wait_until_sent};
 use support::scraped::{Scraped, write_whole};
@@ -37,7 +38,7 @@ fn await_scrapes(targets: &FakeTargets, n: usize) {
 
 /// Samples up to the saved position of `main`; 0 while there is none.
 fn n_saved(data: &Path) -> u64 {
-    match Positions::open(data).unwrap().recall("main", true) {
+    match Positions::open(Arc::new(RealDisk), data).unwrap().recall("main", true) {
         Remembered::At(saved) => saved.total().taken,
         _ => 0,
     }

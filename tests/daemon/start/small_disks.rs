@@ -5,7 +5,7 @@
 
 use std::fs;
 
-use scraped_engine::wal::keep::disk::bytes_under;
+use scraped_engine::disk::{Disk, RealDisk};
 use support::api::metric;
 use support::scraped::Scraped;
 use support::system::small_disk::SmallDisk;
@@ -30,7 +30,7 @@ fn check(size_mib: u64, n_series: u64) {
     let scraped = start(&disk, &targets);
     let (mut most_bytes, mut limit_bytes) = (0, 0.0);
     wait_for_long("segments go by the bound", || {
-        most_bytes = most_bytes.max(bytes_under(&disk.data_dir()).unwrap());
+        most_bytes = most_bytes.max(RealDisk.bytes_under(&disk.data_dir()).unwrap());
         limit_bytes = metric(&scraped, "scraped_wal_limit_bytes").unwrap();
         metric(&scraped, "scraped_wal_segment_first").unwrap() >= 2.0
     });

@@ -7,6 +7,7 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::process::Command;
 
+use scraped_engine::disk::RealDisk;
 use support::api::{active, metric, metric_sum};
 use support::remote::receiver::{Answer, Receiver};
 use support::remote::{config, given_up, n_arrived, n_samples, on_disk, wait_until_sent};
@@ -91,8 +92,10 @@ fn a_log_on_a_disk_that_is_read_only_at_first() {
     scraped.signal("KILL");
     wait_until("the end", || scraped.has_ended());
     drop(scraped);
-    let newest =
-        scraped_engine::wal::format::segment::list(&disk.data_dir().join("wal")).unwrap().pop().unwrap();
+    let newest = scraped_engine::wal::format::segment::list(&RealDisk, &disk.data_dir().join("wal"))
+        .unwrap()
+        .pop()
+        .unwrap();
     File::options().write(true).open(&newest.path).unwrap().set_len(newest.bytes - 5).unwrap();
     receiver.answer(Answer::Stores(204));
     disk.remount("ro");

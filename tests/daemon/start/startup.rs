@@ -10,6 +10,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use scraped_engine::disk::RealDisk;
 use scraped_engine::wal::format::record;
 use scraped_engine::wal::format::record::Record;
 use scraped_engine::wal::format::segment;
@@ -303,10 +304,14 @@ fn both_sides(data: &Path, before: &[String]) -> (Vec<String>, Vec<String>) {
 /// Every series record of the log: labels → refs, one each time there is a record.
 fn series_records(data: &Path) -> BTreeMap<String, Vec<u64>> {
     let wal_dir = data.join("wal");
-    assert!(checkpoint::list(&wal_dir).unwrap().is_empty(), "the test is over before the first checkpoint");
+    assert!(
+        checkpoint::list(&RealDisk, &wal_dir).unwrap().is_empty(),
+        "the test is over before the first checkpoint"
+    );
     let mut refs: BTreeMap<String, Vec<u64>> = BTreeMap::new();
-    for info in segment::list(&wal_dir).unwrap() {
-        let mut reader = SegmentReader::new(segment::open(&info.path).unwrap(), info.number, Tail::Live);
+    for info in segment::list(&RealDisk, &wal_dir).unwrap() {
+        let mut reader =
+            SegmentReader::new(segment::open(&RealDisk, &info.path).unwrap(), info.number, Tail::Live);
         while let Some(raw) = reader.next_record().unwrap() {
             let Record::Series(entries) = record::decode(raw.bytes) else { continue };
             for entry in entries {

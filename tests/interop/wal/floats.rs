@@ -7,6 +7,7 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use scraped_engine::disk::RealDisk;
 use scraped_engine::float::stale_nan;
 use scraped_engine::wal::appender::Appender;
 use scraped_engine::wal::format::segment;
@@ -85,7 +86,7 @@ fn a_server_answers_with_samples_from_before_and_after_restarts() {
 
 /// Fills the current segment until it is rotated: enough text that does not compress.
 fn fill_segment(wal: &Wal, appender: &mut Appender, ts_ms: &mut i64, names: &[&str]) {
-    let n_segments = || segment::list(&wal.path().join("wal")).unwrap().len();
+    let n_segments = || segment::list(&RealDisk, &wal.path().join("wal")).unwrap().len();
     let before = n_segments();
     let mut noise = 0x9e37_79b9_7f4a_7c15_u64;
     while n_segments() == before {
@@ -120,7 +121,7 @@ fn a_server_answers_after_truncation_and_series_that_come_back() {
         }
         check_log(dir.path());
     }
-    assert_eq!(checkpoint::list(&dir.path().join("wal")).unwrap().len(), 1);
+    assert_eq!(checkpoint::list(&RealDisk, &dir.path().join("wal")).unwrap().len(), 1);
     let answer = check_peers(dir.path(), ts_ms);
     assert!(!answer.contains_key(&series("gone")), "its segment was truncated");
     assert_eq!(answer[&series("back")].len(), 1, "the sample after it came back");

@@ -6,6 +6,7 @@
 use std::path::Path;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use scraped_engine::disk::RealDisk;
 use scraped_engine::histogram::{CUSTOM_BUCKETS_SCHEMA, CounterResetHint, Counts, Histogram, Span};
 use scraped_engine::labels::builder::LabelsBuilder;
 use scraped_engine::metric_type::MetricType;
@@ -146,7 +147,7 @@ fn a_server_has_what_truncation_left() {
     let mut maintenance = Maintenance::new(wal.clone(), wal.reader().are_all_known());
     let start_ms = now_ms() - 20_000_000;
     let (mut ts_ms, mut n) = (start_ms, 1);
-    while segment::list(&dir.path().join("wal")).unwrap()[0].number < 3 {
+    while segment::list(&RealDisk, &dir.path().join("wal")).unwrap()[0].number < 3 {
         for _ in 0..200 {
             ts_ms += 100;
             n += 1;

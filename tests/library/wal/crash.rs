@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use proptest::collection::vec;
 use proptest::prelude::{any, prop_oneof, proptest};
 use proptest::strategy::{Just, Strategy};
+use scraped_engine::disk::RealDisk;
 use scraped_engine::wal::format::record;
 use scraped_engine::wal::format::record::Record;
 use scraped_engine::wal::format::segment;
@@ -51,7 +52,7 @@ struct Placed {
 }
 
 fn records(path: &Path) -> Vec<Placed> {
-    let mut reader = SegmentReader::new(segment::open(path).unwrap(), 0, Tail::Closed);
+    let mut reader = SegmentReader::new(segment::open(&RealDisk, path).unwrap(), 0, Tail::Closed);
     let mut records = Vec::new();
     while let Some(raw) = reader.next_record().unwrap() {
         let mut placed = Placed {
@@ -190,7 +191,7 @@ fn log_with_a_checkpoint() -> (TempDir, Answer) {
     }
     fs::remove_file(dir.path().join("reserve")).unwrap();
     check_log(dir.path());
-    assert_eq!(checkpoint::list(&dir.path().join("wal")).unwrap()[0].number, 1);
+    assert_eq!(checkpoint::list(&RealDisk, &dir.path().join("wal")).unwrap()[0].number, 1);
     let answer = ask_all(dir.path());
     assert_eq!(answer[&series("old")].len(), 3, "{answer:?}");
     assert!(!answer.contains_key(&series("gone")), "{answer:?}");
@@ -222,7 +223,7 @@ fn a_missing_segment_leaves_no_gap() {
 #[test]
 fn a_stray_segment_far_away_costs_no_million_files() {
     let (dir, all) = log_with_a_checkpoint();
-    let last = segment::list(&dir.path().join("wal")).unwrap().pop().unwrap();
+    let last = segment::list(&RealDisk, &dir.path().join("wal")).unwrap().pop().unwrap();
     fs::rename(&last.path, wal_file(&dir, "04000000")).unwrap();
     check(dir.path(), &all, true, "the last segment has a wild number");
 }
@@ -299,7 +300,7 @@ fn segments_that_the_checkpoint_stands_for_are_removed() {
 #[test]
 fn an_empty_segment_is_no_damage() {
     let (dir, all) = log_with_a_checkpoint();
-    let last = segment::list(&dir.path().join("wal")).unwrap().pop().unwrap();
+    let last = segment::list(&RealDisk, &dir.path().join("wal")).unwrap().pop().unwrap();
     fs::write(wal_file(&dir, &segment::segment_name(last.number + 1)), "").unwrap();
     check(dir.path(), &all, false, "an empty segment");
 }
@@ -396,10 +397,10 @@ fn accident() -> impl Strategy<Value = Accident> {
 
 fn happen(wal_dir: &Path, accident: &Accident) {
     let mut files: Vec<PathBuf> = Vec::new();
-    for checkpoint in checkpoint::list(wal_dir).unwrap() {
-        files.extend(checkpoint.segments().unwrap().into_iter().map(|file| file.path));
+    for checkpoint in checkpoint::list(&RealDisk, wal_dir).unwrap() {
+        files.extend(checkpoint.segments(&RealDisk).unwrap().into_iter().map(|file| file.path));
     }
-    files.extend(segment::list(wal_dir).unwrap().into_iter().map(|file| file.path));
+    files.extend(segment::list(&RealDisk, wal_dir).unwrap().into_iter().map(|file| file.path));
     if files.is_empty() {
         return;
     }

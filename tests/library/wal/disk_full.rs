@@ -9,6 +9,7 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use scraped_engine::disk::RealDisk;
 use scraped_engine::wal::error::WalError;
 use scraped_engine::wal::keep::maintenance::Handle;
 use support::system::small_disk::SmallDisk;
@@ -159,7 +160,8 @@ fn a_start_on_a_full_disk_keeps_everything_and_waits_for_room() {
     drop(scraper);
     fs::remove_file(dir.join("lock")).unwrap();
     fs::remove_file(dir.join("reserve")).unwrap();
-    let newest = scraped_engine::wal::format::segment::list(&dir.join("wal")).unwrap().pop().unwrap();
+    let newest =
+        scraped_engine::wal::format::segment::list(&RealDisk, &dir.join("wal")).unwrap().pop().unwrap();
     File::options().write(true).open(&newest.path).unwrap().set_len(newest.bytes - 5).unwrap();
     disk.fill(0);
 

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Instant;
 
+use scraped_engine::disk::RealDisk;
 use scraped_engine::histogram::{CUSTOM_BUCKETS_SCHEMA, Counts, Histogram, Span};
 use scraped_engine::labels::builder::LabelsBuilder;
 use scraped_engine::metric_type::MetricType;
@@ -180,7 +181,7 @@ fn metadata_is_written_when_it_changes_and_outlives_truncation() {
 
     // Until the segment with the records is gone; `gone` goes with it.
     let mut ts_ms = 10;
-    while segment::list(&dir.path().join("wal")).unwrap()[0].number < 4 {
+    while segment::list(&RealDisk, &dir.path().join("wal")).unwrap()[0].number < 4 {
         fill_segments(&wal, &mut appender, &mut ts_ms);
         maintenance.cycle(Instant::now());
     }
@@ -227,7 +228,7 @@ fn a_series_with_nothing_but_histograms_and_exemplars_outlives_truncation() {
     let mut appender = wal.appender();
     let mut maintenance = Maintenance::new(wal.clone(), wal.reader().are_all_known());
     let mut ts_ms = 0;
-    while segment::list(&dir.path().join("wal")).unwrap()[0].number < 4 {
+    while segment::list(&RealDisk, &dir.path().join("wal")).unwrap()[0].number < 4 {
         for _ in 0..50 {
             ts_ms += 1;
             for (number, name) in (0..).zip(["int", "float", "custom"]) {
@@ -328,8 +329,9 @@ fn a_record_that_means_nothing_loses_itself_only() {
 fn records_are_those_of_a_real_agent_byte_for_byte() {
     let wal_dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/wal/3.5.3+ds1/histograms/wal");
     let (mut n_histograms, mut n_exemplars) = (0, 0);
-    for file in segment::list(&wal_dir).unwrap() {
-        let mut reader = SegmentReader::new(segment::open(&file.path).unwrap(), file.number, Tail::Closed);
+    for file in segment::list(&RealDisk, &wal_dir).unwrap() {
+        let mut reader =
+            SegmentReader::new(segment::open(&RealDisk, &file.path).unwrap(), file.number, Tail::Closed);
         while let Some(raw) = reader.next_record().unwrap() {
             let mut ours = Vec::new();
             match record::decode(raw.bytes) {

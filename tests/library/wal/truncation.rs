@@ -4,13 +4,14 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use scraped_engine::disk::{Disk, RealDisk};
 use scraped_engine::metrics::Collect;
 use scraped_engine::metrics::page::Page;
 use scraped_engine::wal::error::WalError;
 use scraped_engine::wal::format::segment;
 use scraped_engine::wal::head::Wal;
+use scraped_engine::wal::keep::checkpoint;
 use scraped_engine::wal::keep::maintenance::{Handle, Maintenance};
-use scraped_engine::wal::keep::{checkpoint, disk};
 use scraped_engine::wal::options::WalOptions;
 use support::wal::{MIB, ask, ask_all, check_log, commit, open_with, options, series, stage};
 use tempfile::TempDir;
@@ -136,7 +137,7 @@ fn a_bound_in_bytes_is_kept_and_what_it_costs_is_counted() {
         appender.commit().unwrap();
         if scrape % 50 == 0 {
             maintenance.cycle(Instant::now());
-            most_bytes = most_bytes.max(disk::bytes_under(dir.path()).unwrap());
+            most_bytes = most_bytes.max(RealDisk.bytes_under(dir.path()).unwrap());
         }
     }
     maintenance.cycle(Instant::now());
@@ -182,13 +183,13 @@ fn a_round_without_need_changes_nothing() {
         write_minute(&options, minute, &["up"]);
     }
     let (wal, _) = open_with(options);
-    let before = segment::list(&dir.path().join("wal")).unwrap();
+    let before = segment::list(&RealDisk, &dir.path().join("wal")).unwrap();
     let mut maintenance = Maintenance::new(wal.clone(), wal.reader().are_all_known());
     for _ in 0..3 {
         maintenance.cycle(Instant::now());
     }
-    assert_eq!(segment::list(&dir.path().join("wal")).unwrap(), before);
-    assert_eq!(checkpoint::list(&dir.path().join("wal")).unwrap(), []);
+    assert_eq!(segment::list(&RealDisk, &dir.path().join("wal")).unwrap(), before);
+    assert_eq!(checkpoint::list(&RealDisk, &dir.path().join("wal")).unwrap(), []);
     wal.close().unwrap();
     maintenance.cycle(Instant::now());
 }
@@ -204,7 +205,7 @@ fn the_thread_truncates_by_itself_and_stops_at_once() {
     let (wal, _) = open_with(options);
     let handle = Handle::spawn(wal.clone(), wal.reader().are_all_known()).unwrap();
     let start = Instant::now();
-    while checkpoint::list(&dir.path().join("wal")).unwrap().is_empty() {
+    while checkpoint::list(&RealDisk, &dir.path().join("wal")).unwrap().is_empty() {
         assert!(start.elapsed() < Duration::from_secs(30), "nothing was truncated");
         thread::sleep(Duration::from_millis(10));
     }
@@ -257,5 +258,5 @@ fn a_query_beside_a_busy_daemon_sees_whole_series() {
     handle.stop();
     wal.close().unwrap();
     check_log(dir.path());
-    assert!(checkpoint::list(&dir.path().join("wal")).unwrap().len() == 1, "truncated meanwhile");
+    assert!(checkpoint::list(&RealDisk, &dir.path().join("wal")).unwrap().len() == 1, "truncated meanwhile");
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use scraped::commands::query;
 use scraped::commands::query::{QueryFormat, QueryOptions};
+use scraped_engine::disk::RealDisk;
 use scraped_engine::families::type_name;
 use scraped_engine::labels::Labels;
 use scraped_engine::wal::format::record;
@@ -66,11 +67,12 @@ pub fn histograms(dir: &Path) -> Histograms {
 /// Calls `visit` with every record of a log, in its order.
 pub fn for_each_record(dir: &Path, mut visit: impl FnMut(Record<'_>)) {
     let wal_dir = dir.join("wal");
-    let checkpoint = checkpoint::list(&wal_dir).expect("readable").pop();
-    let mut files: Vec<_> = checkpoint.iter().flat_map(|it| it.segments().expect("readable")).collect();
-    files.extend(segment::list(&wal_dir).expect("readable"));
+    let checkpoint = checkpoint::list(&RealDisk, &wal_dir).expect("readable").pop();
+    let mut files: Vec<_> =
+        checkpoint.iter().flat_map(|it| it.segments(&RealDisk).expect("readable")).collect();
+    files.extend(segment::list(&RealDisk, &wal_dir).expect("readable"));
     for file in files {
-        let source = segment::open(&file.path).expect("readable");
+        let source = segment::open(&RealDisk, &file.path).expect("readable");
         let mut reader = SegmentReader::new(source, file.number, Tail::Closed);
         while let Some(raw) = reader.next_record().expect("an undamaged log") {
             visit(record::decode(raw.bytes));

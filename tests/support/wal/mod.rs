@@ -11,6 +11,7 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use scraped_engine::disk::RealDisk;
 use scraped_engine::labels::Labels;
 use scraped_engine::labels::builder::LabelsBuilder;
 use scraped_engine::wal::appender::Appender;
@@ -144,22 +145,22 @@ pub fn ask_all(dir: &Path) -> Answer {
 /// one meaning, and no sample stands before its series.
 pub fn check_log(dir: &Path) {
     let wal_dir = dir.join("wal");
-    let checkpoints = checkpoint::list(&wal_dir).expect("readable");
+    let checkpoints = checkpoint::list(&RealDisk, &wal_dir).expect("readable");
     assert!(checkpoints.len() <= 1, "{checkpoints:?}");
-    let segments = segment::list(&wal_dir).expect("readable");
+    let segments = segment::list(&RealDisk, &wal_dir).expect("readable");
     let first = checkpoints.first().map_or(0, |checkpoint| checkpoint.number + 1);
     let numbers: Vec<u32> = segments.iter().map(|segment| segment.number).collect();
     assert_eq!(numbers, (first..first + numbers.len() as u32).collect::<Vec<_>>(), "{checkpoints:?}");
 
     let mut files = Vec::new();
     for checkpoint in &checkpoints {
-        files.extend(checkpoint.segments().expect("readable"));
+        files.extend(checkpoint.segments(&RealDisk).expect("readable"));
     }
     files.extend(segments);
     let mut by_ref = BTreeMap::new();
     let mut label_sets = BTreeSet::new();
     for file in &files {
-        let source = segment::open(&file.path).expect("readable");
+        let source = segment::open(&RealDisk, &file.path).expect("readable");
         let mut reader = SegmentReader::new(source, file.number, Tail::Closed);
         while let Some(raw) =
             reader.next_record().unwrap_or_else(|error| panic!("{}: {error}", file.path.display()))
@@ -211,7 +212,8 @@ pub enum Foreign<'a> {
 /// Writes a segment record by record.
 pub fn write_segment(dir: &Path, number: u32, records: &[Foreign<'_>]) {
     fs::create_dir_all(dir).expect("writable");
-    let mut writer = BulkWriter::create(dir, number, 1 << 40, Compression::Snappy).expect("writable");
+    let mut writer =
+        BulkWriter::create(&RealDisk, dir, number, 1 << 40, Compression::Snappy).expect("writable");
     for foreign in records {
         let mut bytes = Vec::new();
         match foreign {

@@ -1,8 +1,9 @@
 //! A segment that is no longer written, and what it holds.
 
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
+
+use crate::disk::{Disk, Reader};
 
 /// Read at once for a checksum, in bytes.
 const READ_BYTES: usize = 16 * 1024;
@@ -54,8 +55,8 @@ impl Head {
     ///
     /// # Errors
     /// The file cannot be read.
-    pub fn read(path: &Path, max_bytes: u64) -> io::Result<Head> {
-        let mut file = File::open(path)?.take(max_bytes);
+    pub fn read(disk: &dyn Disk, path: &Path, max_bytes: u64) -> io::Result<Head> {
+        let mut file = Reader::open(disk, path)?.take(max_bytes);
         let mut head = Head::default();
         let mut buf = vec![0; READ_BYTES];
         loop {

@@ -2,8 +2,6 @@
 
 pub mod closed_segment;
 pub mod compression;
-#[cfg(any(test, feature = "faults"))]
-pub(in crate::wal) mod full_disk;
 pub mod page;
 pub mod position;
 pub mod record;

@@ -3,19 +3,19 @@
 //! Nothing else may know whether the newest pages of a segment are in memory or in a file. Knows no record.
 
 use crate::data_dir;
+use crate::disk::{Access, Disk, DiskFile, Entry, Kind, Reader};
 use crate::sorting::sort_by_key;
 use crate::wal::error::WalError;
-#[cfg(any(test, feature = "faults"))]
-use crate::wal::format::full_disk::FullDisk;
 use std::ffi::OsStr;
-use std::fs::{self, File};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::MetadataExt;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Digits in a segment's file name; Prometheus pads with zeros.
 const NAME_DIGITS: usize = 8;
+
+/// Read at once of a segment that is copied, in bytes.
+const COPY_BYTES: usize = 64 * 1024;
 
 /// File name of a segment.
 pub fn segment_name(number: u32) -> String {
@@ -48,17 +48,13 @@ pub struct SegmentInfo {
 ///
 /// # Errors
 /// The directory or a file in it cannot be read.
-pub fn list(dir: &Path) -> Result<Vec<SegmentInfo>, WalError> {
+pub fn list(disk: &dyn Disk, dir: &Path) -> Result<Vec<SegmentInfo>, WalError> {
     let mut segments = Vec::new();
-    for entry in fs::read_dir(dir).map_err(WalError::io("read", dir))? {
-        let entry = entry.map_err(WalError::io("read", dir))?;
-        let Some(number) = parse_segment_name(&entry.file_name()) else { continue };
-        let path = entry.path();
-        match entry.metadata() {
-            Ok(metadata) if metadata.is_file() => {
-                segments.push(SegmentInfo { number, path, bytes: metadata.len() });
-            }
-            Ok(_) => {}
+    for Entry { name, kind } in disk.list(dir).map_err(WalError::io("read", dir))? {
+        let Some(number) = parse_segment_name(&name).filter(|_| kind == Kind::File) else { continue };
+        let path = dir.join(name);
+        match disk.metadata(&path) {
+            Ok(metadata) => segments.push(SegmentInfo { number, path, bytes: metadata.bytes }),
             Err(err) if err.kind() == io::ErrorKind::NotFound => {}
             Err(err) => return Err(WalError::io("read", &path)(err)),
         }
@@ -82,28 +78,16 @@ pub fn first_gap(segments: &[SegmentInfo]) -> Option<(u32, u32)> {
 ///
 /// # Errors
 /// The directory cannot be opened or synced.
-pub fn sync_dir(dir: &Path) -> Result<(), WalError> {
-    data_dir::sync_dir(dir).map_err(WalError::io("fsync", dir))
-}
-
-/// The bytes of a segment, front to back.
-#[derive(Debug)]
-pub struct SegmentSource {
-    file: File,
-}
-
-impl Read for SegmentSource {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.file.read(buf)
-    }
+pub fn sync_dir(disk: &dyn Disk, dir: &Path) -> Result<(), WalError> {
+    data_dir::sync_dir(disk, dir).map_err(WalError::io("fsync", dir))
 }
 
 /// Opens a segment for reading.
 ///
 /// # Errors
 /// The file cannot be opened; `NotFound` means it was truncated away.
-pub fn open(path: &Path) -> io::Result<SegmentSource> {
-    Ok(SegmentSource { file: File::open(path)? })
+pub fn open(disk: &dyn Disk, path: &Path) -> Result<Reader, WalError> {
+    Reader::open(disk, path).map_err(WalError::io("open segment", path))
 }
 
 /// A segment that is being written.
@@ -112,10 +96,8 @@ pub struct Segment {
     number: u32,
     path: PathBuf,
     /// Shared with who fsyncs it: that needs no further descriptor.
-    file: Arc<File>,
+    file: Arc<dyn DiskFile>,
     bytes: u64,
-    #[cfg(any(test, feature = "faults"))]
-    pub(in crate::wal::format) disk: Option<FullDisk>,
 }
 
 impl Segment {
@@ -123,20 +105,9 @@ impl Segment {
     ///
     /// # Errors
     /// The file exists or cannot be made.
-    pub fn create(path: PathBuf, number: u32) -> Result<Segment, WalError> {
-        let file = data_dir::options()
-            .append(true)
-            .create_new(true)
-            .open(&path)
-            .map_err(WalError::io("create segment", &path))?;
-        Ok(Segment {
-            number,
-            path,
-            file: Arc::new(file),
-            bytes: 0,
-            #[cfg(any(test, feature = "faults"))]
-            disk: None,
-        })
+    pub fn create(disk: &dyn Disk, path: PathBuf, number: u32) -> Result<Segment, WalError> {
+        let file = disk.open(&path, Access::CreateNew).map_err(WalError::io("create segment", &path))?;
+        Ok(Segment { number, path, file, bytes: 0 })
     }
 
     /// Its number.
@@ -159,7 +130,7 @@ impl Segment {
     /// # Errors
     /// The disk refused; any part of `data` may be in the file, [`Segment::cut`] takes it back.
     pub fn append(&mut self, data: &[u8]) -> io::Result<()> {
-        self.write_all(data)?;
+        self.file.write_all(data)?;
         self.bytes += data.len() as u64;
         Ok(())
     }
@@ -169,10 +140,6 @@ impl Segment {
     /// # Errors
     /// The disk refused.
     pub fn cut(&mut self, bytes: u64) -> io::Result<()> {
-        #[cfg(any(test, feature = "faults"))]
-        if let Some(disk) = &self.disk {
-            disk.check_cut()?;
-        }
         self.file.set_len(bytes)?;
         self.bytes = bytes;
         Ok(())
@@ -182,58 +149,45 @@ impl Segment {
     ///
     /// # Errors
     /// The disk refused; the old file is still in use.
-    pub fn rewrite(&mut self, bytes: u64) -> io::Result<()> {
-        #[cfg(any(test, feature = "faults"))]
-        if let Some(disk) = &self.disk {
-            disk.check_rewrite()?;
-        }
+    pub fn rewrite(&mut self, disk: &dyn Disk, bytes: u64) -> io::Result<()> {
         let path = self.path.with_extension("tmp");
-        let mut file = data_dir::create(&path)?;
-        let copied = io::copy(&mut File::open(&self.path)?.take(bytes), &mut file)?;
-        if copied < bytes {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        file.sync_data()?;
+        let file = disk.open(&path, Access::Replace)?;
+        copy(&mut Reader::open(disk, &self.path)?, &*file, bytes)?;
+        file.sync()?;
         drop(file);
         // Opened before it takes the old one's place, so that there is one to go on with in any case.
-        let file = data_dir::options().append(true).open(&path)?;
-        fs::rename(&path, &self.path)?;
-        self.file = Arc::new(file);
+        let file = disk.open(&path, Access::Append)?;
+        disk.rename(&path, &self.path)?;
+        self.file = file;
         self.bytes = bytes;
         Ok(())
     }
 
     /// The file, for an fsync without a lock.
     pub fn sync_handle(&self) -> SyncHandle {
-        SyncHandle {
-            file: Arc::clone(&self.file),
-            path: self.path.clone(),
-            #[cfg(any(test, feature = "faults"))]
-            disk: self.disk.clone(),
-        }
+        SyncHandle { file: Arc::clone(&self.file), path: self.path.clone() }
     }
+}
 
-    #[cfg(not(any(test, feature = "faults")))]
-    fn write_all(&mut self, data: &[u8]) -> io::Result<()> {
-        (&*self.file).write_all(data)
+/// Writes the first `bytes` bytes of `source`, which has no fewer.
+fn copy(source: &mut Reader, file: &dyn DiskFile, bytes: u64) -> io::Result<()> {
+    let mut left = bytes;
+    let mut buf = vec![0; COPY_BYTES];
+    while left > 0 {
+        let part_bytes = usize::try_from(left).unwrap_or(usize::MAX).min(COPY_BYTES);
+        let part = buf.get_mut(..part_bytes).unwrap_or_default();
+        source.read_exact(part)?;
+        file.write_all(part)?;
+        left -= part_bytes as u64;
     }
-
-    #[cfg(any(test, feature = "faults"))]
-    fn write_all(&mut self, data: &[u8]) -> io::Result<()> {
-        match &self.disk {
-            Some(disk) => disk.write_all(&self.file, data),
-            None => (&*self.file).write_all(data),
-        }
-    }
+    Ok(())
 }
 
 /// A segment's file whose bytes are to reach the disk.
 #[derive(Clone, Debug)]
 pub struct SyncHandle {
-    file: Arc<File>,
+    file: Arc<dyn DiskFile>,
     path: PathBuf,
-    #[cfg(any(test, feature = "faults"))]
-    disk: Option<FullDisk>,
 }
 
 impl SyncHandle {
@@ -242,11 +196,7 @@ impl SyncHandle {
     /// # Errors
     /// The disk refused: what was written since the last call is lost, or may be. The next call says nothing of it.
     pub fn sync(&self) -> io::Result<()> {
-        #[cfg(any(test, feature = "faults"))]
-        if let Some(disk) = &self.disk {
-            disk.check_fsync()?;
-        }
-        self.file.sync_data()
+        self.file.sync()
     }
 
     /// The file.
@@ -258,17 +208,16 @@ impl SyncHandle {
     ///
     /// # Errors
     /// Nothing is there, or the path cannot be reached.
-    pub fn is_in_place(&self) -> io::Result<bool> {
-        let named = fs::metadata(&self.path)?;
-        let held = self.file.metadata()?;
-        Ok((named.dev(), named.ino()) == (held.dev(), held.ino()))
+    pub fn is_in_place(&self, disk: &dyn Disk) -> io::Result<bool> {
+        Ok(disk.metadata(&self.path)?.id == self.file.metadata()?.id)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::{Segment, first_gap, list, segment_name, segment_path};
-    use crate::wal::format::full_disk::{DiskState, FullDisk};
+    use crate::disk::RealDisk;
+    use crate::disk::faulty::{Faults, FaultyDisk};
     use std::fs;
     use std::io::ErrorKind;
 
@@ -279,7 +228,7 @@ mod tests {
             fs::write(dir.path().join(name), name).unwrap();
         }
         fs::create_dir(dir.path().join("00000009")).unwrap();
-        let segments = list(dir.path()).unwrap();
+        let segments = list(&RealDisk, dir.path()).unwrap();
         let numbers: Vec<u32> = segments.iter().map(|segment| segment.number).collect();
         assert_eq!(numbers, [1, 2, 7]);
         assert_eq!(segments[0].bytes, 8);
@@ -291,15 +240,15 @@ mod tests {
     #[test]
     fn an_append_that_fails_can_be_cut_off() {
         let dir = tempfile::tempdir().unwrap();
-        let disk = FullDisk::default();
+        let disk = FaultyDisk::default();
         let path = segment_path(dir.path(), 0);
-        let mut segment = Segment::create(path.clone(), 0).unwrap().on(&disk);
+        let mut segment = Segment::create(&disk, path.clone(), 0).unwrap();
         segment.append(b"whole").unwrap();
-        disk.set(DiskState { room_bytes: Some(3), ..DiskState::default() });
+        disk.set(Faults::default().with_room(3));
         assert_eq!(segment.append(b"record").unwrap_err().kind(), ErrorKind::StorageFull);
         assert_eq!(fs::read(&path).unwrap(), b"wholerec");
         segment.cut(5).unwrap();
-        disk.set(DiskState::default());
+        disk.heal();
         segment.append(b" again").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"whole again");
         assert_eq!(segment.bytes(), 11);

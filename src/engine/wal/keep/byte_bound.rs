@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use crate::wal::keep::disk::FileSystem;
+use crate::disk::Disk;
 
 /// The default, unless a tenth of the file system is less.
 const DEFAULT_MAX_BYTES: u64 = 1024 * 1024 * 1024;
@@ -25,11 +25,11 @@ pub(super) struct ByteBound {
 
 impl ByteBound {
     /// As the flag says; `None`: by the file system of `data_dir`.
-    pub(super) fn new(max_bytes: Option<u64>, data_dir: &Path) -> ByteBound {
+    pub(super) fn new(disk: &dyn Disk, max_bytes: Option<u64>, data_dir: &Path) -> ByteBound {
         match max_bytes {
             Some(bytes) => ByteBound { wanted_bytes: bytes, roomy_bytes: bytes, is_chosen: true },
             None => {
-                let file_system = FileSystem::of(data_dir);
+                let file_system = disk.file_system(data_dir);
                 ByteBound::of_file_system(file_system.map_or(u64::MAX, |file_system| file_system.total_bytes))
             }
         }
@@ -77,6 +77,7 @@ pub(super) enum Complaint {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::disk::RealDisk;
 
     const MIB: u64 = 1024 * 1024;
 
@@ -96,7 +97,7 @@ mod tests {
 
     #[test]
     fn a_bound_that_was_chosen_is_complained_of_at_once() {
-        let bound = ByteBound::new(Some(MIB), Path::new("/data"));
+        let bound = ByteBound::new(&RealDisk, Some(MIB), Path::new("/data"));
         assert_eq!(bound.complaint(MIB, Path::new("/data")), None);
         assert_eq!((bound.bytes(0), bound.bytes(2 * MIB)), (MIB, 2 * MIB));
         assert!(matches!(bound.complaint(2 * MIB, Path::new("/data")), Some(Complaint::Chosen(_))));

@@ -6,17 +6,18 @@
 
 use crate::sorting::sort_by_key;
 use std::ffi::OsStr;
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::data_dir;
+use crate::disk::{Access, Disk, DiskFile, Entry};
 use crate::wal::error::WalError;
 use crate::wal::format::record_batch::RecordBatch;
 use crate::wal::format::segment;
 use crate::wal::format::segment::{SegmentInfo, segment_path};
 use crate::wal::keep::checkpoint;
-use crate::wal::keep::disk::{Reserve, bytes_under};
+use crate::wal::keep::reserve::Reserve;
 use crate::wal::options::Compression;
 
 const PREFIX: &str = "checkpoint.";
@@ -41,8 +42,8 @@ impl CheckpointInfo {
     ///
     /// # Errors
     /// The directory cannot be read.
-    pub fn segments(&self) -> Result<Vec<SegmentInfo>, WalError> {
-        segment::list(&self.path)
+    pub fn segments(&self, disk: &dyn Disk) -> Result<Vec<SegmentInfo>, WalError> {
+        segment::list(disk, &self.path)
     }
 }
 
@@ -60,12 +61,11 @@ fn parse_name(name: &OsStr) -> Option<u32> {
 ///
 /// # Errors
 /// The directory cannot be read.
-pub fn list(wal_dir: &Path) -> Result<Vec<CheckpointInfo>, WalError> {
+pub fn list(disk: &dyn Disk, wal_dir: &Path) -> Result<Vec<CheckpointInfo>, WalError> {
     let mut checkpoints = Vec::new();
-    for entry in fs::read_dir(wal_dir).map_err(WalError::io("read", wal_dir))? {
-        let entry = entry.map_err(WalError::io("read", wal_dir))?;
-        if let Some(number) = parse_name(&entry.file_name()) {
-            checkpoints.push(CheckpointInfo { number, path: entry.path() });
+    for Entry { name, .. } in disk.list(wal_dir).map_err(WalError::io("read", wal_dir))? {
+        if let Some(number) = parse_name(&name) {
+            checkpoints.push(CheckpointInfo { number, path: wal_dir.join(name) });
         }
     }
     sort_by_key(&mut checkpoints, |checkpoint| checkpoint.number);
@@ -76,8 +76,8 @@ pub fn list(wal_dir: &Path) -> Result<Vec<CheckpointInfo>, WalError> {
 ///
 /// # Errors
 /// A file in it cannot be removed.
-pub fn remove(path: &Path) -> Result<(), WalError> {
-    let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+pub fn remove(disk: &dyn Disk, path: &Path) -> Result<(), WalError> {
+    let removed = if disk.is_dir(path) { disk.remove_dir_all(path) } else { disk.remove_file(path) };
     match removed {
         Err(cause) if cause.kind() != io::ErrorKind::NotFound => Err(WalError::io("remove", path)(cause)),
         _ => Ok(()),
@@ -88,13 +88,11 @@ pub fn remove(path: &Path) -> Result<(), WalError> {
 ///
 /// # Errors
 /// The directory cannot be read or something in it cannot be removed.
-pub fn remove_unfinished(wal_dir: &Path) -> Result<(), WalError> {
-    for entry in fs::read_dir(wal_dir).map_err(WalError::io("read", wal_dir))? {
-        let entry = entry.map_err(WalError::io("read", wal_dir))?;
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        if name.starts_with(PREFIX) && name.ends_with(TEMPORARY_SUFFIX) {
-            remove(&entry.path())?;
+pub fn remove_unfinished(disk: &dyn Disk, wal_dir: &Path) -> Result<(), WalError> {
+    for Entry { name, .. } in disk.list(wal_dir).map_err(WalError::io("read", wal_dir))? {
+        let text = name.to_string_lossy();
+        if text.starts_with(PREFIX) && text.ends_with(TEMPORARY_SUFFIX) {
+            remove(disk, &wal_dir.join(&name))?;
         }
     }
     Ok(())
@@ -106,6 +104,7 @@ pub fn remove_unfinished(wal_dir: &Path) -> Result<(), WalError> {
 /// # Errors
 /// The disk refused; nothing of it is left.
 pub fn create<T>(
+    disk: &dyn Disk,
     wal_dir: &Path,
     number: u32,
     write: impl FnOnce(&Path) -> Result<T, WalError>,
@@ -114,27 +113,28 @@ pub fn create<T>(
     let mut temporary = path.clone().into_os_string();
     temporary.push(TEMPORARY_SUFFIX);
     let temporary = PathBuf::from(temporary);
-    remove(&temporary)?;
-    let result = create_as(&temporary, &path, wal_dir, write);
+    remove(disk, &temporary)?;
+    let result = create_as(disk, &temporary, &path, wal_dir, write);
     if result.is_err() {
         // Room matters more here than a second error; the next start tries again.
-        let _ = remove(&temporary);
+        let _ = remove(disk, &temporary);
     }
     result
 }
 
 fn create_as<T>(
+    disk: &dyn Disk,
     temporary: &Path,
     path: &Path,
     wal_dir: &Path,
     write: impl FnOnce(&Path) -> Result<T, WalError>,
 ) -> Result<T, WalError> {
-    data_dir::create_dir(temporary).map_err(WalError::io("create checkpoint", temporary))?;
+    data_dir::create_dir(disk, temporary).map_err(WalError::io("create checkpoint", temporary))?;
     let written = write(temporary)?;
-    segment::sync_dir(temporary)?;
-    fs::rename(temporary, path).map_err(WalError::io("rename checkpoint to", path))?;
+    segment::sync_dir(disk, temporary)?;
+    disk.rename(temporary, path).map_err(WalError::io("rename checkpoint to", path))?;
     // A checkpoint that readers find and the log does not count on would hide samples: it goes again.
-    segment::sync_dir(wal_dir).inspect_err(|_| drop(remove(path)))?;
+    segment::sync_dir(disk, wal_dir).inspect_err(|_| drop(remove(disk, path)))?;
     Ok(written)
 }
 
@@ -142,7 +142,7 @@ fn create_as<T>(
 #[derive(Debug)]
 pub struct CheckpointWriter {
     path: PathBuf,
-    file: File,
+    file: Arc<dyn DiskFile>,
     bytes: u64,
     batch: RecordBatch,
     pages: Vec<u8>,
@@ -154,20 +154,17 @@ impl CheckpointWriter {
     /// # Errors
     /// The file cannot be made.
     pub fn create(
+        disk: &dyn Disk,
         dir: &Path,
         compression: Compression,
         reserve: Option<&Reserve>,
     ) -> Result<CheckpointWriter, WalError> {
         let path = segment_path(dir, 0);
         if let Some(reserve) = reserve {
-            reserve.spend(&path);
+            reserve.spend(disk, &path);
         }
-        let file = data_dir::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&path)
-            .map_err(WalError::io("create checkpoint", &path))?;
+        let opened = disk.open(&path, Access::Overwrite);
+        let file = opened.map_err(WalError::io("create checkpoint", &path))?;
         let batch = RecordBatch::new(compression);
         Ok(CheckpointWriter { path, file, bytes: 0, batch, pages: Vec::new() })
     }
@@ -191,14 +188,14 @@ impl CheckpointWriter {
     /// # Errors
     /// The disk refused.
     pub fn finish(self) -> Result<u64, WalError> {
-        let finished = self.file.set_len(self.bytes).and_then(|()| self.file.sync_data());
+        let finished = self.file.set_len(self.bytes).and_then(|()| self.file.sync());
         finished.map_err(WalError::io("fsync checkpoint", &self.path))?;
         Ok(self.bytes)
     }
 }
 
 /// Bytes of the checkpoints that are there.
-pub fn checkpoint_bytes(wal_dir: &Path) -> u64 {
-    let checkpoints = checkpoint::list(wal_dir).unwrap_or_default();
-    checkpoints.iter().map(|checkpoint| bytes_under(&checkpoint.path).unwrap_or_default()).sum()
+pub fn checkpoint_bytes(disk: &dyn Disk, wal_dir: &Path) -> u64 {
+    let checkpoints = checkpoint::list(disk, wal_dir).unwrap_or_default();
+    checkpoints.iter().map(|checkpoint| disk.bytes_under(&checkpoint.path).unwrap_or_default()).sum()
 }

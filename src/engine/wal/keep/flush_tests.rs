@@ -1,8 +1,9 @@
 //! A log whose newest part is in memory: what reaches the disk and when, and what a start finds there.
 
+use crate::disk::RealDisk;
+use crate::disk::faulty::{Faults, FaultyDisk, Operation};
 use crate::labels::builder::LabelsBuilder;
 use crate::wal::follow::{Follower, Next, fingerprint};
-use crate::wal::format::full_disk::DiskState;
 use crate::wal::format::position::Position;
 use crate::wal::format::record::{Record, decode};
 use crate::wal::format::segment;
@@ -12,6 +13,7 @@ use crate::wal::keep::maintenance::Maintenance;
 use crate::wal::options::WalOptions;
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -19,6 +21,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// A log with 64 KiB of memory, and an endpoint.
 struct Fixture {
     dir: tempfile::TempDir,
+    disk: FaultyDisk,
     wal: Wal,
     mark: ReaderMark,
     maintenance: Maintenance,
@@ -33,10 +36,11 @@ impl Fixture {
     }
 
     fn on(dir: tempfile::TempDir) -> Self {
-        let wal = open(dir.path());
+        let disk = FaultyDisk::default();
+        let wal = open_on(&disk, dir.path());
         let mark = wal.reader().claim(wal.end().unwrap());
         let maintenance = Maintenance::new(wal.clone(), wal.reader().are_all_known());
-        let mut fixture = Self { dir, wal, mark, maintenance, ts_ms: 0, now: Instant::now() };
+        let mut fixture = Self { dir, disk, wal, mark, maintenance, ts_ms: 0, now: Instant::now() };
         fixture.round();
         fixture
     }
@@ -77,9 +81,9 @@ impl Fixture {
     /// Bytes of all segments and checkpoints.
     fn bytes_on_disk(&self) -> u64 {
         let wal_dir = self.wal.wal_dir();
-        let segments: u64 = segment::list(wal_dir).unwrap().iter().map(|file| file.bytes).sum();
-        let checkpoints = checkpoint::list(wal_dir).unwrap();
-        let files = checkpoints.iter().flat_map(|it| it.segments().unwrap());
+        let segments: u64 = segment::list(&RealDisk, wal_dir).unwrap().iter().map(|file| file.bytes).sum();
+        let checkpoints = checkpoint::list(&RealDisk, wal_dir).unwrap();
+        let files = checkpoints.iter().flat_map(|it| it.segments(&RealDisk).unwrap());
         segments + files.map(|file| file.bytes).sum::<u64>()
     }
 
@@ -94,11 +98,16 @@ impl Fixture {
 }
 
 fn open(dir: &Path) -> Wal {
+    open_on(&FaultyDisk::default(), dir)
+}
+
+fn open_on(disk: &FaultyDisk, dir: &Path) -> Wal {
     let options = WalOptions {
         segment_size_bytes: Some(1 << 20),
         lock_file: false,
         memory_bytes: Some(64 << 10),
         flush_after: 5 * MINUTE,
+        disk: Arc::new(disk.clone()),
         ..WalOptions::at(dir)
     };
     Wal::open(options, &mut |_, _| {}).unwrap().0
@@ -182,8 +191,8 @@ fn an_outage_after_a_long_time_without_one_begins_with_a_checkpoint() {
         log.scrape(10);
         log.later(6 * MINUTE);
         let wal_dir = log.wal.wal_dir();
-        let segments = segment::list(wal_dir).unwrap();
-        let checkpoints = checkpoint::list(wal_dir).unwrap();
+        let segments = segment::list(&RealDisk, wal_dir).unwrap();
+        let checkpoints = checkpoint::list(&RealDisk, wal_dir).unwrap();
         assert_eq!(checkpoints.len(), 1, "{n_outages}");
         assert_eq!(segments[0].number, checkpoints[0].number + 1);
         assert_eq!(segment::first_gap(&segments), None);
@@ -242,7 +251,8 @@ fn a_stop_writes_what_is_not_acknowledged_and_nothing_else() {
         maintenance.write_memory().unwrap();
         drop(maintenance);
         wal.close().unwrap();
-        let bytes_after: u64 = segment::list(wal.wal_dir()).unwrap().iter().map(|file| file.bytes).sum();
+        let bytes_after: u64 =
+            segment::list(&RealDisk, wal.wal_dir()).unwrap().iter().map(|file| file.bytes).sum();
         assert_eq!(bytes_after, bytes);
         let wal = open(dir.path());
         let unsent: BTreeSet<i64> = (21..21 + n_unsent as i64).map(|n| n * 1000).collect();
@@ -270,7 +280,7 @@ fn the_last_record_on_the_disk_is_known() {
 fn a_disk_that_takes_nothing_costs_nothing_until_the_memory_is_full() {
     let mut log = Fixture::new();
     let settled = log.wal.end().unwrap();
-    log.wal.limit_disk(Some(0));
+    log.disk.set(Faults::default().with_room(0));
     log.scrape(30);
     log.later(6 * MINUTE);
     assert!(log.maintenance.write_memory().is_err());
@@ -282,7 +292,7 @@ fn a_disk_that_takes_nothing_costs_nothing_until_the_memory_is_full() {
     assert!(lost > 0 && log.wal.ring().unwrap().bytes() <= 64 << 10);
     assert_eq!(log.wal.reader().gone_from(0).segments.values().map(|gone| gone.total()).sum::<u64>(), lost);
     // When it takes something again, the rest is written, and a process that comes finds it.
-    log.wal.limit_disk(None);
+    log.disk.heal();
     let first = 431 - (430 * 20 - lost as i64) / 20;
     let rest: BTreeSet<i64> = (first..=430).map(|n| n * 1000).collect();
     log.later(MINUTE);
@@ -298,12 +308,11 @@ fn what_an_fsync_could_not_make_durable_is_written_again() {
     log.maintenance.write_memory().unwrap();
     let durable = log.wal.end().unwrap();
     log.scrape(10);
-    let disk = log.wal.disk_of_tests();
-    disk.set(DiskState { refuses_fsyncs: true, ..DiskState::default() });
+    log.disk.set(Faults::refusing([Operation::Sync], libc::EIO));
     log.later(6 * MINUTE);
     assert!(!log.wal.reader().is_durable(log.wal.end().unwrap()));
     assert!(log.wal.ring().unwrap().bytes() > 0);
-    disk.set(DiskState::default());
+    log.disk.heal();
     log.later(MINUTE);
     assert!(log.wal.reader().is_durable(log.wal.end().unwrap()));
     assert!(durable < log.wal.end().unwrap());
@@ -320,14 +329,16 @@ fn without_an_endpoint_commits_go_to_the_disk() {
     drop(mark);
     maintenance.cycle(now);
     assert!(wal.ring().unwrap().is_empty());
-    let before = segment::list(wal.wal_dir()).unwrap().iter().map(|file| file.bytes).sum::<u64>();
+    let before = segment::list(&RealDisk, wal.wal_dir()).unwrap().iter().map(|file| file.bytes).sum::<u64>();
     let mut appender = wal.appender();
     let mut labels = LabelsBuilder::new();
     labels.set("__name__", "a");
     let handle = appender.series(&labels).unwrap().handle;
     appender.append(handle, 99_000, 1.0);
     appender.commit().unwrap();
-    assert!(segment::list(wal.wal_dir()).unwrap().iter().map(|file| file.bytes).sum::<u64>() > before);
+    assert!(
+        segment::list(&RealDisk, wal.wal_dir()).unwrap().iter().map(|file| file.bytes).sum::<u64>() > before
+    );
     drop((maintenance, appender, wal));
     let wal = open(dir.path());
     assert!(timestamps(&wal, Position::default()).contains(&99_000));

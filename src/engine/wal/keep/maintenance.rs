@@ -9,6 +9,7 @@ use std::{io, mem};
 
 use crossbeam_channel::{bounded, select};
 
+use crate::disk::is_full;
 use crate::sorting::sort_by_key;
 use crate::threads::stop::{Stopper, stop_pair};
 use crate::threads::{Thread, ThreadKind};
@@ -18,11 +19,10 @@ use crate::wal::format::segment;
 use crate::wal::head::{ReadersKnown, Wal};
 use crate::wal::keep::byte_bound::{ByteBound, Complaint};
 use crate::wal::keep::checkpoint::checkpoint_bytes;
-use crate::wal::keep::disk;
-use crate::wal::keep::disk::Reserve;
 use crate::wal::keep::flush;
 use crate::wal::keep::place;
 use crate::wal::keep::place::{Place, Restored};
+use crate::wal::keep::reserve::Reserve;
 use crate::wal::keep::retention;
 use crate::wal::keep::retention::{Bounds, Truncation, Usage};
 use crate::wal::keep::returned::Returned;
@@ -158,7 +158,7 @@ impl Maintenance {
     /// Takes over where replay ended, once all readers are registered.
     pub fn new(wal: Wal, _: ReadersKnown) -> Maintenance {
         let options = wal.options();
-        let byte_bound = ByteBound::new(options.retention_max_bytes, wal.path());
+        let byte_bound = ByteBound::new(wal.disk(), options.retention_max_bytes, wal.path());
         let bounds = Bounds {
             min_age_ms: retention::to_ms(options.retention_min_time),
             max_age_ms: Some(retention::to_ms(options.retention_max_time)).filter(|max_ms| *max_ms > 0),
@@ -167,7 +167,7 @@ impl Maintenance {
         let closed = wal.upkeep().segments_at_start().to_vec();
         let checkpoint_bytes = wal.upkeep().checkpoint_at_start().map_or(0, |(_, bytes)| bytes);
         let covered = wal.upkeep().covered_at_start();
-        let reserve = Reserve::in_dir(wal.path(), wal.segment_size_bytes());
+        let reserve = Reserve::in_dir(wal.disk(), wal.path(), wal.segment_size_bytes());
         Maintenance {
             wal,
             bounds,
@@ -257,7 +257,7 @@ impl Maintenance {
     /// Writes what is in memory and not settled, and makes it durable; where the disk is full, the oldest segments go.
     pub(super) fn write_memory(&mut self) -> Result<(), WalError> {
         let mut written = flush::write_unsettled(&self.wal, &mut self.closed);
-        if written.as_ref().is_err_and(|error| error.cause().is_some_and(disk::is_full)) && self.make_room() {
+        if written.as_ref().is_err_and(|error| error.cause().is_some_and(is_full)) && self.make_room() {
             written = flush::write_unsettled(&self.wal, &mut self.closed);
         }
         self.take_rotated();
@@ -312,7 +312,7 @@ impl Maintenance {
         match place::restore(&self.wal, &mut self.closed, &mut self.lost) {
             Ok(Restored { n_segments, n_samples, current, returned, set_aside }) => {
                 self.is_displaced = false;
-                self.checkpoint_bytes = checkpoint_bytes(self.wal.wal_dir());
+                self.checkpoint_bytes = checkpoint_bytes(self.wal.disk(), self.wal.wal_dir());
                 log::error!(
                     "the write-ahead log in {dir} had vanished: somebody removed it, or its disk went away; it goes on \
                      with segment {current:08}; {n_samples} samples in {n_segments} segments are gone, and what \
@@ -337,8 +337,11 @@ impl Maintenance {
             Err(WalError::Closed) => (true, String::new()),
             Err(error) => {
                 let errno = error.cause().or(cause.as_ref()).and_then(io::Error::raw_os_error);
-                let is_lost =
-                    self.wal.upkeep().current_file().is_some_and(|file| !file.is_in_place().unwrap_or(false));
+                let is_lost = self
+                    .wal
+                    .upkeep()
+                    .current_file()
+                    .is_some_and(|file| !file.is_in_place(self.wal.disk()).unwrap_or(false));
                 self.wal.upkeep().set_lost(is_lost.then_some(errno.unwrap_or(libc::ENOENT)));
                 (
                     false,
@@ -363,7 +366,7 @@ impl Maintenance {
         while let Some(Rotated { closed, file }) = self.wal.upkeep().rotated() {
             has_rotated = true;
             // The next one was made where another disk is now.
-            self.is_displaced |= !file.is_in_place().unwrap_or(false);
+            self.is_displaced |= !file.is_in_place(self.wal.disk()).unwrap_or(false);
             self.closed.push(closed);
             if self.wal.upkeep().is_given_up(closed.number) {
                 self.wal.upkeep().forget_rotated(closed.number);
@@ -377,8 +380,8 @@ impl Maintenance {
         }
         if has_rotated {
             sort_by_key(&mut self.closed, |segment| segment.number);
-            let synced =
-                segment::sync_dir(self.wal.wal_dir()).inspect_err(|_| self.wal.upkeep().give_up_name());
+            let synced = segment::sync_dir(self.wal.disk(), self.wal.wal_dir())
+                .inspect_err(|_| self.wal.upkeep().give_up_name());
             self.note_sync(synced);
         }
     }
@@ -556,10 +559,10 @@ impl Maintenance {
 
     /// Bytes of everything under the data directory.
     fn measure(&self) -> u64 {
-        if let Ok(wal_bytes) = disk::bytes_under(self.wal.wal_dir()) {
+        if let Ok(wal_bytes) = self.wal.disk().bytes_under(self.wal.wal_dir()) {
             self.wal.metrics().storage_size.set(wal_bytes as f64);
         }
-        disk::bytes_under(self.wal.path()).unwrap_or_default()
+        self.wal.disk().bytes_under(self.wal.path()).unwrap_or_default()
     }
 
     fn wanted_reserve_bytes(&self) -> u64 {
@@ -573,7 +576,7 @@ impl Maintenance {
             return;
         }
         let wanted_bytes = self.wanted_reserve_bytes();
-        match self.reserve.fill(wanted_bytes) {
+        match self.reserve.fill(self.wal.disk(), wanted_bytes) {
             Ok(()) => self.is_without_reserve = false,
             Err(error) if !self.is_without_reserve => {
                 self.is_without_reserve = true;

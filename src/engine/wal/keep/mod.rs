@@ -2,11 +2,11 @@
 
 mod byte_bound;
 pub mod checkpoint;
-pub mod disk;
 pub(in crate::wal) mod durable;
 pub mod flush;
 pub mod maintenance;
 pub(crate) mod place;
+pub mod reserve;
 pub mod retention;
 pub(crate) mod returned;
 pub mod truncate_files;

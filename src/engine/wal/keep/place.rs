@@ -14,7 +14,6 @@ use crate::wal::format::segment;
 use crate::wal::format::segment::{SegmentInfo, segment_path};
 use crate::wal::head::Wal;
 use crate::wal::keep::checkpoint;
-use crate::wal::keep::disk::FileSystem;
 use crate::wal::keep::returned;
 use crate::wal::keep::returned::Returned;
 use crate::wal::keep::truncate_series::{move_to_checkpoint, write_series};
@@ -53,20 +52,20 @@ pub(in crate::wal) struct Restored {
 /// Looks whether the files are there: the one being written, those in `closed`, the checkpoint before them.
 pub(in crate::wal) fn look(wal: &Wal, closed: &[ClosedSegment]) -> Place {
     let Some(file) = wal.upkeep().current_file() else { return Place::Ours };
-    match file.is_in_place() {
+    match file.is_in_place(wal.disk()) {
         Ok(true) => {}
         Ok(false) => return Place::Vanished(None),
         Err(error) => return Place::Vanished(Some(error)),
     }
-    if FileSystem::of(wal.wal_dir()).is_ok_and(|file_system| file_system.is_read_only) {
+    if wal.disk().file_system(wal.wal_dir()).is_ok_and(|file_system| file_system.is_read_only) {
         return Place::ReadOnly;
     }
     if !wal.upkeep().is_lock_in_place() {
         return Place::Vanished(None);
     }
-    let is_complete = closed.iter().all(|it| segment_path(wal.wal_dir(), it.number).exists())
+    let is_complete = closed.iter().all(|it| wal.disk().exists(&segment_path(wal.wal_dir(), it.number)))
         && checkpoint_before(closed)
-            .is_none_or(|number| checkpoint::checkpoint_path(wal.wal_dir(), number).exists());
+            .is_none_or(|number| wal.disk().exists(&checkpoint::checkpoint_path(wal.wal_dir(), number)));
     if is_complete { Place::Ours } else { Place::Vanished(None) }
 }
 
@@ -85,22 +84,24 @@ pub(in crate::wal) fn restore(
     closed: &mut Vec<ClosedSegment>,
     lost: &mut Vec<ClosedSegment>,
 ) -> Result<Restored, WalError> {
-    let wal_dir = wal.wal_dir();
-    data_dir::create_dirs(wal_dir).map_err(WalError::io("create", wal_dir))?;
+    let (disk, wal_dir) = (wal.disk(), wal.wal_dir());
+    data_dir::create_dirs(disk, wal_dir).map_err(WalError::io("create", wal_dir))?;
     wal.upkeep().lock_again()?;
     let newest = wal.current().ok_or(WalError::Closed)?.number;
-    let there = segment::list(wal_dir)?;
+    let there = segment::list(disk, wal_dir)?;
     let beyond = there.iter().filter(|file| file.number > newest);
     let mut aside = None;
-    returned::set_aside(wal_dir, &mut aside, beyond, [].iter())?;
-    let is_in_place = wal.upkeep().current_file().is_none_or(|file| file.is_in_place().unwrap_or(false));
+    returned::set_aside(disk, wal_dir, &mut aside, beyond, [].iter())?;
+    let is_in_place = wal.upkeep().current_file().is_none_or(|file| file.is_in_place(disk).unwrap_or(false));
     if !is_in_place {
         closed.extend(wal.upkeep().begin_again(newest.checked_add(1).ok_or(WalError::TooManySegments)?)?);
     }
     let current = wal.current().ok_or(WalError::Closed)?.number;
     // What cannot be read stays: it has the name of a segment of ours.
     let is_ours = |file: &SegmentInfo| {
-        closed.iter().any(|known| returned::is_known(known, file).unwrap_or(known.number == file.number))
+        closed
+            .iter()
+            .any(|known| returned::is_known(disk, known, file).unwrap_or(known.number == file.number))
     };
     let older = there.into_iter().filter(|file| file.number <= newest && file.number < current);
     let (present, others): (Vec<_>, Vec<_>) = older.partition(is_ours);
@@ -119,13 +120,13 @@ pub(in crate::wal) fn restore(
     let mut taken_back = None;
     if missing.len() < closed.len() {
         let before = checkpoint_before(closed);
-        let checkpoints = checkpoint::list(wal_dir)?;
+        let checkpoints = checkpoint::list(disk, wal_dir)?;
         let others_of = checkpoints.iter().filter(|checkpoint| Some(checkpoint.number) != before);
-        returned::set_aside(wal_dir, &mut aside, others.iter(), others_of)?;
+        returned::set_aside(disk, wal_dir, &mut aside, others.iter(), others_of)?;
         fill_up(wal, closed, &present, &missing)?;
     } else if let Some(last) = closed.last().map(|segment| segment.number) {
         wal.readers().note_going(closed.iter());
-        let checkpoints = checkpoint::list(wal_dir)?;
+        let checkpoints = checkpoint::list(disk, wal_dir)?;
         taken_back = returned::take_back(wal, current, lost, &others, &checkpoints)?;
         if let Some(taken_back) = &taken_back {
             let behind = taken_back.last().map_or(0, |segment| segment.number.saturating_add(1));
@@ -137,14 +138,14 @@ pub(in crate::wal) fn restore(
                 *segment = write_hollow(wal, segment.number)?;
             }
         } else {
-            returned::set_aside(wal_dir, &mut aside, others.iter(), checkpoints.iter())?;
+            returned::set_aside(disk, wal_dir, &mut aside, others.iter(), checkpoints.iter())?;
             write_checkpoint(wal, last)?;
             move_to_checkpoint(wal, last);
             closed.clear();
         }
         wal.readers().close_where(|number| number <= last);
     }
-    segment::sync_dir(wal_dir)?;
+    segment::sync_dir(disk, wal_dir)?;
     wal.metrics().samples_lost_to_vanishing.add(n_samples);
     lost.extend(newly_lost);
     lost.drain(..lost.len().saturating_sub(MAX_LOST));
@@ -169,7 +170,7 @@ fn fill_up(
 ) -> Result<(), WalError> {
     if let Some(newest) = present.last() {
         // The disk may be back under another name, without the end of what was written last.
-        repair::cut_torn_end(newest)?;
+        repair::cut_torn_end(wal.disk(), newest)?;
     }
     // Before the files are there again: what readers find then is not what they were reading.
     missing.iter().for_each(|segment| wal.readers().note_hollow(segment));
@@ -190,24 +191,24 @@ fn fill_up(
 pub(super) fn write_hollow(wal: &Wal, number: u32) -> Result<ClosedSegment, WalError> {
     let path = segment_path(wal.wal_dir(), number);
     let beside = path.with_extension("tmp");
-    checkpoint::remove(&beside)?;
-    let mut writer = BulkWriter::create_file(beside.clone(), wal.options().compression)?;
+    checkpoint::remove(wal.disk(), &beside)?;
+    let mut writer = BulkWriter::create_file(wal.disk(), beside.clone(), wal.options().compression)?;
     let logged = number.saturating_add(1);
     write_series(wal, |state| state.logged == logged, |record| writer.append(record))?;
     let bytes = writer.finish()?.bytes;
-    let head = Head::read(&beside, bytes).map_err(WalError::io("read segment", &beside))?;
-    std::fs::rename(&beside, &path).map_err(WalError::io("rename segment to", &path))?;
+    let head = Head::read(wal.disk(), &beside, bytes).map_err(WalError::io("read segment", &beside))?;
+    wal.disk().rename(&beside, &path).map_err(WalError::io("rename segment to", &path))?;
     Ok(ClosedSegment { number, bytes, head, ..ClosedSegment::default() })
 }
 
 /// A checkpoint with the series whose record stands in it or in front of it, if it is missing.
 fn write_checkpoint(wal: &Wal, number: u32) -> Result<(), WalError> {
-    if checkpoint::checkpoint_path(wal.wal_dir(), number).exists() {
+    if wal.disk().exists(&checkpoint::checkpoint_path(wal.wal_dir(), number)) {
         return Ok(());
     }
     let logged = number.saturating_add(1);
-    checkpoint::create(wal.wal_dir(), number, |dir: &Path| {
-        let mut writer = BulkWriter::create(dir, 0, u64::MAX, wal.options().compression)?;
+    checkpoint::create(wal.disk(), wal.wal_dir(), number, |dir: &Path| {
+        let mut writer = BulkWriter::create(wal.disk(), dir, 0, u64::MAX, wal.options().compression)?;
         let is_wanted =
             |state: &crate::series::table::SeriesState| state.logged != 0 && state.logged <= logged;
         write_series(wal, is_wanted, |record| writer.append(record))?;

@@ -5,12 +5,12 @@
 //! removed. Knows nothing of when the log has vanished.
 
 use std::collections::HashMap;
-use std::fs;
 use std::io;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use crate::data_dir;
+use crate::disk::Disk;
 use crate::labels::builder::LabelsBuilder;
 use crate::series::SeriesRef;
 use crate::series::table::SeriesTable;
@@ -46,7 +46,11 @@ pub(in crate::wal) struct Returned {
 ///
 /// # Errors
 /// It cannot be read.
-pub(in crate::wal) fn is_known(known: &ClosedSegment, file: &SegmentInfo) -> io::Result<bool> {
+pub(in crate::wal) fn is_known(
+    disk: &dyn Disk,
+    known: &ClosedSegment,
+    file: &SegmentInfo,
+) -> io::Result<bool> {
     // A file that names series may be the front of one that goes on with samples. Behind those of ours there may be torn
     // bytes.
     let is_longer = file.bytes > known.bytes && known.samples == 0;
@@ -55,7 +59,7 @@ pub(in crate::wal) fn is_known(known: &ClosedSegment, file: &SegmentInfo) -> io:
     }
     match known.head.bytes {
         0 => Ok(file.bytes == 0),
-        head_bytes => Ok(Head::read(&file.path, head_bytes)? == known.head),
+        head_bytes => Ok(Head::read(disk, &file.path, head_bytes)? == known.head),
     }
 }
 
@@ -64,6 +68,7 @@ pub(in crate::wal) fn is_known(known: &ClosedSegment, file: &SegmentInfo) -> io:
 /// # Errors
 /// One of them cannot be moved: the next call goes on.
 pub(in crate::wal) fn set_aside<'a>(
+    disk: &dyn Disk,
     wal_dir: &Path,
     aside: &mut Option<PathBuf>,
     segments: impl Iterator<Item = &'a SegmentInfo>,
@@ -71,7 +76,7 @@ pub(in crate::wal) fn set_aside<'a>(
 ) -> Result<(), WalError> {
     let (empty, segments): (Vec<_>, Vec<_>) = segments.partition(|file| file.bytes == 0);
     for file in empty {
-        checkpoint::remove(&file.path)?;
+        checkpoint::remove(disk, &file.path)?;
     }
     let paths: Vec<&Path> = segments
         .into_iter()
@@ -82,14 +87,14 @@ pub(in crate::wal) fn set_aside<'a>(
         return Ok(());
     }
     let mut free = (1_u64..).map(|number| wal_dir.join(format!("{ASIDE_PREFIX}{number}")));
-    let Some(dir) = aside.take().or_else(|| free.find(|dir| !dir.exists())) else { return Ok(()) };
+    let Some(dir) = aside.take().or_else(|| free.find(|dir| !disk.exists(dir))) else { return Ok(()) };
     // As a data directory has it, so that it can be queried.
     let place = aside.insert(dir).join("wal");
-    data_dir::create_dirs(&place).map_err(WalError::io("create", &place))?;
+    data_dir::create_dirs(disk, &place).map_err(WalError::io("create", &place))?;
     for (path, name) in paths.iter().filter_map(|path| Some((path, path.file_name()?))) {
-        fs::rename(path, place.join(name)).map_err(WalError::io("move", path))?;
+        disk.rename(path, &place.join(name)).map_err(WalError::io("move", path))?;
     }
-    segment::sync_dir(&place)
+    segment::sync_dir(disk, &place)
 }
 
 /// Takes segments of `lost` back that stand in the directory now, `there`, with the checkpoint before them: in the table
@@ -118,13 +123,13 @@ pub(in crate::wal) fn take_back(
     }
     let mut known = Vec::with_capacity(there.len());
     for file in there {
-        let is_it = |lost: &&ClosedSegment| is_known(lost, file).unwrap_or(false);
+        let is_it = |lost: &&ClosedSegment| is_known(wal.disk(), lost, file).unwrap_or(false);
         let Some(lost) = lost.iter().rev().find(is_it) else { return Ok(None) };
         known.push(*lost);
     }
     let mut believed = Believed::new(wal, current, last.number);
     for checkpoint in checkpoints {
-        for file in checkpoint.segments()? {
+        for file in checkpoint.segments(wal.disk())? {
             if !believed.read(&file, checkpoint.number) {
                 return Ok(None);
             }
@@ -135,21 +140,21 @@ pub(in crate::wal) fn take_back(
         // The disk may have gone before the end was written.
         let is_whole = file.bytes == known.bytes;
         if !is_whole {
-            repair::cut_torn_end(file)?;
+            repair::cut_torn_end(wal.disk(), file)?;
         }
         if !believed.read(file, file.number) {
             return Ok(None);
         }
-        taken.push(if is_whole { known } else { counted(file, &known)? });
+        taken.push(if is_whole { known } else { counted(wal.disk(), file, &known)? });
     }
     believed.adopt();
     Ok(Some(taken))
 }
 
 /// What is left of a segment that lost its end.
-fn counted(file: &SegmentInfo, known: &ClosedSegment) -> Result<ClosedSegment, WalError> {
-    let bytes = fs::metadata(&file.path).map_err(WalError::io("read segment", &file.path))?.len();
-    let ClosedSegment { samples, histograms, .. } = loader::count(file)?;
+fn counted(disk: &dyn Disk, file: &SegmentInfo, known: &ClosedSegment) -> Result<ClosedSegment, WalError> {
+    let bytes = disk.metadata(&file.path).map_err(WalError::io("read segment", &file.path))?.bytes;
+    let ClosedSegment { samples, histograms, .. } = loader::count(disk, file)?;
     Ok(ClosedSegment { bytes, samples, histograms, ..*known })
 }
 
@@ -172,7 +177,7 @@ impl<'a> Believed<'a> {
 
     /// Reads a file whose series records count as those of segment `home`; false if something in it is not ours.
     fn read(&mut self, file: &SegmentInfo, home: u32) -> bool {
-        let Ok(source) = segment::open(&file.path) else { return false };
+        let Ok(source) = segment::open(self.wal.disk(), &file.path) else { return false };
         let mut reader = SegmentReader::new(source, home, Tail::Closed);
         loop {
             match reader.next_record() {

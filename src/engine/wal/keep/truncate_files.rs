@@ -3,17 +3,17 @@
 //! Runs on wal-maintenance while scrapes commit. **Invariant:** at any moment a kill leaves a log that holds every
 //! sample of the segments that stay. The table's side is `truncation`; why a segment has to go is not known here.
 
-use std::fs;
 use std::io;
 use std::path::Path;
 
+use crate::disk::Disk;
 use crate::wal::error::WalError;
 use crate::wal::format::closed_segment::ClosedSegment;
 use crate::wal::format::segment;
 use crate::wal::head::Wal;
 use crate::wal::keep::checkpoint;
 use crate::wal::keep::checkpoint::CheckpointWriter;
-use crate::wal::keep::disk::Reserve;
+use crate::wal::keep::reserve::Reserve;
 use crate::wal::keep::truncate_series::SeriesTruncation;
 
 /// What a truncation did.
@@ -62,15 +62,15 @@ pub(in crate::wal) fn checkpoint_up_to(
     wal.readers().note_going(closed.iter().filter(|segment| segment.number <= last));
     let metrics = wal.metrics();
     metrics.checkpoint_creations.inc();
-    let repeated = checkpoint::list(wal.wal_dir())?.into_iter().find(|it| it.number == last);
+    let repeated = checkpoint::list(wal.disk(), wal.wal_dir())?.into_iter().find(|it| it.number == last);
     let written = match repeated {
         // Its files could not be deleted the last time; it names every series that a new one would.
         Some(checkpoint) => {
-            let checkpoint_bytes = checkpoint.segments()?.iter().map(|file| file.bytes).sum();
+            let checkpoint_bytes = checkpoint.segments(wal.disk())?.iter().map(|file| file.bytes).sum();
             Ok(Truncated { last, checkpoint_bytes, ..Truncated::default() })
         }
-        None => checkpoint::create(wal.wal_dir(), last, |dir| {
-            let mut writer = CheckpointWriter::create(dir, wal.options().compression, reserve)?;
+        None => checkpoint::create(wal.disk(), wal.wal_dir(), last, |dir| {
+            let mut writer = CheckpointWriter::create(wal.disk(), dir, wal.options().compression, reserve)?;
             let checkpoint_series = series.write_series_to(|record| writer.append(record))?;
             Ok(Truncated { last, checkpoint_bytes: writer.finish()?, checkpoint_series, removed_series: 0 })
         }),
@@ -84,31 +84,31 @@ pub(in crate::wal) fn checkpoint_up_to(
 ///
 /// # Errors
 /// One of them cannot be removed.
-pub(in crate::wal) fn remove_segments(wal_dir: &Path, last: u32) -> Result<(), WalError> {
-    for segment in segment::list(wal_dir)?.into_iter().filter(|segment| segment.number <= last) {
-        remove_segment(&segment.path)?;
+pub(in crate::wal) fn remove_segments(disk: &dyn Disk, wal_dir: &Path, last: u32) -> Result<(), WalError> {
+    for segment in segment::list(disk, wal_dir)?.into_iter().filter(|segment| segment.number <= last) {
+        remove_segment(disk, &segment.path)?;
     }
     Ok(())
 }
 
 /// Deletes the segments that go, and the checkpoints before.
 pub(in crate::wal) fn delete_files(wal: &Wal, last: u32) -> Result<(), WalError> {
-    let wal_dir = wal.wal_dir();
-    remove_segments(wal_dir, last)?;
+    let (disk, wal_dir) = (wal.disk(), wal.wal_dir());
+    remove_segments(disk, wal_dir, last)?;
     wal.readers().close_where(|number| number <= last);
     let metrics = wal.metrics();
-    for checkpoint in checkpoint::list(wal_dir)? {
+    for checkpoint in checkpoint::list(disk, wal_dir)? {
         if checkpoint.number < last {
             metrics.checkpoint_deletions.inc();
-            checkpoint::remove(&checkpoint.path)
+            checkpoint::remove(disk, &checkpoint.path)
                 .inspect_err(|_| metrics.checkpoint_deletions_failed.inc())?;
         }
     }
-    segment::sync_dir(wal_dir)
+    segment::sync_dir(disk, wal_dir)
 }
 
-fn remove_segment(path: &Path) -> Result<(), WalError> {
-    match fs::remove_file(path) {
+fn remove_segment(disk: &dyn Disk, path: &Path) -> Result<(), WalError> {
+    match disk.remove_file(path) {
         Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
             Err(WalError::io("remove segment", path)(cause))
         }

@@ -49,7 +49,7 @@ impl<'a> SeriesTruncation<'a> {
     ///
     /// # Errors
     /// The disk refused: the checkpoint is of no use, the truncation is to be dropped.
-    pub fn write_series(&self, out: &mut BulkWriter) -> Result<u64, WalError> {
+    pub fn write_series(&self, out: &mut BulkWriter<'_>) -> Result<u64, WalError> {
         self.write_series_to(|record| out.append(record))
     }
 

@@ -3,6 +3,7 @@
 //! and what is left of a series has the metadata that was committed last.
 
 use super::SeriesTruncation;
+use crate::disk::RealDisk;
 use crate::histogram::Histogram;
 use crate::labels::Labels;
 use crate::labels::builder::LabelsBuilder;
@@ -181,7 +182,7 @@ impl Model {
     fn truncate(&mut self, keep: u32, meanwhile: &[Vec<Scrape>; 4], end: End) {
         let Some(last) = self.wal.current().unwrap().number.checked_sub(1 + keep) else { return };
         let wal_dir = self.dir.join("wal");
-        if checkpoint::list(&wal_dir).unwrap().last().is_some_and(|newest| newest.number >= last) {
+        if checkpoint::list(&RealDisk, &wal_dir).unwrap().last().is_some_and(|newest| newest.number >= last) {
             return;
         }
         let wal = self.wal.clone();
@@ -193,12 +194,12 @@ impl Model {
             return;
         }
         let write = |dir: &Path| {
-            let mut out = BulkWriter::create(dir, 0, 1 << 20, Compression::Snappy)?;
+            let mut out = BulkWriter::create(&RealDisk, dir, 0, 1 << 20, Compression::Snappy)?;
             truncation.write_series(&mut out)?;
             meanwhile[1].iter().for_each(|scrape| self.scrape(scrape));
             out.finish()
         };
-        checkpoint::create(&wal_dir, last, write).unwrap();
+        checkpoint::create(&RealDisk, &wal_dir, last, write).unwrap();
         self.dropped = None;
         meanwhile[2].iter().for_each(|scrape| self.scrape(scrape));
         if end == End::KilledBeforeFinish {
@@ -212,11 +213,11 @@ impl Model {
             drop(wal);
             return self.reopen();
         }
-        for old in segment::list(&wal_dir).unwrap().iter().filter(|file| file.number <= last) {
+        for old in segment::list(&RealDisk, &wal_dir).unwrap().iter().filter(|file| file.number <= last) {
             fs::remove_file(&old.path).unwrap();
         }
-        for old in checkpoint::list(&wal_dir).unwrap().iter().filter(|old| old.number < last) {
-            checkpoint::remove(&old.path).unwrap();
+        for old in checkpoint::list(&RealDisk, &wal_dir).unwrap().iter().filter(|old| old.number < last) {
+            checkpoint::remove(&RealDisk, &old.path).unwrap();
         }
     }
 
@@ -239,10 +240,10 @@ impl Model {
     /// Reads as Prometheus does: the newest checkpoint, then the segments after it.
     fn check(&self) {
         let wal_dir = self.dir.join("wal");
-        let checkpoint = checkpoint::list(&wal_dir).unwrap().pop();
+        let checkpoint = checkpoint::list(&RealDisk, &wal_dir).unwrap().pop();
         let first_kept = checkpoint.as_ref().map_or(0, |it| it.number + 1);
-        let mut files = checkpoint.map(|it| it.segments().unwrap()).unwrap_or_default();
-        let segments = segment::list(&wal_dir).unwrap();
+        let mut files = checkpoint.map(|it| it.segments(&RealDisk).unwrap()).unwrap_or_default();
+        let segments = segment::list(&RealDisk, &wal_dir).unwrap();
         files.extend(segments.into_iter().filter(|file| file.number >= first_kept));
         let mut found = Found::default();
         read(&files, self.dropped, &mut found);
@@ -303,7 +304,8 @@ fn read(files: &[SegmentInfo], dropped: Option<u32>, found: &mut Found) {
     let mut by_ref: BTreeMap<u64, String> = BTreeMap::new();
     let mut names = BTreeSet::new();
     for file in files {
-        let mut reader = SegmentReader::new(segment::open(&file.path).unwrap(), file.number, Tail::Closed);
+        let mut reader =
+            SegmentReader::new(segment::open(&RealDisk, &file.path).unwrap(), file.number, Tail::Closed);
         while let Some(record) = reader.next_record().unwrap() {
             match decode(record.bytes) {
                 Record::Series(entries) => {

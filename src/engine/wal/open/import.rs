@@ -8,10 +8,10 @@
 
 use crate::sorting::sort;
 use std::collections::{BTreeMap, HashMap};
-use std::fs;
 use std::path::Path;
 
 use crate::data_dir;
+use crate::disk::{Disk, Entry};
 use crate::labels::builder::LabelsBuilder;
 use crate::series::SeriesRef;
 use crate::series::table::SeriesTable;
@@ -28,7 +28,6 @@ use crate::wal::format::segment;
 use crate::wal::format::segment::SegmentInfo;
 use crate::wal::format::segment_reader::{SegmentReader, Tail};
 use crate::wal::keep::checkpoint;
-use crate::wal::keep::disk::FileSystem;
 use crate::wal::keep::truncate_files as truncate;
 use crate::wal::open::repair::Layout;
 use crate::wal::options::{Compression, WalOptions};
@@ -96,23 +95,22 @@ impl Imported {
 ///
 /// # Errors
 /// Something cannot be moved or removed.
-pub fn finish_or_undo(wal_dir: &Path) -> Result<(), WalError> {
-    checkpoint::remove(&wal_dir.join(UNFINISHED_DIR))?;
+pub fn finish_or_undo(disk: &dyn Disk, wal_dir: &Path) -> Result<(), WalError> {
+    checkpoint::remove(disk, &wal_dir.join(UNFINISHED_DIR))?;
     let finished = wal_dir.join(FINISHED_DIR);
-    if !finished.exists() {
+    if !disk.exists(&finished) {
         return Ok(());
     }
-    for entry in fs::read_dir(&finished).map_err(WalError::io("read", &finished))? {
-        let entry = entry.map_err(WalError::io("read", &finished))?;
-        let place = wal_dir.join(entry.file_name());
-        fs::rename(entry.path(), &place).map_err(WalError::io("rename to", &place))?;
+    for Entry { name, .. } in disk.list(&finished).map_err(WalError::io("read", &finished))? {
+        let place = wal_dir.join(&name);
+        disk.rename(&finished.join(&name), &place).map_err(WalError::io("rename to", &place))?;
     }
-    segment::sync_dir(wal_dir)?;
+    segment::sync_dir(disk, wal_dir)?;
     // What they hold was written again: it is not lost.
-    if let Some(checkpoint) = checkpoint::list(wal_dir)?.pop() {
-        truncate::remove_segments(wal_dir, checkpoint.number)?;
+    if let Some(checkpoint) = checkpoint::list(disk, wal_dir)?.pop() {
+        truncate::remove_segments(disk, wal_dir, checkpoint.number)?;
     }
-    checkpoint::remove(&finished)
+    checkpoint::remove(disk, &finished)
 }
 
 /// Re-logs everything in `layout`. For a moment the log stands there twice: without room for that, the oldest samples
@@ -127,18 +125,19 @@ pub fn import(
     layout: &Layout,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Imported, WalError> {
+    let disk = &*options.disk;
     let unfinished = wal_dir.join(UNFINISHED_DIR);
-    data_dir::create_dir(&unfinished).map_err(WalError::io("create", &unfinished))?;
+    data_dir::create_dir(disk, &unfinished).map_err(WalError::io("create", &unfinished))?;
     let imported = relog(options, segment_size_bytes, &unfinished, layout, progress);
     if imported.is_err() {
         // The next start removes it as well; now room may be what is missing.
-        let _ = checkpoint::remove(&unfinished);
+        let _ = checkpoint::remove(disk, &unfinished);
         return imported;
     }
     let finished = wal_dir.join(FINISHED_DIR);
-    fs::rename(&unfinished, &finished).map_err(WalError::io("rename to", &finished))?;
-    segment::sync_dir(wal_dir)?;
-    finish_or_undo(wal_dir)?;
+    disk.rename(&unfinished, &finished).map_err(WalError::io("rename to", &finished))?;
+    segment::sync_dir(disk, wal_dir)?;
+    finish_or_undo(disk, wal_dir)?;
     imported
 }
 
@@ -149,13 +148,15 @@ fn relog(
     layout: &Layout,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Imported, WalError> {
+    let disk = &*options.disk;
     let checkpoint_number = layout.checkpoint.as_ref().map(|checkpoint| checkpoint.number);
     let last = layout.segments.last().map(|segment| segment.number).or(checkpoint_number).unwrap_or(0);
     // Neither is in use: the new checkpoint stands for all old files, which `repair` removes once it is there.
     let new_checkpoint = last.checked_add(1).ok_or(WalError::TooManySegments)?;
     let first_segment = new_checkpoint.checked_add(1).ok_or(WalError::TooManySegments)?;
-    let writer = BulkWriter::create(dir, first_segment, segment_size_bytes, options.compression)?;
+    let writer = BulkWriter::create(disk, dir, first_segment, segment_size_bytes, options.compression)?;
     let mut relog = Relog {
+        disk,
         has_room: true,
         writer,
         table: SeriesTable::new(),
@@ -164,10 +165,10 @@ fn relog(
         record: Vec::new(),
         imported: Imported { first_segment, ..Imported::default() },
     };
-    let n_without_room = n_without_room(dir, &layout.segments);
+    let n_without_room = n_without_room(disk, dir, &layout.segments);
     relog.has_room = n_without_room == 0;
     if let Some(checkpoint) = &layout.checkpoint {
-        for file in checkpoint.segments()? {
+        for file in checkpoint.segments(disk)? {
             relog.file(&file)?;
         }
     }
@@ -179,16 +180,16 @@ fn relog(
     let Relog { writer, table, refs: Refs { new_refs, .. }, mut imported, .. } = relog;
     imported.last_segment = writer.finish()?.last_segment;
     imported.series = new_refs.len();
-    checkpoint::create(dir, new_checkpoint, |checkpoint_dir| {
-        write_series(checkpoint_dir, &table, &new_refs, options.compression)
+    checkpoint::create(disk, dir, new_checkpoint, |checkpoint_dir| {
+        write_series(disk, checkpoint_dir, &table, &new_refs, options.compression)
     })?;
     Ok(imported)
 }
 
 /// How many of the oldest segments must be left out. Ours may get larger than theirs: their records may be longer, or
 /// compressed in another way.
-fn n_without_room(dir: &Path, segments: &[SegmentInfo]) -> u64 {
-    let Ok(file_system) = FileSystem::of(dir) else { return 0 };
+fn n_without_room(disk: &dyn Disk, dir: &Path, segments: &[SegmentInfo]) -> u64 {
+    let Ok(file_system) = disk.file_system(dir) else { return 0 };
     let room_bytes = file_system.available_bytes.saturating_sub(MIN_FREE_BYTES) / 3 * 2;
     let mut wanted_bytes = 0_u64;
     let fitting = segments.iter().rev().take_while(|segment| {
@@ -198,10 +199,11 @@ fn n_without_room(dir: &Path, segments: &[SegmentInfo]) -> u64 {
     (segments.len() - fitting.count()) as u64
 }
 
-struct Relog {
+struct Relog<'a> {
+    disk: &'a dyn Disk,
     /// Samples are taken over; if not, series are all the same, for later samples may be theirs.
     has_room: bool,
-    writer: BulkWriter,
+    writer: BulkWriter<'a>,
     /// All series that are named; its refs are only ours to find the labels again.
     table: SeriesTable,
     refs: Refs,
@@ -210,9 +212,9 @@ struct Relog {
     imported: Imported,
 }
 
-impl Relog {
+impl Relog<'_> {
     fn file(&mut self, file: &SegmentInfo) -> Result<(), WalError> {
-        let source = segment::open(&file.path).map_err(WalError::io("open segment", &file.path))?;
+        let source = segment::open(self.disk, &file.path)?;
         let mut reader = SegmentReader::new(source, file.number, Tail::Closed);
         loop {
             match reader.next_record() {
@@ -365,12 +367,13 @@ impl Refs {
 
 /// Writes the series that have samples as the one file of a checkpoint.
 fn write_series(
+    disk: &dyn Disk,
     dir: &Path,
     table: &SeriesTable,
     new_refs: &HashMap<SeriesRef, u32, foldhash::fast::RandomState>,
     compression: Compression,
 ) -> Result<(), WalError> {
-    let mut writer = BulkWriter::create(dir, 0, u64::MAX, compression)?;
+    let mut writer = BulkWriter::create(disk, dir, 0, u64::MAX, compression)?;
     let mut labels = LabelsBuilder::new();
     let mut record = Vec::new();
     let mut series: Vec<(u32, SeriesRef)> =

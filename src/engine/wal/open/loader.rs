@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::num::NonZeroU32;
 
+use crate::disk::Disk;
 use crate::labels::builder::LabelsBuilder;
 use crate::series::SeriesRef;
 use crate::series::table::{SeriesState, SeriesTable};
@@ -95,8 +96,8 @@ pub struct FilterPass {
 ///
 /// # Errors
 /// The file cannot be opened.
-pub fn count(file: &SegmentInfo) -> Result<ClosedSegment, WalError> {
-    let source = segment::open(&file.path).map_err(WalError::io("open segment", &file.path))?;
+pub fn count(disk: &dyn Disk, file: &SegmentInfo) -> Result<ClosedSegment, WalError> {
+    let source = segment::open(disk, &file.path)?;
     let mut reader = SegmentReader::new(source, file.number, Tail::Closed);
     let mut counted = ClosedSegment { number: file.number, bytes: file.bytes, ..ClosedSegment::default() };
     while let Some(record) = reader.next_record().transpose() {
@@ -126,25 +127,31 @@ impl Loader {
     ///
     /// # Errors
     /// [`Stop::Foreign`], or the file cannot be opened.
-    pub fn load(&mut self, file: &SegmentInfo, number: u32) -> Result<FileCounts, Stop> {
-        self.load_as(file, number, Repetition::Found)
+    pub fn load(&mut self, disk: &dyn Disk, file: &SegmentInfo, number: u32) -> Result<FileCounts, Stop> {
+        self.load_as(disk, file, number, Repetition::Found)
     }
 
     /// Reads a file again that was rewritten after [`Loader::load`].
     ///
     /// # Errors
     /// As [`Loader::load`].
-    pub fn load_rewritten(&mut self, file: &SegmentInfo, number: u32) -> Result<FileCounts, Stop> {
-        self.load_as(file, number, Repetition::SecondReading)
+    pub fn load_rewritten(
+        &mut self,
+        disk: &dyn Disk,
+        file: &SegmentInfo,
+        number: u32,
+    ) -> Result<FileCounts, Stop> {
+        self.load_as(disk, file, number, Repetition::SecondReading)
     }
 
     fn load_as(
         &mut self,
+        disk: &dyn Disk,
         file: &SegmentInfo,
         number: u32,
         repetition: Repetition,
     ) -> Result<FileCounts, Stop> {
-        let source = segment::open(&file.path).map_err(WalError::io("open segment", &file.path))?;
+        let source = segment::open(disk, &file.path)?;
         let mut reader = SegmentReader::new(source, number, Tail::Closed);
         let mut counts = FileCounts::default();
         while !counts.must_be_rewritten {

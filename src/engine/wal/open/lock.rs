@@ -4,11 +4,10 @@
 //! neither program opens a directory the other one holds. The lock belongs to the process: a file that a killed
 //! process left behind never blocks. Held by the head for as long as it lives.
 
-use std::fs::{self, File, TryLockError};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use crate::data_dir;
+use crate::disk::{Access, Disk, DiskFile, TryLockError};
 use crate::wal::error::WalError;
 
 /// Name of the lock file in the data directory.
@@ -44,7 +43,7 @@ impl CleanStart {
 #[derive(Debug)]
 pub struct DirLock {
     path: PathBuf,
-    file: File,
+    file: Arc<dyn DiskFile>,
     clean_start: CleanStart,
 }
 
@@ -53,13 +52,12 @@ impl DirLock {
     ///
     /// # Errors
     /// [`WalError::Locked`] if another process holds it, [`WalError::Io`] if the file cannot be made or locked.
-    pub fn acquire(dir: &Path) -> Result<DirLock, WalError> {
+    pub fn acquire(disk: &dyn Disk, dir: &Path) -> Result<DirLock, WalError> {
         let path = dir.join(LOCK_FILE_NAME);
-        let clean_start = if path.exists() { CleanStart::LockFileReplaced } else { CleanStart::Clean };
+        let clean_start = if disk.exists(&path) { CleanStart::LockFileReplaced } else { CleanStart::Clean };
         for _ in 0..MAX_LOCK_ROUNDS {
-            let opened = data_dir::options().create(true).truncate(false).read(true).write(true).open(&path);
-            let file = match opened {
-                Err(cause) if is_locked_by_another(&path) => {
+            let file = match disk.open(&path, Access::Overwrite) {
+                Err(cause) if is_locked_by_another(disk, &path) => {
                     log::debug!("lock file {}: {cause}", path.display());
                     return Err(WalError::Locked { path });
                 }
@@ -72,7 +70,7 @@ impl DirLock {
             }
             // The last holder may have removed the file after we opened it: then the lock is on a file without a
             // name, and the next process would make and lock a new one.
-            if is_same_file(&file, &path) {
+            if is_same_file(disk, &*file, &path) {
                 return Ok(DirLock { path, file, clean_start });
             }
         }
@@ -80,8 +78,8 @@ impl DirLock {
     }
 
     /// Whether the file is still there; if not, another process could lock the directory.
-    pub fn is_in_place(&self) -> bool {
-        is_same_file(&self.file, &self.path)
+    pub fn is_in_place(&self, disk: &dyn Disk) -> bool {
+        is_same_file(disk, &*self.file, &self.path)
     }
 
     /// How the last process on this directory ended.
@@ -90,21 +88,21 @@ impl DirLock {
     }
 
     /// Unlocks and removes the file: the end of a clean stop.
-    pub fn release(self) {
+    pub fn release(self, disk: &dyn Disk) {
         // Removed while still locked. If that fails the next start only takes this stop for an unclean one.
-        let _ = fs::remove_file(&self.path);
+        let _ = disk.remove_file(&self.path);
         drop(self.file);
     }
 }
 
 /// For a file system that is read-only by now: who had locked it before still has.
-fn is_locked_by_another(path: &Path) -> bool {
-    File::open(path).is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
+fn is_locked_by_another(disk: &dyn Disk, path: &Path) -> bool {
+    disk.open(path, Access::Read).is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
 }
 
-fn is_same_file(file: &File, path: &Path) -> bool {
-    match (file.metadata(), fs::metadata(path)) {
-        (Ok(held), Ok(named)) => held.dev() == named.dev() && held.ino() == named.ino(),
+fn is_same_file(disk: &dyn Disk, file: &dyn DiskFile, path: &Path) -> bool {
+    match (file.metadata(), disk.metadata(path)) {
+        (Ok(held), Ok(named)) => held.id == named.id,
         _ => false,
     }
 }
@@ -112,35 +110,36 @@ fn is_same_file(file: &File, path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::disk::RealDisk;
 
     #[test]
     fn second_lock_is_refused_until_the_first_is_gone() {
         let dir = tempfile::tempdir().unwrap();
-        let first = DirLock::acquire(dir.path()).unwrap();
+        let first = DirLock::acquire(&RealDisk, dir.path()).unwrap();
         assert_eq!(first.clean_start(), CleanStart::Clean);
-        match DirLock::acquire(dir.path()) {
+        match DirLock::acquire(&RealDisk, dir.path()) {
             Err(WalError::Locked { path }) => assert_eq!(path, dir.path().join("lock")),
             other => panic!("got {other:?}"),
         }
-        first.release();
+        first.release(&RealDisk);
         assert!(!dir.path().join("lock").exists());
-        let second = DirLock::acquire(dir.path()).unwrap();
+        let second = DirLock::acquire(&RealDisk, dir.path()).unwrap();
         assert_eq!(second.clean_start(), CleanStart::Clean);
     }
 
     #[test]
     fn stale_file_of_a_killed_process_never_blocks() {
         let dir = tempfile::tempdir().unwrap();
-        drop(DirLock::acquire(dir.path()).unwrap());
+        drop(DirLock::acquire(&RealDisk, dir.path()).unwrap());
         assert!(dir.path().join("lock").exists());
-        let lock = DirLock::acquire(dir.path()).unwrap();
+        let lock = DirLock::acquire(&RealDisk, dir.path()).unwrap();
         assert_eq!(lock.clean_start(), CleanStart::LockFileReplaced);
     }
 
     #[test]
     fn missing_directory_is_an_error_that_names_the_file() {
         let dir = tempfile::tempdir().unwrap();
-        match DirLock::acquire(&dir.path().join("none")) {
+        match DirLock::acquire(&RealDisk, &dir.path().join("none")) {
             Err(WalError::Io { path, .. }) => assert_eq!(path, dir.path().join("none/lock")),
             other => panic!("got {other:?}"),
         }

@@ -5,9 +5,9 @@
 //! Prometheus would delete every later segment instead (`tsdb/wlog/wlog.go`: `Repair`). Every change is one rename or
 //! one cut, so that a kill in the middle is repaired like any other damage. Says what was lost in sentences.
 
-use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
 
+use crate::disk::{Access, Disk, Entry};
 use crate::wal::error::WalError;
 use crate::wal::format::segment;
 use crate::wal::format::segment::{Segment, SegmentInfo, segment_path};
@@ -41,11 +41,11 @@ pub struct Layout {
 ///
 /// # Errors
 /// The directory cannot be read or changed.
-pub fn put_in_order(wal_dir: &Path, losses: &mut Vec<String>) -> Result<Layout, WalError> {
-    checkpoint::remove_unfinished(wal_dir)?;
-    remove_unfinished_rewrites(wal_dir)?;
-    let segments = segment::list(wal_dir)?;
-    let mut checkpoint = choose_checkpoint(wal_dir, &segments, losses)?;
+pub fn put_in_order(disk: &dyn Disk, wal_dir: &Path, losses: &mut Vec<String>) -> Result<Layout, WalError> {
+    checkpoint::remove_unfinished(disk, wal_dir)?;
+    remove_unfinished_rewrites(disk, wal_dir)?;
+    let segments = segment::list(disk, wal_dir)?;
+    let mut checkpoint = choose_checkpoint(disk, wal_dir, &segments, losses)?;
     let is_covered = |segment: &SegmentInfo| {
         checkpoint.as_ref().is_some_and(|checkpoint| segment.number <= checkpoint.number)
     };
@@ -57,26 +57,26 @@ pub fn put_in_order(wal_dir: &Path, losses: &mut Vec<String>) -> Result<Layout, 
             "write-ahead log: there is no checkpoint before segment {first:08}; samples of series that only older \
              segments named are lost"
         ));
-        checkpoint::create(wal_dir, number, create_empty_segment)?;
-        checkpoint = checkpoint::list(wal_dir)?.pop();
+        checkpoint::create(disk, wal_dir, number, |dir| create_empty_segment(disk, dir))?;
+        checkpoint = checkpoint::list(disk, wal_dir)?.pop();
     }
     let expected_first = checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.number.saturating_add(1));
-    if close_gaps(wal_dir, expected_first, &segments, losses)? {
-        segments = segment::list(wal_dir)?;
+    if close_gaps(disk, wal_dir, expected_first, &segments, losses)? {
+        segments = segment::list(disk, wal_dir)?;
         segments.retain(|segment| segment.number >= expected_first);
     }
-    segment::sync_dir(wal_dir)?;
+    segment::sync_dir(disk, wal_dir)?;
     Ok(Layout { checkpoint, segments, covered })
 }
 
-fn remove_unfinished_rewrites(wal_dir: &Path) -> Result<(), WalError> {
+fn remove_unfinished_rewrites(disk: &dyn Disk, wal_dir: &Path) -> Result<(), WalError> {
     let mut dirs = vec![wal_dir.to_owned()];
-    dirs.extend(checkpoint::list(wal_dir)?.into_iter().map(|checkpoint| checkpoint.path));
-    for dir in dirs.iter().filter(|dir| dir.is_dir()) {
-        for entry in fs::read_dir(dir).map_err(WalError::io("read", dir))? {
-            let path = entry.map_err(WalError::io("read", dir))?.path();
-            if path.to_string_lossy().ends_with(REWRITE_SUFFIX) {
-                fs::remove_file(&path).map_err(WalError::io("remove", &path))?;
+    dirs.extend(checkpoint::list(disk, wal_dir)?.into_iter().map(|checkpoint| checkpoint.path));
+    for dir in dirs.iter().filter(|dir| disk.is_dir(dir)) {
+        for Entry { name, .. } in disk.list(dir).map_err(WalError::io("read", dir))? {
+            if name.to_string_lossy().ends_with(REWRITE_SUFFIX) {
+                let path = dir.join(name);
+                disk.remove_file(&path).map_err(WalError::io("remove", &path))?;
             }
         }
     }
@@ -86,48 +86,50 @@ fn remove_unfinished_rewrites(wal_dir: &Path) -> Result<(), WalError> {
 /// The newest checkpoint, or an older one if the newest is damaged and the segments between them are still there.
 /// All others are removed.
 fn choose_checkpoint(
+    disk: &dyn Disk,
     wal_dir: &Path,
     segments: &[SegmentInfo],
     losses: &mut Vec<String>,
 ) -> Result<Option<CheckpointInfo>, WalError> {
-    let mut checkpoints = checkpoint::list(wal_dir)?;
-    checkpoints
-        .retain(|checkpoint| checkpoint.path.is_dir() || checkpoint::remove(&checkpoint.path).is_err());
+    let mut checkpoints = checkpoint::list(disk, wal_dir)?;
+    checkpoints.retain(|checkpoint| {
+        disk.is_dir(&checkpoint.path) || checkpoint::remove(disk, &checkpoint.path).is_err()
+    });
     let Some(mut chosen) = checkpoints.pop() else { return Ok(None) };
     if let Some(older) = checkpoints.last() {
         let mut between = older.number..chosen.number;
         let is_replaceable =
             between.all(|number| segments.iter().any(|segment| segment.number == number + 1));
-        if is_replaceable && !is_sound(&chosen)? {
+        if is_replaceable && !is_sound(disk, &chosen)? {
             losses.push(format!(
                 "write-ahead log: checkpoint {:08} is damaged; checkpoint {:08} and the segments after it are used, \
                  nothing is lost",
                 chosen.number, older.number
             ));
-            checkpoint::remove(&chosen.path)?;
+            checkpoint::remove(disk, &chosen.path)?;
             chosen = older.clone();
             checkpoints.pop();
         }
     }
     for superseded in checkpoints {
-        checkpoint::remove(&superseded.path)?;
+        checkpoint::remove(disk, &superseded.path)?;
     }
-    let files = chosen.segments()?;
+    let files = chosen.segments(disk)?;
     if files.is_empty() {
         losses.push(format!(
             "write-ahead log: checkpoint {:08} has no files; samples of series that only it named are lost",
             chosen.number
         ));
-        create_empty_segment(&chosen.path)?;
+        create_empty_segment(disk, &chosen.path)?;
     }
     Ok(Some(chosen))
 }
 
-fn is_sound(checkpoint: &CheckpointInfo) -> Result<bool, WalError> {
-    let files = checkpoint.segments()?;
+fn is_sound(disk: &dyn Disk, checkpoint: &CheckpointInfo) -> Result<bool, WalError> {
+    let files = checkpoint.segments(disk)?;
     let mut has_records = false;
     for file in &files {
-        let source = segment::open(&file.path).map_err(WalError::io("open", &file.path))?;
+        let source = segment::open(disk, &file.path)?;
         let mut reader = SegmentReader::new(source, file.number, Tail::Closed);
         loop {
             match reader.next_record() {
@@ -140,12 +142,13 @@ fn is_sound(checkpoint: &CheckpointInfo) -> Result<bool, WalError> {
     Ok(has_records)
 }
 
-fn create_empty_segment(dir: &Path) -> Result<(), WalError> {
-    Segment::create(segment_path(dir, 0), 0).map(drop)
+fn create_empty_segment(disk: &dyn Disk, dir: &Path) -> Result<(), WalError> {
+    Segment::create(disk, segment_path(dir, 0), 0).map(drop)
 }
 
 /// Makes the numbers start at `expected_first` and follow each other; true if anything was changed.
 fn close_gaps(
+    disk: &dyn Disk,
     wal_dir: &Path,
     expected_first: u32,
     segments: &[SegmentInfo],
@@ -164,12 +167,12 @@ fn close_gaps(
             losses.push(format!("write-ahead log: {missing} samples are lost"));
             if last - first < MAX_EMPTY_SEGMENTS {
                 for number in first..=last {
-                    Segment::create(segment_path(wal_dir, number), number)?;
+                    Segment::create(disk, segment_path(wal_dir, number), number)?;
                 }
                 expected = segment.number;
             } else {
                 let path = segment_path(wal_dir, expected);
-                fs::rename(&segment.path, &path).map_err(WalError::io("rename segment to", &path))?;
+                disk.rename(&segment.path, &path).map_err(WalError::io("rename segment to", &path))?;
             }
         }
         expected = expected.checked_add(1).ok_or(WalError::TooManySegments)?;
@@ -227,59 +230,61 @@ impl Loss {
 /// # Errors
 /// The file cannot be read or written, or [`Stop::Foreign`].
 pub fn rewrite(
+    disk: &dyn Disk,
     file: &SegmentInfo,
     number: u32,
     compression: Compression,
     loader: &mut Loader,
 ) -> Result<Loss, Stop> {
-    let mut loss = read_survivors(file, number, loader, |_| Ok(()))?;
+    let mut loss = read_survivors(disk, file, number, loader, |_| Ok(()))?;
     if loss.is_torn_end {
         loss.bytes_after = loss.first_offset.unwrap_or(file.bytes);
-        cut(&file.path, loss.bytes_after)?;
+        cut(disk, &file.path, loss.bytes_after)?;
         return Ok(loss);
     }
     let mut path = file.path.clone().into_os_string();
     path.push(REWRITE_SUFFIX);
     let path = PathBuf::from(path);
-    let written =
-        BulkWriter::create_file(path.clone(), compression).map_err(Stop::from).and_then(|mut writer| {
-            read_survivors(file, number, loader, |record| writer.append(record))?;
+    let written = BulkWriter::create_file(disk, path.clone(), compression).map_err(Stop::from).and_then(
+        |mut writer| {
+            read_survivors(disk, file, number, loader, |record| writer.append(record))?;
             Ok(writer.finish()?)
-        });
+        },
+    );
     let written = match written {
         Ok(written) => written,
         Err(stop) => {
             // The next start removes it as well; now room may be what is missing.
-            let _ = fs::remove_file(&path);
+            let _ = disk.remove_file(&path);
             return Err(stop);
         }
     };
-    fs::rename(&path, &file.path).map_err(WalError::io("rename segment to", &file.path))?;
+    disk.rename(&path, &file.path).map_err(WalError::io("rename segment to", &file.path))?;
     if let Some(dir) = file.path.parent() {
-        segment::sync_dir(dir)?;
+        segment::sync_dir(disk, dir)?;
     }
     loss.bytes_after = written.bytes;
     Ok(loss)
 }
 
-fn cut(path: &Path, bytes: u64) -> Result<(), WalError> {
-    let file = OpenOptions::new().write(true).open(path).map_err(WalError::io("open segment", path))?;
-    file.set_len(bytes).and_then(|()| file.sync_data()).map_err(WalError::io("cut segment", path))
+fn cut(disk: &dyn Disk, path: &Path, bytes: u64) -> Result<(), WalError> {
+    let file = disk.open(path, Access::Append).map_err(WalError::io("open segment", path))?;
+    file.set_len(bytes).and_then(|()| file.sync()).map_err(WalError::io("cut segment", path))
 }
 
 /// Cuts a file whose last record is torn: with a successor it would make Prometheus delete that.
 ///
 /// # Errors
 /// The file cannot be read or cut.
-pub fn cut_torn_end(file: &SegmentInfo) -> Result<(), WalError> {
-    let source = segment::open(&file.path).map_err(WalError::io("open segment", &file.path))?;
+pub fn cut_torn_end(disk: &dyn Disk, file: &SegmentInfo) -> Result<(), WalError> {
+    let source = segment::open(disk, &file.path)?;
     let mut reader = SegmentReader::new(source, file.number, Tail::Closed);
     loop {
         match reader.next_record() {
             Ok(Some(_)) => {}
             Ok(None) => return Ok(()),
             Err(CorruptionError { offset, cause: CorruptionCause::Torn, .. }) => {
-                return cut(&file.path, offset);
+                return cut(disk, &file.path, offset);
             }
             Err(_) => {}
         }
@@ -288,12 +293,13 @@ pub fn cut_torn_end(file: &SegmentInfo) -> Result<(), WalError> {
 
 /// Hands every record that may stay to `keep` and counts the rest.
 fn read_survivors(
+    disk: &dyn Disk,
     file: &SegmentInfo,
     number: u32,
     loader: &mut Loader,
     mut keep: impl FnMut(&[u8]) -> Result<(), WalError>,
 ) -> Result<Loss, Stop> {
-    let source = segment::open(&file.path).map_err(WalError::io("open segment", &file.path))?;
+    let source = segment::open(disk, &file.path)?;
     let mut reader = SegmentReader::new(source, number, Tail::Closed);
     let mut pass = FilterPass::default();
     let mut part = Vec::new();

@@ -9,12 +9,12 @@
 //! import.
 
 use crate::data_dir;
+use crate::disk::is_full;
 use crate::series::table::SeriesTable;
 use crate::wal::error::WalError;
 use crate::wal::format::closed_segment::{ClosedSegment, Head};
 use crate::wal::format::segment::SegmentInfo;
-use crate::wal::keep::disk;
-use crate::wal::keep::disk::Reserve;
+use crate::wal::keep::reserve::Reserve;
 use crate::wal::open::import;
 use crate::wal::open::loader;
 use crate::wal::open::loader::{FileCounts, Loader, Stop};
@@ -69,20 +69,21 @@ fn replay_all(
     losses: &mut Vec<String>,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Replayed, WalError> {
+    let disk = &*options.disk;
     let wal_dir = options.path.join("wal");
-    data_dir::create_dirs(&wal_dir).map_err(WalError::io("create", &wal_dir))?;
-    import::finish_or_undo(&wal_dir)?;
+    data_dir::create_dirs(disk, &wal_dir).map_err(WalError::io("create", &wal_dir))?;
+    import::finish_or_undo(disk, &wal_dir)?;
     let mut takeover = None;
-    let reserve = Reserve::in_dir(&options.path, segment_size_bytes);
+    let reserve = Reserve::in_dir(disk, &options.path, segment_size_bytes);
     loop {
-        let layout = repair::put_in_order(&wal_dir, losses)?;
+        let layout = repair::put_in_order(disk, &wal_dir, losses)?;
         match read(options, &layout, losses, progress) {
             Ok(mut replayed) => {
                 replayed.summary.takeover = takeover;
                 return Ok(replayed);
             }
             // A repair found no room: what is set aside for a checkpoint is spent on it.
-            Err(Stop::Failed(error)) if error.cause().is_some_and(disk::is_full) && reserve.release() => {}
+            Err(Stop::Failed(error)) if error.cause().is_some_and(is_full) && reserve.release(disk) => {}
             Err(Stop::Failed(error)) => return Err(error),
             Err(Stop::Foreign(reason)) if takeover.is_none() => {
                 let imported = import::import(options, segment_size_bytes, &wal_dir, &layout, progress)?;
@@ -106,12 +107,13 @@ fn read(
     let mut checkpoint_bytes = 0;
     if let Some(checkpoint) = &layout.checkpoint {
         let place = format!("checkpoint {:08}", checkpoint.number);
-        for file in checkpoint.segments()? {
+        for file in checkpoint.segments(&*options.disk)? {
             checkpoint_bytes += replay.read_file(&file, checkpoint.number, &place)?.bytes;
         }
     }
     let n_segments = layout.segments.len() as u64;
-    let covered = layout.covered.iter().map(loader::count).collect::<Result<_, _>>()?;
+    let covered =
+        layout.covered.iter().map(|file| loader::count(&*options.disk, file)).collect::<Result<_, _>>()?;
     progress(0, n_segments);
     let mut segments = Vec::with_capacity(layout.segments.len());
     for (file, n_read) in layout.segments.iter().zip(1..) {
@@ -146,16 +148,18 @@ struct Replay<'a> {
 impl Replay<'_> {
     /// Reads a file into the table; if something in it must not stay, rewrites it and reads it again.
     fn read_file(&mut self, file: &SegmentInfo, number: u32, place: &str) -> Result<ClosedSegment, Stop> {
-        let mut counts = self.loader.load(file, number)?;
+        let disk = &*self.options.disk;
+        let mut counts = self.loader.load(disk, file, number)?;
         let mut bytes = file.bytes;
         if counts.must_be_rewritten {
-            let loss = repair::rewrite(file, number, self.options.compression, &mut self.loader)?;
+            let loss = repair::rewrite(disk, file, number, self.options.compression, &mut self.loader)?;
             self.losses.extend(loss.sentence(place));
-            counts = self.loader.load_rewritten(file, number)?;
+            counts = self.loader.load_rewritten(disk, file, number)?;
             bytes = loss.bytes_after;
         }
         let FileCounts { samples, histograms, newest_ts_ms, .. } = counts;
-        let head = Head::read(&file.path, HEAD_BYTES).map_err(WalError::io("read segment", &file.path))?;
+        let head =
+            Head::read(disk, &file.path, HEAD_BYTES).map_err(WalError::io("read segment", &file.path))?;
         Ok(ClosedSegment { number, bytes, samples, histograms, newest_ts_ms, head })
     }
 }

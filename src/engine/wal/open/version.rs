@@ -4,11 +4,11 @@
 //! `scraped`, and both are format 1. It is looked at before anything is read, so that an older program leaves alone what it
 //! would misread.
 
-use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 
 use crate::data_dir;
+use crate::disk::Disk;
 use crate::wal::error::WalError;
 
 /// Its name in the data directory.
@@ -26,9 +26,9 @@ const THIS: &str = concat!("scraped ", env!("CARGO_PKG_VERSION"));
 ///
 /// # Errors
 /// It is of a newer format, says nothing that is a version, or cannot be read.
-pub fn take_over(data_dir: &Path) -> Result<(), WalError> {
+pub fn take_over(disk: &dyn Disk, data_dir: &Path) -> Result<(), WalError> {
     let path = data_dir.join(VERSION_FILE_NAME);
-    let bytes = match fs::read(&path) {
+    let bytes = match disk.read(&path) {
         Err(error) if error.kind() == ErrorKind::NotFound => None,
         read => Some(read.map_err(WalError::io("read", &path))?),
     };
@@ -47,9 +47,9 @@ pub fn take_over(data_dir: &Path) -> Result<(), WalError> {
         log::info!("data directory {}: written last by {text:?}, taken over by {THIS}", data_dir.display());
     }
     // A disk that refuses it will be heard of by the log; the next start tries again.
-    if let Err(error) = data_dir::replace(&path, ours.as_bytes()) {
+    if let Err(error) = data_dir::replace(disk, &path, ours.as_bytes()) {
         log::debug!("cannot write {}: {error}", path.display());
-        let _ = fs::remove_file(path.with_extension("tmp"));
+        let _ = disk.remove_file(&path.with_extension("tmp"));
     }
     Ok(())
 }
@@ -57,18 +57,20 @@ pub fn take_over(data_dir: &Path) -> Result<(), WalError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::disk::RealDisk;
+    use std::fs;
 
     #[test]
     fn what_is_newer_or_unknown_is_refused_and_left_alone() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(VERSION_FILE_NAME);
-        take_over(dir.path()).unwrap();
+        take_over(&RealDisk, dir.path()).unwrap();
         let ours = fs::read_to_string(&path).unwrap();
         assert_eq!(ours, format!("1 {THIS}\n"));
-        take_over(dir.path()).unwrap();
+        take_over(&RealDisk, dir.path()).unwrap();
         for older in ["1 scraped 0.0.9\n", "1 scraped 9.0.0, which writes what we read", "1"] {
             fs::write(&path, older).unwrap();
-            take_over(dir.path()).unwrap();
+            take_over(&RealDisk, dir.path()).unwrap();
             assert_eq!(fs::read_to_string(&path).unwrap(), ours);
         }
         for (text, sentence) in [
@@ -81,11 +83,11 @@ mod tests {
             ("99999999999999999999", "which is no version"),
         ] {
             fs::write(&path, text).unwrap();
-            let error = take_over(dir.path()).unwrap_err();
+            let error = take_over(&RealDisk, dir.path()).unwrap_err();
             assert!(error.to_string().contains(sentence) && !error.may_pass(), "{text:?}: {error}");
             assert_eq!(fs::read_to_string(&path).unwrap(), text);
         }
         fs::write(&path, [b'7'; 5000]).unwrap();
-        assert!(take_over(dir.path()).unwrap_err().to_string().len() < 600);
+        assert!(take_over(&RealDisk, dir.path()).unwrap_err().to_string().len() < 600);
     }
 }

@@ -3,6 +3,7 @@
 //! The caller gives the files their final names once [`BulkWriter::finish`] has made them durable, and removes them
 //! after an error. Knows no record type.
 
+use crate::disk::Disk;
 use crate::wal::error::WalError;
 use crate::wal::format::record_batch::RecordBatch;
 use crate::wal::format::segment::{Segment, segment_path, sync_dir};
@@ -25,7 +26,8 @@ pub struct BulkWritten {
 
 /// A writer of whole segments.
 #[derive(Debug)]
-pub struct BulkWriter {
+pub struct BulkWriter<'a> {
+    disk: &'a dyn Disk,
     dir: PathBuf,
     segment: Segment,
     segment_size_bytes: u64,
@@ -34,30 +36,36 @@ pub struct BulkWriter {
     written: BulkWritten,
 }
 
-impl BulkWriter {
+impl<'a> BulkWriter<'a> {
     /// Starts segment `first` in `dir`, which must exist; later ones follow it when one is full.
     ///
     /// # Errors
     /// The file exists or cannot be made.
     pub fn create(
+        disk: &'a dyn Disk,
         dir: &Path,
         first: u32,
         segment_size_bytes: u64,
         compression: Compression,
     ) -> Result<Self, WalError> {
-        Self::new(segment_path(dir, first), dir, first, segment_size_bytes, compression)
+        Self::new(disk, segment_path(dir, first), dir, first, segment_size_bytes, compression)
     }
 
     /// Starts one file that takes everything, whatever its size and name.
     ///
     /// # Errors
     /// The file exists or cannot be made.
-    pub fn create_file(path: PathBuf, compression: Compression) -> Result<Self, WalError> {
+    pub fn create_file(
+        disk: &'a dyn Disk,
+        path: PathBuf,
+        compression: Compression,
+    ) -> Result<Self, WalError> {
         let dir = path.parent().map(Path::to_owned).unwrap_or_default();
-        Self::new(path, &dir, 0, u64::MAX, compression)
+        Self::new(disk, path, &dir, 0, u64::MAX, compression)
     }
 
     fn new(
+        disk: &'a dyn Disk,
         path: PathBuf,
         dir: &Path,
         first: u32,
@@ -65,8 +73,9 @@ impl BulkWriter {
         compression: Compression,
     ) -> Result<Self, WalError> {
         Ok(Self {
+            disk,
             dir: dir.to_owned(),
-            segment: Segment::create(path, first)?,
+            segment: Segment::create(disk, path, first)?,
             segment_size_bytes,
             batch: RecordBatch::new(compression),
             pages: Vec::new(),
@@ -108,7 +117,7 @@ impl BulkWriter {
         let mut written = self.written;
         written.last_segment = self.segment.number();
         written.bytes += self.segment.bytes();
-        sync_dir(&self.dir)?;
+        sync_dir(self.disk, &self.dir)?;
         Ok(written)
     }
 
@@ -126,7 +135,7 @@ impl BulkWriter {
         self.flush()?;
         self.close_segment()?;
         let number = self.segment.number().checked_add(1).ok_or(WalError::TooManySegments)?;
-        let next = Segment::create(segment_path(&self.dir, number), number)?;
+        let next = Segment::create(self.disk, segment_path(&self.dir, number), number)?;
         self.written.bytes += self.segment.bytes();
         self.segment = next;
         Ok(())

@@ -3,6 +3,7 @@
 //! Owned by the head and only touched under its lock. Never fsyncs: rotated files are kept for wal-maintenance to
 //! take. Knows no record type and no series.
 
+use crate::disk::Disk;
 use crate::wal::error::WalError;
 use crate::wal::format::closed_segment::{BatchSamples, ClosedSegment, Head};
 use crate::wal::format::position::Position;
@@ -26,6 +27,7 @@ pub struct Rotated {
 /// The end of the log.
 #[derive(Debug)]
 pub struct SegmentWriter {
+    disk: Arc<dyn Disk>,
     dir: PathBuf,
     segment_size_bytes: u64,
     segment: Segment,
@@ -41,8 +43,6 @@ pub struct SegmentWriter {
     lost: Option<i32>,
     pages: Vec<u8>,
     metrics: Arc<WalMetrics>,
-    #[cfg(any(test, feature = "faults"))]
-    disk: crate::wal::format::full_disk::FullDisk,
 }
 
 impl SegmentWriter {
@@ -51,22 +51,19 @@ impl SegmentWriter {
     /// # Errors
     /// The file exists, or the directory cannot be written.
     pub fn create(
+        disk: Arc<dyn Disk>,
         dir: &Path,
         number: u32,
         segment_size_bytes: u64,
         metrics: Arc<WalMetrics>,
     ) -> Result<Self, WalError> {
-        let segment = Segment::create(segment_path(dir, number), number)?;
-        sync_dir(dir)?;
+        let segment = Segment::create(&*disk, segment_path(dir, number), number)?;
+        sync_dir(&*disk, dir)?;
         metrics.segment_current.set(f64::from(number));
-        #[cfg(any(test, feature = "faults"))]
-        let disk = crate::wal::format::full_disk::FullDisk::default();
         Ok(Self {
+            disk,
             dir: dir.to_owned(),
             segment_size_bytes,
-            #[cfg(any(test, feature = "faults"))]
-            segment: segment.on(&disk),
-            #[cfg(not(any(test, feature = "faults")))]
             segment,
             current: ClosedSegment { number, ..ClosedSegment::default() },
             fingerprint: None,
@@ -76,15 +73,7 @@ impl SegmentWriter {
             lost: None,
             pages: Vec::new(),
             metrics,
-            #[cfg(any(test, feature = "faults"))]
-            disk,
         })
-    }
-
-    /// The disk that the segments of a test are on.
-    #[cfg(any(test, feature = "faults"))]
-    pub(in crate::wal) fn disk(&self) -> crate::wal::format::full_disk::FullDisk {
-        self.disk.clone()
     }
 
     /// Number of the segment being written.
@@ -158,7 +147,7 @@ impl SegmentWriter {
     /// # Errors
     /// The disk refused.
     pub(in crate::wal) fn rewind(&mut self, bytes: u64, samples: u64) -> io::Result<()> {
-        self.segment.rewrite(bytes)?;
+        self.segment.rewrite(&*self.disk, bytes)?;
         self.torn = false;
         self.current.bytes = bytes;
         self.current.samples = samples;
@@ -228,7 +217,7 @@ impl SegmentWriter {
         let path = self.segment.path().to_owned();
         self.heal().map_err(WalError::io("write segment", &path))?;
         self.segment.sync_handle().sync().map_err(WalError::io("fsync segment", &path))?;
-        sync_dir(&self.dir)
+        sync_dir(&*self.disk, &self.dir)
     }
 
     fn try_append(&mut self, batch: &RecordBatch, holds: BatchSamples) -> io::Result<u32> {
@@ -310,17 +299,11 @@ impl SegmentWriter {
     /// the successor.
     fn take_back(&mut self) -> io::Result<()> {
         let end = self.current.bytes;
-        self.segment.cut(end).or_else(|_| self.segment.rewrite(end))
+        self.segment.cut(end).or_else(|_| self.segment.rewrite(&*self.disk, end))
     }
 
     fn create_segment(&self, number: u32) -> Result<Segment, WalError> {
-        let path = segment_path(&self.dir, number);
-        #[cfg(any(test, feature = "faults"))]
-        self.disk.check_create().map_err(WalError::io("create segment", &path))?;
-        let segment = Segment::create(path, number)?;
-        #[cfg(any(test, feature = "faults"))]
-        let segment = segment.on(&self.disk);
-        Ok(segment)
+        Segment::create(&*self.disk, segment_path(&self.dir, number), number)
     }
 
     fn count_pages(&self, start: u64, fragments: u64, saved_bytes: u64) {
