@@ -1,7 +1,8 @@
 //! The disk below a data directory: the one seam between the log and the file system.
 //!
 //! The log and what is remembered of endpoints reach files through [`Disk`] alone, so that tests can put another disk
-//! below them: one that fails on demand (`faulty`). A leaf.
+//! below them: one that fails on demand (`faulty`), or one that writes down what is done to it (`recorder`), from which
+//! `power_cut` builds what a loss of power leaves behind. A leaf.
 
 use std::ffi::OsString;
 use std::fmt::Debug;
@@ -15,6 +16,12 @@ mod real;
 pub mod draw;
 #[cfg(any(test, feature = "faults"))]
 pub mod faulty;
+#[cfg(any(test, feature = "faults"))]
+pub mod image;
+#[cfg(any(test, feature = "faults"))]
+pub mod power_cut;
+#[cfg(any(test, feature = "faults"))]
+pub mod recorder;
 
 pub use real::RealDisk;
 pub use std::fs::TryLockError;
