@@ -168,6 +168,7 @@ pub(super) fn start_web(
         complaints: Arc::clone(&shown.discovery.complaints),
         remote: Arc::clone(&shown.remote),
         on_demand: Arc::clone(&shown.on_demand),
+        log: wal.reader(),
         queries: Queries::new(wal.reader(), queries),
         costs: Default::default(),
         site: Arc::new(site),

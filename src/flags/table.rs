@@ -171,7 +171,7 @@ pub(crate) const FLAGS: &[Flag] = &[
     Flag {
         name: "storage.agent.memory-first",
         value: "SIZE",
-        default: "off",
+        default: "auto",
         doc: "Keep the newest part of the log in memory, and write only what no endpoint has taken by the time of \
               flush-after,\n        or what has no room there; auto: a sixteenth of the memory limit, at most 32MB; off: \
               write each scrape at once.",
@@ -461,7 +461,7 @@ pub(crate) const FLAGS: &[Flag] = &[
         name: "web.enable-lifecycle",
         value: "",
         default: "false",
-        doc: "Allow reload and quit by POST to /-/reload and /-/quit.",
+        doc: "Allow reload, quit, and writing what is in memory by POST to /-/reload, /-/quit and /-/flush.",
         apply: |flags, text| {
             flags.enable_lifecycle = switch(text)?;
             Ok(())

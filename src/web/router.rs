@@ -8,6 +8,7 @@ use crate::web::serve::reply::Reply;
 use crate::web::site::Place;
 use crate::web::state::WebState;
 use crossbeam_channel::bounded;
+use scraped_engine::wal::keep::flush;
 use std::sync::Arc;
 
 /// One answer; the daemon sends it once and goes on.
@@ -78,6 +79,7 @@ impl Router {
             },
             Page::Reload => self.if_allowed(request, Self::reload),
             Page::Quit => self.if_allowed(request, Self::quit),
+            Page::Flush => self.if_allowed(request, Self::flush),
         }
     }
 
@@ -100,6 +102,17 @@ impl Router {
         Reply::later(outcome, |outcome: Result<(), String>| match outcome {
             Ok(()) => Response::text(200, ""),
             Err(why) => Response::text(500, format!("failed to reload config: {why}\n")),
+        })
+    }
+
+    /// What is in memory and not acknowledged goes to the disk.
+    fn flush(&self) -> Reply {
+        let Some(outcome) = flush::request(&self.state.log) else {
+            return Reply::Now(Response::text(503, "The write-ahead log is not open, or is busy.\n"));
+        };
+        Reply::later(outcome, |outcome| match outcome {
+            Ok(()) => Response::text(200, ""),
+            Err(error) => Response::text(500, format!("failed to flush: {error}\n")),
         })
     }
 

@@ -48,6 +48,7 @@ pub(in crate::web) enum Page {
     Change(Asking),
     Reload,
     Quit,
+    Flush,
 }
 
 /// Where a request leads.
@@ -106,6 +107,7 @@ const ROUTES: &[Route] = &[
     page("/-/ready", |state, _| probes::ready(state)),
     Route { path: "/-/reload", methods: GET_POST_PUT, page: Page::Reload },
     Route { path: "/-/quit", methods: GET_POST_PUT, page: Page::Quit },
+    Route { path: "/-/flush", methods: GET_POST_PUT, page: Page::Flush },
     Route { path: "/debug/*subpath", methods: GET_POST, page: Page::Shown(pages::debug::answer) },
     asked("/api/v1/query", GET_POST, query::expressions::query),
     asked("/api/v1/query_range", GET_POST, query::expressions::query_range),

@@ -13,6 +13,7 @@ use crate::web::pages::cost::latest::LatestCosts;
 use crate::web::site::Site;
 use crossbeam_channel::Sender;
 use scraped_engine::metrics::Registry;
+use scraped_engine::wal::head::LogReader;
 use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::Weak;
@@ -37,6 +38,8 @@ pub struct WebState {
     pub complaints: Arc<Complaints>,
     /// All remote write endpoints.
     pub remote: Arc<RemoteMetrics>,
+    /// The log, for what is to be written of it.
+    pub log: LogReader,
     /// Where requests for a scrape at once go.
     pub on_demand: Arc<OnDemand>,
     /// Where questions to the log go.

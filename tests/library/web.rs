@@ -60,6 +60,7 @@ fn serve_as(lifecycle_enabled: bool, site: impl FnOnce(u16) -> Site) -> Server {
         complaints: Arc::default(),
         remote: Arc::new(RemoteMetrics::default()),
         on_demand: Arc::default(),
+        log: Wal::unopened(WalOptions::at(dir.path())).reader(),
         queries: Queries::new(Wal::unopened(WalOptions::at(dir.path())).reader(), Arc::default()),
         costs: Default::default(),
         site: Arc::new(site(address.port())),
@@ -110,6 +111,7 @@ fn pages_and_methods() {
     check("GET", "/-/reload", 405, "Only POST or PUT requests allowed");
     check("POST", "/-/reload", 403, "Lifecycle API is not enabled.");
     check("POST", "/-/quit", 403, "Lifecycle API is not enabled.");
+    check("POST", "/-/flush", 403, "Lifecycle API is not enabled.");
     check("GET", "/metrics", 200, "prometheus_ready 1\n");
     check("GET", "/api/v1/status/flags", 200, r#"{"status":"success","data":{"config.file":"a.yml"}}"#);
     let no_targets =
@@ -141,6 +143,7 @@ fn reload_answers_when_the_daemon_has() {
     reply.send(Err("no such file".to_owned())).unwrap();
     let (status, body) = asking.join().unwrap();
     assert_eq!((status, body.as_str()), (500, "failed to reload config: no such file\n"));
+    assert_eq!(ask(address, "POST", "/-/flush").0, 503);
     assert_eq!(ask(address, "POST", "/-/quit").0, 200);
     assert!(matches!(server.events.recv_timeout(PATIENCE), Ok(DaemonEvent::Terminate)));
     server.handle.stop();

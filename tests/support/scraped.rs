@@ -27,6 +27,9 @@ pub struct Scraped {
     stderr: ProcessOutput,
 }
 
+/// Whether each scrape is written at once.
+const MEMORY_FIRST: &str = "--storage.agent.memory-first";
+
 /// An answer of the daemon's web server.
 #[derive(Clone, Debug)]
 pub struct Answer {
@@ -141,10 +144,14 @@ impl Scraped {
         variables: &[(&str, &str)],
     ) -> Self {
         let address = free_address();
+        // What is on the disk is what tests compare with what has arrived; those about memory say so.
+        let is_about_memory = arguments.iter().any(|it| it.starts_with(MEMORY_FIRST));
+        let on_disk = format!("{MEMORY_FIRST}=off");
         let mut child = command
             .arg(format!("--config.file={}", dir.path().join("scraped.yml").display()))
             .arg(format!("--storage.agent.path={}", dir.path().join("data").display()))
             .arg(format!("--web.listen-address={address}"))
+            .args(Some(on_disk).filter(|_| !is_about_memory))
             .args(arguments)
             .envs(variables.iter().copied())
             .stdin(Stdio::null())

@@ -37,6 +37,7 @@ pub(in crate::web) fn storage(state: &WebState) -> Response {
     let (first, current) = (of("scraped_wal_segment_first"), of("prometheus_tsdb_wal_segment_current"));
     let shown = [
         ("Log on disk", bytes(size_bytes)),
+        ("Log in memory", bytes(of("scraped_wal_memory_bytes"))),
         ("Bound", bound(of("scraped_wal_limit_bytes"))),
         ("Segments", format!("{first} to {current}, which is being written")),
         ("Reaches back to", reach(of("scraped_wal_segment_first_timestamp_seconds"))),

@@ -1,3 +1,4 @@
 //! The log under a running daemon.
 
+mod memory;
 mod vanished;

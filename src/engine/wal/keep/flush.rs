@@ -20,11 +20,11 @@ use crate::wal::memory::ring::{Ring, Unwritten};
 use crossbeam_channel::{Receiver, bounded};
 
 /// Asks for what is in memory and not settled to be written and made durable; the answer comes when it is, or when the disk
-/// has refused. `None` while wal-maintenance does not run.
+/// has refused. `None` while wal-maintenance does not run, or has more such questions than it can answer. Never waits.
 pub fn request(log: &LogReader) -> Option<Receiver<Result<(), WalError>>> {
     let (done, answer) = bounded(1);
     let flusher = log.wal().upkeep().flusher()?;
-    flusher.send(FlushRequest { done }).is_ok().then_some(answer)
+    flusher.try_send(FlushRequest { done }).is_ok().then_some(answer)
 }
 
 /// Writes what is in memory and not settled, and makes it durable. Scraping has ended, and what is settled by now is never
@@ -35,7 +35,9 @@ pub fn request(log: &LogReader) -> Option<Receiver<Result<(), WalError>>> {
 pub fn finish(log: &LogReader) -> Result<(), WalError> {
     let Some(ring) = log.wal().ring() else { return log.sync() };
     // Nothing is lost with an answer that does not come: wal-maintenance writes what there is before it ends.
-    if let Some(answer) = request(log) {
+    if let Some(flusher) = log.wal().upkeep().flusher() {
+        let (done, answer) = bounded(1);
+        let _ = flusher.send(FlushRequest { done });
         answer.recv().unwrap_or(Ok(()))?;
     }
     ring.note_final();

@@ -16,8 +16,10 @@ use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// A segment takes no more than this part of the ring.
+/// A segment takes no more than this part of the ring, and no more than this many bytes as long as nothing of it is written:
+/// what is settled leaves by the segment.
 const SEGMENT_PART: u64 = 4;
+const UNWRITTEN_SEGMENT_BYTES: u64 = 256 << 10;
 
 /// Fuller than this part, it is written though nothing in it is old.
 const WRITE_PART: u64 = 2;
@@ -130,8 +132,11 @@ impl Ring {
         if state.n_bytes > 0 && state.n_bytes + batch_bytes > self.max_bytes {
             return Err(Full);
         }
-        let part_bytes = self.max_bytes / SEGMENT_PART;
         let is_segment_full = state.segments.back().is_some_and(|held| {
+            let part_bytes = match held.written_bytes {
+                0 => (self.max_bytes / SEGMENT_PART).min(UNWRITTEN_SEGMENT_BYTES),
+                _ => self.max_bytes / SEGMENT_PART,
+            };
             held.segment.bytes > 0
                 && (held.segment.bytes + batch_bytes > segment_size_bytes
                     || held.bytes_here() > 0 && held.bytes_here() + batch_bytes > part_bytes)

@@ -1,0 +1,207 @@
+//! The newest part of the log in memory: what the disk hears of it, and what is lost where.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+use support::api::metric_sum;
+use support::counts::{accounted, assert_accounted};
+use support::remote::receiver::{Answer, Receiver};
+use support::remote::{arrived, config, missing, on_disk, wait_until_sent};
+use support::scraped::Scraped;
+use support::targets::{Behaviour, FakeTargets};
+use support::wait_until;
+
+const IN_MEMORY: &str = "--storage.agent.memory-first=auto";
+
+/// A target whose counter rises with each scrape, and an endpoint.
+struct Fixture {
+    targets: FakeTargets,
+    receiver: Receiver,
+    config: String,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let targets = FakeTargets::start();
+        targets.set("/metrics", Behaviour::Counter);
+        let receiver = Receiver::start();
+        let config = config(&targets.address(), "/metrics", &receiver.url(), "name: main", "")
+            .replace("500ms", "100ms");
+        Self { targets, receiver, config }
+    }
+
+    fn start(&self, arguments: &[&str]) -> Scraped {
+        let scraped = Scraped::start_with(&self.config, &[&[IN_MEMORY], arguments].concat());
+        self.await_arrivals(5);
+        scraped
+    }
+
+    /// Waits until the endpoint has so many scrapes more.
+    fn await_arrivals(&self, n: usize) {
+        let before = self.n_arrived();
+        wait_until("samples arrive", || self.n_arrived() >= before + n);
+    }
+
+    fn n_arrived(&self) -> usize {
+        self.receiver.samples("fake_scrapes_total", "").len()
+    }
+
+    fn await_scrapes(&self, n: usize) {
+        let before = self.targets.n_requests("/metrics");
+        wait_until("scrapes", || self.targets.n_requests("/metrics") >= before + n);
+    }
+
+    /// Waits until no value of the counter is missing that no failed scrape explains.
+    fn await_all(&self) {
+        wait_until("each value", || accounted(&arrived(&self.receiver), "").is_some());
+        assert_accounted(&arrived(&self.receiver), "");
+    }
+}
+
+/// All files with their sizes, and when they were written.
+fn files(dir: &Path) -> BTreeMap<PathBuf, (u64, SystemTime)> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(dir).unwrap().flatten() {
+        let metadata = entry.metadata().unwrap();
+        if metadata.is_dir() {
+            found.extend(files(&entry.path()));
+        } else {
+            found.insert(entry.path(), (metadata.len(), metadata.modified().unwrap()));
+        }
+    }
+    found
+}
+
+/// What the process has handed to file systems, in bytes.
+fn written_bytes(scraped: &Scraped) -> u64 {
+    let io = fs::read_to_string(format!("/proc/{}/io", scraped.id())).unwrap();
+    let line = io.lines().find_map(|line| line.strip_prefix("write_bytes: ")).unwrap();
+    line.parse().unwrap()
+}
+
+fn log_bytes(scraped: &Scraped) -> u64 {
+    let log = files(&scraped.data_dir().join("wal"));
+    log.values().map(|(bytes, _)| bytes).sum()
+}
+
+#[test]
+fn nothing_is_written_while_the_endpoint_takes_everything() {
+    let fixture = Fixture::new();
+    let scraped = fixture.start(&[]);
+    // The first round of everything that has one.
+    fixture.await_arrivals(60);
+    let (before, files_before) = (written_bytes(&scraped), files(&scraped.data_dir()));
+    fixture.await_arrivals(150);
+    assert_eq!(files(&scraped.data_dir()), files_before);
+    assert_eq!(written_bytes(&scraped), before);
+    assert_eq!(log_bytes(&scraped), 0);
+    // A clean stop has nothing to write of it either, and nothing comes twice.
+    let dir = scraped.dir();
+    assert!(scraped.stop().success());
+    fixture.await_all();
+    let n_arrived = fixture.n_arrived();
+    let scraped = Scraped::start_in(dir, &[IN_MEMORY]);
+    fixture.await_arrivals(5);
+    assert!(scraped.stop().success());
+    let samples = fixture.receiver.samples("fake_scrapes_total", "");
+    assert!(samples.is_sorted_by(|a, b| a.0 < b.0), "{samples:?}");
+    assert!(samples.len() > n_arrived);
+    fixture.await_all();
+    fixture.receiver.check();
+}
+
+#[test]
+fn an_outage_is_written_when_it_lasts_and_a_stop_loses_nothing() {
+    let fixture = Fixture::new();
+    let scraped = fixture.start(&["--storage.agent.flush-after=2s", "--storage.remote.flush-deadline=1s"]);
+    fixture.receiver.answer(Answer::status(503));
+    assert_eq!(log_bytes(&scraped), 0);
+    wait_until("it is written", || log_bytes(&scraped) > 0);
+    fixture.await_scrapes(10);
+    let dir = scraped.dir();
+    assert!(scraped.stop().success());
+    fixture.receiver.answer(Answer::Stores(204));
+    let scraped = Scraped::start_in(dir.clone(), &[IN_MEMORY]);
+    fixture.await_all();
+    // All that was on the disk is sent, and remembered as sent: a third start does not send it again.
+    fixture.await_arrivals(60);
+    assert!(scraped.stop().success());
+    let n_arrived = fixture.n_arrived();
+    let scraped = Scraped::start_in(dir, &[IN_MEMORY]);
+    fixture.await_arrivals(3);
+    assert!(scraped.stop().success());
+    let samples = fixture.receiver.samples("fake_scrapes_total", "");
+    assert!(samples.is_sorted_by(|a, b| a.0 < b.0) && samples.len() > n_arrived);
+    fixture.await_all();
+    fixture.receiver.check();
+}
+
+#[test]
+fn a_kill_in_an_outage_takes_what_was_not_written() {
+    let fixture = Fixture::new();
+    let scraped = fixture.start(&["--storage.agent.flush-after=1h", "--web.enable-lifecycle"]);
+    fixture.receiver.answer(Answer::status(503));
+    fixture.await_scrapes(20);
+    assert_eq!(log_bytes(&scraped), 0);
+    let flushed = scraped.post("/-/flush");
+    assert_eq!((flushed.status, flushed.body.as_str()), (200, ""));
+    fixture.await_scrapes(10);
+    let (dir, data_dir) = (scraped.dir(), scraped.data_dir());
+    scraped.signal("KILL");
+    drop(scraped);
+    let kept = on_disk(&data_dir);
+    let n_kept: usize =
+        kept.iter().filter(|(key, _)| key.contains("fake_scrapes_total")).map(|it| it.1.len()).sum();
+    assert!(n_kept >= 19, "{n_kept}");
+    fixture.receiver.answer(Answer::Stores(204));
+    let scraped = Scraped::start_in(dir, &[IN_MEMORY]);
+    wait_until("all that was written", || missing(&kept, &arrived(&fixture.receiver)).is_empty());
+    assert!(scraped.stop().success());
+    fixture.receiver.check();
+}
+
+#[test]
+fn without_remote_write_each_scrape_is_on_the_disk_and_a_reload_changes_that() {
+    let fixture = Fixture::new();
+    let alone = fixture.config.split("remote_write").next().unwrap().to_owned();
+    let scraped = Scraped::start_with(&alone, &[IN_MEMORY]);
+    wait_until("the log grows", || log_bytes(&scraped) > 0);
+    scraped.reload_with(&fixture.config);
+    fixture.await_arrivals(60);
+    let before = log_bytes(&scraped);
+    fixture.await_arrivals(20);
+    assert_eq!(log_bytes(&scraped), before);
+    scraped.reload_with(&alone);
+    wait_until("the log grows again", || log_bytes(&scraped) > before);
+    scraped.reload_with(&fixture.config);
+    fixture.await_arrivals(20);
+    assert_eq!(metric_sum(&scraped, "scraped_wal_samples_lost_total"), 0.0);
+    let (_dir, data_dir) = (scraped.dir(), scraped.data_dir());
+    assert!(scraped.stop().success());
+    // The log on the disk is whole: each sample has its series.
+    assert!(!on_disk(&data_dir).is_empty());
+    fixture.receiver.check();
+}
+
+#[test]
+fn kills_again_and_again_lose_nothing_of_what_was_written() {
+    let fixture = Fixture::new();
+    let arguments = [IN_MEMORY, "--storage.agent.flush-after=1s"];
+    let mut scraped = fixture.start(&arguments[1..]);
+    for round in 0..6 {
+        let answer = if round % 2 == 0 { Answer::status(503) } else { Answer::Stores(204) };
+        fixture.receiver.answer(answer);
+        fixture.await_scrapes(25);
+        let (dir, data_dir) = (scraped.dir(), scraped.data_dir());
+        scraped.signal("KILL");
+        drop(scraped);
+        let kept = on_disk(&data_dir);
+        fixture.receiver.answer(Answer::Stores(204));
+        scraped = Scraped::start_in(dir, &arguments);
+        wait_until("all that was written", || missing(&kept, &arrived(&fixture.receiver)).is_empty());
+    }
+    wait_until_sent(&scraped.data_dir(), &fixture.receiver);
+    assert!(scraped.stop().success());
+    fixture.receiver.check();
+}
