@@ -7,7 +7,7 @@
 //! - [`http`]: the client: names, proxies, certificates, tokens.
 //! - [`scrape`]: the schedule, one scrape, what a sequence of pages leaves in the log.
 //! - [`exposition`]: pages and what parsers make of them; [`fuzz`]: any bytes for every parser.
-//! - [`wal`]: the log under truncation, damage, kills and full disks.
+//! - [`wal`]: the log under truncation, damage, kills, power cuts and full disks.
 //! - [`remote`]: requests from the log.
 //! - [`web`]: the web server.
 //!

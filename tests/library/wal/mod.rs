@@ -5,5 +5,6 @@ mod disk_full;
 mod import;
 mod kill;
 mod kinds;
+mod power_cut;
 mod returned;
 mod truncation;
