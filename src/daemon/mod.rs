@@ -37,6 +37,8 @@ use crate::scrape::manager;
 use crate::scrape::targets::status::StatusBoard;
 use crate::signals;
 use crate::web;
+use scraped_engine::disk::metered::MeteredDisk;
+use scraped_engine::disk::{Disk, RealDisk};
 use scraped_engine::wal::head::Wal;
 
 /// Target sets on their way to the scrape manager. Full: the discovery manager keeps the newest and offers it again.
@@ -93,7 +95,8 @@ impl Daemon {
         stop_when_a_thread_dies(sender.clone());
         let signals = signals::Handle::spawn(sender.clone()).map_err(StartError::Thread)?;
         let memory = memory_limit();
-        let wal = Wal::unopened(storage::log_options(&flags, memory.as_ref()));
+        let disk: Arc<dyn Disk> = Arc::new(MeteredDisk::new(Arc::new(RealDisk), Arc::clone(&shown.written)));
+        let wal = Wal::unopened(storage::log_options(&flags, memory.as_ref(), Arc::clone(&disk)));
         let entrance = entrance.map_or_else(|| Entrance::open(&flags), Ok)?;
         let web = start_web(&flags, entrance, &shown, &wal, sender)?;
         let clock = Clock::system();
@@ -102,9 +105,13 @@ impl Daemon {
         let options = scrape_options(&flags, clock, storage.wal(), Arc::clone(&config), &shown);
         let scrape = manager::Handle::spawn(options, target_sets).map_err(StartError::Thread)?;
         let data_dir = &flags.wal.path;
-        let discovery =
-            discovery::Handle::spawn(config, data_dir, target_sets_sender, Arc::clone(&shown.discovery))
-                .map_err(StartError::Thread)?;
+        let discovery = discovery::Handle::spawn(
+            config,
+            (data_dir, disk),
+            target_sets_sender,
+            Arc::clone(&shown.discovery),
+        )
+        .map_err(StartError::Thread)?;
         shown.running.announce_ready();
         supervisor.ready();
         Ok(Daemon {

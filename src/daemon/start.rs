@@ -32,6 +32,7 @@ use crate::web::serve::listen::listener::{Address, Listener};
 use crate::web::serve::server::Limits;
 use crate::web::site::Site;
 use crate::web::state::{ConfigText, Switches, WebState};
+use scraped_engine::disk::metered::Written;
 use scraped_engine::families::MetadataStore;
 use scraped_engine::metrics::Registry;
 use scraped_engine::store::body_budget::BodyBudget;
@@ -51,6 +52,8 @@ pub(super) struct Shown {
     pub(super) on_demand: Arc<OnDemand>,
     /// Of all targets, for remote write.
     pub(super) families: Arc<MetadataStore>,
+    /// To the data directory.
+    pub(super) written: Arc<Written>,
 }
 
 impl Shown {
@@ -65,6 +68,7 @@ impl Shown {
             remote: Arc::default(),
             on_demand: Arc::default(),
             families: Arc::new(MetadataStore::new()),
+            written: Arc::default(),
         };
         shown.registry.register(Arc::clone(&shown.running) as _);
         shown.registry.register(Arc::new(ProcessMetrics::default()));
@@ -73,6 +77,7 @@ impl Shown {
         shown.registry.register(Arc::clone(&shown.scrape) as _);
         shown.registry.register(Arc::clone(&shown.board) as _);
         shown.registry.register(Arc::clone(&shown.discovery) as _);
+        shown.registry.register(Arc::clone(&shown.written) as _);
         shown
     }
 }
@@ -168,6 +173,7 @@ pub(super) fn start_web(
         complaints: Arc::clone(&shown.discovery.complaints),
         remote: Arc::clone(&shown.remote),
         on_demand: Arc::clone(&shown.on_demand),
+        written: Arc::clone(&shown.written),
         log: wal.reader(),
         queries: Queries::new(wal.reader(), queries),
         costs: Default::default(),

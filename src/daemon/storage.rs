@@ -16,6 +16,7 @@ use crate::memory_limit::MemoryLimit;
 use crate::remote;
 use crate::remote::metrics::RemoteMetrics;
 use crate::remote::read::claims::Claims;
+use scraped_engine::disk::Disk;
 use scraped_engine::families::MetadataStore;
 use scraped_engine::series::bound::SeriesBound;
 use scraped_engine::wal::error::WalError;
@@ -247,7 +248,7 @@ fn announce_replay(wal: &Wal, summary: &ReplaySummary, running: &Running) {
 }
 
 /// How the log is kept, with as much of it in memory as fits.
-pub(super) fn log_options(flags: &Flags, memory: Option<&MemoryLimit>) -> WalOptions {
+pub(super) fn log_options(flags: &Flags, memory: Option<&MemoryLimit>, disk: Arc<dyn Disk>) -> WalOptions {
     let memory_bytes = match flags.memory_first {
         MemoryFirst::Off => None,
         MemoryFirst::Bytes(bytes) => Some(bytes),
@@ -256,7 +257,7 @@ pub(super) fn log_options(flags: &Flags, memory: Option<&MemoryLimit>) -> WalOpt
             Some(part.clamp(LEAST_MEMORY_FIRST, MOST_MEMORY_FIRST))
         }
     };
-    WalOptions { memory_bytes, ..flags.wal.clone() }
+    WalOptions { memory_bytes, disk, ..flags.wal.clone() }
 }
 
 /// How many series there may be: as the flag says, or as many as fit the memory twice, with all that belongs to them.

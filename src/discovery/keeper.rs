@@ -20,7 +20,7 @@ use crate::config::discovery::{DiscoveryConfig, Provenance};
 use crate::config::text::yaml::MAX_TEXT_BYTES;
 use crate::discovery::target_group::TargetGroup;
 use scraped_engine::data_dir;
-use scraped_engine::disk::{Access, Disk, RealDisk};
+use scraped_engine::disk::{Access, Disk};
 use scraped_engine::labels::Labels;
 
 /// Directory in the data directory.
@@ -38,12 +38,16 @@ pub(in crate::discovery) const MIN_PAUSE: Duration = Duration::from_secs(60);
 
 /// The directory `discovery/`.
 #[derive(Clone, Debug)]
-pub(in crate::discovery) struct KeptDir(PathBuf);
+pub(in crate::discovery) struct KeptDir {
+    path: PathBuf,
+    disk: Arc<dyn Disk>,
+}
 
 /// A provider's file.
 #[derive(Debug)]
 pub(in crate::discovery) struct Keeper {
     path: PathBuf,
+    disk: Arc<dyn Disk>,
     /// Of the provider that the file is of; what stands in the file has no say in it.
     provenance: Provenance,
     /// What stands in the file.
@@ -66,8 +70,8 @@ struct Kept<T> {
 
 impl KeptDir {
     /// The directory below `data_dir`; nothing is made yet.
-    pub(in crate::discovery) fn new(data_dir: &Path) -> Self {
-        Self(data_dir.join(DISCOVERY_DIR))
+    pub(in crate::discovery) fn new(data_dir: &Path, disk: Arc<dyn Disk>) -> Self {
+        Self { path: data_dir.join(DISCOVERY_DIR), disk }
     }
 
     /// The file of a provider that was started for `job`; `None` where the configuration says all.
@@ -77,10 +81,11 @@ impl KeptDir {
             return None;
         }
         let identity = format!("{job}\0{}", config.identity());
-        let path = self.0.join(format!("{:016x}.json", xxh64(identity.as_bytes(), 0)));
+        let path = self.path.join(format!("{:016x}.json", xxh64(identity.as_bytes(), 0)));
         let provenance = config.provenance();
         Some(Keeper {
             path,
+            disk: Arc::clone(&self.disk),
             provenance,
             kept: Vec::new(),
             waiting: None,
@@ -92,7 +97,7 @@ impl KeptDir {
 
     /// Removes what was being written when the machine went down. Before the first provider starts.
     pub(in crate::discovery) fn remove_halves(&self) {
-        let Ok(entries) = fs::read_dir(&self.0) else { return };
+        let Ok(entries) = fs::read_dir(&self.path) else { return };
         for path in entries.flatten().map(|entry| entry.path()) {
             let extension = path.extension().map(|extension| extension.to_string_lossy());
             if extension.is_some_and(|extension| extension.starts_with(HALF_PREFIX)) {
@@ -104,7 +109,7 @@ impl KeptDir {
 
     /// Removes the files of providers that are not in `keepers`.
     pub(in crate::discovery) fn remove_others(&self, keepers: &BTreeSet<PathBuf>) {
-        let Ok(entries) = fs::read_dir(&self.0) else { return };
+        let Ok(entries) = fs::read_dir(&self.path) else { return };
         for path in entries.flatten().map(|entry| entry.path()) {
             // Providers that have just started may be writing beside their file.
             if !keepers.contains(&path.with_extension("json")) {
@@ -145,7 +150,7 @@ impl Keeper {
             return;
         }
         self.written_at = Some(Instant::now());
-        match write(&self.path, groups) {
+        match write(&*self.disk, &self.path, groups) {
             Ok(()) => {
                 self.kept = groups.to_vec();
                 self.place = place(&self.path);
@@ -192,7 +197,7 @@ fn read(path: &Path, provenance: Provenance) -> io::Result<Vec<Arc<TargetGroup>>
     Ok(groups.into_iter().map(group).collect())
 }
 
-fn write(path: &Path, groups: &[Arc<TargetGroup>]) -> io::Result<()> {
+fn write(disk: &dyn Disk, path: &Path, groups: &[Arc<TargetGroup>]) -> io::Result<()> {
     // Looked at first: millions of targets are not copied for nothing.
     let n_text_bytes: usize = groups.iter().map(|group| text_bytes(group)).sum();
     check_size(n_text_bytes)?;
@@ -207,18 +212,18 @@ fn write(path: &Path, groups: &[Arc<TargetGroup>]) -> io::Result<()> {
     let text = serde_json::to_vec(&kept)?;
     check_size(text.len())?;
     if let Some(dir) = path.parent() {
-        data_dir::create_dirs(&RealDisk, dir)?;
+        data_dir::create_dirs(disk, dir)?;
     }
     // Another name each time: a provider that was replaced may still be writing its own.
     let beside =
         path.with_extension(format!("{HALF_PREFIX}{:08x}", RandomState::new().hash_one(path) as u32));
-    let written = RealDisk
+    let written = disk
         .open(&beside, Access::Replace)
         .and_then(|file| file.write_all(&text).and_then(|()| file.sync()))
-        .and_then(|()| fs::rename(&beside, path));
+        .and_then(|()| disk.rename(&beside, path));
     if written.is_err() {
         // Half a file is of no use, and what it lacks may be room.
-        let _ = fs::remove_file(beside);
+        let _ = disk.remove_file(&beside);
     }
     written
 }
@@ -244,6 +249,7 @@ fn check_size(n_bytes: usize) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use scraped_engine::disk::RealDisk;
 
     fn group(address: &str) -> Arc<TargetGroup> {
         Arc::new(TargetGroup {
@@ -254,10 +260,15 @@ mod tests {
         })
     }
 
+    fn kept_dir(data_dir: &Path) -> KeptDir {
+        KeptDir::new(data_dir, Arc::new(RealDisk))
+    }
+
     fn keeper(dir: &Path) -> Keeper {
-        let path = KeptDir::new(dir).0.join("a.json");
+        let KeptDir { path, disk } = kept_dir(dir);
         Keeper {
-            path,
+            path: path.join("a.json"),
+            disk,
             provenance: Provenance::Network,
             kept: Vec::new(),
             place: None,
@@ -317,7 +328,7 @@ mod tests {
             fs::write(&keeper.path, damaged).unwrap();
             assert!(keeper.load().is_none(), "{damaged}");
         }
-        let kept_dir = KeptDir::new(dir.path());
+        let kept_dir = kept_dir(dir.path());
         let beside = keeper.path.with_extension("tmp0123");
         fs::write(&beside, "").unwrap();
         kept_dir.remove_others(&BTreeSet::from([keeper.path.clone()]));

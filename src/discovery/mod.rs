@@ -27,6 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
+use scraped_engine::disk::Disk;
 use scraped_engine::threads::Thread;
 
 use crate::config::Config;
@@ -56,13 +57,14 @@ pub struct Handle {
 
 impl Handle {
     /// Starts the manager and the providers of `config`. `target_sets` has capacity 1: while it is full the
-    /// manager keeps the newest sets and offers them again. What providers find is remembered under `data_dir`.
+    /// manager keeps the newest sets and offers them again. What providers find is remembered under
+    /// `data_dir` on `disk`.
     ///
     /// # Errors
     /// The system refuses a thread for the manager.
     pub fn spawn(
         config: Arc<Config>,
-        data_dir: &Path,
+        (data_dir, disk): (&Path, Arc<dyn Disk>),
         target_sets: Sender<TargetSets>,
         metrics: Arc<DiscoveryMetrics>,
     ) -> io::Result<Self> {
@@ -70,7 +72,8 @@ impl Handle {
         let (updates, received) = bounded(UPDATES_CAPACITY);
         let (alive_token, alive) = bounded(0);
         let outbox = Outbox::new(target_sets, Arc::clone(&metrics));
-        let manager = Manager::new(updates, alive_token, outbox, metrics, config, KeptDir::new(data_dir));
+        let manager =
+            Manager::new(updates, alive_token, outbox, metrics, config, KeptDir::new(data_dir, disk));
         let manager = manager::spawn(manager, orders, received)?;
         Ok(Self { control, manager, alive })
     }

@@ -12,6 +12,7 @@ use crate::web::metrics::WebMetrics;
 use crate::web::pages::cost::latest::LatestCosts;
 use crate::web::site::Site;
 use crossbeam_channel::Sender;
+use scraped_engine::disk::metered::Written;
 use scraped_engine::metrics::Registry;
 use scraped_engine::wal::head::LogReader;
 use std::cell::RefCell;
@@ -38,6 +39,8 @@ pub struct WebState {
     pub complaints: Arc<Complaints>,
     /// All remote write endpoints.
     pub remote: Arc<RemoteMetrics>,
+    /// To the data directory.
+    pub written: Arc<Written>,
     /// The log, for what is to be written of it.
     pub log: LogReader,
     /// Where requests for a scrape at once go.

@@ -60,6 +60,7 @@ fn serve_as(lifecycle_enabled: bool, site: impl FnOnce(u16) -> Site) -> Server {
         complaints: Arc::default(),
         remote: Arc::new(RemoteMetrics::default()),
         on_demand: Arc::default(),
+        written: Arc::default(),
         log: Wal::unopened(WalOptions::at(dir.path())).reader(),
         queries: Queries::new(Wal::unopened(WalOptions::at(dir.path())).reader(), Arc::default()),
         costs: Default::default(),

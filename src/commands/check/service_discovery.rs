@@ -20,6 +20,7 @@ use crate::discovery::target_group::{TargetGroup, TargetSets};
 use crate::flags::{Arguments, Done, Outcome};
 use crate::scrape::targets::target::{Discovered, targets_from_group};
 use crate::terminal::{Progress, Terminal};
+use scraped_engine::disk::RealDisk;
 use scraped_engine::labels::Labels;
 use scraped_engine::labels::builder::LabelsBuilder;
 use scraped_engine::labels::relabel::relabel;
@@ -96,8 +97,13 @@ pub(in crate::commands) fn discover(
     let each = Arc::new(Config { scrape_configs: each.collect(), ..config.clone() });
     let (sender, sets) = bounded(1);
     let metrics = Arc::new(DiscoveryMetrics::default());
-    let handle = discovery::Handle::spawn(each, Path::new(NOWHERE), sender, Arc::clone(&metrics))
-        .map_err(DiscoveryError::Thread)?;
+    let handle = discovery::Handle::spawn(
+        each,
+        (Path::new(NOWHERE), Arc::new(RealDisk)),
+        sender,
+        Arc::clone(&metrics),
+    )
+    .map_err(DiscoveryError::Thread)?;
     let deadline = Instant::now() + timeout;
     let mut newest = TargetSets::new();
     let complaints = || metrics.complaints.oldest(MAX_COMPLAINTS).0;

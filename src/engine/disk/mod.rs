@@ -10,6 +10,7 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 
+pub mod metered;
 mod real;
 
 #[cfg(any(test, feature = "faults"))]

@@ -28,6 +28,8 @@ metrics_table! {
         clean_start: Gauge => "prometheus_agent_clean_start",
             "-1: lockfile is disabled. 0: a lockfile from a previous execution was replaced. 1: lockfile creation \
              was clean";
+        prev_shutdown_unclean: Gauge => "scraped_prev_shutdown_unclean",
+            "1 if the last process on this data directory was killed or lost its power.";
         checkpoint_creations: Counter => "prometheus_agent_checkpoint_creations_total",
             "Total number of checkpoint creations attempted.";
         checkpoint_creations_failed: Counter => "prometheus_agent_checkpoint_creations_failed_total",

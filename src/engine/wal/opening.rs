@@ -157,6 +157,8 @@ impl Wal {
         if !is_held {
             let lock = DirLock::acquire(self.disk(), self.path())?;
             self.shared.metrics.clean_start.set(lock.clean_start().gauge_value());
+            let is_unclean = lock.clean_start() == CleanStart::LockFileReplaced;
+            self.shared.metrics.prev_shutdown_unclean.set(f64::from(u8::from(is_unclean)));
             self.shared.head.lock().lock = Some(lock);
         }
         Ok(())

@@ -23,6 +23,7 @@ const FAMILIES: &[&str] = &[
     "scraped_series_bytes",
     "scraped_wal_fsyncs_failed_total",
     "scraped_wal_limit_bytes",
+    "scraped_wal_memory_bytes",
     "scraped_wal_poisoned",
     "scraped_wal_samples_lost_total",
     "scraped_wal_segment_first",

@@ -91,10 +91,13 @@ fn nothing_is_written_while_the_endpoint_takes_everything() {
     let scraped = fixture.start(&[]);
     // The first round of everything that has one.
     fixture.await_arrivals(60);
+    let counted = || metric_sum(&scraped, "scraped_disk_written_bytes_total");
     let (before, files_before) = (written_bytes(&scraped), files(&scraped.data_dir()));
+    let counted_before = counted();
     fixture.await_arrivals(150);
     assert_eq!(files(&scraped.data_dir()), files_before);
     assert_eq!(written_bytes(&scraped), before);
+    assert_eq!(counted(), counted_before);
     assert_eq!(log_bytes(&scraped), 0);
     // A clean stop has nothing to write of it either, and nothing comes twice.
     let dir = scraped.dir();

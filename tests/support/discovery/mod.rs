@@ -15,6 +15,7 @@ use scraped::config::Config;
 use scraped::discovery::Handle;
 use scraped::discovery::metrics::DiscoveryMetrics;
 use scraped::discovery::target_group::TargetSets;
+use scraped_engine::disk::RealDisk;
 use scraped_engine::metrics::Collect;
 use scraped_engine::metrics::page::Page;
 use tempfile::TempDir;
@@ -55,7 +56,8 @@ impl Discovery {
         let config = load(dir.path(), jobs);
         let (sender, target_sets) = bounded(1);
         let metrics = Arc::new(DiscoveryMetrics::default());
-        let handle = Handle::spawn(config, dir.path(), sender, Arc::clone(&metrics)).expect("threads");
+        let handle = Handle::spawn(config, (dir.path(), Arc::new(RealDisk)), sender, Arc::clone(&metrics))
+            .expect("threads");
         Self { dir, handle, target_sets, metrics }
     }
 
