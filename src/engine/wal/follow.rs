@@ -149,6 +149,7 @@ impl Follower {
             segment: &self.open,
             number: segment,
             at: offset - offset % PAGE_BYTES as u64,
+            from: offset,
             limit: limit.unwrap_or(u64::MAX),
         };
         let tail = if limit.is_some() { Tail::Live } else { Tail::Closed };
@@ -203,6 +204,8 @@ struct Pages<'a> {
     segment: &'a OpenSegment,
     number: u32,
     at: u64,
+    /// What stands before it was read, and may be nowhere by now.
+    from: u64,
     limit: u64,
 }
 
@@ -211,6 +214,12 @@ impl Read for Pages<'_> {
         let left = usize::try_from(self.limit.saturating_sub(self.at)).unwrap_or(usize::MAX);
         let n_wanted = buf.len().min(left);
         let Some(buf) = buf.get_mut(..n_wanted).filter(|buf| !buf.is_empty()) else { return Ok(0) };
+        if self.at < self.from {
+            let n_passed = buf.len().min(usize::try_from(self.from - self.at).unwrap_or(usize::MAX));
+            buf.get_mut(..n_passed).unwrap_or_default().fill(0);
+            self.at += n_passed as u64;
+            return Ok(n_passed);
+        }
         let n_read = match self.log.read_memory(self.number, buf, self.at) {
             Some(n_read) => n_read,
             None => {
@@ -236,7 +245,7 @@ pub fn record_before(log: &LogReader, position: Position) -> Result<Option<(u32,
     let Position { segment, offset: limit } = position;
     let path = segment::segment_path(log.wal_dir(), segment);
     let open = log.open_segment();
-    let source = Pages { log, segment: &open, number: segment, at: 0, limit };
+    let source = Pages { log, segment: &open, number: segment, at: 0, from: 0, limit };
     let mut reader = SegmentReader::new(source, segment, Tail::Live);
     let mut last = None;
     let mut samples = SegmentSamples::default();

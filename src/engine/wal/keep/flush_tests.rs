@@ -343,3 +343,34 @@ fn without_an_endpoint_commits_go_to_the_disk() {
     let wal = open(dir.path());
     assert!(timestamps(&wal, Position::default()).contains(&99_000));
 }
+
+#[test]
+fn a_directory_that_vanishes_takes_nothing_that_is_in_memory() {
+    for n_outages in 0..3 {
+        let mut log = Fixture::new();
+        for _ in 0..n_outages {
+            log.scrape(20);
+            log.later(6 * MINUTE);
+        }
+        log.acknowledge();
+        log.scrape(10);
+        let settled = log.acknowledge();
+        log.scrape(10);
+        let first = log.ts_ms - 9000;
+        std::fs::remove_dir_all(log.wal.wal_dir()).unwrap();
+        log.later(MINUTE);
+        log.scrape(10);
+        let unsent: BTreeSet<i64> = (first..=log.ts_ms).step_by(1000).collect();
+        assert_eq!(timestamps(&log.wal, settled), unsent, "after {n_outages} outages");
+        assert_eq!(log.wal.reader().gone_from(0).segments.values().map(|gone| gone.total()).sum::<u64>(), 0);
+        // What can be written is: a process that comes finds it, each sample with its series.
+        log.later(6 * MINUTE);
+        log.acknowledge();
+        let dir = log.dir.path().to_owned();
+        let copy = tempfile::tempdir().unwrap();
+        copy_dir(&dir, copy.path());
+        let wal = open(copy.path());
+        let found = timestamps(&wal, wal.reader().oldest_position().unwrap());
+        assert!(found.is_superset(&unsent.into_iter().skip(10).collect()), "after {n_outages} outages");
+    }
+}

@@ -9,7 +9,6 @@ use std::{io, mem};
 
 use crossbeam_channel::{bounded, select};
 
-use crate::disk::is_full;
 use crate::sorting::sort_by_key;
 use crate::threads::stop::{Stopper, stop_pair};
 use crate::threads::{Thread, ThreadKind};
@@ -27,8 +26,7 @@ use crate::wal::keep::retention;
 use crate::wal::keep::retention::{Bounds, Truncation, Usage};
 use crate::wal::keep::returned::Returned;
 use crate::wal::keep::truncate_files::{delete_files, truncate};
-use crate::wal::keep::truncate_series::{SeriesTruncation, compact_symbols};
-use crate::wal::memory::FlushRequest;
+use crate::wal::keep::truncate_series::compact_symbols;
 use crate::wal::memory::ring::Ring;
 use crate::wal::write::segment_writer::Rotated;
 
@@ -40,9 +38,6 @@ const WAKES: usize = 1;
 
 /// Capacity of the channel of requests to write what is in memory. Full: who asks waits its turn.
 const FLUSHES: usize = 4;
-
-/// Time between two looks at series that nothing in memory speaks of any more.
-const FORGET_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Bounds of the time between two rounds, whatever `--wal.fsync-interval` says: age and bytes are looked at too, and
 /// whether the log is still where it was.
@@ -224,61 +219,6 @@ impl Maintenance {
         self.fill_reserve();
     }
 
-    /// Somebody wants what is in memory to be on the disk.
-    fn answer(&mut self, request: Option<FlushRequest>) {
-        let Some(FlushRequest { done }) = request else { return };
-        // It has room for the one message, and who asked may be gone.
-        let _ = done.send(self.write_memory());
-    }
-
-    /// Lets go of memory what is settled, or on the disk for good.
-    fn free_memory(&self) {
-        let Some(ring) = self.wal.ring() else { return };
-        ring.free(self.wal.readers().settled(), |position| self.wal.durable().reaches(position));
-        self.wal.metrics().memory_bytes.set(ring.bytes() as f64);
-    }
-
-    /// Writes what is in memory if it is old, if there is little room left, or if there is no reader to wait for.
-    fn write_memory_if_due(&mut self, now: Instant) -> Result<(), WalError> {
-        let Some(ring) = self.wal.ring().filter(|ring| !ring.is_empty()) else { return Ok(()) };
-        let settled = self.wal.readers().settled();
-        if settled.is_some() && !ring.is_due(settled, self.wal.options().flush_after, now) {
-            return Ok(());
-        }
-        self.write_memory()?;
-        if settled.is_none()
-            && let Some(ring) = self.wal.ring()
-        {
-            ring.leave(self.wal.upkeep().disk_end()?);
-        }
-        Ok(())
-    }
-
-    /// Writes what is in memory and not settled, and makes it durable; where the disk is full, the oldest segments go.
-    pub(super) fn write_memory(&mut self) -> Result<(), WalError> {
-        let mut written = flush::write_unsettled(&self.wal, &mut self.closed);
-        if written.as_ref().is_err_and(|error| error.cause().is_some_and(is_full)) && self.make_room() {
-            written = flush::write_unsettled(&self.wal, &mut self.closed);
-        }
-        self.take_rotated();
-        let synced = self.sync_current();
-        self.free_memory();
-        written.and(synced)
-    }
-
-    /// Forgets series without samples in what is kept, where segments have left the memory unwritten.
-    fn forget_series(&mut self, now: Instant) {
-        let Some(skipped) = self.wal.ring().and_then(Ring::skipped) else { return };
-        let is_settled = self.wal.readers().settled().is_some_and(|settled| settled.segment > skipped);
-        let is_due = self.last_forget.is_none_or(|(last, up_to)| {
-            up_to < skipped && now.saturating_duration_since(last) >= FORGET_INTERVAL
-        });
-        if is_settled && is_due {
-            self.last_forget = Some((now, skipped));
-            SeriesTruncation::begin(&self.wal, skipped).finish();
-        }
-    }
-
     /// Whether the log is where it was, or is there again; logs it, and changes readiness.
     fn is_in_place(&mut self) -> bool {
         let dir = self.wal.wal_dir().display().to_string();
@@ -294,9 +234,8 @@ impl Maintenance {
         if misplaced.is_empty() && !self.misplaced.is_empty() {
             log::info!("the write-ahead log in {dir} is in its place and can be written");
         } else if !is_usable && misplaced != self.misplaced {
-            log::error!(
-                "{misplaced}; new samples are lost and counted until that is mended; no restart is needed then"
-            );
+            let fate = self.fate_of_new_samples();
+            log::error!("{misplaced}; {fate} until that is mended; no restart is needed then");
         }
         self.wal.metrics().unusable.set(f64::from(u8::from(!misplaced.is_empty())));
         let refusal = self.wal.upkeep().refusal().filter(|_| misplaced.is_empty()).map(|why| {
@@ -586,3 +525,6 @@ impl Maintenance {
         }
     }
 }
+
+#[path = "memory_round.rs"]
+mod memory_round;

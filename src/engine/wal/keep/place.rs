@@ -94,7 +94,10 @@ pub(in crate::wal) fn restore(
     returned::set_aside(disk, wal_dir, &mut aside, beyond, [].iter())?;
     let is_in_place = wal.upkeep().current_file().is_none_or(|file| file.is_in_place(disk).unwrap_or(false));
     if !is_in_place {
-        closed.extend(wal.upkeep().begin_again(newest.checked_add(1).ok_or(WalError::TooManySegments)?)?);
+        let next = next_number(wal, newest).ok_or(WalError::TooManySegments)?;
+        let left = wal.upkeep().begin_again(next)?;
+        // What is in memory from its start on is written again.
+        closed.extend(left.into_iter().filter(|segment| segment.number < next));
     }
     let current = wal.current().ok_or(WalError::Closed)?.number;
     // What cannot be read stays: it has the name of a segment of ours.
@@ -124,7 +127,7 @@ pub(in crate::wal) fn restore(
         let others_of = checkpoints.iter().filter(|checkpoint| Some(checkpoint.number) != before);
         returned::set_aside(disk, wal_dir, &mut aside, others.iter(), others_of)?;
         fill_up(wal, closed, &present, &missing)?;
-    } else if let Some(last) = closed.last().map(|segment| segment.number) {
+    } else if let Some(last) = current.checked_sub(1) {
         wal.readers().note_going(closed.iter());
         let checkpoints = checkpoint::list(disk, wal_dir)?;
         taken_back = returned::take_back(wal, current, lost, &others, &checkpoints)?;
@@ -161,6 +164,25 @@ pub(in crate::wal) fn restore(
     })
 }
 
+/// The segment to go on with where the file of segment `newest` is not what it was.
+fn next_number(wal: &Wal, newest: u32) -> Option<u32> {
+    let Some(ring) = wal.ring().filter(|ring| !ring.is_empty()) else { return newest.checked_add(1) };
+    let (next, lost) = ring.lose_file(newest, wal.readers().settled());
+    if let Some(lost) = lost {
+        wal.readers().note_hollow(&lost);
+    }
+    // Somebody has put another file there.
+    let is_taken = next == Some(newest) && wal.options().disk.exists(&segment_path(wal.wal_dir(), newest));
+    if !is_taken {
+        return next;
+    }
+    ring.give_up(newest);
+    if ring.end().is_some_and(|end| end.segment == newest) {
+        ring.rotate();
+    }
+    newest.checked_add(1)
+}
+
 /// Makes files for those that are missing between others that are there.
 fn fill_up(
     wal: &Wal,
@@ -173,7 +195,9 @@ fn fill_up(
         repair::cut_torn_end(wal.disk(), newest)?;
     }
     // Before the files are there again: what readers find then is not what they were reading.
-    missing.iter().for_each(|segment| wal.readers().note_hollow(segment));
+    let is_in_memory = |number: u32| wal.ring().is_some_and(|ring| ring.holds(number));
+    let unreadable = missing.iter().filter(|segment| !is_in_memory(segment.number));
+    unreadable.for_each(|segment| wal.readers().note_hollow(segment));
     wal.readers().close_where(|number| missing.iter().any(|segment| segment.number == number));
     for segment in missing {
         let hollow = write_hollow(wal, segment.number)?;

@@ -11,6 +11,7 @@ use crate::wal::error::WalError;
 use crate::wal::format::record::metadata::{MetadataEncoder, MetadataEntry};
 use crate::wal::format::record::series::SeriesEncoder;
 use crate::wal::head::{TruncationMark, Wal};
+use crate::wal::memory::ring::Ring;
 use crate::wal::write::bulk_writer::BulkWriter;
 
 /// Series looked at under one hold of the head lock: some tenths of a millisecond.
@@ -183,11 +184,13 @@ pub(in crate::wal) fn write_series(
 /// forgotten: what readers have in memory is still sent.
 pub(in crate::wal) fn move_to_checkpoint(wal: &Wal, number: u32) {
     let logged = number.saturating_add(1);
+    // What is in memory of them is still read.
+    let in_memory = wal.ring().and_then(Ring::first_number);
+    let gone = in_memory.map_or(Some(number), |first| first.checked_sub(1).map(|before| before.min(number)));
     let mut after = None;
     loop {
         after = wal.with_next_slice(|table, mark| {
-            *mark =
-                TruncationMark { truncated: mark.truncated.max(Some(number)), ..TruncationMark::default() };
+            *mark = TruncationMark { truncated: mark.truncated.max(gone), ..TruncationMark::default() };
             let slice = table.slice(after, SLICE_SERIES);
             for (handle, state) in &slice {
                 if state.logged != 0

@@ -249,6 +249,43 @@ impl Ring {
         }
     }
 
+    /// The disk has lost the file of this segment, the newest one there. The number to go on with there: the same one if all of
+    /// the segment is here, and what is lost with it if somebody still needs what is not.
+    pub(in crate::wal) fn lose_file(
+        &self,
+        number: u32,
+        settled: Option<Position>,
+    ) -> (Option<u32>, Option<ClosedSegment>) {
+        let mut state = self.state.lock();
+        let Some(idx) = state.segments.iter().position(|held| held.segment.number == number) else {
+            return (number.checked_add(1), None);
+        };
+        let Some(held) = state.segments.get_mut(idx) else { return (None, None) };
+        let start = held.pieces.front().map_or(held.segment.bytes, |piece| piece.start);
+        if start == 0 {
+            held.written_bytes = 0;
+            return (Some(number), None);
+        }
+        held.is_unwritable = true;
+        let is_needed = settled.is_none_or(|settled| settled < Position { segment: number, offset: start });
+        let lost = held.segment;
+        if idx + 1 == state.segments.len() {
+            state.rotate();
+        }
+        if !is_needed {
+            return (number.checked_add(1), None);
+        }
+        if let Some(held) = state.segments.remove(idx) {
+            state.n_bytes -= held.bytes_here();
+        }
+        (number.checked_add(1), Some(lost))
+    }
+
+    /// Whether something of this segment is here.
+    pub(in crate::wal) fn holds(&self, number: u32) -> bool {
+        self.state.lock().segments.iter().any(|held| held.segment.number == number)
+    }
+
     /// Lets the oldest segment go though it was neither sent nor written, so that there is room; what it held.
     pub(in crate::wal) fn drop_oldest(&self) -> Option<ClosedSegment> {
         let mut state = self.state.lock();
