@@ -3,7 +3,6 @@
 //! All of it runs on thread `remote-manager`.
 
 use crate::remote::endpoint_name::name_of;
-use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,9 +22,9 @@ use crate::remote::send::shard_count;
 use crate::remote::send::shard_count::{EwmaRate, Situation, UPDATE_SECONDS};
 use crate::remote::settle::ledger::{DropReason, Fate, Kind, Ledger};
 use crate::remote::settle::losses;
-use crate::remote::settle::mark::Mark;
-use crate::remote::settle::position::{Known, Positions};
-use crate::remote::settle::progress::{Progress, Saved};
+use crate::remote::settle::position::Positions;
+use crate::remote::settle::progress::Progress;
+use crate::remote::settle::saved_position::SavedPosition;
 use crate::remote::traffic::TrafficMeter;
 use scraped_engine::encode::series_labels::SeriesLabels;
 use scraped_engine::families::MetadataStore;
@@ -41,9 +40,6 @@ const COMMITS: usize = 1;
 /// When a queue ends without being flushed, requests in flight have this long before they are cancelled: what they
 /// carry would be sent twice.
 const GRACE: Duration = Duration::from_secs(2);
-
-/// Places that wait to be durable; one every few seconds.
-const MAX_SETTLED: usize = 64;
 
 /// An endpoint's section with the labels that all endpoints get.
 #[derive(Clone, Debug, PartialEq)]
@@ -66,13 +62,7 @@ pub struct Queue {
     memory_bytes: Option<u64>,
     progress: Arc<Progress>,
     metrics: Arc<EndpointMetrics>,
-    mark: ReaderMark,
-    /// What its file says; `None` while it has none under its identity.
-    saved: Option<Saved>,
-    /// The newest settled place that survives a loss of power.
-    durable: Saved,
-    /// Settled places behind that one, oldest first.
-    settled: VecDeque<Saved>,
+    position: SavedPosition,
     is_save_failing: bool,
     rates: [EwmaRate; 4],
     sample_meter: TrafficMeter,
@@ -108,7 +98,7 @@ impl Queue {
         let (config, now) = (&endpoint.config, Instant::now());
         let metrics = Arc::new(EndpointMetrics::new(name_of(config), config.shown_url()));
         Self {
-            mark,
+            position: SavedPosition::new(log.clone(), mark, saved.clone()),
             progress: Arc::new(Progress::new(&saved, &before)),
             metrics,
             endpoint,
@@ -116,9 +106,6 @@ impl Queue {
             clock,
             families,
             memory_bytes,
-            saved: None,
-            durable: saved,
-            settled: VecDeque::new(),
             is_save_failing: false,
             rates: [EwmaRate::default(); 4],
             sample_meter: TrafficMeter::new(now),
@@ -232,7 +219,7 @@ impl Queue {
         self.halt(Instant::now() + GRACE);
         if self.endpoint.config.identity() != endpoint.config.identity() {
             // Its place is not remembered under this identity yet.
-            self.saved = None;
+            self.position.forget_saved();
         }
         self.endpoint = endpoint;
         self.restart_at = None;
@@ -287,43 +274,20 @@ impl Queue {
 
     /// What is settled now may be saved once it is durable.
     pub fn note_settled(&mut self) {
-        let now = self.progress.settled();
-        self.mark.settle(now.mark.position);
-        if self.settled.back().unwrap_or(&self.durable) != &now {
-            self.settled.push_back(now);
-        }
-        if self.settled.len() > MAX_SETTLED {
-            // Nothing becomes durable; the oldest place will be the first.
-            self.settled.remove(1);
-        }
+        self.position.note_settled(self.progress.settled());
     }
 
     /// What was remembered has vanished.
     pub fn forget_saved(&mut self) {
-        self.saved = None;
+        self.position.forget_saved();
     }
 
     /// Remembers the newest settled place that is durable, and lets the log go up to there.
     pub fn save(&mut self, positions: &Positions) {
         self.note_settled();
-        let is_durable = |saved: &Saved| saved.marks().all(|mark| self.log.is_durable(mark.position));
-        // Those before it may never be: their segment could not be fsynced.
-        if let Some(newest) = self.settled.iter().rposition(is_durable) {
-            self.durable = self.settled.drain(..=newest).next_back().unwrap_or_default();
-        }
-        self.note_settled_in_memory();
-        if self.saved.as_ref() == Some(&self.durable) {
-            return;
-        }
-        let saved = self.durable.clone();
         let config = &self.endpoint.config;
-        let known = Known { identity: config.identity().to_owned(), url: config.url.clone(), saved };
-        match positions.save(&known) {
-            Ok(()) => {
-                self.is_save_failing = false;
-                self.mark.keep_from(known.saved.mark.position);
-                self.saved = Some(known.saved);
-            }
+        match self.position.save(positions, config.identity(), &config.url) {
+            Ok(()) => self.is_save_failing = false,
             Err(error) => {
                 if !self.is_save_failing {
                     self.is_save_failing = true;
@@ -331,20 +295,10 @@ impl Queue {
                         "remote_write {}: its position cannot be saved: {error}; after a restart samples are sent \
                          again from {:08} on",
                         self.metrics.name,
-                        known.saved.mark.position.segment
+                        self.position.position().segment
                     );
                 }
             }
-        }
-    }
-
-    /// What is settled behind the end of the log on the disk is never written, so that is the place to go on from.
-    fn note_settled_in_memory(&mut self) {
-        let Some((end, fingerprint)) = self.log.last_durable() else { return };
-        let Some(now) = self.settled.back().filter(|now| now.ahead.is_empty()) else { return };
-        if now.mark.position > end && self.durable.mark.position < end {
-            let mark = Mark { position: end, fingerprint };
-            self.durable = Saved { mark, ledger: now.ledger, ahead: Vec::new() };
         }
     }
 

@@ -6,3 +6,4 @@ pub mod losses;
 pub mod mark;
 pub mod position;
 pub mod progress;
+pub mod saved_position;
