@@ -110,7 +110,11 @@ impl Follower {
                 return Ok(Some(Ended::CaughtUp));
             }
             Stopped::ByDisk(cause) if cause.kind() == io::ErrorKind::NotFound => {
-                return Ok(Some(Ended::Truncated));
+                if !self.log.has_left_memory(before.segment) {
+                    return Ok(Some(Ended::Truncated));
+                }
+                // All who need it have had it, and stand at its end.
+                return Ok(self.go_to_next_segment());
             }
             Stopped::ByDisk(cause) => {
                 let path = segment::segment_path(self.log.wal_dir(), before.segment);
@@ -130,9 +134,13 @@ impl Follower {
         if self.has_vanished() {
             return Ok(Some(Ended::Truncated));
         }
-        let Some(segment) = before.segment.checked_add(1) else { return Ok(Some(Ended::CaughtUp)) };
+        Ok(self.go_to_next_segment())
+    }
+
+    fn go_to_next_segment(&mut self) -> Option<Ended> {
+        let Some(segment) = self.position.segment.checked_add(1) else { return Some(Ended::CaughtUp) };
         self.go_to(Position { segment, offset: 0 });
-        Ok(None)
+        None
     }
 
     /// Visits the records from the position on, and moves it behind those that are done with. `limit` is where the newest

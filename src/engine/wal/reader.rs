@@ -298,6 +298,12 @@ impl LogReader {
         self.wal.readers().open_segment()
     }
 
+    /// Whether this segment, of which there is no file, was settled as a whole while it was in memory.
+    pub(in crate::wal) fn has_left_memory(&self, number: u32) -> bool {
+        let has_left = self.wal.ring().and_then(Ring::skipped).is_some_and(|skipped| number <= skipped);
+        has_left && !self.is_hollow(number) && self.truncated().is_none_or(|last| number > last)
+    }
+
     /// Whether the content of this segment has vanished.
     pub(in crate::wal) fn is_hollow(&self, number: u32) -> bool {
         self.wal.readers().is_hollow(number)

@@ -3,7 +3,7 @@
 use crate::disk::RealDisk;
 use crate::disk::faulty::{Faults, FaultyDisk, Operation};
 use crate::labels::builder::LabelsBuilder;
-use crate::wal::follow::{Follower, Next, fingerprint};
+use crate::wal::follow::{Ended, Follower, Next, fingerprint};
 use crate::wal::format::position::Position;
 use crate::wal::format::record::{Record, decode};
 use crate::wal::format::segment;
@@ -173,6 +173,33 @@ fn what_waits_too_long_is_written_and_comes_back_after_a_kill() {
     let (_dir, wal) = log.killed();
     let kept: BTreeSet<i64> = (6..=25).map(|n| n * 1000).collect();
     assert_eq!(timestamps(&wal, settled), kept, "what was younger than flush-after is lost");
+}
+
+#[test]
+fn a_reader_at_the_end_of_a_segment_that_left_the_memory_goes_on_behind_it() {
+    let mut log = Fixture::new();
+    log.scrape(5);
+    let mut follower = Follower::new(log.wal.reader(), Position::default());
+    let mut read = || {
+        let mut n_records = 0;
+        let visit = &mut |_, _, _: &[u8]| {
+            n_records += 1;
+            Next::Record
+        };
+        let ended = follower.read(visit, &mut |error| panic!("{error}")).unwrap();
+        assert!(matches!(ended, Ended::CaughtUp), "{ended:?} at {:?}", follower.position());
+        n_records
+    };
+    assert!(read() > 0);
+    // The first of them has a file, the others have none.
+    for next in 1..4 {
+        log.acknowledge();
+        log.wal.reader().start_segment().unwrap();
+        log.scrape(5);
+        log.round();
+        assert_eq!(log.wal.ring().unwrap().first_number(), Some(next));
+        assert!(read() > 0);
+    }
 }
 
 #[test]
