@@ -77,7 +77,8 @@ struct Found {
     segments: Vec<ClosedSegment>,
     /// Number and bytes of the checkpoint.
     checkpoint: Option<(u32, u64)>,
-    /// The last of the segments that the checkpoint stands for and that are still there: its writer was killed.
+    /// The last of the segments that the checkpoint stands for, if some of them are still there: its writer was killed. A
+    /// loss of power may leave any of them.
     covered: Option<u32>,
 }
 

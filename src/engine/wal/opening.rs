@@ -144,7 +144,7 @@ impl Wal {
             segment_size_bytes,
             segments: replayed.segments.clone(),
             checkpoint: replayed.checkpoint,
-            covered: replayed.covered.last().map(|segment| segment.number),
+            covered: replayed.checkpoint.filter(|_| !replayed.covered.is_empty()).map(|(last, _)| last),
         };
         Ok((found, replayed, writer))
     }

@@ -285,16 +285,26 @@ fn an_unfinished_checkpoint_is_removed() {
 
 #[test]
 fn segments_that_the_checkpoint_stands_for_are_removed() {
-    let (dir, all) = log_with_a_checkpoint();
-    fs::write(wal_file(&dir, "00000001"), "left behind by a kill").unwrap();
-    // Not by the start itself: it does not know yet who has had them.
-    let (wal, _) =
-        open_with(WalOptions { retention_min_time: Duration::from_secs(100 * 3600), ..options(dir.path()) });
-    assert!(wal_file(&dir, "00000001").exists());
-    Maintenance::new(wal.clone(), wal.reader().are_all_known()).cycle(Instant::now());
-    assert!(!wal_file(&dir, "00000001").exists());
-    wal.close().unwrap();
-    check(dir.path(), &all, false, "killed while deleting");
+    // Whichever of them a loss of power has left.
+    for left in ["00000000", "00000001"] {
+        let (dir, all) = log_with_a_checkpoint();
+        fs::write(wal_file(&dir, left), "left behind by a kill").unwrap();
+        // Not by the start itself: it does not know yet who has had them.
+        let (wal, _) = open_with(WalOptions {
+            retention_min_time: Duration::from_secs(100 * 3600),
+            ..options(dir.path())
+        });
+        assert!(wal_file(&dir, left).exists());
+        assert_eq!(
+            wal.reader().gone_from(0).before,
+            2,
+            "a reader that stood in one of them goes on behind all"
+        );
+        Maintenance::new(wal.clone(), wal.reader().are_all_known()).cycle(Instant::now());
+        assert!(!wal_file(&dir, left).exists());
+        wal.close().unwrap();
+        check(dir.path(), &all, false, "killed while deleting");
+    }
 }
 
 #[test]
