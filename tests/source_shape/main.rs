@@ -247,7 +247,8 @@ fn every_random_case_has_a_known_seed() {
             text.match_indices(macro_start).map(|(at, _)| text.split_at(at + macro_start.len()))
         {
             n_found += 1;
-            if !inside.trim_start().starts_with("#![proptest_config(") || !inside.contains("cases::cases(") {
+            let is_configured = ["cases::cases(", "cases::seeds("].iter().any(|known| inside.contains(known));
+            if !inside.trim_start().starts_with("#![proptest_config(") || !is_configured {
                 mistakes.push(format!("{}: a {macro_start} without cases::cases()", file.display()));
             }
         }

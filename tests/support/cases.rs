@@ -40,7 +40,16 @@ pub fn seed() -> u64 {
 
 /// The configuration of every `proptest!`: so many cases, from the seed of this run.
 pub fn cases(n: u32) -> Config {
-    let cases = if is_long() { n * LONG_FACTOR } else { n };
+    config(if is_long() { n * LONG_FACTOR } else { n })
+}
+
+/// The same for cases that are seeds: so many of them in a normal run and in a long one. A smaller seed is no smaller case, so
+/// none is looked for.
+pub fn seeds(n: u32, n_long: u32) -> Config {
+    Config { max_shrink_iters: 0, ..config(if is_long() { n_long } else { n }) }
+}
+
+fn config(cases: u32) -> Config {
     let found = FileFailurePersistence::Direct(FOUND_CASES);
     let failure_persistence = Some(Box::new(found) as _);
     Config { cases, rng_seed: RngSeed::Fixed(seed()), failure_persistence, ..Config::default() }

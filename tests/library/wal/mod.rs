@@ -6,5 +6,6 @@ mod import;
 mod kill;
 mod kinds;
 mod power_cut;
+mod power_cuts;
 mod returned;
 mod truncation;

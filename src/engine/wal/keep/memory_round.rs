@@ -52,7 +52,10 @@ impl Maintenance {
     }
 
     /// Writes what is in memory and not settled, and makes it durable; where the disk is full, the oldest segments go.
-    pub(in crate::wal::keep) fn write_memory(&mut self) -> Result<(), WalError> {
+    ///
+    /// # Errors
+    /// The disk refused; what was not written is in memory.
+    pub fn write_memory(&mut self) -> Result<(), WalError> {
         let mut written = flush::write_unsettled(&self.wal, &mut self.closed);
         if written.as_ref().is_err_and(|error| error.cause().is_some_and(is_full)) && self.make_room() {
             written = flush::write_unsettled(&self.wal, &mut self.closed);

@@ -1,0 +1,285 @@
+//! The life of a box: a log, an endpoint and wal-maintenance, driven by one thread in an order that is drawn from a seed.
+//!
+//! Below them a recorder writes down what is done to the disk. At each moment that matters it makes a mark, by whose number
+//! [`Fates`] say when a sample was durable and when the endpoint had it.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use scraped::remote::settle::position::Positions;
+use scraped_engine::disk::draw::Draw;
+use scraped_engine::disk::faulty::{Faults, FaultyDisk};
+use scraped_engine::disk::recorder::{Recorder, Recording};
+use scraped_engine::labels::builder::LabelsBuilder;
+use scraped_engine::wal::format::position::Position;
+use scraped_engine::wal::head::Wal;
+use scraped_engine::wal::keep::flush;
+use scraped_engine::wal::keep::maintenance::Maintenance;
+use scraped_engine::wal::options::WalOptions;
+
+use super::endpoint::{Endpoint, N_SHARDS, URL, claim};
+use super::samples::{Fate, Fates, Moment, N_SERIES, Sample, labels, value};
+
+/// Something happens so many times in a life.
+const N_EVENTS: usize = 700;
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// What kind of life it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scenario {
+    /// The endpoint takes everything at once.
+    Healthy,
+    /// It is away for long.
+    Outage,
+    /// Segments go as soon as they may.
+    Truncation,
+    /// Its section is another one, again and again; so is its whole claim.
+    Reload,
+    /// The process stops, and another begins.
+    Stop,
+}
+
+/// What a life leaves.
+pub(super) struct Life {
+    pub(super) options: WalOptions,
+    pub(super) recording: Recording,
+    pub(super) fates: Fates,
+    /// When a position was saved, and which.
+    pub(super) saves: Vec<(Moment, Position)>,
+}
+
+/// A disk on which no sync takes time: what survives is the recording's to say.
+pub(super) fn disk() -> FaultyDisk {
+    let disk = FaultyDisk::default();
+    disk.set(Faults { lies_about_syncs: true, ..Faults::default() });
+    disk
+}
+
+/// Lives a life in `dir`.
+pub(super) fn live(dir: &Path, scenario: Scenario, is_memory_first: bool, seed: u64) -> Life {
+    let mut draw = Draw::new(seed);
+    let recorder = Recorder::over(Arc::new(disk()), dir).expect("an empty directory");
+    let retention_ms = if scenario == Scenario::Truncation { 20_000 } else { 3_600_000 };
+    let options = WalOptions {
+        segment_size_bytes: Some([4, 12, 40][draw.below(3) as usize] << 10),
+        retention_min_time: Duration::from_millis(retention_ms),
+        retention_max_bytes: Some(1 << 40),
+        // Each round of wal-maintenance syncs.
+        fsync_interval: Duration::ZERO,
+        memory_bytes: is_memory_first.then_some([8, 16, 48][draw.below(3) as usize] << 10),
+        // What is old is written when a life says so.
+        flush_after: Duration::MAX,
+        lock_file: false,
+        disk: Arc::new(recorder.clone()),
+        ..WalOptions::at(dir)
+    };
+    let mut living = Living::begin(&options, recorder, scenario, draw);
+    for _ in 0..N_EVENTS {
+        living.go_on(&options);
+    }
+    if scenario == Scenario::Stop {
+        living.stop();
+    }
+    let Living { recorder, fates, saves, .. } = living;
+    Life { options, recording: recorder.recording(), fates, saves }
+}
+
+struct Living {
+    scenario: Scenario,
+    draw: Draw,
+    recorder: Recorder,
+    wal: Wal,
+    maintenance: Maintenance,
+    positions: Positions,
+    endpoint: Endpoint,
+    now: Instant,
+    last_moment: Moment,
+    last_ts_ms: i64,
+    /// Scrapes that wal-maintenance has not seen.
+    n_unseen: u64,
+    is_away: bool,
+    fates: Fates,
+    saves: Vec<(Moment, Position)>,
+}
+
+impl Living {
+    fn begin(options: &WalOptions, recorder: Recorder, scenario: Scenario, draw: Draw) -> Living {
+        let (wal, maintenance, positions, endpoint) = start(options);
+        let mut living = Living {
+            scenario,
+            draw,
+            recorder,
+            wal,
+            maintenance,
+            positions,
+            endpoint,
+            now: Instant::now(),
+            last_moment: 0,
+            last_ts_ms: 0,
+            n_unseen: 0,
+            is_away: false,
+            fates: Fates::new(),
+            saves: Vec::new(),
+        };
+        living.save();
+        living
+    }
+
+    fn moment(&mut self) -> Moment {
+        self.last_moment += 1;
+        self.recorder.mark(self.last_moment);
+        self.last_moment
+    }
+
+    fn go_on(&mut self, options: &WalOptions) {
+        match self.scenario {
+            Scenario::Reload if self.draw.once_in(60) => return self.reload(),
+            Scenario::Stop if self.draw.once_in(200) => return self.restart(options),
+            Scenario::Healthy => {}
+            Scenario::Outage if self.draw.once_in(120) => self.is_away = !self.is_away,
+            Scenario::Outage => {}
+            _ if self.draw.once_in(if self.is_away { 30 } else { 150 }) => self.is_away = !self.is_away,
+            _ => {}
+        }
+        match self.draw.below(20) {
+            0..4 => self.scrape(),
+            4..8 => self.read(),
+            8..14 => self.exchange(),
+            14 => self.endpoint.note_settled(),
+            15 | 16 => self.save(),
+            17 if self.draw.once_in(if self.scenario == Scenario::Healthy { 15 } else { 3 }) => self.flush(),
+            _ => self.maintain(),
+        }
+    }
+
+    /// One scrape, or some at once.
+    fn scrape(&mut self) {
+        let mut appender = self.wal.appender();
+        for _ in 0..=self.draw.below(2) {
+            self.last_ts_ms += 1000;
+            let committed = self.moment();
+            let page = || (0..N_SERIES).map(|idx| (self.last_ts_ms, idx));
+            let mut set = LabelsBuilder::new();
+            for sample in page() {
+                labels(sample, &mut set);
+                let handle = appender.series(&set).expect("the series can be made").handle;
+                appender.append(handle, sample.0, value(sample));
+            }
+            let report = appender.commit().expect("the log takes the samples");
+            assert_eq!(report.appended, N_SERIES);
+            let end = self.wal.reader().committed_end().expect("an open log");
+            let fate = Fate { committed, end, durable: None, taken: None, acknowledged: None };
+            self.fates.extend(page().map(|sample| (sample, fate)));
+            self.n_unseen += 1;
+        }
+        // Before there is no room in memory.
+        if self.n_unseen > 8 {
+            self.maintain();
+        }
+    }
+
+    fn maintain(&mut self) {
+        self.n_unseen = 0;
+        self.now += MINUTE;
+        self.maintenance.cycle(self.now);
+        self.note_durable();
+    }
+
+    /// As at `POST /-/flush`, and when something in memory is old.
+    fn flush(&mut self) {
+        self.maintenance.write_memory().expect("the disk takes it");
+        self.note_durable();
+    }
+
+    fn note_durable(&mut self) {
+        let moment = self.moment();
+        let log = self.wal.reader();
+        for fate in self.fates.values_mut().filter(|fate| fate.durable.is_none()) {
+            fate.durable = log.is_durable(fate.end).then_some(moment);
+        }
+    }
+
+    fn read(&mut self) {
+        for _ in 0..8 {
+            self.endpoint.read();
+        }
+        assert_eq!(self.endpoint.n_lost, 0, "what the endpoint had not read was removed");
+    }
+
+    /// Requests go to the endpoint, and answers come back.
+    fn exchange(&mut self) {
+        for _ in 0..self.draw.below(16) {
+            let shard = self.draw.below(N_SHARDS as u64) as usize;
+            if self.draw.once_in(2) {
+                self.answer(shard);
+            } else if !self.is_away {
+                let taken = self.endpoint.take(shard);
+                self.note(&taken, |fate, moment| fate.taken = fate.taken.or(Some(moment)));
+            }
+        }
+    }
+
+    fn answer(&mut self, shard: usize) {
+        let answered = self.endpoint.answer(shard);
+        self.note(&answered, |fate, moment| fate.acknowledged = fate.acknowledged.or(Some(moment)));
+    }
+
+    fn note(&mut self, samples: &[Sample], meets: impl Fn(&mut Fate, Moment)) {
+        let moment = self.moment();
+        for sample in samples {
+            meets(self.fates.get_mut(sample).expect("a sample that was scraped"), moment);
+        }
+    }
+
+    fn save(&mut self) {
+        let position = self.endpoint.save(&self.positions);
+        let moment = self.moment();
+        self.saves.push((moment, position));
+    }
+
+    fn reload(&mut self) {
+        if self.draw.once_in(2) {
+            return self.endpoint.reload();
+        }
+        // Its section goes and comes again.
+        self.save();
+        let claim = claim(&self.wal, &self.positions, true);
+        self.endpoint = Endpoint::new(&self.wal, claim);
+    }
+
+    /// As the daemon stops; what is in flight is answered or not.
+    fn stop(&mut self) {
+        (0..N_SHARDS).for_each(|shard| self.answer(shard));
+        self.endpoint.note_settled();
+        self.flush();
+        flush::finish(&self.wal.reader()).expect("the disk takes it");
+        self.save();
+        self.wal.close().expect("the log closes");
+        let moment = self.moment();
+        // What is not on the disk by now was answered.
+        for fate in self.fates.values_mut().filter(|fate| fate.acknowledged.is_none()) {
+            fate.durable.get_or_insert(moment);
+        }
+    }
+
+    fn restart(&mut self, options: &WalOptions) {
+        self.stop();
+        (self.wal, self.maintenance, self.positions, self.endpoint) = start(options);
+        self.maintain();
+    }
+}
+
+fn start(options: &WalOptions) -> (Wal, Maintenance, Positions, Endpoint) {
+    let (wal, summary) = Wal::open(options.clone(), &mut |_, _| {}).expect("the log opens");
+    assert_eq!(summary.losses, Vec::<String>::new());
+    let positions = Positions::open(Arc::clone(&options.disk), &options.path).expect("a directory");
+    let claim = claim(&wal, &positions, summary.samples > 0);
+    let known = wal.reader().are_all_known();
+    let mut endpoint = Endpoint::new(&wal, claim);
+    endpoint.save(&positions);
+    positions.enlist([URL].into_iter()).expect("the endpoint can be remembered");
+    let maintenance = Maintenance::new(wal.clone(), known);
+    (wal, maintenance, positions, endpoint)
+}

@@ -1,0 +1,99 @@
+//! A box loses its power at any moment of its life, and starts on whatever that left.
+//!
+//! [`life`] drives a log, an endpoint and wal-maintenance over a disk that writes down what is done to it. From each life
+//! images are taken at moments drawn from its seed: by what ALICE found file systems to do, where any part of what was not
+//! synced survives, and by the order in which it was done. [`start`] opens each: nothing is lost that was durable and not
+//! acknowledged, nothing is invented, what comes twice was not saved as acknowledged, and the log is whole.
+
+mod endpoint;
+mod life;
+mod reading;
+mod samples;
+mod start;
+
+use std::thread;
+
+use proptest::prelude::{any, proptest};
+use scraped_engine::disk::draw::Draw;
+use scraped_engine::disk::power_cut::{self, Survival};
+use scraped_engine::disk::recorder::Step;
+use support::cases;
+use tempfile::TempDir;
+
+use life::Scenario;
+
+/// Images of each life; each case has two lives.
+const N_IMAGES: u64 = 30;
+
+/// Ten thousand images in all tests of a long run.
+const N_LONG_CASES: u32 = 34;
+
+proptest! {
+    #![proptest_config(cases::seeds(1, N_LONG_CASES))]
+
+    #[test]
+    fn with_a_healthy_endpoint(seed in any::<u64>()) {
+        cut(Scenario::Healthy, seed);
+    }
+
+    #[test]
+    fn in_an_outage(seed in any::<u64>()) {
+        cut(Scenario::Outage, seed);
+    }
+
+    #[test]
+    fn while_segments_go(seed in any::<u64>()) {
+        cut(Scenario::Truncation, seed);
+    }
+
+    #[test]
+    fn at_a_reload(seed in any::<u64>()) {
+        cut(Scenario::Reload, seed);
+    }
+
+    #[test]
+    fn at_a_stop(seed in any::<u64>()) {
+        cut(Scenario::Stop, seed);
+    }
+}
+
+/// What a test was at when it failed.
+struct Case(String);
+
+impl Drop for Case {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            println!("{}", self.0);
+        }
+    }
+}
+
+/// Lives two lives, with what is committed in memory first and on the disk at once, and cuts off the power of each.
+fn cut(scenario: Scenario, seed: u64) {
+    for is_memory_first in [true, false] {
+        // The same seed gives each kind of life another one.
+        let seed = Draw::new(seed ^ (2 * scenario as u64 + u64::from(is_memory_first))).below(u64::MAX);
+        let kind = format!("{scenario:?}, memory first: {is_memory_first}, seed {seed}");
+        let case = Case(kind.clone());
+        let dir = TempDir::with_prefix("scraped-test-").unwrap();
+        let life = life::live(dir.path(), scenario, is_memory_first, seed);
+        drop(case);
+        let mut draw = Draw::new(seed);
+        let mut most_twice = 0;
+        let steps = &life.recording.steps;
+        for _ in 0..N_IMAGES {
+            let n_steps = draw.below(steps.len() as u64 + 1) as usize;
+            let survival = if draw.once_in(3) { Survival::Ordered } else { Survival::Any };
+            let image_seed = draw.below(u64::MAX);
+            let _case = Case(format!("{kind}: {n_steps} steps, {survival:?}, image {image_seed}"));
+            let last_mark = steps[..n_steps].iter().rev().find_map(|step| match step {
+                Step::Mark(moment) => Some(*moment),
+                _ => None,
+            });
+            let image = power_cut::image(&life.recording, n_steps, survival, image_seed);
+            let dir = TempDir::with_prefix("scraped-test-").unwrap();
+            most_twice = most_twice.max(start::check(&life, &image, last_mark.unwrap_or(0), dir.path()));
+        }
+        println!("{kind}: {N_IMAGES} images, at most {most_twice} requests of a shard came twice");
+    }
+}
