@@ -82,7 +82,10 @@ pub(in crate::commands) fn chosen(arguments: &Arguments) -> PathBuf {
         return usual;
     }
     let Some((path, whose)) = of_running() else { return usual };
-    let _ = writeln!(io::stderr().lock(), "scraped: data directory {}, of {whose}", path.display());
+    let path_text = path.display();
+    let sentence =
+        format!("data directory {path_text}, of {whose}; what that has only in memory is not in it");
+    let _ = writeln!(io::stderr().lock(), "scraped: {sentence}");
     path
 }
 

@@ -62,7 +62,11 @@ fn ten_targets_and_an_outage_in_16_mib() {
     let _ = writeln!(config, "remote_write: [{{url: '{}', name: main}}]", receiver.url());
     let dir = Arc::new(TempDir::with_prefix("scraped-test-").unwrap());
     fs::write(dir.path().join("scraped.yml"), config).unwrap();
-    let scraped = Scraped::start_in_group(&group.procs(), dir, &["--storage.remote.flush-deadline=5s"]);
+    let scraped = Scraped::start_in_group(
+        &group.procs(),
+        dir,
+        &["--storage.remote.flush-deadline=5s", "--storage.agent.memory-first=auto"],
+    );
     assert!(scraped.stderr().contains("for 16 MiB of memory by "), "{}", scraped.stderr());
     let appended = || metric_sum(&scraped, "prometheus_agent_samples_appended_total");
     let pass = |what: &str| {
