@@ -326,7 +326,7 @@ impl Queue {
             self.metrics.highest_timestamp.set(newest_ms as f64 / 1000.0);
         }
         if let Some(end) = self.log.committed_end() {
-            let lag_bytes = self.progress.lag_bytes(end, self.log.segment_size_bytes());
+            let lag_bytes = self.progress.lag_bytes(end, |number| self.log.bytes_of_segment(number));
             self.metrics.lag_bytes.set(lag_bytes as f64);
         }
     }

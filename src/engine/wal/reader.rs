@@ -102,6 +102,11 @@ impl LogReader {
         self.wal.segment_size_bytes()
     }
 
+    /// Bytes of a complete segment, or as many as there may be where that is not known.
+    pub fn bytes_of_segment(&self, number: u32) -> u64 {
+        self.wal.ring().and_then(|ring| ring.size_of(number)).unwrap_or_else(|| self.segment_size_bytes())
+    }
+
     /// Floats, histograms and exemplars written since the start.
     pub fn appended(&self) -> [u64; 3] {
         let metrics = self.wal.metrics();

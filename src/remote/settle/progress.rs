@@ -232,14 +232,14 @@ impl Progress {
         lost
     }
 
-    /// Bytes of the log that are not settled, when it ends at `end`; each segment counted as `segment_bytes`.
-    pub fn lag_bytes(&self, end: Position, segment_bytes: u64) -> u64 {
+    /// Bytes of the log that are not settled, when it ends at `end` and a complete segment has as many as `bytes_of` says.
+    pub fn lag_bytes(&self, end: Position, bytes_of: impl Fn(u32) -> u64) -> u64 {
         let state = self.0.lock();
         let next_starts = state.lanes.iter().skip(1).map(|lane| Mark::start_of(lane.start).position);
         let ends = next_starts.chain([end]);
         let lag = |(lane, end): (&Lane, Position)| {
             let at = lane.watermark.position;
-            let whole = u64::from(end.segment.saturating_sub(at.segment)) * segment_bytes;
+            let whole: u64 = (at.segment..end.segment).map(&bytes_of).sum();
             (whole + end.offset).saturating_sub(at.offset)
         };
         state.lanes.iter().zip(ends).map(lag).sum()

@@ -150,7 +150,7 @@ fn a_gap_keeps_its_watermark_until_it_is_settled() {
     assert_eq!(progress.settled(), saved);
     assert_eq!((saved.newest(), saved.total()), (newest.position, all_sent(3)));
     // Four segments from the watermark on, and nothing behind the newest.
-    assert_eq!(progress.lag_bytes(newest.position, 100), 400);
+    assert_eq!(progress.lag_bytes(newest.position, |_| 100), 400);
 
     // As after a kill: the same from what was remembered.
     let progress = Progress::new(&saved, &[]);

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use support::api::metric_sum;
 use support::counts::{accounted, assert_accounted};
 use support::remote::receiver::{Answer, Receiver};
-use support::remote::{arrived, config, missing, on_disk, wait_until_sent};
+use support::remote::{arrived, config, ledger, missing, on_disk, wait_until_sent};
 use support::scraped::Scraped;
 use support::targets::{Behaviour, FakeTargets};
 use support::wait_until;
@@ -205,6 +205,23 @@ fn kills_again_and_again_lose_nothing_of_what_was_written() {
         wait_until("all that was written", || missing(&kept, &arrived(&fixture.receiver)).is_empty());
     }
     wait_until_sent(&scraped.data_dir(), &fixture.receiver);
+    assert!(scraped.stop().success());
+    fixture.receiver.check();
+}
+
+#[test]
+fn the_newest_come_first_also_out_of_memory() {
+    let mut fixture = Fixture::new();
+    fixture.receiver.state().takes_any_order = true;
+    fixture.config =
+        fixture.config.replace("queue_config: {", "queue_config: {in_order: false, capacity: 50, ");
+    let scraped = fixture.start(&["--storage.agent.flush-after=1s"]);
+    fixture.receiver.answer(Answer::status(503));
+    fixture.await_scrapes(40);
+    fixture.receiver.answer(Answer::Stores(204));
+    fixture.await_all();
+    let ledger = ledger(&scraped, "main");
+    assert_eq!(ledger[0], ledger[1..].iter().sum::<f64>(), "{ledger:?}");
     assert!(scraped.stop().success());
     fixture.receiver.check();
 }

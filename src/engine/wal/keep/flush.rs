@@ -49,8 +49,12 @@ pub fn finish(log: &LogReader) -> Result<(), WalError> {
 /// # Errors
 /// The disk refused; what was not written is in memory.
 pub(in crate::wal) fn write_unsettled(wal: &Wal, closed: &mut Vec<ClosedSegment>) -> Result<(), WalError> {
-    match wal.ring().filter(|ring| ring.has_unsettled(wal.readers().settled())) {
-        Some(ring) => write_all(wal, ring, closed),
+    let settled = wal.readers().settled();
+    match wal.ring().filter(|ring| ring.has_unsettled(settled)) {
+        Some(ring) => {
+            ring.forget_past(settled);
+            write_all(wal, ring, closed)
+        }
         None => Ok(()),
     }
 }

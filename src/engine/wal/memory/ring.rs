@@ -13,7 +13,7 @@ use crate::wal::format::position::Position;
 use crate::wal::format::record_batch::RecordBatch;
 use crate::wal::memory::piece::Piece;
 use parking_lot::Mutex;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 /// A segment takes no more than this part of the ring, and no more than this many bytes as long as nothing of it is written:
@@ -23,6 +23,9 @@ const UNWRITTEN_SEGMENT_BYTES: u64 = 256 << 10;
 
 /// Fuller than this part, it is written though nothing in it is old.
 const WRITE_PART: u64 = 2;
+
+/// What is settled stays up to this part of the ring, for whoever asks what was.
+const PAST_PART: u64 = 32;
 
 /// The newest part of the log.
 #[derive(Debug)]
@@ -37,6 +40,8 @@ struct State {
     segments: VecDeque<Held>,
     /// In all pieces.
     n_bytes: u64,
+    /// Bytes of segments that are complete, also of those that have left, from the first on that somebody has not settled.
+    sizes: BTreeMap<u32, u64>,
     /// The last segment that left it without being on the disk as a whole.
     skipped: Option<u32>,
     /// What is left is settled, and is not written any more.
@@ -109,6 +114,11 @@ impl Ring {
     /// The oldest segment of which something is here.
     pub(in crate::wal) fn first_number(&self) -> Option<u32> {
         self.state.lock().segments.front().map(|held| held.segment.number)
+    }
+
+    /// Bytes of a segment that was complete after it was here; `None` of others.
+    pub(in crate::wal) fn size_of(&self, number: u32) -> Option<u64> {
+        self.state.lock().sizes.get(&number).copied()
     }
 
     /// Bytes in it.
@@ -220,15 +230,29 @@ impl Ring {
         }
     }
 
-    /// Lets go what is on the disk for good, which `is_durable` says of a place in the log, and whole segments that are settled.
+    /// Lets go what is on the disk for good, which `is_durable` says of a place in the log, and whole segments that are settled,
+    /// but for a little of the past.
     pub(in crate::wal) fn free(&self, settled: Option<Position>, is_durable: impl Fn(Position) -> bool) {
+        self.free_but(self.max_bytes / PAST_PART, settled, is_durable);
+    }
+
+    /// The same without the past: what is settled is not to be written with the rest.
+    pub(in crate::wal) fn forget_past(&self, settled: Option<Position>) {
+        self.free_but(0, settled, |_| false);
+    }
+
+    fn free_but(&self, past_bytes: u64, settled: Option<Position>, is_durable: impl Fn(Position) -> bool) {
         let mut state = self.state.lock();
+        if let Some(settled) = settled {
+            state.sizes = state.sizes.split_off(&settled.segment);
+        }
         while state.segments.len() > 1
             && let Some(oldest) = state.segments.front()
         {
             let end = oldest.end();
             let is_on_disk = oldest.is_written_to(end.offset) && is_durable(end);
-            if !is_on_disk && settled.is_none_or(|settled| settled < end) {
+            let is_past = settled.is_some_and(|settled| settled >= end) && state.n_bytes > past_bytes;
+            if !is_on_disk && !is_past {
                 break;
             }
             if !is_on_disk {
@@ -339,6 +363,7 @@ impl State {
     fn rotate(&mut self) {
         let Some(held) = self.segments.back_mut().filter(|held| held.segment.bytes > 0) else { return };
         let Some(number) = held.segment.number.checked_add(1) else { return };
+        self.sizes.insert(held.segment.number, held.segment.bytes);
         if let Some(piece) = held.pieces.back_mut() {
             piece.seal();
         }

@@ -93,8 +93,24 @@ fn what_is_settled_leaves_by_the_segment_and_what_is_on_the_disk_by_the_piece() 
     ring.free(None, |position| position <= at(4, piece.piece.end()));
     assert!(ring.bytes() < bytes);
     assert_eq!(ring.skipped(), Some(3), "as a whole on the disk");
+    assert_eq!(ring.size_of(3), None, "nobody needs to know");
+    assert!(ring.size_of(4).is_some_and(|bytes| bytes > 10_000));
     ring.free(Some(end), NEVER);
     assert_eq!(ring.first_number(), Some(end.segment), "commits go on there");
+}
+
+#[test]
+fn a_little_of_the_past_stays() {
+    let ring = begun(64 * KIB);
+    for _ in 0..30 {
+        append(&ring, 600, Instant::now()).unwrap();
+        ring.rotate();
+    }
+    let end = ring.end().unwrap();
+    ring.free(Some(end), NEVER);
+    assert!((1400..=2048).contains(&ring.bytes()), "{}", ring.bytes());
+    ring.forget_past(Some(end));
+    assert_eq!((ring.bytes(), ring.end()), (0, Some(end)));
 }
 
 #[test]
@@ -149,7 +165,7 @@ fn a_segment_whose_file_has_gone_stays_until_it_is_settled() {
     assert_eq!(ring.next_unwritten().unwrap().number, 4);
     ring.free(None, |_| true);
     assert_eq!(ring.first_number(), Some(3));
-    ring.free(Some(end), |_| true);
+    ring.forget_past(Some(end));
     assert_eq!(ring.first_number(), Some(4));
 }
 
