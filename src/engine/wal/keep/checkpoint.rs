@@ -76,6 +76,7 @@ pub fn list(disk: &dyn Disk, wal_dir: &Path) -> Result<Vec<CheckpointInfo>, WalE
 ///
 /// # Errors
 /// A file in it cannot be removed.
+#[inline(never)] // Called in many places and never in a hurry.
 pub fn remove(disk: &dyn Disk, path: &Path) -> Result<(), WalError> {
     let removed = if disk.is_dir(path) { disk.remove_dir_all(path) } else { disk.remove_file(path) };
     match removed {
@@ -113,29 +114,23 @@ pub fn create<T>(
     let mut temporary = path.clone().into_os_string();
     temporary.push(TEMPORARY_SUFFIX);
     let temporary = PathBuf::from(temporary);
-    remove(disk, &temporary)?;
-    let result = create_as(disk, &temporary, &path, wal_dir, write);
-    if result.is_err() {
-        // Room matters more here than a second error; the next start tries again.
-        let _ = remove(disk, &temporary);
-    }
-    result
+    let written = begin(disk, &temporary)
+        .and_then(|()| write(&temporary))
+        .and_then(|written| finish(disk, &temporary, &path, wal_dir).map(|()| written));
+    // Room matters more here than a second error; the next start tries again.
+    written.inspect_err(|_| drop(remove(disk, &temporary)))
 }
 
-fn create_as<T>(
-    disk: &dyn Disk,
-    temporary: &Path,
-    path: &Path,
-    wal_dir: &Path,
-    write: impl FnOnce(&Path) -> Result<T, WalError>,
-) -> Result<T, WalError> {
-    data_dir::create_dir(disk, temporary).map_err(WalError::io("create checkpoint", temporary))?;
-    let written = write(temporary)?;
+fn begin(disk: &dyn Disk, temporary: &Path) -> Result<(), WalError> {
+    remove(disk, temporary)?;
+    data_dir::create_dir(disk, temporary).map_err(WalError::io("create checkpoint", temporary))
+}
+
+fn finish(disk: &dyn Disk, temporary: &Path, path: &Path, wal_dir: &Path) -> Result<(), WalError> {
     segment::sync_dir(disk, temporary)?;
     disk.rename(temporary, path).map_err(WalError::io("rename checkpoint to", path))?;
     // A checkpoint that readers find and the log does not count on would hide samples: it goes again.
-    segment::sync_dir(disk, wal_dir).inspect_err(|_| drop(remove(disk, path)))?;
-    Ok(written)
+    segment::sync_dir(disk, wal_dir).inspect_err(|_| drop(remove(disk, path)))
 }
 
 /// Writes the one file of a checkpoint.

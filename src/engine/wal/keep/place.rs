@@ -89,9 +89,9 @@ pub(in crate::wal) fn restore(
     wal.upkeep().lock_again()?;
     let newest = wal.current().ok_or(WalError::Closed)?.number;
     let there = segment::list(disk, wal_dir)?;
-    let beyond = there.iter().filter(|file| file.number > newest);
+    let mut beyond = there.iter().filter(|file| file.number > newest);
     let mut aside = None;
-    returned::set_aside(disk, wal_dir, &mut aside, beyond, [].iter())?;
+    returned::set_aside(disk, wal_dir, &mut aside, &mut beyond, &mut [].iter())?;
     let is_in_place = wal.upkeep().current_file().is_none_or(|file| file.is_in_place(disk).unwrap_or(false));
     if !is_in_place {
         let next = next_number(wal, newest).ok_or(WalError::TooManySegments)?;
@@ -124,8 +124,8 @@ pub(in crate::wal) fn restore(
     if missing.len() < closed.len() {
         let before = checkpoint_before(closed);
         let checkpoints = checkpoint::list(disk, wal_dir)?;
-        let others_of = checkpoints.iter().filter(|checkpoint| Some(checkpoint.number) != before);
-        returned::set_aside(disk, wal_dir, &mut aside, others.iter(), others_of)?;
+        let mut others_of = checkpoints.iter().filter(|checkpoint| Some(checkpoint.number) != before);
+        returned::set_aside(disk, wal_dir, &mut aside, &mut others.iter(), &mut others_of)?;
         fill_up(wal, closed, &present, &missing)?;
     } else if let Some(last) = current.checked_sub(1) {
         wal.readers().note_going(closed.iter());
@@ -141,7 +141,7 @@ pub(in crate::wal) fn restore(
                 *segment = write_hollow(wal, segment.number)?;
             }
         } else {
-            returned::set_aside(disk, wal_dir, &mut aside, others.iter(), checkpoints.iter())?;
+            returned::set_aside(disk, wal_dir, &mut aside, &mut others.iter(), &mut checkpoints.iter())?;
             write_checkpoint(wal, last)?;
             move_to_checkpoint(wal, last);
             closed.clear();

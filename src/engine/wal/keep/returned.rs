@@ -71,8 +71,8 @@ pub(in crate::wal) fn set_aside<'a>(
     disk: &dyn Disk,
     wal_dir: &Path,
     aside: &mut Option<PathBuf>,
-    segments: impl Iterator<Item = &'a SegmentInfo>,
-    checkpoints: impl Iterator<Item = &'a CheckpointInfo>,
+    segments: &mut dyn Iterator<Item = &'a SegmentInfo>,
+    checkpoints: &mut dyn Iterator<Item = &'a CheckpointInfo>,
 ) -> Result<(), WalError> {
     let (empty, segments): (Vec<_>, Vec<_>) = segments.partition(|file| file.bytes == 0);
     for file in empty {
