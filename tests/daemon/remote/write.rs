@@ -161,6 +161,7 @@ fn one_bad_series_costs_its_own_samples() {
     let failed = remote_metric(&scraped, "samples_failed_total");
     let n_scrapes = targets.n_requests("/a") as f64;
     assert!((1.0..=n_scrapes).contains(&failed), "{failed} of {n_scrapes}");
+    wait_until("it is said", || scraped.stderr().contains("are dropped"));
     let log = scraped.stderr();
     let culprits: Vec<&str> = log.lines().filter(|line| line.contains("are dropped")).collect();
     assert_eq!(culprits.len(), 1, "{log}");

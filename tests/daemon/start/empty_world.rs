@@ -35,6 +35,8 @@ fn start(root: &EmptyRoot, redirections: &str, address: &str, arguments: &[&str]
             "--config.file=/scraped.yml",
             "--storage.agent.path=/data",
             "--storage.remote.flush-deadline=1s",
+            // To be seen on the disk.
+            "--storage.agent.memory-first=off",
         ])
         .arg(format!("--web.listen-address={address}"))
         .args(arguments)
