@@ -5,7 +5,7 @@ mod disk_full;
 mod import;
 mod kill;
 mod kinds;
-mod power_cut;
+mod lying_disk;
 mod power_cuts;
 mod returned;
 mod truncation;
