@@ -127,7 +127,11 @@ impl Endpoint {
 
     /// The answer to a request that was taken arrives; what was in it.
     pub(super) fn answer(&mut self, shard: usize) -> Vec<Sample> {
-        let Some(answered) = self.shards[shard].pop_front_if(|next| next.is_taken) else { return Vec::new() };
+        let shard = &mut self.shards[shard];
+        if !shard.front().is_some_and(|next| next.is_taken) {
+            return Vec::new();
+        }
+        let Some(answered) = shard.pop_front() else { return Vec::new() };
         self.progress.settle(answered.items.iter().map(|(seq, _)| *seq), Fate::Sent);
         answered.items.into_iter().map(|(_, sample)| sample).collect()
     }
