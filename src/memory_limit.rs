@@ -13,6 +13,9 @@ const MEMORY: &str = "proc/meminfo";
 /// A limit above this is none: version 1 has a very large number for that.
 const NO_LIMIT_BYTES: u64 = 1 << 60;
 
+/// What a process has addresses for: with 32 bits 2 GiB, on MIPS at most, elsewhere nearly.
+const ADDRESSABLE_BYTES: u64 = (usize::MAX / 2) as u64;
+
 /// A limit and whose it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MemoryLimit {
@@ -88,7 +91,7 @@ fn limit_of_machine(root: &Path) -> Option<MemoryLimit> {
     let text = fs::read_to_string(&file).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
     let kib: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
-    Some(MemoryLimit { bytes: kib << 10, file })
+    Some(MemoryLimit { bytes: (kib << 10).min(ADDRESSABLE_BYTES), file })
 }
 
 #[cfg(test)]
@@ -121,6 +124,8 @@ mod tests {
         let nothing = ("proc/nothing", "");
         check("", "", &[nothing], None);
         check("", "", &[machine], Some((1 << 20, MEMORY)));
+        let large = (MEMORY, "MemTotal:        8388608 kB\n");
+        check("", "", &[large], Some(((8 << 30).min(ADDRESSABLE_BYTES), MEMORY)));
         // Nested groups of the second version, one of them without a limit.
         let service = ("sys/fs/cgroup/system.slice/scraped.service/memory.max", "max\n");
         let slice = ("sys/fs/cgroup/system.slice/memory.max", "5000\n");

@@ -120,7 +120,7 @@ fn beyond_the_cap_jobs_wait_for_a_worker() {
 fn a_thread_that_the_system_refuses_is_tried_again_and_no_job_is_lost() {
     let mut fixture = Fixture::new(4);
     // No address space has room for this.
-    fixture.workers.kind.stack_bytes = isize::MAX as usize & !0xffff;
+    fixture.workers.kind.stack_bytes = usize::MAX & !0xffff;
     let now = Instant::now();
     let jobs = [fixture.dispatch(now), fixture.dispatch(now)];
     assert_eq!((fixture.workers.n_threads, fixture.workers.overflow.len()), (0, 2));

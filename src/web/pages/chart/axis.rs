@@ -1,6 +1,7 @@
 //! Axes: which round values or times get a tick, where it stands, and what is written there.
 
 use crate::calendar::rfc3339_ms;
+use std::iter::successors;
 use std::ops::RangeInclusive;
 
 /// More ticks of time would touch each other on a phone.
@@ -127,7 +128,9 @@ pub(super) fn time_ticks(range_ms: &RangeInclusive<i64>) -> Vec<Tick> {
         .find(is_wide_enough)
         .unwrap_or_else(|| (length_ms / MAX_TIME_TICKS / year_ms + 1) * year_ms);
     let first_ms = start_ms + (-start_ms).rem_euclid(step_ms);
-    let times_ms = (first_ms..=*range_ms.end()).step_by(usize::try_from(step_ms).unwrap_or(usize::MAX));
+    // `step_by` takes a `usize`: with 32 bits it ends at 49 days.
+    let times_ms = successors(Some(first_ms), |ts_ms| ts_ms.checked_add(step_ms));
+    let times_ms = times_ms.take_while(|ts_ms| ts_ms <= range_ms.end());
     let tick = |ts_ms: i64| {
         let text = rfc3339_ms(ts_ms);
         let label = match ts_ms.rem_euclid(DAY_MS) {
