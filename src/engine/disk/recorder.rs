@@ -16,7 +16,7 @@ use crate::disk::{Access, Disk, DiskFile, Entry, FileSystem, Metadata, TryLockEr
 /// What was done to a disk. Paths go from its root.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// A file was opened to be written: made, emptied, or as it was.
+    /// A file was opened to be written: made, emptied, or as it was; or to be read, and then synced.
     Open {
         /// By this number the steps that follow speak of it.
         handle: u64,
@@ -135,11 +135,17 @@ impl Disk for Recorder {
     fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn DiskFile>> {
         let mut state = self.0.state.lock();
         let below = self.0.below.open(path, access)?;
-        let Some(inside) = self.0.inside(path).filter(|_| access != Access::Read) else { return Ok(below) };
+        let Some(inside) = self.0.inside(path) else { return Ok(below) };
         state.last_handle += 1;
         let handle = state.last_handle;
-        state.recording.steps.push(Step::Open { handle, path: inside, access });
-        Ok(Arc::new(RecordedFile { below, handle, shared: Arc::clone(&self.0) }))
+        let opened = Step::Open { handle, path: inside, access };
+        let unwritten = if access == Access::Read {
+            Mutex::new(Some(opened))
+        } else {
+            state.recording.steps.push(opened);
+            Mutex::default()
+        };
+        Ok(Arc::new(RecordedFile { below, handle, unwritten, shared: Arc::clone(&self.0) }))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -181,6 +187,8 @@ impl Disk for Recorder {
 struct RecordedFile {
     below: Arc<dyn DiskFile>,
     handle: u64,
+    /// How it was opened to be read, until it is synced: by the name that it had.
+    unwritten: Mutex<Option<Step>>,
     shared: Arc<Shared>,
 }
 
@@ -192,6 +200,7 @@ impl RecordedFile {
     ) -> io::Result<()> {
         let mut state: MutexGuard<'_, State> = self.shared.state.lock();
         done(&*self.below)?;
+        state.recording.steps.extend(self.unwritten.lock().take());
         state.recording.steps.push(step(self.handle));
         Ok(())
     }
@@ -250,6 +259,7 @@ mod tests {
         disk.remove_file(&at("old")).unwrap();
         assert!(disk.open(&at("none"), Access::Append).is_err());
         assert_eq!(disk.read(&at("dir/b")).unwrap(), b"te");
+        disk.open(&at("dir/b"), Access::Read).unwrap().sync().unwrap();
         disk.sync_dir(dir.path().parent().unwrap()).unwrap();
         let Recording { base, steps } = disk.recording();
         assert_eq!(base.files, [(PathBuf::from("old"), b"old".to_vec())].into());
@@ -263,6 +273,8 @@ mod tests {
             Step::Rename { from: "dir/a".into(), to: "dir/b".into() },
             Step::SyncDir("dir".into()),
             Step::Remove("old".into()),
+            Step::Open { handle: 3, path: "dir/b".into(), access: Access::Read },
+            Step::Sync { handle: 3 },
         ];
         assert_eq!(steps, expected);
     }
