@@ -5,7 +5,6 @@ mod disk_full;
 mod import;
 mod kill;
 mod kinds;
-mod lying_disk;
 mod power_cuts;
 mod returned;
 mod truncation;

@@ -37,7 +37,7 @@ pub(super) enum Scenario {
     Truncation,
     /// Its section is another one, again and again; so is its whole claim.
     Reload,
-    /// The process stops, and another begins.
+    /// The process stops or is killed, and another begins.
     Stop,
 }
 
@@ -57,22 +57,24 @@ pub(super) fn disk() -> FaultyDisk {
     disk
 }
 
-/// Lives a life in `dir`.
-pub(super) fn live(dir: &Path, scenario: Scenario, is_memory_first: bool, seed: u64) -> Life {
+/// Lives a life in `dir`, with these faults of what stands over the recorder.
+pub(super) fn live(dir: &Path, scenario: Scenario, is_memory_first: bool, seed: u64, faults: Faults) -> Life {
     let mut draw = Draw::new(seed);
     let recorder = Recorder::over(Arc::new(disk()), dir).expect("an empty directory");
+    let disk = FaultyDisk::over(Arc::new(recorder.clone()));
+    disk.set(faults);
     let retention_ms = if scenario == Scenario::Truncation { 20_000 } else { 3_600_000 };
     let options = WalOptions {
-        segment_size_bytes: Some([4, 12, 40][draw.below(3) as usize] << 10),
+        segment_size_bytes: Some([4, 12, 44][draw.below(3) as usize] << 10),
         retention_min_time: Duration::from_millis(retention_ms),
         retention_max_bytes: Some(1 << 40),
         // Each round of wal-maintenance syncs.
         fsync_interval: Duration::ZERO,
-        memory_bytes: is_memory_first.then_some([8, 16, 48][draw.below(3) as usize] << 10),
+        memory_bytes: is_memory_first.then_some([8, 16, 256][draw.below(3) as usize] << 10),
         // What is old is written when a life says so.
         flush_after: Duration::MAX,
         lock_file: false,
-        disk: Arc::new(recorder.clone()),
+        disk: Arc::new(disk),
         ..WalOptions::at(dir)
     };
     let mut living = Living::begin(&options, recorder, scenario, draw);
@@ -100,6 +102,8 @@ struct Living {
     /// Scrapes that wal-maintenance has not seen.
     n_unseen: u64,
     is_away: bool,
+    /// What was committed before, and was not durable, may be lost.
+    last_kill: Moment,
     fates: Fates,
     saves: Vec<(Moment, Position)>,
 }
@@ -120,6 +124,7 @@ impl Living {
             last_ts_ms: 0,
             n_unseen: 0,
             is_away: false,
+            last_kill: 0,
             fates: Fates::new(),
             saves: Vec::new(),
         };
@@ -196,7 +201,9 @@ impl Living {
     fn note_durable(&mut self) {
         let moment = self.moment();
         let log = self.wal.reader();
-        for fate in self.fates.values_mut().filter(|fate| fate.durable.is_none()) {
+        let last_kill = self.last_kill;
+        let is_open = |fate: &&mut Fate| fate.durable.is_none() && fate.committed > last_kill;
+        for fate in self.fates.values_mut().filter(is_open) {
             fate.durable = log.is_durable(fate.end).then_some(moment);
         }
     }
@@ -259,13 +266,19 @@ impl Living {
         self.wal.close().expect("the log closes");
         let moment = self.moment();
         // What is not on the disk by now was answered.
-        for fate in self.fates.values_mut().filter(|fate| fate.acknowledged.is_none()) {
+        let last_kill = self.last_kill;
+        let is_open = |fate: &&mut Fate| fate.acknowledged.is_none() && fate.committed > last_kill;
+        for fate in self.fates.values_mut().filter(is_open) {
             fate.durable.get_or_insert(moment);
         }
     }
 
     fn restart(&mut self, options: &WalOptions) {
-        self.stop();
+        if self.draw.once_in(2) {
+            self.stop();
+        } else {
+            self.last_kill = self.moment();
+        }
         (self.wal, self.maintenance, self.positions, self.endpoint) = start(options);
         self.maintain();
     }

@@ -15,12 +15,13 @@ use std::thread;
 
 use proptest::prelude::{any, proptest};
 use scraped_engine::disk::draw::Draw;
+use scraped_engine::disk::faulty::Faults;
 use scraped_engine::disk::power_cut::{self, Survival};
 use scraped_engine::disk::recorder::Step;
 use support::cases;
 use tempfile::TempDir;
 
-use life::Scenario;
+use life::{Life, Scenario};
 
 /// Images of each life; each case has two lives.
 const N_IMAGES: u64 = 30;
@@ -74,26 +75,52 @@ fn cut(scenario: Scenario, seed: u64) {
         // The same seed gives each kind of life another one.
         let seed = Draw::new(seed ^ (2 * scenario as u64 + u64::from(is_memory_first))).below(u64::MAX);
         let kind = format!("{scenario:?}, memory first: {is_memory_first}, seed {seed}");
-        let case = Case(kind.clone());
+        let _case = Case(kind.clone());
         let dir = TempDir::with_prefix("scraped-test-").unwrap();
-        let life = life::live(dir.path(), scenario, is_memory_first, seed);
-        drop(case);
-        let mut draw = Draw::new(seed);
-        let mut most_twice = 0;
-        let steps = &life.recording.steps;
-        for _ in 0..N_IMAGES {
-            let n_steps = draw.below(steps.len() as u64 + 1) as usize;
-            let survival = if draw.once_in(3) { Survival::Ordered } else { Survival::Any };
-            let image_seed = draw.below(u64::MAX);
-            let _case = Case(format!("{kind}: {n_steps} steps, {survival:?}, image {image_seed}"));
-            let last_mark = steps[..n_steps].iter().rev().find_map(|step| match step {
-                Step::Mark(moment) => Some(*moment),
-                _ => None,
-            });
-            let image = power_cut::image(&life.recording, n_steps, survival, image_seed);
-            let dir = TempDir::with_prefix("scraped-test-").unwrap();
-            most_twice = most_twice.max(start::check(&life, &image, last_mark.unwrap_or(0), dir.path()));
-        }
+        let life = life::live(dir.path(), scenario, is_memory_first, seed, Faults::default());
+        let most_twice = cut_off(&life, seed);
         println!("{kind}: {N_IMAGES} images, at most {most_twice} requests of a shard came twice");
     }
+}
+
+/// Cuts off the power of a life again and again. How many requests of one shard came twice, at most.
+fn cut_off(life: &Life, seed: u64) -> usize {
+    let mut draw = Draw::new(seed);
+    let steps = &life.recording.steps;
+    let images = (0..N_IMAGES).map(|_| {
+        let n_steps = draw.below(steps.len() as u64 + 1) as usize;
+        let survival = if draw.once_in(3) { Survival::Ordered } else { Survival::Any };
+        let image_seed = draw.below(u64::MAX);
+        let _case = Case(format!("{n_steps} steps, {survival:?}, image {image_seed}"));
+        let last_mark = steps[..n_steps].iter().rev().find_map(|step| match step {
+            Step::Mark(moment) => Some(*moment),
+            _ => None,
+        });
+        let image = power_cut::image(&life.recording, n_steps, survival, image_seed);
+        let dir = TempDir::with_prefix("scraped-test-").unwrap();
+        start::check(life, &image, last_mark.unwrap_or(0), dir.path())
+    });
+    images.max().unwrap_or(0)
+}
+
+#[test]
+#[should_panic(expected = "is lost")]
+fn a_disk_that_lies_about_syncs_is_found_out() {
+    let dir = TempDir::with_prefix("scraped-test-").unwrap();
+    let lies = Faults { lies_about_syncs: true, ..Faults::default() };
+    cut_off(&life::live(dir.path(), Scenario::Outage, false, 1, lies), 1);
+}
+
+#[test]
+fn lives_have_checkpoints_and_segments_that_go() {
+    let lives = (1..=3).flat_map(|seed| [(seed, true), (seed, false)]);
+    let n_checkpoints: usize = lives
+        .map(|(seed, is_memory_first)| {
+            let dir = TempDir::with_prefix("scraped-test-").unwrap();
+            let life = life::live(dir.path(), Scenario::Truncation, is_memory_first, seed, Faults::default());
+            let is_checkpoint = |step: &&Step| matches!(step, Step::Rename { to, .. } if to.to_string_lossy().contains("checkpoint"));
+            life.recording.steps.iter().filter(is_checkpoint).count()
+        })
+        .sum();
+    assert!(n_checkpoints > 5, "{n_checkpoints} checkpoints");
 }
