@@ -172,6 +172,12 @@ impl LogReader {
         self.wal.upkeep().sync()
     }
 
+    /// Whether this place is behind all that was written to the disk.
+    pub fn is_only_in_memory(&self, position: Position) -> bool {
+        let is_in_use = self.wal.ring().is_some_and(|ring| !ring.is_empty());
+        is_in_use && self.wal.upkeep().disk_end().is_ok_and(|end| position > end)
+    }
+
     /// The last record that survives a loss of power: its end and its checksum; `None` where that is not known.
     pub fn last_durable(&self) -> Option<(Position, u32)> {
         self.wal.shared.durable.last_record()

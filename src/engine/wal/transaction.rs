@@ -7,6 +7,7 @@ use crate::disk::is_full;
 use crate::series::SeriesHandle;
 use crate::series::table::SeriesTable;
 use crate::wal::error::WalError;
+use crate::wal::format::closed_segment::ClosedSegment;
 use crate::wal::head::{Head, Wal, wake};
 use crate::wal::memory::ring::Ring;
 use crate::wal::write::commit::CommitReport;
@@ -145,8 +146,9 @@ impl Wal {
         if !std::mem::replace(has_asked, true) && self.shared.room.ask(|| self.wake()) {
             return true;
         }
-        let Some(segment) = self.shared.ring.as_ref().and_then(Ring::drop_oldest) else { return false };
-        self.readers().note_hollow(&segment);
+        let note = |segment: &ClosedSegment| self.readers().note_hollow(segment);
+        let ring = self.shared.ring.as_ref();
+        let Some(segment) = ring.and_then(|ring| ring.drop_oldest(note)) else { return false };
         self.shared.metrics.samples_lost_to_full_memory.add(segment.samples);
         log::warn!(
             "the memory for the write-ahead log is full and the disk does not take it: the oldest samples in memory are \

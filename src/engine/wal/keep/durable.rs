@@ -32,11 +32,15 @@ impl Durable {
         position <= state.end && given_up.is_none_or(|from| position.offset <= *from)
     }
 
-    /// Up to where everything is durable, with the checksum of the record that ends there; `None` where that is not known.
+    /// Up to where everything is durable, with the checksum of the record that ends there, 0 at the start of a segment; `None`
+    /// where that is not known.
     pub(in crate::wal) fn last_record(&self) -> Option<(Position, u32)> {
         let state = self.0.lock();
         let is_given_up = state.given_up.contains_key(&state.end.segment);
-        state.fingerprint.filter(|_| !is_given_up).map(|fingerprint| (state.end, fingerprint))
+        // The default is where nothing is known yet.
+        let is_at_start = state.end.offset == 0 && state.end != Position::default();
+        let at_start = is_at_start.then_some(0);
+        state.fingerprint.or(at_start).filter(|_| !is_given_up).map(|fingerprint| (state.end, fingerprint))
     }
 
     /// Whether an fsync of this segment failed.

@@ -310,14 +310,18 @@ impl Ring {
         self.state.lock().segments.iter().any(|held| held.segment.number == number)
     }
 
-    /// Lets the oldest segment go though it was neither sent nor written, so that there is room; what it held.
-    pub(in crate::wal) fn drop_oldest(&self) -> Option<ClosedSegment> {
+    /// Lets the oldest segment go though it was neither sent nor written, so that there is room; what it held. `note` is called
+    /// with that first: no reader finds it missing before it is known why.
+    pub(in crate::wal) fn drop_oldest(&self, note: impl FnOnce(&ClosedSegment)) -> Option<ClosedSegment> {
         let mut state = self.state.lock();
         if state.segments.len() < 2 {
             state.rotate();
         }
         if state.segments.len() < 2 {
             return None;
+        }
+        if let Some(oldest) = state.segments.front() {
+            note(&oldest.segment);
         }
         state.skipped = state.segments.front().map(|held| held.segment.number);
         state.let_go_oldest()

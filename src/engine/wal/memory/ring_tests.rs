@@ -121,11 +121,11 @@ fn a_full_ring_takes_no_more_until_the_oldest_goes() {
         n_batches += 1;
     }
     assert_eq!(n_batches, 8);
-    let dropped = ring.drop_oldest().unwrap();
+    let dropped = ring.drop_oldest(|_| {}).unwrap();
     assert_eq!((dropped.number, dropped.samples), (3, 20));
     append(&ring, 4000, Instant::now()).unwrap();
     // One that is larger than all of it has it for itself.
-    while ring.drop_oldest().is_some() {}
+    while ring.drop_oldest(|_| {}).is_some() {}
     append(&ring, 100_000, Instant::now()).unwrap();
 }
 
