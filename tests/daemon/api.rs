@@ -193,7 +193,9 @@ fn whatever_is_asked_is_answered_in_its_form() {
     for line in list.lines().filter(|line| line.starts_with(|c: char| c.is_ascii_uppercase())) {
         let mut words = line.split_whitespace();
         let (Some(method), Some(path)) = (words.next(), words.next()) else { panic!("{line}") };
-        if ["/-/flush", "/-/quit", "/-/reload", "/api/v1/notifications/live"].contains(&path) || method == "HEAD" {
+        if ["/-/flush", "/-/quit", "/-/reload", "/api/v1/notifications/live"].contains(&path)
+            || method == "HEAD"
+        {
             continue;
         }
         for query in &queries {
