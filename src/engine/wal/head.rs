@@ -150,7 +150,8 @@ impl Wal {
         self.shared.head.lock().table.len()
     }
 
-    /// Fsyncs and closes; what is in memory was written by the maintenance thread. Later commits fail with [`WalError::Closed`]. The lock file is removed, so the
+    /// Fsyncs and closes; what is in memory was written by the maintenance thread. Later commits fail with
+    /// [`WalError::Closed`]. The lock file is removed, so the
     /// maintenance thread must have stopped. A second call does nothing.
     ///
     /// # Errors

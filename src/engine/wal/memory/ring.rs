@@ -171,9 +171,7 @@ impl Ring {
 
     /// Copies from place `at` of a segment; `None` if that is not here.
     pub(in crate::wal) fn read_at(&self, number: u32, buf: &mut [u8], at: u64) -> Option<usize> {
-        let state = self.state.lock();
-        let held = state.segments.iter().find(|held| held.segment.number == number)?;
-        held.read_at(buf, at)
+        self.state.lock().held(number)?.read_at(buf, at)
     }
 
     /// Whether something is to be written: commits in front of which nothing is settled are older than `max_age`, or there
@@ -196,7 +194,7 @@ impl Ring {
         self.is_filling(state.n_bytes) || state.segments.iter().any(is_old)
     }
 
-    /// Whether all that readers have not settled is on its way to the disk.
+    /// Whether there is something here that a reader has not settled, and that is still to be written.
     pub(in crate::wal) fn has_unsettled(&self, settled: Option<Position>) -> bool {
         let state = self.state.lock();
         let end = state.segments.back().map(Held::end);
@@ -216,16 +214,14 @@ impl Ring {
 
     /// This segment was handed to the disk up to `bytes`; less than before if the disk has lost it.
     pub(in crate::wal) fn note_written(&self, number: u32, bytes: u64) {
-        let mut state = self.state.lock();
-        if let Some(held) = state.segments.iter_mut().find(|held| held.segment.number == number) {
+        if let Some(held) = self.state.lock().held_mut(number) {
             held.written_bytes = bytes;
         }
     }
 
     /// The file of this segment has gone: what is here of it is not written.
     pub(in crate::wal) fn give_up(&self, number: u32) {
-        let mut state = self.state.lock();
-        if let Some(held) = state.segments.iter_mut().find(|held| held.segment.number == number) {
+        if let Some(held) = self.state.lock().held_mut(number) {
             held.is_unwritable = true;
         }
     }
@@ -307,7 +303,7 @@ impl Ring {
 
     /// Whether something of this segment is here.
     pub(in crate::wal) fn holds(&self, number: u32) -> bool {
-        self.state.lock().segments.iter().any(|held| held.segment.number == number)
+        self.state.lock().held(number).is_some()
     }
 
     /// Lets the oldest segment go though it was neither sent nor written, so that there is room; what it held. `note` is called
@@ -320,10 +316,9 @@ impl Ring {
         if state.segments.len() < 2 {
             return None;
         }
-        if let Some(oldest) = state.segments.front() {
-            note(&oldest.segment);
-        }
-        state.skipped = state.segments.front().map(|held| held.segment.number);
+        let oldest = state.segments.front()?.segment;
+        note(&oldest);
+        state.skipped = Some(oldest.number);
         state.let_go_oldest()
     }
 
@@ -346,16 +341,13 @@ impl Ring {
     pub(in crate::wal) fn leave(&self, end: Position) {
         let mut state = self.state.lock();
         if state.segments.len() == 1 && state.segments.back().is_some_and(|held| held.end() == end) {
-            state.segments.clear();
-            state.n_bytes = 0;
+            state.clear();
         }
     }
 
     /// The log is closed.
     pub(in crate::wal) fn clear(&self) {
-        let mut state = self.state.lock();
-        state.segments.clear();
-        state.n_bytes = 0;
+        self.state.lock().clear();
     }
 
     fn is_filling(&self, n_bytes: u64) -> bool {
@@ -364,6 +356,19 @@ impl Ring {
 }
 
 impl State {
+    fn held(&self, number: u32) -> Option<&Held> {
+        self.segments.iter().find(|held| held.segment.number == number)
+    }
+
+    fn held_mut(&mut self, number: u32) -> Option<&mut Held> {
+        self.segments.iter_mut().find(|held| held.segment.number == number)
+    }
+
+    fn clear(&mut self) {
+        self.segments.clear();
+        self.n_bytes = 0;
+    }
+
     fn rotate(&mut self) {
         let Some(held) = self.segments.back_mut().filter(|held| held.segment.bytes > 0) else { return };
         let Some(number) = held.segment.number.checked_add(1) else { return };
