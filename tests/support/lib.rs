@@ -30,6 +30,7 @@ pub mod wal;
 
 use std::env;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -68,6 +69,13 @@ pub fn repository() -> &'static Path {
 /// A file or directory below `tests/data`.
 pub fn data(name: &str) -> PathBuf {
     repository().join("tests/data").join(name)
+}
+
+/// Copies a program to where it will be run. In a process of its own: one that another thread starts meanwhile would inherit
+/// the file as open for writing, and the kernel starts no such file.
+pub fn copy_program(from: &Path, to: &Path) {
+    let status = Command::new("cp").arg("--").arg(from).arg(to).status().expect("cp runs");
+    assert!(status.success(), "{} cannot be copied to {}", from.display(), to.display());
 }
 
 /// The binary, which cargo puts beside the directory of the tests' own.

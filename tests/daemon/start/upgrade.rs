@@ -1,7 +1,6 @@
 //! Another version of the program on the same data directory, and the program replaced while it runs.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
 use support::remote::on_disk_of;
@@ -67,8 +66,7 @@ fn a_program_that_is_replaced_while_it_runs_goes_on_and_its_restart_loses_no_scr
     let program = dir.path().join("scraped");
     let install = || {
         let new = dir.path().join("scraped.new");
-        fs::copy(support::program(), &new).unwrap();
-        fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).unwrap();
+        support::copy_program(&support::program(), &new);
         fs::rename(new, &program).unwrap();
     };
     install();

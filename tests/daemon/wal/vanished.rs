@@ -135,38 +135,59 @@ const SMALL: [&str; 3] = [
     "--storage.remote.flush-deadline=20s",
 ];
 
-/// Segments are removed one by one while the endpoint is away: what it has not had is counted exactly, and what is left
-/// arrives.
+/// Removes these segments while the endpoint is away: what it has not had is counted exactly, and what is left arrives.
+fn remove_segments(which: &[u32]) {
+    let targets = FakeTargets::noisy(3000);
+    let away = free_address();
+    let text =
+        config(&targets.address(), "/metrics", &format!("http://{away}/api/v1/write"), "name: main", "");
+    let scraped = Scraped::start_with(&text.replace("500ms", "100ms"), &SMALL);
+    let (data, _dir) = (scraped.data_dir(), scraped.dir());
+    let path = |number: u32| data.join(format!("wal/{number:08}"));
+    wait_for_long("three segments and one begun", || {
+        fs::metadata(path(3)).is_ok_and(|it| it.len() > 100_000)
+    });
+    which.iter().for_each(|number| fs::remove_file(path(*number)).unwrap());
+    await_notice(&scraped, "vanished");
+    await_ready(&scraped);
+    let sections = text.split_once("remote_write:").unwrap().1;
+    scraped.reload_with(&format!("remote_write:{sections}"));
+    wait_until("the reload", || scraped.stderr().contains("configuration loaded"));
+    let receiver = Receiver::start_on(&away);
+    wait_for_long("what is left arrives, and the rest is counted", || {
+        n_arrived(&receiver) as f64 + given_up(&scraped)
+            == metric_sum(&scraped, "prometheus_agent_samples_appended_total")
+    });
+    assert!(given_up(&scraped) > 3000.0 && n_arrived(&receiver) > 3000, "{which:?}");
+    wait_until_sent(&data, &receiver);
+    receiver.check();
+    assert!(scraped.stop().success());
+    check_log(&data);
+}
+
 #[test]
-fn single_segments_are_removed_and_the_rest_arrives() {
-    for which in [&[0][..], &[1], &[0, 2], &[3], &[1, 3]] {
-        let targets = FakeTargets::noisy(3000);
-        let away = free_address();
-        let text =
-            config(&targets.address(), "/metrics", &format!("http://{away}/api/v1/write"), "name: main", "");
-        let scraped = Scraped::start_with(&text.replace("500ms", "100ms"), &SMALL);
-        let (data, _dir) = (scraped.data_dir(), scraped.dir());
-        let path = |number: u32| data.join(format!("wal/{number:08}"));
-        wait_for_long("three segments and one begun", || {
-            fs::metadata(path(3)).is_ok_and(|it| it.len() > 100_000)
-        });
-        which.iter().for_each(|number| fs::remove_file(path(*number)).unwrap());
-        await_notice(&scraped, "vanished");
-        await_ready(&scraped);
-        let sections = text.split_once("remote_write:").unwrap().1;
-        scraped.reload_with(&format!("remote_write:{sections}"));
-        wait_until("the reload", || scraped.stderr().contains("configuration loaded"));
-        let receiver = Receiver::start_on(&away);
-        wait_for_long("what is left arrives, and the rest is counted", || {
-            n_arrived(&receiver) as f64 + given_up(&scraped)
-                == metric_sum(&scraped, "prometheus_agent_samples_appended_total")
-        });
-        assert!(given_up(&scraped) > 3000.0 && n_arrived(&receiver) > 3000, "{which:?}");
-        wait_until_sent(&data, &receiver);
-        receiver.check();
-        assert!(scraped.stop().success());
-        check_log(&data);
-    }
+fn the_first_segment_is_removed_and_the_rest_arrives() {
+    remove_segments(&[0]);
+}
+
+#[test]
+fn a_segment_in_the_middle_is_removed_and_the_rest_arrives() {
+    remove_segments(&[1]);
+}
+
+#[test]
+fn every_other_segment_is_removed_and_the_rest_arrives() {
+    remove_segments(&[0, 2]);
+}
+
+#[test]
+fn the_newest_segment_is_removed_and_the_rest_arrives() {
+    remove_segments(&[3]);
+}
+
+#[test]
+fn the_newest_and_another_segment_are_removed_and_the_rest_arrives() {
+    remove_segments(&[1, 3]);
 }
 
 fn run(command: &str, arguments: &[&str]) -> bool {

@@ -11,7 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
 use serde_json::Value;
-use support::peers::Peer;
+use support::peers::{Peer, is_trouble_on_the_way};
 use support::scraped::{Scraped, free_address, write_whole};
 use support::wait_until;
 use tempfile::TempDir;
@@ -407,11 +407,9 @@ fn verdicts(answer: &str) -> BTreeMap<String, (String, String)> {
         .collect()
 }
 
-/// What goes wrong on the way to a server that serves one connection after another, and says nothing of its certificate.
-const TROUBLE: &[&str] = &["deadline", "refused", "reset by peer", "broken pipe", "EOF"];
-
+/// A server here serves one connection after another.
 fn is_judged((health, error): &(String, String)) -> bool {
-    health == "up" || (health == "down" && !TROUBLE.iter().any(|trouble| error.contains(trouble)))
+    health == "up" || (health == "down" && !is_trouble_on_the_way(error))
 }
 
 #[test]

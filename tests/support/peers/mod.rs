@@ -14,6 +14,14 @@ use std::time::Instant;
 
 use crate::{PATIENCE, pause};
 
+/// What goes wrong on the way to a target, or on a busy machine. It says nothing of what the target answers.
+const TROUBLE: [&str; 5] = ["deadline", "refused", "reset by peer", "broken pipe", "EOF"];
+
+/// Whether the error of a scrape is one of the way, which the next scrape may not have.
+pub fn is_trouble_on_the_way(error: &str) -> bool {
+    TROUBLE.iter().any(|trouble| error.contains(trouble))
+}
+
 /// Somebody else may take the port between finding and using it, but not so often in a row.
 const MAX_PORTS: usize = 3;
 

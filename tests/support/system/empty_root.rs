@@ -20,11 +20,11 @@ impl EmptyRoot {
         let dir = TempDir::with_prefix("scraped-test-").expect("a directory");
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("ours");
         let program = crate::program();
-        fs::copy(&program, dir.path().join("scraped")).expect("a copy");
+        crate::copy_program(&program, &dir.path().join("scraped"));
         for library in libraries(&program) {
             let place = dir.path().join(library.strip_prefix("/").expect("an absolute path"));
             fs::create_dir_all(place.parent().expect("a directory")).expect("a directory");
-            fs::copy(library, place).expect("a copy");
+            crate::copy_program(&library, &place);
         }
         fs::create_dir(dir.path().join("data")).expect("a directory");
         chown(dir.path().join("data"), Some(UNKNOWN_UID), Some(UNKNOWN_UID))
