@@ -90,7 +90,8 @@ impl Daemon {
         let auto_reload = AutoReload::new(&flags);
         let config = Arc::new(load(&flags.config_file, defaults.clone())?);
         announce(&config);
-        let shown = Shown::of(&config);
+        let clock = Clock::system();
+        let shown = Shown::of(&config, &clock);
         let (sender, events) = unbounded();
         stop_when_a_thread_dies(sender.clone());
         let signals = signals::Handle::spawn(sender.clone()).map_err(StartError::Thread)?;
@@ -99,7 +100,6 @@ impl Daemon {
         let wal = Wal::unopened(storage::log_options(&flags, memory.as_ref(), Arc::clone(&disk)));
         let entrance = entrance.map_or_else(|| Entrance::open(&flags), Ok)?;
         let web = start_web(&flags, entrance, &shown, &wal, sender)?;
-        let clock = Clock::system();
         let storage = Storage::start(&flags, wal, clock.clone(), memory, &shown, &supervisor)?;
         let (target_sets_sender, target_sets) = bounded(TARGET_SETS_CAPACITY);
         let options = scrape_options(&flags, clock, storage.wal(), Arc::clone(&config), &shown);

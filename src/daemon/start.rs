@@ -32,7 +32,7 @@ use crate::web::serve::listen::listener::{Address, Listener};
 use crate::web::serve::server::Limits;
 use crate::web::site::Site;
 use crate::web::state::{ConfigText, Switches, WebState};
-use scraped_engine::disk::metered::Written;
+use scraped_engine::disk::written::Written;
 use scraped_engine::families::MetadataStore;
 use scraped_engine::metrics::Registry;
 use scraped_engine::store::body_budget::BodyBudget;
@@ -58,7 +58,8 @@ pub(super) struct Shown {
 
 impl Shown {
     /// Nothing is written yet; all that counts is registered.
-    pub(super) fn of(config: &Arc<Config>) -> Self {
+    pub(super) fn of(config: &Arc<Config>, clock: &Clock) -> Self {
+        let clock = clock.clone();
         let shown = Self {
             running: Arc::new(Running::new(Arc::clone(config))),
             registry: Arc::default(),
@@ -68,7 +69,7 @@ impl Shown {
             remote: Arc::default(),
             on_demand: Arc::default(),
             families: Arc::new(MetadataStore::new()),
-            written: Arc::default(),
+            written: Arc::new(Written::by_clock(move || clock.wall_ms())),
         };
         shown.registry.register(Arc::clone(&shown.running) as _);
         shown.registry.register(Arc::new(ProcessMetrics::default()));

@@ -12,7 +12,7 @@ use crate::web::metrics::WebMetrics;
 use crate::web::pages::cost::latest::LatestCosts;
 use crate::web::site::Site;
 use crossbeam_channel::Sender;
-use scraped_engine::disk::metered::Written;
+use scraped_engine::disk::written::Written;
 use scraped_engine::metrics::Registry;
 use scraped_engine::wal::head::LogReader;
 use std::cell::RefCell;

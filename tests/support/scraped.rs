@@ -1,5 +1,6 @@
 //! The real binary under a handle: started with a configuration in a directory of its own, watched, signalled, stopped.
 
+use std::env;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -29,6 +30,9 @@ pub struct Scraped {
 
 /// Whether each scrape is written at once.
 const MEMORY_FIRST: &str = "--storage.agent.memory-first";
+
+/// What daemons are given for that where a test says nothing: `off`, unless this variable has another value.
+const MEMORY_FIRST_VARIABLE: &str = "SCRAPED_TEST_MEMORY_FIRST";
 
 /// An answer of the daemon's web server.
 #[derive(Clone, Debug)]
@@ -146,12 +150,13 @@ impl Scraped {
         let address = free_address();
         // What is on the disk is what tests compare with what has arrived; those about memory say so.
         let is_about_memory = arguments.iter().any(|it| it.starts_with(MEMORY_FIRST));
-        let on_disk = format!("{MEMORY_FIRST}=off");
+        let memory_first = env::var(MEMORY_FIRST_VARIABLE).unwrap_or_else(|_| "off".to_owned());
+        let memory_first = format!("{MEMORY_FIRST}={memory_first}");
         let mut child = command
             .arg(format!("--config.file={}", dir.path().join("scraped.yml").display()))
             .arg(format!("--storage.agent.path={}", dir.path().join("data").display()))
             .arg(format!("--web.listen-address={address}"))
-            .args(Some(on_disk).filter(|_| !is_about_memory))
+            .args(Some(memory_first).filter(|_| !is_about_memory))
             .args(arguments)
             .envs(variables.iter().copied())
             .stdin(Stdio::null())

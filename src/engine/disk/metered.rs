@@ -4,17 +4,8 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::disk::written::Written;
 use crate::disk::{Access, Disk, DiskFile, Entry, FileSystem, Metadata, TryLockError};
-use crate::metrics::{Counter, Family};
-use crate::metrics_table;
-
-metrics_table! {
-    /// What was written since the start.
-    pub struct Written {
-        bytes: Family<Counter> = Family::new(&["cause"]) => "scraped_disk_written_bytes_total",
-            "Bytes handed to the file system of the data directory, by what they are for.";
-    }
-}
 
 /// A disk that counts.
 #[derive(Debug)]
@@ -26,22 +17,18 @@ pub struct MeteredDisk {
 #[derive(Debug)]
 struct MeteredFile {
     file: Arc<dyn DiskFile>,
-    bytes: Arc<Counter>,
+    cause: &'static str,
+    written: Arc<Written>,
 }
 
 impl MeteredDisk {
     /// Counts what goes to `disk` in `written`.
     pub fn new(disk: Arc<dyn Disk>, written: Arc<Written>) -> Self {
-        // On the page before anything is written.
-        CAUSES.iter().for_each(|cause| drop(written.bytes.with(&[cause])));
         Self { disk, written }
     }
 }
 
-/// What files are for.
-const CAUSES: [&str; 5] = ["log", "checkpoint", "position", "discovery", "other"];
-
-/// What a file of the data directory is for, by the directory that it is in.
+/// What a file of the data directory is for, by the directory that it is in: one of [`CAUSES`](crate::disk::written::CAUSES).
 fn cause_of(path: &Path) -> &'static str {
     let above = path.parent().and_then(Path::file_name).and_then(|name| name.to_str());
     match above {
@@ -59,7 +46,7 @@ impl Disk for MeteredDisk {
         if access == Access::Read {
             return Ok(file);
         }
-        Ok(Arc::new(MeteredFile { file, bytes: self.written.bytes.with(&[cause_of(path)]) }))
+        Ok(Arc::new(MeteredFile { file, cause: cause_of(path), written: Arc::clone(&self.written) }))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -98,7 +85,7 @@ impl Disk for MeteredDisk {
 impl DiskFile for MeteredFile {
     fn write_all(&self, data: &[u8]) -> io::Result<()> {
         self.file.write_all(data)?;
-        self.bytes.add(data.len() as u64);
+        self.written.add(self.cause, data.len() as u64);
         Ok(())
     }
 
@@ -131,6 +118,7 @@ impl DiskFile for MeteredFile {
 mod tests {
     use super::*;
     use crate::disk::RealDisk;
+    use crate::disk::written::CAUSES;
 
     #[test]
     fn bytes_are_counted_by_what_they_are_for() {
@@ -151,6 +139,7 @@ mod tests {
         }
         let counted = CAUSES.map(|cause| written.bytes.with(&[cause]).get());
         assert_eq!(counted, [5, 14, 11, 13, 17]);
+        assert_eq!(written.today.by_cause(), CAUSES.map(|cause| (cause, written.bytes.with(&[cause]).get())));
         assert_eq!(disk.read(&dir.path().join("version")).unwrap().len(), 17);
     }
 }

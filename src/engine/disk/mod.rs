@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 pub mod metered;
 mod real;
+pub mod written;
 
 #[cfg(any(test, feature = "faults"))]
 pub mod draw;

@@ -6,7 +6,8 @@ use crate::web::pages::figures::{Figures, figure};
 use crate::web::pages::{DAY, HOUR, ago, bytes, escape, in_window, live_page, today};
 use crate::web::serve::http::Response;
 use crate::web::state::WebState;
-use scraped_engine::disk::metered::Written;
+use scraped_engine::disk::written::{CAUSES, Written};
+use std::cmp::Reverse;
 use std::fmt::Write as _;
 
 /// What went wrong: a family of counters, and what it counts.
@@ -42,11 +43,11 @@ pub(in crate::web) fn storage(state: &WebState) -> Response {
         ("Bound", bound(of("scraped_wal_limit_bytes"))),
         ("Segments", format!("{first} to {current}, which is being written")),
         ("Reaches back to", reach(of("scraped_wal_segment_first_timestamp_seconds"))),
-        ("Written since the start", causes(&state.written)),
+        ("Written since the start", causes(since_start(&state.written))),
         ("Written in the last minute", format!("{} per second", bytes(per_second))),
         ("Written in the last hour", in_window(bytes(written.hour.n as f64), written.hour, HOUR)),
         ("Written in the last day", in_window(bytes(written.day.n as f64), written.day, DAY)),
-        ("Written today", today(bytes(written.today.n as f64), written.today)),
+        ("Written today", today(causes(state.written.today.by_cause()), written.today)),
         (
             "Checkpoints",
             attempts(
@@ -88,18 +89,23 @@ fn bound(limit_bytes: f64) -> String {
     }
 }
 
-/// What was written to the disk, by what it is for.
-fn causes(written: &Written) -> String {
-    let mut parts: Vec<(u64, String)> =
-        written.bytes.children().into_iter().map(|(cause, n)| (n.get(), cause.concat())).collect();
-    parts.retain(|(n, _)| *n > 0);
-    parts.sort_by(|a, b| b.cmp(a));
-    let all = bytes(parts.iter().map(|(n, _)| *n).sum::<u64>() as f64);
-    if parts.is_empty() {
-        return all;
+fn since_start(written: &Written) -> [(&'static str, u64); CAUSES.len()] {
+    CAUSES.map(|cause| (cause, written.bytes.with(&[cause]).get()))
+}
+
+/// Bytes that were written to the disk, by what they are for.
+fn causes<const N: usize>(mut parts: [(&'static str, u64); N]) -> String {
+    parts.sort_by_key(|(_, n)| Reverse(*n));
+    let all = bytes(parts.iter().map(|(_, n)| *n).sum::<u64>() as f64);
+    let parts: Vec<String> = parts
+        .iter()
+        .filter(|(_, n)| *n > 0)
+        .map(|(cause, n)| format!("{cause} {}", bytes(*n as f64)))
+        .collect();
+    match parts.is_empty() {
+        true => all,
+        false => format!("{all} <small>{}</small>", parts.join(", ")),
     }
-    let parts: Vec<String> = parts.iter().map(|(n, cause)| format!("{cause} {}", bytes(*n as f64))).collect();
-    format!("{all} <small>{}</small>", parts.join(", "))
 }
 
 /// The newest sample of the oldest segment is at this time.

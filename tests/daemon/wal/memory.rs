@@ -98,7 +98,10 @@ fn nothing_is_written_while_the_endpoint_takes_everything() {
     let scraped = fixture.start(&["--wal.fsync-interval=1s"]);
     // The first round of everything that has one, each five seconds or more often.
     fixture.await_arrivals(60);
-    let counted = || metric_sum(&scraped, "scraped_disk_written_bytes_total");
+    let counted = || {
+        ["scraped_disk_written_bytes_total", "scraped_disk_written_today_bytes"]
+            .map(|family| metric_sum(&scraped, family))
+    };
     let (before, files_before) = (written_bytes(&scraped), files(&scraped.data_dir()));
     let counted_before = counted();
     fixture.await_arrivals(70);
