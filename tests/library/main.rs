@@ -7,6 +7,7 @@
 //! - [`http`]: the client: names, proxies, certificates, tokens.
 //! - [`scrape`]: the schedule, one scrape, what a sequence of pages leaves in the log.
 //! - [`exposition`]: pages and what parsers make of them; [`fuzz`]: any bytes for every parser.
+//! - [`simulation`]: log, endpoint and wal-maintenance of a box, driven from a seed.
 //! - [`wal`]: the log under truncation, damage, kills, power cuts and full disks.
 //! - [`remote`]: requests from the log.
 //! - [`web`]: the web server.
@@ -23,5 +24,6 @@ mod fuzz;
 mod http;
 mod remote;
 mod scrape;
+mod simulation;
 mod wal;
 mod web;

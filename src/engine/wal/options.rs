@@ -3,7 +3,7 @@
 use crate::disk::{Disk, RealDisk};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How records are compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +55,8 @@ pub struct WalOptions {
     pub lock_file: bool,
     /// What the data directory is on. Tests put another one below a log.
     pub disk: Arc<dyn Disk>,
+    /// The monotonic clock by which what is in memory gets old. Tests have another one.
+    pub now: fn() -> Instant,
 }
 
 impl WalOptions {
@@ -72,6 +74,7 @@ impl WalOptions {
             flush_after: Duration::from_secs(300),
             lock_file: true,
             disk: Arc::new(RealDisk),
+            now: Instant::now,
         }
     }
 }

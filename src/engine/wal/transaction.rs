@@ -79,7 +79,10 @@ impl Wal {
         }
         let mut writer = None;
         let mut end = match self.ring_for_commits() {
-            Some(ring) => LogEnd::in_memory(ring, self.segment_size_bytes()),
+            Some(ring) => {
+                let now = (self.options().now)();
+                LogEnd::in_memory(ring, self.segment_size_bytes(), now)
+            }
             None => {
                 let writer = writer.insert(self.shared.writer.lock());
                 LogEnd::Disk(writer.as_mut().ok_or(WalError::Closed)?)

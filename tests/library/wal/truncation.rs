@@ -1,9 +1,12 @@
 //! Truncation by age and by bytes, round by round: what must stay stays, what goes is counted, refs mean one series.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use scraped_engine::disk::faulty::{Before, Faults, FaultyDisk, Operation};
 use scraped_engine::disk::{Disk, RealDisk};
 use scraped_engine::metrics::Collect;
 use scraped_engine::metrics::page::Page;
@@ -17,6 +20,9 @@ use support::wal::{MIB, ask, ask_all, check_log, commit, open_with, options, ser
 use tempfile::TempDir;
 
 const MINUTE_MS: i64 = 60_000;
+
+/// As Linux has it.
+const EIO: i32 = 5;
 
 fn temp_dir() -> TempDir {
     TempDir::with_prefix("scraped-test-").unwrap()
@@ -259,4 +265,40 @@ fn a_query_beside_a_busy_daemon_sees_whole_series() {
     wal.close().unwrap();
     check_log(dir.path());
     assert!(checkpoint::list(&RealDisk, &dir.path().join("wal")).unwrap().len() == 1, "truncated meanwhile");
+}
+
+/// Some segments are gone then, and others are not: the log has not vanished.
+#[test]
+fn a_disk_that_fails_while_segments_are_removed_takes_nothing_else() {
+    let dir = temp_dir();
+    let disk = FaultyDisk::default();
+    let options = WalOptions {
+        retention_min_time: Duration::from_secs(10 * 60),
+        disk: Arc::new(disk.clone()),
+        ..options(dir.path())
+    };
+    for minute in 0..30 {
+        write_minute(&options, minute, &["up"]);
+    }
+    let (wal, _) = open_with(options);
+    let mut maintenance = Maintenance::new(wal.clone(), wal.reader().are_all_known());
+    let failing = disk.clone();
+    let removed = AtomicU32::new(0);
+    let before = Before::each(move |operation| {
+        if operation == Operation::Remove && removed.fetch_add(1, Ordering::Relaxed) == 3 {
+            failing.set(Faults::refusing([Operation::Remove], EIO));
+        }
+    });
+    disk.set(Faults { before: Some(before), ..Faults::default() });
+    for _ in 0..2 {
+        maintenance.cycle(Instant::now());
+        assert_eq!(*wal.trouble().lock(), "");
+    }
+    assert_eq!(counter(&wal, "prometheus_tsdb_wal_truncations_failed_total "), 1);
+    disk.heal();
+    maintenance.cycle(Instant::now());
+    assert_eq!(*wal.trouble().lock(), "");
+    wal.close().unwrap();
+    check_log(dir.path());
+    assert_eq!(minutes(dir.path(), "up"), (19..30).collect::<Vec<_>>());
 }

@@ -25,7 +25,7 @@ use crate::wal::keep::reserve::Reserve;
 use crate::wal::keep::retention;
 use crate::wal::keep::retention::{Bounds, Truncation, Usage};
 use crate::wal::keep::returned::Returned;
-use crate::wal::keep::truncate_files::{delete_files, truncate};
+use crate::wal::keep::truncate_files::{checkpoint_up_to, delete_files};
 use crate::wal::keep::truncate_series::compact_symbols;
 use crate::wal::memory::ring::Ring;
 use crate::wal::write::segment_writer::Rotated;
@@ -141,7 +141,7 @@ pub struct Maintenance {
     is_unsynced: bool,
     /// A segment that was left had lost its place by then.
     is_displaced: bool,
-    /// The last of the segments that a process which was killed had no time to remove.
+    /// The last of the segments that a checkpoint stands for and that are still to be removed.
     covered: Option<u32>,
     /// Segments that had vanished with what was in them, in the order in which they went; their disk may come back.
     lost: Vec<ClosedSegment>,
@@ -290,12 +290,13 @@ impl Maintenance {
         }
     }
 
-    /// Ends the truncation that was cut short before this start. Its readers know by now what they lose.
+    /// Removes what a checkpoint stands for by now: what was truncated, before this start or since. Its readers know what they
+    /// lose.
     fn remove_covered(&mut self) {
         let Some(last) = self.covered else { return };
         match delete_files(&self.wal, last) {
             Ok(()) => self.covered = None,
-            Err(error) => log::debug!("{error}; the next round tries again"),
+            Err(error) => log::warn!("{error}; the next round tries again"),
         }
     }
 
@@ -454,7 +455,7 @@ impl Maintenance {
             Some(skipped) if skipped >= current => {
                 flush::begin_behind(&self.wal, &mut self.closed, skipped, reserve)
             }
-            _ => truncate(&self.wal, truncation.last, &self.closed, reserve),
+            _ => checkpoint_up_to(&self.wal, truncation.last, &self.closed, reserve),
         };
         metrics.truncate_duration.observe_duration(start.elapsed());
         let truncated = match truncated {
@@ -469,6 +470,13 @@ impl Maintenance {
         self.closed.retain(|segment| segment.number > truncated.last);
         self.checkpoint_bytes = truncated.checkpoint_bytes;
         self.note_lost(truncation);
+        // Some may be gone, and the others are not of the log any more.
+        self.covered = Some(truncated.last);
+        self.remove_covered();
+        if self.covered.is_some() {
+            self.wal.metrics().truncations_failed.inc();
+            return false;
+        }
         log::info!(
             "write-ahead log truncated up to segment {:08} in {:.3} s: {} bytes removed, {} series in the checkpoint \
              ({} bytes), {} series ended, {} samples younger than storage.agent.retention.min-time lost",

@@ -19,15 +19,17 @@ pub(in crate::wal) enum LogEnd<'a> {
         ring: &'a Ring,
         /// Most bytes of a segment.
         segment_size_bytes: u64,
+        /// The time of the commit.
+        now: Instant,
         /// It has become so full that it is to be written.
         is_filling: bool,
     },
 }
 
 impl<'a> LogEnd<'a> {
-    /// The memory end, with the size of segments in bytes.
-    pub(in crate::wal) fn in_memory(ring: &'a Ring, segment_size_bytes: u64) -> Self {
-        LogEnd::Memory { ring, segment_size_bytes, is_filling: false }
+    /// The memory end, with the size of segments in bytes and the time of the commit.
+    pub(in crate::wal) fn in_memory(ring: &'a Ring, segment_size_bytes: u64, now: Instant) -> Self {
+        LogEnd::Memory { ring, segment_size_bytes, now, is_filling: false }
     }
 
     /// Number of the segment that the next batch most probably goes to.
@@ -54,8 +56,8 @@ impl<'a> LogEnd<'a> {
     pub(in crate::wal) fn append(&mut self, batch: &RecordBatch, holds: BatchSamples) -> io::Result<u32> {
         match self {
             LogEnd::Disk(writer) => writer.append(batch, holds),
-            LogEnd::Memory { ring, segment_size_bytes, is_filling } => {
-                let appended = ring.append(batch, holds, *segment_size_bytes, Instant::now());
+            LogEnd::Memory { ring, segment_size_bytes, now, is_filling } => {
+                let appended = ring.append(batch, holds, *segment_size_bytes, *now);
                 let appended = appended.map_err(|_| io::Error::from_raw_os_error(libc::ENOSPC))?;
                 *is_filling |= appended.is_filling;
                 Ok(appended.segment)

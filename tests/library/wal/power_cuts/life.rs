@@ -18,8 +18,9 @@ use scraped_engine::wal::keep::flush;
 use scraped_engine::wal::keep::maintenance::Maintenance;
 use scraped_engine::wal::options::WalOptions;
 
-use super::endpoint::{Endpoint, N_SHARDS, URL, claim};
-use super::samples::{Fate, Fates, Moment, N_SERIES, Sample, labels, value};
+use super::fates::{Fate, Fates, Moment};
+use crate::simulation::endpoint::{Endpoint, Found, N_SHARDS, URL, claim};
+use crate::simulation::samples::{N_SERIES, Sample, labels, value};
 
 /// Something happens so many times in a life.
 const N_EVENTS: usize = 700;
@@ -210,9 +211,10 @@ impl Living {
 
     fn read(&mut self) {
         for _ in 0..8 {
-            self.endpoint.read();
+            if let Found::Lost(_, n_lost) = self.endpoint.read() {
+                assert_eq!(n_lost, 0, "what the endpoint had not read was removed");
+            }
         }
-        assert_eq!(self.endpoint.n_lost, 0, "what the endpoint had not read was removed");
     }
 
     /// Requests go to the endpoint, and answers come back.
@@ -241,14 +243,15 @@ impl Living {
     }
 
     fn save(&mut self) {
-        let position = self.endpoint.save(&self.positions);
+        let position = self.endpoint.save(&self.positions).expect("the position can be saved");
         let moment = self.moment();
         self.saves.push((moment, position));
     }
 
     fn reload(&mut self) {
         if self.draw.once_in(2) {
-            return self.endpoint.reload();
+            self.endpoint.reload();
+            return;
         }
         // Its section goes and comes again.
         self.save();
@@ -291,7 +294,7 @@ fn start(options: &WalOptions) -> (Wal, Maintenance, Positions, Endpoint) {
     let claim = claim(&wal, &positions, summary.samples > 0);
     let known = wal.reader().are_all_known();
     let mut endpoint = Endpoint::new(&wal, claim);
-    endpoint.save(&positions);
+    endpoint.save(&positions).expect("the position can be saved");
     positions.enlist([URL].into_iter()).expect("the endpoint can be remembered");
     let maintenance = Maintenance::new(wal.clone(), known);
     (wal, maintenance, positions, endpoint)

@@ -5,10 +5,8 @@
 //! synced survives, and by the order in which it was done. [`start`] opens each: nothing is lost that was durable and not
 //! acknowledged, nothing is invented, what comes twice was not saved as acknowledged, and the log is whole.
 
-mod endpoint;
+mod fates;
 mod life;
-mod reading;
-mod samples;
 mod start;
 
 use std::thread;

@@ -12,9 +12,10 @@ use scraped_engine::wal::keep::maintenance::Maintenance;
 use scraped_engine::wal::options::WalOptions;
 use support::wal::{check_log, commit};
 
-use super::endpoint::{Endpoint, N_SHARDS, REQUEST_SAMPLES, claim};
+use super::fates::Moment;
 use super::life::{Life, disk};
-use super::samples::{Moment, Sample};
+use crate::simulation::endpoint::{Endpoint, N_SHARDS, REQUEST_SAMPLES, claim};
+use crate::simulation::samples::Sample;
 
 /// A start takes no longer, on a machine that does other things as well.
 const LONGEST_START: Duration = Duration::from_secs(2);

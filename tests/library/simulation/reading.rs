@@ -10,16 +10,16 @@ use scraped_engine::wal::head::LogReader;
 use super::samples::{Sample, recognised};
 
 /// A record, and the samples in it.
-pub(super) struct Read {
-    pub(super) end: Mark,
-    pub(super) samples: Vec<Sample>,
+pub(crate) struct Read {
+    pub(crate) end: Mark,
+    pub(crate) samples: Vec<Sample>,
 }
 
 /// The next record; `None` where there is none, and why.
 ///
 /// # Panics
 /// Something in it is damaged, has no series, or was never scraped.
-pub(super) fn next(log: &LogReader, follower: &mut Follower) -> Result<Read, Ended> {
+pub(crate) fn next(log: &LogReader, follower: &mut Follower) -> Result<Read, Ended> {
     let mut found = None;
     let visit = &mut |at: Position, position, bytes: &[u8]| {
         let samples: Vec<_> = match record::decode(bytes) {
@@ -33,7 +33,9 @@ pub(super) fn next(log: &LogReader, follower: &mut Follower) -> Result<Read, End
     let Some((segment, end, samples)) = found else { return Err(ended) };
     let refs: Vec<u64> = samples.iter().map(|sample| sample.series_ref).collect();
     let mut handles = Vec::new();
-    log.handles(segment, &refs, &mut handles).expect("the segment is there");
+    if log.handles(segment, &refs, &mut handles).is_err() {
+        return Err(Ended::Truncated);
+    }
     let handles: Vec<_> = handles.into_iter().map(|it| it.expect("a series before its sample")).collect();
     let mut recognised_samples = Vec::new();
     log.visit_labels(&handles, |idx, labels| {
