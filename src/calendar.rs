@@ -49,3 +49,46 @@ impl fmt::Display for Seconds {
         if fraction_ms > 0 { write!(f, ".{fraction_ms:03}") } else { Ok(()) }
     }
 }
+
+/// Seconds since the Unix epoch of `Sun, 06 Nov 1994 08:49:37 GMT`, the one form of a date that senders use (RFC 9110, 5.6.7).
+pub fn http_date(text: &str) -> Option<u64> {
+    const MONTHS: [&str; 12] =
+        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let (_, rest) = text.split_once(", ")?;
+    let mut parts = rest.split(' ');
+    let day: u64 = parts.next()?.parse().ok()?;
+    let month = parts.next()?;
+    let month = MONTHS.iter().position(|name| *name == month)? as i64 + 1;
+    let year: u64 = parts.next()?.parse().ok()?;
+    let mut time = parts.next()?.splitn(3, ':').map(|part| part.parse::<u64>().ok());
+    let (hour, minute, second) = (time.next()??, time.next()??, time.next()??);
+    let is_time = hour < 24 && minute < 60 && second < 62;
+    if parts.next() != Some("GMT") || !(1970..10_000).contains(&year) || !(1..=31).contains(&day) || !is_time
+    {
+        return None;
+    }
+    let days = u64::try_from(days_from_civil(year as i64, month, day as i64)).ok()?;
+    Some((days * 24 + hour) * 3600 + minute * 60 + second)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::http_date;
+
+    #[test]
+    fn dates_of_http() {
+        assert_eq!(http_date("Sun, 06 Nov 1994 08:49:37 GMT"), Some(784_111_777));
+        assert_eq!(http_date("Thu, 29 Feb 2024 00:00:00 GMT"), Some(1_709_164_800));
+        assert_eq!(http_date("Thu, 01 Jan 1970 00:00:00 GMT"), Some(0));
+        for wrong in [
+            "",
+            "soon",
+            "Sun, 06 Nov 1994",
+            "Sun, 06 Nov 1994 08:49:37 CET",
+            "Sun, 99 Foo 1 1:1:1 GMT",
+            "Sun, 06 Nov 1994 18446744073709551615:49:37 GMT",
+        ] {
+            assert_eq!(http_date(wrong), None, "{wrong}");
+        }
+    }
+}

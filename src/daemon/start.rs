@@ -7,6 +7,7 @@ use std::time::Duration;
 use crossbeam_channel::Sender;
 
 use crate::clock::Clock;
+use crate::clock::metrics::ClockMetrics;
 use crate::config::Config;
 use crate::config::web::WebConfig;
 use crate::config::web::server_tls::ClientAuth;
@@ -48,6 +49,7 @@ pub(super) struct Shown {
     pub(super) scrape: Arc<ScrapeMetrics>,
     pub(super) discovery: Arc<DiscoveryMetrics>,
     pub(super) remote: Arc<RemoteMetrics>,
+    pub(super) clock: Arc<ClockMetrics>,
     /// The way of the web to the scheduler.
     pub(super) on_demand: Arc<OnDemand>,
     /// Of all targets, for remote write.
@@ -67,6 +69,7 @@ impl Shown {
             scrape: Arc::default(),
             discovery: Arc::default(),
             remote: Arc::default(),
+            clock: Arc::default(),
             on_demand: Arc::default(),
             families: Arc::new(MetadataStore::new()),
             written: Arc::new(Written::by_clock(move || clock.wall_ms())),
@@ -78,6 +81,7 @@ impl Shown {
         shown.registry.register(Arc::clone(&shown.scrape) as _);
         shown.registry.register(Arc::clone(&shown.board) as _);
         shown.registry.register(Arc::clone(&shown.discovery) as _);
+        shown.registry.register(Arc::clone(&shown.clock) as _);
         shown.registry.register(Arc::clone(&shown.written) as _);
         shown
     }
@@ -173,6 +177,7 @@ pub(super) fn start_web(
         board: Arc::clone(&shown.board),
         complaints: Arc::clone(&shown.discovery.complaints),
         remote: Arc::clone(&shown.remote),
+        clock: Arc::clone(&shown.clock),
         on_demand: Arc::clone(&shown.on_demand),
         written: Arc::clone(&shown.written),
         log: wal.reader(),

@@ -4,6 +4,9 @@
 //! its start. Until then targets are scraped and shown, their samples are refused and counted, and readiness says why.
 
 use crate::clock::Clock;
+use crate::clock::keeper;
+use crate::clock::keeper::{Keeper, Waiting};
+use crate::clock::metrics::ClockMetrics;
 use crate::commands::check;
 use crate::config::Config;
 use crate::daemon::start::Shown;
@@ -55,6 +58,10 @@ const LEAST_MAX_SERIES: u64 = 10_000;
 pub(super) struct Storage {
     wal: Wal,
     clock: Clock,
+    waiting: Waiting,
+    clock_metrics: Arc<ClockMetrics>,
+    /// Samples wait for their time, and the one that ends that was not started yet.
+    keeper: Option<Keeper>,
     flush_deadline: Duration,
     /// Metadata goes into the log.
     metadata_records: bool,
@@ -73,6 +80,7 @@ pub(super) struct Storage {
 struct Users {
     remote: remote::manager::Handle,
     maintenance: maintenance::Handle,
+    keeper: Option<keeper::Handle>,
 }
 
 impl Storage {
@@ -92,6 +100,9 @@ impl Storage {
         let mut storage = Storage {
             wal,
             clock,
+            waiting: flags.clock,
+            clock_metrics: Arc::clone(&shown.clock),
+            keeper: None,
             flush_deadline: flags.flush_deadline,
             metadata_records: flags.features.metadata_wal_records,
             families: Arc::clone(&shown.families),
@@ -147,7 +158,11 @@ impl Storage {
 
     /// Scraping has ended: sends what there is, and closes the log. `step` is called with the name of what has stopped.
     pub(super) fn stop(self, step: impl Fn(&str)) {
-        if let Some(Users { remote, maintenance }) = self.users {
+        if let Some(Users { remote, maintenance, keeper }) = self.users {
+            if let Some(keeper) = keeper {
+                keeper.stop();
+                step("clock-keeper");
+            }
             // While the log is open: what it holds now is all that is to be sent.
             remote.stop();
             step("remote write");
@@ -198,7 +213,8 @@ impl Storage {
         // Last: if this is not the first try, it lets commits in, and what is committed from then on is sent.
         let maintenance =
             maintenance::Handle::spawn(self.wal.clone(), readers_known).map_err(StartError::Thread)?;
-        self.users = Some(Users { remote, maintenance });
+        let keeper = self.keeper.take().map(Keeper::spawn).transpose().map_err(StartError::Thread)?;
+        self.users = Some(Users { remote, maintenance, keeper });
         Ok(())
     }
 
@@ -215,7 +231,12 @@ impl Storage {
         })?;
         announce_replay(&self.wal, &summary, running);
         self.prepare_metadata_records();
-        mend_order(&self.wal, &summary, &self.clock);
+        let metrics = Arc::clone(&self.clock_metrics);
+        self.keeper =
+            Keeper::begin(self.clock.clone(), &self.wal, summary.newest_ts_ms, self.waiting, metrics);
+        if self.keeper.is_none() {
+            mend_order(&self.wal, &summary, &self.clock);
+        }
         let has_data = summary.samples > 0;
         self.has_data = Some(has_data);
         Ok(has_data)

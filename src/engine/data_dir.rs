@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use crate::disk::{Access, Disk};
 
 /// What may stand in the data directory; anything else there is somebody else's.
-const OUR_NAMES: [&str; 6] = ["wal", "remote", "discovery", "lock", "reserve", "version"];
+const OUR_NAMES: [&str; 7] = ["wal", "remote", "discovery", "unstamped", "lock", "reserve", "version"];
 
 /// Bits of a mode that say what others may do.
 const OTHERS: u32 = 0o077;

@@ -1,5 +1,6 @@
 //! The command line of the daemon, with Prometheus' flag names.
 
+use crate::clock::keeper::Waiting;
 use crate::flags::error::FlagError;
 use crate::flags::features::Features;
 use crate::flags::foreign;
@@ -43,6 +44,7 @@ pub struct Flags {
     pub auto_reload_interval: Duration,
     pub wal: WalOptions,
     pub memory_first: MemoryFirst,
+    pub clock: Waiting,
     /// `None`: from the memory that there may be; 0: no bound.
     pub max_series: Option<u64>,
     pub flush_deadline: Duration,
@@ -87,6 +89,7 @@ impl Default for Flags {
             auto_reload_interval: Duration::ZERO,
             wal: WalOptions::at(""),
             memory_first: MemoryFirst::Off,
+            clock: Waiting { max: Duration::ZERO, asks_servers: false },
             max_series: None,
             flush_deadline: Duration::ZERO,
             discovery_reload_interval: Duration::ZERO,

@@ -242,6 +242,31 @@ pub(crate) const FLAGS: &[Flag] = &[
         },
     },
     Flag {
+        name: "clock.wait",
+        value: "DURATION",
+        default: "10m",
+        doc: "Where the clock is behind the program, the log or the data directory, hold samples until it is right, and then \
+              give\n        them their time; after as long take the clock as it is. 0: at once.",
+        apply: |flags, text| {
+            flags.clock.max = parse_duration(text)?;
+            Ok(())
+        },
+    },
+    Flag {
+        name: "clock.from",
+        value: "SOURCE",
+        default: "system",
+        doc: "Whose clock ends that: system, or endpoint (also the Date in an answer of an endpoint or a target).",
+        apply: |flags, text| {
+            flags.clock.asks_servers = match text {
+                "system" => false,
+                "endpoint" => true,
+                _ => return Err("must be system or endpoint".to_owned()),
+            };
+            Ok(())
+        },
+    },
+    Flag {
         name: "storage.remote.flush-deadline",
         value: "DURATION",
         default: "1m",

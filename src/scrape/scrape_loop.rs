@@ -171,7 +171,7 @@ impl ScrapeLoop {
             return self.store(worker, at, Err(error));
         }
         let mut body = worker.budget.wire_buffer();
-        let fetched = self.scraper.fetch(at.deadline, &mut body);
+        let fetched = self.scraper.fetch(at.deadline, &mut body, &worker.clock);
         watch.fetched(&fetched);
         let fetched = match fetched {
             Ok(fetched) => fetched,
@@ -587,7 +587,7 @@ fn page_rules<'a>(
         native_histogram_min_bucket_factor: config.native_histogram_min_bucket_factor,
         metadata_records: worker.metadata_records,
         ts_ms,
-        max_ts_ms: worker.clock.wall_ms().saturating_add(MAX_AHEAD.as_millis() as i64),
+        max_ts_ms: worker.clock.stamp_ms().saturating_add(MAX_AHEAD.as_millis() as i64),
     }
 }
 

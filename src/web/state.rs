@@ -1,5 +1,6 @@
 //! What pages are made of.
 
+use crate::clock::metrics::ClockMetrics;
 use crate::config::Config;
 use crate::discovery::complaints::Complaints;
 use crate::lifecycle::DaemonEvent;
@@ -39,6 +40,8 @@ pub struct WebState {
     pub complaints: Arc<Complaints>,
     /// All remote write endpoints.
     pub remote: Arc<RemoteMetrics>,
+    /// Which clock is believed.
+    pub clock: Arc<ClockMetrics>,
     /// To the data directory.
     pub written: Arc<Written>,
     /// The log, for what is to be written of it.

@@ -5,6 +5,7 @@ use crate::alone;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use scraped::clock::Clock;
 use scraped::config::ScrapeConfig;
 use scraped::scrape::fetch::scraper::Scraper;
 use scraped::scrape::targets::target_url::{TargetUrl, UrlScheme};
@@ -46,7 +47,7 @@ fn idle_and_hung_targets_hold_no_buffers() {
     let deadline = Instant::now() + 10 * PATIENCE;
     let fetch = |scraper: &mut Scraper| {
         let mut body = budget.wire_buffer();
-        scraper.fetch(deadline, &mut body).expect("a page");
+        scraper.fetch(deadline, &mut body, &Clock::system()).expect("a page");
     };
     // What is made once is not counted.
     fetch(&mut scraper(&address, "/page"));
@@ -70,7 +71,7 @@ fn idle_and_hung_targets_hold_no_buffers() {
     thread::scope(|scope| {
         for mut scraper in hung {
             let budget = &budget;
-            scope.spawn(move || scraper.fetch(deadline, &mut budget.wire_buffer()).expect_err("cancelled"));
+            scope.spawn(move || scraper.fetch(deadline, &mut budget.wire_buffer(), &Clock::system()).expect_err("cancelled"));
         }
         wait_until("all hang", || targets.n_requests("/hangs") == N_TARGETS);
         // The last one may still be on its way from sending to waiting.

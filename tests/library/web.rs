@@ -57,6 +57,7 @@ fn serve_as(lifecycle_enabled: bool, site: impl FnOnce(u16) -> Site) -> Server {
         registry,
         metrics,
         board: Arc::new(StatusBoard::default()),
+        clock: Arc::default(),
         complaints: Arc::default(),
         remote: Arc::new(RemoteMetrics::default()),
         on_demand: Arc::default(),

@@ -238,6 +238,8 @@ pub struct Metadata {
     pub kind: Kind,
     /// Length in bytes.
     pub bytes: u64,
+    /// When it was written last, in milliseconds since the Unix epoch by the clock of that time.
+    pub modified_ms: i64,
     /// The same for as long as it exists, whatever its name.
     pub id: FileId,
 }

@@ -155,8 +155,9 @@ fn kind_of(file_type: FileType) -> Kind {
 }
 
 fn metadata_of(metadata: &fs::Metadata) -> Metadata {
+    let modified_ms = metadata.mtime().saturating_mul(1000) + metadata.mtime_nsec() / 1_000_000;
     let id = FileId { device: metadata.dev(), inode: metadata.ino() };
-    Metadata { kind: kind_of(metadata.file_type()), bytes: metadata.len(), id }
+    Metadata { kind: kind_of(metadata.file_type()), bytes: metadata.len(), modified_ms, id }
 }
 
 #[cfg(test)]

@@ -9,9 +9,10 @@ use crate::metric_type::MetricType;
 use crate::series::SeriesHandle;
 use crate::wal::error::WalError;
 use crate::wal::head::Wal;
+use crate::wal::unstamped::Admission;
 use crate::wal::write::commit::CommitReport;
 use crate::wal::write::staged::ExemplarTime;
-use crate::wal::write::staged::{Staged, StagedSample};
+use crate::wal::write::staged::Staged;
 use std::fmt;
 
 /// Series an idle appender keeps room for; there are as many appenders as workers.
@@ -96,7 +97,7 @@ impl Appender {
 
     /// Stages one float sample; the order check happens in [`Appender::commit`].
     pub fn append(&mut self, handle: SeriesHandle, ts_ms: i64, value: f64) {
-        self.staged.samples.push(StagedSample { handle, ts_ms, value });
+        self.staged.push_sample(handle, ts_ms, value);
     }
 
     /// Stages one native histogram, which the caller has validated. Floats and histograms of a series share one
@@ -171,13 +172,24 @@ impl Appender {
     /// # Errors
     /// As there.
     pub fn commit_in_turns(&mut self, between: &mut dyn FnMut()) -> Result<CommitReport, WalError> {
-        let committed = self.wal.commit(&self.staged, between);
+        let committed = self.commit_or_wait(between);
         match &committed {
             // A series that could not be written stays: its next sample logs it, or truncation removes it.
             Ok(_) | Err(WalError::Poisoned { .. }) => self.clear(),
             Err(_) => self.rollback(),
         }
         committed
+    }
+
+    /// What has no time yet waits in front of the log.
+    fn commit_or_wait(&mut self, between: &mut dyn FnMut()) -> Result<CommitReport, WalError> {
+        if self.staged.is_unstamped() {
+            match self.wal.hold(&self.staged)? {
+                Admission::Waits(report) => return Ok(report),
+                Admission::Stamp(offset_ms) => self.staged.stamp(offset_ms),
+            }
+        }
+        self.wal.commit(&self.staged, between)
     }
 
     fn clear(&mut self) {

@@ -20,6 +20,7 @@ use crate::wal::metrics::WalMetrics;
 use crate::wal::open::lock::DirLock;
 use crate::wal::options::WalOptions;
 use crate::wal::rest::rest_before_slice;
+use crate::wal::unstamped::Unstamped;
 use crate::wal::write::commit::CommitBuffers;
 use crate::wal::write::room::Room;
 use crate::wal::write::segment_writer::SegmentWriter;
@@ -61,6 +62,8 @@ struct Shared {
     durable: Durable,
     /// The memory end of the log; `None`: there is none.
     ring: Option<Ring>,
+    /// What waits for a time in front of the log.
+    unstamped: Unstamped,
     /// The end of the log on the disk; `None` before the log is open, and once it is closed. A commit locks it under the head
     /// lock, unless it goes to the ring: then nothing that is locked for a commit waits for a disk.
     writer: Mutex<Option<SegmentWriter>>,
@@ -128,6 +131,11 @@ impl Wal {
     /// After a step of the wall clock the next sample of every series is in order whatever its timestamp.
     pub fn restart_order_check(&self) {
         self.shared.head.lock().table.restart_order_check();
+    }
+
+    /// How long a commit may be in memory alone; `None` where there is no memory end.
+    pub fn memory_age(&self) -> Option<Duration> {
+        self.shared.options.memory_bytes.map(|_| self.shared.options.flush_after)
     }
 
     /// Forgets the metadata of all series: what the log has of it is carried on into no checkpoint.
@@ -224,6 +232,11 @@ impl Wal {
     /// The memory end of the log.
     pub(in crate::wal) fn ring(&self) -> Option<&Ring> {
         self.shared.ring.as_ref()
+    }
+
+    /// What waits for a time in front of the log.
+    pub(in crate::wal) fn unstamped(&self) -> &Unstamped {
+        &self.shared.unstamped
     }
 
     /// How far the log survives a loss of power.

@@ -77,6 +77,9 @@ metrics_table! {
         samples_lost_to_vanishing: Counter => "scraped_wal_samples_lost_total" ["reason" = "vanished"];
         /// Samples in memory that went for newer ones, while the disk took none.
         samples_lost_to_full_memory: Counter => "scraped_wal_samples_lost_total" ["reason" = "memory_full"];
+        /// In memory and in side files.
+        unstamped_samples: Gauge => "scraped_unstamped_samples",
+            "Samples that wait for the time of the day: they have the time since the boot so far.";
         memory_bytes: Gauge => "scraped_wal_memory_bytes",
             "Bytes of the log that are in memory: not sent yet, or not written yet.";
         unusable: Gauge => "scraped_wal_unusable",

@@ -15,4 +15,5 @@ pub mod metrics;
 pub mod open;
 pub mod options;
 mod rest;
+pub mod unstamped;
 pub mod write;

@@ -27,6 +27,7 @@ use crate::wal::open::replay::Replayed;
 use crate::wal::open::replay_summary::ReplaySummary;
 use crate::wal::open::version;
 use crate::wal::options::WalOptions;
+use crate::wal::unstamped::Unstamped;
 use crate::wal::write::commit::CommitBuffers;
 use crate::wal::write::room::Room;
 use crate::wal::write::segment_writer::SegmentWriter;
@@ -66,6 +67,7 @@ impl Wal {
             readers: Readers::default(),
             durable: Durable::default(),
             ring: options.memory_bytes.map(Ring::new),
+            unstamped: Unstamped::new(options.memory_bytes),
             writer: Mutex::default(),
             head: Mutex::new(head),
             options,

@@ -195,9 +195,8 @@ mod tests {
             _ => addresses(&["127.0.0.2", "127.0.0.1"]),
         });
         let error = dialer.host("box", port, within(LATE)).expect_err("nobody there");
-        assert!(
-            error.to_string().contains(&format!("dial tcp 127.0.0.2:{port}: connect: connection refused"))
-        );
+        let expected = format!("dial tcp 127.0.0.2:{port}: connect: connection refused");
+        assert!(error.to_string().contains(&expected), "{error}");
         let (_, address) = dialer.host("box", port, within(LATE)).expect("connected");
         assert_eq!(address.ip(), IpAddr::from([127, 0, 0, 1]));
     }

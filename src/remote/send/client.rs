@@ -7,6 +7,8 @@
 use std::borrow::Cow;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use crate::calendar::http_date;
+use crate::clock::Clock;
 use crate::config::client::secret::Secret;
 use crate::config::remote_write::RemoteWriteConfig;
 use crate::http::address::url::Url;
@@ -98,13 +100,15 @@ impl SendOutcome {
 #[derive(Debug)]
 pub struct Client {
     http: HttpClient,
+    clock: Clock,
     timeout: Duration,
     retry_on_http_429: Option<bool>,
 }
 
 impl Client {
-    /// A client of an endpoint; nothing is opened yet. Those of one endpoint share `turn`.
-    pub fn new(config: &RemoteWriteConfig, turn: &Turn) -> Self {
+    /// A client of an endpoint; nothing is opened yet. Those of one endpoint share `turn`. What the endpoint says of the time
+    /// goes to `clock`.
+    pub fn new(config: &RemoteWriteConfig, turn: &Turn, clock: &Clock) -> Self {
         // Tenants and keys of APIs, as often as not.
         let private = config
             .headers
@@ -119,7 +123,8 @@ impl Client {
             true => HttpClient::in_turn(turn.clone(), url, headers, &config.http_client),
             false => HttpClient::new(url, headers, &config.http_client),
         };
-        Self { http, timeout: config.remote_timeout, retry_on_http_429: config.queue.retry_on_http_429 }
+        let (clock, timeout) = (clock.clone(), config.remote_timeout);
+        Self { http, clock, timeout, retry_on_http_429: config.queue.retry_on_http_429 }
     }
 
     /// Ends what runs, from another thread.
@@ -147,7 +152,10 @@ impl Client {
                 SendOutcome::WrongEndpoint { error: format!("{sentence}; {wrong}"), retry_after }
             }
             Err(error) => SendOutcome::Later { error: error.to_string(), retry_after: None },
-            Ok(answer) => outcome(&answer, message, self.retry_on_http_429),
+            Ok(answer) => {
+                self.clock.note_server(|| answer.header("Date"));
+                outcome(&answer, message, self.retry_on_http_429)
+            }
         }
     }
 }
@@ -251,43 +259,13 @@ fn retry_after(text: &str, now: SystemTime) -> Option<Duration> {
     then_s.checked_sub(now_s).map(Duration::from_secs)
 }
 
-/// Seconds since the epoch of `Sun, 06 Nov 1994 08:49:37 GMT`.
-fn http_date(text: &str) -> Option<u64> {
-    const MONTHS: [&str; 12] =
-        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-    let (_, rest) = text.split_once(", ")?;
-    let mut parts = rest.split(' ');
-    let day: u64 = parts.next()?.parse().ok()?;
-    let month = parts.next()?;
-    let month = MONTHS.iter().position(|name| *name == month)? as u64 + 1;
-    let year: u64 = parts.next()?.parse().ok()?;
-    let mut time = parts.next()?.splitn(3, ':').map(|part| part.parse::<u64>().ok());
-    let (hour, minute, second) = (time.next()??, time.next()??, time.next()??);
-    if parts.next() != Some("GMT") || !(1970..10_000).contains(&year) || !(1..=31).contains(&day) {
-        return None;
-    }
-    // Days from civil: years start in March, so that the leap day is the last.
-    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
-    let days = 365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1;
-    const DAYS_TO_EPOCH: u64 = 719_468;
-    Some((days.checked_sub(DAYS_TO_EPOCH)? * 24 + hour) * 3600 + minute * 60 + second)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Written, http_date, is_html, retry_after, what_is_wrong, written};
+    use super::{Written, is_html, retry_after, what_is_wrong, written};
     use std::time::{Duration, UNIX_EPOCH};
 
     #[test]
     fn dates_and_seconds_are_understood() {
-        assert_eq!(http_date("Sun, 06 Nov 1994 08:49:37 GMT"), Some(784_111_777));
-        assert_eq!(http_date("Thu, 29 Feb 2024 00:00:00 GMT"), Some(1_709_164_800));
-        assert_eq!(http_date("Thu, 01 Jan 1970 00:00:00 GMT"), Some(0));
-        for wrong in
-            ["", "soon", "Sun, 06 Nov 1994", "Sun, 06 Nov 1994 08:49:37 CET", "Sun, 99 Foo 1 1:1:1 GMT"]
-        {
-            assert_eq!(http_date(wrong), None, "{wrong}");
-        }
         let now = UNIX_EPOCH + Duration::from_secs(784_111_700);
         let check = |text: &str, seconds: Option<u64>| {
             assert_eq!(retry_after(text, now), seconds.map(Duration::from_secs), "{text}");

@@ -44,7 +44,7 @@ impl Handle {
         store: Arc<MetadataStore>,
         stop: StopToken,
     ) -> io::Result<Self> {
-        let client = Client::new(&shared.config, &shared.turn);
+        let client = Client::new(&shared.config, &shared.turn, &shared.clock);
         let canceller = client.canceller();
         let queue = &shared.config.queue;
         let backoff = Backoff::new(queue.min_backoff, queue.max_backoff);

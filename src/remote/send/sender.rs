@@ -78,7 +78,7 @@ pub enum Delivered {
 impl Sender {
     /// A connection to an endpoint; nothing is opened yet. Ends at once when `stop` is closed.
     pub fn new(shared: Arc<Shared>, stop: StopToken) -> Self {
-        let client = Client::new(&shared.config, &shared.turn);
+        let client = Client::new(&shared.config, &shared.turn, &shared.clock);
         let cancel_id = shared.register(client.canceller());
         let queue = &shared.config.queue;
         let backoff = Backoff::new(queue.min_backoff, queue.max_backoff);

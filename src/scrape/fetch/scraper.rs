@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::clock::Clock;
 use crate::config::ScrapeConfig;
 use crate::http::address::url::Url;
 use crate::http::error::{HttpError, HttpErrorKind, Phase};
@@ -123,12 +124,17 @@ impl Scraper {
     }
 
     /// One GET with one deadline over the whole exchange. `body` (of `BodyBudget::wire_buffer`, empty) gets the
-    /// body still packed, never more than the limit.
+    /// body still packed, never more than the limit. What the target says of the time goes to `clock`.
     ///
     /// # Errors
     /// Everything between the address and the last byte of the body, and every status but 200.
-    pub fn fetch(&mut self, deadline: Instant, body: &mut BodyBuffer) -> Result<Fetched, ScrapeError> {
-        let fetched = self.fetch_into(deadline, body);
+    pub fn fetch(
+        &mut self,
+        deadline: Instant,
+        body: &mut BodyBuffer,
+        clock: &Clock,
+    ) -> Result<Fetched, ScrapeError> {
+        let fetched = self.fetch_into(deadline, body, clock);
         if fetched.is_err() {
             // Others may wait for it, and the failed scrape is still to be written.
             body.release();
@@ -136,7 +142,12 @@ impl Scraper {
         fetched
     }
 
-    fn fetch_into(&mut self, deadline: Instant, body: &mut BodyBuffer) -> Result<Fetched, ScrapeError> {
+    fn fetch_into(
+        &mut self,
+        deadline: Instant,
+        body: &mut BodyBuffer,
+        clock: &Clock,
+    ) -> Result<Fetched, ScrapeError> {
         let client = match &mut self.way {
             Way::Http(client, None) => client,
             Way::Http(client, Some((path, bounds))) => {
@@ -157,6 +168,7 @@ impl Scraper {
             }
         };
         let mut response = client.get(deadline)?;
+        clock.note_server(|| response.header("Date"));
         let page = PageBody::of(&mut response, self.body_size_limit_bytes, self.last_wire_bytes)?;
         let (content_type, content_encoding) = (response.content_type(), page.content_encoding);
         page.read(&mut response, deadline, body)?;

@@ -1,9 +1,10 @@
 //! Wall-clock time of instants: the one place where the scraping side reads the wall clock for timestamps.
 //!
 //! Owned by the scheduler thread. Schedules are made of instants of the monotonic clock and never move; what changes
-//! when the wall clock steps is only the timestamp that an instant stands for.
+//! when the wall clock steps, or becomes known, is only the timestamp that an instant stands for.
 
 use crate::clock::{Clock, WALL_CLOCK_STEP};
+use scraped_engine::wal::unstamped::is_unstamped;
 use std::time::{Duration, Instant};
 
 /// Smaller differences are the two clocks being read one after the other by a thread that was interrupted in between.
@@ -72,7 +73,8 @@ impl Timing {
         }
         self.anchor = now;
         self.anchor_wall_ms = wall_ms;
-        if off <= WALL_CLOCK_STEP {
+        // That the time has become known is no step.
+        if off <= WALL_CLOCK_STEP || is_unstamped(wall_ms) != is_unstamped(expected_ms) {
             None
         } else if wall_ms > expected_ms {
             Some(ClockStep::Forward(off))
@@ -86,7 +88,7 @@ fn read_both(clock: &Clock) -> (Instant, i64) {
     let mut attempts_left = READING_ATTEMPTS;
     loop {
         let before = clock.now();
-        let wall_ms = clock.wall_ms();
+        let wall_ms = clock.stamp_ms();
         attempts_left -= 1;
         if attempts_left == 0 || before.elapsed() <= READING_MAX {
             return (before, wall_ms);

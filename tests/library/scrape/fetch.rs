@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use scraped::clock::Clock;
 use scraped::config::ScrapeConfig;
 use scraped::config::scrape_options::ScrapeLimits;
 use scraped::scrape::fetch::scraper::{Fetched, Scraper};
@@ -62,7 +63,8 @@ impl Fetch {
         let deadline = Instant::now() + timeout;
         let mut body = self.budget.wire_buffer();
         let mut decoded = self.budget.decoded_buffer();
-        let fetched = self.scraper.fetch(deadline, &mut body).map_err(|error| error.to_string())?;
+        let fetched =
+            self.scraper.fetch(deadline, &mut body, &Clock::system()).map_err(|error| error.to_string())?;
         assert_eq!(fetched.wire_bytes, body.len());
         let encoding = fetched.content_encoding;
         let page = self
@@ -114,7 +116,7 @@ fn the_request_is_that_of_prometheus() {
     // Without compression the target is told so.
     let mut scraper = Scraper::new(&url(&address, "/metrics"), &job(0, false), Duration::from_secs(10));
     let mut body = BodyBudget::new(1 << 20, 1 << 20).wire_buffer();
-    scraper.fetch(Instant::now() + PATIENCE, &mut body).expect("a page");
+    scraper.fetch(Instant::now() + PATIENCE, &mut body, &Clock::system()).expect("a page");
     let head = targets.last_head("/metrics");
     assert!(head.contains("\nAccept-Encoding: identity\n"), "{head}");
     assert!(head.contains("\nX-Prometheus-Scrape-Timeout-Seconds: 10\n"), "{head}");
@@ -278,7 +280,9 @@ fn hung_targets_hold_nothing_of_the_budget() {
                     let url = url(&targets.address(), path);
                     let mut scraper = Scraper::new(&url, &job(0, true), SHORT);
                     let mut body = budget.wire_buffer();
-                    scraper.fetch(Instant::now() + 2 * SHORT, &mut body).expect_err("no page");
+                    scraper
+                        .fetch(Instant::now() + 2 * SHORT, &mut body, &Clock::system())
+                        .expect_err("no page");
                 });
             }
         }

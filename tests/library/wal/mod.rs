@@ -8,3 +8,4 @@ mod kinds;
 mod power_cuts;
 mod returned;
 mod truncation;
+mod unstamped;

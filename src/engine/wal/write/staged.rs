@@ -8,6 +8,8 @@ use crate::metric_type::MetricType;
 use crate::series::SeriesHandle;
 use crate::wal::format::record::histograms::{HistogramKind, put_histogram};
 use crate::wal::format::record::labels::{LabelPairs, put_labels};
+use crate::wal::unstamped::{is_unstamped, stamped};
+use std::mem::size_of;
 use std::ops::Range;
 
 /// Staged entries an idle appender keeps room for; there are as many appenders as workers.
@@ -71,7 +73,7 @@ impl Progress {
 }
 
 /// Everything staged.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(in crate::wal) struct Staged {
     pub(in crate::wal) samples: Vec<StagedSample>,
     histograms: Vec<Histograms>,
@@ -111,10 +113,26 @@ struct Metadata {
 }
 
 impl Staged {
+    pub(in crate::wal) fn push_sample(&mut self, handle: SeriesHandle, ts_ms: i64, value: f64) {
+        self.samples.push(StagedSample { handle, ts_ms, value });
+    }
+
     pub(in crate::wal) fn push_histogram(&mut self, handle: SeriesHandle, ts_ms: i64, histogram: &Histogram) {
         put_histogram(&mut self.histogram_bytes, histogram);
         let (kind, end) = (HistogramKind::of(histogram), self.histogram_bytes.len());
         self.histograms.push(Histograms { handle, ts_ms, kind, end });
+    }
+
+    /// Adds a histogram that [`put_histogram`] wrote.
+    pub(in crate::wal) fn push_encoded_histogram(
+        &mut self,
+        handle: SeriesHandle,
+        ts_ms: i64,
+        kind: HistogramKind,
+        encoded: &[u8],
+    ) {
+        self.histogram_bytes.extend_from_slice(encoded);
+        self.histograms.push(Histograms { handle, ts_ms, kind, end: self.histogram_bytes.len() });
     }
 
     /// `labels` are in order of name.
@@ -185,6 +203,46 @@ impl Staged {
                 StagedMetadata { handle, metric_type, unit, help }
             },
         )
+    }
+
+    /// Whether it has the time since the boot and no other. What a scrape says of itself comes last and is as old as the
+    /// scrape, whatever timestamps its page has.
+    pub(in crate::wal) fn is_unstamped(&self) -> bool {
+        self.samples.last().is_some_and(|sample| is_unstamped(sample.ts_ms))
+    }
+
+    /// What counts from the boot gets the time of the day: the boot was `offset_ms` behind the Unix epoch.
+    pub(in crate::wal) fn stamp(&mut self, offset_ms: i64) {
+        self.samples.iter_mut().for_each(|sample| sample.ts_ms = stamped(sample.ts_ms, offset_ms));
+        self.histograms
+            .iter_mut()
+            .for_each(|histogram| histogram.ts_ms = stamped(histogram.ts_ms, offset_ms));
+        self.exemplars.iter_mut().for_each(|exemplar| {
+            exemplar.time = match exemplar.time {
+                ExemplarTime::Own(ts_ms) => ExemplarTime::Own(stamped(ts_ms, offset_ms)),
+                ExemplarTime::OfSample(ts_ms) => ExemplarTime::OfSample(stamped(ts_ms, offset_ms)),
+            }
+        });
+    }
+
+    /// Memory of all that is staged, in bytes.
+    pub(in crate::wal) fn memory_bytes(&self) -> u64 {
+        let entries = self.samples.len() * size_of::<StagedSample>()
+            + self.histograms.len() * size_of::<Histograms>()
+            + self.exemplars.len() * size_of::<Exemplars>()
+            + self.metadata.len() * size_of::<Metadata>();
+        let bytes = self.histogram_bytes.len() + self.exemplar_labels.len() + self.metadata_text.len();
+        (entries + bytes + size_of::<Self>()) as u64
+    }
+
+    /// Histograms.
+    pub(in crate::wal) fn n_histograms(&self) -> usize {
+        self.histograms.len()
+    }
+
+    /// Exemplars.
+    pub(in crate::wal) fn n_exemplars(&self) -> usize {
+        self.exemplars.len()
     }
 
     /// Samples and histograms.

@@ -1,0 +1,398 @@
+//! Samples without a time on the disk: `unstamped/<number>.<boot>` in the data directory, one file for each process that had
+//! some, in the format of a segment and complete in itself.
+//!
+//! Owned by the keeper of the clock. Once the time is known, what stands in them is committed to the log, oldest first. When
+//! a boot was whose clock never became right can only be estimated: it ended no later than the next one began. The place that
+//! it gets becomes part of the file's name, so that a second attempt after a kill writes nothing twice.
+
+use crate::data_dir;
+use crate::disk::{Access, Disk, DiskFile};
+use crate::labels::builder::LabelsBuilder;
+use crate::series::SeriesHandle;
+use crate::sorting::sort_by_key;
+use crate::wal::error::WalError;
+use crate::wal::format::record::exemplars::ExemplarEntry;
+use crate::wal::format::record::metadata::MetadataEntry;
+use crate::wal::format::record::samples::Sample;
+use crate::wal::format::record::{self, Record};
+use crate::wal::format::segment;
+use crate::wal::format::segment_reader::{SegmentReader, Tail};
+use crate::wal::head::Wal;
+use crate::wal::keep::flush;
+use crate::wal::options::Compression;
+use crate::wal::unstamped::{EPOCH_MS, is_unstamped, stamped};
+use crate::wal::write::encoded_records::Records;
+use crate::wal::write::staged::{ExemplarTime, Staged};
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// In the data directory.
+const DIR: &str = "unstamped";
+
+/// All files together have no more bytes. What comes then stays in memory, where the oldest goes last.
+const MAX_BYTES: u64 = 64 << 20;
+
+/// Entries that are committed at a time.
+const COMMIT_ENTRIES: usize = 4096;
+
+/// The files, and the one that this process writes.
+#[derive(Debug)]
+pub struct SideFiles {
+    wal: Wal,
+    dir: PathBuf,
+    /// Which boot this is; no dot is in it.
+    boot: String,
+    current: Option<Current>,
+    /// Bytes of the files that other processes left.
+    others_bytes: u64,
+    /// Samples in the one of this process.
+    n_spilled: u64,
+}
+
+#[derive(Debug)]
+struct Current {
+    path: PathBuf,
+    file: Arc<dyn DiskFile>,
+    bytes: u64,
+    /// Whose record stands in it.
+    series: HashSet<SeriesHandle>,
+}
+
+/// A file by its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct SideFile {
+    number: u32,
+    boot: String,
+    /// When that boot was, if that was settled before.
+    offset_ms: Option<i64>,
+    path: PathBuf,
+}
+
+/// What was stamped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stamped {
+    /// Samples and histograms of earlier boots, whose time is an estimate.
+    pub estimated: u64,
+    /// Places in the files that could not be read.
+    pub damaged_places: u64,
+}
+
+impl SideFiles {
+    /// Looks at what earlier processes left in the data directory. `boot` says which boot this is.
+    pub fn open(wal: &Wal, boot: &str) -> Self {
+        let dir = wal.path().join(DIR);
+        let mut files = Self {
+            wal: wal.clone(),
+            dir,
+            boot: boot.replace('.', "-"),
+            current: None,
+            others_bytes: 0,
+            n_spilled: 0,
+        };
+        files.others_bytes = files.disk().bytes_under(&files.dir).unwrap_or(0);
+        files
+    }
+
+    /// Whether there is something to stamp.
+    pub fn is_empty(&self) -> bool {
+        self.others_bytes == 0 && self.current.is_none()
+    }
+
+    fn disk(&self) -> &dyn Disk {
+        &*self.wal.options().disk
+    }
+
+    /// Samples that wait, here and in memory, go to the page of metrics.
+    pub fn note_waiting(&self) {
+        let n_samples = self.wal.unstamped().n_samples() + self.n_spilled;
+        self.wal.metrics().unstamped_samples.set(n_samples as f64);
+    }
+
+    /// Writes what waits in memory if some of it has waited for longer than `max_age`, or there is little room left.
+    ///
+    /// # Errors
+    /// As [`SideFiles::spill`].
+    pub fn spill_if_due(&mut self, max_age: Duration, now: Instant) -> Result<(), WalError> {
+        match self.wal.unstamped().is_spill_due(max_age, now) {
+            true => self.spill(),
+            false => Ok(()),
+        }
+    }
+
+    /// Writes what waits in memory, and makes it durable.
+    ///
+    /// # Errors
+    /// The disk refused, or the files would become too large: it waits in memory as before.
+    pub fn spill(&mut self) -> Result<(), WalError> {
+        let taken = self.wal.unstamped().take();
+        if taken.is_empty() {
+            return Ok(());
+        }
+        let written = self.write(taken.iter().map(|held| &held.staged));
+        match &written {
+            Ok(()) => self.n_spilled += taken.iter().map(|held| held.staged.n_samples() as u64).sum::<u64>(),
+            Err(_) => self.wal.unstamped().put_back(taken),
+        }
+        written
+    }
+
+    fn write<'a>(&mut self, staged: impl Iterator<Item = &'a Staged>) -> Result<(), WalError> {
+        if self.current.is_none() {
+            self.current = Some(self.begin()?);
+        }
+        let Some(Current { path, file, bytes, series }) = &mut self.current else { return Ok(()) };
+        let mut records = Records::new(Compression::Snappy);
+        let mut new_series = Vec::new();
+        let mut labels = LabelsBuilder::new();
+        let mut pages = Vec::new();
+        // Each by itself: a series may change its kind from one to the next.
+        for staged in staged {
+            for handle in staged.handles() {
+                if series.insert(handle) {
+                    new_series.push(handle);
+                    self.wal.with_table(|table, _| table.labels_into(handle.series_ref, &mut labels));
+                    records.push_series(u64::from(handle.series_ref.0.get()), labels.iter());
+                }
+            }
+            push(&mut records, staged);
+            records.finish().cut_into_pages(*bytes, &mut pages);
+            records.clear();
+        }
+        let is_room = self.others_bytes + *bytes + pages.len() as u64 <= MAX_BYTES;
+        let written = match is_room {
+            true => file.write_all(&pages).and_then(|()| file.sync()),
+            false => Err(std::io::Error::from_raw_os_error(libc::ENOSPC)),
+        };
+        if let Err(cause) = written {
+            // What stands there of it is cut off, so that what comes next is read.
+            let _ = file.set_len(*bytes);
+            for handle in &new_series {
+                series.remove(handle);
+            }
+            return Err(WalError::io("write samples without a time to", path)(cause));
+        }
+        *bytes += pages.len() as u64;
+        Ok(())
+    }
+
+    fn begin(&self) -> Result<Current, WalError> {
+        let disk = self.disk();
+        data_dir::create_dirs(disk, &self.dir).map_err(WalError::io("create", &self.dir))?;
+        let number = self.list()?.last().map_or(0, |last| last.number.saturating_add(1));
+        let path = self.dir.join(format!("{number:08}.{}", self.boot));
+        let file = disk.open(&path, Access::CreateNew).map_err(WalError::io("create", &path))?;
+        segment::sync_dir(disk, &self.dir)?;
+        Ok(Current { path, file, bytes: 0, series: HashSet::new() })
+    }
+
+    /// Oldest first.
+    fn list(&self) -> Result<Vec<SideFile>, WalError> {
+        if !self.disk().exists(&self.dir) {
+            return Ok(Vec::new());
+        }
+        let entries = self.disk().list(&self.dir).map_err(WalError::io("read", &self.dir))?;
+        let file = |name: &str| {
+            let mut parts = name.split('.');
+            let (number, boot) = (parts.next()?.parse().ok()?, parts.next()?.to_owned());
+            let offset_ms = parts.next().and_then(|offset| offset.parse().ok());
+            Some(SideFile { number, boot, offset_ms, path: self.dir.join(name) })
+        };
+        let mut files: Vec<_> =
+            entries.iter().filter_map(|entry| entry.name.to_str().and_then(file)).collect();
+        sort_by_key(&mut files, |file| file.number);
+        Ok(files)
+    }
+
+    /// The time is known: this boot was `offset_ms` behind the Unix epoch. Commits all that waits, on the disk and in memory;
+    /// what is staged without a time from now on is stamped when it is committed.
+    ///
+    /// # Errors
+    /// A file cannot be read or removed; it is tried again at the next start. All else is done.
+    pub fn stamp(&mut self, offset_ms: i64) -> Result<Stamped, WalError> {
+        self.current = None;
+        let mut done = Stamped::default();
+        let mut files = self.list().unwrap_or_default();
+        let mut outcome = self.settle_offsets(&mut files, offset_ms);
+        let mut read = Vec::new();
+        for file in &files {
+            match self.commit_file(file, offset_ms, &mut done) {
+                Ok(()) => read.push(file),
+                Err(error) => outcome = Err(error),
+            }
+        }
+        self.wal.stamp_held(offset_ms);
+        // What was durable is to stay so.
+        let is_durable = read.is_empty()
+            || flush::request(&self.wal.reader())
+                .is_some_and(|answer| answer.recv().is_ok_and(|written| written.is_ok()));
+        if is_durable {
+            for file in read {
+                let removed = self.disk().remove_file(&file.path);
+                outcome = outcome.and(removed.map_err(WalError::io("remove", &file.path)));
+            }
+        }
+        (self.others_bytes, self.n_spilled) = (0, 0);
+        self.note_waiting();
+        outcome.map(|()| done)
+    }
+
+    /// Decides of each file when its boot was, and writes that into its name.
+    fn settle_offsets(&self, files: &mut [SideFile], offset_ms: i64) -> Result<(), WalError> {
+        // When the boot behind it began.
+        let (mut later_boot, mut later_ms) = (self.boot.clone(), offset_ms);
+        for file in files.iter_mut().rev() {
+            let offset_ms = match file.offset_ms {
+                Some(settled_ms) => settled_ms,
+                None if file.boot == later_boot => later_ms,
+                None => later_ms.saturating_sub(self.newest_ms(&file.path)?),
+            };
+            (later_boot, later_ms) = (file.boot.clone(), offset_ms);
+            if file.offset_ms.is_none() {
+                let path = self.dir.join(format!("{:08}.{}.{offset_ms}", file.number, file.boot));
+                self.disk().rename(&file.path, &path).map_err(WalError::io("rename to", &path))?;
+                (file.offset_ms, file.path) = (Some(offset_ms), path);
+            }
+        }
+        if !files.is_empty() {
+            segment::sync_dir(self.disk(), &self.dir)?;
+        }
+        Ok(())
+    }
+
+    /// Milliseconds from the boot to the newest sample in a file.
+    fn newest_ms(&self, path: &Path) -> Result<i64, WalError> {
+        let mut newest_ms = 0;
+        let mut note = |ts_ms: i64| {
+            if is_unstamped(ts_ms) {
+                newest_ms = newest_ms.max(ts_ms - EPOCH_MS);
+            }
+        };
+        self.read(path, &mut |record| match record {
+            Record::Samples(samples) => samples.flatten().for_each(|sample| note(sample.ts_ms)),
+            Record::Histograms(histograms) => histograms.flatten().for_each(|entry| note(entry.ts_ms)),
+            _ => {}
+        })?;
+        Ok(newest_ms)
+    }
+
+    /// Calls `visit` with each record; the number of places that cannot be read.
+    fn read(&self, path: &Path, visit: &mut dyn FnMut(Record<'_>)) -> Result<u64, WalError> {
+        let mut reader = SegmentReader::new(segment::open(self.disk(), path)?, 0, Tail::Closed);
+        let mut damaged_places = 0;
+        loop {
+            match reader.next_record() {
+                Ok(Some(raw)) => visit(record::decode(raw.bytes)),
+                Ok(None) => return Ok(damaged_places),
+                Err(_) => damaged_places += 1,
+            }
+        }
+    }
+
+    fn commit_file(&self, file: &SideFile, offset_ms: i64, done: &mut Stamped) -> Result<(), WalError> {
+        let mut replay = Replay {
+            wal: &self.wal,
+            offset_ms: file.offset_ms.unwrap_or(offset_ms),
+            labels: LabelsBuilder::new(),
+            handles: HashMap::new(),
+            staged: Staged::default(),
+            n_samples: 0,
+        };
+        done.damaged_places += self.read(&file.path, &mut |record| replay.stage(record))?;
+        replay.commit();
+        if file.boot != self.boot {
+            done.estimated += replay.n_samples;
+        }
+        Ok(())
+    }
+}
+
+/// Adds what a transaction speaks of, but for its series.
+fn push(records: &mut Records, staged: &Staged) {
+    let number = |handle: SeriesHandle| u64::from(handle.series_ref.0.get());
+    for entry in staged.metadata(0) {
+        let (metric_type, unit, help) = (entry.metric_type, entry.unit, entry.help);
+        records.push_metadata(&MetadataEntry { series_ref: number(entry.handle), metric_type, unit, help });
+    }
+    for sample in &staged.samples {
+        let (ts_ms, value) = (sample.ts_ms, sample.value);
+        records.push_sample(Sample { series_ref: number(sample.handle), ts_ms, value });
+    }
+    for entry in staged.histograms(0) {
+        records.push_histogram(entry.kind, number(entry.handle), entry.ts_ms, entry.encoded);
+    }
+    for entry in staged.exemplars(0) {
+        let (ts_ms, value, labels) = (entry.time.ts_ms(), entry.value, entry.labels);
+        records.push_exemplar(&ExemplarEntry { series_ref: number(entry.handle), ts_ms, value, labels });
+    }
+}
+
+/// A file on its way into the log.
+struct Replay<'a> {
+    wal: &'a Wal,
+    offset_ms: i64,
+    labels: LabelsBuilder,
+    /// Its refs, and our series.
+    handles: HashMap<u64, SeriesHandle>,
+    staged: Staged,
+    n_samples: u64,
+}
+
+impl Replay<'_> {
+    fn stage(&mut self, record: Record<'_>) {
+        // Another transaction begins: a series may have changed its kind.
+        if matches!(record, Record::Samples(_)) && self.staged.n_histograms() > 0 {
+            self.commit();
+        }
+        let (offset_ms, handles, staged) = (self.offset_ms, &mut self.handles, &mut self.staged);
+        match record {
+            Record::Series(entries) => {
+                for entry in entries.flatten() {
+                    self.labels.clear();
+                    entry.labels.for_each(|(name, value)| self.labels.set(name, value));
+                    if let Ok(Some((lookup, _))) = self.wal.lookup(&self.labels, true) {
+                        handles.insert(entry.series_ref, lookup.handle);
+                    }
+                }
+            }
+            Record::Samples(samples) => {
+                for sample in samples.flatten() {
+                    let Some(handle) = handles.get(&sample.series_ref) else { continue };
+                    staged.push_sample(*handle, stamped(sample.ts_ms, offset_ms), sample.value);
+                }
+            }
+            Record::Histograms(histograms) => {
+                for entry in histograms.flatten() {
+                    let Some(handle) = handles.get(&entry.series_ref) else { continue };
+                    let ts_ms = stamped(entry.ts_ms, offset_ms);
+                    let histogram = entry.histogram;
+                    staged.push_encoded_histogram(*handle, ts_ms, histogram.kind(), histogram.bytes());
+                }
+            }
+            Record::Exemplars(exemplars) => {
+                for entry in exemplars.flatten() {
+                    let Some(handle) = handles.get(&entry.series_ref) else { continue };
+                    let time = ExemplarTime::Own(stamped(entry.ts_ms, offset_ms));
+                    staged.push_exemplar(*handle, time, entry.value, entry.labels);
+                }
+            }
+            Record::Metadata(entries) => {
+                for entry in entries.flatten() {
+                    let Some(handle) = handles.get(&entry.series_ref) else { continue };
+                    staged.push_metadata(*handle, entry.metric_type, entry.unit, entry.help);
+                }
+            }
+            Record::Other(_) => {}
+        }
+        if self.staged.n_entries() >= COMMIT_ENTRIES {
+            self.commit();
+        }
+    }
+
+    fn commit(&mut self) {
+        self.n_samples += self.staged.n_samples() as u64;
+        self.wal.commit_or_count(&self.staged);
+        self.staged.clear();
+    }
+}
