@@ -71,7 +71,9 @@ fn idle_and_hung_targets_hold_no_buffers() {
     thread::scope(|scope| {
         for mut scraper in hung {
             let budget = &budget;
-            scope.spawn(move || scraper.fetch(deadline, &mut budget.wire_buffer(), &Clock::system()).expect_err("cancelled"));
+            scope.spawn(move || {
+                scraper.fetch(deadline, &mut budget.wire_buffer(), &Clock::system()).expect_err("cancelled")
+            });
         }
         wait_until("all hang", || targets.n_requests("/hangs") == N_TARGETS);
         // The last one may still be on its way from sending to waiting.

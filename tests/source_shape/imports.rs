@@ -61,7 +61,7 @@ const ENGINE_MAY_IMPORT: &[(&str, &[&str])] = &[
 const DAEMON_MAY_IMPORT: &[(&str, &[&str])] = &[
     ("allocator", &[]),
     ("calendar", &[]),
-    ("clock", &[]),
+    ("clock", &["calendar", "duration"]),
     ("descriptors", &[]),
     ("duration", &[]),
     ("exec", &["descriptors"]),
@@ -76,17 +76,18 @@ const DAEMON_MAY_IMPORT: &[(&str, &[&str])] = &[
     ("lifecycle", &["config"]),
     ("signals", &["lifecycle"]),
     ("terminal", &[]),
-    ("flags", &["duration", "log", "terminal", "web::site"]),
+    ("flags", &["clock::keeper", "duration", "log", "terminal", "web::site"]),
     ("http", &["calendar", "config", "descriptors", "names", "percent"]),
     ("discovery", &["config", "exec", "http", "names"]),
     ("scrape", &["calendar", "clock", "config", "discovery::target_group", "duration", "exec", "http"]),
-    ("remote", &["clock", "config", "duration", "http"]),
+    ("remote", &["calendar", "clock", "config", "duration", "http"]),
     // The log is the engine's; no one else here is asked.
     ("query", &["duration"]),
     (
         "web",
         &[
             "calendar",
+            "clock::metrics",
             "config",
             "descriptors",
             "discovery::complaints",

@@ -128,6 +128,17 @@ impl Scraped {
         Self::spawn_by(shell, Arc::new(dir), arguments, &[]).ready()
     }
 
+    /// Starts by a command that runs the program behind its arguments, and does not wait.
+    pub fn spawn_through(
+        mut command: Command,
+        dir: Arc<TempDir>,
+        arguments: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Self {
+        command.arg(crate::program());
+        Self::spawn_by(command, dir, arguments, variables)
+    }
+
     fn spawn(
         dir: Arc<TempDir>,
         arguments: &[&str],

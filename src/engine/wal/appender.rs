@@ -9,7 +9,7 @@ use crate::metric_type::MetricType;
 use crate::series::SeriesHandle;
 use crate::wal::error::WalError;
 use crate::wal::head::Wal;
-use crate::wal::unstamped::Admission;
+use crate::wal::unstamped::waiting::Admission;
 use crate::wal::write::commit::CommitReport;
 use crate::wal::write::staged::ExemplarTime;
 use crate::wal::write::staged::Staged;

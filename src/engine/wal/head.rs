@@ -20,7 +20,7 @@ use crate::wal::metrics::WalMetrics;
 use crate::wal::open::lock::DirLock;
 use crate::wal::options::WalOptions;
 use crate::wal::rest::rest_before_slice;
-use crate::wal::unstamped::Unstamped;
+use crate::wal::unstamped::waiting::Unstamped;
 use crate::wal::write::commit::CommitBuffers;
 use crate::wal::write::room::Room;
 use crate::wal::write::segment_writer::SegmentWriter;

@@ -27,7 +27,7 @@ use crate::wal::open::replay::Replayed;
 use crate::wal::open::replay_summary::ReplaySummary;
 use crate::wal::open::version;
 use crate::wal::options::WalOptions;
-use crate::wal::unstamped::Unstamped;
+use crate::wal::unstamped::waiting::Unstamped;
 use crate::wal::write::commit::CommitBuffers;
 use crate::wal::write::room::Room;
 use crate::wal::write::segment_writer::SegmentWriter;

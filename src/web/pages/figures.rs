@@ -21,6 +21,7 @@ const FAMILIES: &[&str] = &[
     "scraped_clock_steps_total",
     "scraped_panics_total",
     "scraped_series_bytes",
+    "scraped_unstamped_samples",
     "scraped_wal_fsyncs_failed_total",
     "scraped_wal_limit_bytes",
     "scraped_wal_memory_bytes",

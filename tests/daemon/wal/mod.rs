@@ -1,4 +1,5 @@
 //! The log under a running daemon.
 
+mod clock;
 mod memory;
 mod vanished;

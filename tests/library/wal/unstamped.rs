@@ -178,11 +178,8 @@ fn a_disk_that_refuses_leaves_them_in_memory_where_the_newest_stay() {
     let dir = TempDir::new().unwrap();
     let disk = FaultyDisk::default();
     let memory_bytes = 64 << 10;
-    let small = WalOptions {
-        memory_bytes: Some(memory_bytes),
-        disk: Arc::new(disk.clone()),
-        ..options(dir.path())
-    };
+    let small =
+        WalOptions { memory_bytes: Some(memory_bytes), disk: Arc::new(disk.clone()), ..options(dir.path()) };
     let mut life = Life::begin(small, "one");
     disk.set(Faults::default().with_room(0));
     let mut since_ms = 0;

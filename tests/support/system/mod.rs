@@ -5,4 +5,5 @@ pub mod empty_root;
 pub mod memory_group;
 pub mod own_network;
 pub mod own_process;
+pub mod shifted_clock;
 pub mod small_disk;
