@@ -36,16 +36,14 @@ impl ClockMetrics {
         }
     }
 
-    /// Where it comes from, for people.
-    pub fn sentence(&self) -> &'static str {
+    /// What is to be said of the system's clock, for people; `None` while it is believed.
+    pub fn doubt(&self) -> Option<&'static str> {
         let is_it = |(gauge, source): (&Gauge, Source)| (gauge.get() > 0.0).then_some(source);
-        match self.all().into_iter().find_map(is_it) {
-            None | Some(Source::System) => "the system's",
-            Some(Source::Server) => "by the Date of a server; the system's is not believable",
-            Some(Source::Unproven) => {
-                "the system's, which may be wrong: it is older than what was here before"
-            }
-            Some(Source::None) => "none is believed: samples wait for their time",
+        match self.all().into_iter().find_map(is_it)? {
+            Source::System => None,
+            Source::Server => Some("not believable, samples have their time by the Date of a server"),
+            Source::Unproven => Some("perhaps wrong: it is behind what was here before"),
+            Source::None => Some("not believed, samples wait for their time"),
         }
     }
 

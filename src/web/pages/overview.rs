@@ -78,7 +78,8 @@ pub(in crate::web) fn overview(state: &WebState, _: &Request) -> Response {
         0.0 => String::new(),
         n => format!(", stepped {n} times since the start"),
     };
-    show("Clock", format!("{}{steps}", utc(now_ms)));
+    let doubt = state.clock.doubt().map(|doubt| format!("; {doubt}")).unwrap_or_default();
+    show("Clock", format!("{}{steps}{doubt}", utc(now_ms)));
     show("Started", ago(ms(state.running.started())));
     show("Configuration", format!("loaded {}", ago(ms(state.running.last_reload().last_success))));
     content.push_str("</dl>");

@@ -40,7 +40,7 @@ pub(in crate::web) fn storage(state: &WebState) -> Response {
     let shown = [
         ("Log on disk", bytes(size_bytes)),
         ("Log in memory", bytes(of("scraped_wal_memory_bytes"))),
-        ("Clock", clock(state.clock.sentence(), of("scraped_unstamped_samples"))),
+        ("Waiting for the clock", format!("{} samples", of("scraped_unstamped_samples"))),
         ("Bound", bound(of("scraped_wal_limit_bytes"))),
         ("Segments", format!("{first} to {current}, which is being written")),
         ("Reaches back to", reach(of("scraped_wal_segment_first_timestamp_seconds"))),
@@ -80,14 +80,6 @@ pub(in crate::web) fn storage(state: &WebState) -> Response {
     }
     write_losses(&mut content, &losses(state.registry.pieces()));
     live_page(&state.site, "storage", 15, std::iter::once(content))
-}
-
-/// Which clock is believed, and how many samples wait for one.
-fn clock(sentence: &str, n_waiting: f64) -> String {
-    match n_waiting {
-        0.0 => sentence.to_owned(),
-        n_waiting => format!("{sentence} ({n_waiting})"),
-    }
 }
 
 /// A bound of bytes that is 0 before it is known.

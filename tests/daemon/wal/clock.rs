@@ -89,7 +89,8 @@ fn what_was_scraped_in_1970_arrives_with_its_time_also_after_kills_and_boots() {
     let scraped = fixture.start(&["--storage.agent.flush-after=500ms"]);
     fixture.await_scrapes(10);
     assert!(believed(&scraped, "none"), "{}", scraped.get("/metrics").body);
-    assert!(scraped.get("/storage").body.contains("samples wait for their time"));
+    assert!(scraped.get("/").body.contains("not believed, samples wait for their time"));
+    assert!(scraped.get("/storage").body.contains("Waiting for the clock"));
     wait_until("a side file", || fs::read_dir(fixture.dir.path().join("data/unstamped")).is_ok());
     fixture.await_scrapes(10);
     drop(scraped);
