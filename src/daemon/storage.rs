@@ -1,7 +1,8 @@
 //! The log and those who live by it: wal-maintenance, and remote write, which reads it.
 //!
-//! All three start as soon as the log can be opened: with the daemon, or later if the disk is full, read-only or away at
-//! its start. Until then targets are scraped and shown, their samples are refused and counted, and readiness says why.
+//! All three start as soon as the log can be opened: with the daemon, or later if the disk is away at its start, or full or
+//! read-only and there is no memory for the newest part of the log. Until then targets are scraped and shown, their samples
+//! are refused and counted, and readiness says why.
 
 use crate::clock::Clock;
 use crate::clock::keeper;

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::PATIENCE;
+use crate::scraped::flush;
 
 /// What a command left behind.
 #[derive(Clone, Debug)]
@@ -78,8 +79,9 @@ fn collect(mut pipe: impl Read + Send + 'static) -> thread::JoinHandle<String> {
     thread.spawn(read).expect("a thread")
 }
 
-/// What `scraped query` finds in a data directory.
+/// What `scraped query` finds in a data directory, with what a daemon there has in memory and not sent.
 pub fn query(data_dir: &Path, selector: &str) -> Samples {
+    flush(data_dir);
     let path = format!("--storage.agent.path={}", data_dir.display());
     let finished = scraped(&["query", selector, &path, "--format=json"]);
     assert_eq!(finished.code, Some(0), "{finished:?}");

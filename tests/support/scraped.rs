@@ -8,8 +8,8 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
@@ -31,8 +31,34 @@ pub struct Scraped {
 /// Whether each scrape is written at once.
 const MEMORY_FIRST: &str = "--storage.agent.memory-first";
 
-/// What daemons are given for that where a test says nothing: `off`, unless this variable has another value.
+/// The argument of tests that are about what is on the disk, in both modes of the tests.
+pub const ON_DISK: &str = "--storage.agent.memory-first=off";
+
+/// What daemons are given where a test says nothing of memory: `off`, unless this variable has another value.
 const MEMORY_FIRST_VARIABLE: &str = "SCRAPED_TEST_MEMORY_FIRST";
+
+/// Daemons that were given that: their data directories and addresses.
+static WITH_MEMORY: Mutex<Vec<(PathBuf, String)>> = Mutex::new(Vec::new());
+
+fn memory_first() -> String {
+    env::var(MEMORY_FIRST_VARIABLE).unwrap_or_else(|_| "off".to_owned())
+}
+
+/// Whether the newest part of the log is in memory where a test says nothing of that: then what an endpoint has had may never
+/// be on the disk.
+pub fn is_memory_first() -> bool {
+    memory_first() != "off"
+}
+
+/// Has a daemon that was given what the variable says write what is in memory and not sent. Where none runs there is nothing
+/// to write.
+pub fn flush(data_dir: &Path) {
+    let with_memory = WITH_MEMORY.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    if let Some((_, address)) = with_memory.iter().find(|(dir, _)| dir == data_dir) {
+        // It may have been killed.
+        ask(address, "POST", "/-/flush");
+    }
+}
 
 /// An answer of the daemon's web server.
 #[derive(Clone, Debug)]
@@ -161,13 +187,21 @@ impl Scraped {
         let address = free_address();
         // What is on the disk is what tests compare with what has arrived; those about memory say so.
         let is_about_memory = arguments.iter().any(|it| it.starts_with(MEMORY_FIRST));
-        let memory_first = env::var(MEMORY_FIRST_VARIABLE).unwrap_or_else(|_| "off".to_owned());
-        let memory_first = format!("{MEMORY_FIRST}={memory_first}");
+        let by_the_variable = match is_about_memory {
+            true => Vec::new(),
+            false if is_memory_first() => {
+                let with_memory = (dir.path().join("data"), address.clone());
+                WITH_MEMORY.lock().unwrap_or_else(PoisonError::into_inner).push(with_memory);
+                // For `/-/flush`.
+                vec![format!("{MEMORY_FIRST}={}", memory_first()), "--web.enable-lifecycle".to_owned()]
+            }
+            false => vec![ON_DISK.to_owned()],
+        };
         let mut child = command
             .arg(format!("--config.file={}", dir.path().join("scraped.yml").display()))
             .arg(format!("--storage.agent.path={}", dir.path().join("data").display()))
             .arg(format!("--web.listen-address={address}"))
-            .args(Some(memory_first).filter(|_| !is_about_memory))
+            .args(by_the_variable)
             .args(arguments)
             .envs(variables.iter().copied())
             .stdin(Stdio::null())
@@ -267,6 +301,10 @@ impl Drop for Scraped {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        WITH_MEMORY
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|(_, address)| *address != self.address);
         if thread::panicking() {
             eprintln!("stderr of scraped:\n{}", self.stderr());
         }

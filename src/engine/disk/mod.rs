@@ -11,6 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub mod metered;
+pub mod overlay;
 mod real;
 pub mod written;
 

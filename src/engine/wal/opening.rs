@@ -3,6 +3,9 @@
 //! A disk that is full, read-only or away when the daemon starts is an ordinary day on an edge box. Until the log can be
 //! opened, series live in a table of their own and commits are refused and counted, as on a disk that fails later.
 //! Opening is tried from the start each time; its table takes the place of the other, whose handles are stale by then.
+//!
+//! With memory for the newest part of the log, one that can be read is opened all the same: what stands there is read and
+//! sent, commits go to memory behind it, and wal-maintenance makes the file for them when the disk takes it.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
@@ -10,14 +13,19 @@ use std::time::Instant;
 use parking_lot::Mutex;
 
 use crate::data_dir;
-use crate::disk::is_full;
+use crate::disk::overlay::OverlayDisk;
+use crate::disk::{Disk, is_full};
 use crate::metrics::Labelled;
 use crate::series::table::SeriesTable;
 use crate::wal::error::WalError;
+use crate::wal::format::closed_segment::ClosedSegment;
+use crate::wal::format::segment;
 use crate::wal::head::{Found, Head, Shared, TruncationMark, WAL_DIR, Wal};
+use crate::wal::keep::checkpoint;
 use crate::wal::keep::durable::Durable;
 use crate::wal::keep::reserve;
 use crate::wal::keep::reserve::Reserve;
+use crate::wal::keep::returned;
 use crate::wal::log_readers::Readers;
 use crate::wal::memory::ring::Ring;
 use crate::wal::metrics::WalMetrics;
@@ -97,13 +105,20 @@ impl Wal {
     /// # Errors
     /// The directory is locked, cannot be made, read or written. See [`WalError::may_pass`].
     pub fn take_up(&self, progress: &mut dyn FnMut(u64, u64)) -> Result<ReplaySummary, WalError> {
-        let opened = match self.try_to_open(progress) {
+        let disk = &self.shared.options.disk;
+        let opened = match self.try_to_open(disk, progress) {
             // What is set aside for a checkpoint is spent on the files that a start needs.
             Err(error)
                 if error.cause().is_some_and(is_full)
                     && Reserve::in_dir(self.disk(), self.path(), u64::MAX).release(self.disk()) =>
             {
-                self.try_to_open(progress)
+                self.try_to_open(disk, progress)
+            }
+            opened => opened,
+        };
+        let opened = match opened {
+            Err(error) if error.may_pass() && self.is_there_to_read() => {
+                self.read_what_is_there(progress).map_err(|_| error)
             }
             opened => opened,
         };
@@ -123,22 +138,55 @@ impl Wal {
         sentence.clone_into(&mut self.shared.trouble.lock());
     }
 
-    fn try_to_open(
+    /// Whether a disk that takes nothing has a log to go on behind in memory. Without its directory it may be that the
+    /// disk is not mounted yet.
+    fn is_there_to_read(&self) -> bool {
+        self.shared.ring.is_some() && self.disk().is_dir(self.wal_dir())
+    }
+
+    /// Opens a log on a disk that takes nothing, with its repairs in memory. The file of the new segment is made by
+    /// wal-maintenance when the disk takes it, and so are the repairs: of torn ends, and no others.
+    fn read_what_is_there(
         &self,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<(Found, Replayed, SegmentWriter), WalError> {
-        let Shared { options, metrics, wal_dir, .. } = &*self.shared;
-        let disk = &*options.disk;
-        data_dir::create_dirs(disk, &options.path)
+        let disk = &self.shared.options.disk;
+        let overlay: Arc<dyn Disk> = Arc::new(OverlayDisk::over(Arc::clone(disk)));
+        let (found, replayed, mut writer) = self.try_to_open(&overlay, progress)?;
+        let there = segment::list(&**disk, self.wal_dir())?;
+        let is_there = |known: &ClosedSegment| {
+            there.iter().any(|file| returned::is_known(&**disk, known, file).unwrap_or(false))
+        };
+        let is_as_read = there.len() == found.segments.len() && found.segments.iter().all(is_there);
+        let has_checkpoint = found
+            .checkpoint
+            .is_none_or(|(number, _)| disk.is_dir(&checkpoint::checkpoint_path(self.wal_dir(), number)));
+        if !is_as_read || !has_checkpoint {
+            return Err(WalError::io("repair", self.wal_dir())(
+                std::io::ErrorKind::ReadOnlyFilesystem.into(),
+            ));
+        }
+        writer.wait_for(Arc::clone(disk));
+        Ok((found, replayed, writer))
+    }
+
+    fn try_to_open(
+        &self,
+        disk: &Arc<dyn Disk>,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<(Found, Replayed, SegmentWriter), WalError> {
+        let Shared { metrics, wal_dir, .. } = &*self.shared;
+        let options = &WalOptions { disk: Arc::clone(disk), ..self.shared.options.clone() };
+        data_dir::create_dirs(&**disk, &options.path)
             .map_err(WalError::io("create data directory", &options.path))?;
-        self.lock()?;
-        version::take_over(disk, &options.path)?;
+        self.lock(&**disk)?;
+        version::take_over(&**disk, &options.path)?;
         let segment_size_bytes =
-            options.segment_size_bytes.unwrap_or_else(|| reserve::segment_size_bytes(disk, &options.path));
+            options.segment_size_bytes.unwrap_or_else(|| reserve::segment_size_bytes(&**disk, &options.path));
         let replay_start = Instant::now();
         let replayed = replay::replay(options, segment_size_bytes, &mut self.shared.losses.lock(), progress)?;
         metrics.replay_duration.set(replay_start.elapsed().as_secs_f64());
-        let (shared_disk, metrics) = (Arc::clone(&options.disk), Arc::clone(metrics));
+        let (shared_disk, metrics) = (Arc::clone(disk), Arc::clone(metrics));
         let writer =
             SegmentWriter::create(shared_disk, wal_dir, replayed.next_segment, segment_size_bytes, metrics)?;
         data_dir::tighten(&options.path);
@@ -151,13 +199,13 @@ impl Wal {
         Ok((found, replayed, writer))
     }
 
-    fn lock(&self) -> Result<(), WalError> {
+    fn lock(&self, disk: &dyn Disk) -> Result<(), WalError> {
         if !self.shared.options.lock_file {
             return Ok(());
         }
-        let is_held = self.shared.head.lock().lock.as_ref().is_some_and(|lock| lock.is_in_place(self.disk()));
+        let is_held = self.shared.head.lock().lock.as_ref().is_some_and(|lock| lock.is_in_place(disk));
         if !is_held {
-            let lock = DirLock::acquire(self.disk(), self.path())?;
+            let lock = DirLock::acquire(disk, self.path())?;
             self.shared.metrics.clean_start.set(lock.clean_start().gauge_value());
             let is_unclean = lock.clean_start() == CleanStart::LockFileReplaced;
             self.shared.metrics.prev_shutdown_unclean.set(f64::from(u8::from(is_unclean)));
@@ -181,7 +229,9 @@ impl Wal {
         let _ = self.shared.found.set(found);
         let mut head = self.shared.head.lock();
         let refused = head.unopened.take().filter(|errno| *errno != NOT_TRIED);
-        writer.set_lost(refused);
+        if refused.is_some() {
+            writer.set_lost(refused);
+        }
         head.table = table;
         head.truncation.truncated = truncated;
         head.is_open = true;

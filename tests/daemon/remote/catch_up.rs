@@ -11,8 +11,8 @@ use scraped::remote::settle::position::{Positions, Remembered};
 use scraped_engine::disk::RealDisk;
 use support::api::metric_sum;
 use support::remote::receiver::{Answer, Receiver};
-use support::remote::{arrived, config, missing, n_samples, on_disk, wait_until_sent};
-use support::scraped::Scraped;
+use support::remote::{arrived, committed, config, missing, n_samples, on_disk, wait_until_sent};
+use support::scraped::{ON_DISK, Scraped};
 use support::targets::{Behaviour, FakeTargets, page};
 use support::{wait_for_long, wait_until};
 
@@ -64,8 +64,9 @@ fn memory_is_flat_over_an_outage_of_eight_hours() {
     let targets = many_series(SERIES);
     let receiver = Receiver::start();
     let config = config(&targets.address(), "/metrics", &receiver.url(), NAMED, "");
-    let scraped =
-        Scraped::start_with(&config.replace("500ms", "20ms"), &["--storage.remote.flush-deadline=1s"]);
+    // With memory first it grows by the room for that, and no more.
+    let arguments = [ON_DISK, "--storage.remote.flush-deadline=1s"];
+    let scraped = Scraped::start_with(&config.replace("500ms", "20ms"), &arguments);
     await_scrapes(&targets, SCRAPES / 10);
     wait_until("samples", || receiver.n_requests() > 10);
     let before_kib = status_kib(&scraped, "VmRSS");
@@ -101,7 +102,7 @@ fn a_backlog_drains_twenty_times_faster_than_it_came_in() {
     targets.set("/metrics", Behaviour::Healthy(page("fresh 1\n")));
     await_scrapes(&targets, 2);
     let n_arrived = n_samples(&arrived(&receiver));
-    let n_backlog = n_samples(&on_disk(&scraped.data_dir())) - n_arrived;
+    let n_backlog = n_samples(&committed(&scraped.data_dir(), &receiver)) - n_arrived;
     assert!(n_backlog > 8000, "{n_backlog}");
     let (cpu_before, requests_before) = (cpu(&scraped), receiver.n_requests());
     receiver.answer(Answer::Stores(204));
@@ -140,7 +141,7 @@ fn the_number_of_shards_follows_by_itself_and_order_holds() {
     receiver.check();
     let (dir, data) = (scraped.dir(), scraped.data_dir());
     assert!(scraped.stop().success());
-    let n_samples = n_samples(&on_disk(&data)) as u64;
+    let n_samples = n_samples(&committed(&data, &receiver)) as u64;
     assert_eq!(saved_ledger(&data), Ledger { taken: n_samples, sent: n_samples, ..Ledger::default() });
     drop(dir);
 }
@@ -157,6 +158,7 @@ fn at_the_bound_of_the_log_there_are_more_shards_until_nothing_is_lost() {
     let config =
         config(&targets.address(), "/metrics", &receiver.url(), NAMED, queue).replace("500ms", "100ms");
     let arguments = [
+        ON_DISK,
         "--storage.agent.retention.max-bytes=1MB",
         "--storage.agent.wal-segment-size=1MB",
         "--no-storage.agent.wal-compression",

@@ -23,7 +23,7 @@ use scraped_engine::wal::options::WalOptions;
 use support::api::{metric, metric_sum};
 use support::remote::receiver::{Answer, Receiver};
 use support::remote::{arrived, config, given_up, missing, n_samples, on_disk, wait_until_sent};
-use support::scraped::{Scraped, free_address};
+use support::scraped::{ON_DISK, Scraped, free_address};
 use support::targets::{Behaviour, FakeTargets, page};
 use support::wal::{commit, open_with, options};
 use support::{wait_for_long, wait_until};
@@ -243,7 +243,9 @@ fn what_a_start_removes_for_the_one_before_is_counted() {
         newest_ms = times_ms.into_iter().max().unwrap_or(newest_ms).max(newest_ms);
         Answer::Stores(204)
     });
-    let scraped = Scraped::start_with(&text.replace("1s", "500ms"), &FLAGS[1..]);
+    // Three segments on the disk.
+    let flags = [&[ON_DISK][..], &FLAGS[1..]].concat();
+    let scraped = Scraped::start_with(&text.replace("1s", "500ms"), &flags);
     let (data, dir) = (scraped.data_dir(), scraped.dir());
     wait_until("samples arrive", || n_samples(&arrived(&receiver)) > 10_000);
     let saved = || match Positions::open(Arc::new(RealDisk), &data).unwrap().recall("main", true) {
@@ -268,7 +270,7 @@ fn what_a_start_removes_for_the_one_before_is_counted() {
     files.iter().zip(contents).for_each(|(path, bytes)| fs::write(path, bytes).unwrap());
     receiver.answer(Answer::Stores(204));
     fs::write(dir.path().join("scraped.yml"), text).unwrap();
-    let scraped = Scraped::start_in(Arc::clone(&dir), &FLAGS[1..]);
+    let scraped = Scraped::start_in(Arc::clone(&dir), &flags);
     let dropped = || given_up(&scraped);
     wait_until("the segments are removed", || numbers(&data).first() == Some(&2));
     wait_for_long("what is left arrives, and the rest is counted", || {

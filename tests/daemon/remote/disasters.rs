@@ -12,7 +12,7 @@ use support::counts::accounted;
 use support::remote::message::{Message, Protocol};
 use support::remote::receiver::{Answer, Receiver};
 use support::remote::{Series, arrived, config, missing, n_samples, on_disk, wait_until_sent};
-use support::scraped::Scraped;
+use support::scraped::{ON_DISK, Scraped};
 use support::system::small_disk::SmallDisk;
 use support::targets::{Behaviour, FakeTargets, page};
 use support::tls::endpoint::{Endpoint, reply, server_tls};
@@ -91,7 +91,8 @@ fn a_disk_that_is_full_while_behind_costs_the_oldest_and_is_counted() {
     let dir = disk.dir();
     fs::write(dir.path().join("scraped.yml"), config).unwrap();
     // More than the disk has, so that it is the disk that says no.
-    let arguments = ["--storage.agent.retention.max-bytes=1GB", "--storage.agent.wal-segment-size=1MB"];
+    let arguments =
+        [ON_DISK, "--storage.agent.retention.max-bytes=1GB", "--storage.agent.wal-segment-size=1MB"];
     let scraped = Scraped::start_in(dir, &arguments);
     let data = scraped.data_dir();
     wait_until("samples", || receiver.state().series.len() > 3000);

@@ -12,7 +12,7 @@ use scraped_engine::disk::RealDisk;
 use support::api::{metric, metric_sum};
 use support::remote::receiver::Receiver;
 use support::remote::{config, given_up, wait_until_sent};
-use support::scraped::{Scraped, free_address};
+use support::scraped::{ON_DISK, Scraped, free_address};
 use support::system::small_disk::SmallDisk;
 use support::targets::{Behaviour, FakeTargets, page};
 use support::{wait_for_long, wait_until};
@@ -58,7 +58,7 @@ fn outage_on(size: &str, filled_bytes: u64, n_series: u64, n_samples: f64) {
     // Written now: there will be no room for it.
     let sections = text.split_once("remote_write:").unwrap().1;
     fs::write(disk.dir().path().join("later.yml"), format!("remote_write:{sections}")).unwrap();
-    let flags = ["--storage.remote.flush-deadline=20s", "--wal.fsync-interval=1s"];
+    let flags = [ON_DISK, "--storage.remote.flush-deadline=20s", "--wal.fsync-interval=1s"];
     let scraped = Scraped::start_in(disk.dir(), &flags);
     let mut n_deleted = 0;
     wait_for_long("as many samples as the disk cannot hold", || {

@@ -11,8 +11,8 @@ use scraped::remote::settle::progress::Saved;
 use scraped_engine::disk::RealDisk;
 use support::api::metric;
 use support::remote::receiver::{Answer, Receiver, Script};
-use support::remote::{arrived, config, missing, n_samples, on_disk, wait_until_sent};
-use support::scraped::Scraped;
+use support::remote::{arrived, committed, config, missing, n_samples, wait_until_sent};
+use support::scraped::{ON_DISK, Scraped};
 use support::targets::{Behaviour, FakeTargets};
 use support::wait_until;
 
@@ -58,7 +58,7 @@ fn saved(data: &Path) -> Saved {
 fn check_all_sent(scraped: Scraped, receiver: &Receiver) {
     let (dir, data) = (scraped.dir(), scraped.data_dir());
     assert!(scraped.stop().success());
-    let disk = on_disk(&data);
+    let disk = committed(&data, receiver);
     assert_eq!(missing(&disk, &arrived(receiver)), Vec::<String>::new());
     let n_samples = n_samples(&disk) as u64;
     let ledger = Ledger { taken: n_samples, sent: n_samples, ..Ledger::default() };
@@ -71,7 +71,7 @@ fn check_all_sent(scraped: Scraped, receiver: &Receiver) {
 #[test]
 fn after_an_outage_the_newest_come_first_and_the_backlog_beside_them() {
     let (targets, receiver) = counting();
-    let scraped = Scraped::start(&quick(&targets, &receiver, NEWEST_FIRST));
+    let scraped = Scraped::start_with(&quick(&targets, &receiver, NEWEST_FIRST), &[ON_DISK]);
     wait_until("first values", || !receiver.values("fake_scrapes_total").is_empty());
     assert!(!scraped.stderr().contains("newest samples are sent first"));
     receiver.answer(Answer::status(503));

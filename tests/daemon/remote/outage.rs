@@ -12,8 +12,8 @@ use scraped::remote::settle::position::{Positions, Remembered};
 use scraped_engine::disk::RealDisk;
 use support::api::metric_sum;
 use support::remote::receiver::{Answer, Receiver, WRITE_PATH};
-use support::remote::{arrived, config, missing, n_samples, on_disk, wait_until_sent};
-use support::scraped::Scraped;
+use support::remote::{arrived, committed, config, missing, n_samples, on_disk, wait_until_sent};
+use support::scraped::{ON_DISK, Scraped};
 use support::targets::{Behaviour, FakeTargets, page};
 use support::wait_until;
 
@@ -63,7 +63,7 @@ fn an_outage_of_many_samples_waits_on_disk_and_drains() {
     receiver.answer(Answer::status(503));
     await_scrapes(&targets, 50);
     let in_outage_kib = resident_kib(&scraped);
-    let n_stored = n_samples(&on_disk(&scraped.data_dir())) - n_samples(&arrived(&receiver));
+    let n_stored = n_samples(&committed(&scraped.data_dir(), &receiver)) - n_samples(&arrived(&receiver));
     assert!(n_stored > 30_000, "{n_stored}");
     // What waits would be 40,000 samples; the queues hold a fixed number of them.
     assert!(in_outage_kib < before_kib * 6 / 5 + 2048, "{before_kib} KiB before, {in_outage_kib} KiB after");
@@ -74,7 +74,7 @@ fn an_outage_of_many_samples_waits_on_disk_and_drains() {
     let data = scraped.data_dir();
     let dir = scraped.dir();
     assert!(scraped.stop().success());
-    let n_samples = n_samples(&on_disk(&data)) as u64;
+    let n_samples = n_samples(&committed(&data, &receiver)) as u64;
     assert_eq!(saved_ledger(&data), Ledger { taken: n_samples, sent: n_samples, ..Ledger::default() });
     drop(dir);
 }
@@ -134,7 +134,9 @@ fn a_series_that_is_refused_costs_exactly_its_samples() {
     let receiver = Receiver::start();
     let bad = "idx=\"77\"";
     receiver.answer(Answer::RefusesSeries(bad.to_owned()));
-    let scraped = Scraped::start(&config(&targets.address(), "/metrics", &receiver.url(), NAMED, ""));
+    // What is refused stands nowhere else.
+    let config = config(&targets.address(), "/metrics", &receiver.url(), NAMED, "");
+    let scraped = Scraped::start_with(&config, &[ON_DISK]);
     await_scrapes(&targets, 5);
     wait_until("the log", || {
         scraped.stderr().lines().any(|line| line.contains("ERROR") && line.contains("77"))
@@ -179,14 +181,14 @@ fn what_is_readable_of_a_log_that_was_damaged_arrives() {
     let receiver = Receiver::start();
     receiver.answer(Answer::status(503));
     let config = config(&targets.address(), "/metrics", &receiver.url(), NAMED, "");
-    let mut scraped = Scraped::start(&config);
+    let mut scraped = Scraped::start_with(&config, &[ON_DISK]);
     let (dir, data) = (scraped.dir(), scraped.data_dir());
     // A start is a segment.
     for _ in 0..4 {
         await_scrapes(&targets, 4);
         scraped.signal("KILL");
         drop(scraped);
-        scraped = Scraped::start_in(dir.clone(), &[]);
+        scraped = Scraped::start_in(dir.clone(), &[ON_DISK]);
     }
     await_scrapes(&targets, 1);
     scraped.signal("KILL");
@@ -213,7 +215,7 @@ fn what_is_readable_of_a_log_that_was_damaged_arrives() {
     damage(2, &|bytes| bytes.truncate(bytes.len() - 7));
     damage(3, &|bytes| bytes.extend_from_slice(b"garbage that is no record"));
 
-    let scraped = Scraped::start_in(dir.clone(), &[]);
+    let scraped = Scraped::start_in(dir.clone(), &[ON_DISK]);
     thread::sleep(Duration::from_millis(200));
     let readable = on_disk(&data);
     assert!(n_samples(&readable) > n_whole / 2, "{} of {n_whole}", n_samples(&readable));
@@ -229,6 +231,7 @@ fn what_an_outage_costs_beyond_the_room_for_it_is_counted() {
     let receiver = Receiver::start();
     let config = config(&targets.address(), "/metrics", &receiver.url(), NAMED, "");
     let arguments = [
+        ON_DISK,
         "--storage.agent.retention.max-bytes=5MB",
         "--storage.agent.wal-segment-size=1MB",
         "--no-storage.agent.wal-compression",

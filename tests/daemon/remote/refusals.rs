@@ -15,7 +15,7 @@ use support::api::metric_sum;
 use support::counts::assert_accounted;
 use support::remote::receiver::{Answer, Receiver, Request};
 use support::remote::{arrived, config, missing, on_disk, wait_until_sent};
-use support::scraped::Scraped;
+use support::scraped::{ON_DISK, Scraped};
 use support::targets::{Behaviour, FakeTargets, page};
 use support::{wait_for_long, wait_until};
 
@@ -33,7 +33,12 @@ fn mixed(n_good: usize, n_bad: usize) -> FakeTargets {
 }
 
 fn start(targets: &FakeTargets, receiver: &Receiver, queue: &str) -> Scraped {
-    Scraped::start(&config(&targets.address(), "/metrics", &receiver.url(), NAMED, queue))
+    start_with(&config(&targets.address(), "/metrics", &receiver.url(), NAMED, queue))
+}
+
+/// What is refused stands on the disk, and nowhere else.
+fn start_with(config: &str) -> Scraped {
+    Scraped::start_with(config, &[ON_DISK])
 }
 
 fn stores_nothing() -> Answer {
@@ -138,7 +143,7 @@ fn an_endpoint_that_refuses_everything_costs_two_requests_a_batch_deadline() {
         receiver.answer(Answer::status(status));
         let deadline = "batch_send_deadline: 1s";
         let config = config(&targets.address(), "/metrics", &receiver.url(), NAMED, "");
-        let scraped = Scraped::start(&config.replace("batch_send_deadline: 100ms", deadline));
+        let scraped = start_with(&config.replace("batch_send_deadline: 100ms", deadline));
         wait_until("a request", || receiver.n_requests() > 0);
         let first = receiver.requests()[0].at;
         // Requests that do not come: there is no event to wait for.
@@ -171,8 +176,7 @@ fn nor_does_it_cost_more_where_there_are_many_shards() {
         let receiver = Receiver::start();
         receiver.answer(Answer::status(status));
         let config = config(&targets.address(), "/metrics", &receiver.url(), NAMED, "min_shards: 8");
-        let scraped =
-            Scraped::start(&config.replace("batch_send_deadline: 100ms", "batch_send_deadline: 1s"));
+        let scraped = start_with(&config.replace("batch_send_deadline: 100ms", "batch_send_deadline: 1s"));
         // What nobody knows yet may cost a request a shard.
         wait_until("the first requests", || receiver.n_requests() > 8);
         let (start, n_before) = (Instant::now(), receiver.n_requests());
@@ -274,7 +278,7 @@ fn a_change_of_the_section_forgets_what_was_refused() {
     let receiver = Receiver::start();
     receiver.answer(stores_nothing());
     let config = config(&targets.address(), "/metrics", &receiver.url(), NAMED, "");
-    let scraped = Scraped::start(&config);
+    let scraped = start_with(&config);
     wait_until("the bad series are known", || set_aside(&scraped) == 2.0);
     receiver.answer(Answer::Stores(204));
     scraped.reload_with(&config.replace("remote_timeout: 5s", "remote_timeout: 6s"));

@@ -1,15 +1,19 @@
 //! The newest part of the log in memory: what the disk hears of it, and what is lost where.
 
+use scraped_engine::disk::RealDisk;
+use scraped_engine::wal::format::segment;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
-use support::api::metric_sum;
+use support::api::{metric, metric_sum};
 use support::remote::receiver::{Answer, Receiver};
 use support::remote::{arrived, config, ledger, missing, on_disk, wait_until_sent};
-use support::scraped::Scraped;
+use support::scraped::{ON_DISK, Scraped};
+use support::system::small_disk::SmallDisk;
 use support::targets::{Behaviour, FakeTargets};
 use support::wait_until;
+use support::wal::check_log;
 
 const IN_MEMORY: &str = "--storage.agent.memory-first=auto";
 
@@ -235,4 +239,94 @@ fn the_newest_come_first_also_out_of_memory() {
     assert_eq!(ledger[0], ledger[1..].iter().sum::<f64>(), "{ledger:?}");
     assert!(scraped.stop().success());
     fixture.receiver.check();
+}
+
+const EACH_ON_DISK: [&str; 2] = [ON_DISK, "--wal.fsync-interval=1s"];
+
+const WITHOUT_DISK: [&str; 3] = [IN_MEMORY, "--web.enable-lifecycle", "--storage.remote.flush-deadline=1s"];
+
+/// On a disk that takes nothing; it is not ready, and says this of its log.
+fn start_without_its_disk(disk: &SmallDisk, why: &str) -> Scraped {
+    let scraped = Scraped::spawn_in(disk.dir(), &WITHOUT_DISK);
+    wait_until("not ready, with a reason", || {
+        assert!(!scraped.has_ended(), "{}", scraped.stderr());
+        scraped.try_get("/-/ready").is_some_and(|ready| {
+            ready.status == 503
+                && ready.body.contains("was read and cannot be written")
+                && ready.body.contains(why)
+        })
+    });
+    assert_eq!(metric(&scraped, "scraped_wal_unusable"), Some(1.0));
+    scraped
+}
+
+/// The disk is back: without a restart everything is written that is not sent, and a start finds it.
+fn check_that_it_is_written(scraped: Scraped, fixture: &Fixture, n_lost: usize) {
+    wait_until("ready", || scraped.get("/-/ready").status == 200);
+    assert_eq!(metric_sum(&scraped, "scraped_wal_samples_lost_total"), 0.0);
+    assert_eq!(scraped.post("/-/flush").status, 200);
+    assert!(log_bytes(&scraped) > 0);
+    let (dir, stderr) = (scraped.dir(), scraped.stderr());
+    assert_eq!(stderr.matches("no restart is needed then").count(), 1, "{stderr}");
+    assert!(stderr.contains("is in its place and can be written"), "{stderr}");
+    let data = scraped.data_dir();
+    assert!(scraped.stop().success());
+    check_log(&data);
+    fixture.receiver.answer(Answer::Stores(204));
+    let scraped = Scraped::start_in(dir, &[IN_MEMORY]);
+    fixture.await_arrivals(5);
+    fixture.await_all_but(n_lost + 1);
+    assert!(scraped.stop().success());
+    fixture.receiver.check();
+}
+
+/// A power cut in an outage, after which the kernel mounts the disk read-only.
+#[test]
+fn a_start_on_a_read_only_disk_sends_what_is_there_and_what_comes() {
+    let Some(disk) = SmallDisk::mount("20m") else { return };
+    let fixture = Fixture::new();
+    fs::write(disk.dir().path().join("scraped.yml"), &fixture.config).unwrap();
+    let scraped = Scraped::start_in(disk.dir(), &EACH_ON_DISK);
+    fixture.await_arrivals(5);
+    fixture.receiver.answer(Answer::status(503));
+    fixture.await_scrapes(10);
+    scraped.signal("KILL");
+    wait_until("the end", || scraped.has_ended());
+    drop(scraped);
+    let newest = segment::list(&RealDisk, &disk.data_dir().join("wal")).unwrap().pop().unwrap();
+    fs::File::options().write(true).open(&newest.path).unwrap().set_len(newest.bytes - 5).unwrap();
+    disk.remount("ro");
+    fixture.receiver.answer(Answer::Stores(204));
+
+    let scraped = start_without_its_disk(&disk, "Read-only file system");
+    fixture.await_arrivals(20);
+    wait_until_sent(&scraped.data_dir(), &fixture.receiver);
+    // What was under way at the kill, and the torn one.
+    fixture.await_all_but(2);
+    fixture.receiver.answer(Answer::status(503));
+    fixture.await_scrapes(10);
+    disk.remount("rw");
+    check_that_it_is_written(scraped, &fixture, 2);
+}
+
+/// Neither a file nor a byte can be added.
+#[test]
+fn a_start_on_a_full_disk_goes_on_in_memory_until_there_is_room() {
+    let Some(disk) = SmallDisk::mount("8m,nr_inodes=60") else { return };
+    let fixture = Fixture::new();
+    fs::write(disk.dir().path().join("scraped.yml"), &fixture.config).unwrap();
+    let scraped = Scraped::start_in(disk.dir(), &EACH_ON_DISK);
+    fixture.await_arrivals(5);
+    assert!(scraped.stop().success());
+    let _ = fs::remove_file(disk.data_dir().join("reserve"));
+    disk.fill(0);
+    disk.fill_names();
+
+    let scraped = start_without_its_disk(&disk, "No space left on device");
+    fixture.await_arrivals(20);
+    fixture.receiver.answer(Answer::status(503));
+    fixture.await_scrapes(10);
+    disk.free_names();
+    disk.free();
+    check_that_it_is_written(scraped, &fixture, 1);
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use support::api::{metric, metric_sum};
 use support::remote::receiver::Receiver;
 use support::remote::{config, given_up, n_arrived, on_disk, wait_until_sent, wait_until_sent_but};
-use support::scraped::{Scraped, free_address};
+use support::scraped::{ON_DISK, Scraped, free_address};
 use support::targets::FakeTargets;
 use support::wal::check_log;
 use support::{PATIENCE, pause, wait_for_long, wait_until};
@@ -47,7 +47,7 @@ fn check_that_it_goes_on(scraped: Scraped, receiver: &Receiver, flags: &[&str], 
         })
     });
     assert!(data.join("remote/endpoints").exists() && data.join("lock").exists());
-    let second = Scraped::spawn_in(Arc::clone(&dir), &[]);
+    let second = Scraped::spawn_in(Arc::clone(&dir), &[ON_DISK]);
     let start = Instant::now();
     while !second.has_ended() {
         let told = || format!("{}\nthe first one: {}", second.stderr(), scraped.stderr());
@@ -64,7 +64,7 @@ fn check_that_it_goes_on(scraped: Scraped, receiver: &Receiver, flags: &[&str], 
     let said = support::wal::peers::run_agent(copy.path());
     assert!(!said.contains("level=ERROR"), "{said}");
 
-    let scraped = Scraped::start_in(dir, flags);
+    let scraped = Scraped::start_in(dir, &[&[ON_DISK], flags].concat());
     let stderr = scraped.stderr();
     assert!(!stderr.contains("lost") && !stderr.contains("missing"), "{stderr}");
     let before = n_arrived(receiver);
@@ -76,7 +76,7 @@ fn removed(what: &str, prepare: impl Fn(&Path)) {
     let targets = FakeTargets::noisy(50);
     let receiver = Receiver::start();
     let text = config(&targets.address(), "/metrics", &receiver.url(), "name: main", "");
-    let scraped = Scraped::start(&text.replace("500ms", "200ms"));
+    let scraped = Scraped::start_with(&text.replace("500ms", "200ms"), &[ON_DISK]);
     wait_until("samples arrive", || n_arrived(&receiver) > 100);
     prepare(&scraped.data_dir());
     await_notice(&scraped, "vanished");
@@ -112,7 +112,7 @@ fn what_cannot_be_made_again_is_counted_until_it_can() {
     let targets = FakeTargets::noisy(50);
     let receiver = Receiver::start();
     let text = config(&targets.address(), "/metrics", &receiver.url(), "name: main", "");
-    let scraped = Scraped::start(&text.replace("500ms", "200ms"));
+    let scraped = Scraped::start_with(&text.replace("500ms", "200ms"), &[ON_DISK]);
     wait_until("samples arrive", || n_arrived(&receiver) > 100);
     let wal_dir = scraped.data_dir().join("wal");
     fs::remove_dir_all(&wal_dir).unwrap();
@@ -141,7 +141,7 @@ fn remove_segments(which: &[u32]) {
     let away = free_address();
     let text =
         config(&targets.address(), "/metrics", &format!("http://{away}/api/v1/write"), "name: main", "");
-    let scraped = Scraped::start_with(&text.replace("500ms", "100ms"), &SMALL);
+    let scraped = Scraped::start_with(&text.replace("500ms", "100ms"), &[&[ON_DISK], &SMALL[..]].concat());
     let (data, _dir) = (scraped.data_dir(), scraped.dir());
     let path = |number: u32| data.join(format!("wal/{number:08}"));
     wait_for_long("three segments and one begun", || {
@@ -253,7 +253,7 @@ fn a_disk_becomes_read_only_and_is_mounted_again() {
     let receiver = Receiver::start();
     let text = config(&targets.address(), "/metrics", &receiver.url(), "name: main", "");
     fs::write(disk.dir.path().join("scraped.yml"), text.replace("500ms", "200ms")).unwrap();
-    let scraped = Scraped::start_in(Arc::clone(&disk.dir), &[]);
+    let scraped = Scraped::start_in(Arc::clone(&disk.dir), &[ON_DISK]);
     wait_until("samples arrive", || n_arrived(&receiver) > 100);
     if !disk.fail() {
         println!("no error can be made here: nothing was tested");
@@ -284,7 +284,7 @@ fn a_disk_is_away_for_a_while_and_comes_back_with_what_it_had() {
     let receiver = Receiver::start();
     let text = config(&targets.address(), "/metrics", &receiver.url(), "name: main", "");
     fs::write(dir.path().join("scraped.yml"), text.replace("500ms", "200ms")).unwrap();
-    let scraped = Scraped::start_in(Arc::clone(&dir), &[]);
+    let scraped = Scraped::start_in(Arc::clone(&dir), &[ON_DISK]);
     wait_until("samples arrive", || n_arrived(&receiver) > 100);
     let data = scraped.data_dir();
     wait_until("the position is saved", || fs::read_dir(data.join("remote")).unwrap().count() == 2);
@@ -313,7 +313,7 @@ fn a_read_only_file_system_is_mounted_over_it() {
     let targets = FakeTargets::noisy(50);
     let receiver = Receiver::start();
     let text = config(&targets.address(), "/metrics", &receiver.url(), "name: main", "");
-    let scraped = Scraped::start(&text.replace("500ms", "200ms"));
+    let scraped = Scraped::start_with(&text.replace("500ms", "200ms"), &[ON_DISK]);
     wait_until("samples arrive", || n_arrived(&receiver) > 100);
     let data = scraped.data_dir().display().to_string();
     if !run("mount", &["-t", "tmpfs", "-o", "ro", "none", &data]) {

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use crate::command::query;
-use crate::scraped::Scraped;
+use crate::scraped::{Scraped, is_memory_first};
 use crate::{PATIENCE, pause};
 use receiver::Receiver;
 
@@ -59,6 +59,20 @@ pub fn arrived(receiver: &Receiver) -> Series {
         (key.clone(), samples.collect())
     });
     samples.collect()
+}
+
+/// What the log has taken: what is on disk, and what an endpoint has had before it was written.
+pub fn committed(data_dir: &Path, receiver: &Receiver) -> Series {
+    let mut all = on_disk(data_dir);
+    if is_memory_first() {
+        for (key, samples) in arrived(receiver) {
+            let known = all.entry(key).or_default();
+            known.extend(samples);
+            known.sort_unstable();
+            known.dedup();
+        }
+    }
+    all
 }
 
 /// `query` tells a staleness marker from any other NaN, and no more than that.

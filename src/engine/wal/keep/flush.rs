@@ -8,16 +8,25 @@
 //! which every sample has its series before it.
 
 use crate::wal::error::WalError;
-use crate::wal::format::closed_segment::ClosedSegment;
+use crate::wal::format::closed_segment::{BatchSamples, ClosedSegment};
 use crate::wal::format::position::Position;
+use crate::wal::format::record;
+use crate::wal::format::record::Record;
+use crate::wal::format::record_batch::RecordBatch;
+use crate::wal::format::segment;
 use crate::wal::format::segment::segment_path;
+use crate::wal::format::segment_reader::{SegmentReader, Tail};
 use crate::wal::head::{LogReader, Wal};
 use crate::wal::keep::place::write_hollow;
 use crate::wal::keep::reserve::Reserve;
 use crate::wal::keep::truncate_files::{Truncated, checkpoint_up_to, delete_files};
+use crate::wal::keep::truncate_series::write_series;
 use crate::wal::memory::FlushRequest;
+use crate::wal::memory::piece::Piece;
 use crate::wal::memory::ring::{Ring, Unwritten};
 use crossbeam_channel::{Receiver, bounded};
+use std::collections::BTreeSet;
+use std::time::Instant;
 
 /// Asks for what is in memory and not settled to be written and made durable; the answer comes when it is, or when the disk
 /// has refused. `None` while wal-maintenance does not run, or has more such questions than it can answer. Never waits.
@@ -95,6 +104,9 @@ fn make_way(wal: &Wal, ring: &Ring, closed: &mut Vec<ClosedSegment>, at: Positio
     if is_whole && at.segment - end.segment == 1 {
         wal.upkeep().rotate_to(at.segment)?;
     } else if wal.readers().settled().is_some_and(|settled| settled < end) {
+        if !is_whole {
+            complete_series(wal, end)?;
+        }
         for number in end.segment + 1..at.segment {
             closed.push(write_hollow(wal, number)?);
         }
@@ -103,6 +115,45 @@ fn make_way(wal: &Wal, ring: &Ring, closed: &mut Vec<ClosedSegment>, at: Positio
         begin_behind(wal, closed, at.segment - 1, None)?;
     }
     Ok(true)
+}
+
+/// Adds to the segment that is being left the series that it named in what was dropped from memory: what comes behind it may
+/// have samples of them.
+fn complete_series(wal: &Wal, end: Position) -> Result<(), WalError> {
+    let there = series_in(wal, end)?;
+    let logged = end.segment.saturating_add(1);
+    let mut records = Vec::new();
+    let n_series = write_series(
+        wal,
+        |series_ref, state| state.logged == logged && !there.contains(&u64::from(series_ref.0.get())),
+        |record| {
+            records.push(record.to_vec());
+            Ok(())
+        },
+    )?;
+    if n_series == 0 {
+        return Ok(());
+    }
+    let mut batch = RecordBatch::new(wal.options().compression);
+    records.iter().for_each(|record| batch.push(record));
+    let mut piece = Piece::new(end.offset, Instant::now());
+    piece.append(&batch, BatchSamples::default(), Instant::now());
+    wal.upkeep()
+        .append_piece(&piece)
+        .map_err(WalError::io("write segment", &segment_path(wal.wal_dir(), end.segment)))
+}
+
+/// Refs of the series that the segment on the disk names.
+fn series_in(wal: &Wal, end: Position) -> Result<BTreeSet<u64>, WalError> {
+    let mut refs = BTreeSet::new();
+    let source = segment::open(wal.disk(), &segment_path(wal.wal_dir(), end.segment))?;
+    let mut reader = SegmentReader::new(source, end.segment, Tail::Live);
+    while let Ok(Some(raw)) = reader.next_record() {
+        if let Record::Series(entries) = record::decode(raw.bytes) {
+            refs.extend(entries.flatten().map(|entry| entry.series_ref));
+        }
+    }
+    Ok(refs)
 }
 
 /// Puts a checkpoint in the place of all that is on the disk, and goes on behind segment `last`, which was settled. With a

@@ -1,12 +1,13 @@
 //! A log whose newest part is in memory: what reaches the disk and when, and what a start finds there.
 
-use crate::disk::RealDisk;
 use crate::disk::faulty::{Faults, FaultyDisk, Operation};
+use crate::disk::{Access, RealDisk};
 use crate::labels::builder::LabelsBuilder;
 use crate::wal::follow::{Ended, Follower, Next, fingerprint};
 use crate::wal::format::position::Position;
 use crate::wal::format::record::{Record, decode};
 use crate::wal::format::segment;
+use crate::wal::format::segment_reader::CorruptionError;
 use crate::wal::head::{ReaderMark, Wal};
 use crate::wal::keep::checkpoint;
 use crate::wal::keep::maintenance::Maintenance;
@@ -38,7 +39,13 @@ impl Fixture {
     fn on(dir: tempfile::TempDir) -> Self {
         let disk = FaultyDisk::default();
         let wal = open_on(&disk, dir.path());
-        let mark = wal.reader().claim(wal.end().unwrap());
+        let end = wal.end().unwrap();
+        Self::of(dir, disk, wal, end)
+    }
+
+    /// With an endpoint that has had what is before `settled`.
+    fn of(dir: tempfile::TempDir, disk: FaultyDisk, wal: Wal, settled: Position) -> Self {
+        let mark = wal.reader().claim(settled);
         let maintenance = Maintenance::new(wal.clone(), wal.reader().are_all_known());
         let mut fixture = Self { dir, disk, wal, mark, maintenance, ts_ms: 0, now: Instant::now() };
         fixture.round();
@@ -97,24 +104,39 @@ impl Fixture {
     }
 }
 
+/// Nothing has to be repaired.
 fn open(dir: &Path) -> Wal {
-    open_on(&FaultyDisk::default(), dir)
+    let (wal, summary) = Wal::open(options(&FaultyDisk::default(), dir), &mut |_, _| {}).unwrap();
+    assert!(summary.losses.is_empty(), "{:?}", summary.losses);
+    wal
 }
 
 fn open_on(disk: &FaultyDisk, dir: &Path) -> Wal {
-    let options = WalOptions {
+    Wal::open(options(disk, dir), &mut |_, _| {}).unwrap().0
+}
+
+fn options(disk: &FaultyDisk, dir: &Path) -> WalOptions {
+    WalOptions {
         segment_size_bytes: Some(1 << 20),
         lock_file: false,
         memory_bytes: Some(64 << 10),
         flush_after: 5 * MINUTE,
         disk: Arc::new(disk.clone()),
         ..WalOptions::at(dir)
-    };
-    Wal::open(options, &mut |_, _| {}).unwrap().0
+    }
 }
 
 /// Timestamps of all samples from a place on; each of them has a series.
 fn timestamps(wal: &Wal, from: Position) -> BTreeSet<i64> {
+    timestamps_with(wal, from, &mut |error| panic!("{error}"))
+}
+
+/// The same where a torn end is passed over.
+fn timestamps_but_damage(wal: &Wal, from: Position) -> BTreeSet<i64> {
+    timestamps_with(wal, from, &mut |_| {})
+}
+
+fn timestamps_with(wal: &Wal, from: Position, damaged: &mut dyn FnMut(&CorruptionError)) -> BTreeSet<i64> {
     let mut found = BTreeSet::new();
     let mut refs = Vec::new();
     let mut follower = Follower::new(wal.reader(), from);
@@ -129,7 +151,7 @@ fn timestamps(wal: &Wal, from: Position) -> BTreeSet<i64> {
                 }
                 Next::Record
             },
-            &mut |error| panic!("{error}"),
+            damaged,
         )
         .unwrap();
     let mut handles = Vec::new();
@@ -326,6 +348,113 @@ fn a_disk_that_takes_nothing_costs_nothing_until_the_memory_is_full() {
     log.maintenance.write_memory().unwrap();
     let (_dir, wal) = log.killed();
     assert_eq!(timestamps(&wal, wal.reader().oldest_position().unwrap()), rest);
+}
+
+/// As a loss of power leaves it: a log with a torn end, on a disk that is read-only at first.
+fn started_without_its_disk(n_written: i64, settled: impl Fn(&Wal) -> Position) -> Fixture {
+    let mut log = Fixture::new();
+    log.scrape(n_written as usize);
+    log.maintenance.write_memory().unwrap();
+    let file = segment::list(&RealDisk, log.wal.wal_dir()).unwrap().pop().unwrap();
+    let (dir, wal) = (log.dir, log.wal);
+    drop((log.maintenance, log.mark, wal));
+    if n_written > 0 {
+        let mut torn = std::fs::read(&file.path).unwrap();
+        torn.extend_from_within(..200);
+        std::fs::write(&file.path, torn).unwrap();
+    }
+    let disk = FaultyDisk::default();
+    let changes = Operation::CHANGES.into_iter().chain([Operation::Open(Access::Append)]);
+    disk.set(Faults::refusing(changes, libc::EROFS));
+    let wal = open_on(&disk, dir.path());
+    let settled = settled(&wal);
+    let mut log = Fixture::of(dir, disk, wal, settled);
+    log.ts_ms = n_written * 1000;
+    assert_eq!(log.wal.metrics().unusable.get(), 1.0);
+    assert!(log.wal.trouble().lock().contains("was read and cannot be written"));
+    log
+}
+
+fn seconds(range: std::ops::RangeInclusive<i64>) -> BTreeSet<i64> {
+    range.map(|n| n * 1000).collect()
+}
+
+#[test]
+fn a_start_without_its_disk_goes_on_in_memory_and_writes_when_it_is_back() {
+    for n_written in [0, 10] {
+        let mut log = started_without_its_disk(n_written, |_| Position::default());
+        log.scrape(10);
+        log.later(6 * MINUTE);
+        assert_eq!(timestamps_but_damage(&log.wal, Position::default()), seconds(1..=n_written + 10));
+        log.disk.heal();
+        log.later(MINUTE);
+        assert_eq!((log.wal.metrics().unusable.get(), log.wal.trouble().lock().as_str()), (0.0, ""));
+        log.scrape(5);
+        log.maintenance.write_memory().unwrap();
+        assert_eq!(timestamps(&log.wal, Position::default()), seconds(1..=n_written + 15));
+        let (_dir, wal) = log.killed();
+        assert_eq!(timestamps(&wal, Position::default()), seconds(1..=n_written + 15));
+    }
+}
+
+#[test]
+fn a_start_without_its_disk_writes_nothing_that_was_acknowledged_meanwhile() {
+    for n_written in [0, 10] {
+        let mut log = started_without_its_disk(n_written, |wal| wal.end().unwrap());
+        log.scrape(100);
+        log.acknowledge();
+        log.round();
+        log.scrape(5);
+        log.disk.heal();
+        let before = log.bytes_on_disk();
+        log.later(MINUTE);
+        assert!(log.bytes_on_disk() < before + 3000, "{} after {before}", log.bytes_on_disk());
+        log.later(6 * MINUTE);
+        let (_dir, wal) = log.killed();
+        let found = timestamps(&wal, wal.reader().oldest_position().unwrap());
+        assert!(found.is_superset(&seconds(n_written + 101..=n_written + 105)), "{found:?}");
+    }
+}
+
+#[test]
+fn a_start_without_its_disk_drops_its_oldest_in_memory_and_keeps_what_is_on_the_disk() {
+    for n_written in [0, 10] {
+        let mut log = started_without_its_disk(n_written, |_| Position::default());
+        log.scrape(400);
+        let lost = log.wal.metrics().samples_lost_to_full_memory.get();
+        assert!(lost > 0);
+        log.disk.heal();
+        log.later(MINUTE);
+        log.maintenance.write_memory().unwrap();
+        let counted = log.wal.reader().gone_from(0).segments.values().map(|gone| gone.total()).sum::<u64>();
+        assert_eq!(counted, lost);
+        let first = n_written + 401 - (400 - lost as i64 / 20);
+        let rest = seconds(first..=n_written + 400);
+        let (_dir, wal) = log.killed();
+        let found = timestamps(&wal, wal.reader().oldest_position().unwrap());
+        assert_eq!(found, seconds(1..=n_written).union(&rest).copied().collect());
+    }
+}
+
+#[test]
+fn memory_that_is_dropped_behind_what_an_endpoint_needs_takes_no_series_with_it() {
+    let mut log = Fixture::new();
+    let mut appender = log.wal.appender();
+    let mut labels = LabelsBuilder::new();
+    labels.set("__name__", "another");
+    let handle = appender.series(&labels).unwrap().handle;
+    appender.append(handle, 500, 1.0);
+    appender.commit().unwrap();
+    log.maintenance.write_memory().unwrap();
+    log.disk.set(Faults::default().with_room(0));
+    log.scrape(400);
+    assert!(log.wal.metrics().samples_lost_to_full_memory.get() > 0);
+    log.disk.heal();
+    log.later(MINUTE);
+    log.maintenance.write_memory().unwrap();
+    let (_dir, wal) = log.killed();
+    let found = timestamps(&wal, wal.reader().oldest_position().unwrap());
+    assert!(found.contains(&500) && found.is_superset(&seconds(390..=400)), "{found:?}");
 }
 
 #[test]

@@ -141,6 +141,8 @@ pub struct Maintenance {
     is_unsynced: bool,
     /// A segment that was left had lost its place by then.
     is_displaced: bool,
+    /// The start found a disk that takes nothing: no file of this process is there yet.
+    is_unbegun: bool,
     /// The last of the segments that a checkpoint stands for and that are still to be removed.
     covered: Option<u32>,
     /// Segments that had vanished with what was in them, in the order in which they went; their disk may come back.
@@ -163,6 +165,8 @@ impl Maintenance {
         let checkpoint_bytes = wal.upkeep().checkpoint_at_start().map_or(0, |(_, bytes)| bytes);
         let covered = wal.upkeep().covered_at_start();
         let reserve = Reserve::in_dir(wal.disk(), wal.path(), wal.segment_size_bytes());
+        let file = wal.upkeep().current_file();
+        let is_unbegun = file.is_some_and(|file| !file.is_in_place(wal.disk()).unwrap_or(false));
         Maintenance {
             wal,
             bounds,
@@ -178,6 +182,7 @@ impl Maintenance {
             is_without_reserve: false,
             is_unsynced: false,
             is_displaced: false,
+            is_unbegun,
             covered,
             lost: Vec::new(),
             misplaced: String::new(),
@@ -251,7 +256,11 @@ impl Maintenance {
         match place::restore(&self.wal, &mut self.closed, &mut self.lost) {
             Ok(Restored { n_segments, n_samples, current, returned, set_aside }) => {
                 self.is_displaced = false;
+                let was_unbegun = mem::take(&mut self.is_unbegun);
                 self.checkpoint_bytes = checkpoint_bytes(self.wal.disk(), self.wal.wal_dir());
+                if was_unbegun && n_samples == 0 && set_aside.is_none() {
+                    return (true, String::new());
+                }
                 log::error!(
                     "the write-ahead log in {dir} had vanished: somebody removed it, or its disk went away; it goes on \
                      with segment {current:08}; {n_samples} samples in {n_segments} segments are gone, and what \
@@ -282,10 +291,11 @@ impl Maintenance {
                     .current_file()
                     .is_some_and(|file| !file.is_in_place(self.wal.disk()).unwrap_or(false));
                 self.wal.upkeep().set_lost(is_lost.then_some(errno.unwrap_or(libc::ENOENT)));
-                (
-                    false,
-                    format!("the write-ahead log in {dir} has vanished and cannot be begun again: {error}"),
-                )
+                let what = match self.is_unbegun {
+                    true => "was read and cannot be written",
+                    false => "has vanished and cannot be begun again",
+                };
+                (false, format!("the write-ahead log in {dir} {what}: {error}"))
             }
         }
     }

@@ -22,7 +22,8 @@ impl Maintenance {
 
     /// What becomes of new samples while the disk takes none.
     pub(super) fn fate_of_new_samples(&self) -> &'static str {
-        match self.wal.ring().is_some_and(|ring| !ring.is_empty()) {
+        let has_readers = self.wal.readers().settled().is_some();
+        match self.wal.ring().is_some_and(|ring| has_readers || !ring.is_empty()) {
             true => "new samples stay in memory, from where the oldest go when it is full,",
             false => "new samples are lost and counted",
         }

@@ -96,8 +96,10 @@ pub(in crate::wal) fn restore(
     if !is_in_place {
         let next = next_number(wal, newest).ok_or(WalError::TooManySegments)?;
         let left = wal.upkeep().begin_again(next)?;
-        // What is in memory from its start on is written again.
+        // What is in memory from its start on is written again; what has left it before is missing.
         closed.extend(left.into_iter().filter(|segment| segment.number < next));
+        let behind = newest.saturating_add(1)..next;
+        closed.extend(behind.map(|number| ClosedSegment { number, ..ClosedSegment::default() }));
     }
     let current = wal.current().ok_or(WalError::Closed)?.number;
     // What cannot be read stays: it has the name of a segment of ours.
@@ -218,7 +220,7 @@ pub(super) fn write_hollow(wal: &Wal, number: u32) -> Result<ClosedSegment, WalE
     checkpoint::remove(wal.disk(), &beside)?;
     let mut writer = BulkWriter::create_file(wal.disk(), beside.clone(), wal.options().compression)?;
     let logged = number.saturating_add(1);
-    write_series(wal, |state| state.logged == logged, |record| writer.append(record))?;
+    write_series(wal, |_, state| state.logged == logged, |record| writer.append(record))?;
     let bytes = writer.finish()?.bytes;
     let head = Head::read(wal.disk(), &beside, bytes).map_err(WalError::io("read segment", &beside))?;
     wal.disk().rename(&beside, &path).map_err(WalError::io("rename segment to", &path))?;
@@ -234,7 +236,7 @@ fn write_checkpoint(wal: &Wal, number: u32) -> Result<(), WalError> {
     checkpoint::create(wal.disk(), wal.wal_dir(), number, |dir: &Path| {
         let mut writer = BulkWriter::create(wal.disk(), dir, 0, u64::MAX, wal.options().compression)?;
         let is_wanted =
-            |state: &crate::series::table::SeriesState| state.logged != 0 && state.logged <= logged;
+            |_, state: &crate::series::table::SeriesState| state.logged != 0 && state.logged <= logged;
         write_series(wal, is_wanted, |record| writer.append(record))?;
         writer.finish().map(drop)
     })

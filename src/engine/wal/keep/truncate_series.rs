@@ -62,7 +62,7 @@ impl<'a> SeriesTruncation<'a> {
         &self,
         append: impl FnMut(&[u8]) -> Result<(), WalError>,
     ) -> Result<u64, WalError> {
-        write_series(self.wal, |state| self.needs_checkpoint(state), append)
+        write_series(self.wal, |_, state| self.needs_checkpoint(state), append)
     }
 
     /// Forgets the series without samples in kept segments and clears the mark; returns their number. The checkpoint
@@ -137,7 +137,7 @@ pub(in crate::wal) fn compact_symbols(wal: &Wal) {
 /// Those of `append`.
 pub(in crate::wal) fn write_series(
     wal: &Wal,
-    is_wanted: impl Fn(&SeriesState) -> bool,
+    is_wanted: impl Fn(SeriesRef, &SeriesState) -> bool,
     mut append: impl FnMut(&[u8]) -> Result<(), WalError>,
 ) -> Result<u64, WalError> {
     let mut n_series = 0;
@@ -153,7 +153,7 @@ pub(in crate::wal) fn write_series(
         after = wal.with_next_slice(|table, _| {
             let slice = table.slice(after, SLICE_SERIES);
             for (handle, state) in &slice {
-                if !is_wanted(state) {
+                if !is_wanted(handle.series_ref, state) {
                     continue;
                 }
                 let labels = table.label_pairs(handle.series_ref).into_iter().flatten();

@@ -31,7 +31,8 @@ pub(in crate::wal) struct Piece {
 }
 
 impl Piece {
-    pub(super) fn new(start: u64, since: Instant) -> Self {
+    /// An empty one.
+    pub(in crate::wal) fn new(start: u64, since: Instant) -> Self {
         Self {
             start,
             bytes: Arc::default(),
@@ -49,7 +50,7 @@ impl Piece {
     }
 
     /// Adds a batch; `false` if it takes no more.
-    pub(super) fn append(&mut self, batch: &RecordBatch, holds: BatchSamples, now: Instant) -> bool {
+    pub(in crate::wal) fn append(&mut self, batch: &RecordBatch, holds: BatchSamples, now: Instant) -> bool {
         let is_full = self.bytes.len() >= FULL_BYTES || now.saturating_duration_since(self.since) >= FULL_AGE;
         if self.is_sealed || is_full {
             return false;

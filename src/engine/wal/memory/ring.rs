@@ -270,7 +270,8 @@ impl Ring {
     }
 
     /// The disk has lost the file of this segment, the newest one there. The number to go on with there: the same one if all of
-    /// the segment is here, and what is lost with it if somebody still needs what is not.
+    /// the segment is here, the oldest one here if somebody needs what comes before it, and else the next. And what is lost
+    /// with it if somebody still needs what is not here.
     pub(in crate::wal) fn lose_file(
         &self,
         number: u32,
@@ -278,7 +279,9 @@ impl Ring {
     ) -> (Option<u32>, Option<ClosedSegment>) {
         let mut state = self.state.lock();
         let Some(idx) = state.segments.iter().position(|held| held.segment.number == number) else {
-            return (number.checked_add(1), None);
+            let is_needed = settled.is_none_or(|settled| settled.segment <= number);
+            let oldest = state.segments.front().filter(|_| is_needed).map(|held| held.segment.number);
+            return (oldest.filter(|oldest| *oldest > number).or(number.checked_add(1)), None);
         };
         let Some(held) = state.segments.get_mut(idx) else { return (None, None) };
         let start = held.pieces.front().map_or(held.segment.bytes, |piece| piece.start);

@@ -89,8 +89,11 @@ impl DirLock {
 
     /// Unlocks and removes the file: the end of a clean stop.
     pub fn release(self, disk: &dyn Disk) {
-        // Removed while still locked. If that fails the next start only takes this stop for an unclean one.
-        let _ = disk.remove_file(&self.path);
+        // Another process may have its own there, if this one is of a disk that took nothing.
+        if self.is_in_place(disk) {
+            // Removed while still locked. If that fails the next start only takes this stop for an unclean one.
+            let _ = disk.remove_file(&self.path);
+        }
         drop(self.file);
     }
 }

@@ -190,6 +190,12 @@ impl SegmentWriter {
         self.lost = errno;
     }
 
+    /// The file is made on `disk` later, by [`SegmentWriter::begin_again`]: that takes nothing now.
+    pub(in crate::wal) fn wait_for(&mut self, disk: Arc<dyn Disk>) {
+        self.disk = disk;
+        self.lost = Some(libc::EROFS);
+    }
+
     /// Gives up the file, which has vanished, and goes on with segment `number`; returns what was in it, behind what was in
     /// the segments that waited for their fsync and wait no more.
     ///
