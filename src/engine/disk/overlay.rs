@@ -1,7 +1,8 @@
 //! A disk whose changes stay in memory, over one that takes none: for a start that has to read and repair what is on a disk
 //! that is full or read-only.
 //!
-//! What is below is only read. Files are changed as copies, so it is for small changes; directories below keep their names.
+//! What is below is only read. A file can be cut, which takes no memory, or gets another content as a whole, so it is for
+//! small repairs; directories below keep their names.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -23,19 +24,32 @@ const DEVICE: u64 = u64::MAX;
 #[derive(Debug)]
 pub struct OverlayDisk {
     below: Arc<dyn Disk>,
-    changes: Mutex<BTreeMap<PathBuf, Change>>,
+    changes: Arc<Changes>,
 }
+
+type Changes = Mutex<BTreeMap<PathBuf, Change>>;
 
 /// What stands at a path instead of what is there below.
 #[derive(Clone, Debug)]
 enum Change {
     File(Arc<MemoryFile>),
+    /// So many bytes of the file below.
+    Front(u64),
     Directory,
     Removed,
 }
 
 #[derive(Debug, Default)]
 struct MemoryFile(Mutex<Vec<u8>>);
+
+/// The front of a file below, or all of it: it can be cut.
+#[derive(Debug)]
+struct FileBelow {
+    file: Arc<dyn DiskFile>,
+    bytes: u64,
+    /// Where it says that it was cut.
+    place: (PathBuf, Arc<Changes>),
+}
 
 /// A file that is open to be written.
 #[derive(Debug)]
@@ -48,7 +62,7 @@ struct Writer {
 impl OverlayDisk {
     /// Nothing is changed yet.
     pub fn over(below: Arc<dyn Disk>) -> Self {
-        Self { below, changes: Mutex::default() }
+        Self { below, changes: Arc::default() }
     }
 
     /// What was changed at `path` or took away a directory above it.
@@ -68,14 +82,20 @@ impl OverlayDisk {
             Some(Change::File(file)) => return Ok(file),
             Some(Change::Directory) => return Err(io::ErrorKind::IsADirectory.into()),
             Some(Change::Removed) => return Ok(Arc::default()),
-            None => {}
+            Some(Change::Front(_)) | None => {}
         }
-        match self.below.metadata(path) {
+        match self.metadata(path) {
             Ok(metadata) if metadata.bytes > MAX_BYTES as u64 => return Err(full()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Arc::default()),
             metadata => metadata?,
         };
-        Ok(Arc::new(MemoryFile(Mutex::new(self.below.read(path)?))))
+        Ok(Arc::new(MemoryFile(Mutex::new(self.read(path)?))))
+    }
+
+    fn open_below(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        let file = self.below.open(path, Access::Read)?;
+        let bytes = self.metadata(path)?.bytes;
+        Ok(Arc::new(FileBelow { file, bytes, place: (path.to_owned(), Arc::clone(&self.changes)) }))
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
@@ -90,13 +110,17 @@ impl Disk for OverlayDisk {
         if access == Access::Read {
             return match self.change(path) {
                 Some(Change::File(file)) => Ok(file),
-                Some(_) => Err(not_found()),
+                Some(Change::Front(_)) => self.open_below(path),
+                Some(Change::Directory | Change::Removed) => Err(not_found()),
                 None => self.below.open(path, access),
             };
         }
         match (access, self.exists(path)) {
             (Access::CreateNew, true) => return Err(io::ErrorKind::AlreadyExists.into()),
             (Access::Append, false) => return Err(not_found()),
+            (Access::Append, true) if !matches!(self.change(path), Some(Change::File(_))) => {
+                return self.open_below(path);
+            }
             _ => {}
         }
         let file = if access == Access::Replace { Arc::default() } else { self.copy(path)? };
@@ -109,7 +133,7 @@ impl Disk for OverlayDisk {
         let moved = match self.change(from) {
             Some(Change::Removed) => return Err(not_found()),
             None if self.below.is_dir(from) => return Err(io::ErrorKind::ReadOnlyFilesystem.into()),
-            None => Change::File(self.copy(from)?),
+            Some(Change::Front(_)) | None => Change::File(self.copy(from)?),
             Some(change) => change,
         };
         let mut changes = self.changes.lock();
@@ -153,13 +177,13 @@ impl Disk for OverlayDisk {
         let mut entries: BTreeMap<OsString, Kind> = match self.change(path) {
             Some(Change::Directory) => BTreeMap::new(),
             Some(Change::Removed) => return Err(not_found()),
-            Some(Change::File(_)) => return Err(io::ErrorKind::NotADirectory.into()),
+            Some(Change::File(_) | Change::Front(_)) => return Err(io::ErrorKind::NotADirectory.into()),
             None => self.below.list(path)?.into_iter().map(|Entry { name, kind }| (name, kind)).collect(),
         };
         for (changed, change) in self.changes.lock().iter().filter(|(it, _)| it.parent() == Some(path)) {
             let Some(name) = changed.file_name() else { continue };
             match change {
-                Change::File(_) => entries.insert(name.to_owned(), Kind::File),
+                Change::File(_) | Change::Front(_) => entries.insert(name.to_owned(), Kind::File),
                 Change::Directory => entries.insert(name.to_owned(), Kind::Directory),
                 Change::Removed => entries.remove(name),
             };
@@ -170,6 +194,7 @@ impl Disk for OverlayDisk {
     fn metadata(&self, path: &Path) -> io::Result<Metadata> {
         match self.change(path) {
             Some(Change::File(file)) => file.metadata(),
+            Some(Change::Front(bytes)) => Ok(Metadata { bytes, ..self.below.metadata(path)? }),
             Some(Change::Directory) => {
                 let id = FileId { device: DEVICE, inode: 0 };
                 Ok(Metadata { kind: Kind::Directory, bytes: 0, modified_ms: 0, id })
@@ -234,6 +259,43 @@ impl DiskFile for MemoryFile {
         // It stays where it is for as long as anybody compares it with another.
         let id = FileId { device: DEVICE, inode: std::ptr::from_ref(self).addr() as u64 };
         Ok(Metadata { kind: Kind::File, bytes: self.0.lock().len() as u64, modified_ms: 0, id })
+    }
+
+    fn try_lock(&self) -> Result<(), TryLockError> {
+        Ok(())
+    }
+}
+
+impl DiskFile for FileBelow {
+    fn write_all(&self, _: &[u8]) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<usize> {
+        let left = usize::try_from(self.bytes.saturating_sub(at)).unwrap_or(usize::MAX);
+        let n_wanted = buf.len().min(left);
+        self.file.read_at(buf.get_mut(..n_wanted).unwrap_or_default(), at)
+    }
+
+    fn set_len(&self, bytes: u64) -> io::Result<()> {
+        if bytes > self.bytes {
+            return Err(io::ErrorKind::ReadOnlyFilesystem.into());
+        }
+        let (path, changes) = &self.place;
+        changes.lock().insert(path.clone(), Change::Front(bytes));
+        Ok(())
+    }
+
+    fn allocate(&self, _: u64, to: u64) -> io::Result<()> {
+        self.set_len(to)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn metadata(&self) -> io::Result<Metadata> {
+        Ok(Metadata { bytes: self.bytes, ..self.file.metadata()? })
     }
 
     fn try_lock(&self) -> Result<(), TryLockError> {
@@ -307,9 +369,11 @@ mod tests {
             let entries = disk.list(&at(dir)).unwrap().into_iter();
             entries.map(|entry| entry.name.into_string().unwrap()).collect::<Vec<_>>()
         };
-        disk.open(&at("wal/a"), Access::Append).unwrap().write_all(b" and more").unwrap();
-        assert_eq!(text("wal/a").unwrap(), "old a and more");
-        disk.open(&at("wal/a"), Access::Append).unwrap().set_len(3).unwrap();
+        let file = disk.open(&at("wal/a"), Access::Append).unwrap();
+        assert_eq!(file.write_all(b" and more").unwrap_err().kind(), io::ErrorKind::ReadOnlyFilesystem);
+        file.set_len(3).unwrap();
+        assert!(file.set_len(9).is_err());
+        assert_eq!(disk.metadata(&at("wal/a")).unwrap().bytes, 3);
         data_dir::replace(&disk, &at("wal/b"), b"new").unwrap();
         disk.remove_file(&at("wal/c")).unwrap();
         assert_eq!(disk.open(&at("wal/c"), Access::Read).unwrap_err().kind(), io::ErrorKind::NotFound);
@@ -346,7 +410,10 @@ mod tests {
         file.set_len(MAX_BYTES as u64).unwrap();
         assert!(crate::disk::is_full(&file.write_all(b"1").unwrap_err()));
         fs::File::create(dir.path().join("large")).unwrap().set_len(MAX_BYTES as u64 + 1).unwrap();
-        let error = disk.open(&dir.path().join("large"), Access::Append).unwrap_err();
+        let error = disk.rename(&dir.path().join("large"), &dir.path().join("other")).unwrap_err();
         assert!(crate::disk::is_full(&error));
+        // What is only cut takes no memory.
+        disk.open(&dir.path().join("large"), Access::Append).unwrap().set_len(MAX_BYTES as u64).unwrap();
+        assert_eq!(disk.metadata(&dir.path().join("large")).unwrap().bytes, MAX_BYTES as u64);
     }
 }
