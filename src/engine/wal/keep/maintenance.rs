@@ -70,10 +70,11 @@ impl Handle {
         let (waker, wakes) = bounded(WAKES);
         let (flusher, flushes) = bounded(FLUSHES);
         let round = wal.options().fsync_interval.clamp(MIN_ROUND, MAX_ROUND);
+        // Whoever starts behind this thread can ask it at once.
+        wal.upkeep().wake_with(waker);
+        wal.upkeep().flush_with(flusher);
         let thread = THREAD.spawn_essential("", move || {
             let _served = Served(wal.clone());
-            wal.upkeep().wake_with(waker);
-            wal.upkeep().flush_with(flusher);
             wal.upkeep().room().serve();
             let mut maintenance = Maintenance::new(wal, readers_known);
             loop {
