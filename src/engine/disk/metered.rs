@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::disk::written::Written;
 use crate::disk::{Access, Disk, DiskFile, Entry, FileSystem, Metadata, TryLockError};
+use crate::metrics::Counter;
 
 /// A disk that counts.
 #[derive(Debug)]
@@ -18,6 +19,8 @@ pub struct MeteredDisk {
 struct MeteredFile {
     file: Arc<dyn DiskFile>,
     cause: &'static str,
+    /// Of the cause, since the start.
+    bytes: Arc<Counter>,
     written: Arc<Written>,
 }
 
@@ -46,7 +49,9 @@ impl Disk for MeteredDisk {
         if access == Access::Read {
             return Ok(file);
         }
-        Ok(Arc::new(MeteredFile { file, cause: cause_of(path), written: Arc::clone(&self.written) }))
+        let cause = cause_of(path);
+        let (bytes, written) = (self.written.bytes.with(&[cause]), Arc::clone(&self.written));
+        Ok(Arc::new(MeteredFile { file, cause, bytes, written }))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -85,7 +90,8 @@ impl Disk for MeteredDisk {
 impl DiskFile for MeteredFile {
     fn write_all(&self, data: &[u8]) -> io::Result<()> {
         self.file.write_all(data)?;
-        self.written.add(self.cause, data.len() as u64);
+        self.bytes.add(data.len() as u64);
+        self.written.today.add(self.cause, data.len() as u64);
         Ok(())
     }
 

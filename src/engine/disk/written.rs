@@ -28,12 +28,6 @@ impl Written {
     pub fn by_clock(wall_ms: impl Fn() -> i64 + Send + Sync + 'static) -> Self {
         Self { today: Today::by_clock(wall_ms), ..Self::default() }
     }
-
-    /// Counts bytes that were written for one of [`CAUSES`].
-    pub fn add(&self, cause: &'static str, n_bytes: u64) {
-        self.bytes.with(&[cause]).add(n_bytes);
-        self.today.add(cause, n_bytes);
-    }
 }
 
 /// What was written on the day that it is, UTC. A clock that is set to another day begins a day.
@@ -62,7 +56,8 @@ impl Today {
         CAUSES.map(|cause| (cause, bytes.next().unwrap_or_default()))
     }
 
-    fn add(&self, cause: &str, n_bytes: u64) {
+    /// Adds what was written for one of [`CAUSES`].
+    pub fn add(&self, cause: &str, n_bytes: u64) {
         self.with_day(|day| {
             let counted = CAUSES.iter().zip(&mut day.bytes).find(|(known, _)| **known == cause);
             if let Some((_, counted)) = counted {
@@ -122,26 +117,26 @@ mod tests {
         let clock = Arc::clone(&wall_ms);
         let written = Written::by_clock(move || clock.load(Ordering::Relaxed));
         let today = || written.today.by_cause().map(|(_, n_bytes)| n_bytes);
-        written.add("log", 5);
-        written.add("position", 3);
-        written.add("log", 1);
+        written.today.add("log", 5);
+        written.today.add("position", 3);
+        written.today.add("log", 1);
         assert_eq!(today(), [6, 0, 3, 0, 0]);
         // Midnight; nothing has to be written for it.
         wall_ms.store(DAY_MS, Ordering::Relaxed);
         assert_eq!(today(), [0; 5]);
-        written.add("other", 2);
+        written.today.add("other", 2);
         assert_eq!(today(), [0, 0, 0, 0, 2]);
         // A clock that was wrong is set: forwards, and to before 1970.
         for day in [20_000, -1] {
             wall_ms.store(day * DAY_MS, Ordering::Relaxed);
-            written.add("log", 7);
+            written.today.add("log", 7);
             wall_ms.store((day + 1) * DAY_MS - 1, Ordering::Relaxed);
             assert_eq!(today(), [7, 0, 0, 0, 0]);
         }
         let mut page = Page::default();
         written.collect(&mut page);
         let page = page.into_text();
-        assert!(page.contains("\nscraped_disk_written_bytes_total{cause=\"log\"} 20\n"), "{page}");
+        assert!(page.contains("\nscraped_disk_written_bytes_total{cause=\"log\"} 0\n"), "{page}");
         assert!(page.contains("# TYPE scraped_disk_written_today_bytes gauge\n"), "{page}");
         assert!(page.contains("\nscraped_disk_written_today_bytes{cause=\"log\"} 7\n"), "{page}");
         assert!(page.contains("\nscraped_disk_written_today_bytes{cause=\"position\"} 0\n"), "{page}");
