@@ -53,6 +53,8 @@ pub struct Follower {
     position: Position,
     /// Closed by whoever removes the segment.
     open: Arc<OpenSegment>,
+    /// The segment that was complete when its file was opened.
+    complete: Option<u32>,
     buffers: ReadBuffers,
 }
 
@@ -60,7 +62,7 @@ impl Follower {
     /// Starts at `position`, which is the end of a record or the start of a segment.
     pub fn new(log: LogReader, position: Position) -> Self {
         let open = log.open_segment();
-        Self { log, position, open, buffers: ReadBuffers::default() }
+        Self { log, position, open, complete: None, buffers: ReadBuffers::default() }
     }
 
     /// The end of the last record that is done with.
@@ -101,6 +103,11 @@ impl Follower {
         }
         let before = self.position;
         let limit = end.filter(|end| end.segment == before.segment).map(|end| end.offset);
+        if limit.is_none() && self.complete != Some(before.segment) {
+            // It may have got another file since, because the disk refused something, and its end stands only there.
+            self.open.close();
+            self.complete = Some(before.segment);
+        }
         let (stopped, reached) = self.visit_records(limit, visit, damaged);
         match stopped {
             Stopped::AtEnd => {}
@@ -197,6 +204,7 @@ impl Follower {
     pub fn go_to(&mut self, position: Position) {
         self.position = position;
         self.open.close();
+        self.complete = None;
     }
 }
 
@@ -285,6 +293,7 @@ pub fn record_before(log: &LogReader, position: Position) -> Result<Option<(u32,
 #[cfg(test)]
 mod tests {
     use super::{Ended, Follower, Next, fingerprint, record_before};
+    use crate::disk::faulty::{Faults, FaultyDisk, Operation};
     use crate::labels::builder::LabelsBuilder;
     use crate::wal::format::position::Position;
     use crate::wal::format::record;
@@ -293,6 +302,7 @@ mod tests {
     use crate::wal::keep::truncate_files::truncate;
     use crate::wal::options::WalOptions;
     use std::path::Path;
+    use std::sync::Arc;
 
     fn open(dir: &Path) -> Wal {
         let options =
@@ -322,6 +332,35 @@ mod tests {
             &mut |error| panic!("{error}"),
         );
         (found, ended.unwrap())
+    }
+
+    /// As after a write that failed where the disk could not cut the file.
+    #[test]
+    fn the_end_of_a_segment_is_read_though_it_stands_in_another_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = FaultyDisk::default();
+        let options = WalOptions {
+            segment_size_bytes: Some(1 << 20),
+            lock_file: false,
+            disk: Arc::new(disk.clone()),
+            ..WalOptions::at(dir.path())
+        };
+        let wal = Wal::open(options, &mut |_, _| {}).unwrap().0;
+        let mut follower = Follower::new(wal.reader(), Position::default());
+        commit(&wal, "a", 1);
+        assert_eq!(timestamps(&mut follower).0, [1]);
+        disk.set(Faults::refusing([Operation::SetLen], libc::EIO).with_room(3));
+        let mut labels = LabelsBuilder::new();
+        labels.set("__name__", "a");
+        let mut appender = wal.appender();
+        let handle = appender.series(&labels).unwrap().handle;
+        appender.append(handle, 2, 1.0);
+        appender.commit().unwrap_err();
+        disk.heal();
+        commit(&wal, "a", 3);
+        wal.upkeep().rotate().unwrap();
+        commit(&wal, "a", 4);
+        assert_eq!(timestamps(&mut follower).0, [3, 4]);
     }
 
     #[test]

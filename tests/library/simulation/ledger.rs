@@ -10,6 +10,7 @@ use scraped_engine::wal::format::position::Position;
 use scraped_engine::wal::gone::Gone;
 
 use super::endpoint::Endpoint;
+use super::reading::Read;
 use super::samples::{N_SERIES, Sample};
 
 /// Commits that are settled and saved are known for as long: none of them may come again.
@@ -270,6 +271,25 @@ impl Ledger {
             }
         }
         n_lost
+    }
+
+    /// A start has written the log again, with these records: whatever is in it may come again.
+    pub(super) fn written_again(&mut self, records: &[Read]) {
+        let place_of = |read: &Read| read.samples.first().map(|(ts_ms, _)| (*ts_ms, read.end.position));
+        let places: BTreeMap<i64, Position> = records.iter().filter_map(place_of).collect();
+        let is_left = |commit: &Commit| places.contains_key(&commit.ts_ms);
+        let n_missing = self.lose_where(|commit, state| !state.is_settled() && !is_left(commit));
+        assert_eq!(n_missing, 0, "samples are missing in a log that was written again");
+        self.commits.retain(is_left);
+        self.number_at.retain(|ts_ms, _| places.contains_key(ts_ms));
+        for commit in &mut self.commits {
+            commit.end = places[&commit.ts_ms];
+            commit.entries.values_mut().for_each(|entry| entry.may_come_again = true);
+        }
+        assert!(
+            self.commits.iter().is_sorted_by_key(|commit| commit.end),
+            "a log was written again in another order"
+        );
     }
 
     /// The next process goes on at `position`, and the log begins with segment `oldest`.

@@ -20,6 +20,7 @@ use super::clock;
 use super::clock::Clock;
 use super::endpoint::{Endpoint, Found, N_SHARDS, URL, claim};
 use super::ledger::Ledger;
+use super::reading;
 use super::samples::{N_SERIES, labels, value};
 use super::weather;
 use super::weather::Wire;
@@ -91,7 +92,7 @@ pub(super) struct Machine {
     saved: Position,
     oldest: u32,
     next_scrape: Duration,
-    pub(super) seen: Seen,
+    seen: Seen,
 }
 
 impl Machine {
@@ -134,6 +135,11 @@ impl Machine {
             next_scrape: SCRAPE_INTERVAL,
             seen: Seen::default(),
         }
+    }
+
+    /// What has happened to it.
+    pub(super) fn seen(&self) -> Seen {
+        self.seen
     }
 
     /// Time since it began.
@@ -362,10 +368,16 @@ impl Machine {
     fn start(&mut self) -> Position {
         self.disk.heal();
         self.is_disk_bad = false;
-        let Process { wal, maintenance, positions, endpoint, begins, losses } = start(&self.options);
+        let Process { wal, maintenance, positions, endpoint, begins, losses, is_written_again } =
+            start(&self.options);
         assert!(losses.is_empty() || self.is_blemished, "{losses:?}");
         let oldest = wal.reader().oldest_position().expect("the log can be read").segment;
         (self.wal, self.maintenance, self.positions, self.endpoint) = (wal, maintenance, positions, endpoint);
+        if is_written_again {
+            let records = reading::all(&self.wal.reader(), oldest);
+            self.ledger.written_again(&records);
+            self.saved = begins;
+        }
         self.ledger.restarted(&self.endpoint, begins, oldest);
         assert!(
             begins >= self.saved || self.is_blemished,
@@ -426,6 +438,8 @@ struct Process {
     /// Where the endpoint goes on.
     begins: Position,
     losses: Vec<String>,
+    /// The log was written again, and all places in it are others.
+    is_written_again: bool,
 }
 
 /// As the daemon starts.
@@ -439,7 +453,8 @@ fn start(options: &WalOptions) -> Process {
     endpoint.save(&positions).expect("the position can be saved");
     positions.enlist([URL].into_iter()).expect("the endpoint can be remembered");
     let maintenance = Maintenance::new(wal.clone(), known);
-    Process { wal, maintenance, positions, endpoint, begins, losses: summary.losses }
+    let is_written_again = summary.takeover.is_some();
+    Process { wal, maintenance, positions, endpoint, begins, losses: summary.losses, is_written_again }
 }
 
 /// A disk on which no sync takes time.

@@ -15,6 +15,7 @@ pub(crate) mod reading;
 pub(crate) mod samples;
 mod weather;
 
+use std::env;
 use std::thread;
 use std::time::Duration;
 
@@ -23,10 +24,10 @@ use scraped_engine::disk::draw::Draw;
 use support::cases;
 use tempfile::TempDir;
 
-use machine::{Kind, Machine, Seen};
+use machine::{Kind, Machine};
 
 /// How long a box lives.
-const LIFE: Duration = Duration::from_secs(40 * 60);
+pub(crate) const LIFE: Duration = Duration::from_secs(40 * 60);
 const LONG_LIFE: Duration = Duration::from_secs(10 * 3600);
 
 proptest! {
@@ -34,24 +35,36 @@ proptest! {
 
     #[test]
     fn on_the_disk(seed in any::<u64>()) {
-        live(seed, false);
+        live(seed, false, life(), &mut 0);
     }
 
     #[test]
     fn in_memory_first(seed in any::<u64>()) {
-        live(seed, true);
+        live(seed, true, life(), &mut 0);
     }
 }
 
+/// A life that failed, again: `SCRAPED_LIFE='SEED memory'`, or `disk`, with the `SCRAPED_LONG` of that run.
+#[test]
+fn one_again() {
+    let Ok(typed) = env::var("SCRAPED_LIFE") else { return };
+    let (seed, place) = typed.split_once(' ').expect("a seed, and memory or disk");
+    live(seed.parse().expect("a whole number"), place == "memory", life(), &mut 0);
+}
+
+fn life() -> Duration {
+    if cases::is_long() { LONG_LIFE } else { LIFE }
+}
+
 /// Says where a box was when it failed.
-struct Place {
+struct Place<'a> {
     seed: u64,
     kind: Kind,
-    n_events: u64,
+    n_events: &'a mut u64,
     elapsed: Duration,
 }
 
-impl Drop for Place {
+impl Drop for Place<'_> {
     fn drop(&mut self) {
         if thread::panicking() {
             let Place { seed, kind, n_events, elapsed } = self;
@@ -60,20 +73,18 @@ impl Drop for Place {
     }
 }
 
-/// Lives a life; what was seen in it.
-fn live(seed: u64, is_memory_first: bool) -> Seen {
+/// Lives as long as `life`; counts in `n_events` what happens.
+pub(crate) fn live(seed: u64, is_memory_first: bool, life: Duration, n_events: &mut u64) {
     let mut draw = Draw::new(seed);
     let kind = Kind::drawn(&mut draw, is_memory_first);
-    let life = if cases::is_long() { LONG_LIFE } else { LIFE };
     let dir = TempDir::with_prefix("scraped-test-").unwrap();
-    let mut place = Place { seed, kind, n_events: 0, elapsed: Duration::ZERO };
+    let mut place = Place { seed, kind, n_events, elapsed: Duration::ZERO };
     let mut machine = Machine::new(dir.path(), kind, draw);
     while machine.elapsed() < life {
-        place.n_events += 1;
+        *place.n_events += 1;
         place.elapsed = machine.elapsed();
         machine.go_on();
     }
     machine.settle();
-    println!("seed {seed}: {} events in {life:?}: {:?}", place.n_events, machine.seen);
-    machine.seen
+    println!("seed {seed}: {} events in {life:?}: {:?}", place.n_events, machine.seen());
 }

@@ -1,5 +1,7 @@
 //! Records of a log as an endpoint's watcher reads them.
 
+use std::iter;
+
 use scraped::remote::settle::mark::Mark;
 use scraped_engine::wal::follow::{Ended, Follower, Next, fingerprint};
 use scraped_engine::wal::format::position::Position;
@@ -44,4 +46,10 @@ pub(crate) fn next(log: &LogReader, follower: &mut Follower) -> Result<Read, End
         recognised_samples.push(recognised(series, samples[idx].ts_ms, samples[idx].value));
     });
     Ok(Read { end, samples: recognised_samples })
+}
+
+/// All records from the start of segment `first` on.
+pub(crate) fn all(log: &LogReader, first: u32) -> Vec<Read> {
+    let mut follower = Follower::new(log.clone(), Position { segment: first, offset: 0 });
+    iter::from_fn(|| next(log, &mut follower).ok()).collect()
 }

@@ -302,3 +302,40 @@ fn a_disk_that_fails_while_segments_are_removed_takes_nothing_else() {
     check_log(dir.path());
     assert_eq!(minutes(dir.path(), "up"), (19..30).collect::<Vec<_>>());
 }
+
+/// It is not durable, and half of it is gone: no segment may go for it.
+#[test]
+fn a_checkpoint_that_cannot_be_taken_back_is_not_counted_on() {
+    let dir = temp_dir();
+    let disk = FaultyDisk::default();
+    let options = WalOptions {
+        retention_min_time: Duration::from_secs(10 * 60),
+        disk: Arc::new(disk.clone()),
+        ..options(dir.path())
+    };
+    for minute in 0..30 {
+        write_minute(&options, minute, &["up"]);
+    }
+    let (wal, _) = open_with(options.clone());
+    let mut maintenance = Maintenance::new(wal.clone(), wal.reader().are_all_known());
+    let (failing, still_failing) = (disk.clone(), disk.clone());
+    let removed = Arc::new(AtomicU32::new(0));
+    let on_remove = Before::each(move |operation| {
+        if operation == Operation::Remove && removed.fetch_add(1, Ordering::Relaxed) == 1 {
+            still_failing.set(Faults::refusing([Operation::SyncDir, Operation::Remove], EIO));
+        }
+    });
+    let on_rename = Before::each(move |operation| {
+        if operation == Operation::Rename {
+            let before = Some(on_remove.clone());
+            failing.set(Faults { before, ..Faults::refusing([Operation::SyncDir], EIO) });
+        }
+    });
+    disk.set(Faults { before: Some(on_rename), ..Faults::default() });
+    maintenance.cycle(Instant::now());
+    disk.heal();
+    maintenance.cycle(Instant::now());
+    wal.close().unwrap();
+    check_log(dir.path());
+    assert_eq!(minutes(dir.path(), "up"), (19..30).collect::<Vec<_>>());
+}

@@ -62,7 +62,12 @@ pub(in crate::wal) fn checkpoint_up_to(
     wal.readers().note_going(closed.iter().filter(|segment| segment.number <= last));
     let metrics = wal.metrics();
     metrics.checkpoint_creations.inc();
-    let repeated = checkpoint::list(wal.disk(), wal.wal_dir())?.into_iter().find(|it| it.number == last);
+    let is_finished = wal.with_table(|_, mark| mark.truncated.is_some_and(|truncated| truncated >= last));
+    let mut repeated = checkpoint::list(wal.disk(), wal.wal_dir())?.into_iter().find(|it| it.number == last);
+    if let Some(left) = repeated.take_if(|_| !is_finished) {
+        // It was given up, and the disk did not let it go: others may have come back since than it names.
+        checkpoint::remove(wal.disk(), &left.path)?;
+    }
     let written = match repeated {
         // Its files could not be deleted the last time; it names every series that a new one would.
         Some(checkpoint) => {
