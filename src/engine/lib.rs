@@ -8,6 +8,7 @@ pub mod disk;
 pub mod float;
 pub mod metric_type;
 pub mod metrics;
+pub mod mutant;
 pub mod protobuf;
 pub mod sorting;
 pub mod threads;

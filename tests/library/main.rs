@@ -8,6 +8,7 @@
 //! - [`scrape`]: the schedule, one scrape, what a sequence of pages leaves in the log.
 //! - [`exposition`]: pages and what parsers make of them; [`fuzz`]: any bytes for every parser.
 //! - [`simulation`]: log, endpoint and wal-maintenance of a box, driven from a seed.
+//! - `mutants`: deliberate mistakes, all of which the simulation and the power cuts find (`--features mutants`).
 //! - [`wal`]: the log under truncation, damage, kills, power cuts and full disks.
 //! - [`remote`]: requests from the log.
 //! - [`web`]: the web server.
@@ -22,6 +23,8 @@ mod discovery;
 mod exposition;
 mod fuzz;
 mod http;
+#[cfg(feature = "mutants")]
+mod mutants;
 mod remote;
 mod scrape;
 mod simulation;

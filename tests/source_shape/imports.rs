@@ -11,6 +11,7 @@ const ENGINE_MAY_IMPORT: &[(&str, &[&str])] = &[
     ("data_dir", &["disk"]),
     ("float", &[]),
     ("metric_type", &[]),
+    ("mutant", &[]),
     ("sorting", &[]),
     // A macro of `metrics::table`, which stands at the root of the crate as all exported macros do.
     ("metrics", &["metrics_table", "sorting"]),
@@ -32,6 +33,7 @@ const ENGINE_MAY_IMPORT: &[(&str, &[&str])] = &[
             "metric_type",
             "metrics",
             "metrics_table",
+            "mutant",
             "series",
             "sorting",
             "threads",

@@ -3,6 +3,7 @@
 //! A reader is nothing but a position here. Truncation by age waits for the lowest of them; the bounds in bytes and
 //! time, and a full disk, do not. Then the reader learns how many samples it has lost.
 
+use crate::mutant::{self, Mutant};
 use crate::wal::format::closed_segment::ClosedSegment;
 use crate::wal::format::position::Position;
 use crate::wal::gone::{Gone, OpenSegment, SegmentSamples};
@@ -49,6 +50,7 @@ impl Readers {
     pub(in crate::wal) fn note_going<'a>(&self, segments: impl Iterator<Item = &'a ClosedSegment>) {
         let mut state = self.0.lock();
         let Some(needed_from) = state.kept.values().map(|position| position.segment).min() else { return };
+        let needed_from = needed_from + u32::from(mutant::is_on(Mutant::GoneNotNoted));
         for segment in segments.filter(|segment| segment.number >= needed_from) {
             state.gone.insert(segment.number, SegmentSamples::from(segment));
         }

@@ -6,6 +6,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use crate::remote::settle::ledger::{DropReason, Fate, Kind, Ledger};
 use crate::remote::settle::mark::Mark;
+use scraped_engine::mutant::{self, Mutant};
 use scraped_engine::wal::format::position::Position;
 use scraped_engine::wal::gone::{Gone, SegmentSamples};
 
@@ -140,7 +141,8 @@ impl Lane {
 
     pub(in crate::remote) fn advance(&mut self) {
         while let Some(tally) = self.open.front() {
-            if !tally.is_closed || tally.ledger.pending() > 0 {
+            let is_pending = tally.ledger.pending() > 0 && !mutant::is_on(Mutant::WatermarkIgnoresPending);
+            if !tally.is_closed || is_pending {
                 return;
             }
             (self.watermark, self.before_watermark) = (tally.end, tally.before_end);
@@ -165,10 +167,14 @@ impl Lane {
         }
         for (number, holds) in gone.segments.range(from..until) {
             let is_counted = *number < self.gone_before || self.hollow.contains(number);
-            if is_counted {
+            if is_counted && !mutant::is_on(Mutant::LossCountedAgain) {
                 continue;
             }
-            let before = if *number == from { self.read.samples } else { SegmentSamples::default() };
+            let before = if *number == from && !mutant::is_on(Mutant::LossCountsRead) {
+                self.read.samples
+            } else {
+                SegmentSamples::default()
+            };
             lost.floats += holds.floats.saturating_sub(before.floats);
             lost.histograms += holds.histograms.saturating_sub(before.histograms);
             self.hollow.insert(*number);
@@ -209,6 +215,9 @@ impl Lane {
             mark = tally.end;
             tally.given_up().add_to(&mut settled);
         }
+        if mutant::is_on(Mutant::PositionAheadOfSettled) {
+            mark = self.open.back().map_or(mark, |last| last.end);
+        }
         (mark, settled)
     }
 
@@ -228,7 +237,9 @@ impl Lane {
         for tally in self.open.drain(..).filter(|tally| tally.is_loss) {
             tally.add_to(&mut self.settled);
         }
-        self.read = Reached { position: self.watermark.position, samples: self.before_watermark };
+        if !mutant::is_on(Mutant::RewindStaysAhead) {
+            self.read = Reached { position: self.watermark.position, samples: self.before_watermark };
+        }
         self.is_read = false;
         lost
     }

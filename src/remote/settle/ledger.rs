@@ -4,6 +4,8 @@
 //! the ledger: they have counters of their own, and are waited for all the same. Plain numbers; who counts when is
 //! `progress`, how they are kept over restarts is `position`.
 
+use scraped_engine::mutant::{self, Mutant};
+
 /// What is sent; metrics count each kind on its own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Kind {
@@ -101,6 +103,9 @@ impl Ledger {
     /// Counts `n` samples that met `fate`.
     pub fn settle(&mut self, fate: Fate, n: u64) {
         match fate {
+            Fate::Dropped(DropReason::Rejected) if mutant::is_on(Mutant::RefusedCountsAsSent) => {
+                self.sent += n
+            }
             Fate::Sent => self.sent += n,
             Fate::Dropped(reason) => {
                 if let Some(dropped) = self.dropped.get_mut(reason as usize) {

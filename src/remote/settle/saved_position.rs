@@ -9,6 +9,7 @@ use std::io;
 use crate::remote::settle::mark::Mark;
 use crate::remote::settle::position::{Known, Positions};
 use crate::remote::settle::progress::Saved;
+use scraped_engine::mutant::{self, Mutant};
 use scraped_engine::wal::format::position::Position;
 use scraped_engine::wal::head::{LogReader, ReaderMark};
 
@@ -66,7 +67,9 @@ impl SavedPosition {
     /// # Errors
     /// The file cannot be written; the old one is still there.
     pub fn save(&mut self, positions: &Positions, identity: &str, url: &str) -> io::Result<()> {
-        let is_durable = |saved: &Saved| saved.marks().all(|mark| self.log.is_durable(mark.position));
+        let is_early = mutant::is_on(Mutant::PositionBeforeLog);
+        let is_durable =
+            |saved: &Saved| is_early || saved.marks().all(|mark| self.log.is_durable(mark.position));
         // Those before it may never be: their segment could not be fsynced.
         if let Some(newest) = self.settled.iter().rposition(is_durable) {
             self.durable = self.settled.drain(..=newest).next_back();

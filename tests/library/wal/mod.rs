@@ -5,7 +5,7 @@ mod disk_full;
 mod import;
 mod kill;
 mod kinds;
-mod power_cuts;
+pub(crate) mod power_cuts;
 mod returned;
 mod truncation;
 mod unstamped;

@@ -7,6 +7,7 @@
 //! **Invariant:** at any moment a kill leaves a log on the disk whose segments are contiguous behind its checkpoint, and in
 //! which every sample has its series before it.
 
+use crate::mutant::{self, Mutant};
 use crate::wal::error::WalError;
 use crate::wal::format::closed_segment::{BatchSamples, ClosedSegment};
 use crate::wal::format::position::Position;
@@ -83,9 +84,9 @@ pub(in crate::wal) fn write_all(
             ring.give_up(number);
             continue;
         }
-        wal.upkeep()
-            .append_piece(&piece)
-            .map_err(WalError::io("write segment", &segment_path(wal.wal_dir(), number)))?;
+        let written = wal.upkeep().append_piece(&piece);
+        let written = if mutant::is_on(Mutant::RefusedPieceWritten) { Ok(()) } else { written };
+        written.map_err(WalError::io("write segment", &segment_path(wal.wal_dir(), number)))?;
         ring.note_written(number, piece.end());
     }
     Ok(())

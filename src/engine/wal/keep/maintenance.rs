@@ -9,6 +9,7 @@ use std::{io, mem};
 
 use crossbeam_channel::{bounded, select};
 
+use crate::mutant::{self, Mutant};
 use crate::sorting::sort_by_key;
 use crate::threads::stop::{Stopper, stop_pair};
 use crate::threads::{Thread, ThreadKind};
@@ -324,12 +325,13 @@ impl Maintenance {
                 continue;
             }
             let start = Instant::now();
-            let synced = file.sync().map_err(|cause| self.wal.upkeep().give_up(closed, cause));
+            let synced = if mutant::is_on(Mutant::RotatedNotSynced) { Ok(()) } else { file.sync() };
+            let synced = synced.map_err(|cause| self.wal.upkeep().give_up(closed, cause));
             self.wal.metrics().fsync_duration.observe_duration(start.elapsed());
             self.note_sync(synced);
             self.wal.upkeep().forget_rotated(closed.number);
         }
-        if has_rotated {
+        if has_rotated && !mutant::is_on(Mutant::DirectoryNotSynced) {
             sort_by_key(&mut self.closed, |segment| segment.number);
             let synced = segment::sync_dir(self.wal.disk(), self.wal.wal_dir())
                 .inspect_err(|_| self.wal.upkeep().give_up_name());

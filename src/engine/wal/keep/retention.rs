@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use crate::mutant::{self, Mutant};
 use crate::wal::format::closed_segment::ClosedSegment;
 
 /// Segments that always have room under the bound in bytes: the one being written and two to choose from.
@@ -79,11 +80,15 @@ pub fn due(bounds: Bounds, usage: Usage<'_>) -> Option<Truncation> {
     let aged_bytes: u64 = usage.closed.iter().take(n_aged).map(|segment| segment.bytes).sum();
     let is_worth_it = aged_bytes >= usage.checkpoint_bytes.saturating_mul(MIN_GAIN_OF_CHECKPOINT);
     let is_done = |segment: &ClosedSegment| usage.needed_from.is_none_or(|needed| segment.number < needed);
+    let is_done =
+        |segment: &ClosedSegment| is_done(segment) || mutant::is_on(Mutant::RetentionForgetsReaders);
     let n_done = usage.closed.iter().take_while(|segment| is_done(segment)).count();
     let n_by_age = if is_worth_it { n_aged.min(n_done) } else { 0 };
     let n_by_max_age = bounds.max_age_ms.map_or(0, too_old);
     let over_bytes = usage.total_bytes.saturating_sub(bounds.max_bytes);
     let n_by_bytes = if over_bytes == 0 { 0 } else { n_for_bytes(gain_at_limit(usage, over_bytes), usage) };
+    let is_one_more = mutant::is_on(Mutant::RetentionTakesOneMore) && n_by_age > 0 && n_by_age < n_done;
+    let n_by_age = n_by_age + usize::from(is_one_more);
     let n_due = n_by_age.max(n_by_max_age).max(n_by_bytes);
     truncation(n_due, n_aged, usage)
 }

@@ -7,6 +7,7 @@
 //! **Invariant:** the log is contiguous: what stands before the first piece of a segment is on the disk, or the segment was
 //! settled as a whole.
 
+use crate::mutant::{self, Mutant};
 use crate::wal::format::closed_segment::BatchSamples;
 use crate::wal::format::closed_segment::ClosedSegment;
 use crate::wal::format::position::Position;
@@ -181,6 +182,7 @@ impl Ring {
         if state.is_final {
             return false;
         }
+        let max_age = if mutant::is_on(Mutant::FlushTooLate) { max_age * 2 } else { max_age };
         let is_old = |held: &Held| {
             let number = held.segment.number;
             let is_unsettled = |piece: &&Piece| {
@@ -247,6 +249,8 @@ impl Ring {
         {
             let end = oldest.end();
             let is_on_disk = oldest.is_written_to(end.offset) && is_durable(end);
+            let is_early = mutant::is_on(Mutant::MemoryFreedTooEarly);
+            let settled = settled.map(|at| if is_early && at.segment == end.segment { end } else { at });
             let is_past = settled.is_some_and(|settled| settled >= end) && state.n_bytes > past_bytes;
             if !is_on_disk && !is_past {
                 break;
@@ -320,7 +324,9 @@ impl Ring {
             return None;
         }
         let oldest = state.segments.front()?.segment;
-        note(&oldest);
+        if !mutant::is_on(Mutant::DroppedNotNoted) {
+            note(&oldest);
+        }
         state.skipped = Some(oldest.number);
         state.let_go_oldest()
     }

@@ -4,6 +4,7 @@
 //! one slice.
 
 use crate::metric_type::MetricType;
+use crate::mutant::{self, Mutant};
 use crate::series::annotations::LatestExemplar;
 use crate::series::table::{SeriesState, SeriesTable};
 use crate::series::{SeriesHandle, SeriesRef};
@@ -122,6 +123,7 @@ impl CommitBuffers {
         let written = end.append(batch, holds.batch);
         match &written {
             Ok(written) => self.mark_written(table, segment, *written),
+            Err(_) if mutant::is_on(Mutant::CommitNotTakenBack) => {}
             Err(_) => self.take_back(table),
         }
         self.clear();
@@ -206,7 +208,8 @@ impl CommitBuffers {
         ts_ms: i64,
     ) -> bool {
         let Some(state) = table.state_mut(handle) else { return false };
-        if ts_ms <= state.last_ts_ms && state.last_ts_ms != i64::MIN {
+        if ts_ms <= state.last_ts_ms && state.last_ts_ms != i64::MIN && !mutant::is_on(Mutant::OrderUnchecked)
+        {
             return false;
         }
         let needs_record = needs_series_record(state, truncating);

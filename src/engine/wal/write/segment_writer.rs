@@ -4,6 +4,7 @@
 //! take. Knows no record type and no series.
 
 use crate::disk::Disk;
+use crate::mutant::{self, Mutant};
 use crate::wal::error::WalError;
 use crate::wal::format::closed_segment::{BatchSamples, ClosedSegment, Head};
 use crate::wal::format::position::Position;
@@ -304,6 +305,9 @@ impl SegmentWriter {
     /// full for it) gets a new file with the same name: a torn segment that has a successor makes Prometheus delete
     /// the successor.
     fn take_back(&mut self) -> io::Result<()> {
+        if mutant::is_on(Mutant::TornBytesLeft) {
+            return Ok(());
+        }
         let end = self.current.bytes;
         self.segment.cut(end).or_else(|_| self.segment.rewrite(&*self.disk, end))
     }

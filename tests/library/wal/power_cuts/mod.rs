@@ -67,6 +67,13 @@ impl Drop for Case {
     }
 }
 
+/// Lives two lives of the kind whose turn it is, and cuts off the power of each.
+#[cfg(feature = "mutants")]
+pub(crate) fn cut_any(turn: u64, seed: u64) {
+    use Scenario::{Healthy, Outage, Reload, Stop, Truncation};
+    cut([Truncation, Outage, Stop, Healthy, Reload][turn as usize % 5], seed);
+}
+
 /// Lives two lives, with what is committed in memory first and on the disk at once, and cuts off the power of each.
 fn cut(scenario: Scenario, seed: u64) {
     for is_memory_first in [true, false] {
