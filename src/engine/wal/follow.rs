@@ -12,7 +12,7 @@ use crate::wal::format::segment;
 use crate::wal::format::segment_reader::{
     CorruptionCause, CorruptionError, ReadBuffers, SegmentReader, Tail,
 };
-use crate::wal::gone::{OpenSegment, SegmentSamples};
+use crate::wal::gone::{OpenSegment, Place, SegmentSamples};
 use crate::wal::head::LogReader;
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -53,8 +53,6 @@ pub struct Follower {
     position: Position,
     /// Closed by whoever removes the segment.
     open: Arc<OpenSegment>,
-    /// The segment that was complete when its file was opened.
-    complete: Option<u32>,
     buffers: ReadBuffers,
 }
 
@@ -62,7 +60,7 @@ impl Follower {
     /// Starts at `position`, which is the end of a record or the start of a segment.
     pub fn new(log: LogReader, position: Position) -> Self {
         let open = log.open_segment();
-        Self { log, position, open, complete: None, buffers: ReadBuffers::default() }
+        Self { log, position, open, buffers: ReadBuffers::default() }
     }
 
     /// The end of the last record that is done with.
@@ -103,11 +101,6 @@ impl Follower {
         }
         let before = self.position;
         let limit = end.filter(|end| end.segment == before.segment).map(|end| end.offset);
-        if limit.is_none() && self.complete != Some(before.segment) {
-            // It may have got another file since, because the disk refused something, and its end stands only there.
-            self.open.close();
-            self.complete = Some(before.segment);
-        }
         let (stopped, reached) = self.visit_records(limit, visit, damaged);
         match stopped {
             Stopped::AtEnd => {}
@@ -204,7 +197,6 @@ impl Follower {
     pub fn go_to(&mut self, position: Position) {
         self.position = position;
         self.open.close();
-        self.complete = None;
     }
 }
 
@@ -239,7 +231,8 @@ impl Read for Pages<'_> {
         let n_read = match self.log.read_memory(self.number, buf, self.at) {
             Some(n_read) => n_read,
             None => {
-                self.segment.read_at(&**self.log.disk(), self.log.wal_dir(), self.number, buf, self.at)?
+                let place = Place { number: self.number, n_remade: self.log.n_remade() };
+                self.segment.read_at(&**self.log.disk(), self.log.wal_dir(), place, buf, self.at)?
             }
         };
         self.at += n_read as u64;

@@ -48,33 +48,48 @@ pub struct Gone {
 
 /// The segment that a reader has open.
 #[derive(Debug, Default)]
-pub(in crate::wal) struct OpenSegment(Mutex<Option<(u32, Arc<dyn DiskFile>)>>);
+pub(in crate::wal) struct OpenSegment(Mutex<Option<Opened>>);
+
+#[derive(Debug)]
+struct Opened {
+    place: Place,
+    file: Arc<dyn DiskFile>,
+}
+
+/// What a reader wants to have open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::wal) struct Place {
+    /// The segment.
+    pub(in crate::wal) number: u32,
+    /// Files that were made anew so far: one that was opened before may not be the one that is written.
+    pub(in crate::wal) n_remade: u64,
+}
 
 impl OpenSegment {
-    /// Reads from place `at` of a segment, which is opened if another one is open.
+    /// Reads from offset `at` of a segment, which is opened if another one is open.
     pub(in crate::wal) fn read_at(
         &self,
         disk: &dyn Disk,
         wal_dir: &Path,
-        number: u32,
+        place: Place,
         buf: &mut [u8],
         at: u64,
     ) -> io::Result<usize> {
         let mut open = self.0.lock();
-        if let Some((_, file)) = open.as_ref().filter(|(open, _)| *open == number) {
-            return file.read_at(buf, at);
+        if let Some(opened) = open.as_ref().filter(|opened| opened.place == place) {
+            return opened.file.read_at(buf, at);
         }
         // The old one is closed first: there may be no descriptor for both.
         *open = None;
-        let file = disk.open(&segment::segment_path(wal_dir, number), Access::Read)?;
+        let file = disk.open(&segment::segment_path(wal_dir, place.number), Access::Read)?;
         let read = file.read_at(buf, at);
-        *open = Some((number, file));
+        *open = Some(Opened { place, file });
         read
     }
 
     /// Closes the file if its segment is one of these.
     pub(in crate::wal) fn close_where(&self, is_it: impl Fn(u32) -> bool) {
-        self.0.lock().take_if(|(number, _)| is_it(*number));
+        self.0.lock().take_if(|opened| is_it(opened.place.number));
     }
 
     /// Closes the file.

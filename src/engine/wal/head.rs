@@ -27,6 +27,7 @@ use crate::wal::write::segment_writer::SegmentWriter;
 use crossbeam_channel::Sender;
 use parking_lot::{Mutex, MutexGuard};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -64,6 +65,8 @@ struct Shared {
     ring: Option<Ring>,
     /// What waits for a time in front of the log.
     unstamped: Unstamped,
+    /// Files of segments that were made anew, counted by the writer before it goes on in one.
+    n_remade: Arc<AtomicU64>,
     /// The end of the log on the disk; `None` before the log is open, and once it is closed. A commit locks it under the head
     /// lock, unless it goes to the ring: then nothing that is locked for a commit waits for a disk.
     writer: Mutex<Option<SegmentWriter>>,
@@ -232,6 +235,11 @@ impl Wal {
     /// The memory end of the log.
     pub(in crate::wal) fn ring(&self) -> Option<&Ring> {
         self.shared.ring.as_ref()
+    }
+
+    /// Files of segments that were made anew since the start.
+    pub(in crate::wal) fn n_remade(&self) -> u64 {
+        self.shared.n_remade.load(Ordering::Acquire)
     }
 
     /// What waits for a time in front of the log.

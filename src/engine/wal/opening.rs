@@ -76,6 +76,7 @@ impl Wal {
             durable: Durable::default(),
             ring: options.memory_bytes.map(Ring::new),
             unstamped: Unstamped::new(options.memory_bytes),
+            n_remade: Arc::default(),
             writer: Mutex::default(),
             head: Mutex::new(head),
             options,
@@ -186,9 +187,14 @@ impl Wal {
         let replay_start = Instant::now();
         let replayed = replay::replay(options, segment_size_bytes, &mut self.shared.losses.lock(), progress)?;
         metrics.replay_duration.set(replay_start.elapsed().as_secs_f64());
-        let (shared_disk, metrics) = (Arc::clone(disk), Arc::clone(metrics));
-        let writer =
-            SegmentWriter::create(shared_disk, wal_dir, replayed.next_segment, segment_size_bytes, metrics)?;
+        let writer = SegmentWriter::create(
+            Arc::clone(disk),
+            wal_dir,
+            replayed.next_segment,
+            segment_size_bytes,
+            Arc::clone(&self.shared.n_remade),
+            Arc::clone(metrics),
+        )?;
         data_dir::tighten(&options.path);
         let found = Found {
             segment_size_bytes,

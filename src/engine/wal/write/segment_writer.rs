@@ -15,6 +15,7 @@ use crate::wal::metrics::WalMetrics;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A segment that is complete and whose file still has to be fsynced.
 #[derive(Clone, Debug)]
@@ -43,6 +44,8 @@ pub struct SegmentWriter {
     /// The file has no name any more, and no other can be made: the system's error number. Nothing is written.
     lost: Option<i32>,
     pages: Vec<u8>,
+    /// Readers that have an older file open leave it.
+    n_remade: Arc<AtomicU64>,
     metrics: Arc<WalMetrics>,
 }
 
@@ -56,6 +59,7 @@ impl SegmentWriter {
         dir: &Path,
         number: u32,
         segment_size_bytes: u64,
+        n_remade: Arc<AtomicU64>,
         metrics: Arc<WalMetrics>,
     ) -> Result<Self, WalError> {
         let segment = Segment::create(&*disk, segment_path(dir, number), number)?;
@@ -73,6 +77,7 @@ impl SegmentWriter {
             overlong: false,
             lost: None,
             pages: Vec::new(),
+            n_remade,
             metrics,
         })
     }
@@ -148,7 +153,7 @@ impl SegmentWriter {
     /// # Errors
     /// The disk refused.
     pub(in crate::wal) fn rewind(&mut self, bytes: u64, samples: u64) -> io::Result<()> {
-        self.segment.rewrite(&*self.disk, bytes)?;
+        self.remake(bytes)?;
         self.torn = false;
         self.current.bytes = bytes;
         self.current.samples = samples;
@@ -309,7 +314,13 @@ impl SegmentWriter {
             return Ok(());
         }
         let end = self.current.bytes;
-        self.segment.cut(end).or_else(|_| self.segment.rewrite(&*self.disk, end))
+        self.segment.cut(end).or_else(|_| self.remake(end))
+    }
+
+    fn remake(&mut self, bytes: u64) -> io::Result<()> {
+        self.segment.rewrite(&*self.disk, bytes)?;
+        self.n_remade.fetch_add(1, Ordering::Release);
+        Ok(())
     }
 
     fn create_segment(&self, number: u32) -> Result<Segment, WalError> {
