@@ -56,9 +56,9 @@ pub(in crate::remote) struct Lane {
     before_watermark: SegmentSamples,
     /// Up to the watermark: nothing in it is pending.
     pub(in crate::remote) settled: Ledger,
-    /// All segments before this one that are in front of `read` are gone.
+    /// The log begins here: segments before this one are gone and counted.
     gone_before: u32,
-    /// Segments behind that whose content is gone and counted.
+    /// Segments whose content is gone and counted, though older ones may be there; none before the watermark.
     hollow: BTreeSet<u32>,
 }
 
@@ -73,6 +73,8 @@ pub(in crate::remote) struct Reached {
 /// A record that is not settled.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::remote) struct Tally {
+    /// Where it stands; its end is behind that if something was passed over.
+    segment: u32,
     end: Mark,
     /// Samples of the segment up to its end.
     before_end: SegmentSamples,
@@ -120,8 +122,9 @@ impl Lane {
         }
         let ledger = Ledger { taken: n, ..Ledger::default() };
         let before_end = self.read.samples;
+        let segment = end.position.segment;
         let (is_closed, is_loss) = (false, false);
-        self.open.push_back(Tally { end, before_end, is_closed, kind, ledger, oldest_ms, is_loss });
+        self.open.push_back(Tally { segment, end, before_end, is_closed, kind, ledger, oldest_ms, is_loss });
         Some(RecordSeq::new(self.id, number))
     }
 
@@ -189,10 +192,8 @@ impl Lane {
         }
         let next = next.min(until);
         let is_overtaken = from < next;
-        if is_overtaken {
-            self.gone_before = next;
-            self.hollow = self.hollow.split_off(&next);
-        }
+        self.gone_before = self.gone_before.max(gone.before);
+        self.hollow = self.hollow.split_off(&self.watermark.position.segment);
         let here = self.open.back().map_or(self.watermark, |last| last.end);
         let end = if is_overtaken { Mark::start_of(next) } else { here };
         let n_lost = lost.floats + lost.histograms;
@@ -202,8 +203,18 @@ impl Lane {
             ledger.settle(Fate::Dropped(DropReason::WalTruncated), n_lost);
             let before_end = self.read.samples;
             let kind = Kind::Float;
+            let segment = if is_overtaken { next - 1 } else { end.position.segment };
             let (is_closed, is_loss, oldest_ms) = (true, true, None);
-            self.open.push_back(Tally { end, before_end, is_closed, kind, ledger, oldest_ms, is_loss });
+            self.open.push_back(Tally {
+                segment,
+                end,
+                before_end,
+                is_closed,
+                kind,
+                ledger,
+                oldest_ms,
+                is_loss,
+            });
         }
         lost
     }
@@ -226,16 +237,21 @@ impl Lane {
     pub(in crate::remote) fn rewind(&mut self) -> [u64; Kind::ALL.len()] {
         let mut lost = [0; Kind::ALL.len()];
         self.first_number = self.first_number.wrapping_add(self.open.len() as u32);
-        while let Some(tally) = self.open.front().filter(|tally| self.is_gone(tally)) {
-            if let Some(n) = lost.get_mut(tally.kind as usize) {
-                *n += tally.ledger.pending();
+        let mut is_first = true;
+        for tally in std::mem::take(&mut self.open) {
+            let is_gone = self.is_gone(&tally);
+            is_first &= is_gone;
+            if is_first {
+                (self.watermark, self.before_watermark) = (tally.end, tally.before_end);
             }
-            (self.watermark, self.before_watermark) = (tally.end, tally.before_end);
-            tally.given_up().add_to(&mut self.settled);
-            self.open.pop_front();
-        }
-        for tally in self.open.drain(..).filter(|tally| tally.is_loss) {
-            tally.add_to(&mut self.settled);
+            if is_gone {
+                if let Some(n) = lost.get_mut(tally.kind as usize) {
+                    *n += tally.ledger.pending();
+                }
+                tally.given_up().add_to(&mut self.settled);
+            } else if tally.is_loss {
+                tally.add_to(&mut self.settled);
+            }
         }
         if !mutant::is_on(Mutant::RewindStaysAhead) {
             self.read = Reached { position: self.watermark.position, samples: self.before_watermark };
@@ -244,8 +260,9 @@ impl Lane {
         lost
     }
 
+    /// Whether it cannot be read again.
     fn is_gone(&self, tally: &Tally) -> bool {
-        tally.end.position <= Mark::start_of(self.gone_before).position
+        tally.segment < self.gone_before || self.hollow.contains(&tally.segment)
     }
 }
 

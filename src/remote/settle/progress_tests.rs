@@ -271,6 +271,30 @@ fn a_segment_whose_content_vanished_is_lost_where_it_stands() {
 }
 
 #[test]
+fn what_is_on_its_way_stays_needed_though_what_is_behind_it_vanished() {
+    let progress = at_start();
+    let start = progress.settled().mark;
+    let sent = take(&progress, mark(10), 2);
+    let behind = Mark { position: Position { segment: 2, offset: 0 }, fingerprint: 0 };
+    progress.pass(progress.newest_lane().0, behind);
+    let hollow = gone(0, &[(2, 5, 0), (3, 6, 0)]);
+    assert_eq!(progress.lose(&hollow, true).total(), 5 + 6);
+    assert_eq!(progress.newest_lane().1, Position { segment: 4, offset: 0 });
+    assert_eq!(progress.settled().mark, start);
+    // Nothing of it is lost with a new start.
+    assert_eq!(progress.rewind(), [0, 0, 0]);
+    assert_eq!(progress.newest_lane().1, start.position);
+    assert_eq!(progress.lose(&hollow, true).total(), 0);
+    let again = take(&progress, mark(10), 2);
+    assert_ne!(sent, again);
+    progress.settle([again, again].into_iter(), Fate::Sent);
+    progress.pass(progress.newest_lane().0, behind);
+    assert_eq!(progress.lose(&hollow, true).total(), 0);
+    let ledger = Ledger { sent: 2, taken: 13, ..lost(11) };
+    assert_eq!(progress.settled(), Saved { mark: Mark::start_of(4), ledger, ahead: Vec::new() });
+}
+
+#[test]
 fn each_lane_loses_its_own() {
     let progress = at_start();
     take(&progress, mark(10), 2);
