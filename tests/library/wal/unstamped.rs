@@ -129,6 +129,21 @@ fn boots_without_a_clock_are_placed_one_before_the_other() {
 }
 
 #[test]
+fn a_boot_ends_with_the_newest_sample_of_all_its_files() {
+    let dir = TempDir::new().unwrap();
+    let mut life = Life::begin(options(dir.path()), "one");
+    [1000, 60_000].into_iter().for_each(|since_ms| life.scrape("a", since_ms));
+    life.files.spill().unwrap();
+    life.end();
+    // Another process of that boot, from which nothing is left.
+    fs::write(dir.path().join("unstamped/00000001.one"), "").unwrap();
+    let mut life = Life::begin(options(dir.path()), "two");
+    assert_eq!(life.files.stamp(BOOT_MS).unwrap(), Stamped { estimated: 2, damaged_places: 0 });
+    assert_eq!(ask_all(dir.path()), answer(&[("a", &[(BOOT_MS - 59_000, 1000), (BOOT_MS, 60_000)])]));
+    life.end();
+}
+
+#[test]
 fn a_kill_while_files_are_stamped_costs_nothing_and_repeats_nothing() {
     let dir = TempDir::new().unwrap();
     let unlocked = WalOptions { lock_file: false, ..options(dir.path()) };

@@ -211,6 +211,20 @@ impl SideFiles {
     /// # Errors
     /// A file cannot be read or removed; it is tried again at the next start. All else is done.
     pub fn stamp(&mut self, offset_ms: i64) -> Result<Stamped, WalError> {
+        let log = self.wal.reader();
+        let answer = || flush::request(&log).and_then(|answer| answer.recv().ok());
+        self.stamp_and_flush(offset_ms, || answer().is_some_and(|written| written.is_ok()))
+    }
+
+    /// As [`SideFiles::stamp`], where `flush` makes durable what has been committed; whether it could.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn stamp_and_flush(
+        &mut self,
+        offset_ms: i64,
+        flush: impl FnOnce() -> bool,
+    ) -> Result<Stamped, WalError> {
         self.current = None;
         let mut done = Stamped::default();
         let mut files = self.list().unwrap_or_default();
@@ -224,14 +238,13 @@ impl SideFiles {
         }
         self.wal.stamp_held(offset_ms);
         // What was durable is to stay so.
-        let is_durable = read.is_empty()
-            || flush::request(&self.wal.reader())
-                .is_some_and(|answer| answer.recv().is_ok_and(|written| written.is_ok()));
-        if is_durable {
+        if !read.is_empty() && flush() {
             for file in read {
                 let removed = self.disk().remove_file(&file.path);
                 outcome = outcome.and(removed.map_err(WalError::io("remove", &file.path)));
             }
+            // Segments may go from now on: whoever finds the files again cannot see that all this was in the log.
+            outcome = outcome.and(segment::sync_dir(self.disk(), &self.dir));
         }
         (self.others_bytes, self.n_spilled) = (0, 0);
         self.note_waiting();
@@ -241,18 +254,18 @@ impl SideFiles {
     /// Decides of each file when its boot was, and writes that into its name.
     fn settle_offsets(&self, files: &mut [SideFile], offset_ms: i64) -> Result<(), WalError> {
         // When the boot behind it began.
-        let (mut later_boot, mut later_ms) = (self.boot.clone(), offset_ms);
-        for file in files.iter_mut().rev() {
-            let offset_ms = match file.offset_ms {
+        let mut later_ms = offset_ms;
+        for boot in files.chunk_by_mut(|one, next| one.boot == next.boot).rev() {
+            let settled_ms = boot.iter().find_map(|file| file.offset_ms);
+            later_ms = match settled_ms {
                 Some(settled_ms) => settled_ms,
-                None if file.boot == later_boot => later_ms,
-                None => later_ms.saturating_sub(self.newest_ms(&file.path)?),
+                None if boot.iter().any(|file| file.boot == self.boot) => offset_ms,
+                None => later_ms.saturating_sub(self.newest_ms(boot)?),
             };
-            (later_boot, later_ms) = (file.boot.clone(), offset_ms);
-            if file.offset_ms.is_none() {
-                let path = self.dir.join(format!("{:08}.{}.{offset_ms}", file.number, file.boot));
+            for file in boot.iter_mut().filter(|file| file.offset_ms.is_none()) {
+                let path = self.dir.join(format!("{:08}.{}.{later_ms}", file.number, file.boot));
                 self.disk().rename(&file.path, &path).map_err(WalError::io("rename to", &path))?;
-                (file.offset_ms, file.path) = (Some(offset_ms), path);
+                (file.offset_ms, file.path) = (Some(later_ms), path);
             }
         }
         if !files.is_empty() {
@@ -261,19 +274,21 @@ impl SideFiles {
         Ok(())
     }
 
-    /// Milliseconds from the boot to the newest sample in a file.
-    fn newest_ms(&self, path: &Path) -> Result<i64, WalError> {
+    /// Milliseconds from a boot to the newest sample in its files.
+    fn newest_ms(&self, boot: &[SideFile]) -> Result<i64, WalError> {
         let mut newest_ms = 0;
         let mut note = |ts_ms: i64| {
             if is_unstamped(ts_ms) {
                 newest_ms = newest_ms.max(ts_ms - EPOCH_MS);
             }
         };
-        self.read(path, &mut |record| match record {
-            Record::Samples(samples) => samples.flatten().for_each(|sample| note(sample.ts_ms)),
-            Record::Histograms(histograms) => histograms.flatten().for_each(|entry| note(entry.ts_ms)),
-            _ => {}
-        })?;
+        for file in boot {
+            self.read(&file.path, &mut |record| match record {
+                Record::Samples(samples) => samples.flatten().for_each(|sample| note(sample.ts_ms)),
+                Record::Histograms(histograms) => histograms.flatten().for_each(|entry| note(entry.ts_ms)),
+                _ => {}
+            })?;
+        }
         Ok(newest_ms)
     }
 
