@@ -121,11 +121,12 @@ impl Endpoint {
         let mut received = Vec::new();
         while !matches!(self.read(), Found::Nothing) {
             for shard in 0..N_SHARDS {
-                received.extend(self.take(shard));
-                self.answer(shard);
+                while !self.shards[shard].is_empty() {
+                    received.extend(self.take(shard));
+                    self.answer(shard);
+                }
             }
         }
-        (0..N_SHARDS).for_each(|shard| assert!(self.shards[shard].is_empty()));
         received
     }
 

@@ -3,7 +3,7 @@
 //! A sample that was committed waits in the log, is on its way, or has met its fate: sent, refused, or lost and counted.
 //! The ledger knows which by what went in and what came out, and by no word of the program but the places of records.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use scraped::remote::settle::ledger::DropReason;
 use scraped_engine::wal::format::position::Position;
@@ -100,8 +100,11 @@ pub(super) struct Ledger {
     counts_at_begin: Counts,
     /// The last sample of each series that has arrived since the endpoint was begun, by its commit.
     last_arrived: [u64; N_SERIES],
-    /// Segments before this one are known to be gone.
+    /// Segments before this one are known to be gone, and so are these.
     gone_before: u32,
+    gone: BTreeSet<u32>,
+    /// Commits of the process before that were in memory alone, if the disk did what it said.
+    in_doubt: VecDeque<Commit>,
     /// Lost in all, whoever counted it.
     pub(super) n_lost: u64,
 }
@@ -161,6 +164,7 @@ impl Ledger {
         assert_eq!(n_lost, n_expected, "samples are lost and counted; {gone:?}");
         self.counts.lost += n_lost as i64;
         self.gone_before = self.gone_before.max(gone.before);
+        self.gone.extend(gone.segments.keys());
         self.reached(position);
     }
 
@@ -226,8 +230,11 @@ impl Ledger {
 
     /// The endpoint reads again from `position` on; with what was on its way, `n_lost` samples are lost.
     pub(super) fn rewound(&mut self, position: Position, n_lost: u64) {
-        let is_lost = |commit: &Commit, state| state == State::OnItsWay && commit.end <= position;
+        let gone = std::mem::take(&mut self.gone);
+        let is_gone = |commit: &Commit| commit.end <= position || gone.contains(&commit.end.segment);
+        let is_lost = |commit: &Commit, state| state == State::OnItsWay && is_gone(commit);
         assert_eq!(n_lost, self.lose_where(is_lost), "samples on their way are lost and counted");
+        self.gone = gone;
         self.counts.lost += n_lost as i64;
         self.go_back(position);
     }
@@ -235,7 +242,8 @@ impl Ledger {
     /// What is behind `position` waits again.
     fn go_back(&mut self, position: Position) {
         self.last_arrived = [0; N_SERIES];
-        for commit in self.commits.iter_mut().rev().take_while(|commit| commit.end > position) {
+        let behind = self.commits.iter_mut().rev().take_while(|commit| commit.end > position);
+        for commit in behind.filter(|commit| !self.gone.contains(&commit.end.segment)) {
             self.first_open = self.first_open.min(commit.number);
             for entry in commit.entries.values_mut() {
                 match entry.state {
@@ -261,8 +269,10 @@ impl Ledger {
         self.lose_where(|commit, state| !state.is_settled() && is_counted(commit));
         let n_lost = self.lose_where(|commit, state| !state.is_settled() && is_only_in_memory(commit.end));
         // Their places will be those of others.
+        self.in_doubt.clear();
         while self.commits.back().is_some_and(|commit| is_only_in_memory(commit.end)) {
-            self.forget(VecDeque::pop_back);
+            let popped = self.forget(VecDeque::pop_back);
+            self.in_doubt.extend(popped);
         }
         for commit in self.commits.iter_mut().filter(|commit| is_counted(commit)) {
             for entry in commit.entries.values_mut() {
@@ -271,6 +281,30 @@ impl Ledger {
             }
         }
         n_lost
+    }
+
+    /// A start behind a bad disk has found these records, and reads on at `position`: what was given up with a segment that
+    /// could not be removed is there again, and so is what the disk had refused and kept.
+    pub(super) fn found(&mut self, records: &[Read], position: Position) {
+        let behind = records.iter().filter(|read| read.end.position > position);
+        for read in behind.filter(|read| !read.samples.is_empty()) {
+            let ts_ms = read.samples[0].0;
+            if let Some(idx) = self.in_doubt.iter().position(|commit| commit.ts_ms == ts_ms)
+                && let Some(mut commit) = self.in_doubt.remove(idx)
+            {
+                commit.end = read.end.position;
+                self.number_at.insert(ts_ms, commit.number);
+                self.commits.push_back(commit);
+            }
+            let number = self.number_at.get(&ts_ms).copied().unwrap_or(u64::MAX);
+            for sample in &read.samples {
+                let entry = self.entry(*sample);
+                if entry.state == State::Lost {
+                    (entry.state, entry.may_come_again) = (State::Waiting, true);
+                    self.first_open = self.first_open.min(number);
+                }
+            }
+        }
     }
 
     /// A start has written the log again, with these records: whatever is in it may come again.
@@ -292,13 +326,21 @@ impl Ledger {
         );
     }
 
-    /// The next process goes on at `position`, and the log begins with segment `oldest`.
-    pub(super) fn restarted(&mut self, endpoint: &Endpoint, position: Position, oldest: u32) {
+    /// The next process goes on at `position`, and the log begins with segment `oldest`; it has yet to count what is in `gone`.
+    pub(super) fn restarted(&mut self, endpoint: &Endpoint, position: Position, oldest: u32, gone: &Gone) {
         // What had to go was counted by the log, and perhaps not remembered.
-        self.lose_where(|commit, state| !state.is_settled() && commit.end.segment < oldest);
+        let is_over =
+            |commit: &Commit| commit.end.segment < oldest && !gone.segments.contains_key(&commit.end.segment);
+        self.lose_where(|commit, state| !state.is_settled() && is_over(commit));
         self.reached(position);
+        self.gone.clear();
         self.go_back(position);
-        self.lose_where(|commit, state| state == State::Waiting && commit.end.segment < oldest);
+        self.lose_where(|commit, state| state == State::Waiting && is_over(commit));
+        let is_counted_again = |commit: &&mut Commit| commit.end > position && commit.end.segment < oldest;
+        for commit in self.commits.iter_mut().filter(is_counted_again).filter(|commit| !is_over(commit)) {
+            self.first_open = self.first_open.min(commit.number);
+            commit.entries.values_mut().for_each(|entry| entry.state = State::Waiting);
+        }
         self.counts = Counts::default();
         self.counts_at_begin = Counts::of(endpoint);
         self.gone_before = 0;
@@ -326,7 +368,9 @@ impl Ledger {
         }
         let open = self.commits.get(idx);
         self.first_open = open.map_or(self.n_committed + 1, |commit| commit.number);
-        if let Some(open) = open.filter(|commit| commit.end.segment >= self.gone_before) {
+        // What has gone is not read again, wherever that begins.
+        let is_there = |segment| segment >= self.gone_before && !self.gone.contains(&segment);
+        if let Some(open) = open.filter(|commit| is_there(commit.end.segment)) {
             assert!(settled < open.end, "{} is not settled, and {settled:?} is: {open:?}", open.ts_ms);
         }
     }
@@ -363,9 +407,10 @@ impl Ledger {
         }
     }
 
-    fn forget(&mut self, pop: impl Fn(&mut VecDeque<Commit>) -> Option<Commit>) {
-        let Some(commit) = pop(&mut self.commits) else { return };
+    fn forget(&mut self, pop: impl Fn(&mut VecDeque<Commit>) -> Option<Commit>) -> Option<Commit> {
+        let commit = pop(&mut self.commits)?;
         self.number_at.remove(&commit.ts_ms);
+        Some(commit)
     }
 
     fn entry(&mut self, sample: Sample) -> &mut Entry {

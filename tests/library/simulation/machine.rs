@@ -49,7 +49,7 @@ impl Kind {
     pub(super) fn drawn(draw: &mut Draw, is_memory_first: bool) -> Kind {
         let mut one_of = |choices: [u64; 3]| choices[draw.below(3) as usize];
         Kind {
-            memory_bytes: is_memory_first.then(|| one_of([16, 64, 256]) << 10),
+            memory_bytes: is_memory_first.then(|| one_of([8, 32, 256]) << 10),
             segment_size_bytes: one_of([4, 12, 44]) << 10,
             retention_min_time: Duration::from_secs(60 * one_of([5, 20, 60])),
             retention_max_bytes: (one_of([0, 0, 1]) == 1).then(|| one_of([60, 100, 200]) << 10),
@@ -115,7 +115,7 @@ impl Machine {
         let oldest = wal.reader().oldest_position().expect("the log can be read").segment;
         let saved = endpoint.progress().settled().mark.position;
         let mut ledger = Ledger::default();
-        ledger.restarted(&endpoint, saved, oldest);
+        ledger.restarted(&endpoint, saved, oldest, &wal.reader().gone_from(0));
         Machine {
             kind,
             draw,
@@ -165,8 +165,8 @@ impl Machine {
                 let n_changes = self.draw.below(8);
                 self.kill(Some(n_changes));
             }
-            995..998 => self.wire = Wire::drawn(&mut self.draw),
-            998 => self.turn_disk(),
+            995 | 996 => self.wire = Wire::drawn(&mut self.draw),
+            997 | 998 => self.turn_disk(),
             _ => self.set_clock(),
         }
         self.ledger.check(&self.endpoint);
@@ -377,8 +377,11 @@ impl Machine {
             let records = reading::all(&self.wal.reader(), oldest);
             self.ledger.written_again(&records);
             self.saved = begins;
+        } else if self.is_blemished {
+            self.ledger.found(&reading::all(&self.wal.reader(), oldest), begins);
         }
-        self.ledger.restarted(&self.endpoint, begins, oldest);
+        self.ledger.restarted(&self.endpoint, begins, oldest, &self.wal.reader().gone_from(0));
+        self.oldest = oldest;
         assert!(
             begins >= self.saved || self.is_blemished,
             "{:?} was saved, and {begins:?} is known",
@@ -394,6 +397,10 @@ impl Machine {
         let faults = if self.is_disk_bad { weather::faults(&mut self.draw) } else { Faults::default() };
         self.disk.set(faults);
         self.is_blemished |= self.is_disk_bad;
+        if self.is_disk_bad && self.draw.once_in(2) {
+            // Both at once: the memory fills up.
+            self.wire = Wire::Away;
+        }
     }
 
     fn set_clock(&mut self) {

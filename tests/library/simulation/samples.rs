@@ -2,8 +2,11 @@
 
 use scraped_engine::labels::builder::LabelsBuilder;
 
-/// Series of a scrape; the first two are others every tenth scrape.
+/// Series of a scrape.
 pub(crate) const N_SERIES: usize = 24;
+
+/// The first two of them are others after so many milliseconds: some scrapes.
+const LIFE_OF_SERIES_MS: i64 = 40_000;
 
 /// Which sample it is: its timestamp in milliseconds, and which series of its scrape.
 pub(crate) type Sample = (i64, usize);
@@ -17,7 +20,7 @@ pub(crate) fn labels(sample: Sample, labels: &mut LabelsBuilder) {
 
 /// The series' label that says which it is.
 fn series((ts_ms, idx): Sample) -> String {
-    if idx < 2 { format!("{idx} of {}", ts_ms / 10_000) } else { idx.to_string() }
+    if idx < 2 { format!("{idx} of {}", ts_ms / LIFE_OF_SERIES_MS) } else { idx.to_string() }
 }
 
 /// Of each sample another one, so that none is taken for another.

@@ -17,6 +17,8 @@ use scraped_engine::wal::head::Wal;
 use scraped_engine::wal::keep::flush;
 use scraped_engine::wal::keep::maintenance::Maintenance;
 use scraped_engine::wal::options::WalOptions;
+use scraped_engine::wal::unstamped::EPOCH_MS;
+use scraped_engine::wal::unstamped::side_files::{SideFiles, Stamped};
 
 use super::fates::{Fate, Fates, Moment};
 use crate::simulation::endpoint::{Endpoint, Found, N_SHARDS, URL, claim};
@@ -40,7 +42,15 @@ pub(super) enum Scenario {
     Reload,
     /// The process stops or is killed, and another begins.
     Stop,
+    /// The same, and each boot begins without knowing the time.
+    ClockHeld,
 }
+
+/// What waits for its time has no place in the log yet.
+const NOWHERE: Position = Position { segment: u32::MAX, offset: u64::MAX };
+
+/// Time counts from here, in all boots.
+const BOOTED_MS: i64 = 0;
 
 /// What a life leaves.
 pub(super) struct Life {
@@ -65,13 +75,18 @@ pub(super) fn live(dir: &Path, scenario: Scenario, is_memory_first: bool, seed: 
     let disk = FaultyDisk::over(Arc::new(recorder.clone()));
     disk.set(faults);
     let retention_ms = if scenario == Scenario::Truncation { 20_000 } else { 3_600_000 };
+    let memory_bytes = match scenario {
+        // All that waits is committed at once, while nobody makes room.
+        Scenario::ClockHeld => 256,
+        _ => [8, 16, 256][draw.below(3) as usize],
+    } << 10;
     let options = WalOptions {
         segment_size_bytes: Some([4, 12, 44][draw.below(3) as usize] << 10),
         retention_min_time: Duration::from_millis(retention_ms),
         retention_max_bytes: Some(1 << 40),
         // Each round of wal-maintenance syncs.
         fsync_interval: Duration::ZERO,
-        memory_bytes: is_memory_first.then_some([8, 16, 256][draw.below(3) as usize] << 10),
+        memory_bytes: is_memory_first.then_some(memory_bytes),
         // What is old is written when a life says so.
         flush_after: Duration::MAX,
         lock_file: false,
@@ -82,7 +97,7 @@ pub(super) fn live(dir: &Path, scenario: Scenario, is_memory_first: bool, seed: 
     for _ in 0..N_EVENTS {
         living.go_on(&options);
     }
-    if scenario == Scenario::Stop {
+    if matches!(scenario, Scenario::Stop | Scenario::ClockHeld) {
         living.stop();
     }
     let Living { recorder, fates, saves, .. } = living;
@@ -97,6 +112,9 @@ struct Living {
     maintenance: Maintenance,
     positions: Positions,
     endpoint: Endpoint,
+    /// As long as the time is not known.
+    side_files: Option<SideFiles>,
+    n_boots: u32,
     now: Instant,
     last_moment: Moment,
     last_ts_ms: i64,
@@ -120,6 +138,8 @@ impl Living {
             maintenance,
             positions,
             endpoint,
+            side_files: None,
+            n_boots: 0,
             now: Instant::now(),
             last_moment: 0,
             last_ts_ms: 0,
@@ -130,6 +150,7 @@ impl Living {
             saves: Vec::new(),
         };
         living.save();
+        living.forget_time();
         living
     }
 
@@ -140,9 +161,12 @@ impl Living {
     }
 
     fn go_on(&mut self, options: &WalOptions) {
+        if self.side_files.is_some() {
+            return self.go_on_without_time(options);
+        }
         match self.scenario {
             Scenario::Reload if self.draw.once_in(60) => return self.reload(),
-            Scenario::Stop if self.draw.once_in(200) => return self.restart(options),
+            Scenario::Stop | Scenario::ClockHeld if self.draw.once_in(200) => return self.restart(options),
             Scenario::Healthy => {}
             Scenario::Outage if self.draw.once_in(120) => self.is_away = !self.is_away,
             Scenario::Outage => {}
@@ -160,9 +184,54 @@ impl Living {
         }
     }
 
+    fn go_on_without_time(&mut self, options: &WalOptions) {
+        match self.draw.below(60) {
+            0 => self.learn_time(),
+            1 => self.restart(options),
+            2..6 => self.spill(),
+            6..10 => self.maintain(),
+            _ => self.scrape(),
+        }
+    }
+
+    /// A boot begins without knowing the time, if such is its life.
+    fn forget_time(&mut self) {
+        if self.scenario == Scenario::ClockHeld {
+            self.side_files = Some(SideFiles::open(&self.wal, &format!("boot {}", self.n_boots)));
+        }
+    }
+
+    /// What waits for its time is written beside the log.
+    fn spill(&mut self) {
+        let Some(side_files) = &mut self.side_files else { return };
+        side_files.spill().expect("the disk takes it");
+        self.n_unseen = 0;
+        let moment = self.moment();
+        self.each_that_waits(|fate| fate.durable = fate.durable.or(Some(moment)));
+    }
+
+    fn each_that_waits(&mut self, does: impl Fn(&mut Fate)) {
+        let last_kill = self.last_kill;
+        let waits =
+            |fate: &&mut Fate| fate.end == NOWHERE && (fate.durable.is_some() || fate.committed > last_kill);
+        self.fates.values_mut().filter(waits).for_each(does);
+    }
+
+    fn learn_time(&mut self) {
+        let Some(mut side_files) = self.side_files.take() else { return };
+        let flush = || self.maintenance.write_memory().is_ok();
+        let stamped = side_files.stamp_and_flush(BOOTED_MS, flush).expect("the disk takes it");
+        assert_eq!(stamped, Stamped::default());
+        let end = self.wal.reader().committed_end().expect("an open log");
+        self.each_that_waits(|fate| fate.end = end);
+        self.n_boots += 1;
+        self.maintain();
+    }
+
     /// One scrape, or some at once.
     fn scrape(&mut self) {
         let mut appender = self.wal.appender();
+        let epoch_ms = if self.side_files.is_some() { EPOCH_MS } else { 0 };
         for _ in 0..=self.draw.below(2) {
             self.last_ts_ms += 1000;
             let committed = self.moment();
@@ -171,11 +240,14 @@ impl Living {
             for sample in page() {
                 labels(sample, &mut set);
                 let handle = appender.series(&set).expect("the series can be made").handle;
-                appender.append(handle, sample.0, value(sample));
+                appender.append(handle, epoch_ms + sample.0, value(sample));
             }
             let report = appender.commit().expect("the log takes the samples");
             assert_eq!(report.appended, N_SERIES);
-            let end = self.wal.reader().committed_end().expect("an open log");
+            let end = match &self.side_files {
+                Some(_) => NOWHERE,
+                None => self.wal.reader().committed_end().expect("an open log"),
+            };
             let fate = Fate { committed, end, durable: None, taken: None, acknowledged: None };
             self.fates.extend(page().map(|sample| (sample, fate)));
             self.n_unseen += 1;
@@ -183,6 +255,9 @@ impl Living {
         // Before there is no room in memory.
         if self.n_unseen > 8 {
             self.maintain();
+        }
+        if self.n_unseen > 2 {
+            self.spill();
         }
     }
 
@@ -261,6 +336,7 @@ impl Living {
 
     /// As the daemon stops; what is in flight is answered or not.
     fn stop(&mut self) {
+        self.spill();
         (0..N_SHARDS).for_each(|shard| self.answer(shard));
         self.endpoint.note_settled();
         self.flush();
@@ -282,7 +358,9 @@ impl Living {
         } else {
             self.last_kill = self.moment();
         }
+        self.side_files = None;
         (self.wal, self.maintenance, self.positions, self.endpoint) = start(options);
+        self.forget_time();
         self.maintain();
     }
 }

@@ -14,11 +14,14 @@ use std::thread;
 use proptest::prelude::{any, proptest};
 use scraped_engine::disk::draw::Draw;
 use scraped_engine::disk::faulty::Faults;
+use scraped_engine::disk::image::Image;
 use scraped_engine::disk::power_cut::{self, Survival};
 use scraped_engine::disk::recorder::Step;
 use support::cases;
+use support::wal::peers;
 use tempfile::TempDir;
 
+use fates::Moment;
 use life::{Life, Scenario};
 
 /// Images of each life; each case has two lives.
@@ -54,6 +57,11 @@ proptest! {
     fn at_a_stop(seed in any::<u64>()) {
         cut(Scenario::Stop, seed);
     }
+
+    #[test]
+    fn before_the_time_is_known(seed in any::<u64>()) {
+        cut(Scenario::ClockHeld, seed);
+    }
 }
 
 /// What a test was at when it failed.
@@ -70,8 +78,8 @@ impl Drop for Case {
 /// Lives two lives of the kind whose turn it is, and cuts off the power of each.
 #[cfg(feature = "mutants")]
 pub(crate) fn cut_any(turn: u64, seed: u64) {
-    use Scenario::{Healthy, Outage, Reload, Stop, Truncation};
-    cut([Truncation, Outage, Stop, Healthy, Reload][turn as usize % 5], seed);
+    use Scenario::{ClockHeld, Healthy, Outage, Reload, Stop, Truncation};
+    cut([Truncation, Outage, Stop, Healthy, Reload, ClockHeld][turn as usize % 6], seed);
 }
 
 /// Lives two lives, with what is committed in memory first and on the disk at once, and cuts off the power of each.
@@ -91,21 +99,76 @@ fn cut(scenario: Scenario, seed: u64) {
 /// Cuts off the power of a life again and again. How many requests of one shard came twice, at most.
 fn cut_off(life: &Life, seed: u64) -> usize {
     let mut draw = Draw::new(seed);
-    let steps = &life.recording.steps;
-    let images = (0..N_IMAGES).map(|_| {
-        let n_steps = draw.below(steps.len() as u64 + 1) as usize;
+    let starts = (0..N_IMAGES).map(|number| {
+        let cut = Cut::drawn(life, number, &mut draw);
+        let _case = Case(cut.kind);
+        let dir = TempDir::with_prefix("scraped-test-").unwrap();
+        start::check(life, &cut.image, cut.moment, dir.path())
+    });
+    starts.max().unwrap_or(0)
+}
+
+/// What is left of a box without power.
+struct Cut {
+    kind: String,
+    moment: Moment,
+    image: Image,
+}
+
+impl Cut {
+    fn drawn(life: &Life, number: u64, draw: &mut Draw) -> Cut {
+        let steps = &life.recording.steps;
+        let names_changed: Vec<usize> = (1..=steps.len()).filter(|n| changes_names(&steps[n - 1])).collect();
+        // Half of them come when names have just changed: an order that a file system has not kept shows there alone.
+        let n_steps = match names_changed.len() as u64 {
+            n_changes if n_changes > 0 && number.is_multiple_of(2) => {
+                names_changed[draw.below(n_changes) as usize]
+            }
+            _ => draw.below(steps.len() as u64 + 1) as usize,
+        };
         let survival = if draw.once_in(3) { Survival::Ordered } else { Survival::Any };
-        let image_seed = draw.below(u64::MAX);
-        let _case = Case(format!("{n_steps} steps, {survival:?}, image {image_seed}"));
-        let last_mark = steps[..n_steps].iter().rev().find_map(|step| match step {
+        let seed = draw.below(u64::MAX);
+        let moment = steps[..n_steps].iter().rev().find_map(|step| match step {
             Step::Mark(moment) => Some(*moment),
             _ => None,
         });
-        let image = power_cut::image(&life.recording, n_steps, survival, image_seed);
-        let dir = TempDir::with_prefix("scraped-test-").unwrap();
-        start::check(life, &image, last_mark.unwrap_or(0), dir.path())
+        Cut {
+            kind: format!("{n_steps} steps, {survival:?}, image {seed}"),
+            moment: moment.unwrap_or(0),
+            image: power_cut::image(&life.recording, n_steps, survival, seed),
+        }
+    }
+}
+
+fn changes_names(step: &Step) -> bool {
+    matches!(step, Step::Rename { .. } | Step::Remove(_))
+}
+
+#[test]
+fn a_real_prometheus_opens_what_is_left_and_what_a_start_makes_of_it() {
+    // Each waits for seconds until it scrapes.
+    thread::scope(|scope| {
+        for (scenario, seed) in
+            [Scenario::Outage, Scenario::Truncation, Scenario::ClockHeld].into_iter().zip(1..)
+        {
+            scope.spawn(move || opened_by_prometheus(scenario, seed));
+        }
     });
-    images.max().unwrap_or(0)
+}
+
+fn opened_by_prometheus(scenario: Scenario, seed: u64) {
+    let dir = TempDir::with_prefix("scraped-test-").unwrap();
+    let life = life::live(dir.path(), scenario, true, seed, Faults::default());
+    let cut = Cut::drawn(&life, 0, &mut Draw::new(seed));
+    let _case = Case(format!("{scenario:?}, {}", cut.kind));
+    let (left, started) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    cut.image.write_to(left.path()).unwrap();
+    start::check(&life, &cut.image, cut.moment, started.path());
+    let said = thread::scope(|scope| {
+        scope.spawn(|| peers::run_agent(left.path()));
+        peers::run_agent(started.path())
+    });
+    assert!(!said.contains("level=ERROR") && !said.contains("repair"), "{said}");
 }
 
 #[test]

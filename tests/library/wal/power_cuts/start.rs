@@ -7,9 +7,15 @@ use std::time::{Duration, Instant};
 
 use scraped::remote::settle::position::Positions;
 use scraped_engine::disk::image::Image;
+use scraped_engine::wal::format::record;
+use scraped_engine::wal::format::record::Record;
+use scraped_engine::wal::format::segment;
+use scraped_engine::wal::format::segment_reader::{SegmentReader, Tail};
 use scraped_engine::wal::head::Wal;
 use scraped_engine::wal::keep::maintenance::Maintenance;
 use scraped_engine::wal::options::WalOptions;
+use scraped_engine::wal::unstamped::EPOCH_MS;
+use scraped_engine::wal::unstamped::side_files::SideFiles;
 use support::wal::{check_log, commit};
 
 use super::fates::Moment;
@@ -34,6 +40,8 @@ pub(super) fn check(life: &Life, image: &Image, moment: Moment, dir: &Path) -> u
     let positions = Positions::open(Arc::clone(&options.disk), dir).expect("a directory");
     let claim = claim(&wal, &positions, summary.samples > 0);
     let known = wal.reader().are_all_known();
+    let mut maintenance = Maintenance::new(wal.clone(), known);
+    learn_time(&wal, &mut maintenance);
     // What it may count as lost was acknowledged, and removed when the power was cut before its position was saved.
     let all = Endpoint::new(&wal, claim).read_all();
     let received: BTreeSet<Sample> = all.iter().copied().collect();
@@ -61,10 +69,39 @@ pub(super) fn check(life: &Life, image: &Image, moment: Moment, dir: &Path) -> u
             );
         }
     }
-    go_on(&wal, Maintenance::new(wal.clone(), known), dir);
+    go_on(&wal, maintenance, dir);
     let (_, summary) = Wal::open(options, &mut |_, _| {}).expect("the log opens");
     assert_eq!(summary.losses, Vec::<String>::new(), "nothing is left to repair");
     twice.into_iter().max().unwrap_or(0).div_ceil(REQUEST_SAMPLES)
+}
+
+/// What waited for its time gets it, from a boot that knows it at once.
+fn learn_time(wal: &Wal, maintenance: &mut Maintenance) {
+    // The boots before it are taken to have ended when it began: that is so, then.
+    let booted_ms = newest_waiting_ms(wal);
+    let mut side_files = SideFiles::open(wal, "after the cut");
+    let flush = || maintenance.write_memory().is_ok();
+    side_files.stamp_and_flush(booted_ms, flush).expect("the disk takes it");
+    assert_eq!(wal.reader().disk().bytes_under(&wal.path().join("unstamped")).unwrap_or(0), 0);
+}
+
+/// Milliseconds from the boot to the newest sample that waits beside the log.
+fn newest_waiting_ms(wal: &Wal) -> i64 {
+    let disk = wal.reader().disk().clone();
+    let dir = wal.path().join("unstamped");
+    let mut newest_ms = 0;
+    for entry in disk.list(&dir).unwrap_or_default() {
+        let file = segment::open(&*disk, &dir.join(entry.name)).expect("a file of the list");
+        let mut reader = SegmentReader::new(file, 0, Tail::Closed);
+        // What was not synced may be damaged.
+        while let Some(read) = reader.next_record().transpose() {
+            let Ok(raw) = read else { continue };
+            if let Record::Samples(samples) = record::decode(raw.bytes) {
+                newest_ms = samples.flatten().map(|sample| sample.ts_ms - EPOCH_MS).fold(newest_ms, i64::max);
+            }
+        }
+    }
+    newest_ms
 }
 
 /// The log is written again, and is whole for whoever reads it.
