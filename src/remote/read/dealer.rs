@@ -126,6 +126,8 @@ impl Reader {
         let is_truncated = std::mem::take(&mut dealer.is_truncated) || matches!(ended, Ok(Ended::Truncated));
         if is_truncated {
             let Shared { log, config, progress, metrics, .. } = &*dealer.shared;
+            // What it has read to its end is not where something is missing.
+            progress.pass(dealer.lane, Mark::start_of(position.segment));
             losses::count_gone(log, config, progress, metrics);
             match progress.read_to(dealer.lane) {
                 Some(behind) if behind > position => follower.go_to(behind),

@@ -7,6 +7,7 @@ use std::io;
 
 use scraped::remote::read::claims::Claim;
 use scraped::remote::settle::ledger::{DropReason, Fate, Kind};
+use scraped::remote::settle::mark::Mark;
 use scraped::remote::settle::position::Positions;
 use scraped::remote::settle::progress::{Progress, RecordSeq};
 use scraped::remote::settle::saved_position::SavedPosition;
@@ -99,6 +100,7 @@ impl Endpoint {
                 Found::Record(read.end.position, read.samples)
             }
             Err(Ended::Truncated) => {
+                self.progress.pass(lane, Mark::start_of(self.follower.position().segment));
                 let (gone, n_lost) = self.count_gone();
                 let behind = self.progress.read_to(lane).expect("the lane that is read");
                 assert!(behind > self.follower.position(), "{behind:?} is missing from the log");

@@ -31,7 +31,7 @@ pub(crate) const LIFE: Duration = Duration::from_secs(40 * 60);
 const LONG_LIFE: Duration = Duration::from_secs(10 * 3600);
 
 proptest! {
-    #![proptest_config(cases::seeds(3, 50))]
+    #![proptest_config(cases::seeds(3, 20))]
 
     #[test]
     fn on_the_disk(seed in any::<u64>()) {

@@ -3,7 +3,8 @@
 //! [`life`] drives a log, an endpoint and wal-maintenance over a disk that writes down what is done to it. From each life
 //! images are taken at moments drawn from its seed: by what ALICE found file systems to do, where any part of what was not
 //! synced survives, and by the order in which it was done. [`start`] opens each: nothing is lost that was durable and not
-//! acknowledged, nothing is invented, what comes twice was not saved as acknowledged, and the log is whole.
+//! acknowledged, nothing is invented, what comes twice was not saved as acknowledged, and the log is whole. Of some the power
+//! goes again while they start.
 
 mod fates;
 mod life;
@@ -16,7 +17,7 @@ use scraped_engine::disk::draw::Draw;
 use scraped_engine::disk::faulty::Faults;
 use scraped_engine::disk::image::Image;
 use scraped_engine::disk::power_cut::{self, Survival};
-use scraped_engine::disk::recorder::Step;
+use scraped_engine::disk::recorder::{Recording, Step};
 use support::cases;
 use support::wal::peers;
 use tempfile::TempDir;
@@ -100,10 +101,17 @@ fn cut(scenario: Scenario, seed: u64) {
 fn cut_off(life: &Life, seed: u64) -> usize {
     let mut draw = Draw::new(seed);
     let starts = (0..N_IMAGES).map(|number| {
-        let cut = Cut::drawn(life, number, &mut draw);
+        let cut = Cut::drawn(&life.recording, number, &mut draw);
         let _case = Case(cut.kind);
         let dir = TempDir::with_prefix("scraped-test-").unwrap();
-        start::check(life, &cut.image, cut.moment, dir.path())
+        let started = start::check(life, &cut.image, cut.moment, dir.path());
+        if !number.is_multiple_of(3) {
+            return started.most_twice;
+        }
+        let again = Cut::drawn(&started.recording, number, &mut draw);
+        let _case = Case(format!("again in its start: {}", again.kind));
+        let dir = TempDir::with_prefix("scraped-test-").unwrap();
+        start::check(life, &again.image, cut.moment, dir.path()).most_twice
     });
     starts.max().unwrap_or(0)
 }
@@ -116,8 +124,8 @@ struct Cut {
 }
 
 impl Cut {
-    fn drawn(life: &Life, number: u64, draw: &mut Draw) -> Cut {
-        let steps = &life.recording.steps;
+    fn drawn(recording: &Recording, number: u64, draw: &mut Draw) -> Cut {
+        let steps = &recording.steps;
         let names_changed: Vec<usize> = (1..=steps.len()).filter(|n| changes_names(&steps[n - 1])).collect();
         // Half of them come when names have just changed: an order that a file system has not kept shows there alone.
         let n_steps = match names_changed.len() as u64 {
@@ -135,7 +143,7 @@ impl Cut {
         Cut {
             kind: format!("{n_steps} steps, {survival:?}, image {seed}"),
             moment: moment.unwrap_or(0),
-            image: power_cut::image(&life.recording, n_steps, survival, seed),
+            image: power_cut::image(recording, n_steps, survival, seed),
         }
     }
 }
@@ -159,7 +167,7 @@ fn a_real_prometheus_opens_what_is_left_and_what_a_start_makes_of_it() {
 fn opened_by_prometheus(scenario: Scenario, seed: u64) {
     let dir = TempDir::with_prefix("scraped-test-").unwrap();
     let life = life::live(dir.path(), scenario, true, seed, Faults::default());
-    let cut = Cut::drawn(&life, 0, &mut Draw::new(seed));
+    let cut = Cut::drawn(&life.recording, 0, &mut Draw::new(seed));
     let _case = Case(format!("{scenario:?}, {}", cut.kind));
     let (left, started) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     cut.image.write_to(left.path()).unwrap();

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use scraped::remote::settle::position::Positions;
 use scraped_engine::disk::image::Image;
+use scraped_engine::disk::recorder::{Recorder, Recording};
 use scraped_engine::wal::format::record;
 use scraped_engine::wal::format::record::Record;
 use scraped_engine::wal::format::segment;
@@ -26,14 +27,23 @@ use crate::simulation::samples::Sample;
 /// A start takes no longer, on a machine that does other things as well.
 const LONGEST_START: Duration = Duration::from_secs(2);
 
-/// Starts in `dir`, which is empty, on what was left at `moment` of a life. How many requests of one shard came twice, at
-/// most.
+/// What a start leaves.
+pub(super) struct Started {
+    /// So many requests of one shard came twice, at most.
+    pub(super) most_twice: usize,
+    /// What it did to the disk before anything new was scraped.
+    pub(super) recording: Recording,
+}
+
+/// Starts in `dir`, which is empty, on what was left at `moment` of a life.
 ///
 /// # Panics
 /// Something that was durable is lost, something is invented, or more comes twice than was not saved.
-pub(super) fn check(life: &Life, image: &Image, moment: Moment, dir: &Path) -> usize {
+pub(super) fn check(life: &Life, image: &Image, moment: Moment, dir: &Path) -> Started {
     image.write_to(dir).expect("the disk takes it");
-    let options = WalOptions { disk: Arc::new(disk()), path: dir.to_owned(), ..life.options.clone() };
+    let recorder = Recorder::over(Arc::new(disk()), dir).expect("the disk can be read");
+    let disk = Arc::new(recorder.clone());
+    let options = WalOptions { disk, path: dir.to_owned(), ..life.options.clone() };
     let begin = Instant::now();
     let (wal, summary) = Wal::open(options.clone(), &mut |_, _| {}).expect("a log opens whatever is left");
     assert!(begin.elapsed() < LONGEST_START, "the start took {:?}", begin.elapsed());
@@ -69,10 +79,12 @@ pub(super) fn check(life: &Life, image: &Image, moment: Moment, dir: &Path) -> u
             );
         }
     }
+    let recording = recorder.recording();
     go_on(&wal, maintenance, dir);
     let (_, summary) = Wal::open(options, &mut |_, _| {}).expect("the log opens");
     assert_eq!(summary.losses, Vec::<String>::new(), "nothing is left to repair");
-    twice.into_iter().max().unwrap_or(0).div_ceil(REQUEST_SAMPLES)
+    let most_twice = twice.into_iter().max().unwrap_or(0).div_ceil(REQUEST_SAMPLES);
+    Started { most_twice, recording }
 }
 
 /// What waited for its time gets it, from a boot that knows it at once.
