@@ -127,10 +127,13 @@ impl Ledger {
 
     /// A record was read that ends at `end`.
     pub(super) fn read(&mut self, end: Position, samples: &[Sample]) {
+        let is_in_part = self.gone.contains(&end.segment);
         for sample in samples {
             let entry = self.entry(*sample);
-            let is_awaited =
-                entry.state == State::Waiting || entry.state == State::Lost && entry.may_come_again;
+            entry.may_come_again |= is_in_part;
+            let is_awaited = entry.state == State::Waiting
+                || entry.state == State::Lost && entry.may_come_again
+                || is_in_part && entry.state.is_settled();
             assert!(is_awaited, "{sample:?} is read again: {entry:?}");
             entry.state = State::OnItsWay;
             self.first_open = self.first_open.min(self.number_at.get(&sample.0).copied().unwrap_or(u64::MAX));
@@ -165,6 +168,11 @@ impl Ledger {
         self.counts.lost += n_lost as i64;
         self.gone_before = self.gone_before.max(gone.before);
         self.gone.extend(gone.segments.keys());
+        // Of what had to leave the memory a part may be on the disk: it is read yet, and counted twice.
+        let in_part = self.commits.iter_mut().filter(|commit| commit.end.segment >= gone.before);
+        for commit in in_part.filter(|commit| gone.segments.contains_key(&commit.end.segment)) {
+            commit.entries.values_mut().for_each(|entry| entry.may_come_again |= entry.state == State::Lost);
+        }
         self.reached(position);
     }
 
