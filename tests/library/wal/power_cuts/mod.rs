@@ -26,7 +26,7 @@ use fates::Moment;
 use life::{Life, Scenario};
 
 /// Images of each life; each case has two lives.
-const N_IMAGES: u64 = 30;
+const N_IMAGES: u64 = 25;
 
 /// Ten thousand images in all tests of a long run.
 const N_LONG_CASES: u32 = 34;
