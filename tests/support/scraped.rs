@@ -2,14 +2,13 @@
 
 use std::env;
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::process;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
@@ -328,19 +327,44 @@ pub fn free_address() -> String {
 /// A listener on such an address. None is given twice: a daemon may still ask for the server that a test has ended, and must
 /// not meet another test's.
 pub fn free_listener() -> TcpListener {
+    static BLOCK: OnceLock<Block> = OnceLock::new();
     static NEXT: AtomicUsize = AtomicUsize::new(0);
+    let block = BLOCK.get_or_init(Block::claim);
     loop {
         let turn = NEXT.fetch_add(1, Ordering::Relaxed);
-        // Two processes that run beside each other begin far apart.
-        let port = PORTS.start + (process::id() as usize * 641 + turn) % PORTS.len();
-        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port as u16)) {
+        // The first port is the claim.
+        let port = block.first_port + 1 + turn % (BLOCK_PORTS - 1);
+        if let Ok(listener) = listen(port) {
             return listener;
         }
     }
 }
 
+fn listen(port: usize) -> io::Result<TcpListener> {
+    TcpListener::bind(("127.0.0.1", port as u16))
+}
+
+/// Ports of this process alone: the servers of another one's tests, which run beside, must not be met either.
+struct Block {
+    first_port: usize,
+    /// Who holds the first port has the block, until it ends.
+    _claim: TcpListener,
+}
+
+impl Block {
+    fn claim() -> Self {
+        PORTS
+            .step_by(BLOCK_PORTS)
+            .find_map(|first_port| Some(Block { first_port, _claim: listen(first_port).ok()? }))
+            .expect("no more than eight processes of tests at a time")
+    }
+}
+
 /// Below those that Linux gives to connections and to listeners on port 0.
 const PORTS: Range<usize> = 12_000..32_000;
+
+/// Ports of a block; a run of the daemon's tests uses some 1,500.
+const BLOCK_PORTS: usize = 2_500;
 
 /// One request on a connection of its own; `None` when nobody answers.
 pub fn ask(address: &str, method: &str, path: &str) -> Option<Answer> {
