@@ -231,7 +231,7 @@ impl Read for Pages<'_> {
         let n_read = match self.log.read_memory(self.number, buf, self.at) {
             Some(n_read) => n_read,
             None => {
-                let place = Place { number: self.number, n_remade: self.log.n_remade() };
+                let place = Place { number: self.number, n_remade: self.log.wal().n_remade() };
                 self.segment.read_at(&**self.log.disk(), self.log.wal_dir(), place, buf, self.at)?
             }
         };

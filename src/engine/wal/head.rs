@@ -237,7 +237,7 @@ impl Wal {
         self.shared.ring.as_ref()
     }
 
-    /// Files of segments that were made anew since the start.
+    /// Files of segments that were made anew since the start. Who learns this behind a commit opens the file that has it.
     pub(in crate::wal) fn n_remade(&self) -> u64 {
         self.shared.n_remade.load(Ordering::Acquire)
     }

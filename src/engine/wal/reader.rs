@@ -187,11 +187,6 @@ impl LogReader {
         &self.wal
     }
 
-    /// Files of segments that were made anew since the start. Who learns this behind a commit opens the file that has it.
-    pub(in crate::wal) fn n_remade(&self) -> u64 {
-        self.wal.n_remade()
-    }
-
     /// Copies from place `at` of a segment that is in memory; `None` if it is not.
     pub(in crate::wal) fn read_memory(&self, number: u32, buf: &mut [u8], at: u64) -> Option<usize> {
         self.wal.ring()?.read_at(number, buf, at)

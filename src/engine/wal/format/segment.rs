@@ -14,6 +14,10 @@ use std::sync::Arc;
 /// Digits in a segment's file name; Prometheus pads with zeros.
 const NAME_DIGITS: usize = 8;
 
+/// Ending of a file that is written to take a segment's place. A start removes what a crash left of one; Prometheus passes
+/// over names that are no numbers.
+pub const REWRITE_EXTENSION: &str = "rewrite";
+
 /// Read at once of a segment that is copied, in bytes.
 const COPY_BYTES: usize = 64 * 1024;
 
@@ -25,6 +29,11 @@ pub fn segment_name(number: u32) -> String {
 /// Path of a segment in the directory `dir`.
 pub fn segment_path(dir: &Path, number: u32) -> PathBuf {
     dir.join(segment_name(number))
+}
+
+/// Path of the file that is to take the place of the segment at `path`.
+pub fn rewrite_path(path: &Path) -> PathBuf {
+    path.with_extension(REWRITE_EXTENSION)
 }
 
 /// Number of a segment from its file name; `None` for any other file. As in Prometheus, any number will do.
@@ -150,17 +159,30 @@ impl Segment {
     /// # Errors
     /// The disk refused; the old file is still in use.
     pub fn rewrite(&mut self, disk: &dyn Disk, bytes: u64) -> io::Result<()> {
-        let path = self.path.with_extension("tmp");
-        let file = disk.open(&path, Access::Replace)?;
+        let path = rewrite_path(&self.path);
+        match self.put_copy_in_place(disk, bytes, &path) {
+            Ok(file) => {
+                self.file = file;
+                self.bytes = bytes;
+                Ok(())
+            }
+            Err(error) => {
+                // The next start removes it as well; now room may be what is missing.
+                let _ = disk.remove_file(&path);
+                Err(error)
+            }
+        }
+    }
+
+    fn put_copy_in_place(&self, disk: &dyn Disk, bytes: u64, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        let file = disk.open(path, Access::Replace)?;
         copy(&mut Reader::open(disk, &self.path)?, &*file, bytes)?;
         file.sync()?;
         drop(file);
         // Opened before it takes the old one's place, so that there is one to go on with in any case.
-        let file = disk.open(&path, Access::Append)?;
-        disk.rename(&path, &self.path)?;
-        self.file = file;
-        self.bytes = bytes;
-        Ok(())
+        let file = disk.open(path, Access::Append)?;
+        disk.rename(path, &self.path)?;
+        Ok(file)
     }
 
     /// The file, for an fsync without a lock.
@@ -217,7 +239,7 @@ impl SyncHandle {
 mod tests {
     use super::{Segment, first_gap, list, segment_name, segment_path};
     use crate::disk::RealDisk;
-    use crate::disk::faulty::{Faults, FaultyDisk};
+    use crate::disk::faulty::{Faults, FaultyDisk, Operation};
     use std::fs;
     use std::io::ErrorKind;
 
@@ -235,6 +257,23 @@ mod tests {
         assert_eq!(first_gap(&segments), Some((2, 7)));
         assert_eq!(first_gap(&segments[..2]), None);
         assert_eq!(segment_name(4_294_967_295), "4294967295");
+    }
+
+    #[test]
+    fn a_new_file_that_cannot_be_made_leaves_nothing_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = FaultyDisk::default();
+        let path = segment_path(dir.path(), 0);
+        let mut segment = Segment::create(&disk, path.clone(), 0).unwrap();
+        segment.append(b"whole record").unwrap();
+        disk.set(Faults::refusing([Operation::Write, Operation::Rename], libc::ENOSPC));
+        assert_eq!(segment.rewrite(&disk, 5).unwrap_err().kind(), ErrorKind::StorageFull);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        assert_eq!(fs::read(&path).unwrap(), b"whole record");
+        disk.heal();
+        segment.rewrite(&disk, 5).unwrap();
+        segment.append(b" again").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"whole again");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::data_dir;
 use crate::wal::error::WalError;
 use crate::wal::format::closed_segment::{ClosedSegment, Head};
 use crate::wal::format::segment;
-use crate::wal::format::segment::{SegmentInfo, segment_path};
+use crate::wal::format::segment::{SegmentInfo, rewrite_path, segment_path};
 use crate::wal::head::Wal;
 use crate::wal::keep::checkpoint;
 use crate::wal::keep::returned;
@@ -216,7 +216,7 @@ fn fill_up(
 /// A file with the number of a segment that is missing and the series that it named.
 pub(super) fn write_hollow(wal: &Wal, number: u32) -> Result<ClosedSegment, WalError> {
     let path = segment_path(wal.wal_dir(), number);
-    let beside = path.with_extension("tmp");
+    let beside = rewrite_path(&path);
     checkpoint::remove(wal.disk(), &beside)?;
     let mut writer = BulkWriter::create_file(wal.disk(), beside.clone(), wal.options().compression)?;
     let logged = number.saturating_add(1);

@@ -5,21 +5,18 @@
 //! Prometheus would delete every later segment instead (`tsdb/wlog/wlog.go`: `Repair`). Every change is one rename or
 //! one cut, so that a kill in the middle is repaired like any other damage. Says what was lost in sentences.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::disk::{Access, Disk, Entry};
 use crate::wal::error::WalError;
 use crate::wal::format::segment;
-use crate::wal::format::segment::{Segment, SegmentInfo, segment_path};
+use crate::wal::format::segment::{REWRITE_EXTENSION, Segment, SegmentInfo, rewrite_path, segment_path};
 use crate::wal::format::segment_reader::{CorruptionCause, CorruptionError, SegmentReader, Tail};
 use crate::wal::keep::checkpoint;
 use crate::wal::keep::checkpoint::CheckpointInfo;
 use crate::wal::open::loader::{FilterPass, Kept, Loader, Stop};
 use crate::wal::options::Compression;
 use crate::wal::write::bulk_writer::BulkWriter;
-
-/// Ending of a file that is being rewritten; Prometheus passes over names that are no numbers.
-const REWRITE_SUFFIX: &str = ".rewrite";
 
 /// Gaps up to this many segments are filled with empty ones, which keeps all numbers as they are; over it the later
 /// segments are renamed, for a stray file must not cost millions of files.
@@ -74,8 +71,8 @@ fn remove_unfinished_rewrites(disk: &dyn Disk, wal_dir: &Path) -> Result<(), Wal
     dirs.extend(checkpoint::list(disk, wal_dir)?.into_iter().map(|checkpoint| checkpoint.path));
     for dir in dirs.iter().filter(|dir| disk.is_dir(dir)) {
         for Entry { name, .. } in disk.list(dir).map_err(WalError::io("read", dir))? {
-            if name.to_string_lossy().ends_with(REWRITE_SUFFIX) {
-                let path = dir.join(name);
+            let path = dir.join(name);
+            if path.extension().is_some_and(|extension| extension == REWRITE_EXTENSION) {
                 disk.remove_file(&path).map_err(WalError::io("remove", &path))?;
             }
         }
@@ -242,9 +239,7 @@ pub fn rewrite(
         cut(disk, &file.path, loss.bytes_after)?;
         return Ok(loss);
     }
-    let mut path = file.path.clone().into_os_string();
-    path.push(REWRITE_SUFFIX);
-    let path = PathBuf::from(path);
+    let path = rewrite_path(&file.path);
     let written = BulkWriter::create_file(disk, path.clone(), compression).map_err(Stop::from).and_then(
         |mut writer| {
             read_survivors(disk, file, number, loader, |record| writer.append(record))?;
