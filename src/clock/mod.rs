@@ -115,9 +115,14 @@ impl Clock {
         self.shared.is_waiting.store(false, Ordering::Release);
     }
 
+    /// Whether samples wait for a server that says what time it is.
+    pub fn asks_servers(&self) -> bool {
+        self.shared.asks_servers.load(Ordering::Relaxed) && !self.knows_from_server()
+    }
+
     /// A server has just answered, with this `Date`. The first one that is believable counts, if servers do.
     pub fn note_server<'a>(&self, date: impl FnOnce() -> Option<&'a str>) {
-        if !self.shared.asks_servers.load(Ordering::Relaxed) {
+        if !self.asks_servers() {
             return;
         }
         let Some(date_s) = date().and_then(http_date).and_then(|date_s| i64::try_from(date_s).ok()) else {

@@ -17,9 +17,9 @@ use crate::remote::read::claims::Place;
 use crate::remote::read::dealer::THREAD;
 use crate::remote::read::orders::{Control, Orders};
 use crate::remote::read::watcher::Watcher;
-use crate::remote::send::metadata_sender as metadata;
-use crate::remote::send::shard_count;
+use crate::remote::send::request_thread::RequestThread;
 use crate::remote::send::shard_count::{EwmaRate, Situation, UPDATE_SECONDS};
+use crate::remote::send::{clock_asker, metadata_sender, shard_count};
 use crate::remote::settle::ledger::{DropReason, Fate, Kind, Ledger};
 use crate::remote::settle::losses;
 use crate::remote::settle::position::Positions;
@@ -82,7 +82,8 @@ struct Running {
     /// Closed when the watcher has ended.
     done: Receiver<()>,
     thread: Thread,
-    metadata: Option<metadata::Handle>,
+    /// Threads beside the shards.
+    beside: Vec<RequestThread>,
 }
 
 impl Queue {
@@ -167,7 +168,7 @@ impl Queue {
         let (stopper, stop) = stop_pair();
         let (is_running, done) = bounded(0);
         let (commit, commits) = bounded(COMMITS);
-        let metadata = self.start_metadata(&shared, &stop)?;
+        let beside = self.start_beside(&shared, &stop)?;
         let watcher = Watcher::new(Arc::clone(&shared), Orders::new(orders, stop), commits)?;
         self.log.notify(commit, Arc::clone(&self.metrics.watcher_notifications_skipped));
         let consequence = "remote-manager starts it again";
@@ -175,17 +176,21 @@ impl Queue {
             let _is_running: Sender<()> = is_running;
             watcher.run();
         })?;
-        self.running = Some(Running { shared, control, stopper, done, thread, metadata });
+        self.running = Some(Running { shared, control, stopper, done, thread, beside });
         Ok(())
     }
 
-    fn start_metadata(&self, shared: &Arc<Shared>, stop: &StopToken) -> io::Result<Option<metadata::Handle>> {
+    fn start_beside(&self, shared: &Arc<Shared>, stop: &StopToken) -> io::Result<Vec<RequestThread>> {
+        let mut beside = Vec::new();
         let config = shared.config.metadata;
-        if !config.send {
-            return Ok(None);
+        if config.send {
+            let families = Arc::clone(&self.families);
+            beside.push(metadata_sender::spawn(Arc::clone(shared), config, families, stop.clone())?);
         }
-        metadata::Handle::spawn(Arc::clone(shared), config, Arc::clone(&self.families), stop.clone())
-            .map(Some)
+        if shared.clock.asks_servers() {
+            beside.push(clock_asker::spawn(Arc::clone(shared), stop.clone())?);
+        }
+        Ok(beside)
     }
 
     /// Starts again what has ended by itself, after a pause.
@@ -251,7 +256,7 @@ impl Queue {
 
     /// Ends the watcher and its shards; requests in flight may end until `deadline`.
     pub fn halt(&mut self, deadline: Instant) {
-        let Some(Running { shared, control, stopper, done, thread, metadata }) = self.running.take() else {
+        let Some(Running { shared, control, stopper, done, thread, beside }) = self.running.take() else {
             return;
         };
         drop(control);
@@ -260,9 +265,7 @@ impl Queue {
             shared.cancel_all();
         }
         thread.join();
-        if let Some(metadata) = metadata {
-            metadata.join();
-        }
+        beside.into_iter().for_each(RequestThread::join);
         self.metrics.shards.set(0.0);
         self.metrics.paused_until_ms.set(0.0);
     }

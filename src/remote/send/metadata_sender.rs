@@ -10,15 +10,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::config::remote_write::MetadataConfig;
-use crate::http::Canceller;
 use crate::remote::endpoint_state::Shared;
 use crate::remote::send::backoff::Backoff;
 use crate::remote::send::client::{Client, SendOutcome};
+use crate::remote::send::request_thread::RequestThread;
 use scraped_engine::encode::packer::Packer;
 use scraped_engine::encode::{FamilyMetadata, Message, RequestWriter};
 use scraped_engine::families::{Family, MetadataStore};
+use scraped_engine::threads::ThreadKind;
 use scraped_engine::threads::stop::StopToken;
-use scraped_engine::threads::{Thread, ThreadKind};
 
 /// Each endpoint has at most one, `remote-metadata-<remote>`.
 const THREAD: ThreadKind = ThreadKind { name: "remote-metadata", stack_bytes: 256 << 10 };
@@ -26,39 +26,25 @@ const THREAD: ThreadKind = ThreadKind { name: "remote-metadata", stack_bytes: 25
 /// A sentence about the same trouble is repeated no more often.
 const SAY_AGAIN: Duration = Duration::from_secs(60);
 
-/// The running thread.
-#[derive(Debug)]
-pub struct Handle {
-    canceller: Canceller,
-    thread: Thread,
-}
-
-impl Handle {
-    /// Starts to send what `store` holds, as `config` says; ends when `stop` comes.
-    ///
-    /// # Errors
-    /// The system refuses the thread.
-    pub fn spawn(
-        shared: Arc<Shared>,
-        config: MetadataConfig,
-        store: Arc<MetadataStore>,
-        stop: StopToken,
-    ) -> io::Result<Self> {
-        let client = Client::new(&shared.config, &shared.turn, &shared.clock);
-        let canceller = client.canceller();
-        let queue = &shared.config.queue;
-        let backoff = Backoff::new(queue.min_backoff, queue.max_backoff);
-        let name = shared.metrics.name.clone();
+/// Starts to send what `store` holds, as `config` says; ends when `stop` comes. The next round would say what a cancelled
+/// request does.
+///
+/// # Errors
+/// The system refuses the thread.
+pub fn spawn(
+    shared: Arc<Shared>,
+    config: MetadataConfig,
+    store: Arc<MetadataStore>,
+    stop: StopToken,
+) -> io::Result<RequestThread> {
+    let client = Client::new(&shared.config, &shared.turn, &shared.clock);
+    let queue = &shared.config.queue;
+    let backoff = Backoff::new(queue.min_backoff, queue.max_backoff);
+    let name = shared.metrics.name.clone();
+    RequestThread::start(client, |client| {
         let mut sender = Sender { shared, config, store, client, backoff, stop: stop.clone(), said: None };
-        let thread = THREAD.spawn_restarting(&name, stop, move || sender.run())?;
-        Ok(Self { canceller, thread })
-    }
-
-    /// Ends it, after `stop`. A request in flight is cancelled: the next round would say the same.
-    pub fn join(self) {
-        self.canceller.cancel();
-        self.thread.join();
-    }
+        THREAD.spawn_restarting(&name, stop, move || sender.run())
+    })
 }
 
 struct Sender {

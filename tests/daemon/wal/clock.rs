@@ -6,7 +6,7 @@ use std::sync::Arc;
 use scraped::calendar::civil_from_days;
 use support::api::metric;
 use support::remote::config;
-use support::remote::receiver::Receiver;
+use support::remote::receiver::{Answer, Receiver, Request};
 use support::scraped::Scraped;
 use support::system::shifted_clock::{ShiftedClock, real_ms};
 use support::tls::endpoint::{Endpoint, reply};
@@ -139,6 +139,28 @@ fn the_date_of_a_target_is_taken_where_the_owner_says_so() {
     for (real_ms, ts_ms) in fixture.arrived() {
         assert!((ts_ms - real_ms).abs() <= MOST_WRONG_MS, "{ts_ms} instead of {real_ms}");
     }
+    assert!(scraped.stop().success());
+}
+
+#[test]
+fn an_endpoint_is_asked_for_the_time_where_the_owner_says_so() {
+    let fixture = Fixture::new(false);
+    // It wants nothing without samples, and says when it said so.
+    fixture.receiver.script(|request| match request.message.series.is_empty() {
+        true => {
+            Answer::Refuses(400, vec![format!("Date: {}", http_date(real_ms() / 1000))], "empty\n".to_owned())
+        }
+        false => Answer::Stores(204),
+    });
+    let scraped = fixture.start(&["--clock.from=endpoint"]);
+    fixture.await_arrivals(10);
+    assert!(believed(&scraped, "server"), "{}", scraped.get("/metrics").body);
+    for (real_ms, ts_ms) in fixture.arrived() {
+        assert!((ts_ms - real_ms).abs() <= MOST_WRONG_MS, "{ts_ms} instead of {real_ms}");
+    }
+    let is_question =
+        |request: &&Request| request.message.series.is_empty() && request.message.metadata.is_empty();
+    assert_eq!(fixture.receiver.requests().iter().filter(is_question).count(), 1);
     assert!(scraped.stop().success());
 }
 
