@@ -26,8 +26,8 @@ use crate::wal::write::room::Room;
 use crate::wal::write::segment_writer::SegmentWriter;
 use crossbeam_channel::Sender;
 use parking_lot::{Mutex, MutexGuard};
+use portable_atomic::{AtomicU64, Ordering};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 

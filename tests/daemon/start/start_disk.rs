@@ -10,7 +10,9 @@ use std::process::Command;
 use scraped_engine::disk::RealDisk;
 use support::api::{active, metric, metric_sum};
 use support::remote::receiver::{Answer, Receiver};
-use support::remote::{config, given_up, n_arrived, n_samples, on_disk, wait_until_sent};
+use support::remote::{
+    config, given_up, n_arrived, n_samples, on_disk, wait_until_accounted, wait_until_sent,
+};
 use support::scraped::{Scraped, free_address};
 use support::system::small_disk::SmallDisk;
 use support::targets::FakeTargets;
@@ -198,10 +200,7 @@ fn a_log_on_a_disk_that_is_full_gives_up_its_oldest_segments() {
     wait_until("new samples are taken", || appended() > 20_000.0);
     let receiver = Receiver::start_on(&away);
     disk.free();
-    let all = || n_on_disk as f64 + appended();
-    wait_for_long("what is left arrives, and the rest is counted", || {
-        n_arrived(&receiver) as f64 + given_up(&scraped) == all()
-    });
+    wait_until_accounted(&scraped, &receiver, n_on_disk);
     assert!(n_arrived(&receiver) > 10_000);
     assert!(scraped.stop().success());
     check_log(&disk.data_dir());
@@ -224,9 +223,7 @@ fn a_log_on_a_disk_that_takes_no_more_files() {
     wait_until("new samples are taken", || appended() > 20_000.0);
     disk.free_names();
     let receiver = Receiver::start_on(&away);
-    wait_for_long("all arrives", || {
-        n_arrived(&receiver) as f64 + given_up(&scraped) == n_on_disk as f64 + appended()
-    });
+    wait_until_accounted(&scraped, &receiver, n_on_disk);
     assert!(scraped.stop().success());
     check_log(&disk.data_dir());
     receiver.check();

@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 use support::api::{metric, metric_sum};
 use support::remote::receiver::Receiver;
-use support::remote::{config, given_up, n_arrived, on_disk, wait_until_sent, wait_until_sent_but};
+use support::remote::{
+    config, given_up, n_arrived, on_disk, wait_until_accounted, wait_until_sent, wait_until_sent_but,
+};
 use support::scraped::{ON_DISK, Scraped, free_address};
 use support::targets::FakeTargets;
 use support::wal::check_log;
@@ -154,10 +156,7 @@ fn remove_segments(which: &[u32]) {
     scraped.reload_with(&format!("remote_write:{sections}"));
     wait_until("the reload", || scraped.stderr().contains("configuration loaded"));
     let receiver = Receiver::start_on(&away);
-    wait_for_long("what is left arrives, and the rest is counted", || {
-        n_arrived(&receiver) as f64 + given_up(&scraped)
-            == metric_sum(&scraped, "prometheus_agent_samples_appended_total")
-    });
+    wait_until_accounted(&scraped, &receiver, 0);
     assert!(given_up(&scraped) > 3000.0 && n_arrived(&receiver) > 3000, "{which:?}");
     wait_until_sent(&data, &receiver);
     receiver.check();

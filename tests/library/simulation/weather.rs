@@ -1,7 +1,7 @@
 //! What is wrong with the disk and the wire of a box, and for how long.
 
+use portable_atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use scraped_engine::disk::Access;
 use scraped_engine::disk::draw::Draw;

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 
+use crate::api::metric_sum;
 use crate::command::query;
 use crate::scraped::{Scraped, is_memory_first};
 use crate::{PATIENCE, pause};
@@ -129,6 +130,29 @@ pub fn given_up(scraped: &Scraped) -> f64 {
     let page = scraped.get("/metrics").body;
     let of_reason = page.lines().filter(|line| line.starts_with(series) && line.contains("wal_truncated"));
     of_reason.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+}
+
+/// Waits for a moment at which all samples have arrived or were given up by the log: `n_before`, which stood in it before this
+/// process, and those appended since.
+pub fn wait_until_accounted(scraped: &Scraped, receiver: &Receiver, n_before: usize) {
+    let start = Instant::now();
+    loop {
+        let appended = metric_sum(scraped, "prometheus_agent_samples_appended_total");
+        let (n_arrived, given_up) = (n_arrived(receiver), given_up(scraped));
+        let all = n_before as f64 + appended;
+        if n_arrived as f64 + given_up == all {
+            return;
+        }
+        let state = receiver.state();
+        assert!(
+            start.elapsed() < 4 * PATIENCE,
+            "{n_arrived} arrived, {given_up} given up, {all} in all; {} twice, problems: {:?}",
+            state.n_duplicates,
+            state.problems.first()
+        );
+        drop(state);
+        pause(start);
+    }
 }
 
 /// Waits until all that is on disk now has arrived.

@@ -12,10 +12,10 @@ use crate::wal::format::record_batch::{RecordBatch, shrink};
 use crate::wal::format::segment::{Segment, SyncHandle, segment_path, sync_dir};
 use crate::wal::memory::piece::Piece;
 use crate::wal::metrics::WalMetrics;
+use portable_atomic::{AtomicU64, Ordering};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A segment that is complete and whose file still has to be fsynced.
 #[derive(Clone, Debug)]
