@@ -128,10 +128,10 @@ impl Clock {
         let Some(date_s) = date().and_then(http_date).and_then(|date_s| i64::try_from(date_s).ok()) else {
             return;
         };
-        // It was cut to whole seconds.
-        let date_ms = date_s.saturating_mul(1000).saturating_add(500);
-        if date_ms >= self.shared.floor_ms.load(Ordering::Relaxed) {
-            let by_server_ms = date_ms.saturating_sub(boot::elapsed_ms());
+        // It was cut to whole seconds: the time is anywhere in this one.
+        let start_ms = date_s.saturating_mul(1000);
+        if start_ms.saturating_add(999) >= self.shared.floor_ms.load(Ordering::Relaxed) {
+            let by_server_ms = start_ms.saturating_add(500).saturating_sub(boot::elapsed_ms());
             let stored = &self.shared.boot_by_server_ms;
             let _ = stored.compare_exchange(NONE, by_server_ms, Ordering::Relaxed, Ordering::Relaxed);
         }

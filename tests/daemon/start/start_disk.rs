@@ -175,7 +175,9 @@ fn leave_a_log(disk: &SmallDisk, targets: &FakeTargets, away: &str) -> usize {
     let text = write_config(disk, targets, &format!("http://{away}/api/v1/write"));
     let quick = text.replace("interval: 1s", "interval: 500ms").replace("timeout: 1s", "timeout: 500ms");
     fs::write(disk.dir().path().join("scraped.yml"), quick).unwrap();
-    let scraped = Scraped::start_in(disk.dir(), &SMALL);
+    // It removes nothing by itself: that would be neither on the disk nor with the endpoint.
+    let keeping = [&SMALL[..], &["--storage.agent.retention.max-bytes=10MB"]].concat();
+    let scraped = Scraped::start_in(disk.dir(), &keeping);
     let third = scraped.data_dir().join("wal/00000003");
     wait_for_long("three segments and one begun", || fs::metadata(&third).is_ok_and(|it| it.len() > 100_000));
     scraped.signal("KILL");

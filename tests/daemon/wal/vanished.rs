@@ -7,7 +7,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use support::api::{metric, metric_sum};
+use support::api::metric;
 use support::remote::receiver::Receiver;
 use support::remote::{
     config, given_up, n_arrived, on_disk, wait_until_accounted, wait_until_sent, wait_until_sent_but,
