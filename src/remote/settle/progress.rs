@@ -144,8 +144,11 @@ impl Progress {
     /// Samples of these records, taken before, have met their fate.
     pub fn settle(&self, seqs: impl Iterator<Item = RecordSeq>, fate: Fate) {
         let mut state = self.0.lock();
-        for seq in seqs {
-            state.with(seq, |tally| tally.ledger.settle(fate, 1));
+        let mut seqs = seqs.peekable();
+        while let Some(seq) = seqs.next() {
+            // Most come record by record.
+            let n = 1 + std::iter::from_fn(|| seqs.next_if_eq(&seq)).count() as u64;
+            state.with(seq, |tally| tally.ledger.settle(fate, n));
         }
         state.advance();
     }
