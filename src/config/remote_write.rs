@@ -91,6 +91,8 @@ pub struct QueueConfig {
     pub max_samples_per_send: usize,
     /// Age at which a batch is sent though it is not full.
     pub batch_send_deadline: Duration,
+    /// It stands in the configuration: a batch is sent no earlier then.
+    pub is_deadline_given: bool,
     /// First pause after a failure.
     pub min_backoff: Duration,
     /// Longest pause; each is twice the one before.
@@ -118,6 +120,7 @@ impl Default for QueueConfig {
             min_shards: 1,
             max_samples_per_send: 2000,
             batch_send_deadline: Duration::from_secs(5),
+            is_deadline_given: false,
             min_backoff: Duration::from_millis(30),
             max_backoff: Duration::from_secs(5),
             retry_on_http_429: None,
@@ -413,8 +416,10 @@ fn read_queue(field: &Field<'_>) -> QueueConfig {
             field.mistake(format!("remote write queue {name} must be positive"));
         }
     }
+    if let Some(deadline) = fields.take("batch_send_deadline").and_then(|field| field.duration()) {
+        (queue.batch_send_deadline, queue.is_deadline_given) = (deadline, true);
+    }
     for (name, value) in [
-        ("batch_send_deadline", &mut queue.batch_send_deadline),
         ("min_backoff", &mut queue.min_backoff),
         ("max_backoff", &mut queue.max_backoff),
         ("sample_age_limit", &mut queue.sample_age_limit),

@@ -273,6 +273,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::cases::cases(256))]
+
         #[test]
         fn what_is_unpacked_is_what_was_written(rounds in vec(vec(parts(), 0..60), 1..3)) {
             let mut writer = SnappyWriter::default();

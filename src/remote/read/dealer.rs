@@ -11,7 +11,7 @@ use crate::remote::read::orders::{Mode, Orders};
 use crate::remote::read::record_items::RecordItems;
 use crate::remote::refuse::panics::MAX_PANICS;
 use crate::remote::send::batch::Item;
-use crate::remote::send::shards::Outbox;
+use crate::remote::send::shards::{Outbox, Patience};
 use crate::remote::settle::ledger::{DropReason, Fate, Kind};
 use crate::remote::settle::losses;
 use crate::remote::settle::mark::Mark;
@@ -319,7 +319,7 @@ impl Dealer {
     }
 
     fn after_record(&mut self) -> Next {
-        self.flush_due(Instant::now());
+        self.flush_due(self.patience());
         self.orders.obey_all();
         if let Some(newest_ms) = self.newest_here_ms.filter(|_| self.until.is_some()) {
             self.shared.metrics.backlog_timestamp.set(newest_ms as f64 / 1000.0);
@@ -330,11 +330,22 @@ impl Dealer {
         if is_to_pause { Next::Pause } else { Next::Record }
     }
 
+    /// Whether a burst of scrapes is sent when it is over. An endpoint that has taken nothing yet may refuse everything, and is
+    /// asked no more often than it must be.
+    pub(in crate::remote) fn wants_soon(&self) -> bool {
+        !self.shared.config.queue.is_deadline_given && self.shared.refusals.is_proven()
+    }
+
+    /// How long open batches wait.
+    pub(in crate::remote) fn patience(&self) -> Patience {
+        Patience::of(&self.shared.config.queue, self.wants_soon())
+    }
+
     /// Sends the open batches that have waited long enough.
-    pub(in crate::remote) fn flush_due(&mut self, now: Instant) {
-        let deadline = self.shared.config.queue.batch_send_deadline;
-        while let Some((opened, idx)) = self.outbox.oldest_open() {
-            if now.saturating_duration_since(opened) < deadline || !self.flush(idx) {
+    pub(in crate::remote) fn flush_due(&mut self, patience: Patience) {
+        let now = Instant::now();
+        while let Some((due, idx)) = self.outbox.next_due(patience) {
+            if now < due || !self.flush(idx) {
                 return;
             }
         }
@@ -342,11 +353,7 @@ impl Dealer {
 
     /// Sends the open batches.
     pub(in crate::remote) fn flush_all(&mut self) {
-        while let Some((_, idx)) = self.outbox.oldest_open() {
-            if !self.flush(idx) {
-                return;
-            }
-        }
+        self.flush_due(Patience::default());
     }
 
     /// Gives a shard its open batch, waiting for room; false if it is to end.

@@ -14,7 +14,7 @@ use crate::remote::endpoint_state::Shared;
 use crate::remote::read::backlog::Backlog;
 use crate::remote::read::dealer::Reader;
 use crate::remote::read::orders::{Mode, Orders};
-use crate::remote::send::shards::{Outbox, Shards};
+use crate::remote::send::shards::{Outbox, Patience, Shards};
 use crate::remote::settle::mark::Mark;
 use scraped_engine::wal::follow::Ended;
 
@@ -23,6 +23,9 @@ const READ_PAUSE_PART: u32 = 10;
 
 /// … within these bounds: batches wait for seconds anyway, and every look wakes a thread.
 const READ_PAUSE: RangeInclusive<Duration> = Duration::from_millis(50)..=Duration::from_millis(500);
+
+/// Where samples are wanted soon it is looked at after this long, and a burst of scrapes is over when nothing came meanwhile.
+const BURST_PAUSE: Duration = Duration::from_millis(100);
 
 /// It is looked at without a commit after this long.
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
@@ -87,8 +90,9 @@ impl Watcher {
     }
 
     fn read_pause(&self) -> Duration {
-        let deadline = self.reader.dealer.shared.config.queue.batch_send_deadline;
-        (deadline / READ_PAUSE_PART).clamp(*READ_PAUSE.start(), *READ_PAUSE.end())
+        let dealer = &self.reader.dealer;
+        let pause = dealer.shared.config.queue.batch_send_deadline / READ_PAUSE_PART;
+        if dealer.wants_soon() { BURST_PAUSE } else { pause.clamp(*READ_PAUSE.start(), *READ_PAUSE.end()) }
     }
 
     fn name(&self) -> &str {
@@ -97,22 +101,25 @@ impl Watcher {
 
     /// Waits for a commit, an order, or the time of an open batch.
     fn wait(&mut self, pause: Duration) {
-        let now = Instant::now();
         // However often samples come, they are read in bulk.
         let dealer = &mut self.reader.dealer;
         dealer.orders.rest(pause);
         if dealer.orders.mode() > Mode::Reading || dealer.orders.wanted_shards.is_some() {
             return;
         }
-        let deadline = dealer.shared.config.queue.batch_send_deadline;
-        let until_due = match dealer.outbox.oldest_open() {
-            Some((opened, _)) => (opened + deadline).saturating_duration_since(now),
+        let patience = dealer.patience();
+        if dealer.wants_soon() && self.commits.is_empty() {
+            // A burst of scrapes is over.
+            dealer.flush_due(Patience { idle: Duration::ZERO, ..patience });
+        }
+        let until_due = match dealer.outbox.next_due(patience) {
+            Some((due, _)) => due.saturating_duration_since(Instant::now()),
             None => LONGEST_PAUSE,
         };
         if !dealer.orders.rest_until_commit(&self.commits, until_due.min(LONGEST_PAUSE)) {
             self.commits = never();
         }
-        dealer.flush_due(Instant::now());
+        dealer.flush_due(patience);
     }
 
     /// Leaves what it is behind by to the backlog. The gap ends with a segment, so that what truncation takes from it

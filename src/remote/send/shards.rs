@@ -6,10 +6,11 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Sender, bounded};
 
+use crate::config::remote_write::QueueConfig;
 use crate::remote::endpoint_state::Shared;
 use crate::remote::send::batch::{Batch, Item};
 use crate::remote::send::inbox::Inbox;
@@ -155,9 +156,33 @@ impl Outbox {
         (!batch.is_empty()).then(|| (batch, slot.batches.clone()))
     }
 
-    /// When the oldest open batch was opened, and its shard.
-    pub fn oldest_open(&self) -> Option<(Instant, usize)> {
+    /// When the next open batch is to be sent though it is not full, and its shard.
+    pub fn next_due(&self, patience: Patience) -> Option<(Instant, usize)> {
         let open = self.slots.iter().zip(0..).filter(|(slot, _)| !slot.open.is_empty());
-        open.map(|(slot, idx)| (slot.opened_at, idx)).min()
+        let due = |slot: &Slot| match slot.batches.is_empty() {
+            true => slot.opened_at + patience.idle,
+            false => slot.opened_at + patience.busy,
+        };
+        open.map(|(slot, idx)| (due(slot), idx)).min()
+    }
+}
+
+/// How long a batch waits until it is full.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Patience {
+    /// While its shard has another one to send.
+    pub busy: Duration,
+    /// While its shard has none.
+    pub idle: Duration,
+}
+
+impl Patience {
+    /// Who looks at a dashboard waits for it.
+    const IDLE: Duration = Duration::from_millis(250);
+
+    /// As `queue_config` says; soon, where the endpoint `wants_soon` what there is.
+    pub fn of(queue: &QueueConfig, wants_soon: bool) -> Self {
+        let busy = queue.batch_send_deadline;
+        Self { busy, idle: if wants_soon { busy.min(Self::IDLE) } else { busy } }
     }
 }

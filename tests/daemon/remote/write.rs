@@ -75,6 +75,30 @@ fn assert_complete(scraped: Scraped, receiver: &Receiver) {
 }
 
 #[test]
+fn a_burst_of_scrapes_is_sent_when_it_is_over_unless_there_is_a_deadline() {
+    let start = |lines: &str| {
+        let (targets, receiver) = counting();
+        let text = config(&targets, &receiver, lines).replace("100ms", "1s");
+        (Scraped::start(&text), targets, receiver)
+    };
+    let (scraped, targets, receiver) = start("");
+    // The first request is that of an endpoint that nobody knows.
+    wait_until("the first arrive", || !receiver.values(COUNTER).is_empty());
+    let (n_before, n_requests_before) = (receiver.values(COUNTER).len(), receiver.n_requests());
+    wait_until("more arrive", || receiver.values(COUNTER).len() >= n_before + 6);
+    let n_requests = receiver.n_requests() - n_requests_before;
+    // Some share one on a busy machine; the default of the deadline would make it one or two.
+    assert!(n_requests >= 4, "{n_requests} requests");
+    drop(targets);
+    assert!(scraped.stop().success());
+
+    let (scraped, targets, receiver) = start("  queue_config: {batch_send_deadline: 5m}\n");
+    wait_until("scrapes", || targets.n_requests("/a") >= 6);
+    assert_eq!(receiver.requests().len(), 0);
+    assert_complete(scraped, &receiver);
+}
+
+#[test]
 fn samples_arrive_with_external_labels_in_order_and_once() {
     for message in ["prometheus.WriteRequest", "io.prometheus.write.v2.Request"] {
         let (targets, receiver) = counting();
