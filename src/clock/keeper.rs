@@ -124,6 +124,9 @@ impl Keeper {
             }
         };
         self.believe(source);
+        while self.files.is_unfinished() && !stop.wait(LOOK_PAUSE) {
+            self.files.finish_when_durable();
+        }
         while source == Source::Server && !self.clock.is_system_believable() {
             if stop.wait(LOOK_PAUSE) {
                 return;

@@ -22,6 +22,7 @@ use crate::wal::open::repair;
 use crate::wal::open::repair::Layout;
 use crate::wal::open::replay_summary::ReplaySummary;
 use crate::wal::options::WalOptions;
+use crate::wal::unstamped::side_files;
 use std::collections::BTreeSet;
 
 /// A file that was found is known again by at most this much of its front, in bytes.
@@ -73,6 +74,7 @@ fn replay_all(
     let wal_dir = options.path.join("wal");
     data_dir::create_dirs(disk, &wal_dir).map_err(WalError::io("create", &wal_dir))?;
     import::finish_or_undo(disk, &wal_dir)?;
+    side_files::undo_unfinished(disk, &options.path, &wal_dir)?;
     let mut takeover = None;
     let reserve = Reserve::in_dir(disk, &options.path, segment_size_bytes);
     loop {

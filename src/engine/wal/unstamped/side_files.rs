@@ -1,9 +1,11 @@
 //! Samples without a time on the disk: `unstamped/<number>.<boot>` in the data directory, one file for each process that had
 //! some, in the format of a segment and complete in itself.
 //!
-//! Owned by the keeper of the clock. Once the time is known, what stands in them is committed to the log, oldest first. When
-//! a boot was whose clock never became right can only be estimated: it ended no later than the next one began. The place that
-//! it gets becomes part of the file's name, so that a second attempt after a kill writes nothing twice.
+//! Owned by the keeper of the clock. Once the time is known, what stands in them is committed to the log, oldest first, and
+//! they go when it is durable there. When a boot was whose clock never became right can only be estimated: it ended no later
+//! than the next one began. The place that it gets becomes part of the file's name, and so does the segment that is begun for
+//! it: a start that finds such a file removes what a power cut left of these segments ([`undo_unfinished`]), for anything may be
+//! missing in the middle, and what comes again behind it would be out of order.
 
 use crate::data_dir;
 use crate::disk::{Access, Disk, DiskFile};
@@ -49,6 +51,8 @@ pub struct SideFiles {
     others_bytes: u64,
     /// Samples in the one of this process.
     n_spilled: u64,
+    /// Files whose samples are in the log, and not known to be durable there.
+    unfinished: Vec<Unfinished>,
 }
 
 #[derive(Debug)]
@@ -60,6 +64,16 @@ struct Current {
     series: HashSet<SeriesHandle>,
 }
 
+/// A file that has been committed.
+#[derive(Debug)]
+struct Unfinished {
+    path: PathBuf,
+    /// Without the segment.
+    open_path: PathBuf,
+    /// To its end.
+    is_read: bool,
+}
+
 /// A file by its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct SideFile {
@@ -67,7 +81,57 @@ struct SideFile {
     boot: String,
     /// When that boot was, if that was settled before.
     offset_ms: Option<i64>,
+    /// The segment that its samples begin with, if it was settled with that.
+    segment: Option<u32>,
     path: PathBuf,
+}
+
+impl SideFile {
+    /// A file of the directory by its name.
+    fn named(dir: &Path, name: &str) -> Option<SideFile> {
+        let mut parts = name.split('.');
+        let (number, boot) = (parts.next()?.parse().ok()?, parts.next()?.to_owned());
+        let offset_ms = parts.next().and_then(|offset| offset.parse().ok());
+        let segment = parts.next().and_then(|segment| segment.parse().ok());
+        Some(SideFile { number, boot, offset_ms, segment, path: dir.join(name) })
+    }
+
+    /// Its path without the segment.
+    fn open_path(&self, dir: &Path) -> PathBuf {
+        let offset = self.offset_ms.map(|offset_ms| format!(".{offset_ms}")).unwrap_or_default();
+        dir.join(format!("{:08}.{}{offset}", self.number, self.boot))
+    }
+}
+
+/// Takes back what an attempt wrote into the log that did not come to its end: the files are still there, and are committed
+/// again. Nothing else stands in these segments.
+///
+/// # Errors
+/// A directory cannot be read, or a segment cannot be removed.
+pub(in crate::wal) fn undo_unfinished(
+    disk: &dyn Disk,
+    data_dir: &Path,
+    wal_dir: &Path,
+) -> Result<(), WalError> {
+    let files = list(disk, &data_dir.join(DIR))?;
+    let Some(from) = files.iter().filter_map(|file| file.segment).min() else { return Ok(()) };
+    // The newest first: what is left of them at any time is a log.
+    for segment in segment::list(disk, wal_dir)?.iter().rev().filter(|segment| segment.number >= from) {
+        disk.remove_file(&segment.path).map_err(WalError::io("remove", &segment.path))?;
+    }
+    segment::sync_dir(disk, wal_dir)
+}
+
+/// The files of the directory, oldest first.
+fn list(disk: &dyn Disk, dir: &Path) -> Result<Vec<SideFile>, WalError> {
+    if !disk.exists(dir) {
+        return Ok(Vec::new());
+    }
+    let entries = disk.list(dir).map_err(WalError::io("read", dir))?;
+    let file = |name: &str| SideFile::named(dir, name);
+    let mut files: Vec<_> = entries.iter().filter_map(|entry| entry.name.to_str().and_then(file)).collect();
+    sort_by_key(&mut files, |file| file.number);
+    Ok(files)
 }
 
 /// What was stamped.
@@ -90,6 +154,7 @@ impl SideFiles {
             current: None,
             others_bytes: 0,
             n_spilled: 0,
+            unfinished: Vec::new(),
         };
         files.others_bytes = files.disk().bytes_under(&files.dir).unwrap_or(0);
         files
@@ -187,22 +252,8 @@ impl SideFiles {
         Ok(Current { path, file, bytes: 0, series: HashSet::new() })
     }
 
-    /// Oldest first.
     fn list(&self) -> Result<Vec<SideFile>, WalError> {
-        if !self.disk().exists(&self.dir) {
-            return Ok(Vec::new());
-        }
-        let entries = self.disk().list(&self.dir).map_err(WalError::io("read", &self.dir))?;
-        let file = |name: &str| {
-            let mut parts = name.split('.');
-            let (number, boot) = (parts.next()?.parse().ok()?, parts.next()?.to_owned());
-            let offset_ms = parts.next().and_then(|offset| offset.parse().ok());
-            Some(SideFile { number, boot, offset_ms, path: self.dir.join(name) })
-        };
-        let mut files: Vec<_> =
-            entries.iter().filter_map(|entry| entry.name.to_str().and_then(file)).collect();
-        sort_by_key(&mut files, |file| file.number);
-        Ok(files)
+        list(self.disk(), &self.dir)
     }
 
     /// The time is known: this boot was `offset_ms` behind the Unix epoch. Commits all that waits, on the disk and in memory;
@@ -229,30 +280,70 @@ impl SideFiles {
         let mut done = Stamped::default();
         let mut files = self.list().unwrap_or_default();
         let mut outcome = self.settle_offsets(&mut files, offset_ms);
-        let mut read = Vec::new();
-        for file in &files {
-            match self.commit_file(file, offset_ms, &mut done) {
-                Ok(()) => read.push(file),
-                Err(error) => outcome = Err(error),
-            }
+        self.unfinished.clear();
+        for file in files {
+            let committed = self.commit_file(&file, offset_ms, &mut done);
+            let (is_read, open_path) = (committed.is_ok(), file.open_path(&self.dir));
+            self.unfinished.push(Unfinished { path: file.path, open_path, is_read });
+            outcome = outcome.and(committed);
+        }
+        // What was durable is to stay so. What comes now waits meanwhile: a start may take all of this back.
+        if flush() {
+            outcome = outcome.and(self.finish());
         }
         self.wal.stamp_held(offset_ms);
-        // What was durable is to stay so.
-        if !read.is_empty() && flush() {
-            for file in read {
-                let removed = self.disk().remove_file(&file.path);
-                outcome = outcome.and(removed.map_err(WalError::io("remove", &file.path)));
-            }
-            // Segments may go from now on: whoever finds the files again cannot see that all this was in the log.
-            outcome = outcome.and(segment::sync_dir(self.disk(), &self.dir));
-        }
         (self.others_bytes, self.n_spilled) = (0, 0);
         self.note_waiting();
         outcome.map(|()| done)
     }
 
-    /// Decides of each file when its boot was, and writes that into its name.
+    /// Whether files are still there that a start would take for an attempt that did not come to its end: what was committed of
+    /// them could not be made durable, or they could not be removed.
+    pub fn is_unfinished(&self) -> bool {
+        !self.unfinished.is_empty()
+    }
+
+    /// Tries again to make durable what was committed of them, and removes them.
+    pub fn finish_when_durable(&mut self) {
+        let log = self.wal.reader();
+        if flush::request(&log).and_then(|answer| answer.recv().ok()).is_some_and(|written| written.is_ok())
+            && let Err(error) = self.finish()
+        {
+            log::debug!("{error}; it is tried again");
+        }
+    }
+
+    /// What was committed of the files is durable in the log: they are removed. One that could not be read is left for the
+    /// next start.
+    fn finish(&mut self) -> Result<(), WalError> {
+        if self.unfinished.is_empty() {
+            return Ok(());
+        }
+        let disk = self.disk();
+        let missing_is_done = |done: std::io::Result<()>| match done {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        };
+        // All are there until no name says any more that a start is to take back what was committed of them.
+        for Unfinished { path, open_path, .. } in &self.unfinished {
+            missing_is_done(disk.rename(path, open_path)).map_err(WalError::io("rename to", open_path))?;
+        }
+        segment::sync_dir(disk, &self.dir)?;
+        for Unfinished { open_path, .. } in self.unfinished.iter().filter(|file| file.is_read) {
+            missing_is_done(disk.remove_file(open_path)).map_err(WalError::io("remove", open_path))?;
+        }
+        // Segments may go from now on: whoever finds the files again cannot see that all this was in the log.
+        segment::sync_dir(disk, &self.dir)?;
+        self.unfinished.clear();
+        Ok(())
+    }
+
+    /// Decides of each file when its boot was and which segment its samples begin with, and writes that into its name.
     fn settle_offsets(&self, files: &mut [SideFile], offset_ms: i64) -> Result<(), WalError> {
+        if files.is_empty() {
+            return Ok(());
+        }
+        let segment = self.wal.reader().start_segment()?;
         // When the boot behind it began.
         let mut later_ms = offset_ms;
         for boot in files.chunk_by_mut(|one, next| one.boot == next.boot).rev() {
@@ -262,16 +353,14 @@ impl SideFiles {
                 None if boot.iter().any(|file| file.boot == self.boot) => offset_ms,
                 None => later_ms.saturating_sub(self.newest_ms(boot)?),
             };
-            for file in boot.iter_mut().filter(|file| file.offset_ms.is_none()) {
-                let path = self.dir.join(format!("{:08}.{}.{later_ms}", file.number, file.boot));
+            for file in boot.iter_mut().filter(|file| file.segment.is_none()) {
+                let name = format!("{:08}.{}.{later_ms}.{segment:08}", file.number, file.boot);
+                let path = self.dir.join(name);
                 self.disk().rename(&file.path, &path).map_err(WalError::io("rename to", &path))?;
-                (file.offset_ms, file.path) = (Some(later_ms), path);
+                (file.offset_ms, file.segment, file.path) = (Some(later_ms), Some(segment), path);
             }
         }
-        if !files.is_empty() {
-            segment::sync_dir(self.disk(), &self.dir)?;
-        }
-        Ok(())
+        segment::sync_dir(self.disk(), &self.dir)
     }
 
     /// Milliseconds from a boot to the newest sample in its files.
