@@ -91,8 +91,6 @@ pub struct QueueConfig {
     pub max_samples_per_send: usize,
     /// Age at which a batch is sent though it is not full.
     pub batch_send_deadline: Duration,
-    /// It stands in the configuration: a batch is sent no earlier then.
-    pub is_deadline_given: bool,
     /// First pause after a failure.
     pub min_backoff: Duration,
     /// Longest pause; each is twice the one before.
@@ -108,6 +106,13 @@ pub struct QueueConfig {
     pub backlog_share: f64,
 }
 
+impl QueueConfig {
+    /// Whether it says how long a batch waits: Prometheus' default, which it prints where nothing is said, says nothing.
+    pub fn has_deadline(&self) -> bool {
+        self.batch_send_deadline != Self::default().batch_send_deadline
+    }
+}
+
 /// Half of the link for the backlog, half for what is new.
 const DEFAULT_BACKLOG_SHARE: f64 = 0.5;
 
@@ -120,7 +125,6 @@ impl Default for QueueConfig {
             min_shards: 1,
             max_samples_per_send: 2000,
             batch_send_deadline: Duration::from_secs(5),
-            is_deadline_given: false,
             min_backoff: Duration::from_millis(30),
             max_backoff: Duration::from_secs(5),
             retry_on_http_429: None,
@@ -416,10 +420,8 @@ fn read_queue(field: &Field<'_>) -> QueueConfig {
             field.mistake(format!("remote write queue {name} must be positive"));
         }
     }
-    if let Some(deadline) = fields.take("batch_send_deadline").and_then(|field| field.duration()) {
-        (queue.batch_send_deadline, queue.is_deadline_given) = (deadline, true);
-    }
     for (name, value) in [
+        ("batch_send_deadline", &mut queue.batch_send_deadline),
         ("min_backoff", &mut queue.min_backoff),
         ("max_backoff", &mut queue.max_backoff),
         ("sample_age_limit", &mut queue.sample_age_limit),

@@ -333,7 +333,7 @@ impl Dealer {
     /// Whether a burst of scrapes is sent when it is over. An endpoint that has taken nothing yet may refuse everything, and is
     /// asked no more often than it must be.
     pub(in crate::remote) fn wants_soon(&self) -> bool {
-        !self.shared.config.queue.is_deadline_given && self.shared.refusals.is_proven()
+        !self.shared.config.queue.has_deadline() && self.shared.refusals.is_proven()
     }
 
     /// How long open batches wait.
