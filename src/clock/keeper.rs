@@ -124,8 +124,12 @@ impl Keeper {
             }
         };
         self.believe(source);
-        while self.files.is_unfinished() && !stop.wait(LOOK_PAUSE) {
+        while self.files.is_unfinished() {
+            let is_stopped = stop.wait(LOOK_PAUSE);
             self.files.finish_when_durable();
+            if is_stopped {
+                return;
+            }
         }
         while source == Source::Server && !self.clock.is_system_believable() {
             if stop.wait(LOOK_PAUSE) {
