@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::config::remote_write::{ProtobufMessage, RemoteWriteConfig};
+use scraped_engine::encode::packer::Packer;
 use scraped_engine::encode::{Message, RequestWriter};
 use scraped_engine::histogram::Histogram;
 use scraped_engine::labels::builder::LabelsBuilder;
@@ -36,7 +37,8 @@ pub(in crate::commands::cost) fn request_bytes(
         ProtobufMessage::V2 => Message::V2,
     };
     let takes_histograms = endpoint.send_native_histograms || message == Message::V2;
-    let (mut writer, mut labels) = (RequestWriter::new(message), LabelsBuilder::new());
+    let (mut writer, mut packer, mut labels) =
+        (RequestWriter::new(message), Packer::default(), LabelsBuilder::new());
     let (mut n_bytes, mut n_samples) = (0, 0);
     for sample in samples {
         labels.reset(&sample.labels);
@@ -59,18 +61,18 @@ pub(in crate::commands::cost) fn request_bytes(
         writer.end_series();
         n_samples += 1;
         if n_samples >= endpoint.queue.max_samples_per_send {
-            n_bytes += packed(&mut writer, message);
+            n_bytes += packed(&mut writer, &mut packer, message);
             n_samples = 0;
         }
     }
     if n_samples > 0 {
-        n_bytes += packed(&mut writer, message);
+        n_bytes += packed(&mut writer, &mut packer, message);
     }
     n_bytes
 }
 
-fn packed(writer: &mut RequestWriter, message: Message) -> u64 {
-    let n_bytes = writer.pack().map_or(0, <[u8]>::len);
+fn packed(writer: &mut RequestWriter, packer: &mut Packer, message: Message) -> u64 {
+    let n_bytes = packer.pack(writer.bytes()).map_or(0, <[u8]>::len);
     writer.start(message);
     n_bytes as u64
 }

@@ -1,24 +1,21 @@
-//! Requests in Prometheus' remote-write protobuf, 1.0 and 2.0, written by hand, and compressed as snappy blocks while they
-//! are written.
+//! Requests in Prometheus' remote-write protobuf, 1.0 and 2.0, written by hand, and compressed as snappy blocks.
 //!
-//! Runs on the shards, some of it under the head lock: labels go from the table straight into the message. All that a series has in a request shares one time series, or several where floats and histograms take turns: no time
+//! Runs on the shards, some of it under the head lock: labels are copied from the table straight into the message. All
+//! that a series has in a request shares one time series, or several where floats and histograms take turns: no time
 //! series holds both. After `prompb/remote.proto`, `prompb/types.proto` and `prompb/io/prometheus/write/v2/types.proto`.
 
 pub(crate) mod histogram;
 pub mod known;
+pub mod packer;
 pub mod series_labels;
-mod snappy;
-mod symbols;
 pub(crate) mod types;
 
-use std::fmt;
 use std::hash::BuildHasher;
 
 use foldhash::quality::RandomState;
+use hashbrown::HashTable;
 
-use crate::encode::known::{KnownLabels, LabelKey, Place};
-use crate::encode::snappy::SnappyWriter;
-use crate::encode::symbols::Symbols;
+use crate::encode::known::{KnownLabels, LabelKey};
 use crate::histogram::Histogram;
 use crate::protobuf::write::{bytes_len, push_bytes, push_double, push_number, push_varint, tag};
 use crate::protobuf::{BYTES, FIXED64, VARINT};
@@ -37,6 +34,7 @@ const METADATA_TYPE: u8 = tag(1, VARINT);
 const METADATA_FAMILY: u8 = tag(2, BYTES);
 const METADATA_HELP: u8 = tag(4, BYTES);
 const METADATA_UNIT: u8 = tag(5, BYTES);
+const V2_REQUEST_SYMBOLS: u8 = tag(4, BYTES);
 const V2_REQUEST_TIMESERIES: u8 = tag(5, BYTES);
 const V2_TIMESERIES_LABELS_REFS: u8 = tag(1, BYTES);
 const V2_TIMESERIES_HISTOGRAMS: u8 = tag(3, BYTES);
@@ -81,67 +79,27 @@ pub struct FamilyMetadata<'a> {
     pub unit: &'a str,
 }
 
-/// A request being written. Its memory is used again.
+/// A request being written. Its buffers are used again.
 #[derive(Debug)]
 pub struct RequestWriter {
     message: Message,
     /// All finished time series.
-    body: SnappyWriter,
-    /// Labels of the series being written, and those of the one before.
-    labels: Vec<WrittenLabel>,
-    labels_before: Vec<WrittenLabel>,
-    /// Those that the request does not have yet: label fields (1.0) or label refs (2.0).
-    new_labels: Vec<u8>,
-    /// Of the series being written (2.0).
+    body: Vec<u8>,
+    /// Of the series being written: label fields (1.0) or label refs (2.0), and metadata (2.0).
+    labels: Vec<u8>,
     metadata: Vec<u8>,
     /// Of the time series being written, as fields.
     samples: Vec<u8>,
     histograms: Vec<u8>,
     exemplars: Vec<u8>,
-    /// One histogram or exemplar or head of a time series, and a packed field of it.
+    /// One histogram or exemplar, and a packed field of it.
     item: Vec<u8>,
     packed: Vec<u8>,
     symbols: Symbols,
-    numbered: KnownLabels,
-    by_text: KnownLabels,
-    hash_state: RandomState,
-    block: Vec<u8>,
+    known: KnownLabels,
+    whole: Vec<u8>,
     /// Series with metadata.
     n_metadata: u64,
-}
-
-/// A label of a series.
-#[derive(Clone, Copy, Debug)]
-struct WrittenLabel {
-    key: LabelKey,
-    kind: KeyKind,
-    /// In the request, or among the new labels.
-    place: Place,
-    is_new: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum KeyKind {
-    Numbered,
-    Text,
-}
-
-/// A request is longer than a snappy block can be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TooLong {
-    /// Bytes of its message.
-    pub bytes: usize,
-}
-
-impl fmt::Display for TooLong {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "a request of {} bytes cannot be compressed: snappy takes {}; lower max_samples_per_send",
-            self.bytes,
-            u32::MAX
-        )
-    }
 }
 
 impl RequestWriter {
@@ -149,10 +107,8 @@ impl RequestWriter {
     pub fn new(message: Message) -> Self {
         Self {
             message,
-            body: SnappyWriter::default(),
+            body: Vec::new(),
             labels: Vec::new(),
-            labels_before: Vec::new(),
-            new_labels: Vec::new(),
             metadata: Vec::new(),
             samples: Vec::new(),
             histograms: Vec::new(),
@@ -160,10 +116,8 @@ impl RequestWriter {
             item: Vec::new(),
             packed: Vec::new(),
             symbols: Symbols::default(),
-            numbered: KnownLabels::default(),
-            by_text: KnownLabels::default(),
-            hash_state: RandomState::default(),
-            block: Vec::new(),
+            known: KnownLabels::default(),
+            whole: Vec::new(),
             n_metadata: 0,
         }
     }
@@ -174,15 +128,12 @@ impl RequestWriter {
         self.n_metadata = 0;
         self.body.clear();
         self.symbols.clear();
-        self.numbered.clear();
-        self.by_text.clear();
+        self.known.clear();
         self.clear_series();
-        self.labels_before.clear();
     }
 
     fn clear_series(&mut self) {
         self.labels.clear();
-        self.new_labels.clear();
         self.metadata.clear();
         self.samples.clear();
         self.histograms.clear();
@@ -191,16 +142,7 @@ impl RequestWriter {
 
     /// A label of the series being written; names come in order.
     pub fn label(&mut self, name: &str, value: &str) {
-        let key = LabelKey::hashed(self.hash_state.hash_one((name, value)));
-        self.new_label(key, KeyKind::Text, name, value);
-        // Others may have the same hash.
-        let label = self.labels.last().and_then(|label| self.new_labels.get(label.place.range()));
-        let Some(known) = self.by_text.get(key) else { return };
-        if self.body.raw().get(known.range()) == label
-            && let Some(label) = self.labels.last_mut()
-        {
-            (label.place, label.is_new) = (known, false);
-        }
+        push_label(self.message, &mut self.symbols, &mut self.labels, name, value);
     }
 
     /// A label as [`RequestWriter::label`] takes it, by its numbers in this edition of the series table; its texts are
@@ -212,32 +154,22 @@ impl RequestWriter {
         key: LabelKey,
         texts: impl FnOnce() -> (&'a str, &'a str),
     ) {
-        if self.numbered.set_edition(edition) {
-            self.labels_before.clear();
-        }
-        // Most have the place in their series that they had in the one before.
-        let is_it = |label: &&WrittenLabel| label.key == key && label.kind == KeyKind::Numbered;
-        let before = self.labels_before.get(self.labels.len()).filter(is_it).map(|label| label.place);
-        match before.or_else(|| self.numbered.get(key)) {
-            Some(place) => {
-                self.labels.push(WrittenLabel { key, kind: KeyKind::Numbered, place, is_new: false });
-            }
-            None => {
-                let (name, value) = texts();
-                self.new_label(key, KeyKind::Numbered, name, value);
-            }
+        self.known.set_edition(edition);
+        match self.known.get(key) {
+            Some(label) => self.labels.extend_from_slice(label),
+            None => self.new_label(key, texts),
         }
     }
 
     #[inline(never)]
-    fn new_label(&mut self, key: LabelKey, kind: KeyKind, name: &str, value: &str) {
+    fn new_label<'a>(&mut self, key: LabelKey, texts: impl FnOnce() -> (&'a str, &'a str)) {
+        let Self { message, symbols, known, labels, .. } = self;
+        let start = labels.len();
+        let (name, value) = texts();
         #[cfg(any(test, feature = "faults"))]
         crate::threads::fault::strike_at("request", value.as_bytes());
-        let start = self.new_labels.len();
-        push_label(self.message, &mut self.symbols, &mut self.new_labels, name, value);
-        // Behind 4 GiB no request is made.
-        let place = Place::new(start, self.new_labels.len() - start).unwrap_or_default();
-        self.labels.push(WrittenLabel { key, kind, place, is_new: true });
+        push_label(*message, symbols, labels, name, value);
+        known.insert(key, labels.get(start..).unwrap_or_default());
     }
 
     /// Metadata of the series being written; 1.0 has no place for it there.
@@ -309,72 +241,42 @@ impl RequestWriter {
 
     /// The time series is complete; what follows of the series makes another one.
     fn end_time_series(&mut self) {
-        let values_len = self.samples.len() + self.histograms.len() + self.exemplars.len();
+        let Self { body, labels, metadata, samples, histograms, exemplars, .. } = self;
+        let values_len = samples.len() + histograms.len() + exemplars.len();
         if values_len == 0 {
             return;
         }
         match self.message {
-            // Receivers take exemplars first, and refuse those of a series that they do not know yet.
-            Message::V1 if !self.histograms.is_empty() && !self.exemplars.is_empty() => {
-                let exemplars = std::mem::take(&mut self.exemplars);
-                self.write_time_series(values_len - exemplars.len());
-                self.histograms.clear();
-                let n_bytes = exemplars.len();
-                self.exemplars = exemplars;
-                self.write_time_series(n_bytes);
+            Message::V1 => {
+                let mut push = |parts: &[&[u8]]| {
+                    body.push(WRITE_REQUEST_TIMESERIES);
+                    push_varint(body, parts.iter().map(|part| part.len() as u64).sum());
+                    parts.iter().for_each(|part| body.extend_from_slice(part));
+                };
+                if histograms.is_empty() {
+                    push(&[labels, samples, exemplars]);
+                } else {
+                    push(&[labels, histograms]);
+                    // Receivers take exemplars first, and refuse those of a series that they do not know yet.
+                    if !exemplars.is_empty() {
+                        push(&[labels, exemplars]);
+                    }
+                }
             }
-            Message::V1 | Message::V2 => self.write_time_series(values_len),
+            Message::V2 => {
+                let field_len = |field: &[u8]| if field.is_empty() { 0 } else { bytes_len(field.len()) };
+                body.push(V2_REQUEST_TIMESERIES);
+                push_varint(body, (field_len(labels) + values_len + field_len(metadata)) as u64);
+                push_bytes(body, V2_TIMESERIES_LABELS_REFS, labels);
+                [samples, histograms, exemplars].iter().for_each(|part| body.extend_from_slice(part));
+                if !metadata.is_empty() {
+                    push_bytes(body, V2_TIMESERIES_METADATA, metadata);
+                }
+            }
         }
         self.samples.clear();
         self.histograms.clear();
         self.exemplars.clear();
-    }
-
-    fn write_time_series(&mut self, values_len: usize) {
-        let labels_len: usize = self.labels.iter().map(|label| label.place.len as usize).sum();
-        let item = &mut self.item;
-        item.clear();
-        match self.message {
-            Message::V1 => {
-                item.push(WRITE_REQUEST_TIMESERIES);
-                push_varint(item, (labels_len + values_len) as u64);
-            }
-            Message::V2 => {
-                let field_len = |len: usize| if len == 0 { 0 } else { bytes_len(len) };
-                let metadata_len = field_len(self.metadata.len());
-                item.push(V2_REQUEST_TIMESERIES);
-                push_varint(item, (bytes_len(labels_len) + values_len + metadata_len) as u64);
-                item.push(V2_TIMESERIES_LABELS_REFS);
-                push_varint(item, labels_len as u64);
-            }
-        }
-        self.body.push(item);
-        self.write_labels();
-        [&self.samples, &self.histograms, &self.exemplars].into_iter().for_each(|part| self.body.push(part));
-        if !self.metadata.is_empty() {
-            item_head(&mut self.item, V2_TIMESERIES_METADATA, self.metadata.len());
-            self.body.push(&self.item);
-            self.body.push(&self.metadata);
-        }
-    }
-
-    fn write_labels(&mut self) {
-        let Self { body, labels, labels_before, new_labels, numbered, by_text, .. } = self;
-        for label in labels.iter_mut() {
-            let start = body.raw().len();
-            if label.is_new {
-                body.push(new_labels.get(label.place.range()).unwrap_or_default());
-            } else {
-                body.repeat(label.place.range());
-            }
-            let Some(place) = Place::new(start, label.place.len as usize) else { continue };
-            (label.place, label.is_new) = (place, false);
-            match label.kind {
-                KeyKind::Numbered => numbered.set(label.key, place),
-                KeyKind::Text => by_text.set(label.key, place),
-            }
-        }
-        labels_before.clone_from(labels);
     }
 
     /// Metadata of a family, which stands in a 1.0 request by itself.
@@ -389,10 +291,7 @@ impl RequestWriter {
                 push_bytes(item, tag, text.as_bytes());
             }
         }
-        let len = item.len();
-        item_head(&mut self.packed, WRITE_REQUEST_METADATA, len);
-        self.body.push(&self.packed);
-        self.body.push(&self.item);
+        push_bytes(&mut self.body, WRITE_REQUEST_METADATA, item);
     }
 
     /// Series whose metadata stands beside them.
@@ -402,35 +301,19 @@ impl RequestWriter {
 
     /// Nothing to send.
     pub fn is_empty(&self) -> bool {
-        self.body.raw().is_empty()
+        self.body.is_empty()
     }
 
-    /// Makes the compressed request.
-    ///
-    /// # Errors
-    /// It is too long for that; then there is none.
-    pub fn pack(&mut self) -> Result<&[u8], TooLong> {
-        let Self { body, symbols, block, .. } = self;
-        block.clear();
-        // Of 1.0 there are none.
-        let bytes = symbols.fields.raw().len() + body.raw().len();
-        snappy::push_head(block, u32::try_from(bytes).map_err(|_| TooLong { bytes })?);
-        block.extend_from_slice(symbols.fields.elements());
-        block.extend_from_slice(body.elements());
-        Ok(block)
+    /// The whole message as it is before compression.
+    pub fn bytes(&mut self) -> &[u8] {
+        if self.message == Message::V1 {
+            return &self.body;
+        }
+        self.whole.clear();
+        self.whole.extend_from_slice(&self.symbols.encoded);
+        self.whole.extend_from_slice(&self.body);
+        &self.whole
     }
-
-    /// The request that was made last.
-    pub fn block(&self) -> &[u8] {
-        &self.block
-    }
-}
-
-/// Tag and length of a field of so many bytes.
-fn item_head(out: &mut Vec<u8>, tag: u8, len: usize) {
-    out.clear();
-    out.push(tag);
-    push_varint(out, len as u64);
 }
 
 /// A label field (1.0), or two refs to symbols (2.0).
@@ -445,5 +328,52 @@ fn push_label(message: Message, symbols: &mut Symbols, out: &mut Vec<u8>, name: 
                 push_varint(out, u64::from(symbols.intern(text)));
             }
         }
+    }
+}
+
+/// Texts of a 2.0 request, each once; the first is empty.
+#[derive(Debug, Default)]
+struct Symbols {
+    /// As fields of the request.
+    encoded: Vec<u8>,
+    /// Number and place of each text in `encoded`.
+    table: HashTable<Symbol>,
+    /// Targets choose the texts.
+    hash_state: RandomState,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Symbol {
+    number: u32,
+    start: usize,
+    end: usize,
+}
+
+impl Symbols {
+    fn clear(&mut self) {
+        self.encoded.clear();
+        self.table.clear();
+    }
+
+    fn intern(&mut self, text: &str) -> u32 {
+        if self.encoded.is_empty() {
+            push_bytes(&mut self.encoded, V2_REQUEST_SYMBOLS, b"");
+        }
+        if text.is_empty() {
+            return 0;
+        }
+        let Self { encoded, table, hash_state } = self;
+        let text_of = |symbol: &Symbol| encoded.get(symbol.start..symbol.end).unwrap_or_default();
+        let hash = hash_state.hash_one(text.as_bytes());
+        if let Some(symbol) = table.find(hash, |symbol| text_of(symbol) == text.as_bytes()) {
+            return symbol.number;
+        }
+        // The empty text is number 0 and not in the table.
+        let number = u32::try_from(table.len()).unwrap_or(u32::MAX).saturating_add(1);
+        let end = encoded.len() + bytes_len(text.len());
+        let symbol = Symbol { number, start: end - text.len(), end };
+        table.insert_unique(hash, symbol, |symbol| hash_state.hash_one(text_of(symbol)));
+        push_bytes(encoded, V2_REQUEST_SYMBOLS, text.as_bytes());
+        number
     }
 }

@@ -106,7 +106,8 @@ impl SeriesLabels {
     }
 
     /// Writes labels and metadata of each series in turn, then calls `samples`, which writes its samples and ends it; calls
-    /// `gone` for a series that the log has forgotten.
+    /// `gone` for a series that the log has forgotten. Series with the same name come one after the other: what they
+    /// have in common is packed better, and they come in no order that means anything anyway.
     pub fn write(
         &self,
         log: &LogReader,
@@ -115,6 +116,12 @@ impl SeriesLabels {
         mut samples: impl FnMut(usize, &mut RequestWriter),
         mut gone: impl FnMut(usize),
     ) {
+        let mut order: Vec<(u64, usize)> = Vec::with_capacity(handles.len());
+        log.visit_labels(handles, |idx, pairs| order.push((pairs.map_or(0, |it| likeness(&it)), idx)));
+        // Those of one host mostly are in order, as they came: a stable sort merges such runs.
+        order.sort_by_key(|(likeness, _)| *likeness);
+        let ordered: Vec<SeriesHandle> =
+            order.iter().filter_map(|(_, idx)| handles.get(*idx).copied()).collect();
         // Taken out first: no two locks are held at once.
         let changed: Vec<Option<Arc<Labels>>> = if self.rules.is_empty() {
             Vec::new()
@@ -124,11 +131,12 @@ impl SeriesLabels {
                 let (of, labels) = changed.get(&handle.series_ref)?;
                 (of == handle).then(|| Arc::clone(labels))
             };
-            handles.iter().map(labels_of).collect()
+            ordered.iter().map(labels_of).collect()
         };
-        log.visit_series(handles, |idx, series| {
+        log.visit_series(&ordered, |at, series| {
+            let idx = order.get(at).map_or(at, |(_, idx)| *idx);
             let Some(series) = series else { return gone(idx) };
-            match changed.get(idx).and_then(Option::as_ref) {
+            match changed.get(at).and_then(Option::as_ref) {
                 Some(labels) => labels.iter().for_each(|(name, value)| writer.label(name, value)),
                 None => self.write_labels(&series.labels, writer),
             }
@@ -163,9 +171,9 @@ enum Source<'a> {
 impl<'a> Source<'a> {
     fn key(self) -> LabelKey {
         match self {
-            Source::Own(label) => LabelKey::numbered(label.name, label.value),
+            Source::Own(label) => LabelKey { name: label.name, value: label.value },
             // No text of the table has this number.
-            Source::External { idx, .. } => LabelKey::numbered(u32::MAX, idx),
+            Source::External { idx, .. } => LabelKey { name: u32::MAX, value: idx },
         }
     }
 
@@ -175,6 +183,13 @@ impl<'a> Source<'a> {
             Source::External { name, value, .. } => (name, value),
         }
     }
+}
+
+/// Equal for series that have their name and the next two values in common, and in order of name.
+fn likeness(pairs: &LabelPairs<'_>) -> u64 {
+    let mut values = pairs.numbered().map(|label| u64::from(label.value));
+    let mut next = || values.next().unwrap_or_default();
+    next() << 32 | (next() & 0xffff) << 16 | next() & 0xffff
 }
 
 /// Both in order of name; a series' own label wins.

@@ -11,6 +11,7 @@ use std::time::Duration;
 use crate::remote::endpoint_state::Shared;
 use crate::remote::send::client::Client;
 use crate::remote::send::request_thread::RequestThread;
+use scraped_engine::encode::packer::Packer;
 use scraped_engine::encode::{Message, RequestWriter};
 use scraped_engine::threads::ThreadKind;
 use scraped_engine::threads::stop::StopToken;
@@ -34,8 +35,8 @@ pub fn spawn(shared: Arc<Shared>, stop: StopToken) -> io::Result<RequestThread> 
 }
 
 fn ask(shared: &Shared, client: &mut Client, stop: &StopToken) {
-    let mut writer = RequestWriter::new(Message::V1);
-    let Ok(question) = writer.pack() else { return };
+    let mut packer = Packer::default();
+    let Ok(question) = packer.pack(RequestWriter::new(Message::V1).bytes()) else { return };
     while shared.clock.asks_servers() {
         // Nor while the endpoint is left alone.
         if shared.pause.until().is_none() {

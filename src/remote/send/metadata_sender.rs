@@ -14,6 +14,7 @@ use crate::remote::endpoint_state::Shared;
 use crate::remote::send::backoff::Backoff;
 use crate::remote::send::client::{Client, SendOutcome};
 use crate::remote::send::request_thread::RequestThread;
+use scraped_engine::encode::packer::Packer;
 use scraped_engine::encode::{FamilyMetadata, Message, RequestWriter};
 use scraped_engine::families::{Family, MetadataStore};
 use scraped_engine::threads::ThreadKind;
@@ -131,5 +132,5 @@ fn request(families: &[Family]) -> Option<Vec<u8>> {
         writer.family(family.name(), FamilyMetadata { kind, help: family.help(), unit: family.unit() });
     }
     // An error is a message of 4 GiB, which so few families do not make.
-    writer.pack().ok().map(<[u8]>::to_vec)
+    Packer::default().pack(writer.bytes()).ok().map(<[u8]>::to_vec)
 }

@@ -17,6 +17,7 @@ use crate::remote::send::batch::{Queued, Rest, View};
 use crate::remote::send::client::{Client, SendOutcome, Written};
 use crate::remote::send::failed_request;
 use crate::remote::settle::ledger::{DropReason, Fate, Kind};
+use scraped_engine::encode::packer::Packer;
 use scraped_engine::encode::{Message, RequestWriter};
 use scraped_engine::histogram::Histogram;
 use scraped_engine::metrics::Gauge;
@@ -44,6 +45,7 @@ pub struct Sender {
     writer: RequestWriter,
     /// The histogram being written.
     histogram: Histogram,
+    packer: Packer,
     /// Of the last typical request that was taken.
     bytes_per_item: f64,
     /// Its time is that of another one, too.
@@ -87,6 +89,7 @@ impl Sender {
             backoff,
             writer,
             histogram: Histogram::default(),
+            packer: Packer::default(),
             bytes_per_item: GUESSED_ITEM_BYTES,
             is_beside: false,
             cancel_id,
@@ -147,14 +150,14 @@ impl Sender {
                 }
                 return Delivered::Yes;
             }
-            let size = Size { bytes: self.writer.block().len(), items: part.len() };
+            let size = Size { bytes: self.packer.bytes().len(), items: part.len() };
             let is_proven = self.shared.refusals.is_proven();
             if is_proven && size.items > 1 && pass == Pass::Free && !self.shared.size_bound.fits(size) {
                 return Delivered::TooLarge;
             }
             let metrics = &self.shared.metrics;
             let start = Instant::now();
-            let outcome = self.client.send(self.shared.message(), self.writer.block(), attempt);
+            let outcome = self.client.send(self.shared.message(), self.packer.bytes(), attempt);
             let took = start.elapsed();
             metrics.sent_batch_duration.observe(took.as_secs_f64());
             metrics.bytes.add(size.bytes as u64);
@@ -303,7 +306,7 @@ impl Sender {
         let handles: Vec<SeriesHandle> = runs(part).map(|run| run.0).collect();
         let ranges: Vec<(usize, usize)> = runs(part).map(|run| run.1).collect();
         let mut gone: Vec<SeriesHandle> = Vec::new();
-        let Self { shared, writer, histogram, .. } = self;
+        let Self { shared, writer, histogram, packer, .. } = self;
         writer.start(shared.message());
         shared.labels.write(
             &shared.log,
@@ -324,8 +327,9 @@ impl Sender {
                 part.extract_if(.., |item| gone.binary_search(&item.handle).is_ok()).collect();
             shared.settle(&lost, Fate::Dropped(DropReason::WalTruncated));
         }
-        if let Err(error) = writer.pack() {
-            log::error!("remote_write {}: {error}", shared.metrics.name);
+        if let Err(error) = packer.pack(writer.bytes()) {
+            // A request of 4 GiB cannot be made of so few samples.
+            log::error!("BUG: remote_write {}: {error}", shared.metrics.name);
         }
     }
 }

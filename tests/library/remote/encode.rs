@@ -5,6 +5,7 @@ use support::cases;
 
 use proptest::collection::vec;
 use proptest::prelude::{Strategy, any, prop_oneof, proptest};
+use scraped_engine::encode::packer::Packer;
 use scraped_engine::encode::{FamilyMetadata, Message, RequestWriter};
 use scraped_engine::histogram::{CUSTOM_BUCKETS_SCHEMA, CounterResetHint, Counts, Histogram, Span};
 use support::remote::message::{self as decoded, Protocol};
@@ -100,15 +101,10 @@ fn as_decoded(it: &Histogram) -> decoded::Histogram {
     }
 }
 
-fn decode(protocol: Protocol, writer: &mut RequestWriter) -> decoded::Message {
-    let message = snap::raw::Decoder::new().decompress_vec(writer.pack().unwrap()).unwrap();
-    decoded::Message::decode(protocol, &message).unwrap()
-}
-
-/// Writes `all` and reads it back.
+/// Writes `all` and reads it back, uncompressed and compressed.
 fn check(all: &[(Labels, Vec<Item>)]) {
     for (message, protocol) in BOTH {
-        let mut writer = RequestWriter::new(message);
+        let (mut writer, mut packer) = (RequestWriter::new(message), Packer::default());
         // Twice: nothing of the request before is left.
         for _ in 0..2 {
             writer.start(message);
@@ -116,7 +112,11 @@ fn check(all: &[(Labels, Vec<Item>)]) {
             all.iter().for_each(|(labels, items)| write(&mut writer, labels, items));
             let expected: Vec<_> =
                 all.iter().flat_map(|(labels, items)| expected(message, labels, items)).collect();
-            assert_eq!(decode(protocol, &mut writer).series, expected, "{message:?}");
+            let read = decoded::Message::decode(protocol, writer.bytes()).unwrap();
+            assert_eq!(read.series, expected, "{message:?}");
+            packer.pack(writer.bytes()).unwrap();
+            let unpacked = snap::raw::Decoder::new().decompress_vec(packer.bytes()).unwrap();
+            assert_eq!(unpacked, writer.bytes());
         }
     }
 }
@@ -210,7 +210,7 @@ fn texts_of_a_request_stand_in_it_once() {
         writer.exemplar(1, 2.0, [("__name__", "a_long_metric_name")].into_iter());
         writer.end_series();
     }
-    let message = decode(Protocol::V2, &mut writer);
+    let message = decoded::Message::decode(Protocol::V2, writer.bytes()).unwrap();
     assert_eq!((message.symbols.len(), message.series.len()), (3, 100));
 }
 
@@ -228,7 +228,7 @@ fn metadata_stands_at_the_series_in_2_0_and_by_itself_in_1_0() {
             writer.histogram(2, &histogram());
             writer.end_series();
         }
-        let read = decode(protocol, &mut writer);
+        let read = decoded::Message::decode(protocol, writer.bytes()).unwrap();
         let of_a = decoded::Metadata {
             family: String::new(),
             kind: 7,
@@ -245,7 +245,7 @@ fn metadata_stands_at_the_series_in_2_0_and_by_itself_in_1_0() {
     let mut writer = RequestWriter::new(Message::V1);
     writer.family("a_total", FamilyMetadata { kind: 1, help: "Counts.", unit: "" });
     writer.family("b", nothing);
-    let read = decode(Protocol::V1, &mut writer);
+    let read = decoded::Message::decode(Protocol::V1, writer.bytes()).unwrap();
     let family = |family: &str, kind, help: &str| decoded::Metadata {
         family: family.to_owned(),
         kind,

@@ -5,6 +5,7 @@
 //! --encode` lets valgrind count the instructions of that.
 
 use scraped_bench::node_page::NodePage;
+use scraped_engine::encode::packer::Packer;
 use scraped_engine::encode::series_labels::SeriesLabels;
 use scraped_engine::encode::{Message, RequestWriter};
 use scraped_engine::labels::Labels;
@@ -46,19 +47,22 @@ fn main() {
     }
     let n_samples = (requests.len() * REQUEST_SAMPLES) as f64;
     for version in [1, 2] {
-        let mut packed = 0;
+        let (mut raw, mut packed) = (0, 0);
         let mut best = Duration::MAX;
         for _ in 0..ROUNDS {
-            packed = 0;
+            (raw, packed) = (0, 0);
             let start = Instant::now();
             for request in &requests {
-                packed += encode.request(message(version), request);
+                let (raw_bytes, packed_bytes) = encode.request(message(version), request);
+                raw += raw_bytes;
+                packed += packed_bytes;
             }
             best = best.min(start.elapsed());
         }
         println!(
-            "remote write {version}.0, {n_external} external labels: {:.1} ns/sample, {:.2} bytes/sample",
+            "remote write {version}.0, {n_external} external labels: {:.1} ns/sample, {:.1} bytes/sample, {:.2} packed",
             best.as_nanos() as f64 / n_samples,
+            raw as f64 / n_samples,
             packed as f64 / n_samples
         );
     }
@@ -68,15 +72,16 @@ struct Encode<'a> {
     log: LogReader,
     labels: &'a SeriesLabels,
     writer: RequestWriter,
+    packer: Packer,
 }
 
 impl<'a> Encode<'a> {
     fn new(log: LogReader, labels: &'a SeriesLabels) -> Self {
-        Self { log, labels, writer: RequestWriter::new(Message::V1) }
+        Self { log, labels, writer: RequestWriter::new(Message::V1), packer: Packer::default() }
     }
 
-    /// As a shard does it. Bytes of the request.
-    fn request(&mut self, message: Message, samples: &[Sample]) -> usize {
+    /// As a shard does it. Bytes of the message and of the request.
+    fn request(&mut self, message: Message, samples: &[Sample]) -> (usize, usize) {
         let handles: Vec<SeriesHandle> = samples.iter().map(|sample| sample.handle).collect();
         self.writer.start(message);
         self.labels.write(
@@ -89,7 +94,9 @@ impl<'a> Encode<'a> {
             },
             |idx| panic!("series {idx} is gone"),
         );
-        self.writer.pack().expect("a message of ordinary size").len()
+        let message = self.writer.bytes();
+        let packed = self.packer.pack(message).expect("a message of ordinary size");
+        (message.len(), packed.len())
     }
 }
 
