@@ -88,7 +88,7 @@ fn a_burst_of_scrapes_is_sent_when_it_is_over_unless_there_is_a_deadline() {
     wait_until("more arrive", || receiver.values(COUNTER).len() >= n_before + 6);
     let n_requests = receiver.n_requests() - n_requests_before;
     // Some share one on a busy machine; the default of the deadline would make it one or two.
-    assert!(n_requests >= 4, "{n_requests} requests");
+    assert!(n_requests >= 3, "{n_requests} requests");
     drop(targets);
     assert!(scraped.stop().success());
 
